@@ -1,0 +1,43 @@
+# Two commands matter: `make demo` and `make test`. Each makes what it needs from a bare checkout.
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3.15 python3; do \
+	if command -v $$p >/dev/null 2>&1 && $$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then echo $$p; break; fi; done)
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: demo test slow bench lint format lock clean
+
+demo: $(READY)  ## a working day with an outage in it; KEEP=1 leaves everything up until Ctrl-C
+	$(BIN)/loyalty-agent demo $(if $(KEEP),--keep)
+
+test: $(READY)  ## the default test run
+	$(BIN)/python -m pytest -n auto $(ARGS)
+
+slow: $(READY)  ## the suites that take long or need a real service
+	$(BIN)/python -m pytest -m slow $(ARGS)
+
+bench: $(READY)  ## every bench beside its limit: a table, and bench/results.json
+	$(BIN)/python -m bench $(ARGS)
+
+lint: $(READY)  ## style, types and floors
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY)
+	$(BIN)/ruff check --fix --unsafe-fixes . ; $(BIN)/ruff format .
+
+lock:  ## pins anew, by hash and without naming an index; needs uv
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate \
+		--group dev pyproject.toml -o requirements.txt
+
+$(READY): requirements.txt pyproject.toml
+	@test -n "$(PYTHON)" || { echo "No Python 3.11 or newer with its venv module was found (Debian: apt install python3-venv)."; exit 1; }
+	rm -rf .venv
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+clean:
+	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

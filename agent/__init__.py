@@ -1,0 +1,1 @@
+"""The offline-first loyalty agent that runs beside every till."""

@@ -1,0 +1,316 @@
+"""The one layer in front of every call: who may come in, in the order that the contract fixes.
+
+Host, Origin and Sec-Fetch, path, token, scope, content type, size, ration, body. Everything before the body is decided
+from the head, so a refusal costs next to nothing. The calls that a cashier waits for are answered from here; the others
+go on to FastAPI. Forwarded headers are not looked at.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import secrets
+import traceback
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from functools import cache
+from itertools import count
+from pathlib import PurePath
+from typing import Any, Final
+
+import structlog
+
+from agent.api import problems
+from agent.api.problems import DoorError, Headers
+from agent.api.ration import Ration, Rations
+from agent.api.rooms import Rooms
+from agent.api.visits import SAFETY, Call, Reply, Visit, Voice
+from agent.errors import Fault, InputError, LoyaltyAgentError
+from agent.tokens import Token
+
+AsgiScope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+AsgiApp = Callable[[AsgiScope, Receive, Send], Awaitable[None]]
+Methods = Mapping[str, Call]
+Head = Mapping[bytes, bytes]
+
+MAX_BODY_BYTES: Final = 256 * 1024
+WRITES: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+_JSON: Final = re.compile(rb'application/json[ \t]*(;[ \t]*charset=("?)utf-8\2[ \t]*)?', re.IGNORECASE)
+_HTTP_PORT: Final = 80
+_log = structlog.get_logger(__name__)
+
+
+class _GoneError(Exception):
+    """The caller hung up while the body came in."""
+
+
+class Guard:
+    """The ASGI application that the server runs.
+
+    Args:
+        rooms: what is behind the door.
+        static: the calls of each path without braces.
+        patterns: the calls of each path with braces, as a pattern of the whole path.
+        inner: answers the calls that have no handler of their own.
+    """
+
+    def __init__(
+        self, rooms: Rooms, static: Mapping[str, Methods], patterns: Sequence[tuple[re.Pattern[str], Methods]], inner: AsgiApp
+    ) -> None:
+        self._clock, self._tokens, self._metrics = rooms.clock, rooms.tokens, rooms.metrics
+        self._static, self._patterns, self._inner = static, patterns, inner
+        self._rations = Rations(rooms.settings.api.hits, rooms.settings.api.misses)
+        self._web_origin = rooms.settings.api.web_pos_origin.encode()
+        self._voice = Voice(rooms.messages)
+        self._run, self._numbers = secrets.token_hex(4), count(1)
+
+    async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
+        """Answers one request."""
+        if scope["type"] != "http":
+            return
+        began = self._clock.monotonic()
+        head = _combined(scope["headers"])
+        language = head.get(b"accept-language")
+        visit = Visit(f"{self._run}-{next(self._numbers):x}", language.decode("latin-1") if language else None)
+        answer = _Answer(send, visit.request_id)
+        call: Call | None = None
+        ration: Ration | None = None
+        try:
+            _check_host(scope, head)
+            answer.cors = self._check_origin(head)
+            methods, visit.params = self._find(scope["path"])
+            if scope["method"] == "OPTIONS" and answer.cors and b"access-control-request-method" in head:
+                await answer.send(_preflight(methods))
+                return
+            call = _call_of(methods, scope["method"])
+            if call.scope is not None:
+                visit.token = self._check_token(call, head)
+            _check_content(scope["method"], head)
+            if call.ration is not None and visit.token is not None:
+                ration = self._reserve(call, visit, visit.token)
+            if scope["method"] in WRITES:
+                visit.body = await _read(receive)
+            if scope["query_string"] and not call.query and call.scope is not None:
+                raise InputError([Fault("/query", "is not taken by this call")])
+            if call.handler is not None:
+                await answer.send(await call.handler(visit))
+            else:
+                scope["visit"] = visit
+                await self._inner(scope, _replay(visit.body, receive), answer.pass_on)
+        except _GoneError:
+            return
+        except Exception as error:  # noqa: BLE001 - whatever happens, the caller gets an answer without details
+            if call is not None and call.ration == "refuse" and isinstance(error, InputError):
+                visit.found = False
+            await answer.send(self.refusal(error, visit))
+        finally:
+            if ration is not None:
+                _settle(ration, visit.found, self._clock.monotonic())
+            if answer.status and not (call is not None and call.stream):
+                route = call.route if call is not None else "other"
+                method = scope["method"] if call is not None else "other"
+                self._metrics.request(method, route, answer.status, self._clock.monotonic() - began)
+
+    def refusal(self, error: Exception, visit: Visit) -> Reply:
+        """The answer to an error; what nobody expected is logged by its class and place, and told by its number."""
+        refused = error if isinstance(error, DoorError) else None
+        if isinstance(error, LoyaltyAgentError):
+            refused = problems.door_error(error)
+        if refused is None:
+            frames = traceback.extract_tb(error.__traceback__)[-3:]
+            where = [f"{PurePath(frame.filename).name}:{frame.lineno}" for frame in frames]
+            _log.error("request.failed", request_id=visit.request_id, error=type(error).__name__, where=where)
+            refused = DoorError(problems.UNEXPECTED)
+        code = problems.message_code(refused.kind)
+        said = self._voice.say((code,), self._voice.locale(visit)) if code else ()
+        body = problems.render(refused, visit.request_id, said)
+        return Reply(refused.kind.status, body, problems.PROBLEM_MEDIA_TYPE, refused.headers)
+
+    def _check_origin(self, head: Head) -> Headers:
+        """The CORS headers that the answer carries: none unless the configured web POS asks."""
+        origin = head.get(b"origin")
+        if origin is not None and origin == self._web_origin:
+            return (
+                (b"access-control-allow-origin", origin),
+                (b"vary", b"Origin"),
+                (b"access-control-expose-headers", b"X-Request-Id, Retry-After"),
+            )
+        if origin is not None and origin != b"http://" + head[b"host"]:
+            raise DoorError(problems.ORIGIN_REFUSED)
+        if head.get(b"sec-fetch-site", b"none") not in (b"none", b"same-origin"):
+            raise DoorError(problems.ORIGIN_REFUSED)
+        return ()
+
+    def _find(self, path: str) -> tuple[Methods, dict[str, str]]:
+        methods = self._static.get(path)
+        if methods is not None:
+            return methods, {}
+        for pattern, methods in self._patterns:
+            if match := pattern.fullmatch(path):
+                return methods, match.groupdict()
+        raise DoorError(problems.ROUTE_UNKNOWN)
+
+    def _check_token(self, call: Call, head: Head) -> Token:
+        challenge = ((b"www-authenticate", b"Bearer"),)
+        scheme, _, secret = head.get(b"authorization", b"").partition(b" ")
+        if scheme.lower() != b"bearer" or not secret:
+            raise DoorError(problems.TOKEN_MISSING, headers=challenge)
+        token = self._tokens.verify(secret.strip().decode("latin-1"))
+        if token is None:
+            raise DoorError(problems.TOKEN_INVALID, headers=challenge)
+        if call.scope is not None and not token.may(call.scope):
+            raise DoorError(problems.TOKEN_SCOPE)
+        return token
+
+    def _reserve(self, call: Call, visit: Visit, token: Token) -> Ration | None:
+        ration = self._rations.of(token.digest)
+        wait_s = ration.reserve(self._clock.monotonic())
+        if not wait_s:
+            visit.may_look_up = True
+            return ration
+        if call.ration == "refuse":
+            seconds = str(math.ceil(wait_s)).encode()
+            raise DoorError(problems.RATION_EXHAUSTED, headers=((b"retry-after", seconds),))
+        return None
+
+
+class _Answer:
+    """Sends an answer with what every answer carries, once."""
+
+    __slots__ = ("_request_id", "_send", "cors", "status")
+
+    def __init__(self, send: Send, request_id: str) -> None:
+        self._send, self._request_id = send, request_id.encode()
+        self.cors: Headers = ()
+        self.status = 0
+
+    async def send(self, reply: Reply) -> None:
+        """Sends a whole answer; nothing if one has begun."""
+        if self.status:
+            return
+        self.status = reply.status
+        headers = [
+            (b"content-type", reply.media_type),
+            (b"content-length", str(len(reply.body)).encode()),
+            (b"x-request-id", self._request_id),
+            *SAFETY,
+            *self.cors,
+            *reply.headers,
+        ]
+        if not reply.body:
+            del headers[0]
+        await self._send({"type": "http.response.start", "status": reply.status, "headers": headers})
+        await self._send({"type": "http.response.body", "body": reply.body})
+
+    async def pass_on(self, message: MutableMapping[str, Any]) -> None:
+        """Sends what FastAPI answers, with the headers that are missing."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            headers = list(message["headers"])
+            present = {name for name, _ in headers}
+            headers += [(b"x-request-id", self._request_id), *self.cors]
+            headers += [(name, value) for name, value in SAFETY if name not in present]
+            message = {**message, "headers": headers}
+        await self._send(message)
+
+
+def _combined(headers: Sequence[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """Headers by name; one that stands twice is joined (RFC 9110, 5.3), and so fits nothing that stands once."""
+    head: dict[bytes, bytes] = {}
+    for name, value in headers:
+        head[name] = head[name] + b", " + value if name in head else value
+    return head
+
+
+@cache
+def _own_names(port: int | None) -> frozenset[bytes]:
+    """The names of a listener: of its port, or of a Unix socket (None), where no browser and no rebinding reaches."""
+    hosts = (b"127.0.0.1", b"localhost", b"[::1]")
+    if port is None:
+        return frozenset({b"localhost"})
+    names = {b"%s:%d" % (host, port) for host in hosts}
+    return frozenset(names | set(hosts) if port == _HTTP_PORT else names)
+
+
+def _check_host(scope: AsgiScope, head: Head) -> None:
+    server = scope["server"]
+    if head.get(b"host") not in _own_names(server[1] if server else None):
+        raise DoorError(problems.HOST_UNKNOWN)
+
+
+def _preflight(methods: Methods) -> Reply:
+    return Reply(
+        204,
+        b"",
+        headers=(
+            (b"access-control-allow-methods", ", ".join(sorted(methods)).encode()),
+            (b"access-control-allow-headers", b"authorization, content-type"),
+            (b"access-control-allow-private-network", b"true"),
+            (b"access-control-max-age", b"600"),
+        ),
+    )
+
+
+def _call_of(methods: Methods, method: str) -> Call:
+    call = methods.get("GET" if method == "HEAD" else method)
+    if call is None or (method == "HEAD" and call.stream):
+        allowed = {*methods, "HEAD"} if any(call.stream is False for call in (methods.get("GET"),) if call) else {*methods}
+        raise DoorError(problems.METHOD_NOT_ALLOWED, headers=((b"allow", ", ".join(sorted(allowed)).encode()),))
+    return call
+
+
+def _check_content(method: str, head: Head) -> None:
+    length = head.get(b"content-length", b"0")
+    if method in WRITES:
+        media_type = head.get(b"content-type")
+        if media_type is None:
+            if length != b"0" or b"transfer-encoding" in head:
+                raise DoorError(problems.MEDIA_TYPE)
+        elif not _JSON.fullmatch(media_type):
+            raise DoorError(problems.MEDIA_TYPE)
+        if head.get(b"content-encoding", b"identity") != b"identity":
+            raise DoorError(problems.MEDIA_TYPE, "A body must not be compressed.")
+    if not length.isdigit():
+        raise DoorError(problems.HTTP_INVALID)
+    if int(length) > MAX_BODY_BYTES:
+        raise DoorError(problems.TOO_LARGE)
+
+
+async def _read(receive: Receive) -> bytes:
+    """The body, counted while it comes in: a chunked one says nothing of its size beforehand."""
+    body = b""
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            raise _GoneError
+        body += message.get("body", b"")
+        if len(body) > MAX_BODY_BYTES:
+            raise DoorError(problems.TOO_LARGE)
+        if not message.get("more_body", False):
+            return body
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """The body once more, then whatever comes: a stream wants to hear that its reader left."""
+    given = False
+
+    async def again() -> MutableMapping[str, Any]:
+        nonlocal given
+        if not given:
+            given = True
+            return {"type": "http.request", "body": body, "more_body": False}
+        while (message := await receive())["type"] == "http.request":
+            pass  # a body that a call without one brought along
+        return message
+
+    return again
+
+
+def _settle(ration: Ration, found: bool | None, now: float) -> None:  # noqa: FBT001 - three answers: yes, no, not asked
+    if found is None:
+        ration.unused(now)
+    elif found:
+        ration.hit(now)
+    else:
+        ration.miss(now)

@@ -1,0 +1,126 @@
+"""What Prometheus is told: figures of the agent as a whole, never of a person.
+
+Labels are words of our own (routes, states, vendors, verdicts), so their number is bounded. The names are listed in
+docs/till-api.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from agent.domain.health import SEVERITY
+from agent.services.status import Snapshot
+
+CONTENT_TYPE: Final = b"text/plain; version=0.0.4; charset=utf-8"
+STATES: Final = ("online", "degraded", "offline")
+_BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+
+
+class Metrics:
+    """Counts what happens, and reads the rest from a snapshot when asked.
+
+    Args:
+        version: of the program.
+    """
+
+    def __init__(self, version: str) -> None:
+        self._registry = CollectorRegistry()
+        ProcessCollector(registry=self._registry)
+        info = Gauge("loyalty_agent_build_info", "The program's version.", ["version"], registry=self._registry)
+        info.labels(version).set(1)
+        self._sales = Counter(
+            "loyalty_agent_sales_accepted", "Sales put on disk and answered.", ["duplicate"], registry=self._registry
+        )
+        self._identified = Counter(
+            "loyalty_agent_identifications", "Look-ups answered.", ["outcome", "source"], registry=self._registry
+        )
+        self._delivered = Counter(
+            "loyalty_agent_deliveries", "Attempts to deliver.", ["vendor", "verdict"], registry=self._registry
+        )
+        self._requests = Counter(
+            "loyalty_agent_http_requests", "Requests answered.", ["method", "route", "status"], registry=self._registry
+        )
+        self._durations = Histogram(
+            "loyalty_agent_http_request_duration_seconds",
+            "From a request's head to the end of its answer.",
+            ["method", "route"],
+            buckets=_BUCKETS,
+            registry=self._registry,
+        )
+        # Looking a child up by its labels costs more than counting; the label values are few.
+        self._request_of: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+
+    def watch(self, snapshot: Callable[[], Snapshot]) -> None:
+        """Reports the agent's state from then on; called once."""
+        self._registry.register(_State(snapshot))
+
+    def sale(self, *, duplicate: bool) -> None:
+        """A sale was answered with 202, or 200 for a repeat."""
+        self._sales.labels("yes" if duplicate else "no").inc()
+
+    def identified(self, outcome: str, source: str) -> None:
+        """A look-up was answered."""
+        self._identified.labels(outcome, source).inc()
+
+    def delivery(self, vendor: str, verdict: str) -> None:
+        """An attempt to deliver ended; for the dispatcher."""
+        self._delivered.labels(vendor, verdict).inc()
+
+    def request(self, method: str, route: str, status: int, seconds: float) -> None:
+        """A request was answered. ``route`` is a template, such as ``/v1/contacts/{ref}``, never a path."""
+        found = self._request_of.get((method, route, status))
+        if found is None:
+            found = (self._requests.labels(method, route, str(status)), self._durations.labels(method, route))
+            self._request_of[method, route, status] = found
+        found[0].inc()
+        found[1].observe(seconds)
+
+    def render(self) -> bytes:
+        """The text exposition format."""
+        return generate_latest(self._registry)
+
+
+class _State(Collector):
+    """The agent's state as gauges, read when Prometheus asks."""
+
+    def __init__(self, snapshot: Callable[[], Snapshot]) -> None:
+        self._snapshot = snapshot
+
+    def describe(self) -> list[Metric]:
+        """Nothing beforehand: registering must not ask for a snapshot."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        now = self._snapshot()
+        yield _gauge("state", "1 for the state the agent is in.", "state", {state: state == now.state for state in STATES})
+        yield _gauge("level", "The fallback level being served.", None, {"": now.level})
+        queue = now.queue
+        yield _gauge(
+            "queue_deliveries",
+            "Unfinished deliveries.",
+            "state",
+            {"queued": queue.depth - queue.held, "held": queue.held, "parked": queue.parked, "in_doubt": queue.in_doubt},
+        )
+        yield _gauge("queue_bytes", "Bytes the queue takes on disk.", None, {"": queue.bytes})
+        yield _gauge("queue_oldest_age_seconds", "Age of the oldest waiting sale.", None, {"": queue.oldest_age_s or 0})
+        yield _gauge("replica_contacts", "Members in the local copy.", None, {"": now.replica.contacts})
+        if now.replica.age_s is not None:
+            yield _gauge("replica_age_seconds", "Age of the local copy.", None, {"": now.replica.age_s})
+        yield _gauge("replica_stale", "1 when the copy is older than replica.stale_after.", None, {"": now.replica.stale})
+        standing = {condition.code for condition in now.conditions}
+        yield _gauge("condition", "1 while a condition stands.", "code", {code: code in standing for code in SEVERITY})
+        yield _gauge(
+            "vendor_online", "1 while a vendor answers.", "vendor", {link.vendor: link.state != "offline" for link in now.vendors}
+        )
+
+
+def _gauge(name: str, documentation: str, label: str | None, values: dict[str, float]) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(f"loyalty_agent_{name}", documentation, labels=[label] if label else [])
+    for value, figure in values.items():
+        family.add_metric([value] if label else [], float(figure))
+    return family

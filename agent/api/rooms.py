@@ -1,0 +1,140 @@
+"""What the door needs of the rest of the program, filled in by `agent.assembly`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from agent.api.metrics import Metrics
+from agent.domain.transaction import IdentifierStatement, Transaction
+from agent.messages import Messages
+from agent.ports import Clock, Delivery, Replica
+from agent.services.identify import Identification
+from agent.services.intake import Intaken
+from agent.services.status import Snapshot
+from agent.settings import Settings
+from agent.tokens import Token
+
+
+class Identify(Protocol):
+    """Says who an identifier belongs to (`agent.services.identify.Identify`)."""
+
+    async def identify(self, statement: IdentifierStatement) -> Identification:
+        """Who it is, within the budget. Raises IdentifierInvalidError."""
+
+
+class Intake(Protocol):
+    """Takes sales (`agent.services.intake.Intake`)."""
+
+    async def accept(self, transaction: Transaction, *, resolve: bool = True) -> Intaken:
+        """Records a sale. Raises InputError, ConflictError, StorageError."""
+
+
+class Story(Protocol):
+    """A sale's life without the person in it."""
+
+    @property
+    def transaction_id(self) -> str:
+        """The till's own id."""
+
+    @property
+    def accepted_at(self) -> datetime:
+        """When it was put on disk."""
+
+    @property
+    def key_kind(self) -> str | None:
+        """Kind of the integration key it carries; None for a guest."""
+
+    @property
+    def key_type(self) -> str | None:
+        """Type of the integration key it carries."""
+
+    @property
+    def deliveries(self) -> Sequence[Delivery]:
+        """How it stands with each vendor."""
+
+
+class Queue(Protocol):
+    """The outbox as people look at it. ``held`` are the vendors whose lane is held."""
+
+    def story(self, transaction_id: str, held: Collection[str] = ()) -> Story:
+        """A sale's life. Raises UnknownRecordError."""
+
+    def queue(
+        self, *, state: str | None, vendor: str | None, limit: int, after: int, held: Collection[str] = ()
+    ) -> Sequence[Delivery]:
+        """Unfinished deliveries beyond the entry ``after``, in order."""
+
+    async def retry(self, entry: int) -> None:
+        """Puts a delivery back in line. Raises UnknownRecordError, StorageError."""
+
+    async def discard(self, entry: int, reason: str) -> None:
+        """Gives a delivery up. Raises UnknownRecordError, StorageError."""
+
+
+class Status(Protocol):
+    """What works and what does not (`agent.services.status.Status`)."""
+
+    def snapshot(self) -> Snapshot:
+        """Everything, as of now."""
+
+    def changes(self, heartbeat_s: float) -> AsyncIterator[bool]:
+        """Yields True after each change, the first at once, and False after each quiet ``heartbeat_s``."""
+
+    def ready(self) -> bool:
+        """Whether a sale can be put on disk now."""
+
+    def level(self) -> int:
+        """The fallback level being served now."""
+
+    def replica_usable(self) -> bool:
+        """Whether the replica was loaded and has not expired."""
+
+
+class Verifier(Protocol):
+    """Knows the tokens (`agent.tokens.Tokens`)."""
+
+    def verify(self, secret: str) -> Token | None:
+        """Whose token that is, or None."""
+
+
+class Orders(Protocol):
+    """What an administrator can have done. Everything starts and returns at once."""
+
+    def sync(self) -> None:
+        """Asks for contact changes now."""
+
+    def flush(self) -> None:
+        """Tries everything queued or held now, whatever its back-off; a vendor's `Retry-After` still wins."""
+
+    def purge(self) -> None:
+        """Erases what retention names, now."""
+
+    def pause(self) -> None:
+        """Stops deliveries; sales go on being taken."""
+
+    def resume(self) -> None:
+        """Starts deliveries again."""
+
+    def held(self) -> Collection[str]:
+        """Vendors whose lane is held."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rooms:
+    """Everything behind the door."""
+
+    clock: Clock
+    settings: Settings
+    version: str
+    messages: Messages
+    identify: Identify
+    intake: Intake
+    replica: Replica
+    outbox: Queue
+    status: Status
+    tokens: Verifier
+    orders: Orders
+    metrics: Metrics

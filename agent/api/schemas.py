@@ -1,0 +1,328 @@
+"""The bodies that the door publishes; those of a sale are `agent.domain.transaction`.
+
+Requests refuse fields they do not know. Answers may grow: clients ignore fields they do not know.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from agent.domain.identifiers import IdentifierType
+from agent.domain.transaction import IdentifierStatement, IntegrationKey
+
+KeyKind = Literal["primary", "secondary"]
+DeliveryWord = Literal["queued", "held", "delivered", "parked", "in_doubt"]
+UnfinishedWord = Literal["queued", "held", "parked", "in_doubt"]
+
+
+class Request(BaseModel):
+    """What a caller sends."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class Answer(BaseModel):
+    """What a caller gets."""
+
+    model_config = ConfigDict(frozen=True, from_attributes=True)
+
+
+class Message(Answer):
+    """One sentence for a screen."""
+
+    code: str
+    audience: Literal["staff", "customer"]
+    severity: Literal["info", "warning", "error"]
+    text: str
+    locale: str
+
+
+class Served(Answer):
+    """How an answer about a person was served; ``level`` is the fallback level in force."""
+
+    source: Literal["live", "replica", "none"]
+    as_of: datetime | None
+    age_s: int | None
+    stale: bool
+    level: Annotated[int, Field(ge=1, le=4)]
+
+
+# --- identify and contacts --------------------------------------------------------------------------------------
+
+
+class IdentifyRequest(Request):
+    """The question: who is this."""
+
+    identifier: IdentifierStatement
+
+
+class Contact(Answer):
+    """What may be shown of a member: the handle, the integration key's value under its type, the configured fields."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="allow",
+        json_schema_extra={
+            "additionalProperties": {"anyOf": [{"type": "string"}, {"type": "null"}]},
+            "examples": [{"ref": "c_5f3a", "member_number": "10000421", "first_name": "Alma"}],
+        },
+    )
+
+    ref: str | None = Field(
+        description="Opaque and not personal; for `GET /v1/contacts/{ref}`. Null for somebody whom only the vendor knows."
+    )
+
+
+class Allowed(Answer):
+    """What may be done with the membership now."""
+
+    earn: bool = Field(description="A sale can be tagged so that it earns.")
+    spend: bool = Field(description="The member is known and the loyalty system answers.")
+    see_details: bool = Field(description="The configuration keeps details that may be shown.")
+
+
+class IdentifyAnswer(Answer):
+    """Who it is."""
+
+    outcome: Literal["matched", "not_found", "ambiguous", "unknown"]
+    integration_key: IntegrationKey | None
+    contact: Contact | None
+    allowed: Allowed
+    served: Served
+    messages: tuple[Message, ...]
+
+
+class ContactAnswer(Answer):
+    """What the replica may show of a member."""
+
+    integration_key: IntegrationKey
+    contact: Contact
+    served: Served
+    messages: tuple[Message, ...]
+
+
+# --- transactions -----------------------------------------------------------------------------------------------
+
+
+class AnsweredKey(Answer):
+    """The integration key a sale was taken with; ``value`` is null once it has been erased."""
+
+    kind: KeyKind
+    type: IdentifierType
+    value: str | None = Field(repr=False)
+
+
+class TransactionAccepted(Answer):
+    """The sale is on disk."""
+
+    transaction_id: str
+    state: DeliveryWord
+    duplicate: bool
+    accepted_at: datetime
+    integration_key: AnsweredKey | None
+    served: Served
+    messages: tuple[Message, ...]
+
+
+class StoredKey(Answer):
+    """Which kind of integration key a sale carries; its value is not shown."""
+
+    kind: KeyKind
+    type: IdentifierType
+
+
+class LastError(Answer):
+    """Why the last attempt failed."""
+
+    code: str
+    status: int | None
+    title: str
+
+
+class DeliveryAnswer(Answer):
+    """How a sale stands with one vendor. ``delivered`` means accepted by it."""
+
+    vendor: str
+    state: DeliveryWord
+    attempts: int
+    next_attempt_at: datetime | None
+    delivered_at: datetime | None
+    vendor_reference: str | None
+    last_error: LastError | None
+
+
+class TransactionAnswer(Answer):
+    """How a sale stands; ``state`` is that of the least finished delivery."""
+
+    transaction_id: str
+    state: DeliveryWord
+    accepted_at: datetime
+    integration_key: StoredKey | None
+    deliveries: tuple[DeliveryAnswer, ...]
+
+
+# --- the state of the agent -------------------------------------------------------------------------------------
+
+
+class VendorAnswer(Answer):
+    """One vendor."""
+
+    vendor: str
+    role: str
+    state: Literal["online", "degraded", "offline"]
+    since: datetime | None
+    last_success_at: datetime | None
+    circuit: str
+
+
+class ReplicaAnswer(Answer):
+    """The local copy of the members."""
+
+    contacts: int
+    as_of: datetime | None
+    age_s: int | None
+    stale: bool
+    contents: str
+
+
+class QueueAnswer(Answer):
+    """The queue in figures; ``depth`` is queued + held, ``outage_left_s`` how long sales can still be kept."""
+
+    depth: int
+    held: int
+    parked: int
+    in_doubt: int
+    oldest_age_s: int | None
+    bytes: int
+    outage_left_s: int | None
+
+
+class ConditionAnswer(Answer):
+    """Something that stands in the way; ``subject`` says which vendor, file or count it is about."""
+
+    code: str
+    severity: Literal["info", "warning", "error"]
+    since: datetime
+    title: str
+    detail: str
+    remedy: str
+    subject: str | None
+
+
+class StatusAnswer(Answer):
+    """The state of the agent, without personal data."""
+
+    state: Literal["online", "degraded", "offline"]
+    level: Annotated[int, Field(ge=1, le=4)]
+    since: datetime
+    version: str
+    vendors: tuple[VendorAnswer, ...]
+    replica: ReplicaAnswer
+    queue: QueueAnswer
+    conditions: tuple[ConditionAnswer, ...]
+    messages: tuple[Message, ...]
+
+
+class Alive(Answer):
+    """The process lives."""
+
+    alive: Literal[True] = True
+
+
+class Ready(Answer):
+    """A sale can be put on disk."""
+
+    ready: Literal[True] = True
+
+
+class Texts(Answer):
+    """The staff page's words in one language."""
+
+    locale: str
+    texts: dict[str, str]
+
+
+# --- admin ------------------------------------------------------------------------------------------------------
+
+
+class QueueQuery(Request):
+    """Which deliveries to list."""
+
+    state: UnfinishedWord | None = Field(None, description="only these; all that are unfinished without it")
+    vendor: Annotated[str, StringConstraints(pattern=r"^[a-z]{1,32}$")] | None = Field(None, description="only this vendor's")
+    limit: Annotated[int, Field(ge=1, le=1000)] = Field(100, description="at most so many")
+    after: Annotated[int, Field(ge=0, le=2**63 - 1)] = Field(0, description="`next` of the page before")
+
+
+class QueueError(LastError):
+    """Why the last attempt failed, with the vendor's own code."""
+
+    vendor_code: str | None
+
+
+class QueueEntry(Answer):
+    """An unfinished delivery."""
+
+    entry: int
+    transaction_id: str
+    vendor: str
+    state: DeliveryWord
+    attempts: int
+    accepted_at: datetime
+    next_attempt_at: datetime | None
+    last_error: QueueError | None
+
+
+class QueueList(Answer):
+    """A page of the queue; ``next`` goes into ``after``, null on the last page."""
+
+    entries: tuple[QueueEntry, ...]
+    next: int | None
+
+
+class DiscardRequest(Request):
+    """Why a delivery is given up."""
+
+    reason: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500)] = Field(
+        repr=False, description="for the record; not personal"
+    )
+
+
+class Nothing(Request):
+    """An order takes no fields."""
+
+
+class OrderAccepted(Answer):
+    """The order was taken; it runs on its own."""
+
+    ordered: Literal["sync", "flush", "purge", "pause", "resume", "retry", "discard"]
+    entry: int | None = Field(None, description="the delivery that a retry or discard is about")
+
+
+# --- errors -----------------------------------------------------------------------------------------------------
+
+
+class FaultItem(Answer):
+    """One thing that does not fit: where, as a JSON pointer, and what. Values are never repeated."""
+
+    pointer: str
+    message: str
+
+
+class Problem(Answer):
+    """What went wrong (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    request_id: str
+    errors: tuple[FaultItem, ...] | None = Field(None, description="only for a body or query that does not fit")
+    messages: tuple[Message, ...] | None = Field(None, description="only where a cashier should be told")
+
+
+Json = dict[str, Any]

@@ -1,0 +1,499 @@
+"""Builds everything once and closes it in reverse; the only room that names concrete classes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import random
+import secrets
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import structlog
+
+from agent.api.metrics import Metrics
+from agent.api.rooms import Rooms
+from agent.clock import SystemClock
+from agent.connectors import voyado
+from agent.connectors.voyado import feeds
+from agent.connectors.voyado.settings import VoyadoSettings
+from agent.domain.delivery import Verdict
+from agent.domain.health import Conditions
+from agent.domain.identifiers import Normaliser
+from agent.domain.link import Link
+from agent.domain.retention import RetentionPolicy
+from agent.domain.tagging import TaggingPolicy
+from agent.errors import StateHeldError, StorageDamagedError
+from agent.jobs import Calendar
+from agent.messages import Messages
+from agent.ports import Clock, QueueInfo
+from agent.secrets import WatchedSecret, storage_key, subkey
+from agent.services.buffer import Buffer, BufferPolicy
+from agent.services.dispatch import Dispatch, DispatchPolicy, Lane
+from agent.services.identify import Identify, IdentifyPolicy
+from agent.services.intake import Intake, IntakePolicy
+from agent.services.loading import Loader, LoadJob
+from agent.services.purge import Purge
+from agent.services.status import Status, StatusPolicy
+from agent.services.sync import FileFeed, PageFeed, Sync
+from agent.settings import Configuration
+from agent.store.database import ENCRYPTED, DatabaseFile, GroupWriter, migrate
+from agent.store.outbox import Outbox
+from agent.store.replica import SqliteReplica
+from agent.store.replica_builder import SqliteReplicaStore
+from agent.store.replica_file import ReplicaFile, remove
+from agent.tokens import Tokens
+from agent.transport import Answer, HttpPolicy
+
+log = structlog.get_logger(__name__)
+
+OUTBOX, REPLICA, SPOOL, LOCK = "outbox.db", "replica.db", "spool", "agent.lock"
+TOMBSTONES_KEPT = timedelta(days=8)
+"""Voyado can restore a deleted contact within 7 days; a day more for the feed to say so."""
+LOOKUP_AT_DELIVERY_S = 15.0
+CLOCK_TOLERANCE_S = 120.0
+REPLICA_CACHE_KIB = 16_384
+OUTBOX_CACHE_KIB = 4_096
+
+
+@dataclass(frozen=True, slots=True)
+class Agent:
+    """Everything that runs, built and not yet started."""
+
+    configuration: Configuration
+    clock: Clock
+    rooms: Rooms
+    outbox: Outbox
+    replica: SqliteReplica
+    dispatch: Dispatch
+    sync: Sync | None
+    purge: Purge
+    calendar: Calendar
+    status: Status
+    tokens: Tokens
+
+
+@contextlib.asynccontextmanager
+async def open_agent(
+    configuration: Configuration, *, clock: Clock | None = None, chance: random.Random | None = None
+) -> AsyncIterator[Agent]:
+    """Everything, built from a checked configuration; closed in reverse at the end.
+
+    Args:
+        configuration: what :func:`agent.settings.load` gave.
+        clock: the machine's, unless a test has another.
+        chance: the source of jitter.
+
+    Raises:
+        StateHeldError: another agent holds the state directory.
+        StorageKeyError: there are databases, but not their key.
+        StorageError: a database cannot be opened.
+    """
+    builder = _Builder(configuration, clock, chance or random.Random())  # noqa: S311 - jitter, not secrets
+    async with AsyncExitStack() as stack:
+        yield await builder.build(stack)
+
+
+class _Builder:
+    """One build. Its methods are steps, in the order of the house's floors."""
+
+    def __init__(self, configuration: Configuration, clock: Clock | None, chance: random.Random) -> None:
+        self.configuration, self.settings = configuration, configuration.settings
+        self.state_dir = configuration.state_dir
+        self.zone = ZoneInfo(self.settings.agent.timezone)
+        self.clock = clock or SystemClock(self.zone)
+        self.chance = chance
+        loyalty = self.settings.loyalty
+        self.tagging = TaggingPolicy(loyalty.primary, loyalty.secondary, loyalty.fallback_level)
+        self.normaliser = Normaliser(self.settings.agent.country, guid_contact_ids=voyado.Voyado.guid_contact_ids)
+        self.conditions = Conditions(on_edge=_log_edge)
+        self.status: Status | None = None
+        self.metrics = Metrics(version("loyalty-agent"))
+
+    async def build(self, stack: AsyncExitStack) -> Agent:
+        settings, clock = self.settings, self.clock
+        self._hold_state(stack)
+        key = self._database_key()
+        outbox = self._outbox(stack, key)
+        await outbox.recover()
+        store, replica = self._replica(stack, key)
+        link = self._link()
+        connector = self._connector(link)
+        stack.push_async_callback(connector.close)
+        dispatch = self._dispatch(outbox, replica, connector, link)
+        link.on_change = self._line_changed(dispatch, link)
+
+        def queue() -> QueueInfo:
+            return outbox.info(dispatch.held())
+
+        identify = Identify(
+            clock=clock,
+            normaliser=self.normaliser,
+            replica=replica,
+            lookup=connector.lookup,
+            link=link,
+            policy=IdentifyPolicy(
+                tagging=self.tagging,
+                live=settings.loyalty.live_lookup,
+                budget_s=settings.loyalty.live_lookup_budget.total_seconds(),
+                stale_after=settings.replica.stale_after,
+                expires_after=settings.replica.expires_after,
+            ),
+        )
+        intake = Intake(
+            clock=clock,
+            normaliser=self.normaliser,
+            replica=replica,
+            outbox=outbox,
+            queue=queue,
+            link=link,
+            policy=IntakePolicy(
+                tagging=self.tagging,
+                store_id=settings.agent.store_id,
+                till_id=settings.agent.till_id,
+                stale_after=settings.replica.stale_after,
+                expires_after=settings.replica.expires_after,
+                max_bytes=settings.queue.max_bytes,
+                reserve_bytes=settings.queue.reserve_bytes,
+                state_dir=self.state_dir,
+                vendors=((connector.name, connector.guests),),
+            ),
+            accepted=self._accepted(dispatch),
+        )
+        sync = self._sync(store, replica, connector, link)
+        status = self.status = Status(
+            clock=clock,
+            version=version("loyalty-agent"),
+            policy=StatusPolicy(
+                level=settings.loyalty.fallback_level,
+                secondary_keys=bool(settings.loyalty.secondary_keys),
+                stale_after=settings.replica.stale_after,
+                expires_after=settings.replica.expires_after,
+                max_queue_bytes=settings.queue.max_bytes,
+            ),
+            links=[link],
+            replica=replica,
+            queue=queue,
+            accepted_since=outbox.accepted_since,
+            conditions=self.conditions,
+            ready=intake.has_room,
+            loading=lambda: sync.progress if sync else None,
+        )
+        purge = self._purge(outbox, replica, store)
+        tokens = Tokens(self.state_dir, clock)
+        background = _Background()
+        stack.push_async_callback(background.close)
+        rooms = Rooms(
+            clock=clock,
+            settings=settings,
+            version=version("loyalty-agent"),
+            messages=Messages(settings.agent.locale, settings.messages),
+            identify=identify,
+            intake=intake,
+            replica=replica,
+            outbox=outbox,
+            status=status,
+            tokens=tokens,
+            orders=_Orders(dispatch, sync, purge, background),
+            metrics=self.metrics,
+        )
+        return Agent(
+            self.configuration, clock, rooms, outbox, replica, dispatch, sync, purge, Calendar({"purge": purge.run}), status,
+            tokens,
+        )  # fmt: skip
+
+    # --- the state directory ------------------------------------------------------------------------------------
+
+    def _hold_state(self, stack: AsyncExitStack) -> None:
+        self.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        handle = os.open(self.state_dir / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        stack.callback(os.close, handle)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StateHeldError from None
+
+    def _database_key(self) -> bytes | None:
+        storage = self.settings.storage
+        reference = self.configuration.secret(storage.key)
+        if reference.kind == "file":
+            reference = type(reference)("file", reference.name, self.state_dir)
+        databases = any((self.state_dir / name).exists() for name in (OUTBOX, REPLICA))
+        self.master = storage_key(reference, may_create=not databases)
+        wanted = storage.encryption == "on"
+        self.conditions.set("storage.unencrypted", stands=wanted and not ENCRYPTED, now=self.clock.now())
+        return subkey(self.master, "database") if wanted and ENCRYPTED else None
+
+    def _outbox(self, stack: AsyncExitStack, key: bytes | None) -> Outbox:
+        from agent.store.migrations import outbox as migrations  # noqa: PLC0415 - sqlite-utils: start-up alone needs it
+
+        file = DatabaseFile(self.state_dir / OUTBOX, key, "FULL", OUTBOX_CACHE_KIB)
+        connection = file.connect()
+        migrate(connection, migrations)
+        outbox = Outbox(
+            GroupWriter(connection, "outbox"),
+            file.connect(),
+            hash_key=subkey(self.master, "fingerprint"),
+            run=secrets.token_hex(8),
+        )
+        stack.callback(outbox.close)
+        return outbox
+
+    def _replica(self, stack: AsyncExitStack, key: bytes | None) -> tuple[SqliteReplicaStore, SqliteReplica]:
+        file = ReplicaFile(
+            database=DatabaseFile(self.state_dir / REPLICA, key, "NORMAL", REPLICA_CACHE_KIB),
+            key=subkey(self.master, "lookup"),
+            primary=self.tagging.primary,
+            contents=self.settings.replica.contents,
+            fields=self.settings.replica.fields,
+        )
+        try:
+            replica = SqliteReplica(file)
+        except StorageDamagedError as error:
+            # It can be fetched again; a sale must not wait for anybody to mend it.
+            self.conditions.set("storage.damaged", stands=True, now=self.clock.now(), detail=f"{REPLICA}: fetched anew")
+            log.error("replica.damaged", reason=str(error))
+            remove(file.side)
+            remove(file.database)
+            replica = SqliteReplica(file)
+        stack.callback(replica.close)
+        return SqliteReplicaStore(file), replica
+
+    # --- the vendor ---------------------------------------------------------------------------------------------
+
+    def _link(self) -> Link:
+        queue = self.settings.queue
+        return Link(
+            voyado.NAME,
+            "loyalty",
+            requests_per_second=self._voyado.requests_per_second,
+            backoff_first_s=queue.backoff_first.total_seconds(),
+            backoff_max_s=queue.backoff_max.total_seconds(),
+            uniform=self.chance.uniform,
+        )
+
+    @property
+    def _voyado(self) -> VoyadoSettings:
+        vendor = self.configuration.vendor
+        if not isinstance(vendor, VoyadoSettings):
+            raise TypeError(type(vendor).__name__)
+        return vendor
+
+    def _connector(self, link: Link) -> voyado.Voyado:
+        http = self.settings.http
+        return voyado.build(
+            self._voyado,
+            api_key=WatchedSecret(self.configuration.secret(self._voyado.api_key), self.clock),
+            http=HttpPolicy(
+                http.connect_timeout.total_seconds(), http.read_timeout.total_seconds(), http.ca_file, http.proxy
+            ),
+            primary=self.tagging.primary,
+            zone=self.zone,
+            user_agent=f"loyalty-agent/{version('loyalty-agent')}",
+            heard=lambda answer: self._hear_time(answer, link),
+        )
+
+    def _hear_time(self, answer: Answer, link: Link) -> None:
+        """What an answer's `Date` says of our clock."""
+        try:
+            theirs = parsedate_to_datetime(answer.headers["date"])
+        except (KeyError, ValueError):
+            return
+        now = self.clock.now()
+        skew_s = (theirs.replace(tzinfo=theirs.tzinfo or UTC) - now).total_seconds()
+        link.heard_time(skew_s)
+        wrong = abs(skew_s) > CLOCK_TOLERANCE_S
+        self.conditions.set("clock.wrong", stands=wrong, now=now, detail=f"{skew_s:+.0f} s" if wrong else "")
+
+    def _dispatch(self, outbox: Outbox, replica: SqliteReplica, connector: voyado.Voyado, link: Link) -> Dispatch:
+        queue, loyalty = self.settings.queue, self.settings.loyalty
+
+        async def pace() -> None:
+            while wait := link.bucket.wait_s(self.clock.monotonic()):
+                await asyncio.sleep(wait)
+
+        buffer = Buffer(
+            clock=self.clock,
+            replica=replica,
+            lookup=connector.lookup,
+            writer=connector.writer,
+            link=link,
+            policy=BufferPolicy(self.tagging, loyalty.live_lookup, loyalty.unknown_at_delivery, LOOKUP_AT_DELIVERY_S),
+            pace=pace,
+        )
+        lane = Lane(
+            clock=self.clock,
+            queue=outbox,
+            connector=connector,
+            link=link,
+            settle_tag=buffer.settle,
+            policy=DispatchPolicy(
+                queue.flush_every.total_seconds(), queue.backoff_first.total_seconds(), queue.backoff_max.total_seconds()
+            ),
+            uniform=self.chance.uniform,
+            told=self._told,
+            changed=self._changed,
+        )
+        self.pace = pace
+        return Dispatch([lane])
+
+    # --- the feed -----------------------------------------------------------------------------------------------
+
+    def _sync(
+        self, store: SqliteReplicaStore, replica: SqliteReplica, connector: voyado.Voyado, link: Link
+    ) -> Sync | None:
+        if self.tagging.level < 3:  # noqa: PLR2004 - level 3 reads a replica
+            return None
+        table, fields = self._voyado, self.settings.replica.fields
+        mapping = feeds.contact_mapping(table, normaliser=self.normaliser, primary=self.tagging.primary, fields=fields)
+        feed: FileFeed | PageFeed
+        if table.feed == feeds.API:
+            changes = feeds.change_feed(connector.client, mapping, self.clock, self.pace)
+            feed = PageFeed(feed=changes, store=store, clock=self.clock)
+        else:
+            source = feeds.file_source(
+                table,
+                secret=WatchedSecret(self.configuration.secret(table.feed_secret), self.clock),
+                base=self.configuration.base,
+                spool=self.state_dir / SPOOL,
+            )
+            reader = feeds.export_reader(table, mapping)
+
+            def job(now: datetime, today: date, rebuild: bool) -> LoadJob:  # noqa: FBT001 - FileFeed's form
+                return LoadJob(source(), reader, store, now, today, rebuild=rebuild)
+
+            feed = FileFeed(job=job, loader=Loader(), contacts=replica, conditions=self.conditions, clock=self.clock)
+        return Sync(
+            clock=self.clock,
+            feed=feed,
+            contacts=replica,
+            conditions=self.conditions,
+            every=self.settings.replica.sync_every,
+            uniform=self.chance.uniform,
+            changed=self._changed,
+        )
+
+    # --- the end ------------------------------------------------------------------------------------------------
+
+    def _purge(self, outbox: Outbox, replica: SqliteReplica, store: SqliteReplicaStore) -> Purge:
+        retention = self.settings.retention
+        return Purge(
+            clock=self.clock,
+            policy=RetentionPolicy(
+                retention.delivered,
+                retention.undelivered,
+                retention.audit,
+                self.settings.replica.expires_after,
+                TOMBSTONES_KEPT,
+            ),
+            sales=outbox,
+            contacts=_Contacts(replica, store),
+            spool=lambda: _empty(self.state_dir / SPOOL),
+            conditions=self.conditions,
+            changed=self._changed,
+        )
+
+    # --- who hears of what --------------------------------------------------------------------------------------
+
+    def _changed(self) -> None:
+        if self.status is not None:
+            self.status.changed()
+
+    def _told(self, vendor: str, verdict: Verdict) -> None:
+        self.metrics.delivery(vendor, verdict.kind)
+        self._changed()
+
+    def _accepted(self, dispatch: Dispatch) -> Callable[[], None]:
+        def accepted() -> None:
+            dispatch.wake()
+            self._changed()
+
+        return accepted
+
+    def _line_changed(self, dispatch: Dispatch, link: Link) -> Callable[[], None]:
+        def changed() -> None:
+            log.info("line.changed", vendor=link.vendor, state=link.state)
+            if link.state == "online":
+                dispatch.line_changed()
+            self._changed()
+
+        return changed
+
+
+class _Contacts:
+    """The replica as the purge sees it: reads here, writes in a thread with a connection of their own."""
+
+    def __init__(self, replica: SqliteReplica, store: SqliteReplicaStore) -> None:
+        self._replica, self._store = replica, store
+        self.info = replica.info
+
+    async def purge(self, tombstones_before: datetime) -> dict[str, int]:
+        def work() -> int:
+            with self._store.open_writer() as writer:
+                return writer.purge(tombstones_before)
+
+        return {"tombstones": await asyncio.to_thread(work)}
+
+    async def erase_all(self) -> None:
+        self._replica.erase()
+
+
+class _Orders:
+    """What an administrator can have done."""
+
+    def __init__(self, dispatch: Dispatch, sync: Sync | None, purge: Purge, background: _Background) -> None:
+        self._dispatch, self._sync, self._purge, self._background = dispatch, sync, purge, background
+        self.pause, self.resume, self.held = dispatch.pause, dispatch.resume, dispatch.held
+
+    def sync(self) -> None:
+        if self._sync is not None:
+            self._sync.order()
+
+    def flush(self) -> None:
+        self._background.start(self._dispatch.flush())
+
+    def purge(self) -> None:
+        self._background.start(self._purge.run())
+
+
+class _Background:
+    """Orders that the door answers at once; kept so that they are neither forgotten nor left running."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[object]] = set()
+
+    def start(self, work: Coroutine[Any, Any, object]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _ended(self, task: asyncio.Task[object]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("order.failed", exc_info=error)
+
+
+def _empty(spool: Path) -> int:
+    """Erases downloaded files that nobody is reading any more; how many there were."""
+    left = list(spool.iterdir()) if spool.is_dir() else []
+    for path in left:
+        path.unlink(missing_ok=True)
+    return len(left)
+
+
+def _log_edge(code: str, stands: bool, detail: str) -> None:  # noqa: FBT001 - Conditions' form
+    (log.warning if stands else log.info)("condition", code=code, stands=stands, detail=detail)

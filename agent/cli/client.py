@@ -1,0 +1,103 @@
+"""Asks the running agent over its own door, with the token that it keeps for this in its state directory.
+
+The door of the first listen address is used, TCP or Unix socket. No proxy of the environment stands between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+from agent.cli.errors import DaemonRefusedError, DaemonUnreachableError, PermissionRefusedError
+from agent.errors import StorageError
+from agent.settings import Configuration
+from agent.tokens import read_own
+
+_UNIX = "unix:"
+_TIMEOUT = httpx.Timeout(30.0, connect=2.0)
+_UNAUTHORIZED, _FORBIDDEN, _SERVER_ERROR = 401, 403, 500
+
+
+class Daemon:
+    """The running agent. A context manager; nothing is sent before the first call.
+
+    Args:
+        configuration: says where it listens and where its token lies.
+    """
+
+    def __init__(self, configuration: Configuration) -> None:
+        self.address = configuration.settings.api.listen[0]
+        self._state_dir = configuration.state_dir
+        transport, base = None, f"http://{self.address}"
+        if self.address.startswith(_UNIX):
+            transport, base = httpx.HTTPTransport(uds=self.address.removeprefix(_UNIX)), "http://localhost"
+        self._client = httpx.Client(base_url=base, transport=transport, timeout=_TIMEOUT, trust_env=False)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._client.close()
+
+    def get(self, path: str, **params: Any) -> dict[str, Any]:
+        """What the agent answers. Raises as :meth:`post` does."""
+        return self._ask("GET", path, params={name: value for name, value in params.items() if value is not None})
+
+    def post(self, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """What the agent answers to an order.
+
+        Raises:
+            DaemonUnreachableError: nobody answers.
+            PermissionRefusedError: the token cannot be read, or the agent does not take it.
+            StorageError: the agent's disk says no.
+            DaemonRefusedError: anything else that is not done.
+        """
+        return self._ask("POST", path, json=body)
+
+    def _ask(self, method: str, path: str, **how: Any) -> dict[str, Any]:
+        headers = {"Authorization": f"Bearer {self._token()}"}
+        try:
+            answer = self._client.request(method, path, headers=headers, **how)
+        except httpx.TransportError as error:
+            reason = "it is not running" if isinstance(error, httpx.ConnectError) else "it does not answer in time"
+            raise DaemonUnreachableError(f"The agent cannot be reached at {self.address}: {reason}.") from error
+        if answer.is_success:
+            return _document(answer)
+        raise _refusal(answer, self.address)
+
+    def _token(self) -> str:
+        try:
+            token = read_own(self._state_dir)
+        except PermissionError:
+            raise PermissionRefusedError(f"The agent's token in {self._state_dir} may not be read by this user.") from None
+        if token is None:
+            raise DaemonUnreachableError(f"The agent is not running: it left no token in {self._state_dir}.")
+        return token
+
+
+def _document(answer: httpx.Response) -> dict[str, Any]:
+    try:
+        document = answer.json() if answer.content else {}
+    except ValueError:
+        document = None
+    if not isinstance(document, dict):
+        raise DaemonRefusedError("What answers at this address is not the agent.", "agent.unreadable")
+    return document
+
+
+def _refusal(answer: httpx.Response, address: str) -> Exception:
+    if answer.status_code == _UNAUTHORIZED:
+        return PermissionRefusedError(f"The agent at {address} does not know this token: it has another state directory.")
+    problem = _document(answer)
+    text = str(problem.get("detail") or problem.get("title") or f"The agent answered {answer.status_code}.")
+    text += "".join(f"\n{fault.get('pointer')}: {fault.get('message')}" for fault in problem.get("errors") or ())
+    if answer.status_code == _FORBIDDEN:
+        return PermissionRefusedError(text)
+    if answer.status_code >= _SERVER_ERROR:
+        return StorageError(text)
+    return DaemonRefusedError(text, str(problem.get("code", "agent.refused")))

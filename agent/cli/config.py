@@ -1,0 +1,93 @@
+"""`config check`, `config show`, `config example`: the configuration without a running agent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import click
+from pydantic import BaseModel
+
+from agent.cli import exits
+from agent.cli.configuration import file_of, load
+from agent.cli.example import example as example_text
+from agent.cli.invocation import Invocation, common, overridable, pass_invocation
+from agent.cli.values import spelled, toml, without_password
+from agent.errors import ConfigurationError
+from agent.settings import Configuration, Settings
+
+_URLS = frozenset({"http.proxy"})
+_ORIGIN_COLUMN = 64
+
+
+@click.group(short_help="Check, show or begin a configuration.")
+def config() -> None:
+    """Check, show or begin a configuration. None of these needs a running agent."""
+
+
+@config.command(short_help="Name every fault of the configuration.")
+@click.option("--without-secrets", is_flag=True, help="Leave out whether the secrets can be read.")
+@common
+@overridable
+@pass_invocation
+def check(invocation: Invocation, *, without_secrets: bool) -> int:
+    """Name every fault of the configuration at once, each with its file and key; 78 if there is one.
+
+    No network is used, and no vendor is asked.
+    """
+    file = str(file_of(invocation))
+    try:
+        load(invocation, secrets=not without_secrets)
+    except ConfigurationError as error:
+        faults = [{"where": fault.pointer, "message": fault.message} for fault in error.faults]
+        invocation.answer({"ok": False, "file": file, "faults": faults}, str(error))
+        return exits.CONFIGURATION
+    invocation.answer({"ok": True, "file": file, "faults": []}, f"{file}: no faults")
+    return exits.OK
+
+
+@config.command(short_help="Show each key's value and where it comes from.")
+@common
+@overridable
+@pass_invocation
+def show(invocation: Invocation) -> None:
+    """Show each key's value and where it comes from. A secret shows as the reference that it is, never its value."""
+    configuration = load(invocation, secrets=False)
+    rows = list(_rows(configuration))
+    lines = [f"{_line(row):<{_ORIGIN_COLUMN}}  # {row['origin']}" for row in rows]
+    lines.append(f"\nstate directory: {configuration.state_dir}")
+    document = {"file": str(file_of(invocation)), "state_dir": str(configuration.state_dir), "keys": rows}
+    invocation.answer(document, "\n".join(lines))
+
+
+@config.command(short_help="Print an example file with every key explained.")
+@common
+@pass_invocation
+def example(invocation: Invocation) -> None:
+    """Print an example file with every key explained; the same as config.example.toml."""
+    text = example_text()
+    invocation.answer({"toml": text}, text.rstrip("\n"))
+
+
+def _line(row: dict[str, Any]) -> str:
+    return f"{row['key']} is not set" if row["value"] is None else f"{row['key']} = {toml(row['value'])}"
+
+
+def _rows(configuration: Configuration) -> Iterator[dict[str, Any]]:
+    for section in Settings.model_fields:
+        table = getattr(configuration.settings, section)
+        if isinstance(table, BaseModel):
+            yield from _table(section, table, configuration)
+        else:
+            for key, text in table.items():
+                yield {"key": f'{section}."{key}"', "value": text, "origin": configuration.origins[section]}
+    yield from _table(configuration.settings.loyalty.vendor, configuration.vendor, configuration)
+
+
+def _table(name: str, table: BaseModel, configuration: Configuration) -> Iterator[dict[str, Any]]:
+    for key, field in type(table).model_fields.items():
+        path = f"{name}.{key}"
+        value = spelled(getattr(table, key), field)
+        if path in _URLS:
+            value = without_password(value)
+        yield {"key": path, "value": value, "origin": configuration.origins.get(path, "default")}

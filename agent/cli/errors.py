@@ -1,0 +1,34 @@
+"""What can go wrong between a person at a terminal and the agent; leaves of the tree in :mod:`agent.errors`."""
+
+from __future__ import annotations
+
+from agent.errors import LoyaltyAgentError
+
+
+class DaemonUnreachableError(LoyaltyAgentError):
+    """The agent does not answer."""
+
+    code = "agent.unreachable"
+    advice = "Start it, or name its configuration with --config."
+
+
+class DaemonRefusedError(LoyaltyAgentError):
+    """The agent refused what was asked."""
+
+    def __init__(self, message: str, code: str = "agent.refused") -> None:
+        self.code = code
+        super().__init__(message)
+
+
+class PermissionRefusedError(LoyaltyAgentError):
+    """This user may not do that."""
+
+    code = "permission.refused"
+    advice = "Run the command as the agent's own user, or as root."
+
+
+class UsageMistakeError(LoyaltyAgentError):
+    """The command line asks for something that there is not."""
+
+    code = "usage.mistaken"
+    advice = "Run the command with --help."

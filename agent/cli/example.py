@@ -1,0 +1,67 @@
+"""`config.example.toml`: every key of this version with what it means, generated from the settings models.
+
+A key that has an example shows it, any other its default; a key that is left out by default is commented out.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from agent.cli.values import spelled, toml
+from agent.connectors.registry import SETTINGS
+from agent.settings import Section, Settings
+
+WIDTH = 120
+_COMMENT_COLUMN = 34
+_HEAD = """\
+# The configuration of loyalty-agent. Each key shows an example or its default; what is left out has its default.
+# Drop-ins in conf.d/*.toml beside this file win over it, LOYALTY_AGENT__SECTION__KEY in the environment over both.
+# Durations: a whole number and ms, s, m, h or d. Sizes: B, KiB, MiB or GiB. Rates: /s, /min or /h.
+# A secret is a reference: file:PATH, env:NAME or credential:NAME. Its value never stands here.
+"""
+_MESSAGES = '# "loyalty.offline.tagged.customer.sv-SE" = "..."'
+
+
+def example() -> str:
+    """The text of `config.example.toml`."""
+    return "\n".join([_HEAD.rstrip(), *_sections()]) + "\n"
+
+
+def _sections() -> Iterator[str]:
+    for name, field in Settings.model_fields.items():
+        model = field.annotation
+        if name == "http":
+            for vendor, settings in SETTINGS.items():
+                yield from _section(vendor, settings)
+        if isinstance(model, type) and issubclass(model, Section):
+            yield from _section(name, model)
+        else:
+            yield from ("", f"[{name}]", f"# {field.description}", _MESSAGES)
+
+
+def _section(name: str, model: type[BaseModel]) -> Iterator[str]:
+    yield ""
+    yield f"# {(model.__doc__ or '').splitlines()[0]}"
+    yield f"[{name}]"
+    for key, field in model.model_fields.items():
+        yield from _key(key, field)
+
+
+def _key(key: str, field: FieldInfo) -> Iterator[str]:
+    value = field.examples[0] if field.examples else spelled(field.default, field)
+    line = f"{key} = {toml(value)}"
+    if field.default is None:
+        line = f"# {line}"
+    needed = "needed: " if field.default is PydanticUndefined else ""
+    comment = f"# {needed}{field.description}"
+    inline = f"{line:<{_COMMENT_COLUMN}}  {comment}"
+    if len(inline) <= WIDTH:
+        yield inline
+    else:
+        yield from textwrap.wrap(comment, WIDTH, subsequent_indent="# ")
+        yield line

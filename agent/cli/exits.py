@@ -1,0 +1,48 @@
+"""Exit statuses: a contract that IT departments script against. Values from 64 up are those of BSD's sysexits.h."""
+
+from __future__ import annotations
+
+from agent.cli.errors import DaemonUnreachableError, PermissionRefusedError, UsageMistakeError
+from agent.errors import ConfigurationError, InputError, StateHeldError, StorageError, StorageKeyError
+
+OK = 0
+DEGRADED = 1
+UNREACHABLE = 2
+USAGE = 64
+INPUT_OUTPUT = 74
+STATE_HELD = 75
+PERMISSION = 77
+CONFIGURATION = 78
+
+MEANING = {
+    OK: "fine",
+    DEGRADED: "a check failed, what was asked was refused, or the agent is degraded or offline",
+    UNREACHABLE: "the running agent cannot be reached",
+    USAGE: "the command line is wrong",
+    INPUT_OUTPUT: "a file, the disk or the network said no",
+    STATE_HELD: "another agent holds the state directory",
+    PERMISSION: "this user, or this token, may not do that",
+    CONFIGURATION: "the configuration has faults",
+}
+"""Every status that a command ends with, and what it means."""
+
+
+def status_for(error: BaseException) -> int:
+    """The exit status that tells of an error; :data:`DEGRADED` where none is more precise."""
+    match error:
+        case ConfigurationError() | StorageKeyError():
+            return CONFIGURATION
+        case StateHeldError():
+            return STATE_HELD
+        case DaemonUnreachableError():
+            return UNREACHABLE
+        case UsageMistakeError() | InputError():
+            return USAGE
+        case PermissionRefusedError() | PermissionError():
+            return PERMISSION
+        case StorageError() if isinstance(error.__cause__, PermissionError):
+            return PERMISSION
+        case StorageError() | OSError():
+            return INPUT_OUTPUT
+        case _:
+            return DEGRADED

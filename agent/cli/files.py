@@ -1,0 +1,58 @@
+"""What can be said of an agent that does not answer, from the files it left. Nothing here starts or changes anything."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from agent.errors import StorageError
+from agent.secrets import storage_key, subkey
+from agent.settings import Configuration
+from agent.store.database import ENCRYPTED, DatabaseFile
+from agent.store.outbox import COUNTS
+
+_DATABASES = {"outbox": "outbox.db", "replica": "replica.db"}
+
+
+def look(configuration: Configuration) -> dict[str, Any]:
+    """The state directory, each database's size and last write, and the deliveries by state; null where unknown."""
+    return {
+        "state_dir": str(configuration.state_dir),
+        **{name: _describe(configuration.state_dir / file) for name, file in _DATABASES.items()},
+        "queue": _count(configuration),
+    }
+
+
+def _describe(path: Path) -> dict[str, Any] | None:
+    files = [Path(f"{path}{suffix}") for suffix in ("", "-wal")]
+    stats = [file.stat() for file in files if file.is_file()]
+    if not stats:
+        return None
+    written_at = datetime.fromtimestamp(max(stat.st_mtime for stat in stats), UTC)
+    return {"bytes": sum(stat.st_size for stat in stats), "written_at": written_at.isoformat(timespec="seconds")}
+
+
+def _count(configuration: Configuration) -> dict[str, int] | None:
+    path = configuration.state_dir / _DATABASES["outbox"]
+    if not path.is_file():
+        return None
+    try:
+        connection = DatabaseFile(path, _key(configuration), "FULL").connect()
+        try:
+            return {state: count for state, count in connection.execute(COUNTS) if count}
+        finally:
+            connection.close()
+    except StorageError:
+        return None
+
+
+def _key(configuration: Configuration) -> bytes | None:
+    storage = configuration.settings.storage
+    if storage.encryption == "off" or not ENCRYPTED:
+        return None
+    reference = configuration.secret(storage.key)
+    if reference.kind == "file":
+        reference = replace(reference, base=configuration.state_dir)
+    return subkey(storage_key(reference, may_create=False), "database")

@@ -1,0 +1,98 @@
+"""`queue list|show|retry|discard`: what waits for the line or for a person."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from agent.cli.client import Daemon
+from agent.cli.configuration import load
+from agent.cli.errors import DaemonRefusedError
+from agent.cli.invocation import Invocation, common, pass_invocation
+from agent.cli.render import instant, table
+from agent.cli.story import tell
+
+STATES = ("queued", "held", "parked", "in_doubt")
+
+
+@click.group(short_help="List, show, retry or discard what waits.")
+def queue() -> None:
+    """List, show, retry or discard what waits for the line or for a person. No personal data is shown."""
+
+
+@queue.command("list", short_help="List deliveries that are not finished.")
+@click.option("--state", type=click.Choice(STATES), help="Only those in this state.")
+@click.option("--vendor", help="Only those to this system.")
+@click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="How many at most.")
+@click.option("--after", type=int, help="Go on after this entry: `next` of the list before.")
+@common
+@pass_invocation
+def list_entries(invocation: Invocation, *, state: str | None, vendor: str | None, limit: int, after: int | None) -> None:
+    """List deliveries that are not finished, the oldest first."""
+    with Daemon(load(invocation, secrets=False)) as daemon:
+        answer = daemon.get("/v1/queue", state=state, vendor=vendor, limit=limit, after=after)
+    text = table(("ENTRY", "TRANSACTION", "VENDOR", "STATE", "TRIES", "NEXT", "ERROR"), map(_row, answer["entries"]))
+    if not answer["entries"]:
+        text = "Nothing waits."
+    elif answer["next"] is not None:
+        text += f"\nMore: loyalty-agent queue list --after {answer['next']}"
+    invocation.answer(answer, text)
+
+
+@queue.command(short_help="Show one entry and its attempts.")
+@click.argument("entry", type=int)
+@common
+@pass_invocation
+def show(invocation: Invocation, entry: int) -> None:
+    """Show the delivery ENTRY and every attempt on it."""
+    with Daemon(load(invocation, secrets=False)) as daemon:
+        found = daemon.get("/v1/queue", limit=1, after=entry - 1)["entries"]
+        if not found or found[0]["entry"] != entry:
+            raise DaemonRefusedError(f"No entry {entry} waits.", "record.unknown")
+        story = daemon.get(f"/v1/transactions/{found[0]['transaction_id']}/story")
+    attempts = [attempt for attempt in story["attempts"] if attempt["entry"] == entry]
+    invocation.answer({**found[0], "attempts": attempts}, "\n".join(tell(story)))
+
+
+@queue.command(short_help="Put entries back in line.")
+@click.argument("entry", type=int, nargs=-1, required=True)
+@common
+@pass_invocation
+def retry(invocation: Invocation, entry: tuple[int, ...]) -> None:
+    """Put each ENTRY that is parked or in doubt back in line; one that waits is tried now."""
+    with Daemon(load(invocation, secrets=False)) as daemon:
+        for one in entry:
+            daemon.post(f"/v1/queue/{one}/retry")
+    invocation.answer({"retried": list(entry)}, f"Back in line: {_listed(entry)}")
+
+
+@queue.command(short_help="Give up an entry; the sale stays on record.")
+@click.argument("entry", type=int, nargs=-1, required=True)
+@click.option("--reason", prompt="Reason (never about a person)", help="Why; never about a person. Asked for if left out.")
+@common
+@pass_invocation
+def discard(invocation: Invocation, entry: tuple[int, ...], reason: str) -> None:
+    """Give up each ENTRY that is parked or in doubt: it is not sent again, the sale stays on record."""
+    with Daemon(load(invocation, secrets=False)) as daemon:
+        for one in entry:
+            daemon.post(f"/v1/queue/{one}/discard", {"reason": reason})
+    invocation.answer({"discarded": list(entry)}, f"Given up: {_listed(entry)}")
+
+
+def _row(row: dict[str, Any]) -> tuple[object, ...]:
+    error = row["last_error"] or {}
+    told = [str(error[name]) for name in ("code", "status", "vendor_code") if error.get(name)]
+    return (
+        row["entry"],
+        row["transaction_id"],
+        row["vendor"],
+        row["state"],
+        row["attempts"],
+        instant(row["next_attempt_at"]),
+        " ".join(told) or None,
+    )
+
+
+def _listed(entries: tuple[int, ...]) -> str:
+    return ", ".join(str(entry) for entry in entries)

@@ -1,0 +1,104 @@
+"""`secret set`: puts a secret where the configuration's reference points, from standard input and never from an argument.
+
+A `file:` reference names the file. A `credential:` is written to `credentials/` beside the configuration, from where a
+service manager hands it to the agent (systemd: `LoadCredential=`). An `env:` variable is not the agent's to set.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from agent.cli.configuration import credentials_beside, file_of, load
+from agent.cli.errors import UsageMistakeError
+from agent.cli.invocation import Invocation, common, pass_invocation
+from agent.secrets import SecretReference
+from agent.settings import Configuration, secret_keys
+
+
+@click.group(short_help="Put secrets in place.")
+def secret() -> None:
+    """Put secrets in place. Their values are never arguments, and never shown."""
+
+
+@secret.command("set", short_help="Write a secret from standard input.")
+@click.argument("name")
+@common
+@pass_invocation
+def set_secret(invocation: Invocation, name: str) -> None:
+    """Write the secret NAME from standard input, or a prompt, to where the configuration's reference points.
+
+    NAME is the configuration key, such as voyado.api_key, or what its reference names, such as voyado-api-key. The
+    file is replaced whole, readable by its owner alone; a running agent reads it within a minute.
+    """
+    configuration = load(invocation, secrets=False)
+    key, reference = _named(configuration, name)
+    path = _path(reference, credentials_beside(file_of(invocation)), key)
+    value = _read()
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    replace_file(path, f"{value}\n".encode())
+    invocation.answer({"key": key, "reference": f"{reference.kind}:{reference.name}", "path": str(path)}, f"{key}: {path}")
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Writes a file of mode 0600 in one step, on disk when this returns; it keeps the owner of the one it replaces."""
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        with contextlib.suppress(FileNotFoundError):
+            _keep_owner(path.stat(), beside)
+        beside.replace(path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+
+
+def _keep_owner(before: os.stat_result, file: Path) -> None:
+    now = file.stat()
+    if (before.st_uid, before.st_gid) != (now.st_uid, now.st_gid):
+        os.chown(file, before.st_uid, before.st_gid)
+
+
+def _references(configuration: Configuration) -> Iterator[tuple[str, SecretReference]]:
+    vendor = configuration.settings.loyalty.vendor
+    for key, text in secret_keys(configuration.vendor).items():
+        yield f"{vendor}.{key}", configuration.secret(text)
+
+
+def _named(configuration: Configuration, name: str) -> tuple[str, SecretReference]:
+    known = list(_references(configuration))
+    for key, reference in known:
+        if name in (key, reference.name, f"{reference.kind}:{reference.name}"):
+            return key, reference
+    listed = ", ".join(f"{key} ({reference.kind}:{reference.name})" for key, reference in known)
+    raise UsageMistakeError(f"The configuration has no secret of that name. It has: {listed}.")
+
+
+def _path(reference: SecretReference, credentials: Path, key: str) -> Path:
+    match reference.kind:
+        case "file":
+            return reference.base / reference.name
+        case "credential":
+            return credentials / reference.name
+        case _:
+            raise UsageMistakeError(
+                f"{key} is env:{reference.name}: set that variable where the agent is started, or make it a file: reference."
+            )
+
+
+def _read() -> str:
+    text = click.prompt("Secret", hide_input=True, err=True) if sys.stdin.isatty() else sys.stdin.read()
+    value = str(text).strip()
+    if not value:
+        raise UsageMistakeError("Nothing came on standard input.")
+    return value

@@ -1,0 +1,62 @@
+"""`token add|list|revoke`: who may call. Works on the file, so the agent need not run; it notices within a second."""
+
+from __future__ import annotations
+
+import click
+
+from agent.cli.configuration import load
+from agent.cli.invocation import Invocation, common, pass_invocation
+from agent.cli.ownership import as_owner_of
+from agent.cli.render import instant, table
+from agent.clock import SystemClock
+from agent.settings import Configuration
+from agent.tokens import Scope, Tokens
+
+
+@click.group(short_help="Add, list or revoke the tokens of POS software and administrators.")
+def token() -> None:
+    """Add, list or revoke the tokens of POS software and administrators. A change counts within a second."""
+
+
+@token.command(short_help="Make a token and print it, this once.")
+@click.argument("name")
+@click.option("--scope", type=click.Choice(["pos", "admin"]), required=True, help="pos: what a cashier does; admin: all.")
+@common
+@pass_invocation
+def add(invocation: Invocation, name: str, scope: Scope) -> None:
+    """Make a token called NAME and print it, this once: only its hash is kept."""
+    configuration = load(invocation, secrets=False)
+    configuration.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with as_owner_of(configuration.state_dir):
+        made = _tokens(configuration).add(name, scope)
+    invocation.answer({"name": name, "scope": scope, "token": made}, made)
+
+
+@token.command("list", short_help="List tokens by name.")
+@common
+@pass_invocation
+def list_tokens(invocation: Invocation) -> None:
+    """List tokens by name; the tokens themselves cannot be read back."""
+    configuration = load(invocation, secrets=False)
+    rows = [
+        {"name": known.name, "scope": known.scope, "created_at": known.created_at.isoformat()}
+        for known in _tokens(configuration).list()
+    ]
+    text = table(("NAME", "SCOPE", "CREATED"), [(row["name"], row["scope"], instant(row["created_at"])) for row in rows])
+    invocation.answer({"tokens": rows}, text if rows else "There are no tokens.")
+
+
+@token.command(short_help="End a token.")
+@click.argument("name")
+@common
+@pass_invocation
+def revoke(invocation: Invocation, name: str) -> None:
+    """End the token called NAME; the running agent refuses it within a second."""
+    configuration = load(invocation, secrets=False)
+    with as_owner_of(configuration.state_dir):
+        _tokens(configuration).revoke(name)
+    invocation.answer({"name": name, "revoked": True}, f"{name}: revoked")
+
+
+def _tokens(configuration: Configuration) -> Tokens:
+    return Tokens(configuration.state_dir, SystemClock())

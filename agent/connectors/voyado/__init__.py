@@ -1,0 +1,62 @@
+"""Voyado Engage: the room's face.
+
+What it can: contacts by export file or change feed, look-ups, new contacts, receipts one by one. It deduplicates
+receipts by `uniqueReceiptId`, keeps the sale's own time, wants no guests, and never says whether it matched a receipt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import tzinfo
+
+from agent.connectors.voyado.client import VoyadoClient
+from agent.connectors.voyado.errors import raise_unless_answered
+from agent.connectors.voyado.people import VoyadoPeople
+from agent.connectors.voyado.sender import VoyadoSender
+from agent.connectors.voyado.settings import VoyadoSettings
+from agent.domain.identifiers import IdentifierType
+from agent.ports import Secret
+from agent.transport import Answer, HttpPolicy, Transport
+
+NAME = "voyado"
+CONNECTIONS = 4
+
+
+class Voyado:
+    """One tenant of Voyado Engage."""
+
+    name = NAME
+    guests = False
+    connections = CONNECTIONS
+    guid_contact_ids = True
+
+    def __init__(self, client: VoyadoClient, settings: VoyadoSettings, *, primary: IdentifierType, zone: tzinfo) -> None:
+        self.client, self.settings = client, settings
+        self.requests_per_second = settings.requests_per_second
+        self.sender = VoyadoSender(client, contact_type=settings.contact_type, zone=zone)
+        self.lookup = self.writer = VoyadoPeople(client, settings, primary)
+
+    async def ping(self) -> None:
+        """A look-up of nobody: the cheapest authenticated question. Raises VendorUnreachableError, VendorRefusedError."""
+        params = {"contactType": self.settings.contact_type, "customKey": "0"}
+        raise_unless_answered(await self.client.find_contact_id(params, timeout_s=10.0))
+
+    async def close(self) -> None:
+        """Closes the connections."""
+        await self.client.close()
+
+
+def build(
+    settings: VoyadoSettings,
+    *,
+    api_key: Secret,
+    http: HttpPolicy,
+    primary: IdentifierType,
+    zone: tzinfo,
+    user_agent: str,
+    heard: Callable[[Answer], None],
+) -> Voyado:
+    """The connector for one tenant."""
+    transport = Transport(settings.base_url, http, connections=CONNECTIONS, user_agent=user_agent)
+    client = VoyadoClient(transport, api_key, version=settings.api_version, source=settings.source, heard=heard)
+    return Voyado(client, settings, primary=primary, zone=zone)

@@ -1,0 +1,195 @@
+"""The change feed of Engage's API, for a tenant without an export: ids by window of time, then contact by contact.
+
+`GET /contacts/changes` answers ids alone, of one change type, at most 250,000 of them. What its documentation leaves
+open is met on the safe side: its times are taken for UTC; windows overlap by ten minutes from poll to poll, for changes
+that show up late, and touch within a poll, for bounds that may be exclusive; ids may repeat and come in any order.
+
+Sources: Voyado, contact changes, v2 and v3 (change types, time format, cap); find contact (404).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, Protocol
+
+from agent.connectors.voyado.fields import ContactMapping, ReadReport, RowReader, json_row
+from agent.domain.contact import ChangeKind, ContactChange
+from agent.domain.identifiers import IdentifierType
+from agent.errors import FeedError, IdentifierInvalidError, VendorUnreachableError
+from agent.ports import ChangePage, Clock
+
+PAGE_CONTACTS = 500
+OVERLAP = timedelta(minutes=10)
+SINCE_AT = datetime(2000, 1, 1, tzinfo=UTC)
+"""Before Engage's first contact."""
+
+_SHORTEST = timedelta(seconds=1)
+_TICK = timedelta(milliseconds=1)  # the feed's resolution
+
+
+class TooManyChanges(Exception):  # noqa: N818 - an answer that the caller acts upon, not a failure
+    """The window holds more changes than one answer may carry."""
+
+
+class ChangesApi(Protocol):
+    """The two calls the feed is made of."""
+
+    async def changes(self, change_type: str, from_at: datetime, to_at: datetime) -> list[str]:
+        """Ids of contacts `Created`, `Updated` or `Deleted` in a window. Raises TooManyChanges, VendorError."""
+
+    async def contact(self, contact_id: str) -> Mapping[str, Any] | None:
+        """A whole contact, None when there is none (any more). Raises VendorError."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Window:
+    """One stretch of a poll.
+
+    Attributes:
+        from_at: everything before is applied.
+        to_at: where this stretch ends.
+        until_at: where the poll ends.
+        after: the last contact of the stretch that is applied, in the order of ids.
+    """
+
+    from_at: datetime
+    to_at: datetime
+    until_at: datetime
+    after: str = ""
+
+    def halved(self) -> _Window:
+        """The first half of it. Raises VendorUnreachableError when there is nothing left to halve."""
+        span = (self.to_at - self.from_at) / 2
+        if span < _SHORTEST:
+            raise VendorUnreachableError("lists more changes within a second than it can answer")
+        return replace(self, to_at=self.from_at + span)
+
+    def following(self) -> _Window | None:
+        """The next stretch, up to twice as long as this one; None at the end of the poll."""
+        if self.to_at >= self.until_at:
+            return None
+        span = 2 * (self.to_at - self.from_at)
+        return _Window(self.to_at, min(self.to_at + span, self.until_at), self.until_at)
+
+    def cursor(self) -> str:
+        """Where to go on after an interruption."""
+        times = {"from_at": self.from_at, "to_at": self.to_at, "until_at": self.until_at}
+        return json.dumps({name: at.isoformat() for name, at in times.items()} | {"after": self.after})
+
+
+class VoyadoChanges:
+    """Pages of contact changes, asked for call by call.
+
+    A page holds what up to 500 ids have become, in the order of ids: current contacts, each as a full row. A contact
+    that cannot be found any more counts as deleted, and so does one that has been changed and is of another type: it
+    may have been a member before. An interrupted poll goes on after its last page.
+
+    Args:
+        api: the calls; pacing is theirs.
+        mapping: how a contact is read.
+        clock: says up to which instant a poll reads.
+        since_at: where reading begins without a cursor.
+    """
+
+    def __init__(
+        self, api: ChangesApi, mapping: ContactMapping, clock: Clock, *, since_at: datetime = SINCE_AT
+    ) -> None:
+        self.report = ReadReport()
+        self._api = api
+        self._mapping = mapping
+        self._names = mapping.names()
+        self._clock = clock
+        self._since_at = since_at
+
+    async def pages(self, cursor: str | None) -> AsyncIterator[ChangePage]:
+        """Pages from a cursor; None reads from the beginning. ``report`` counts what this poll left out.
+
+        Raises:
+            VendorError: as the API says; what was yielded stays valid.
+            FeedError: the cursor cannot be read, or lies in the future: the clock is wrong, and a poll that ends by
+                it would skip changes.
+        """
+        rows = RowReader(self._mapping, self._clock.today())
+        self.report = rows.report
+        upcoming: _Window | None = self._window(cursor)
+        while upcoming is not None:
+            window, changed, gone = await self._listed(upcoming)
+            upcoming = window.following()
+            ids = [contact_id for contact_id in sorted(changed.keys() | gone) if contact_id > window.after]
+            for start in range(0, max(len(ids), 1), PAGE_CONTACTS):
+                page = ids[start : start + PAGE_CONTACTS]
+                changes = [await self._change(contact_id, changed.get(contact_id), rows) for contact_id in page]
+                found = tuple(change for change in changes if change is not None)
+                if start + PAGE_CONTACTS < len(ids):
+                    yield ChangePage(found, replace(window, after=page[-1]).cursor(), last=False)
+                elif upcoming is not None:
+                    yield ChangePage(found, upcoming.cursor(), last=False)
+                else:
+                    yield ChangePage(found, json.dumps({"from_at": window.until_at.isoformat()}), last=True)
+
+    def _window(self, cursor: str | None) -> _Window:
+        """The stretch to go on with: the one under way, or the whole of a new poll."""
+        from_at = self._since_at
+        if cursor is not None:
+            times, after = _parsed(cursor)
+            if len(times) > 1:
+                return _Window(**times, after=after)
+            from_at = times["from_at"]
+        now = self._clock.now()
+        if now <= from_at - OVERLAP:
+            raise FeedError("the clock stands before the last poll; nothing is asked until it is right again")
+        return _Window(from_at - OVERLAP, now, now)
+
+    async def _listed(self, window: _Window) -> tuple[_Window, dict[str, bool], set[str]]:
+        """As much of the window as the vendor can list: contacts made or changed (True: changed), and deleted ones."""
+        while True:
+            try:
+                created = await self._ids("Created", window)
+                updated = await self._ids("Updated", window)
+                deleted = await self._ids("Deleted", window)
+            except TooManyChanges:
+                window = window.halved()
+            else:
+                return window, dict.fromkeys(created, False) | dict.fromkeys(updated, True), deleted
+
+    async def _ids(self, change_type: str, window: _Window) -> set[str]:
+        listed = await self._api.changes(change_type, window.from_at, window.to_at + _TICK)
+        return {self._contact_id(value) for value in listed}
+
+    def _contact_id(self, value: str) -> str:
+        try:
+            return self._mapping.normaliser.normalise(IdentifierType.CONTACT_ID, value, today=self._clock.today()).value
+        except IdentifierInvalidError:
+            raise VendorUnreachableError("lists a change of something that is no contact id") from None
+
+    async def _change(self, contact_id: str, changed: bool | None, rows: RowReader) -> ContactChange | None:  # noqa: FBT001
+        """What has become of a contact; ``changed`` is None when it is only said to be deleted."""
+        deleted = ContactChange(ChangeKind.DELETE, {IdentifierType.CONTACT_ID: contact_id})
+        contact = None if changed is None else await self._api.contact(contact_id)
+        if contact is None:
+            return deleted
+        try:
+            row = json_row(contact, self._names)
+        except ValueError:
+            raise VendorUnreachableError("answers something that is no contact") from None
+        row[IdentifierType.CONTACT_ID] = contact_id
+        if changed and rows.is_other_type(row):
+            return deleted
+        return rows.change(row, ChangeKind.UPSERT, full_row=True)
+
+
+def _parsed(cursor: str) -> tuple[dict[str, datetime], str]:
+    """The instants and the last contact in a cursor. Raises FeedError."""
+    try:
+        values = json.loads(cursor)
+        after = values.pop("after", "")
+        times = {name: datetime.fromisoformat(text) for name, text in values.items()}
+    except (AttributeError, TypeError, ValueError) as error:
+        raise FeedError("the change feed's cursor cannot be read") from error
+    fits = isinstance(after, str) and times.keys() in ({"from_at"}, {"from_at", "to_at", "until_at"})
+    if not fits or any(at.tzinfo is None for at in times.values()):
+        raise FeedError("the change feed's cursor is none of this feed's")
+    return times, after

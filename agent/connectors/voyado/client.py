@@ -1,0 +1,102 @@
+"""Voyado Engage's URLs, headers and versions; no meaning.
+
+v3 takes `source` and `storeExternalId` in the query where v2 takes them as headers and v3 ignores those silently; v3
+updates with PATCH. `Content-Type` is needed on every call, GET included, or Engage answers 500. Sources: Voyado's API
+authentication, non-functional requirements and API changes v3 pages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any
+
+from agent.connectors.voyado.changes import TooManyChanges
+from agent.connectors.voyado.errors import raise_unless_answered
+from agent.errors import VendorUnreachableError
+from agent.ports import Secret
+from agent.transport import Answer, Transport
+
+_BAD_REQUEST, _NOT_FOUND = 400, 404
+
+
+class VoyadoClient:
+    """Calls one tenant.
+
+    Args:
+        transport: the HTTP client.
+        api_key: the key, resolved at the moment of each call.
+        version: of the API, 2 or 3.
+        source: what new contacts are marked with.
+        heard: called with each answer, for what its `Date` says of our clock.
+    """
+
+    def __init__(
+        self, transport: Transport, api_key: Secret, *, version: int, source: str, heard: Callable[[Answer], None]
+    ) -> None:
+        self._transport, self._api_key, self._version, self._source, self._heard = transport, api_key, version, source, heard
+
+    async def post_receipt(self, body: bytes) -> Answer:
+        """`POST /receipts`."""
+        return await self._call("POST", "/receipts", content=body)
+
+    async def find_contact_id(self, params: Mapping[str, str], *, timeout_s: float) -> Answer:
+        """`GET /contacts/id`."""
+        return await self._call("GET", "/contacts/id", params=params, timeout_s=timeout_s)
+
+    async def get_contact(self, contact_id: str, *, timeout_s: float | None = None) -> Answer:
+        """`GET /contacts/{contactId}`."""
+        return await self._call("GET", f"/contacts/{contact_id}", timeout_s=timeout_s)
+
+    async def create_contact(self, body: bytes, *, store_id: str) -> Answer:
+        """`POST /contacts`."""
+        marks = {"source": self._source, "storeExternalId": store_id, "createAsUnapproved": "false"}
+        if self._version == 2:  # noqa: PLR2004 - the version
+            return await self._call("POST", "/contacts", content=body, headers=marks)
+        return await self._call("POST", "/contacts", content=body, params=marks)
+
+    async def changes(self, change_type: str, from_at: datetime, to_at: datetime) -> list[str]:
+        """`GET /contacts/changes`: ids. Raises TooManyChanges above the documented 250,000."""
+        form = "%Y-%m-%d %H:%M:%S"
+        params = {
+            "changeType": change_type,
+            "fromDate": f"{from_at:{form}}.{from_at.microsecond // 1000:03d}",
+            "toDate": f"{to_at:{form}}.{to_at.microsecond // 1000:03d}",
+        }
+        answer = await self._call("GET", "/contacts/changes", params=params)
+        raise_unless_answered(answer)
+        if answer.status == _BAD_REQUEST:
+            raise TooManyChanges
+        ids = answer.json()
+        if answer.status != 200 or not isinstance(ids, list) or not all(isinstance(item, str) for item in ids):  # noqa: PLR2004
+            raise VendorUnreachableError(f"answered {answer.status} to contacts/changes")
+        return ids
+
+    async def contact(self, contact_id: str) -> Mapping[str, Any] | None:
+        """A whole contact, or None when it is gone."""
+        answer = await self.get_contact(contact_id)
+        raise_unless_answered(answer)
+        if answer.status == _NOT_FOUND:
+            return None
+        body = answer.json()
+        if not isinstance(body, dict):
+            raise VendorUnreachableError(f"answered {answer.status} without a contact")
+        return body
+
+    async def close(self) -> None:
+        """Closes the connections."""
+        await self._transport.close()
+
+    async def _call(self, method: str, path: str, *, headers: Mapping[str, str] | None = None, **rest: Any) -> Answer:
+        answer = await self._transport.request(
+            method,
+            f"/api/v{self._version}{path}",
+            headers={"apikey": self._api_key.value(), "Content-Type": "application/json", **(headers or {})},
+            **rest,
+        )
+        if answer.status in (401, 403):
+            self._api_key.refused()
+        self._heard(answer)
+        return answer
+
+

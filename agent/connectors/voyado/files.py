@@ -1,0 +1,160 @@
+"""Export files: in which order they are applied, and how they are read from a folder.
+
+Voyado names a file `[timestamp]_[number]_[name].xml`: the number starts at 0 with every run and grows by one for each
+10,000 contacts, and each part carries its own timestamp. So the order is (timestamp, number), parts of a run are told
+by their numbers alone, and a name that does not look like that is not an export.
+
+Sources: Voyado, contact XML export; file transfer by FTP. That a file is still being written cannot be seen from its
+name: whoever calls :meth:`list` twice and compares decides when it has settled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+from typing import Self
+
+from agent.errors import FeedUnreadableError, VendorRefusedError, VendorUnreachableError
+from agent.ports import AppliedFile, ExportFile, FilePlan
+
+MAX_FILE_BYTES = 256 * 1024 * 1024
+"""Largest export file that is taken; 10,000 rich contacts are 14 MB."""
+MAX_LISTED = 100_000
+"""Most directory entries that are looked at: eleven years of hourly files."""
+_NAME = re.compile(r"(?P<timestamp>[0-9]{14})_(?P<number>[0-9]{1,6})_(?P<series>[A-Za-z0-9._-]{1,120})\.xml")
+
+
+@dataclass(frozen=True, order=True, slots=True)
+class Part:
+    """What a file's name says; the order of parts is the order in which they are applied."""
+
+    timestamp: str
+    number: int
+    series: str
+
+    @classmethod
+    def of(cls, name: str) -> Self | None:
+        """The part that a file name spells, or None when it is no export file's name."""
+        match = _NAME.fullmatch(name)
+        return match and cls(match["timestamp"], int(match["number"]), match["series"])
+
+
+def plan_files(listing: Sequence[ExportFile], ledger: Sequence[AppliedFile]) -> FilePlan:
+    """What a listing and the ledger say is to be applied next, from names and sizes alone.
+
+    * Files are taken in the order of :class:`Part`. Within one series (the last part of the name) numbers count up
+      from 0 and start at 0 again with every run; they go on from the newest file of the ledger, whether or not that
+      one is still there.
+    * The first missing part stops everything after it, of every series. ``gap`` carries the missing number, with the
+      timestamp of the file that is held back because of it.
+    * A file is done when the ledger has its name and size. The newest applied file is taken again when its size is
+      another: it was taken too early. Any other file that sorts before the newest applied one, or has been
+      rewritten, is ``late``: applying it would bring old values back.
+
+    Names cannot say more: that the last part of a run is missing, or that a part 1 belongs to a later run than the
+    part 0 before it, shows only when the missing file turns up, as late.
+
+    Args:
+        listing: what is there now, in any order; names that are no export's are left out.
+        ledger: what has been applied, in any order.
+    """
+    done = {(file.name, file.size_bytes) for file in ledger}
+    applied = {part: file.name for file in ledger if (part := Part.of(file.name))}
+    newest = max(applied, default=None)
+    last_numbers = {part.series: part.number for part in sorted(applied)}
+    take: list[ExportFile] = []
+    late: list[str] = []
+    gap: str | None = None
+    for part, file in sorted(
+        ((part, file) for file in listing if (part := Part.of(file.name))), key=lambda row: row[0]
+    ):
+        if (file.name, file.size_bytes) in done:
+            continue
+        if newest is not None and part < newest:
+            late.append(file.name)
+        elif gap is None:
+            expected = last_numbers.get(part.series, -1) + 1
+            if part != newest and part.number not in (0, expected):
+                missing = expected if part.number > expected else 0
+                gap = f"{part.timestamp}_{missing}_*"
+                continue
+            take.append(file)
+            last_numbers[part.series] = part.number
+    return FilePlan(tuple(take), gap, tuple(late))
+
+
+@dataclass(frozen=True, slots=True)
+class FolderSource:
+    """Export files in a local folder, read where they lie.
+
+    Args:
+        folder: the folder; files in folders below it and links are not looked at.
+        max_bytes: largest file that is handed out.
+    """
+
+    folder: Path
+    max_bytes: int = MAX_FILE_BYTES
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        pass
+
+    async def list(self) -> list[ExportFile]:
+        """The export files that are there. Raises VendorUnreachableError, VendorRefusedError."""
+        return await asyncio.to_thread(_scan, self.folder)
+
+    async def fetch(self, file: ExportFile) -> Path:
+        """The file's own path. Raises FeedUnreadableError when it is too large or not what was listed."""
+        check(file, self.max_bytes)
+        path = self.folder / file.name
+        try:
+            status = await asyncio.to_thread(path.lstat)
+        except OSError:
+            raise FeedUnreadableError(f"{file.name}: is gone since it was listed") from None
+        check_unchanged(file, status.st_size, status.st_mtime)
+        return path
+
+    async def discard(self, path: Path) -> None:
+        """Nothing: the file is not ours."""
+
+
+def _scan(folder: Path) -> list[ExportFile]:
+    found = []
+    try:
+        with os.scandir(folder) as entries:
+            for entry in islice(entries, MAX_LISTED):
+                if Part.of(entry.name) and entry.is_file(follow_symlinks=False):
+                    status = entry.stat()
+                    found.append(listed(entry.name, status.st_size, status.st_mtime))
+    except PermissionError:
+        raise VendorRefusedError("the export folder may not be read by this user") from None
+    except OSError as error:
+        raise VendorUnreachableError(f"the export folder cannot be read: {error.strerror}") from None
+    return found
+
+
+def listed(name: str, size_bytes: int, modified_s: float) -> ExportFile:
+    """A directory entry as a listed file; ``modified_s`` counts from 1970."""
+    return ExportFile(name, size_bytes, datetime.fromtimestamp(modified_s, UTC))
+
+
+def check(file: ExportFile, max_bytes: int) -> None:
+    """Raises FeedUnreadableError for a file that is too large, or whose name is no export's."""
+    if Part.of(file.name) is None:  # a path, perhaps: it never gets near the disk
+        raise FeedUnreadableError("a file has a name that no export has")
+    if file.size_bytes > max_bytes:
+        raise FeedUnreadableError(f"{file.name}: is larger than {max_bytes} bytes")
+
+
+def check_unchanged(file: ExportFile, size_bytes: int, modified_s: float) -> None:
+    """Raises FeedUnreadableError when a file is not any more what was listed."""
+    if listed(file.name, size_bytes, modified_s) != file:
+        raise FeedUnreadableError(f"{file.name}: has changed since it was listed")

@@ -1,0 +1,79 @@
+"""The `[voyado]` table."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field
+
+from agent.errors import Fault
+from agent.settings import Secret, Section, Settings
+
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+def _base_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.username:
+        raise ValueError("is not a base URL, such as https://acme.voyado.com")
+    if parts.scheme == "http" and parts.hostname not in _LOOPBACK:
+        raise ValueError("is plain http, which is accepted for loopback only")
+    return value.rstrip("/")
+
+
+def _feed(value: str) -> str:
+    parts = urlsplit(value)
+    if value in ("", "api") or (parts.scheme == "file" and not parts.netloc and parts.path.startswith("/")):
+        return value
+    if parts.scheme == "sftp" and parts.hostname and parts.username and not parts.password and parts.path:
+        return value
+    raise ValueError('is not sftp://user@host/folder, file:///folder or "api"')
+
+
+def _header_safe(value: str) -> str:
+    if not re.fullmatch(r"[\x20-\x7e]{1,64}", value):
+        raise ValueError("is not a short text of plain characters")
+    return value
+
+
+class VoyadoSettings(Section):
+    """Voyado Engage, the system that owns the contacts."""
+
+    base_url: Annotated[str, AfterValidator(_base_url)] = Field(
+        description="the tenant's address", examples=["https://acme.voyado.com"]
+    )
+    api_version: Literal[2, 3] = Field(3, description="2 | 3")
+    api_key: Secret = Field("credential:voyado-api-key", description="one key per store, allow-listed at Voyado")
+    source: Annotated[str, AfterValidator(_header_safe)] = Field("POS", description="what new contacts are marked with")
+    contact_type: Annotated[str, AfterValidator(_header_safe)] = Field("Member", description="the type of members")
+    requests_per_second: Annotated[float, Field(gt=0, le=50)] = Field(
+        5, description="this agent's share of the key's allowance; burst at most one second's share"
+    )
+    custom_key: Literal["member_number", "external_id"] = Field(
+        "member_number", description="what the tenant's customKey is: member_number | external_id"
+    )
+    updated_is_full_row: bool = Field(False, description="how to read <updated> rows")  # noqa: FBT003 - a default
+    feed: Annotated[str, AfterValidator(_feed)] = Field(
+        "",
+        description='sftp://user@host/folder, or file:///path (the folder of the files, full and delta alike), or "api" (contacts/changes)',
+        examples=["sftp://acme@ftp.voyado.com/integration/customerExport"],
+    )
+    feed_secret: Secret = Field("credential:voyado-sftp", description="the SFTP account's private key or password")
+    feed_known_hosts: str = Field(
+        "", description="the SFTP server's host key, as in known_hosts", examples=["/etc/loyalty-agent/known_hosts"]
+    )
+
+    def contradictions(self, settings: Settings) -> list[Fault]:
+        """What this table says against the agent's own."""
+        found = []
+        if settings.loyalty.fallback_level >= 3 and not self.feed:  # noqa: PLR2004 - level 3 reads the replica
+            found.append(Fault("feed", "is needed: loyalty.fallback_level is 3"))
+        if self.feed.startswith("sftp:") and not self.feed_known_hosts:
+            found.append(Fault("feed_known_hosts", "is needed: the SFTP server's host key is pinned"))
+        return found
+
+    def unused_secrets(self) -> set[str]:
+        """References that this configuration does not need."""
+        return set() if self.feed.startswith("sftp:") else {"feed_secret"}

@@ -1,0 +1,253 @@
+"""Export files on an SFTP server: `ftp.voyado.com`, port 22, where the account decides what is seen.
+
+The server is believed no more than needed: its key is pinned, what it lists is checked by name, and no file of it
+takes more room than was listed. Sources: Voyado, file transfer by FTP; contact XML export.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import logging
+import os
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Self
+from urllib.parse import unquote, urlsplit
+
+from agent.connectors.voyado.files import MAX_FILE_BYTES, MAX_LISTED, Part, check, check_unchanged, listed
+from agent.errors import (
+    ConfigurationError,
+    Fault,
+    FeedUnreadableError,
+    StorageError,
+    StorageFullError,
+    VendorRefusedError,
+    VendorUnreachableError,
+)
+from agent.ports import ExportFile, Secret
+
+if TYPE_CHECKING:
+    import asyncssh
+
+PIECE_BYTES = 1024 * 1024
+
+_PARTIAL = ".part"
+_FILE_TYPES = (1, 5)  # SFTP's regular file, and unknown: a server may leave the type out
+_BINARY = getattr(os, "O_BINARY", 0)
+
+
+@dataclass(slots=True, eq=False)
+class SftpSource:
+    """Export files on an SFTP server, downloaded one by one into a spool of our own.
+
+    Only a server whose host key stands in ``known_hosts`` is spoken to; nothing of the user's own SSH set-up (agent,
+    configuration, keys) is used. After an error the source is to be left and entered again.
+
+    Args:
+        url: ``sftp://user@host[:port]/folder``.
+        secret: the account's private key (PEM or OpenSSH, without passphrase) or its password; which one is seen from
+            its form.
+        known_hosts: the server's host keys, in OpenSSH's format.
+        spool: a directory for downloads alone; what an earlier run left in it is removed.
+        max_bytes: largest file that is downloaded.
+        answer_timeout_s: longest wait for any one answer; a download is asked for in pieces of 1 MiB.
+
+    Raises:
+        ConfigurationError: the URL is not of that form.
+    """
+
+    url: str = field(repr=False)
+    secret: Secret = field(repr=False)
+    known_hosts: Path
+    spool: Path
+    max_bytes: int = MAX_FILE_BYTES
+    answer_timeout_s: float = 60.0
+    _folder: str = field(init=False, repr=False)
+    _stack: contextlib.AsyncExitStack = field(init=False, repr=False, default_factory=contextlib.AsyncExitStack)
+    _sftp: asyncssh.SFTPClient | None = field(init=False, repr=False, default=None)
+
+    def __post_init__(self) -> None:
+        parts = urlsplit(self.url)
+        if parts.scheme != "sftp" or not parts.hostname or not parts.username or parts.password or parts.query:
+            raise ConfigurationError([Fault("voyado.feed", "is not sftp://user@host/folder")])
+        self._folder = unquote(parts.path).rstrip("/") or "/"
+
+    async def __aenter__(self) -> Self:
+        """Connects. Raises VendorUnreachableError, VendorRefusedError, StorageError."""
+        with _spooling():
+            self.spool.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for path in self.spool.iterdir():
+                if Part.of(path.name.removesuffix(_PARTIAL)):
+                    path.unlink()
+        try:
+            await self._connect()
+        except BaseException:
+            await self._stack.aclose()
+            raise
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        self._sftp = None
+        with contextlib.suppress(VendorUnreachableError, VendorRefusedError):  # nothing is asked any more
+            async with self._answer():
+                await self._stack.aclose()
+
+    async def list(self) -> list[ExportFile]:
+        """The export files that are there. Raises VendorUnreachableError, VendorRefusedError."""
+        found: list[ExportFile] = []
+        seen = 0
+        async with self._answer():
+            async for entry in self._client().scandir(self._folder):
+                name, attrs = str(entry.filename), entry.attrs
+                if attrs.type in _FILE_TYPES and attrs.size is not None and Part.of(name):
+                    found.append(listed(name, attrs.size, attrs.mtime or 0))
+                seen += 1
+                if seen >= MAX_LISTED:
+                    break
+        return found
+
+    async def fetch(self, file: ExportFile) -> Path:
+        """A copy in the spool, readable by this user alone.
+
+        Raises:
+            FeedUnreadableError: it is larger than allowed, gone, or not what was listed.
+            StorageError: the spool cannot take it.
+            VendorUnreachableError, VendorRefusedError: as everywhere.
+        """
+        check(file, self.max_bytes)
+        target = self.spool / file.name
+        partial = target.with_name(target.name + _PARTIAL)
+        try:
+            with _spooling():
+                descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, 0o600)
+            with os.fdopen(descriptor, "wb") as copy:
+                await self._download(file, copy)
+            with _spooling():
+                partial.replace(target)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
+        return target
+
+    async def discard(self, path: Path) -> None:
+        """Removes a copy from the spool. Raises StorageError."""
+        with _spooling():
+            (self.spool / path.name).unlink(missing_ok=True)
+            _sync_directory(self.spool)
+
+    async def _connect(self) -> None:
+        import asyncssh  # noqa: PLC0415 - 30 MiB that a till with another feed never needs
+
+        logging.getLogger("asyncssh").setLevel(logging.WARNING)  # below that it names the account
+        try:
+            known_hosts = asyncssh.read_known_hosts(str(self.known_hosts))
+        except (OSError, ValueError):
+            raise VendorRefusedError(
+                "the known_hosts file cannot be read; without the SFTP server's host key it is not spoken to"
+            ) from None
+        secret = self.secret.value()
+        is_key = "-----BEGIN" in secret
+        try:
+            keys = [asyncssh.import_private_key(secret)] if is_key else []
+        except (asyncssh.KeyImportError, asyncssh.KeyEncryptionError):
+            self.secret.refused()
+            raise VendorRefusedError(
+                "the SFTP account's private key cannot be used: damaged, or has a passphrase"
+            ) from None
+        parts = urlsplit(self.url)
+        async with self._answer():
+            connection = await self._stack.enter_async_context(
+                asyncssh.connect(
+                    parts.hostname or "",
+                    parts.port or 22,
+                    username=unquote(parts.username or ""),
+                    password=None if is_key else secret,
+                    client_keys=keys or None,
+                    preferred_auth="publickey" if is_key else "password,keyboard-interactive",
+                    known_hosts=known_hosts,
+                    config=None,
+                    agent_path=None,
+                    compression_algs=["zlib@openssh.com", "none"],
+                    connect_timeout=self.answer_timeout_s,
+                    login_timeout=self.answer_timeout_s,
+                    keepalive_interval=self.answer_timeout_s / 4,
+                )
+            )
+            self._sftp = await self._stack.enter_async_context(connection.start_sftp_client(path_errors="replace"))
+
+    async def _download(self, file: ExportFile, copy: BinaryIO) -> None:
+        import asyncssh  # noqa: PLC0415 - see _connect
+
+        async with contextlib.AsyncExitStack() as stack:
+            async with self._answer():
+                try:
+                    remote = await self._client().open(f"{self._folder}/{file.name}", "rb")
+                except asyncssh.SFTPNoSuchFile:
+                    raise FeedUnreadableError(f"{file.name}: is gone since it was listed") from None
+            stack.push_async_callback(self._closed, remote)
+            size_bytes, piece = 0, b"-"
+            while piece and size_bytes <= file.size_bytes:
+                async with self._answer():
+                    piece = await remote.read(PIECE_BYTES, size_bytes)
+                size_bytes += len(piece)
+                with _spooling():
+                    copy.write(piece)
+            async with self._answer():
+                attrs = await remote.stat()
+            check_unchanged(file, size_bytes, attrs.mtime or 0)
+
+    async def _closed(self, remote: asyncssh.SFTPClientFile) -> None:
+        with contextlib.suppress(
+            VendorUnreachableError, VendorRefusedError
+        ):  # it has been read, or its error is raised
+            async with self._answer():
+                await remote.close()
+
+    def _client(self) -> asyncssh.SFTPClient:
+        if self._sftp is None:
+            raise VendorUnreachableError("the SFTP server is not connected")
+        return self._sftp
+
+    @contextlib.asynccontextmanager
+    async def _answer(self) -> AsyncIterator[None]:
+        """Bounds the wait for an answer and says in our words what went wrong: asyncssh's name the account."""
+        import asyncssh  # noqa: PLC0415 - see _connect
+
+        try:
+            async with asyncio.timeout(self.answer_timeout_s):
+                yield
+        except TimeoutError:
+            raise VendorUnreachableError("the SFTP server does not answer in time") from None
+        except asyncssh.HostKeyNotVerifiable:
+            raise VendorRefusedError("the SFTP server's host key is not the one in the known_hosts file") from None
+        except asyncssh.PermissionDenied:
+            self.secret.refused()
+            raise VendorRefusedError("the SFTP server refuses the account's key or password") from None
+        except asyncssh.SFTPPermissionDenied:
+            raise VendorRefusedError("the SFTP account may not read the export folder") from None
+        except (asyncssh.SFTPNoSuchFile, asyncssh.SFTPNoSuchPath):
+            raise VendorRefusedError("the SFTP account has no such export folder") from None
+        except (asyncssh.Error, OSError) as error:
+            raise VendorUnreachableError(f"the SFTP server cannot be reached ({type(error).__name__})") from None
+
+
+@contextlib.contextmanager
+def _spooling() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StorageFullError("there is no room on the disk for an export file") from error
+        raise StorageError(f"the spool for export files cannot be used: {error.strerror}") from error
+
+
+def _sync_directory(directory: Path) -> None:
+    if os.name == "posix":  # elsewhere a directory cannot be opened, and its entries are journalled
+        descriptor = os.open(directory, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

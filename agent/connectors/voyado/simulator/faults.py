@@ -1,0 +1,173 @@
+"""What can go wrong on the way to Engage and inside it, switched on and off by whoever tests against it.
+
+Nothing here acts by itself: the gate asks which fault a request meets, the receipt desk which receipt is poisoned, the
+export which file to spoil.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from fnmatch import fnmatchcase
+from typing import Any, Literal, cast, get_args
+
+FaultKind = Literal["drop", "latency", "hang", "answer", "poison"]
+BodyKind = Literal["error", "json", "empty", "html", "text", "truncated", "huge"]
+FileFault = Literal["truncated", "missing_part", "duplicate", "reordered", "wrong_encoding"]
+
+
+@dataclass(kw_only=True)
+class Fault:
+    """One fault, met by requests whose method and path fit.
+
+    Attributes:
+        kind: `drop` closes the connection without an answer, `latency` waits first, `hang` never answers, `answer`
+            gives the status and body below, `poison` refuses single receipts for ever.
+        path: Shell pattern for the path, `/api/*/receipts` for instance.
+        method: Shell pattern for the method.
+        count: How many requests still meet it; None for all.
+        skip: How many fitting requests pass before it starts.
+        after_processing: For `drop`, `hang` and `answer`: Engage does the work first, only its answer is replaced.
+        delay_s: Waiting time of `latency`.
+        status: Status of `answer` and of `poison` (for which 0 stands for 422).
+        body: Body of `answer`.
+        size_bytes: Length of a `huge` body.
+        headers: Headers of `answer`, such as `Retry-After` or, for a redirect, `Location`.
+        receipt_id: `poison` meets the receipt with this `uniqueReceiptId`.
+        sku: `poison` meets receipts with this article on a line.
+        predicate: `poison` meets receipts for which this is true; in-process only.
+    """
+
+    kind: FaultKind
+    path: str = "*"
+    method: str = "*"
+    count: int | None = None
+    skip: int = 0
+    after_processing: bool = False
+    delay_s: float = 0.0
+    status: int = 0
+    body: BodyKind = "error"
+    size_bytes: int = 16 * 1024 * 1024
+    headers: Mapping[str, str] = field(default_factory=dict)
+    receipt_id: str | None = None
+    sku: str | None = None
+    predicate: Callable[[dict[str, Any]], bool] | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(FaultKind) or self.body not in get_args(BodyKind):
+            raise ValueError(f"no such fault: kind {self.kind!r} with body {self.body!r}")
+        if self.kind == "answer" and not self.status:
+            self.status = 503
+        if self.kind == "poison":
+            self.status = self.status or 422
+            if self.receipt_id is None and self.sku is None and self.predicate is None:
+                raise ValueError("a poison fault names a receipt_id, a sku or a predicate")
+
+    def meets(self, method: str, path: str) -> bool:
+        """Whether a request meets this fault; counts it when it does."""
+        if self.count == 0 or not fnmatchcase(path, self.path) or not fnmatchcase(method, self.method):
+            return False
+        if self.skip:
+            self.skip -= 1
+            return False
+        if self.count is not None:
+            self.count -= 1
+        return True
+
+    def poisons(self, receipt: dict[str, Any]) -> bool:
+        """Whether this fault refuses the receipt."""
+        return (
+            (self.receipt_id is not None and receipt["uniqueReceiptId"] == self.receipt_id)
+            or (self.sku is not None and any(item["sku"] == self.sku for item in receipt["items"]))
+            or (self.predicate is not None and self.predicate(receipt))
+        )
+
+
+class Faults:
+    """Every fault that is switched on.
+
+    Attributes:
+        rules: Faults that requests meet; the first that fits is met, latency comes on top.
+        poison: Faults that receipts meet.
+        files: For each fault of an export file, how many coming exports meet it.
+        upper_case_guids: Contact ids are written in capitals, in files and answers.
+        trailing_blanks: Phone numbers are followed by a blank, in files and answers.
+        clock_skew_s: How far the `Date` header is ahead of the tenant's clock.
+    """
+
+    def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        """Switch everything off."""
+        self.rules: list[Fault] = []
+        self.poison: list[Fault] = []
+        self.files: Counter[str] = Counter()
+        self.upper_case_guids = False
+        self.trailing_blanks = False
+        self.clock_skew_s = 0.0
+
+    def add(self, fault: Fault) -> Fault:
+        """Switch a fault on, and return it for a later `remove`."""
+        (self.poison if fault.kind == "poison" else self.rules).append(fault)
+        return fault
+
+    def remove(self, fault: Fault) -> None:
+        """Switch one fault off."""
+        (self.poison if fault.kind == "poison" else self.rules).remove(fault)
+
+    def spoil_next_export(self, fault: FileFault, runs: int = 1) -> None:
+        """Let the coming exports suffer from a fault of their files."""
+        self.files[check_file_fault(fault)] += runs
+
+    def take_file(self, fault: FileFault) -> bool:
+        """Whether this export suffers from the fault; counts it when it does."""
+        if not self.files[fault]:
+            return False
+        self.files[fault] -= 1
+        return True
+
+    def meet(self, method: str, path: str) -> tuple[float, Fault | None]:
+        """The seconds a request waits, and the fault it then meets."""
+        delay_s = 0.0
+        for fault in self.rules:
+            if fault.meets(method, path):
+                if fault.kind != "latency":
+                    return delay_s, fault
+                delay_s += fault.delay_s
+        return delay_s, None
+
+    def guid(self, value: str) -> str:
+        """A contact id as this tenant writes it."""
+        return value.upper() if self.upper_case_guids else value
+
+    def phone(self, value: str) -> str:
+        """A phone number as this tenant writes it."""
+        return value + " " if self.trailing_blanks else value
+
+    def describe(self) -> dict[str, Any]:
+        """Everything that is switched on, as JSON."""
+        return {
+            "rules": [_as_json(fault) for fault in (*self.rules, *self.poison)],
+            "files": dict(+self.files),
+            "upper_case_guids": self.upper_case_guids,
+            "trailing_blanks": self.trailing_blanks,
+            "clock_skew_s": self.clock_skew_s,
+        }
+
+
+def check_file_fault(name: str) -> FileFault:
+    """The name, known to be one of a file's faults.
+
+    Raises:
+        ValueError: It is not.
+    """
+    for known in get_args(FileFault):
+        if name == known:
+            return cast("FileFault", known)
+    raise ValueError(f"no such fault of a file: {name!r}")
+
+
+def _as_json(fault: Fault) -> dict[str, Any]:
+    members = asdict(fault)
+    members["predicate"] = members["predicate"] is not None
+    return members

@@ -1,0 +1,132 @@
+"""The running agent: started, watched over, stopped.
+
+Every loop of the agent is supervised: one that dies is logged and started again, because a till that stops
+forwarding must never look healthy. The wall clock is compared with the monotonic one every second; after a jump the
+calendar is armed anew and no delivery waits for an instant that the old clock wrote.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+import structlog
+
+from agent import logs
+from agent.api.app import create_app
+from agent.api.rooms import Rooms
+from agent.api.server import Server
+from agent.assembly import Agent, open_agent
+from agent.ports import Clock
+from agent.settings import Configuration
+from agent.tokens import Tokens
+
+log = structlog.get_logger(__name__)
+
+RESTART_PAUSE_S = 5.0
+CLOCK_CHECK_S = 1.0
+CLOCK_JUMP_S = 5.0
+STOP_GRACE_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class RunningAgent:
+    """An agent that answers.
+
+    Attributes:
+        addresses: where, ports resolved.
+        rooms: what it is made of, for a demonstration.
+        tokens: its tokens.
+    """
+
+    addresses: list[str]
+    rooms: Rooms
+    tokens: Tokens
+
+
+@contextlib.asynccontextmanager
+async def running(
+    configuration: Configuration, *, clock: Clock | None = None, chance: random.Random | None = None
+) -> AsyncIterator[RunningAgent]:
+    """An agent that takes sales while the block runs, and stops in order at its end."""
+    async with open_agent(configuration, clock=clock, chance=chance) as agent:
+        agent.tokens.make_own()
+        server = Server(create_app(agent.rooms), configuration.settings.api.listen)
+        await server.start()
+        loops = [
+            asyncio.create_task(_supervised("dispatch", agent.dispatch.run)),
+            asyncio.create_task(_supervised("clock", lambda: _watch_clock(agent))),
+        ]
+        if agent.sync is not None:
+            loops.append(asyncio.create_task(_supervised("sync", agent.sync.run)))
+        agent.calendar.start()
+        log.info("started", version=agent.rooms.version, listen=server.addresses)
+        try:
+            yield RunningAgent(server.addresses, agent.rooms, agent.tokens)
+        finally:
+            agent.calendar.stop()
+            await server.stop(STOP_GRACE_S)
+            for loop in loops:
+                loop.cancel()
+            await asyncio.gather(*loops, return_exceptions=True)
+            log.info("stopped")
+
+
+def main(configuration: Configuration) -> int:
+    """Runs until SIGTERM or SIGINT; the exit status.
+
+    Raises:
+        LoyaltyAgentError: it could not start.
+    """
+    logs.configure(configuration.settings.log.level, configuration.settings.log.format)
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(_until_signalled(configuration))
+    return 0
+
+
+async def _until_signalled(configuration: Configuration) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with running(configuration):
+        await stop.wait()
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop  # noqa: PLC0415 - not on Windows
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
+
+
+async def _supervised(name: str, work: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        try:
+            await work()
+        except Exception as error:  # noqa: BLE001 - whatever it was, the till goes on
+            log.error("loop.failed", name=name, exc_info=error)
+        await asyncio.sleep(RESTART_PAUSE_S)
+
+
+async def _watch_clock(agent: Agent) -> None:
+    clock = agent.clock
+    wall, mono = clock.now(), clock.monotonic()
+    longest = agent.configuration.settings.queue.backoff_max
+    await agent.outbox.clamp_due(wall + longest)
+    while True:
+        await asyncio.sleep(CLOCK_CHECK_S)
+        now, now_mono = clock.now(), clock.monotonic()
+        jump = (now - wall) - timedelta(seconds=now_mono - mono)
+        if abs(jump.total_seconds()) > CLOCK_JUMP_S:
+            log.warning("clock.jumped", seconds=round(jump.total_seconds()))
+            agent.calendar.rearm()
+            await agent.outbox.clamp_due(now + longest)
+            agent.status.changed()
+        wall, mono = now, now_mono

@@ -1,0 +1,49 @@
+"""What is known of a member, as a change that a feed reports and as the row a look-up finds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from agent.domain.identifiers import IdentifierType
+from agent.domain.transaction import IntegrationKey
+
+
+class ChangeKind(StrEnum):
+    """What a feed says of a contact. An ``UPSERT`` is applied over what is known; a ``DELETE`` leaves a tombstone."""
+
+    UPSERT = "upsert"
+    DELETE = "delete"
+
+
+@dataclass(frozen=True, slots=True)
+class ContactChange:
+    """One row of a feed, normalised.
+
+    Attributes:
+        kind: what happened.
+        identifiers: normalised values by type. Absent means unchanged, None means cleared.
+        fields: the configured extra fields, under the same rule. Empty with `replica.contents = "keys"`.
+        full_row: what is absent is cleared too: the row is the whole contact.
+    """
+
+    kind: ChangeKind
+    identifiers: Mapping[IdentifierType, str | None] = field(repr=False)
+    fields: Mapping[str, str | None] = field(default_factory=dict, repr=False)
+    full_row: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """Somebody the replica or the vendor knows.
+
+    Attributes:
+        ref: an opaque handle without personal meaning, stable while the replica's key lives.
+        key: the primary integration key.
+        fields: what the replica's configuration keeps, by field name; empty with `keys`.
+    """
+
+    ref: str
+    key: IntegrationKey
+    fields: Mapping[str, str | None] = field(default_factory=dict, repr=False)

@@ -1,0 +1,78 @@
+"""Conditions: what stands in the way, since when, and how bad it is.
+
+A condition has a code, not a sentence: texts come from `agent.messages` in the reader's language. The codes are the
+contract of `GET /v1/status`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final
+
+SEVERITY: Final[Mapping[str, str]] = {
+    "vendor.offline": "warning",
+    "vendor.credentials_refused": "error",
+    "vendor.window_closing": "warning",
+    "queue.parked": "warning",
+    "queue.in_doubt": "warning",
+    "queue.filling": "warning",
+    "feed.gap": "error",
+    "feed.unreadable": "error",
+    "feed.silent": "warning",
+    "replica.stale": "warning",
+    "replica.expired": "error",
+    "storage.full": "error",
+    "storage.damaged": "error",
+    "storage.unencrypted": "warning",
+    "clock.wrong": "warning",
+    "privacy.erasure_refused_by_feed": "warning",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """Something that stands since ``since``. ``detail`` names files, vendors and counts, never people."""
+
+    code: str
+    since: datetime
+    detail: str = ""
+
+    @property
+    def severity(self) -> str:
+        """``info``, ``warning`` or ``error``."""
+        return SEVERITY[self.code]
+
+
+@dataclass(slots=True)
+class Conditions:
+    """The conditions that stand now. Setting one that stands keeps its ``since``.
+
+    Args:
+        on_edge: called with the code, whether it stands now, and its detail, when one comes or goes.
+    """
+
+    on_edge: Callable[[str, bool, str], None] = lambda _code, _stands, _detail: None
+    _standing: dict[str, Condition] = field(default_factory=dict)
+
+    def set(self, code: str, *, stands: bool, now: datetime, detail: str = "") -> None:
+        """Says whether a condition stands."""
+        known = self._standing.get(code)
+        if stands:
+            if code not in SEVERITY:
+                raise KeyError(code)
+            self._standing[code] = Condition(code, known.since if known else now, detail)
+            if known is None or known.detail != detail:
+                self.on_edge(code, True, detail)
+        elif known is not None:
+            del self._standing[code]
+            self.on_edge(code, False, known.detail)
+
+    def stands(self, code: str) -> bool:
+        """Whether it stands now."""
+        return code in self._standing
+
+    def standing(self) -> tuple[Condition, ...]:
+        """All that stand, the oldest first."""
+        return tuple(sorted(self._standing.values(), key=lambda condition: (condition.since, condition.code)))

@@ -1,0 +1,103 @@
+"""What is known about the line to one vendor, from the answers that came and did not come.
+
+Fed by everything that calls the vendor (deliveries, look-ups, probes), read by everything that has to know whether
+asking makes sense. It keeps two breakers: a cashier's look-up gives up within a budget of milliseconds, and a vendor
+too slow for that may still take deliveries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+from agent.domain.pacing import Breaker, TokenBucket
+
+
+class Link:
+    """The line to one vendor.
+
+    Args:
+        vendor: its name.
+        role: ``loyalty`` for the system that owns the contacts, else ``forward``.
+        requests_per_second: this agent's share of the key's allowance; 0 means no limit.
+        backoff_first_s: first pause of the breakers, seconds.
+        backoff_max_s: longest pause, seconds.
+        uniform: the source of chance.
+        on_change: called after every change of what the line can do.
+    """
+
+    LOOKUP_PAUSE_S = 1.0
+    LOOKUP_PAUSE_MAX_S = 30.0
+
+    def __init__(
+        self,
+        vendor: str,
+        role: str,
+        *,
+        requests_per_second: float,
+        backoff_first_s: float,
+        backoff_max_s: float,
+        uniform: Callable[[float, float], float],
+        on_change: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.vendor, self.role = vendor, role
+        self.bucket = TokenBucket(requests_per_second, max(1.0, requests_per_second))
+        self.sending = Breaker(threshold=2, first_s=backoff_first_s, max_s=backoff_max_s, uniform=uniform)
+        self.lookups = Breaker(
+            threshold=3,
+            first_s=min(self.LOOKUP_PAUSE_S, backoff_first_s),
+            max_s=min(self.LOOKUP_PAUSE_MAX_S, backoff_max_s),
+            uniform=uniform,
+        )
+        self.answers: bool | None = None
+        self.refused = False
+        self.since: datetime | None = None
+        self.last_success_at: datetime | None = None
+        self.reached_mono: float | None = None
+        self.skew_s = 0.0
+        self.on_change = on_change
+
+    @property
+    def state(self) -> str:
+        """``online``, ``degraded`` (it answers, but refuses our credentials) or ``offline``."""
+        if self.answers is False:
+            return "offline"
+        return "degraded" if self.refused else "online"
+
+    def worked(self, now: datetime, mono: float, *, lookup: bool = False) -> None:
+        """The vendor answered sensibly and took our credentials."""
+        (self.lookups if lookup else self.sending).succeeded()
+        self.last_success_at = now
+        self._become(now, mono, answers=True, refused=False)
+
+    def answered(self, now: datetime, mono: float, *, lookup: bool = False) -> None:
+        """The vendor answered, whatever it said of the one record; its opinion of our credentials is unchanged."""
+        (self.lookups if lookup else self.sending).succeeded()
+        self._become(now, mono, answers=True, refused=self.refused)
+
+    def credentials_refused(self, now: datetime, mono: float, *, lookup: bool = False) -> None:
+        """The vendor answered that our credentials or our plan do not do."""
+        (self.lookups if lookup else self.sending).succeeded()
+        self._become(now, mono, answers=True, refused=True)
+
+    def silent(self, now: datetime, mono: float, *, lookup: bool = False, after_s: float | None = None) -> None:
+        """No answer came, or only 429, 5xx or nonsense."""
+        (self.lookups if lookup else self.sending).failed(mono, after_s=after_s)
+        self._become(now, None, answers=False, refused=self.refused)
+
+    def heard_time(self, skew_s: float) -> None:
+        """The vendor's clock is so many seconds ahead of ours."""
+        self.skew_s = skew_s
+
+    def too_slow(self, mono: float) -> None:
+        """A look-up did not answer within the cashier's budget; the line itself may be fine."""
+        self.lookups.failed(mono)
+
+    def _become(self, now: datetime, mono: float | None, *, answers: bool, refused: bool) -> None:
+        if mono is not None:
+            self.reached_mono = mono
+        before = self.state if self.answers is not None else None
+        self.answers, self.refused = answers, refused
+        if self.state != before:
+            self.since = now
+            self.on_change()

@@ -1,0 +1,51 @@
+"""When personal data has to go, and what goes.
+
+A plan, pure: the store's purge carries it out. Ages are counted from instants the agent recorded itself; a
+clock that jumped must not expire anything, so `trusted` says whether ages mean anything now.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class RetentionPolicy:
+    """`[retention]`, `replica.expires_after` and the vendor's restore window."""
+
+    delivered: timedelta
+    undelivered: timedelta
+    audit: timedelta
+    replica: timedelta
+    tombstones: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class RetentionPlan:
+    """What is to be erased: everything recorded before each of these instants.
+
+    Attributes:
+        delivered_before: personal parts of sales delivered before.
+        accepted_before: personal parts of sales accepted before, whatever their state; they are parked.
+        audit_before: whole records accepted before.
+        tombstones_before: tombstones of contacts deleted before.
+        replica: the whole replica: nothing renewed it in time.
+    """
+
+    delivered_before: datetime
+    accepted_before: datetime
+    audit_before: datetime
+    tombstones_before: datetime
+    replica: bool
+
+
+def plan(policy: RetentionPolicy, now: datetime, *, replica_as_of: datetime | None) -> RetentionPlan:
+    """What has to go at ``now``."""
+    return RetentionPlan(
+        delivered_before=now - policy.delivered,
+        accepted_before=now - policy.undelivered,
+        audit_before=now - policy.audit,
+        tombstones_before=now - policy.tombstones,
+        replica=replica_as_of is not None and replica_as_of < now - policy.replica,
+    )

@@ -1,0 +1,94 @@
+"""The log: one line an event, words and fields, redacted by allow-list.
+
+A field that is not listed below loses its value. Other libraries write sentences that can hold anything (an HTTP
+client its URLs, with a phone number in the query): of theirs only the logger's name and the level are kept. Of an
+exception only its class and the places in our code, never its text, unless it is one of our own tree, whose texts
+hold no personal data.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import traceback
+from collections.abc import MutableMapping
+from typing import Any
+
+import structlog
+
+from agent.errors import LoyaltyAgentError
+
+ALLOWED = frozenset(
+    "address applied as_of attempts bytes changes code codes condition contacts conditions count counts deleted delivered "
+    "depth detail duration_ms elapsed_s endpoint entries entry erased error event exception file files forgotten held "
+    "interval_s job kind level limit listen logger name path pid port progress reason released request_id role rows run "
+    "scope seconds signal skipped stands state status step store_id till_id timestamp transaction_id undelivered updated "
+    "vendor verdict version where".split()
+)
+REDACTED = "[redacted]"
+_OURS = "agent"
+
+
+def configure(level: str, form: str) -> None:
+    """Sets the log up for this process.
+
+    Args:
+        level: ``debug``, ``info``, ``warning`` or ``error``.
+        form: ``console``, ``json`` or ``auto`` (console on a terminal).
+    """
+    console = form == "console" or (form == "auto" and sys.stderr.isatty())
+    shared: list[Any] = [
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _exceptions,
+        redact,
+    ]
+    renderer: Any = structlog.dev.ConsoleRenderer() if console else structlog.processors.JSONRenderer()
+    structlog.configure(
+        processors=[structlog.stdlib.filter_by_level, *shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[_foreign, *shared],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.WARNING)
+    logging.getLogger(_OURS).setLevel(level.upper())
+    logging.captureWarnings(True)  # noqa: FBT003 - the library's own signature
+
+
+def redact(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Keeps the values of listed fields alone."""
+    for key in event:
+        if key not in ALLOWED and not key.startswith("_"):
+            event[key] = REDACTED
+    return event
+
+
+def _foreign(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    record = event.get("_record")
+    if record is None or not record.name.startswith(_OURS + "."):
+        event["event"] = "library.message"
+    return event
+
+
+def _exceptions(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    info = event.pop("exc_info", None)
+    error = info if isinstance(info, BaseException) else None
+    if info is True or (isinstance(info, tuple) and info[1] is not None):
+        error = sys.exc_info()[1] if info is True else info[1]
+    if error is not None:
+        event["error"] = type(error).__name__
+        if isinstance(error, LoyaltyAgentError):
+            event["reason"] = str(error)
+        frames = traceback.extract_tb(error.__traceback__)[-6:]
+        event["where"] = [f"{frame.filename.rsplit('/agent/', 1)[-1]}:{frame.lineno}" for frame in frames]
+    return event

@@ -1,0 +1,55 @@
+"""Where configuration, state and runtime files lie on this machine.
+
+systemd says so through variables; without them a service account on Linux uses the fixed places and everybody else
+the platform's (platformdirs' own site directory would be under ``/etc/xdg``, where no administrator looks).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import platformdirs
+
+APP = "loyalty-agent"
+
+
+def _from_systemd(variable: str) -> Path | None:
+    first = os.environ.get(variable, "").split(":", 1)[0]
+    return Path(first) if first else None
+
+
+def _is_service() -> bool:
+    return sys.platform.startswith("linux") and os.geteuid() == 0
+
+
+def config_dir() -> Path:
+    """The directory of `config.toml` and `conf.d`."""
+    if directory := _from_systemd("CONFIGURATION_DIRECTORY"):
+        return directory
+    if sys.platform.startswith("linux"):
+        return Path("/etc") / APP
+    return Path(platformdirs.site_config_dir("LoyaltyAgent", appauthor=False))
+
+
+def state_dir(configured: str | None) -> Path:
+    """The directory of databases, keys and tokens.
+
+    Args:
+        configured: `agent.state_dir`, which wins over everything.
+    """
+    if configured:
+        return Path(configured).expanduser()
+    if directory := _from_systemd("STATE_DIRECTORY"):
+        return directory
+    if _is_service():
+        return Path("/var/lib") / APP
+    if sys.platform == "win32":
+        return Path(platformdirs.site_config_dir("LoyaltyAgent", appauthor=False)) / "data"
+    return Path(platformdirs.user_state_dir(APP))
+
+
+def credentials_dir() -> Path | None:
+    """Where systemd put this service's credentials, if it did."""
+    return _from_systemd("CREDENTIALS_DIRECTORY")

@@ -1,0 +1,392 @@
+"""What the services need from the world, as Protocols. Concrete classes are named in `agent.assembly` alone.
+
+Instants are aware UTC datetimes; durations are seconds unless the name says otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from agent.domain.contact import ContactChange, Member
+from agent.domain.delivery import DeliveryState, Verdict
+from agent.domain.identifiers import Identifier
+from agent.domain.tagging import Found
+from agent.domain.transaction import IntegrationKey, NewContact, Transaction
+
+
+class Clock(Protocol):
+    """Reads the clocks; the only way to learn the time."""
+
+    def now(self) -> datetime:
+        """The wall clock, aware, UTC."""
+
+    def monotonic(self) -> float:
+        """Seconds that only ever grow, for intervals."""
+
+    def today(self) -> date:
+        """The date in the store's time zone."""
+
+
+class Secret(Protocol):
+    """A secret by reference, read again at most once a minute or when a vendor refuses it."""
+
+    def value(self) -> str:
+        """The secret, white space around it dropped. Raises ConfigurationError when it cannot be read."""
+
+    def refused(self) -> None:
+        """The vendor refused it: it is read again before the next use."""
+
+
+# --- the replica ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaInfo:
+    """What the replica is. ``as_of`` is the instant up to which changes are in it; None before the first load ended."""
+
+    contacts: int
+    as_of: datetime | None
+    contents: str
+
+
+@dataclass(frozen=True, slots=True)
+class LoadProgress:
+    """How far a running load is; ``files`` is 0 until they are listed, and with an API feed."""
+
+    files: int = 0
+    applied: int = 0
+    rows: int = 0
+
+
+class Replica(Protocol):
+    """Point reads of the local contacts, in microseconds."""
+
+    def resolve(self, readings: Sequence[Identifier]) -> tuple[Member, ...]:
+        """Everybody whom any of the readings names, each person once. Empty while no load has ended."""
+
+    def member(self, ref: str) -> Member | None:
+        """The member behind an opaque handle."""
+
+    def info(self) -> ReplicaInfo:
+        """Size and freshness; cheap enough for every status call."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExportFile:
+    """One file of a feed as a listing shows it."""
+
+    name: str
+    size_bytes: int
+    modified_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class AppliedFile:
+    """A file of the ledger: it has been applied whole."""
+
+    name: str
+    size_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class FilePlan:
+    """What a listing and the ledger say is to be done.
+
+    Attributes:
+        take: files to apply, in this order.
+        gap: the missing part's place as text, such as ``20260220101500_1_*``; nothing past it is taken.
+        late: files older than what is applied already; they cannot be applied in order any more.
+    """
+
+    take: tuple[ExportFile, ...] = ()
+    gap: str | None = None
+    late: tuple[str, ...] = ()
+
+
+class FileSource(Protocol):
+    """Where export files lie: a folder or an SFTP server. Used as an async context manager, in a process of its own."""
+
+    async def __aenter__(self) -> FileSource: ...
+
+    async def __aexit__(self, *exc: object) -> None: ...
+
+    async def list(self) -> list[ExportFile]:
+        """The export files that are there, names checked. Raises VendorUnreachableError, VendorRefusedError."""
+
+    async def fetch(self, file: ExportFile) -> Path:
+        """A local path with the file's bytes; downloaded into the spool if need be. Raises FeedUnreadableError when
+        it is larger than allowed or changed meanwhile."""
+
+    async def discard(self, path: Path) -> None:
+        """Erases a downloaded copy; leaves a file alone that was read in place."""
+
+
+class ExportReader(Protocol):
+    """Reads one kind of export file. Picklable: parsing happens in other processes."""
+
+    def plan(self, listing: Sequence[ExportFile], ledger: Sequence[AppliedFile]) -> FilePlan:
+        """Order, gaps and replays, from names alone."""
+
+    def read(self, path: Path, *, today: date) -> Iterator[ContactChange]:
+        """The changes of one file, in order, streamed. Raises FeedUnreadableError, possibly after some were
+        yielded: the caller applies all or nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChangePage:
+    """A page of an API feed and the cursor that stands once it is applied; ``last`` ends this poll."""
+
+    changes: tuple[ContactChange, ...]
+    cursor: str
+    last: bool
+
+
+class ChangeFeed(Protocol):
+    """Changes asked for call by call, where a tenant has no export."""
+
+    def pages(self, cursor: str | None) -> AsyncIterator[ChangePage]:
+        """Pages from a cursor (None: from the beginning). Raises VendorError; what was yielded stays valid."""
+
+
+# --- loading the replica ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """The changes of one file or page, ready to be applied: keys hashed, everything else dropped.
+
+    Attributes:
+        rows: in the feed's order; their layout is the store's own business.
+        unidentified: upserts that name neither a contact id nor the primary key, and were left out.
+    """
+
+    rows: Sequence[Any] = field(repr=False)
+    unidentified: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class AppliedCounts:
+    """What applying a batch did. ``replay``: this content had been applied before, so nothing was done."""
+
+    rows: int = 0
+    inserted: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    deleted: int = 0
+    unidentified: int = 0
+    replay: bool = False
+
+
+class ReplicaLoader(Protocol):
+    """Where export files are applied; a context manager around one connection, used by one thread at a time.
+
+    Everything raises StorageError when the disk or the file says no; what was being applied is then undone whole.
+    """
+
+    def __enter__(self) -> ReplicaLoader: ...
+
+    def __exit__(self, *exc: object) -> None: ...
+
+    @property
+    def builds(self) -> bool:
+        """Whether a new replica is being built, beside the present one or for want of one, to be adopted at the end."""
+
+    def ledger(self) -> list[AppliedFile]:
+        """The files applied so far, in order."""
+
+    def apply_file(self, file: AppliedFile, batch: Batch, *, at: datetime) -> AppliedCounts:
+        """Applies a file's changes and its ledger row in one commit; nothing when its content was applied before."""
+
+    def finish(self, *, as_of: datetime) -> None:
+        """Records that everything up to ``as_of`` is in it; completes what is being built."""
+
+    def abandon(self) -> None:
+        """Gives up what is being built when there is a replica to go on with."""
+
+
+class ReplicaWriter(Protocol):
+    """Writes into the replica in place, as :class:`ReplicaLoader` does, what does not come in files."""
+
+    def __enter__(self) -> ReplicaWriter: ...
+
+    def __exit__(self, *exc: object) -> None: ...
+
+    def cursor(self) -> str | None:
+        """Where the API feed stands; None before its first page."""
+
+    def apply_page(self, page: ChangePage, *, at: datetime) -> AppliedCounts:
+        """Applies a page and its cursor in one commit."""
+
+    def finish(self, *, as_of: datetime) -> None:
+        """Records that everything up to ``as_of`` is in it."""
+
+    def purge(self, tombstones_before: datetime) -> int:
+        """Forgets older tombstones and leaves no trace of deleted rows; returns how many tombstones went."""
+
+
+class ReplicaStore(Protocol):
+    """Opens a replica for writing, in any process. Picklable."""
+
+    def digest(self, changes: Iterable[ContactChange]) -> Batch:
+        """The changes in the form in which they are applied."""
+
+    def open_writer(self) -> ReplicaWriter:
+        """Writes into the replica in place. Raises StorageError."""
+
+    def open_loader(self, *, rebuild: bool) -> ReplicaLoader:
+        """Goes on with what is being built; builds when there is no replica or ``rebuild`` asks for a fresh start;
+        otherwise writes in place. Raises StorageError."""
+
+
+# --- the outbox -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Acceptance:
+    """A sale about to be recorded, its defaults filled in, and the vendors that get it."""
+
+    transaction: Transaction
+    readings: tuple[Identifier, ...] = field(repr=False)
+    key: IntegrationKey | None
+    open: bool
+    vendors: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What intake answers: the record that is on disk.
+
+    ``key_kind`` and ``key_type`` outlive the key's value, which is None after the purge.
+    """
+
+    transaction_id: str
+    state: DeliveryState
+    duplicate: bool
+    accepted_at: datetime
+    key: IntegrationKey | None
+    key_kind: str | None = None
+    key_type: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """How one sale stands with one vendor."""
+
+    entry: int
+    transaction_id: str
+    vendor: str
+    state: DeliveryState
+    attempts: int
+    accepted_at: datetime
+    next_attempt_at: datetime | None
+    delivered_at: datetime | None
+    vendor_reference: str | None
+    error_code: str | None
+    error_status: int | None
+    error_title: str | None
+    vendor_code: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A leased delivery, with everything that rendering needs.
+
+    Attributes:
+        entry: the delivery's id.
+        attempts: attempts before this one.
+        maybe_received: an earlier attempt may have arrived: the tag stays as it is.
+        key: the tag.
+        open: the tag may still rise.
+        readings: what the identifier can be; empty once settled or erased.
+        transaction: the sale.
+        original: for a void, the sale it clears.
+        person: groups deliveries that must not overtake each other.
+    """
+
+    entry: int
+    attempts: int
+    maybe_received: bool
+    key: IntegrationKey | None = field(repr=False)
+    open: bool
+    readings: tuple[Identifier, ...] = field(repr=False)
+    transaction: Transaction = field(repr=False)
+    original: Transaction | None = field(repr=False)
+    person: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """A verdict for a leased delivery, with the instant before which it must not be tried again."""
+
+    entry: int
+    verdict: Verdict
+    retry_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class QueueInfo:
+    """The outbox in figures. ``oldest_at`` is the acceptance of the oldest waiting sale."""
+
+    depth: int
+    held: int
+    parked: int
+    in_doubt: int
+    oldest_at: datetime | None
+    bytes: int
+
+
+# --- vendors ----------------------------------------------------------------------------------------------------
+
+
+class Lookup(Protocol):
+    """Asks the vendor who somebody is."""
+
+    def knows(self, identifier: Identifier) -> bool:
+        """Whether this vendor can be asked for that type at all."""
+
+    async def find(self, identifier: Identifier, *, timeout_s: float) -> Found:
+        """Who it is. Raises VendorUnreachableError, VendorRefusedError."""
+
+
+class Writer(Protocol):
+    """Makes contacts at the vendor."""
+
+    async def create(self, contact: NewContact, identifiers: Sequence[Identifier], *, store_id: str) -> Found:
+        """The new contact's key. ``not_found`` never; ``ambiguous`` when the vendor says it exists but not which.
+
+        Raises:
+            VendorUnreachableError, VendorRefusedError: as everywhere.
+            InputError: the vendor refuses what the customer gave.
+        """
+
+
+class Sender(Protocol):
+    """Takes sales to the vendor. It classifies; it never sleeps, retries or touches the queue."""
+
+    async def send(self, outgoing: Outgoing) -> Verdict:
+        """One sale, one verdict. Never raises for anything the vendor does."""
+
+
+class Connector(Protocol):
+    """A vendor room's face."""
+
+    name: str
+    guests: bool
+    """Whether the vendor wants sales without a member."""
+    connections: int
+    """Calls under way at once."""
+    requests_per_second: float
+    sender: Sender
+    lookup: Lookup | None
+    writer: Writer | None
+
+    async def ping(self) -> None:
+        """Any cheap authenticated question. Raises VendorUnreachableError, VendorRefusedError."""
+
+    async def close(self) -> None:
+        """Closes connections."""

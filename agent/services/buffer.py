@@ -1,0 +1,148 @@
+"""The intelligent buffer: who an open sale belongs to, found out at the moment it is about to be sent.
+
+When the line is back the vendor can be asked again. The sale then rises to its member's primary key, becomes a new
+contact's first purchase, keeps its secondary key, or waits for a person: :func:`agent.domain.tagging.settle` decides.
+A sale of which an earlier attempt may have arrived is never touched: the vendor would see two receipts under one id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+
+from agent.domain.contact import Member
+from agent.domain.delivery import Verdict, VerdictKind
+from agent.domain.identifiers import Identifier, IdentifierType
+from agent.domain.link import Link
+from agent.domain.tagging import Outcome, Settlement, TaggingPolicy, settle, together
+from agent.domain.transaction import IntegrationKey, NewContact
+from agent.errors import InputError, VendorRefusedError, VendorUnreachableError
+from agent.ports import Clock, Lookup, Outgoing, Replica, Writer
+
+_CREATABLE = (IdentifierType.MOBILE_PHONE, IdentifierType.EMAIL, IdentifierType.PERSONAL_NUMBER)
+
+
+@dataclass(frozen=True, slots=True)
+class BufferPolicy:
+    """The part of the configuration that the buffer obeys."""
+
+    tagging: TaggingPolicy
+    live: bool
+    unknown_at_delivery: str
+    timeout_s: float
+
+
+class Buffer:
+    """Settles open sales.
+
+    Args:
+        clock: for the link's bookkeeping.
+        replica: asked first; it costs nothing.
+        lookup: the vendor's question.
+        writer: makes contacts; None where the vendor cannot.
+        link: the line, fed with what happens here.
+        policy: the configuration.
+        pace: waits for this agent's share of the vendor's allowance; called before each question.
+    """
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        replica: Replica,
+        lookup: Lookup | None,
+        writer: Writer | None,
+        link: Link,
+        policy: BufferPolicy,
+        pace: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._clock, self._replica, self._lookup, self._writer = clock, replica, lookup, writer
+        self._link, self._policy, self._pace = link, policy, pace
+
+    async def settle(self, outgoing: Outgoing) -> Outgoing | Verdict:
+        """The sale with the tag to send it under, or a verdict that keeps it from being sent now."""
+        if not outgoing.open or outgoing.maybe_received:
+            return outgoing
+        readings = outgoing.readings or _of_key(outgoing.key)
+        contact = outgoing.transaction.new_contact
+        try:
+            outcome, member = await self._who(readings, asked_for=contact is not None)
+            decision = settle(
+                key=outgoing.key,
+                readings=readings,
+                outcome=outcome,
+                member=member,
+                new_contact=contact is not None,
+                unknown_at_delivery=self._policy.unknown_at_delivery,
+                policy=self._policy.tagging,
+            )
+            if decision.settlement is Settlement.CREATE:
+                return await self._create(outgoing, readings)
+        except VendorRefusedError:
+            return Verdict(
+                VerdictKind.HOLD, "vendor.credentials_refused", title="The vendor refuses our credentials.", not_received=True
+            )
+        except VendorUnreachableError as error:
+            return _ask_again(error)
+        except InputError as error:
+            return Verdict(VerdictKind.PARK, "contact.refused", title=error.faults[0].message)
+        match decision.settlement:
+            case Settlement.SEND:
+                return replace(outgoing, key=decision.key)
+            case Settlement.ASK_AGAIN:
+                return _ask_again(VendorUnreachableError())
+            case _:
+                return Verdict(VerdictKind.PARK, "contact.unknown", title="The vendor does not know this member.")
+
+    async def _who(self, readings: Sequence[Identifier], *, asked_for: bool) -> tuple[Outcome, Member | None]:
+        """Who it is by the replica, else by the vendor; ``unknown`` when asking failed and the sale can go without.
+
+        Raises:
+            VendorRefusedError: our credentials are refused.
+            VendorUnreachableError: it cannot be asked, and without an answer the sale must wait.
+        """
+        members = self._replica.resolve(readings) if self._policy.tagging.level >= 3 else ()  # noqa: PLR2004 - reads it
+        if len(members) == 1:
+            return Outcome.MATCHED, members[0]
+        needed = asked_for or self._policy.unknown_at_delivery != "tag"
+        if self._lookup is None or not (self._policy.live or needed):
+            return Outcome.AMBIGUOUS, None
+        askable = [reading for reading in readings if self._lookup.knows(reading)]
+        if not askable:
+            return Outcome.AMBIGUOUS, None
+        answers = []
+        try:
+            for reading in askable:
+                await self._pace()
+                answers.append(await self._lookup.find(reading, timeout_s=self._policy.timeout_s))
+        except VendorUnreachableError as error:
+            self._link.silent(self._clock.now(), self._clock.monotonic(), lookup=True, after_s=error.retry_after_s)
+            if needed:
+                raise
+            return Outcome.UNKNOWN, None
+        found = together(answers)
+        if found.key is not None:
+            return Outcome.MATCHED, Member("", found.key)
+        return (Outcome.AMBIGUOUS if members else found.outcome), None
+
+    async def _create(self, outgoing: Outgoing, readings: Sequence[Identifier]) -> Outgoing | Verdict:
+        identifiers = [reading for reading in readings if reading.type in _CREATABLE]
+        if self._writer is None or not identifiers:
+            return Verdict(VerdictKind.PARK, "contact.unknown", title="The vendor does not know this member.")
+        await self._pace()
+        store_id = outgoing.transaction.store_id or ""
+        found = await self._writer.create(outgoing.transaction.new_contact or NewContact(), identifiers, store_id=store_id)
+        if found.key is None:  # another till was faster: the next attempt finds the contact
+            return _ask_again(VendorUnreachableError("is making this contact already"))
+        return replace(outgoing, key=found.key)
+
+
+def _of_key(key: IntegrationKey | None) -> tuple[Identifier, ...]:
+    return (key.identifier,) if key is not None else ()
+
+
+def _ask_again(error: VendorUnreachableError) -> Verdict:
+    return Verdict(
+        VerdictKind.RETRY, "vendor.offline", title=str(error), after_s=error.retry_after_s, alone=True,
+        not_received=True,
+    )  # fmt: skip

@@ -1,0 +1,358 @@
+"""Getting export files into the replica, in a process of its own that a cashier does not notice.
+
+The agent starts one loader process per sync (:class:`Loader`). It lists, fetches, reads and applies, and reports each
+step as a small event. A load of many files is read by further processes, a few files at a time and applied in order,
+so that memory stays bounded however much there is.
+
+* A file is taken only once it lies still: what changed within the last minute must look the same in a second listing.
+* Each file is one commit with its ledger row. Whatever is killed, the next run goes on where this one stood.
+* Nothing of an unreadable file is applied, nothing after it, and nothing past a gap.
+* A new replica is built beside the present one; the agent adopts it after :meth:`Loader.load` has returned.
+
+The processes end with the one that started them, however that ends: two loaders never run side by side.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import multiprocessing
+import os
+import signal
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import aclosing
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+
+from agent.errors import FeedError, FeedUnreadableError, LoyaltyAgentError
+from agent.ports import (
+    AppliedCounts,
+    AppliedFile,
+    Batch,
+    ExportFile,
+    ExportReader,
+    FileSource,
+    ReplicaLoader,
+    ReplicaStore,
+)
+
+NICE = 10
+YOUNG = timedelta(seconds=60)
+ALONE_BYTES = 24 * 1024 * 1024
+"""Up to this much is read by the loader itself: starting processes would take longer."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadJob:
+    """Everything a loader process needs; picklable.
+
+    Attributes:
+        source: where the files lie.
+        reader: reads one.
+        store: the replica they go into.
+        now: the instant at which the load starts.
+        today: the store's date, for what the files leave to be guessed.
+        settle_s: seconds between the two listings of young files.
+        rebuild: build a whole replica from everything there is, beside the present one.
+        readers: processes that read files side by side.
+    """
+
+    source: FileSource
+    reader: ExportReader
+    store: ReplicaStore
+    now: datetime
+    today: date
+    settle_s: float = 1.0
+    rebuild: bool = False
+    readers: int = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """What is to be done: so many files of so many bytes."""
+
+    files: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A file is here and is being read."""
+
+    file: str
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """A file is in the replica, with its ledger row."""
+
+    file: str
+    counts: AppliedCounts
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """A part is missing; nothing past it is taken."""
+
+    place: str
+
+
+@dataclass(frozen=True, slots=True)
+class Late:
+    """Files older than what has been applied; they are left alone."""
+
+    files: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A file that could not be read; nothing of it was applied, and nothing after it."""
+
+    file: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The end of a load.
+
+    Attributes:
+        as_of: the instant up to which the replica is now complete; None when something was left to be done.
+        built: a new replica is ready to be adopted.
+    """
+
+    as_of: datetime | None
+    built: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The load ended with an error; what had been applied stays."""
+
+    error: LoyaltyAgentError
+
+
+Event = Listed | Fetched | Applied | Gap | Late | Unreadable | Done | Failed
+
+
+class Loader:
+    """Runs loads, each in a process of its own."""
+
+    async def load(self, job: LoadJob, report: Callable[[Event], None]) -> Done:
+        """Runs a load to its end; the event loop stays free. Cancelling kills the process; nothing is half applied.
+
+        Args:
+            job: what to load.
+            report: gets every event but the last, on the event loop's thread.
+
+        Raises:
+            VendorError: the source could not be asked.
+            StorageError: the replica could not be written.
+            FeedError: the process died.
+        """
+        context = multiprocessing.get_context("spawn")
+        receive, send = context.Pipe(duplex=False)
+        process = context.Process(target=run, args=(job, send), name="loader")
+        arrived = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        last: Event | None = None
+        process.start()
+        send.close()
+        loop.add_reader(receive.fileno(), arrived.set)
+        try:
+            # To the end of the process, not only of its words: its files are closed then.
+            while (event := await _next(receive, arrived)) is not None:
+                if isinstance(event, Done | Failed):
+                    last = event
+                else:
+                    report(event)
+        finally:
+            loop.remove_reader(receive.fileno())
+            receive.close()
+            process.kill()
+            await asyncio.to_thread(process.join)
+            exit_code = process.exitcode
+            process.close()
+        if isinstance(last, Failed):
+            raise last.error
+        if isinstance(last, Done):
+            return last
+        raise FeedError(f"the loading process died (exit status {exit_code}); what it applied is kept")
+
+
+async def _next(receive: Connection, arrived: asyncio.Event) -> Event | None:
+    while not receive.poll():
+        arrived.clear()
+        await arrived.wait()
+    try:
+        event: Event = receive.recv()
+    except EOFError:
+        return None
+    return event
+
+
+def run(job: LoadJob, reports: Connection) -> None:
+    """The loader process: carries out the job and reports, last `Done` or `Failed`."""
+    _stand_back()
+    try:
+        done = asyncio.run(_Load(job, reports.send).run())
+    except LoyaltyAgentError as error:
+        reports.send(Failed(error))
+    except BrokenProcessPool:
+        reports.send(Failed(FeedError("a process that read export files died")))
+    except Exception as error:  # noqa: BLE001 - told without its text, which may hold what was being read
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{Path(place.filename).name}:{place.lineno}"
+        reports.send(Failed(FeedError(f"loading stopped with {type(error).__name__} in {where}")))
+    else:
+        reports.send(done)
+
+
+def _stand_back() -> None:
+    """Makes this process wait for every other one, and end with the one that started it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the agent's to act on
+    os.nice(NICE)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+
+        def follow() -> None:
+            wait([parent.sentinel])
+            os._exit(1)
+
+        threading.Thread(target=follow, name="follow-parent", daemon=True).start()
+
+
+def parse(reader: ExportReader, store: ReplicaStore, file: ExportFile, path: Path, today: date) -> _Parsed:
+    """A file's changes, ready to be applied; runs in a reading process."""
+    with path.open("rb") as content:
+        sha256 = hashlib.file_digest(content, "sha256").hexdigest()
+    batch = store.digest(reader.read(path, today=today))
+    return _Parsed(AppliedFile(file.name, path.stat().st_size, sha256), batch)
+
+
+@dataclass(frozen=True, slots=True)
+class _Parsed:
+    file: AppliedFile
+    batch: Batch
+
+
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """A file that was fetched and read, or could not be."""
+
+    name: str
+    path: Path | None
+    outcome: _Parsed | FeedUnreadableError
+
+
+class _Load:
+    def __init__(self, job: LoadJob, report: Callable[[Event], None]) -> None:
+        self._job = job
+        self._report = report
+        self._started_s = time.monotonic()
+        self._pool: ProcessPoolExecutor | None = None
+
+    async def run(self) -> Done:
+        job = self._job
+        async with job.source as source:
+            with job.store.open_loader(rebuild=job.rebuild) as loader:
+                as_of = self._now()
+                done = await self._load(source, loader, as_of)
+                if done and (loader.ledger() or not loader.builds):
+                    await asyncio.to_thread(loader.finish, as_of=as_of)
+                    return Done(as_of, built=loader.builds)
+                return Done(None, built=False)
+
+    async def _load(self, source: FileSource, loader: ReplicaLoader, as_of: datetime) -> bool:
+        """Applies what there is; whether that was everything."""
+        listing = await source.list()
+        plan = self._job.reader.plan(listing, loader.ledger())
+        still = await self._still(source, plan.take, as_of)
+        self._report(Listed(len(still), sum(file.size_bytes for file in still)))
+        if plan.late:
+            self._report(Late(plan.late))
+        if plan.gap is not None:
+            self._report(Gap(plan.gap))
+        readable = await self._apply(source, loader, still)
+        if plan.gap is not None or not readable:
+            loader.abandon()
+            return False
+        return len(still) == len(plan.take)
+
+    async def _still(self, source: FileSource, take: Sequence[ExportFile], now: datetime) -> Sequence[ExportFile]:
+        """The files that nobody is writing any more, up to the first that may be."""
+        young = {file.name: file for file in take if now - file.modified_at < YOUNG}
+        if not young:
+            return take
+        await asyncio.sleep(self._job.settle_s)
+        settled = set(await source.list())
+        for index, file in enumerate(take):
+            if file.name in young and file not in settled:
+                return take[:index]
+        return take
+
+    async def _apply(self, source: FileSource, loader: ReplicaLoader, files: Sequence[ExportFile]) -> bool:
+        """Applies files in order; False when one was unreadable and the rest was left."""
+        async with aclosing(self._taken(source, files)) as taken:
+            async for item in taken:
+                if isinstance(item.outcome, FeedUnreadableError):
+                    self._report(Unreadable(item.name, str(item.outcome)))
+                    return False
+                counts = await asyncio.to_thread(
+                    loader.apply_file, item.outcome.file, item.outcome.batch, at=self._now()
+                )
+                self._report(Applied(item.name, counts))
+        return True
+
+    async def _taken(self, source: FileSource, files: Sequence[ExportFile]) -> AsyncGenerator[_Taken, None]:
+        """Fetched and read files in order, a few ahead of who applies them; each copy is discarded afterwards."""
+        ahead: deque[asyncio.Task[_Taken]] = deque()
+        waiting = deque(files)
+        pooled = len(files) > 1 and sum(file.size_bytes for file in files) > ALONE_BYTES
+        pool = self._processes() if pooled else None
+        try:
+            while ahead or waiting:
+                while waiting and len(ahead) <= self._job.readers:
+                    ahead.append(asyncio.create_task(self._take(source, waiting.popleft(), pool)))
+                item = await ahead[0]
+                try:
+                    yield item
+                finally:
+                    ahead.popleft()
+                    if item.path is not None:
+                        await source.discard(item.path)
+        finally:
+            for left in await asyncio.gather(*ahead, return_exceptions=True):
+                if isinstance(left, _Taken) and left.path is not None:
+                    await source.discard(left.path)
+            if pool is not None:
+                pool.shutdown(cancel_futures=True)
+
+    async def _take(self, source: FileSource, file: ExportFile, pool: ProcessPoolExecutor | None) -> _Taken:
+        path = None
+        try:
+            path = await source.fetch(file)
+            self._report(Fetched(file.name))
+            job = self._job
+            outcome = await asyncio.get_running_loop().run_in_executor(
+                pool, parse, job.reader, job.store, file, path, job.today
+            )
+        except FeedUnreadableError as error:
+            return _Taken(file.name, path, error)
+        return _Taken(file.name, path, outcome)
+
+    def _processes(self) -> ProcessPoolExecutor:
+        return ProcessPoolExecutor(
+            self._job.readers, mp_context=multiprocessing.get_context("spawn"), initializer=_stand_back
+        )
+
+    def _now(self) -> datetime:
+        return self._job.now + timedelta(seconds=time.monotonic() - self._started_s)

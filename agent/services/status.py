@@ -1,0 +1,240 @@
+"""What works and what does not, in one value that every output is rendered from: the API, the page, the command line.
+
+Nothing here is kept twice: a snapshot is taken from the rooms that know.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from agent.domain.fallback import agent_state, level_served
+from agent.domain.health import Condition, Conditions
+from agent.domain.link import Link
+from agent.ports import Clock, LoadProgress, QueueInfo, Replica, ReplicaInfo
+
+RATE_WINDOW = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True)
+class VendorStatus:
+    """One vendor as `GET /v1/status` shows it."""
+
+    vendor: str
+    role: str
+    state: str
+    since: datetime | None
+    last_success_at: datetime | None
+    circuit: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaStatus:
+    """The replica as `GET /v1/status` shows it; ``age_s`` is None before the first load ended, ``loading`` between loads."""
+
+    contacts: int
+    as_of: datetime | None
+    age_s: int | None
+    stale: bool
+    contents: str
+    loading: LoadProgress | None
+
+
+@dataclass(frozen=True, slots=True)
+class QueueStatus:
+    """The queue as `GET /v1/status` shows it. ``outage_left_s``: how much longer sales can be kept at today's pace."""
+
+    depth: int
+    held: int
+    parked: int
+    in_doubt: int
+    oldest_age_s: int | None
+    bytes: int
+    outage_left_s: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The agent's state at one moment. ``codes`` name the messages for a till's screen."""
+
+    state: str
+    level: int
+    since: datetime
+    version: str
+    vendors: tuple[VendorStatus, ...]
+    replica: ReplicaStatus
+    queue: QueueStatus
+    conditions: tuple[Condition, ...]
+    codes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StatusPolicy:
+    """The part of the configuration that status obeys."""
+
+    level: int
+    secondary_keys: bool
+    stale_after: timedelta
+    expires_after: timedelta
+    max_queue_bytes: int
+
+
+class Status:
+    """Takes snapshots and tells who listens when something changed.
+
+    Args:
+        clock: for ages.
+        version: of the program.
+        policy: the configuration.
+        links: the lines to the vendors, the loyalty system's first.
+        replica: the local contacts.
+        queue: the outbox in figures.
+        accepted_since: counts sales accepted since an instant.
+        conditions: what stands in the way.
+        ready: whether a sale can be put on disk now.
+        loading: how far a running load is, or None.
+    """
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        version: str,
+        policy: StatusPolicy,
+        links: Sequence[Link],
+        replica: Replica,
+        queue: Callable[[], QueueInfo],
+        accepted_since: Callable[[datetime], int],
+        conditions: Conditions,
+        ready: Callable[[], bool],
+        loading: Callable[[], LoadProgress | None] = lambda: None,
+    ) -> None:
+        self._clock, self._version, self._policy = clock, version, policy
+        self._links, self._replica, self._queue, self._accepted_since = tuple(links), replica, queue, accepted_since
+        self._conditions, self._ready, self._loading = conditions, ready, loading
+        self._since = clock.now()
+        self._state = ""
+        self._listeners: set[asyncio.Event] = set()
+        self._pace: tuple[float, float] | None = None
+
+    def ready(self) -> bool:
+        """Whether a sale can be put on disk now, whatever vendor and replica do."""
+        return self._ready()
+
+    def replica_usable(self) -> bool:
+        """Whether the replica was loaded and has not expired."""
+        return self._usable(self._replica.info(), self._clock.now())
+
+    def level(self) -> int:
+        """The fallback level being served now."""
+        return level_served(
+            configured=self._policy.level,
+            vendor_answers=self._links[0].answers is not False,
+            replica_usable=self.replica_usable(),
+            secondary_keys=self._policy.secondary_keys,
+        )
+
+    def snapshot(self) -> Snapshot:
+        """Everything, as of now."""
+        now = self._clock.now()
+        info, queue = self._replica.info(), self._queue()
+        self._judge(info, queue, now)
+        conditions = self._conditions.standing()
+        state = agent_state(
+            loyalty_answers=self._links[0].answers,
+            link_states=[link.state for link in self._links],
+            condition_severities=[condition.severity for condition in conditions],
+        )
+        if state != self._state:
+            self._state, self._since = state, now
+        level = self.level()
+        return Snapshot(
+            state=state,
+            level=level,
+            since=self._since,
+            version=self._version,
+            vendors=tuple(
+                VendorStatus(link.vendor, link.role, link.state, link.since, link.last_success_at, link.sending.state)
+                for link in self._links
+            ),
+            replica=ReplicaStatus(
+                info.contacts, info.as_of, _age_s(info.as_of, now), self._stale(info, now), info.contents, self._loading()
+            ),
+            queue=QueueStatus(
+                queue.depth,
+                queue.held,
+                queue.parked,
+                queue.in_doubt,
+                _age_s(queue.oldest_at, now),
+                queue.bytes,
+                self._outage_left_s(queue, now),
+            ),
+            conditions=conditions,
+            codes=_codes(state, level, stale=self._stale(info, now)),
+        )
+
+    def changed(self) -> None:
+        """Something changed: everybody who listens takes a look."""
+        for listener in self._listeners:
+            listener.set()
+
+    async def changes(self, heartbeat_s: float) -> AsyncIterator[bool]:
+        """Yields True after each change and False after each quiet ``heartbeat_s``; the first at once."""
+        event = asyncio.Event()
+        self._listeners.add(event)
+        try:
+            yield True
+            while True:
+                try:
+                    async with asyncio.timeout(heartbeat_s):
+                        await event.wait()
+                except TimeoutError:
+                    yield False
+                    continue
+                event.clear()
+                yield True
+        finally:
+            self._listeners.discard(event)
+
+    def _judge(self, info: ReplicaInfo, queue: QueueInfo, now: datetime) -> None:
+        """Conditions that follow from figures are set here; those that follow from events, where they happen."""
+        say = self._conditions.set
+        say("vendor.offline", stands=self._links[0].answers is False, now=now, detail=self._links[0].vendor)
+        refused = [link.vendor for link in self._links if link.refused]
+        say("vendor.credentials_refused", stands=bool(refused), now=now, detail=", ".join(refused))
+        say("queue.parked", stands=queue.parked > 0, now=now, detail=str(queue.parked))
+        say("queue.in_doubt", stands=queue.in_doubt > 0, now=now, detail=str(queue.in_doubt))
+        say("queue.filling", stands=queue.bytes > self._policy.max_queue_bytes * 0.8, now=now)
+        say("replica.stale", stands=self._stale(info, now), now=now)
+
+    def _stale(self, info: ReplicaInfo, now: datetime) -> bool:
+        return info.as_of is not None and now - info.as_of > self._policy.stale_after
+
+    def _usable(self, info: ReplicaInfo, now: datetime) -> bool:
+        return info.as_of is not None and now - info.as_of <= self._policy.expires_after
+
+    def _outage_left_s(self, queue: QueueInfo, now: datetime) -> int | None:
+        mono = self._clock.monotonic()
+        if self._pace is None or mono - self._pace[0] > 60:  # noqa: PLR2004 - a count over the last hour, once a minute
+            sales = self._accepted_since(now - RATE_WINDOW)
+            self._pace = (mono, sales / RATE_WINDOW.total_seconds())
+        if self._pace[1] <= 0 or not queue.depth:
+            return None
+        bytes_each = queue.bytes / queue.depth
+        return int(max(0.0, self._policy.max_queue_bytes - queue.bytes) / (bytes_each * self._pace[1]))
+
+
+def _age_s(instant: datetime | None, now: datetime) -> int | None:
+    return None if instant is None else max(0, int((now - instant).total_seconds()))
+
+
+def _codes(state: str, level: int, *, stale: bool) -> tuple[str, ...]:
+    if state != "offline":
+        return ("loyalty.stale",) if stale else ()
+    if level >= 3:  # noqa: PLR2004 - the replica serves
+        return ("loyalty.offline.replica", *(("loyalty.stale",) if stale else ()))
+    return ("loyalty.unavailable", "loyalty.general_offers")
+
+

@@ -1,0 +1,202 @@
+"""Keeping the replica fresh: when to read the feed, what came of it, and what to say when it stands still.
+
+Two kinds of feed: export files, read by a process of its own (:mod:`agent.services.loading`), and changes asked for
+call by call, applied page by page with their cursor. Only one sync runs at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import date, datetime, timedelta
+from typing import Protocol
+
+import structlog
+
+from agent.domain.health import Conditions
+from agent.errors import FeedError, LoyaltyAgentError, StorageError, VendorError
+from agent.ports import ChangeFeed, Clock, LoadProgress, ReplicaInfo, ReplicaStore
+from agent.services.loading import Applied, Done, Event, Gap, Late, Listed, Loader, LoadJob, Unreadable
+
+log = structlog.get_logger(__name__)
+
+SILENT_AFTER_SYNCS = 3
+JITTER = 0.1
+
+
+class Contacts(Protocol):
+    """The replica's door for a sync."""
+
+    def info(self) -> ReplicaInfo:
+        """Size and freshness."""
+
+    def adopt(self) -> bool:
+        """Takes a finished new replica in place of the present one."""
+
+
+class FileFeed:
+    """Export files.
+
+    Args:
+        job: makes the job for one load: from now, the store's date, and whether to build anew.
+        loader: runs it.
+        contacts: the replica.
+        conditions: gaps and unreadable files are told here.
+        clock: for instants.
+    """
+
+    def __init__(
+        self,
+        *,
+        job: Callable[[datetime, date, bool], LoadJob],
+        loader: Loader,
+        contacts: Contacts,
+        conditions: Conditions,
+        clock: Clock,
+    ) -> None:
+        self._job, self._loader, self._contacts = job, loader, contacts
+        self._conditions, self._clock = conditions, clock
+
+    async def read(self, told: Callable[[LoadProgress], None], *, rebuild: bool) -> None:
+        """Reads what is new. Raises VendorError, StorageError, FeedError."""
+        now = self._clock.now()
+        seen: dict[str, str] = {}
+        progress = LoadProgress()
+
+        def report(event: Event) -> None:
+            nonlocal progress
+            match event:
+                case Listed(files=files):
+                    progress = LoadProgress(files)
+                    told(progress)
+                case Applied(file=file, counts=counts):
+                    progress = LoadProgress(progress.files, progress.applied + 1, progress.rows + counts.rows)
+                    told(progress)
+                    log.info("feed.applied", file=file, count=counts.rows, deleted=counts.deleted)
+                case Gap(place=place):
+                    seen["feed.gap"] = f"missing: {place}"
+                case Late(files=files_late):
+                    seen.setdefault("feed.gap", f"too late to be applied in order: {', '.join(files_late[:5])}")
+                case Unreadable(file=file, reason=reason):
+                    seen["feed.unreadable"] = f"{file}: {reason}"
+                case _:
+                    pass
+
+        done: Done = await self._loader.load(self._job(now, self._clock.today(), rebuild), report)
+        if done.built:
+            self._contacts.adopt()
+        for code in ("feed.gap", "feed.unreadable"):
+            self._conditions.set(code, stands=code in seen, now=now, detail=seen.get(code, ""))
+
+
+class PageFeed:
+    """Changes asked for call by call.
+
+    Args:
+        feed: the vendor's pages.
+        store: opens the replica for writing.
+        clock: for instants.
+    """
+
+    def __init__(self, *, feed: ChangeFeed, store: ReplicaStore, clock: Clock) -> None:
+        self._feed, self._store, self._clock = feed, store, clock
+
+    async def read(self, told: Callable[[LoadProgress], None], *, rebuild: bool) -> None:
+        """Reads what is new, or everything with ``rebuild``. Raises VendorError, StorageError, FeedError."""
+        as_of = self._clock.now()
+        progress = LoadProgress()
+        with await asyncio.to_thread(self._store.open_writer) as writer:
+            cursor = None if rebuild else await asyncio.to_thread(writer.cursor)
+            async for page in self._feed.pages(cursor):
+                counts = await asyncio.to_thread(writer.apply_page, page, at=self._clock.now())
+                progress = LoadProgress(0, progress.applied + 1, progress.rows + counts.rows)
+                told(progress)
+            await asyncio.to_thread(writer.finish, as_of=as_of)
+
+
+class Sync:
+    """Syncs on time and when asked.
+
+    Args:
+        clock: for instants and intervals.
+        feed: where changes come from.
+        contacts: the replica.
+        conditions: what stands in the way.
+        every: `replica.sync_every`.
+        uniform: the source of chance, so that a chain of stores does not ask in the same second.
+        changed: called when the replica or a condition changed.
+    """
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        feed: FileFeed | PageFeed,
+        contacts: Contacts,
+        conditions: Conditions,
+        every: timedelta,
+        uniform: Callable[[float, float], float],
+        changed: Callable[[], None],
+    ) -> None:
+        self._clock, self._feed, self._contacts, self._conditions = clock, feed, contacts, conditions
+        self._every_s, self._uniform, self._changed = every.total_seconds(), uniform, changed
+        self._wake = asyncio.Event()
+        self._rebuild = False
+        self._failed = 0
+        self.progress: LoadProgress | None = None
+
+    def order(self, *, rebuild: bool = False) -> None:
+        """Asks for a sync as soon as may be; one that runs is followed by another.
+
+        Args:
+            rebuild: build the replica anew from everything the feed has; look-ups go on meanwhile.
+        """
+        self._rebuild = self._rebuild or rebuild
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Syncs for ever, the first time at once; ends by cancellation, which leaves nothing half applied."""
+        while True:
+            self._wake.clear()
+            await self.once()
+            pause = self._every_s * (1 + self._uniform(-JITTER, JITTER))
+            try:
+                async with asyncio.timeout(pause):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+
+    async def once(self) -> None:
+        """One sync, whatever comes of it: what goes wrong becomes a condition, and the next one tries again."""
+        rebuild, self._rebuild = self._rebuild, False
+        self.progress = LoadProgress()
+        started = self._clock.monotonic()
+        self._changed()
+        try:
+            await self._feed.read(self._tell, rebuild=rebuild)
+        except (VendorError, FeedError, StorageError) as error:
+            self._rebuild = self._rebuild or rebuild
+            self._fail(error)
+        else:
+            self._failed = 0
+            now = self._clock.now()
+            self._conditions.set("feed.silent", stands=False, now=now)
+            info = self._contacts.info()
+            if info.as_of is not None:
+                self._conditions.set("replica.expired", stands=False, now=now)
+            log.info("synced", contacts=info.contacts, elapsed_s=round(self._clock.monotonic() - started, 3))
+        finally:
+            self.progress = None
+            self._changed()
+
+    def _tell(self, progress: LoadProgress) -> None:
+        self.progress = progress
+        self._changed()
+
+    def _fail(self, error: LoyaltyAgentError) -> None:
+        self._failed += 1
+        if self._failed == 1:
+            log.warning("feed.failed", code=error.code, reason=str(error))
+        if self._failed >= SILENT_AFTER_SYNCS:
+            self._conditions.set("feed.silent", stands=True, now=self._clock.now(), detail=error.code)
+

@@ -1,0 +1,491 @@
+"""The configuration: models, where values come from, and every fault at once.
+
+Order: flag, environment (`LOYALTY_AGENT__SECTION__KEY`), `conf.d/*.toml`, `config.toml`, default. The models are
+frozen and refuse what they do not know; each field is described, and `config.example.toml` is generated from here.
+A vendor's table is described in its own room and handed in.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import phonenumbers
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from agent import messages, paths
+from agent.domain.identifiers import IdentifierType
+from agent.errors import ConfigurationError, Fault
+from agent.secrets import SecretReference
+
+M = TypeVar("M", bound=BaseModel)
+
+ENV_PREFIX = "LOYALTY_AGENT__"
+KNOWN_VENDORS = ("voyado", "antavo", "voucherify", "monetary")
+_DURATION = re.compile(r"([1-9][0-9]{0,8})(ms|s|m|h|d)")
+_UNITS = {"ms": "milliseconds", "s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+_SIZE = re.compile(r"([1-9][0-9]{0,12})(B|KiB|MiB|GiB)")
+_SIZES = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+_RATE = re.compile(r"([1-9][0-9]{0,6})/(s|min|h)")
+_PERIODS = {"s": 1, "min": 60, "h": 3600}
+_LISTEN = re.compile(r"(127\.0\.0\.1|localhost|\[::1\]):([0-9]{1,5})")
+_MAX_PORT = 65_535
+
+
+def _duration(value: object) -> timedelta:
+    if isinstance(value, timedelta):
+        return value
+    if isinstance(value, str) and (match := _DURATION.fullmatch(value)):
+        return timedelta(**{_UNITS[match[2]]: int(match[1])})
+    raise ValueError("is not a duration: a positive whole number and ms, s, m, h or d, such as 15m")
+
+
+def _size(value: object) -> int:
+    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+        return value
+    if isinstance(value, str) and (match := _SIZE.fullmatch(value)):
+        return int(match[1]) * _SIZES[match[2]]
+    raise ValueError("is not a size: a positive whole number and B, KiB, MiB or GiB, such as 16MiB")
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """So many calls a second; None means no ration at all."""
+
+    per_second: float | None
+
+
+def _rate(value: object) -> Rate:
+    if isinstance(value, Rate):
+        return value
+    if value == "off":
+        return Rate(None)
+    if isinstance(value, str) and (match := _RATE.fullmatch(value)):
+        return Rate(int(match[1]) / _PERIODS[match[2]])
+    raise ValueError('is not a rate: a number and /s, /min or /h, such as 300/min, or "off"')
+
+
+def _listen(value: str) -> str:
+    if value.startswith("unix:/"):
+        return value
+    match = _LISTEN.fullmatch(value)
+    if match is None or int(match[2]) > _MAX_PORT:
+        raise ValueError("is not a loopback address with a port, such as 127.0.0.1:8787, nor unix:/path")
+    return value
+
+
+def _zone(value: str) -> str:
+    try:
+        ZoneInfo(value)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError("is not an IANA time zone, such as Europe/Stockholm") from None
+    return value
+
+
+def _country(value: str) -> str:
+    if value not in phonenumbers.SUPPORTED_REGIONS:
+        raise ValueError("is not an ISO 3166 country code, such as SE")
+    return value
+
+
+def _level(value: int) -> int:
+    if value == 4:  # noqa: PLR2004 - the level that writes contacts
+        raise ValueError("4 is not available in this version; 3 is the highest")
+    return value
+
+
+def _reference(value: str) -> str:
+    SecretReference.parse(value, Path())
+    return value
+
+
+def _origin(value: str) -> str:
+    if value and not re.fullmatch(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?", value):
+        raise ValueError("is not one exact origin, such as https://pos.example.com")
+    return value
+
+
+Duration = Annotated[timedelta, BeforeValidator(_duration)]
+Size = Annotated[int, BeforeValidator(_size)]
+Ration = Annotated[Rate, BeforeValidator(_rate)]
+Secret = Annotated[str, AfterValidator(_reference)]
+"""A reference to a secret; its value never stands in the configuration."""
+Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.:-]+$")]
+
+
+class Section(BaseModel):
+    """A frozen table that refuses keys it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, arbitrary_types_allowed=True)
+
+
+class AgentSection(Section):
+    """Which till this is."""
+
+    store_id: Name = Field(description="the store's id as the loyalty system knows it", examples=["1042"])
+    till_id: Name = Field(description="the till within the store", examples=["03"])
+    country: Annotated[str, AfterValidator(_country)] = Field("SE", description="how a national phone number is read")
+    timezone: Annotated[str, AfterValidator(_zone)] = Field("Europe/Stockholm", description="the store's time zone")
+    locale: Annotated[str, Field(pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$")] = Field(
+        "en-GB", description="messages for staff and customers", examples=["sv-SE"]
+    )
+    state_dir: str | None = Field(None, description="databases, keys and tokens", examples=["/var/lib/loyalty-agent"])
+
+
+class ApiSection(Section):
+    """The till's door."""
+
+    listen: Annotated[tuple[Annotated[str, AfterValidator(_listen)], ...], Field(min_length=1)] = Field(
+        ("127.0.0.1:8787",), description='loopback addresses, also "unix:/run/loyalty-agent/pos.sock"'
+    )
+    web_pos_origin: Annotated[str, AfterValidator(_origin)] = Field(
+        "", description="one exact origin, if the POS is a web page"
+    )
+    hits: Ration = Field(Rate(5.0), description='look-up ration per token, burst 60; "off" for benches', examples=["300/min"])
+    misses: Ration = Field(Rate(0.5), description="the same for look-ups that find nobody, burst 20", examples=["30/min"])
+
+
+class LoyaltySection(Section):
+    """The system that owns the contacts."""
+
+    vendor: str = Field("voyado", description="voyado")
+    fallback_level: Annotated[int, Field(ge=1, le=4), AfterValidator(_level)] = Field(
+        3, description="1 message only, 2 tag, 3 read replica"
+    )
+    primary_key: Literal["contact_id", "member_number", "external_id"] = Field(
+        "member_number", description="contact_id | member_number | external_id"
+    )
+    secondary_keys: tuple[Literal["mobile_phone", "email", "personal_number", "card_number", "external_id"], ...] = Field(
+        ("mobile_phone", "email"), description="in order; [] forbids personal keys on transactions"
+    )
+    live_lookup: bool = Field(True, description="ask the vendor about somebody the replica does not know")
+    live_lookup_budget: Duration = Field(
+        timedelta(milliseconds=800), description="how long a cashier waits for that at most", examples=["800ms"]
+    )
+    unknown_at_delivery: Literal["tag", "create", "park"] = Field(
+        "tag", description="tag | create | park: what becomes of a person the vendor turns out not to know"
+    )
+
+    @property
+    def primary(self) -> IdentifierType:
+        """The primary key's type."""
+        return IdentifierType(self.primary_key)
+
+    @property
+    def secondary(self) -> tuple[IdentifierType, ...]:
+        """The secondary keys' types, in order."""
+        return tuple(IdentifierType(kind) for kind in self.secondary_keys)
+
+
+class ReplicaSection(Section):
+    """The local copy of the contacts."""
+
+    contents: Literal["keys", "contacts"] = Field(
+        "keys", description="keys: keyed hashes and the integration key; contacts: the fields below too"
+    )
+    fields: tuple[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")], ...] = Field(
+        (), description='with contents = "contacts": ["first_name", "member_level"], ...; otherwise empty'
+    )
+    sync_every: Duration = Field(timedelta(minutes=15), description="how often changes are asked for", examples=["15m"])
+    stale_after: Duration = Field(timedelta(hours=24), description="answers say stale", examples=["24h"])
+    expires_after: Duration = Field(
+        timedelta(days=14), description="the replica makes itself unreadable; tagging goes on", examples=["14d"]
+    )
+
+
+class QueueSection(Section):
+    """Sales that wait for the line."""
+
+    flush_every: Duration = Field(
+        timedelta(seconds=10), description="also at once when something is queued and the line is up", examples=["10s"]
+    )
+    backoff_first: Duration = Field(
+        timedelta(seconds=10),
+        description="full jitter; doubles up to backoff_max; a vendor's Retry-After wins",
+        examples=["10s"],
+    )
+    backoff_max: Duration = Field(timedelta(minutes=15), description="the longest pause", examples=["15m"])
+    max_bytes: Size = Field(1 << 30, description="how large the queue may grow", examples=["1GiB"])
+    reserve_bytes: Size = Field(
+        16 << 20, description="kept free so that a full disk can still be worked off", examples=["16MiB"]
+    )
+
+
+class RetentionSection(Section):
+    """How long what is kept."""
+
+    delivered: Duration = Field(
+        timedelta(hours=24), description="then the personal part of a delivered record is erased", examples=["24h"]
+    )
+    undelivered: Duration = Field(
+        timedelta(days=30),
+        description="from acceptance, whatever the state: the personal part is erased, the sale stays, parked",
+        examples=["30d"],
+    )
+    audit: Duration = Field(timedelta(days=400), description="the record without personal data", examples=["400d"])
+
+
+class StorageSection(Section):
+    """The databases on disk."""
+
+    encryption: Literal["on", "off"] = Field("on", description="on | off")
+    key: Secret = Field(
+        "file:storage.key", description="relative to the state directory, made at first start; credential:NAME in a package"
+    )
+
+
+class HttpSection(Section):
+    """Calls to all vendors."""
+
+    connect_timeout: Duration = Field(timedelta(seconds=3), description="to reach the vendor", examples=["3s"])
+    read_timeout: Duration = Field(timedelta(seconds=30), description="for its answer", examples=["30s"])
+    ca_file: str = Field("", description="a private CA; plain http is accepted for loopback only")
+    proxy: str = Field("", description="an http proxy, such as http://proxy.example.com:3128")
+
+
+class LogSection(Section):
+    """The log."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="debug | info | warning | error")
+    format: Literal["auto", "console", "json"] = Field("auto", description="console on a terminal, JSON otherwise")
+
+
+class Settings(Section):
+    """The whole configuration."""
+
+    agent: AgentSection
+    api: ApiSection = ApiSection()
+    loyalty: LoyaltySection = LoyaltySection()
+    replica: ReplicaSection = ReplicaSection()
+    queue: QueueSection = QueueSection()
+    retention: RetentionSection = RetentionSection()
+    storage: StorageSection = StorageSection()
+    http: HttpSection = HttpSection()
+    messages: dict[str, str] = Field(default_factory=dict, description="replaces a shipped text: code.audience.locale")
+    log: LogSection = LogSection()
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """A checked configuration.
+
+    Attributes:
+        settings: the agent's own tables.
+        vendor: the loyalty vendor's table, a model of its room.
+        origins: where each key's value came from, by dotted path; what is not in it is a default.
+        base: the directory that relative references start from.
+        state_dir: the state directory, decided.
+    """
+
+    settings: Settings
+    vendor: Section
+    origins: Mapping[str, str]
+    base: Path
+    state_dir: Path
+
+    def secret(self, text: str) -> SecretReference:
+        """The reference that a checked setting spells."""
+        return SecretReference.parse(text, self.base)
+
+
+VendorCheck = Callable[[Any, Settings], list[Fault]]
+
+
+def load(
+    *,
+    config: Path | None,
+    vendors: Mapping[str, type[Section]],
+    flags: Mapping[str, Any] | None = None,
+    environ: Mapping[str, str] | None = None,
+    secrets: bool = True,
+) -> Configuration:
+    """The configuration of this machine.
+
+    Args:
+        config: the file named on the command line, or None for the machine's own place.
+        vendors: the settings model of each vendor room.
+        flags: values from the command line, by dotted path.
+        environ: the environment; `os.environ` if None.
+        secrets: whether each referenced secret must be readable.
+
+    Raises:
+        ConfigurationError: with every fault, each with its file and key path.
+    """
+    file = config or paths.config_dir() / "config.toml"
+    values, origins, faults = _collect(file, os.environ if environ is None else environ, flags or {})
+
+    def fault(key: str, text: str) -> Fault:
+        place = next((origins[known] for known in _prefixes(key) if known in origins), str(file))
+        return Fault(f"{place}: {key}", text)
+
+    tables = {name: values.pop(name) for name in list(values) if name in vendors}
+    settings, found = _parse(Settings, values)
+    faults += [fault(key, text) for key, text in found]
+    name = settings.loyalty.vendor if settings else (values.get("loyalty") or {}).get("vendor", "voyado")
+    vendor = None
+    if name not in vendors:
+        known = "is not available in this version" if name in KNOWN_VENDORS else "is not a vendor"
+        faults.append(fault("loyalty.vendor", f"{known}; available: {', '.join(sorted(vendors))}"))
+    else:
+        vendor, found = _parse(vendors[name], tables.get(name, {}))
+        faults += [fault(f"{name}.{key}" if key else name, text) for key, text in found]
+    faults += [fault(other, "is set, but loyalty.vendor is another system") for other in tables if other != name]
+    base = file.parent.resolve()
+    if settings is not None:
+        faults += [fault(key, text) for key, text in contradictions(settings)]
+        if vendor is not None:
+            faults += [fault(f"{name}.{item.pointer}", item.message) for item in _vendor_faults(vendor, settings)]
+    if secrets and vendor is not None:
+        faults += [fault(f"{name}.{key}", text) for key, text in _secret_faults(vendor, base)]
+    if faults or settings is None or vendor is None:
+        raise ConfigurationError(faults)
+    return Configuration(settings, vendor, origins, base, paths.state_dir(settings.agent.state_dir))
+
+
+def contradictions(settings: Settings) -> list[tuple[str, str]]:
+    """What the agent's own tables say against each other, as (key, text)."""
+    found = []
+    loyalty, replica, queue, retention = settings.loyalty, settings.replica, settings.queue, settings.retention
+    if replica.fields and replica.contents == "keys":
+        found.append(("replica.fields", 'needs replica.contents = "contacts"'))
+    if loyalty.primary_key in loyalty.secondary_keys:
+        found.append(("loyalty.secondary_keys", "names the primary key"))
+    if len(set(loyalty.secondary_keys)) != len(loyalty.secondary_keys):
+        found.append(("loyalty.secondary_keys", "names a key twice"))
+    if queue.backoff_first > queue.backoff_max:
+        found.append(("queue.backoff_first", "is longer than queue.backoff_max"))
+    if queue.reserve_bytes >= queue.max_bytes:
+        found.append(("queue.reserve_bytes", "is not less than queue.max_bytes"))
+    if replica.stale_after > replica.expires_after:
+        found.append(("replica.stale_after", "is longer than replica.expires_after"))
+    if retention.delivered > retention.undelivered:
+        found.append(("retention.delivered", "is longer than retention.undelivered"))
+    if retention.undelivered > retention.audit:
+        found.append(("retention.undelivered", "is longer than retention.audit"))
+    if len(set(settings.api.listen)) != len(settings.api.listen):
+        found.append(("api.listen", "names an address twice"))
+    found += [(f"messages.{text.split(':', 1)[0]}", text) for text in messages.check_overrides(settings.messages)]
+    if settings.http.ca_file and not Path(settings.http.ca_file).is_file():
+        found.append(("http.ca_file", "is not a file"))
+    return found
+
+
+def _vendor_faults(vendor: Section, settings: Settings) -> list[Fault]:
+    check: VendorCheck | None = getattr(type(vendor), "contradictions", None)
+    return check(vendor, settings) if check else []
+
+
+def secret_keys(section: Section) -> dict[str, str]:
+    """The references in a table, by key; empty ones are left out."""
+    found = {}
+    for key, field in type(section).model_fields.items():
+        if any(getattr(item, "func", None) is _reference for item in field.metadata) and getattr(section, key):
+            found[key] = getattr(section, key)
+    return found
+
+
+def _secret_faults(section: Section, base: Path) -> list[tuple[str, str]]:
+    found = []
+    unused: set[str] = getattr(section, "unused_secrets", set)()
+    for key, text in secret_keys(section).items():
+        if key in unused:
+            continue
+        try:
+            SecretReference.parse(text, base).read()
+        except ValueError as error:
+            found.append((key, str(error)))
+    return found
+
+
+def _parse(model: type[M], values: Any) -> tuple[M | None, list[tuple[str, str]]]:
+    try:
+        return model.model_validate(values), []
+    except ValidationError as error:
+        return None, [
+            (".".join(str(part) for part in item["loc"]), _text(item))
+            for item in error.errors(include_url=False, include_input=False, include_context=False)
+        ]
+
+
+def _text(item: Any) -> str:
+    if item["type"] == "extra_forbidden":
+        return "is not a setting"
+    if item["type"] == "missing":
+        return "is needed"
+    text = str(item["msg"]).removeprefix("Value error, ")
+    return text[:1].lower() + text[1:]
+
+
+def _prefixes(key: str) -> list[str]:
+    parts = key.split(".")
+    return [".".join(parts[:length]) for length in range(len(parts), 0, -1)]
+
+
+def _collect(
+    file: Path, environ: Mapping[str, str], flags: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, str], list[Fault]]:
+    """All values in one tree, with where each came from, and the files that could not be read."""
+    values: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    faults = []
+    drop_ins = sorted((file.parent / "conf.d").glob("*.toml"))
+    for path in (file, *drop_ins):
+        try:
+            text = path.read_text(encoding="utf-8")
+            _merge(values, tomllib.loads(text), origins, str(path))
+        except FileNotFoundError:
+            faults.append(Fault(str(path), "there is no such file"))
+        except (OSError, UnicodeDecodeError) as error:
+            faults.append(Fault(str(path), f"cannot be read: {getattr(error, 'strerror', None) or 'it is not UTF-8 text'}"))
+        except tomllib.TOMLDecodeError as error:
+            faults.append(Fault(str(path), f"is not TOML: {error}"))
+    for variable, raw in sorted(environ.items()):
+        if variable.startswith(ENV_PREFIX):
+            keys = variable.removeprefix(ENV_PREFIX).lower().split("__")
+            try:
+                value = tomllib.loads(f"value = {raw}")["value"] if raw.startswith(("[", "{")) else raw
+            except tomllib.TOMLDecodeError:
+                faults.append(Fault(f"{variable}: {'.'.join(keys)}", "is not a TOML value"))
+                continue
+            _merge(values, _nest(keys, value), origins, variable)
+    for dotted, value in flags.items():
+        _merge(values, _nest(dotted.split("."), value), origins, "the command line")
+    return values, origins, faults
+
+
+def _nest(keys: list[str], value: Any) -> dict[str, Any]:
+    for key in reversed(keys):
+        value = {key: value}
+    return dict(value)
+
+
+def _merge(into: dict[str, Any], new: Mapping[str, Any], origins: dict[str, str], origin: str, at: str = "") -> None:
+    for key, value in new.items():
+        path = f"{at}.{key}" if at else key
+        if isinstance(value, dict) and path != "messages":
+            if not isinstance(into.get(key), dict):
+                into[key] = {}
+            _merge(into[key], value, origins, origin, path)
+            origins.setdefault(path, origin)
+        elif isinstance(value, dict):
+            into[key] = {**into.get(key, {}), **_flatten(value)}
+            origins[path] = origin
+        else:
+            into[key] = value
+            origins[path] = origin
+
+
+def _flatten(table: Mapping[str, Any], at: str = "") -> dict[str, Any]:
+    # `a.b.staff.sv-SE = "..."` without quotes is a nest of tables to TOML; both spellings mean the same here.
+    flat: dict[str, Any] = {}
+    for key, value in table.items():
+        path = f"{at}.{key}" if at else key
+        flat.update(_flatten(value, path) if isinstance(value, dict) else {path: value})
+    return flat

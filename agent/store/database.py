@@ -1,0 +1,340 @@
+"""Opening database files, and the one thread that writes to each.
+
+Both databases run in WAL mode with `secure_delete`, so that a point read never waits for a writer and what is deleted
+is overwritten. SQLCipher encrypts the pages where it has a wheel; elsewhere the standard library's SQLite serves, and
+the agent says `storage.unencrypted`.
+
+:class:`GroupWriter` is the group commit: whatever is waiting when the thread is free becomes one
+`BEGIN IMMEDIATE ... COMMIT`, and every waiter is answered after the one sync. At eight tills' worth of load that is
+four to six times a commit a sale.
+
+Traps: a deferred transaction that reads before it writes beside another writer fails at once with
+`SQLITE_BUSY_SNAPSHOT` (so: IMMEDIATE); CPython's implicit transactions hide commits (so: `isolation_level=None`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from agent.errors import StorageDamagedError, StorageError, StorageFullError, StorageKeyError
+from agent.store.pagekey import PageKey, looks_encrypted, starts_plain
+
+if TYPE_CHECKING:
+    import sqlite3 as sqlite
+    from sqlite3 import Connection
+
+    from sqlite_utils.migrations import Migrations
+
+    ENCRYPTED = True
+else:
+    try:
+        from sqlcipher3 import dbapi2 as sqlite
+
+        ENCRYPTED = True
+    except ImportError:  # no wheel for this platform (32-bit ARM)
+        import sqlite3 as sqlite
+
+        ENCRYPTED = False
+
+T = TypeVar("T")
+
+KEY_BYTES = 32
+BUSY_TIMEOUT_MS = 5_000
+MAX_GROUP = 512
+# Primary result codes, from sqlite.org/rescode.html; an extended code has its primary one in the low byte.
+_IOERR, _CORRUPT, _FULL, _NOTADB = 10, 11, 13, 26
+_IOERR_SHMSIZE = 4_874
+"""WAL's shared memory could not grow: a full disk, said differently."""
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseFile:
+    """A database file and how it is opened; picklable, so that another process can open it too.
+
+    Attributes:
+        path: the file.
+        key: 32 bytes that encrypt it, or None.
+        synchronous: ``FULL`` (a commit survives a power cut) or ``NORMAL``.
+        cache_kib: page cache of a connection, KiB.
+    """
+
+    path: Path
+    key: bytes | None = field(repr=False)
+    synchronous: str
+    cache_kib: int = 4_096
+
+    def connect(self, *, cache_kib: int | None = None) -> Connection:
+        """A connection that any thread may use, one at a time, with transactions spelled out.
+
+        Raises:
+            StorageKeyError: the key does not open it, or it is encrypted and there is no key, or the reverse.
+            StorageDamagedError: it is no database, or its first page is damaged.
+            StorageError: it cannot be opened.
+        """
+        try:
+            connection = sqlite.connect(
+                os.fspath(self.path), isolation_level=None, check_same_thread=False, timeout=BUSY_TIMEOUT_MS / 1000
+            )
+            try:
+                if self.key is not None and ENCRYPTED:
+                    connection.execute("PRAGMA cipher_log_level = NONE")  # it would write past our log
+                    connection.execute(PageKey(self.key).pragma)
+                connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+                for pragma in (
+                    "journal_mode = WAL",
+                    f"synchronous = {self.synchronous}",
+                    "secure_delete = ON",
+                    "foreign_keys = ON",
+                    "temp_store = MEMORY",
+                    "trusted_schema = OFF",
+                    f"cache_size = -{cache_kib or self.cache_kib}",
+                ):
+                    connection.execute(f"PRAGMA {pragma}").fetchall()
+            except BaseException:
+                connection.close()
+                raise
+        except sqlite.Error as error:
+            failure = storage_error(error)
+            if isinstance(failure, StorageDamagedError):
+                failure = self._key_error() or failure
+            raise failure from error
+        return connection
+
+    def _key_error(self) -> StorageKeyError | None:
+        """The error to raise when an unreadable file is a matter of its key; None when it is damaged.
+
+        A file of which nothing can be read under the key is taken for another key's: set aside as damaged, it would
+        take good sales with it.
+        """
+        name = self.path.name
+        if self.key is None or not ENCRYPTED:
+            return (
+                StorageKeyError(f"{name} is encrypted, but encryption is off") if looks_encrypted(self.path) else None
+            )
+        if starts_plain(self.path):
+            return StorageKeyError(f"{name} is not encrypted, but encryption is on")
+        return None if PageKey(self.key).wrote(self.path) else StorageKeyError(f"the key does not open {name}")
+
+
+def storage_error(error: BaseException) -> StorageError:
+    """The error of our tree for one of SQLite's. SQLite's texts name files and tables, never values."""
+    code = getattr(error, "sqlite_errorcode", 0)
+    primary = code & 0xFF
+    if primary == _FULL or code == _IOERR_SHMSIZE:
+        return StorageFullError()
+    if primary in (_CORRUPT, _NOTADB):
+        return StorageDamagedError(f"SQLite says: {error}")
+    return StorageError(f"SQLite says: {error}")
+
+
+def migrate(connection: Connection, migrations: Migrations) -> None:
+    """Brings a file to this program's schema; an older program refuses a newer file.
+
+    Each step is a transaction of its own: one that fails leaves the file as the last good step made it.
+
+    Raises:
+        StorageError: the file was written by a newer program, or a step failed.
+    """
+    import sqlite_utils  # noqa: PLC0415 - 15 MiB and 70 ms that only start-up needs
+
+    database = sqlite_utils.Database(connection)
+    known = {migration.name for migration in migrations._migrations}  # noqa: SLF001 - there is no public list of names
+    try:
+        newer = [migration.name for migration in migrations.applied(database) if migration.name not in known]
+        if newer:
+            raise StorageError(f"the file was written by a newer program (it has {newer[-1]})")
+        migrations.apply(database)
+    except sqlite.Error as error:
+        raise storage_error(error) from error
+
+
+@contextlib.contextmanager
+def immediate(connection: Connection) -> Iterator[Connection]:
+    """One write transaction: committed at the end, rolled back on any error."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield connection
+        connection.execute("COMMIT")
+    except BaseException:
+        _roll_back(connection)
+        raise
+
+
+def _roll_back(connection: Connection) -> None:
+    if connection.in_transaction:  # a full disk makes SQLite roll back by itself
+        with contextlib.suppress(sqlite.Error):  # the error that led here says more
+            connection.execute("ROLLBACK")
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """One write and who waits for it. ``alone``: outside any transaction, between two groups."""
+
+    work: Callable[[Connection], Any]
+    future: asyncio.Future[Any]
+    alone: bool
+
+
+_Outcome = tuple[Any, BaseException | None]
+
+
+class GroupWriter:
+    """The one thread that writes to a database, committing in groups.
+
+    Args:
+        connection: its own connection; closed with it.
+        name: of the thread.
+    """
+
+    def __init__(self, connection: Connection, name: str) -> None:
+        self._connection = connection
+        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()  # None: no more will come
+        self._closed = False
+        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
+        self._thread.start()
+
+    async def run(self, write: Callable[[Connection], T]) -> T:
+        """Runs ``write`` inside the next group and returns its result after the group is on disk.
+
+        A write once asked for is made, whether or not its waiter is cancelled.
+
+        Args:
+            write: gets the connection inside a transaction of its own; what it raises undoes only what it did.
+
+        Raises:
+            StorageError: the group could not be committed; nothing of it is kept.
+        """
+        return await self._put(write, alone=False)
+
+    async def run_alone(self, work: Callable[[Connection], T]) -> T:
+        """Runs ``work`` outside any transaction, between two groups: for checkpoints."""
+        return await self._put(work, alone=True)
+
+    def close(self) -> None:
+        """Finishes what is waiting, then closes the connection. Idempotent."""
+        if not self._closed:
+            self._closed = True
+            self._jobs.put(None)
+            self._thread.join()
+
+    def _put(self, work: Callable[[Connection], T], *, alone: bool) -> asyncio.Future[T]:
+        if self._closed:
+            raise StorageError("the database is closed")
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._jobs.put(_Job(work, future, alone))
+        return future
+
+    def _work(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            group: list[_Job] = []
+            while job is not None and not job.alone and len(group) < MAX_GROUP:
+                group.append(job)
+                try:
+                    job = self._jobs.get_nowait()
+                except Empty:
+                    break
+            else:
+                if job is None:
+                    self._jobs.put(None)  # met again after this group
+                elif job.alone:
+                    self._finish(group, self._commit(group))
+                    group = []
+                    self._finish([job], [self._run_alone(job)])
+                else:
+                    group.append(job)
+            self._finish(group, self._commit(group))
+        self._connection.close()
+
+    def _run_alone(self, job: _Job) -> _Outcome:
+        try:
+            return job.work(self._connection), None
+        except Exception as error:  # noqa: BLE001 - handed to whoever waits for it
+            return None, _of_our_tree(error)
+
+    def _commit(self, group: list[_Job]) -> list[_Outcome]:
+        """The outcome of each write of a group: its own when the group is on disk, else the same failure for all."""
+        if not group:
+            return []
+        connection = self._connection
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            outcomes = [_savepoint(connection, job.work) for job in group]
+            connection.execute("COMMIT")
+        except Exception as error:  # noqa: BLE001 - handed to everybody who waits
+            _roll_back(connection)
+            return [(None, _of_our_tree(error))] * len(group)
+        return outcomes
+
+    @staticmethod
+    def _finish(group: list[_Job], outcomes: list[_Outcome]) -> None:
+        """Answers a group, with one call into each event loop."""
+        answers: defaultdict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[Any], _Outcome]]] = defaultdict(list)
+        for job, outcome in zip(group, outcomes, strict=True):
+            answers[job.future.get_loop()].append((job.future, outcome))
+        for loop, waiting in answers.items():
+            with contextlib.suppress(RuntimeError):  # the loop is gone: nobody waits any more
+                loop.call_soon_threadsafe(_resolve, waiting)
+
+
+def _savepoint(connection: Connection, work: Callable[[Connection], Any]) -> _Outcome:
+    """Runs one write of a group; its own errors undo it alone, the disk's are raised: they end the group."""
+    connection.execute("SAVEPOINT one")
+    try:
+        outcome: _Outcome = (work(connection), None)
+    except Exception as error:
+        failure = _of_our_tree(error)
+        if isinstance(failure, StorageFullError | StorageDamagedError) or not connection.in_transaction:
+            raise
+        connection.execute("ROLLBACK TO one")
+        outcome = (None, failure)
+    connection.execute("RELEASE one")
+    return outcome
+
+
+def _of_our_tree(error: Exception) -> Exception:
+    if not isinstance(error, sqlite.Error):
+        return error
+    failure = storage_error(error)
+    failure.__cause__ = error
+    return failure
+
+
+def _resolve(waiting: list[tuple[asyncio.Future[Any], _Outcome]]) -> None:
+    for future, (result, error) in waiting:
+        if future.cancelled():
+            continue
+        if error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(result)
+
+
+def erase_leftovers(connection: Connection) -> None:
+    """Leaves no trace of deleted rows: rebuilds the file and empties the write-ahead log.
+
+    `secure_delete` overwrites what is deleted, but cells that a page split moved leave copies in the slack of the old
+    page; only a rebuild is free of them. Takes about a second per 100 MB, holding the write lock: for a file that
+    nobody waits for.
+    """
+    connection.execute("VACUUM")
+    truncate_log(connection)
+
+
+def truncate_log(connection: Connection) -> None:
+    """Moves the write-ahead log into the file and cuts it to nothing.
+
+    Raises:
+        StorageError: readers kept it from finishing; the caller tries again later.
+    """
+    busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    if busy:
+        raise StorageError("the write-ahead log is in use")

@@ -1,0 +1,93 @@
+"""The schema of the outbox, step by step. A step is never edited once released; migrated equals fresh, as a test."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlite_utils.migrations import Migrations
+
+if TYPE_CHECKING:
+    from sqlite_utils import Database
+
+outbox = Migrations("outbox")
+
+
+@outbox()
+def sales_and_deliveries(db: Database) -> None:
+    """Sales, their deliveries, the attempts on each, and counters that spare a status call the counting."""
+    for statement in _FIRST:
+        db.execute(statement)
+
+
+_FIRST = (
+    """
+    CREATE TABLE sales (
+        id INTEGER PRIMARY KEY,
+        transaction_id TEXT NOT NULL UNIQUE,
+        type TEXT NOT NULL,
+        fingerprint BLOB NOT NULL,
+        accepted_at INTEGER NOT NULL,
+        occurred_at TEXT NOT NULL,
+        original TEXT,
+        body TEXT NOT NULL,
+        readings TEXT,
+        key_kind TEXT,
+        key_type TEXT,
+        key_value TEXT,
+        answered_kind TEXT,
+        answered_type TEXT,
+        erased_at INTEGER
+    ) STRICT""",
+    "CREATE INDEX sales_by_acceptance ON sales (accepted_at)",
+    "CREATE INDEX sales_with_person ON sales (accepted_at) WHERE erased_at IS NULL",
+    """
+    CREATE TABLE deliveries (
+        entry INTEGER PRIMARY KEY AUTOINCREMENT,
+        sale INTEGER NOT NULL REFERENCES sales (id) ON DELETE CASCADE,
+        vendor TEXT NOT NULL,
+        state TEXT NOT NULL CHECK (state IN ('queued', 'delivered', 'parked', 'in_doubt', 'cancelled', 'discarded')),
+        rank INTEGER NOT NULL,
+        person BLOB NOT NULL,
+        open INTEGER NOT NULL DEFAULT 0,
+        after_sale INTEGER,
+        attempts INTEGER NOT NULL DEFAULT 0,
+        maybe_received INTEGER NOT NULL DEFAULT 0,
+        lease_run TEXT,
+        next_attempt_at INTEGER,
+        delivered_at INTEGER,
+        vendor_reference TEXT,
+        error_code TEXT,
+        error_status INTEGER,
+        error_title TEXT,
+        vendor_code TEXT,
+        note TEXT,
+        UNIQUE (sale, vendor)
+    ) STRICT""",
+    "CREATE INDEX deliveries_in_line ON deliveries (vendor, rank, entry) WHERE state = 'queued'",
+    "CREATE INDEX deliveries_leased ON deliveries (lease_run) WHERE lease_run IS NOT NULL",
+    "CREATE INDEX deliveries_backing_off ON deliveries (vendor, next_attempt_at) WHERE next_attempt_at IS NOT NULL",
+    "CREATE INDEX deliveries_stuck ON deliveries (state, entry) WHERE state IN ('parked', 'in_doubt')",
+    """
+    CREATE TABLE attempts (
+        entry INTEGER NOT NULL REFERENCES deliveries (entry) ON DELETE CASCADE,
+        at INTEGER NOT NULL,
+        verdict TEXT NOT NULL,
+        code TEXT NOT NULL,
+        status INTEGER
+    ) STRICT""",
+    "CREATE INDEX attempts_by_entry ON attempts (entry)",
+    "CREATE TABLE counts (vendor TEXT, state TEXT, n INTEGER NOT NULL, PRIMARY KEY (vendor, state)) STRICT, WITHOUT ROWID",
+    """
+    CREATE TRIGGER count_new AFTER INSERT ON deliveries BEGIN
+        INSERT INTO counts VALUES (new.vendor, new.state, 1) ON CONFLICT DO UPDATE SET n = n + 1;
+    END""",
+    """
+    CREATE TRIGGER count_moved AFTER UPDATE OF state ON deliveries WHEN old.state <> new.state BEGIN
+        UPDATE counts SET n = n - 1 WHERE vendor = old.vendor AND state = old.state;
+        INSERT INTO counts VALUES (new.vendor, new.state, 1) ON CONFLICT DO UPDATE SET n = n + 1;
+    END""",
+    """
+    CREATE TRIGGER count_gone AFTER DELETE ON deliveries BEGIN
+        UPDATE counts SET n = n - 1 WHERE vendor = old.vendor AND state = old.state;
+    END""",
+)

@@ -1,0 +1,80 @@
+"""Telling a wrong key from a damaged file, which SQLite calls by the same name: "file is not a database".
+
+A wrong key must stop the agent, because the right one may come back; a damaged file must not, because sales go on
+beside it. SQLCipher signs each page (HMAC-SHA-512 over the ciphertext, its IV and the page number), so a single page
+that verifies proves the key. The salt that the signing key hangs on is usually read from the file's own first bytes,
+which may be what is damaged; so it is derived from the key and handed to SQLCipher.
+
+Source: SQLCipher design, https://www.zetetic.net/sqlcipher/design/ (raw keys with explicit salt, page layout).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+PAGE_BYTES = 4_096
+_SALT_BYTES, _HMAC_BYTES = 16, 64
+_HMAC_SALT_MASK, _HMAC_ROUNDS = 0x3A, 2
+_PLAIN = b"SQLite format 3\0"
+_SAMPLE = 64  # pages looked at; damage is rarely that wide
+
+
+@dataclass(frozen=True, slots=True)
+class PageKey:
+    """The key of an encrypted file, with the salt that belongs to it.
+
+    Attributes:
+        key: 32 bytes.
+    """
+
+    key: bytes = field(repr=False)
+
+    @property
+    def salt(self) -> bytes:
+        """Sixteen bytes, the same whenever the key is."""
+        return hashlib.blake2b(key=self.key, person=b"salt", digest_size=_SALT_BYTES).digest()
+
+    @property
+    def pragma(self) -> str:
+        """The statement that hands key and salt to SQLCipher. A secret: it must not be logged."""
+        return f"PRAGMA key = \"x'{self.key.hex()}{self.salt.hex()}'\""
+
+    def wrote(self, path: Path) -> bool:
+        """Whether any page of the file was written under this key."""
+        salt = bytes(byte ^ _HMAC_SALT_MASK for byte in self.salt)
+        signing_key = hashlib.pbkdf2_hmac("sha512", self.key, salt, _HMAC_ROUNDS, len(self.key))
+        return any(
+            hmac.compare_digest(
+                hmac.digest(signing_key, page[:-_HMAC_BYTES] + number.to_bytes(4, "little"), "sha512"),
+                page[-_HMAC_BYTES:],
+            )
+            for number, page in _pages(path)
+        )
+
+
+def starts_plain(path: Path) -> bool:
+    """Whether the file begins as an unencrypted database does."""
+    with path.open("rb") as file:
+        return file.read(len(_PLAIN)) == _PLAIN
+
+
+def looks_encrypted(path: Path) -> bool:
+    """Whether the file looks like nothing but ciphertext: no page can be compressed. Plain pages always can."""
+    sizes = [len(zlib.compress(page)) for _, page in _pages(path)]
+    return bool(sizes) and min(sizes) >= PAGE_BYTES
+
+
+def _pages(path: Path) -> Iterator[tuple[int, bytes]]:
+    """The first whole pages beyond the first one, whose beginning is the salt, with their numbers."""
+    with path.open("rb") as file:
+        file.seek(PAGE_BYTES)
+        for number in range(2, _SAMPLE + 2):
+            page = file.read(PAGE_BYTES)
+            if len(page) < PAGE_BYTES:
+                return
+            yield number, page

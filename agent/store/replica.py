@@ -1,0 +1,208 @@
+"""The look-ups that the till waits for, and the handover from one replica to the next.
+
+Look-ups are indexed point reads on one connection, made inline on the event loop's thread: they take microseconds,
+and in WAL mode they never wait for whoever writes.
+
+Only the process that owns the state directory opens :class:`SqliteReplica`. A new replica is built in a side file by
+another process (:mod:`agent.store.replica_builder`) and adopted here: with nobody else holding either file, closing
+the one, renaming the other and opening it again cannot be torn.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from agent.domain.contact import Member
+from agent.domain.identifiers import Identifier, IdentifierType
+from agent.domain.transaction import IntegrationKey
+from agent.errors import StorageDamagedError, StorageKeyError
+from agent.ports import ReplicaInfo
+from agent.store.database import sqlite, storage_error
+from agent.store.keyhash import HASH_BYTES, KeyHash
+from agent.store.replica_file import ReplicaFile, instant, remove
+
+if TYPE_CHECKING:
+    from sqlite3 import Connection
+
+_INFO = "SELECT contacts, as_of FROM state"
+_TOMBSTONES = "SELECT keys FROM tombstones WHERE deleted_at >= ?"
+
+
+class SqliteReplica:
+    """Point reads of the local contacts (the port `Replica`), and the handover from one file to the next.
+
+    Opening adopts a finished side file, and starts empty when what is there was made for another primary key, other
+    fields or under another hash key: such rows answer nothing.
+
+    Args:
+        file: where and what; ``file.database.cache_kib`` decides what an encrypted look-up costs.
+
+    Raises:
+        StorageError: the file cannot be opened; it is left as it is, for the owner to set aside.
+    """
+
+    def __init__(self, file: ReplicaFile) -> None:
+        self._file = file
+        self._primary = file.primary
+        keys = KeyHash(file.key)
+        self._hash = keys.of
+        # A reference is the identifying hash under a secret mask: no column and no index of its own, and whoever
+        # has seen references cannot find their rows in a stolen file.
+        self._mask = int.from_bytes(keys.derive("ref"))
+        identity = f"ifnull(contact_id, {file.primary.value}), primary_key, contact_key, fields"  # two of our own names
+        self._find = {
+            kind: f"SELECT {identity} FROM contacts WHERE {kind.value} = ?"  # noqa: S608 - a column of ours
+            for kind in IdentifierType
+        }
+        self._open()
+
+    def resolve(self, readings: Sequence[Identifier]) -> tuple[Member, ...]:
+        """Everybody whom any of the readings names, each person once. Empty while no load has ended.
+
+        Raises:
+            StorageError: the file cannot be read.
+        """
+        if not self._loaded and not self._has_loaded():
+            return ()
+        found: dict[bytes, Member] = {}
+        try:
+            for reading in readings:
+                # As a bytearray: for bytes, the binding would search for an adapter longer than SQLite for the row.
+                hashed = bytearray(self._hash(reading.type, reading.value))
+                for identity, primary_key, contact_key, fields in self._execute(self._find[reading.type], (hashed,)):
+                    if identity not in found:
+                        found[identity] = self._member(identity, primary_key, contact_key, fields)
+        except sqlite.Error as error:
+            raise storage_error(error) from error
+        return tuple(found.values())
+
+    def member(self, ref: str) -> Member | None:
+        """The member behind an opaque handle, or None: unknown, deleted since, or no handle at all.
+
+        Raises:
+            StorageError: the file cannot be read.
+        """
+        try:
+            identity = (int.from_bytes(bytes.fromhex(ref)) ^ self._mask).to_bytes(HASH_BYTES)
+        except (ValueError, OverflowError):
+            return None
+        if not self._loaded and not self._has_loaded():
+            return None
+        try:
+            for kind in (IdentifierType.CONTACT_ID, self._primary):
+                for row in self._execute(self._find[kind], (identity,)):
+                    return self._member(*row)
+        except sqlite.Error as error:
+            raise storage_error(error) from error
+        return None
+
+    def info(self) -> ReplicaInfo:
+        """Size and freshness, from one row.
+
+        Raises:
+            StorageError: the file cannot be read.
+        """
+        try:
+            contacts, as_of = self._execute(_INFO).fetchone()
+        except sqlite.Error as error:
+            raise storage_error(error) from error
+        return ReplicaInfo(contacts, datetime.fromisoformat(as_of) if as_of else None, self._file.contents)
+
+    def erased_keys(self, since: datetime) -> Iterator[bytes]:
+        """The hashes of every key of the contacts deleted at ``since`` or later, for what else is kept of them.
+
+        Raises:
+            StorageError: the file cannot be read.
+        """
+        try:
+            for (keys,) in self._execute(_TOMBSTONES, (instant(since),)).fetchall():
+                for start in range(0, len(keys), HASH_BYTES):
+                    yield keys[start : start + HASH_BYTES]
+        except sqlite.Error as error:
+            raise storage_error(error) from error
+
+    def adopt(self) -> bool:
+        """Takes a finished side file in place of the present replica; False when there is none.
+
+        Takes milliseconds, on the thread that reads. Nobody else may have either file open.
+
+        Raises:
+            StorageError: the side file cannot be opened; the present replica stays.
+        """
+        if not self._side_is_finished():
+            return False
+        self._connection.close()
+        self._open()
+        return True
+
+    def erase(self) -> None:
+        """Forgets everybody: removes the replica and whatever is being built, and starts empty."""
+        self._connection.close()
+        remove(self._file.side)
+        remove(self._file.database)
+        self._open()
+
+    def close(self) -> None:
+        """Closes the read connection. Idempotent."""
+        self._connection.close()
+
+    def _open(self) -> None:
+        connection = self._connect()
+        finished, fits = self._side_is_finished(), self._file.fits(connection)
+        if finished or not fits:
+            connection.close()
+            self._replace() if finished else remove(self._file.database)
+            connection = self._connect()
+        self._connection = connection
+        self._execute = connection.execute
+        self._loaded = False
+
+    def _connect(self) -> Connection:
+        connection = self._file.database.connect()
+        try:
+            self._file.ensure(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _side_is_finished(self) -> bool:
+        """Whether the side file is a whole replica of this shape. A damaged one is removed: it is built again."""
+        side = self._file.side
+        if not side.path.exists():
+            return False
+        try:
+            connection = side.connect()
+        except (StorageDamagedError, StorageKeyError):  # the present replica has opened: the key is right
+            remove(side)
+            return False
+        try:
+            return self._file.fits(connection) and connection.execute(_INFO).fetchone()[1] is not None
+        except sqlite.Error:  # killed before its tables were there
+            return False
+        finally:
+            connection.close()
+
+    def _replace(self) -> None:
+        """Puts the side file where the present replica was. Nobody has either open."""
+        # The old journal is empty by now; were one left, it would be played into the new file.
+        for suffix in ("-wal", "-shm"):
+            Path(f"{self._file.database.path}{suffix}").unlink(missing_ok=True)
+        self._file.side.path.replace(self._file.database.path)
+
+    def _has_loaded(self) -> bool:
+        self._loaded = self.info().as_of is not None
+        return self._loaded
+
+    def _member(self, identity: bytes, primary_key: str | None, contact_key: str | None, fields: str | None) -> Member:
+        key = (
+            IntegrationKey(kind="primary", type=self._primary, value=primary_key)
+            if primary_key is not None
+            else IntegrationKey(kind="primary", type=IdentifierType.CONTACT_ID, value=contact_key or "")
+        )
+        ref = f"{int.from_bytes(identity) ^ self._mask:032x}"
+        return Member(ref, key, json.loads(fields) if fields is not None else {})

@@ -1,0 +1,111 @@
+"""A change as the replica applies it, and the rules by which it is merged into a row. Pure: no SQL is run here.
+
+* A contact is found by its contact id; a row that has none yet, by the primary key. An upsert that names neither
+  cannot be told apart from another person and is left out (and counted).
+* Absent means unchanged, None means cleared, and after a full row absent means cleared too. The contact id is never
+  cleared: it is who the row is.
+* A key that moved to another contact stands in both rows until the first is changed: that is for the till to call
+  ambiguous, not for us to guess.
+
+Changes cross processes and the SQLite binding by the million, so their layout is made for that: all hashes of a row
+in one bytearray, no None. Both the standard library's binding and SQLCipher's look for an adapter for every `bytes`
+and every None they are given, which costs more than the insert; they do not for `bytearray` and `str`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+from agent.domain.contact import ChangeKind, ContactChange
+from agent.domain.identifiers import IdentifierType
+from agent.ports import Batch
+from agent.store.keyhash import HASH_BYTES, KeyHash
+from agent.store.replica_file import KEY_COLUMNS, ReplicaFile
+
+KEYS = len(KEY_COLUMNS)
+CONTACT_ID = 0
+PRIMARY_KEY, CONTACT_KEY, FIELDS = range(KEYS, KEYS + 3)
+"""Places in a stored row, which is in the order of `COLUMNS`."""
+
+DELETE, FULL, CLEARED = 1, 2, 4
+"""Bits of a mark; ``CLEARED << n`` says that key column ``n`` is cleared."""
+
+NOTHING = bytes(HASH_BYTES)
+
+
+class Row(NamedTuple):
+    """A change: the key hashes side by side (`NOTHING` where there is none), texts (empty where none), its mark."""
+
+    keys: bytearray
+    primary_key: str
+    contact_key: str
+    fields: str
+    mark: int
+
+    def key(self, column: int) -> bytearray | None:
+        """The hash of one key column."""
+        key = self.keys[column * HASH_BYTES : (column + 1) * HASH_BYTES]
+        return key if key != NOTHING else None
+
+
+def pack(stored: Sequence[Any], mark: int) -> Row:
+    """A stored row as the change that would make it."""
+    keys = bytearray().join(key or NOTHING for key in stored[:KEYS])
+    primary_key, contact_key, fields = (text or "" for text in stored[KEYS:])
+    return Row(keys, primary_key, contact_key, fields, mark)
+
+
+def digest(changes: Iterable[ContactChange], file: ReplicaFile) -> Batch:
+    """The changes as rows of hashes, in order, with everything dropped that the replica does not keep."""
+    hash_of = KeyHash(file.key).of
+    starts = {kind: column * HASH_BYTES for column, kind in enumerate(IdentifierType)}
+    primary, kept = file.primary, file.kept_fields
+    rows: list[Row] = []
+    unidentified = 0
+    for change in changes:
+        keys = bytearray(KEYS * HASH_BYTES)
+        mark = FULL if change.full_row else 0
+        identifiers = change.identifiers
+        for kind, value in identifiers.items():
+            start = starts[kind]
+            if value is not None:
+                keys[start : start + HASH_BYTES] = hash_of(kind, value)
+            elif start:
+                mark |= CLEARED << start // HASH_BYTES
+        if change.kind is ChangeKind.DELETE:
+            rows.append(Row(keys, "", "", "", mark | DELETE))
+            continue
+        primary_key = identifiers.get(primary) or ""
+        contact_key = identifiers.get(IdentifierType.CONTACT_ID) or ""
+        if not primary_key and not contact_key:
+            unidentified += 1
+            continue
+        fields = ""
+        if kept and (wanted := {name: value for name, value in change.fields.items() if name in kept}):
+            fields = _json(wanted)
+        rows.append(Row(keys, primary_key, "" if primary_key else contact_key, fields, mark))
+    return Batch(rows, unidentified)
+
+
+def merge(old: Sequence[Any], change: Row, primary: int) -> list[Any]:
+    """The row that an upsert makes of a stored one; ``primary`` is the column of the primary key's hash."""
+    full = change.mark & FULL
+    new: list[Any] = []
+    for column in range(KEYS):
+        key = change.key(column)
+        cleared = change.mark & CLEARED << column or (full and column != CONTACT_ID)
+        new.append(key if key is not None else None if cleared else old[column])
+    new.append(None if new[primary] is None else change.primary_key or old[PRIMARY_KEY])
+    # The clear contact id is needed, and kept, only in the absence of a primary key.
+    new.append(None if new[PRIMARY_KEY] is not None else change.contact_key or old[CONTACT_KEY])
+    if full or not change.fields or old[FIELDS] is None:
+        new.append(change.fields or (None if full else old[FIELDS]))
+    else:
+        new.append(_json({**json.loads(old[FIELDS]), **json.loads(change.fields)}))
+    return new
+
+
+def _json(fields: dict[str, str | None]) -> str:
+    return json.dumps(fields, ensure_ascii=False, sort_keys=True)

@@ -1,0 +1,249 @@
+"""How changes get into the replica in place: one commit for a file or page with its ledger row or cursor.
+
+How a row is found and merged is in :mod:`agent.store.replica_rows`. A delete takes the rows of its contact id, else of
+the first of its keys that anybody has, and leaves a tombstone of hashes, known contact or not. A later upsert wins and
+removes the tombstone.
+
+A file whose content was applied under another name is recorded and not applied: a copy of an old file must never
+bring back who was deleted since.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from agent.domain.identifiers import IdentifierType
+from agent.ports import AppliedCounts, AppliedFile, Batch, ChangePage
+from agent.store.database import erase_leftovers, sqlite, storage_error
+from agent.store.keyhash import HASH_BYTES
+from agent.store.replica_file import COLUMNS, KEY_COLUMNS, ReplicaFile, instant, transaction
+from agent.store.replica_rows import CONTACT_ID, DELETE, FIELDS, KEYS, NOTHING, Row, digest, merge
+
+if TYPE_CHECKING:
+    from sqlite3 import Connection
+
+_CUTS = ", ".join(
+    f"nullif(substr(?1, {column * HASH_BYTES + 1}, {HASH_BYTES}), x'{NOTHING.hex()}')" for column in range(KEYS)
+)
+INSERT = f"INSERT INTO contacts VALUES ({_CUTS}, nullif(?2, ''), nullif(?3, ''), nullif(?4, ''))"  # noqa: S608 - ours
+"""Takes the first four parts of a :class:`Row`."""
+
+_FIND = f"SELECT rowid, {', '.join(COLUMNS)} FROM contacts WHERE"  # noqa: S608 - names of ours
+_REMOVE = "DELETE FROM contacts WHERE rowid = ?"
+_LEDGER = "SELECT name, size_bytes, sha256 FROM files ORDER BY rowid"
+_SEEN = "SELECT 1 FROM files WHERE sha256 = ? LIMIT 1"
+_RECORD = (
+    "INSERT OR REPLACE INTO files (name, size_bytes, sha256, rows, deletes, replay, applied_at)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?)"
+)
+_BURY = "INSERT OR REPLACE INTO tombstones (identity, keys, deleted_at) VALUES (?, ?, ?)"
+_RESTORE = "DELETE FROM tombstones WHERE identity IN (?, ?)"
+_COUNT = "UPDATE state SET contacts = contacts + ?, erasures = erasures + ?"
+
+
+class Merger:
+    """Applies rows one by one inside an open transaction, counting what they did.
+
+    Args:
+        connection: inside the caller's transaction, which makes it all or nothing.
+        primary: the type of the primary integration key.
+    """
+
+    def __init__(self, connection: Connection, primary: IdentifierType) -> None:
+        self.inserted = self.updated = self.unchanged = self.deleted = self.erasures = 0
+        self._connection = connection
+        self._primary = KEY_COLUMNS.index(primary.value)
+        self._by_key = [f"{_FIND} {column} = ?" for column in KEY_COLUMNS]
+        self._orphan = f"{_FIND} {primary.value} = ? AND contact_id IS NULL"
+        self._newest = f"{_FIND} {primary.value} = ? ORDER BY rowid DESC LIMIT 1"
+        self._buried = connection.execute("SELECT 1 FROM tombstones LIMIT 1").fetchone() is not None
+
+    def apply(self, rows: Iterable[Row], *, at: datetime) -> None:
+        """Merges rows in order; ``at`` is the instant that tombstones get."""
+        for row in rows:
+            if row.mark & DELETE:
+                self._delete(row, at)
+            else:
+                self._upsert(row)
+
+    def counts(self, batch: Batch) -> AppliedCounts:
+        """What has been done, for a batch that has been applied whole."""
+        return AppliedCounts(
+            rows=len(batch.rows),
+            inserted=self.inserted,
+            updated=self.updated,
+            unchanged=self.unchanged,
+            deleted=self.deleted,
+            unidentified=batch.unidentified,
+        )
+
+    def record(self) -> None:
+        """Carries the size of the replica, and that erased rows may have left traces."""
+        self._connection.execute(_COUNT, (self.inserted - self.deleted, self.erasures))
+
+    def _upsert(self, row: Row) -> None:
+        execute = self._connection.execute
+        contact, key = row.key(CONTACT_ID), row.key(self._primary)
+        if contact is None:
+            known = execute(self._newest, (key,)).fetchone()
+        else:
+            known = execute(self._by_key[CONTACT_ID], (contact,)).fetchone()
+            if known is None and key is not None:
+                known = execute(self._orphan, (key,)).fetchone()
+        if known is None:
+            execute(INSERT, row[:4])
+            self.inserted += 1
+        else:
+            self._update(known[0], known[1:], merge(known[1:], row, self._primary))
+        if self._buried:
+            execute(_RESTORE, (contact, key))
+
+    def _update(self, number: int, old: Sequence[Any], new: Sequence[Any]) -> None:
+        # Only what differs: an index is rewritten for every column an UPDATE names, changed or not, and the vendor
+        # echoes our own writes.
+        changed = [column for column, value in enumerate(new) if value != old[column]]
+        if not changed:
+            self.unchanged += 1
+            return
+        names = ", ".join(f"{COLUMNS[column]} = ?" for column in changed)
+        self._connection.execute(
+            f"UPDATE contacts SET {names} WHERE rowid = ?",  # noqa: S608 - names of ours
+            (*(new[column] for column in changed), number),
+        )
+        self.updated += 1
+        self.erasures += any(new[column] is None or column == FIELDS for column in changed)
+
+    def _delete(self, row: Row, at: datetime) -> None:
+        found = self._named_by(row)
+        given = [row.key(column) for column in range(KEYS)]
+        for number, *known in found:
+            self._connection.execute(_REMOVE, (number,))
+            self._bury([*known[:KEYS], *given], known[CONTACT_ID] or known[self._primary], at)
+        if not found:
+            self._bury(given, given[CONTACT_ID] or given[self._primary], at)
+        self.deleted += len(found)
+        self.erasures += len(found)
+
+    def _named_by(self, row: Row) -> list[tuple[Any, ...]]:
+        execute = self._connection.execute
+        if (contact := row.key(CONTACT_ID)) is not None:
+            return (
+                execute(self._by_key[CONTACT_ID], (contact,)).fetchall()
+                or execute(self._orphan, (row.key(self._primary),)).fetchall()
+            )
+        for column in (self._primary, *range(KEYS)):
+            key = row.key(column)
+            if key is not None and (found := execute(self._by_key[column], (key,)).fetchall()):
+                return found
+        return []
+
+    def _bury(self, keys: Sequence[bytes | bytearray | None], identity: bytes | bytearray | None, at: datetime) -> None:
+        known = tuple(dict.fromkeys(bytes(key) for key in keys if key is not None))
+        if known:
+            self._connection.execute(_BURY, (identity or known[0], b"".join(known), instant(at)))
+            self._buried = True
+
+
+class SqliteReplicaWriter:
+    """The ports `ReplicaWriter` and `ReplicaLoader` over a finished replica.
+
+    Args:
+        file: what is kept in it.
+        connection: closed with it.
+        builds: the replica has still to be adopted.
+    """
+
+    def __init__(self, file: ReplicaFile, connection: Connection, *, builds: bool = False) -> None:
+        self.builds = builds
+        self._file = file
+        self._connection = connection
+
+    def __enter__(self) -> SqliteReplicaWriter:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._connection.close()
+
+    def ledger(self) -> list[AppliedFile]:
+        """The files applied so far, in order."""
+        return ledger(self._connection)
+
+    def apply_file(self, file: AppliedFile, batch: Batch, *, at: datetime) -> AppliedCounts:
+        """Applies a file's changes and its ledger row in one commit; nothing when its content was applied before."""
+        with transaction(self._connection) as connection:
+            if seen(connection, file):
+                record(connection, file, batch, at, replay=True)
+                return AppliedCounts(replay=True)
+            merger = Merger(connection, self._file.primary)
+            merger.apply(batch.rows, at=at)
+            merger.record()
+            record(connection, file, batch, at, replay=False)
+            return merger.counts(batch)
+
+    def cursor(self) -> str | None:
+        """Where the API feed stands; None before its first page."""
+        row: tuple[str | None] = self._connection.execute("SELECT cursor FROM state").fetchone()
+        return row[0]
+
+    def apply_page(self, page: ChangePage, *, at: datetime) -> AppliedCounts:
+        """Applies a page and its cursor in one commit."""
+        batch = digest(page.changes, self._file)
+        with transaction(self._connection) as connection:
+            merger = Merger(connection, self._file.primary)
+            merger.apply(batch.rows, at=at)
+            merger.record()
+            connection.execute("UPDATE state SET cursor = ?", (page.cursor,))
+            return merger.counts(batch)
+
+    def finish(self, *, as_of: datetime) -> None:
+        """Records that everything up to ``as_of`` is in it."""
+        with transaction(self._connection) as connection:
+            connection.execute("UPDATE state SET as_of = ?", (instant(as_of),))
+
+    def abandon(self) -> None:
+        """Nothing is being built here."""
+
+    def purge(self, tombstones_before: datetime) -> int:
+        """Forgets tombstones of contacts deleted before an instant and erases every trace of deleted rows.
+
+        The file is rebuilt only when something has been erased since the last time: a till's disk wears.
+
+        Returns:
+            How many tombstones went.
+
+        Raises:
+            StorageError: among others because readers kept the log busy; call it again later.
+        """
+        with transaction(self._connection) as connection:
+            gone = connection.execute(
+                "DELETE FROM tombstones WHERE deleted_at < ?", (instant(tombstones_before),)
+            ).rowcount
+            (erasures,) = connection.execute("SELECT erasures FROM state").fetchone()
+        if erasures or gone:
+            try:
+                erase_leftovers(self._connection)
+            except sqlite.Error as error:
+                raise storage_error(error) from error
+            with transaction(self._connection) as connection:
+                connection.execute("UPDATE state SET erasures = 0")
+        return int(gone)
+
+
+def ledger(connection: Connection) -> list[AppliedFile]:
+    """The files applied so far, in order."""
+    return [AppliedFile(*row) for row in connection.execute(_LEDGER)]
+
+
+def seen(connection: Connection, file: AppliedFile) -> bool:
+    """Whether this content has been applied, under whatever name."""
+    return connection.execute(_SEEN, (file.sha256,)).fetchone() is not None
+
+
+def record(connection: Connection, file: AppliedFile, batch: Batch, at: datetime, *, replay: bool) -> None:
+    """Writes a file's ledger row."""
+    deletes = sum(row.mark & DELETE for row in batch.rows)
+    connection.execute(
+        _RECORD, (file.name, file.size_bytes, file.sha256, len(batch.rows), deletes, int(replay), instant(at))
+    )

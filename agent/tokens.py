@@ -1,0 +1,237 @@
+"""Who may call: the tokens of the till's door, hashed, in `tokens.json` of the state directory.
+
+The file is read by the daemon and written by `loyalty-agent token`, which works whether the daemon runs or not: so it
+is replaced whole, and the daemon looks at it twice a second at most. A token is 32 random bytes behind a readable
+prefix; only its SHA-256 is kept (a random secret of that size needs no slow hash).
+
+Beside them stands the daemon's own token for the command line, made anew at each start and kept in `cli.token`, 0600.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import hmac
+import json
+import os
+import re
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import structlog
+
+from agent.errors import Fault, InputError, StorageDamagedError, StorageError, UnknownRecordError
+from agent.ports import Clock
+
+try:
+    import fcntl
+except ImportError:  # pragma: no cover - Windows: one administrator at a time
+    fcntl = None  # type: ignore[assignment]
+
+Scope = Literal["pos", "admin"]
+
+FILE: Final = "tokens.json"
+CLI_FILE: Final = "cli.token"
+CLI_NAME: Final = "cli"
+LOOK_EVERY_S: Final = 0.5
+MAX_TOKEN_CHARS: Final = 200
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_PREFIX: Final = "la"
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """Somebody who may call. ``admin`` includes ``pos``; the token itself is known to its owner alone."""
+
+    name: str
+    scope: Scope
+    created_at: datetime
+    digest: bytes = field(repr=False)
+
+    def may(self, scope: Scope) -> bool:
+        """Whether calls of that scope are open to it."""
+        return scope == "pos" or self.scope == "admin"
+
+
+class Tokens:
+    """The tokens of one state directory.
+
+    Args:
+        state_dir: where `tokens.json` lies; a missing file means no tokens.
+        clock: for the instant of creation, and for how often the file is looked at.
+    """
+
+    def __init__(self, state_dir: Path, clock: Clock) -> None:
+        self._dir, self._clock = state_dir, clock
+        self._own: tuple[Token, ...] = ()
+        self._kept: tuple[Token, ...] = ()
+        self._seen: tuple[int, int, int] | None = None
+        self._looked_mono = float("-inf")
+        self.damaged = False
+        """The file is not what was written; every token of it is refused until it is."""
+
+    def verify(self, secret: str) -> Token | None:
+        """Whose token that is, or None. A change of the file counts within half a second."""
+        mono = self._clock.monotonic()
+        if mono - self._looked_mono >= LOOK_EVERY_S:
+            self._looked_mono = mono
+            self._look()
+        if len(secret) > MAX_TOKEN_CHARS:
+            return None
+        digest = _digest(secret)
+        found = None
+        for token in (*self._own, *self._kept):  # all of them, so that the time taken tells nothing
+            if hmac.compare_digest(token.digest, digest):
+                found = token
+        return found
+
+    def list(self) -> tuple[Token, ...]:
+        """Every token in the file, in order of creation. Raises StorageDamagedError, StorageError."""
+        return _load(self._dir / FILE)
+
+    def add(self, name: str, scope: Scope) -> str:
+        """A new token's secret; it is shown this once and cannot be read back.
+
+        Raises:
+            InputError: the name is taken or cannot be a name, or there is no such scope.
+            StorageDamagedError, StorageError: the file cannot be read or written.
+        """
+        if not _NAME.fullmatch(name):
+            raise InputError([Fault("name", "is not a name: letters, digits, dot, dash and underscore, 64 at most")])
+        if scope not in ("pos", "admin"):
+            raise InputError([Fault("scope", "is neither pos nor admin")])
+        secret = f"{_PREFIX}_{scope}_{secrets.token_urlsafe(32)}"
+        with self._locked():
+            tokens = self.list()
+            if name == CLI_NAME or any(token.name == name for token in tokens):
+                raise InputError([Fault("name", "is taken; revoke that token first, or choose another name")])
+            self._save((*tokens, Token(name, scope, self._clock.now(), _digest(secret))))
+        return secret
+
+    def revoke(self, name: str) -> None:
+        """Ends a token. Raises UnknownRecordError, StorageDamagedError, StorageError."""
+        with self._locked():
+            tokens = self.list()
+            left = tuple(token for token in tokens if token.name != name)
+            if len(left) == len(tokens):
+                raise UnknownRecordError("There is no token of that name.")
+            self._save(left)
+
+    def make_own(self) -> str:
+        """The daemon's own admin token for the command line, new at each start and written to `cli.token`.
+
+        Raises:
+            StorageError: it cannot be written.
+        """
+        secret = f"{_PREFIX}_{CLI_NAME}_{secrets.token_urlsafe(32)}"
+        _replace(self._dir / CLI_FILE, secret + "\n")
+        self._own = (Token(CLI_NAME, "admin", self._clock.now(), _digest(secret)),)
+        return secret
+
+    def _look(self) -> None:
+        path = self._dir / FILE
+        try:
+            stat = path.stat()
+        except FileNotFoundError:
+            self._seen, self._kept, self.damaged = None, (), False
+            return
+        except OSError as error:
+            self._refuse_all(error)
+            return
+        seen = (stat.st_mtime_ns, stat.st_ino, stat.st_size)
+        if seen == self._seen:
+            return
+        try:
+            self._kept, self._seen, self.damaged = _load(path), seen, False
+        except StorageError as error:
+            self._refuse_all(error)
+
+    def _refuse_all(self, error: Exception) -> None:
+        self._seen, self._kept = None, ()
+        if not self.damaged:
+            self.damaged = True
+            _log.error("tokens.unreadable", file=FILE, error=type(error).__name__)
+
+    def _save(self, tokens: tuple[Token, ...]) -> None:
+        rows = [
+            {"name": token.name, "scope": token.scope, "created_at": token.created_at.isoformat(), "sha256": token.digest.hex()}
+            for token in tokens
+        ]
+        _replace(self._dir / FILE, json.dumps({"tokens": rows}, indent=1) + "\n")
+        self._looked_mono = float("-inf")
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        """One writer at a time, so that two commands do not undo each other."""
+        try:
+            handle = os.open(self._dir / "tokens.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise StorageError("The tokens cannot be written in the state directory.") from error
+        try:
+            if fcntl is not None:
+                fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(handle)
+
+
+def read_own(state_dir: Path) -> str | None:
+    """The running daemon's token for the command line, or None when it left none. Raises PermissionError."""
+    try:
+        return (state_dir / CLI_FILE).read_text(encoding="ascii").strip() or None
+    except FileNotFoundError:
+        return None
+
+
+def forget_own(state_dir: Path) -> None:
+    """Takes `cli.token` away: the daemon has stopped."""
+    (state_dir / CLI_FILE).unlink(missing_ok=True)
+
+
+def _digest(secret: str) -> bytes:
+    return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).digest()
+
+
+def _load(path: Path) -> tuple[Token, ...]:
+    try:
+        text = path.read_bytes()
+    except FileNotFoundError:
+        return ()
+    except OSError as error:
+        raise StorageError(f"{FILE} cannot be read.") from error
+    try:
+        return tuple(_token(row) for row in json.loads(text)["tokens"])
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise StorageDamagedError(f"{FILE} is not what was written; add the tokens anew after removing it.") from error
+
+
+def _token(row: dict[str, Any]) -> Token:
+    digest = bytes.fromhex(row["sha256"])
+    created_at = datetime.fromisoformat(row["created_at"])
+    if row["scope"] not in ("pos", "admin") or len(digest) != hashlib.sha256().digest_size or created_at.tzinfo is None:
+        raise ValueError("is not a token")
+    if not _NAME.fullmatch(row["name"]):
+        raise ValueError("is not a name")
+    return Token(row["name"], row["scope"], created_at, digest)
+
+
+def _replace(path: Path, text: str) -> None:
+    """Writes a file whole or not at all, readable by its owner alone."""
+    aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        handle = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            with open(handle, "w", encoding="ascii") as file:  # noqa: PTH123 - opened with its mode, above
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            aside.replace(path)
+        finally:
+            aside.unlink(missing_ok=True)
+    except OSError as error:
+        raise StorageError(f"{path.name} cannot be written in the state directory.") from error
