@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from agent.domain.contact import ContactChange, Member
 from agent.domain.delivery import DeliveryState, Verdict
@@ -188,7 +188,7 @@ class ReplicaLoader(Protocol):
     Everything raises StorageError when the disk or the file says no; what was being applied is then undone whole.
     """
 
-    def __enter__(self) -> ReplicaLoader: ...
+    def __enter__(self) -> Self: ...
 
     def __exit__(self, *exc: object) -> None: ...
 
@@ -212,7 +212,7 @@ class ReplicaLoader(Protocol):
 class ReplicaWriter(Protocol):
     """Writes into the replica in place, as :class:`ReplicaLoader` does, what does not come in files."""
 
-    def __enter__(self) -> ReplicaWriter: ...
+    def __enter__(self) -> Self: ...
 
     def __exit__(self, *exc: object) -> None: ...
 
@@ -239,8 +239,10 @@ class ReplicaStore(Protocol):
         """Writes into the replica in place. Raises StorageError."""
 
     def open_loader(self, *, rebuild: bool) -> ReplicaLoader:
-        """Goes on with what is being built; builds when there is no replica or ``rebuild`` asks for a fresh start;
-        otherwise writes in place. Raises StorageError."""
+        """Writes in place, or goes on with what is being built; builds from nothing when ``rebuild`` asks for it.
+
+        Without a replica, or with one of another configuration, everything is built. Raises StorageError.
+        """
 
 
 # --- the outbox -------------------------------------------------------------------------------------------------

@@ -7,8 +7,6 @@ prefix; only its SHA-256 is kept (a random secret of that size needs no slow has
 Beside them stands the daemon's own token for the command line, made anew at each start and kept in `cli.token`, 0600.
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import hmac
@@ -159,7 +157,12 @@ class Tokens:
 
     def _save(self, tokens: tuple[Token, ...]) -> None:
         rows = [
-            {"name": token.name, "scope": token.scope, "created_at": token.created_at.isoformat(), "sha256": token.digest.hex()}
+            {
+                "name": token.name,
+                "scope": token.scope,
+                "created_at": token.created_at.isoformat(),
+                "sha256": token.digest.hex(),
+            }
             for token in tokens
         ]
         _replace(self._dir / FILE, json.dumps({"tokens": rows}, indent=1) + "\n")

@@ -4,8 +4,6 @@ The one thing that matters to a delivery is whether the vendor can have received
 that does not resolve proves it did not; a cut or a time-out after the request went out proves nothing.
 """
 
-from __future__ import annotations
-
 import asyncio
 import json
 import ssl
@@ -16,11 +14,12 @@ from typing import Any
 
 import httpx
 
-from agent.errors import VendorUnreachableError
+from agent.errors import ConfigurationError, Fault, VendorUnreachableError
 
-MAX_ANSWER_BYTES = 8 << 20
+MAX_ANSWER_BYTES = 16 << 20  # 250,000 ids of Voyado's contacts/changes are 10 MB
 MAX_RETRY_AFTER_S = 24 * 3600.0
-_NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError, httpx.UnsupportedProtocol)
+_SPARE_CONNECTIONS = 8  # a cashier's look-up must not wait for a connection that deliveries hold
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +45,16 @@ class Answer:
         try:
             return json.loads(self.body)
         except (ValueError, RecursionError):
-            raise VendorUnreachableError(f"answered {self.status} with something that is not JSON", maybe_received=True) from None
+            raise VendorUnreachableError(
+                f"answered {self.status} with something that is not JSON", maybe_received=True
+            ) from None
 
     @property
     def is_markup(self) -> bool:
         """Whether it is a web page: a captive portal's, a proxy's, a maintenance page."""
-        return self.body.lstrip()[:1] == b"<"
+        if "html" in self.headers.get("content-type", "").lower():
+            return True
+        return self.body[:256].removeprefix(_BYTE_ORDER_MARK).lstrip().startswith(b"<")
 
     @property
     def retry_after_s(self) -> float | None:
@@ -61,7 +64,7 @@ class Answer:
             return min(float(value), MAX_RETRY_AFTER_S)
         try:
             at, date = parsedate_to_datetime(value), parsedate_to_datetime(self.headers["date"])
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, OverflowError):
             return None
         return min(max((at - date).total_seconds(), 0.0), MAX_RETRY_AFTER_S)
 
@@ -77,21 +80,24 @@ class Transport:
     """
 
     def __init__(self, base_url: str, policy: HttpPolicy, *, connections: int, user_agent: str) -> None:
-        context = ssl.create_default_context(cafile=policy.ca_file or None)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context = _tls(policy.ca_file)
         self._deadline_s = policy.connect_timeout_s + 2 * policy.read_timeout_s
         self._client = httpx.AsyncClient(
             base_url=base_url,
             verify=context,
-            proxy=policy.proxy or None,
+            proxy=_proxy(policy.proxy, context),
             trust_env=False,
             follow_redirects=False,
-            headers={"User-Agent": user_agent, "Accept": "application/json"},
+            # Nothing compressed is asked for or unpacked: the bound on an answer holds for what is kept in memory.
+            headers={"User-Agent": user_agent, "Accept": "application/json", "Accept-Encoding": "identity"},
             timeout=httpx.Timeout(
                 policy.read_timeout_s, connect=policy.connect_timeout_s, pool=policy.connect_timeout_s
             ),
-            # A cashier's look-up must not wait for a connection that deliveries hold.
-            limits=httpx.Limits(max_connections=connections + 8, max_keepalive_connections=connections + 2, keepalive_expiry=30),
+            limits=httpx.Limits(
+                max_connections=connections + _SPARE_CONNECTIONS,
+                max_keepalive_connections=connections + 2,
+                keepalive_expiry=30,
+            ),
         )
 
     async def request(
@@ -115,20 +121,32 @@ class Transport:
             timeout_s: for the whole call; None: connecting and twice the read time-out.
 
         Raises:
-            VendorUnreachableError: no whole answer came; its ``maybe_received`` says whether the request may have arrived.
+            VendorUnreachableError: no whole answer came; its ``maybe_received`` says whether the request may have
+                arrived.
         """
+        sent = False
+
+        async def trace(event: str, info: Mapping[str, Any]) -> None:
+            nonlocal sent
+            # A proxy is asked to CONNECT first; the vendor sees nothing of that.
+            if event.endswith(".send_request_headers.started") and info["request"].method != b"CONNECT":
+                sent = True
+
         try:
-            async with asyncio.timeout(timeout_s or self._deadline_s):
-                request = self._client.build_request(method, path, headers=headers, params=params, content=content)
+            async with asyncio.timeout(self._deadline_s if timeout_s is None else timeout_s):
+                request = self._client.build_request(
+                    method, path, headers=headers, params=params, content=content, extensions={"trace": trace}
+                )
                 response = await self._client.send(request, stream=True)
                 try:
                     return Answer(response.status_code, response.headers, await _bounded(response))
                 finally:
                     await response.aclose()
-        except _NOT_SENT as error:
-            raise VendorUnreachableError(f"cannot be reached ({type(error).__name__})") from None
-        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, ssl.SSLError) as error:
-            raise VendorUnreachableError(f"did not answer ({type(error).__name__})", maybe_received=True) from None
+        except httpx.LocalProtocolError:
+            raise VendorUnreachableError("cannot be asked: the request is not HTTP") from None
+        except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:  # TimeoutError and ssl.SSLError are OSErrors
+            text = "did not answer" if sent else "cannot be reached"
+            raise VendorUnreachableError(f"{text} ({type(error).__name__})", maybe_received=sent) from None
 
     async def close(self) -> None:
         """Closes the connections."""
@@ -137,9 +155,24 @@ class Transport:
 
 async def _bounded(response: httpx.Response) -> bytes:
     chunks, size = [], 0
-    async for chunk in response.aiter_bytes():
+    async for chunk in response.aiter_raw():
         size += len(chunk)
         if size > MAX_ANSWER_BYTES:
             raise VendorUnreachableError("answered with more than it was asked for", maybe_received=True)
         chunks.append(chunk)
     return b"".join(chunks)
+
+
+def _tls(ca_file: str) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=ca_file or None)
+    except OSError:  # ssl.SSLError is one
+        raise ConfigurationError([Fault("http.ca_file", "is not a readable file of PEM certificates")]) from None
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
+
+
+def _proxy(url: str, context: ssl.SSLContext) -> httpx.Proxy | None:
+    if not url:
+        return None
+    return httpx.Proxy(url, ssl_context=context if url.startswith("https:") else None)

@@ -1,7 +1,5 @@
 """Bodies in: bytes to checked models, numbers exact, faults with pointers and without values."""
 
-from __future__ import annotations
-
 import json
 import math
 import re
@@ -42,7 +40,7 @@ def parse_json(body: bytes) -> Any:
     except UnicodeDecodeError:
         raise DoorError(MALFORMED, "The body is not UTF-8.") from None
     try:
-        value = json.loads(text, parse_float=_number, parse_constant=_constant, object_pairs_hook=_object)
+        value = _DECODER.decode(text)
         if "\\u" in text:  # a half of a surrogate pair is no character, and no database keeps it
             json.dumps(value, ensure_ascii=False, default=str).encode("utf-8")
     except RecursionError:
@@ -67,7 +65,9 @@ def parse(model: type[M], body: bytes) -> M:
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        raise InputError(faults(error.errors(include_url=False, include_context=False, include_input=False), value)) from None
+        raise InputError(
+            faults(error.errors(include_url=False, include_context=False, include_input=False), value)
+        ) from None
 
 
 def faults(errors: Sequence[Any], value: Any, root: str = "") -> list[Fault]:
@@ -137,3 +137,6 @@ def _number(text: str) -> Decimal | float:
 
 def _constant(_text: str) -> NoReturn:
     raise ValueError("NaN and Infinity are not JSON")
+
+
+_DECODER: Final = json.JSONDecoder(parse_float=_number, parse_constant=_constant, object_pairs_hook=_object)

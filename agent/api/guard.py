@@ -5,27 +5,23 @@ from the head, so a refusal costs next to nothing. The calls that a cashier wait
 go on to FastAPI. Forwarded headers are not looked at.
 """
 
-from __future__ import annotations
-
 import math
 import re
 import secrets
-import traceback
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from itertools import count
-from pathlib import PurePath
 from typing import Any, Final
-
-import structlog
 
 from agent.api import problems
 from agent.api.problems import DoorError, Headers
 from agent.api.ration import Ration, Rations
+from agent.api.refusals import Refusals
 from agent.api.rooms import Rooms
 from agent.api.visits import SAFETY, Call, Reply, Visit, Voice
-from agent.errors import Fault, InputError, LoyaltyAgentError
-from agent.tokens import Token
+from agent.errors import Fault, InputError
+from agent.tokens import Scope, Token
 
 AsgiScope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -37,8 +33,9 @@ Head = Mapping[bytes, bytes]
 MAX_BODY_BYTES: Final = 256 * 1024
 WRITES: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _JSON: Final = re.compile(rb'application/json[ \t]*(;[ \t]*charset=("?)utf-8\2[ \t]*)?', re.IGNORECASE)
+_LOOPBACK: Final = re.compile(rb"(?:localhost|127\.0\.0\.1|\[::1\])(?::[0-9]{1,5})?")
 _HTTP_PORT: Final = 80
-_log = structlog.get_logger(__name__)
+HTTP_ERROR: Final = 400
 
 
 class _GoneError(Exception):
@@ -56,13 +53,17 @@ class Guard:
     """
 
     def __init__(
-        self, rooms: Rooms, static: Mapping[str, Methods], patterns: Sequence[tuple[re.Pattern[str], Methods]], inner: AsgiApp
+        self,
+        rooms: Rooms,
+        static: Mapping[str, Methods],
+        patterns: Sequence[tuple[re.Pattern[str], Methods]],
+        inner: AsgiApp,
     ) -> None:
         self._clock, self._tokens, self._metrics = rooms.clock, rooms.tokens, rooms.metrics
         self._static, self._patterns, self._inner = static, patterns, inner
         self._rations = Rations(rooms.settings.api.hits, rooms.settings.api.misses)
         self._web_origin = rooms.settings.api.web_pos_origin.encode()
-        self._voice = Voice(rooms.messages)
+        self._refusals = Refusals(Voice(rooms.messages))
         self._run, self._numbers = secrets.token_hex(4), count(1)
 
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
@@ -73,59 +74,51 @@ class Guard:
         head = _combined(scope["headers"])
         language = head.get(b"accept-language")
         visit = Visit(f"{self._run}-{next(self._numbers):x}", language.decode("latin-1") if language else None)
-        answer = _Answer(send, visit.request_id)
-        call: Call | None = None
-        ration: Ration | None = None
+        request = _Request(scope, receive, head, visit, _Answer(send, visit.request_id))
         try:
-            _check_host(scope, head)
-            answer.cors = self._check_origin(head)
-            methods, visit.params = self._find(scope["path"])
-            if scope["method"] == "OPTIONS" and answer.cors and b"access-control-request-method" in head:
-                await answer.send(_preflight(methods))
-                return
-            call = _call_of(methods, scope["method"])
-            if call.scope is not None:
-                visit.token = self._check_token(call, head)
-            _check_content(scope["method"], head)
-            if call.ration is not None and visit.token is not None:
-                ration = self._reserve(call, visit, visit.token)
-            if scope["method"] in WRITES:
-                visit.body = await _read(receive)
-            if scope["query_string"] and not call.query and call.scope is not None:
-                raise InputError([Fault("/query", "is not taken by this call")])
-            if call.handler is not None:
-                await answer.send(await call.handler(visit))
-            else:
-                scope["visit"] = visit
-                await self._inner(scope, _replay(visit.body, receive), answer.pass_on)
+            await self._serve(request)
         except _GoneError:
             return
         except Exception as error:  # noqa: BLE001 - whatever happens, the caller gets an answer without details
-            if call is not None and call.ration == "refuse" and isinstance(error, InputError):
+            if isinstance(error, InputError) and request.call is not None and request.call.ration == "refuse":
                 visit.found = False
-            await answer.send(self.refusal(error, visit))
+            if request.answer.status < HTTP_ERROR:  # FastAPI tells its own, and raises them once more
+                await request.answer.send(self._refusals.reply(error, visit))
         finally:
-            if ration is not None:
-                _settle(ration, visit.found, self._clock.monotonic())
-            if answer.status and not (call is not None and call.stream):
-                route = call.route if call is not None else "other"
-                method = scope["method"] if call is not None else "other"
-                self._metrics.request(method, route, answer.status, self._clock.monotonic() - began)
+            self._account(request, began)
 
-    def refusal(self, error: Exception, visit: Visit) -> Reply:
-        """The answer to an error; what nobody expected is logged by its class and place, and told by its number."""
-        refused = error if isinstance(error, DoorError) else None
-        if isinstance(error, LoyaltyAgentError):
-            refused = problems.door_error(error)
-        if refused is None:
-            frames = traceback.extract_tb(error.__traceback__)[-3:]
-            where = [f"{PurePath(frame.filename).name}:{frame.lineno}" for frame in frames]
-            _log.error("request.failed", request_id=visit.request_id, error=type(error).__name__, where=where)
-            refused = DoorError(problems.UNEXPECTED)
-        code = problems.message_code(refused.kind)
-        said = self._voice.say((code,), self._voice.locale(visit)) if code else ()
-        body = problems.render(refused, visit.request_id, said)
-        return Reply(refused.kind.status, body, problems.PROBLEM_MEDIA_TYPE, refused.headers)
+    async def _serve(self, request: "_Request") -> None:
+        scope, head, visit, answer = request.scope, request.head, request.visit, request.answer
+        _check_host(scope, head)
+        answer.cors = self._check_origin(head)
+        methods, visit.params = self._find(scope["path"])
+        if scope["method"] == "OPTIONS" and answer.cors and b"access-control-request-method" in head:
+            await answer.send(_preflight(methods))
+            return
+        call = request.call = _call_of(methods, scope["method"])
+        if call.scope is not None:
+            visit.token = self._check_token(call.scope, head)
+        _check_content(scope["method"], head)
+        if call.ration is not None and visit.token is not None:
+            request.ration = self._reserve(call, visit, visit.token)
+        if scope["method"] in WRITES:
+            visit.body = await _read(request.receive)
+        _check_query(scope, call)
+        if call.handler is not None:
+            await answer.send(await call.handler(visit))
+        else:
+            scope["visit"] = visit
+            await self._inner(scope, _replay(visit.body, request.receive), answer.pass_on)
+
+    def _account(self, request: "_Request", began: float) -> None:
+        """Charges the look-up ration, and counts."""
+        call, answer, now = request.call, request.answer, self._clock.monotonic()
+        if request.ration is not None:
+            _settle(request.ration, request.visit.found, now)
+        if call is None:
+            self._metrics.request("other", "other", answer.status, now - began)
+        elif answer.status and not call.stream:
+            self._metrics.request(request.scope["method"], call.route, answer.status, now - began)
 
     def _check_origin(self, head: Head) -> Headers:
         """The CORS headers that the answer carries: none unless the configured web POS asks."""
@@ -151,7 +144,7 @@ class Guard:
                 return methods, match.groupdict()
         raise DoorError(problems.ROUTE_UNKNOWN)
 
-    def _check_token(self, call: Call, head: Head) -> Token:
+    def _check_token(self, scope: Scope, head: Head) -> Token:
         challenge = ((b"www-authenticate", b"Bearer"),)
         scheme, _, secret = head.get(b"authorization", b"").partition(b" ")
         if scheme.lower() != b"bearer" or not secret:
@@ -159,7 +152,7 @@ class Guard:
         token = self._tokens.verify(secret.strip().decode("latin-1"))
         if token is None:
             raise DoorError(problems.TOKEN_INVALID, headers=challenge)
-        if call.scope is not None and not token.may(call.scope):
+        if not token.may(scope):
             raise DoorError(problems.TOKEN_SCOPE)
         return token
 
@@ -190,16 +183,9 @@ class _Answer:
         if self.status:
             return
         self.status = reply.status
-        headers = [
-            (b"content-type", reply.media_type),
-            (b"content-length", str(len(reply.body)).encode()),
-            (b"x-request-id", self._request_id),
-            *SAFETY,
-            *self.cors,
-            *reply.headers,
-        ]
-        if not reply.body:
-            del headers[0]
+        headers = [(b"x-request-id", self._request_id), *SAFETY, *self.cors, *reply.headers]
+        if reply.body:
+            headers += [(b"content-type", reply.media_type), (b"content-length", b"%d" % len(reply.body))]
         await self._send({"type": "http.response.start", "status": reply.status, "headers": headers})
         await self._send({"type": "http.response.body", "body": reply.body})
 
@@ -215,6 +201,19 @@ class _Answer:
         await self._send(message)
 
 
+@dataclass(slots=True)
+class _Request:
+    """A request on its way through the guard; ``call`` is known from the path check on."""
+
+    scope: AsgiScope
+    receive: Receive
+    head: Head
+    visit: Visit
+    answer: _Answer
+    call: Call | None = None
+    ration: Ration | None = None
+
+
 def _combined(headers: Sequence[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
     """Headers by name; one that stands twice is joined (RFC 9110, 5.3), and so fits nothing that stands once."""
     head: dict[bytes, bytes] = {}
@@ -224,18 +223,18 @@ def _combined(headers: Sequence[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
 
 
 @cache
-def _own_names(port: int | None) -> frozenset[bytes]:
-    """The names of a listener: of its port, or of a Unix socket (None), where no browser and no rebinding reaches."""
+def _own_names(port: int) -> frozenset[bytes]:
+    """What a caller of that port calls us."""
     hosts = (b"127.0.0.1", b"localhost", b"[::1]")
-    if port is None:
-        return frozenset({b"localhost"})
     names = {b"%s:%d" % (host, port) for host in hosts}
     return frozenset(names | set(hosts) if port == _HTTP_PORT else names)
 
 
 def _check_host(scope: AsgiScope, head: Head) -> None:
-    server = scope["server"]
-    if head.get(b"host") not in _own_names(server[1] if server else None):
+    host = head.get(b"host", b"")
+    port = scope["server"][1] if scope["server"] else None
+    # A Unix socket has no port, and neither a browser nor a rebound name reaches it: any loopback name will do.
+    if not (host in _own_names(port) if port is not None else _LOOPBACK.fullmatch(host)):
         raise DoorError(problems.HOST_UNKNOWN)
 
 
@@ -255,7 +254,7 @@ def _preflight(methods: Methods) -> Reply:
 def _call_of(methods: Methods, method: str) -> Call:
     call = methods.get("GET" if method == "HEAD" else method)
     if call is None or (method == "HEAD" and call.stream):
-        allowed = {*methods, "HEAD"} if any(call.stream is False for call in (methods.get("GET"),) if call) else {*methods}
+        allowed = {*methods, "HEAD"} if "GET" in methods and not methods["GET"].stream else {*methods}
         raise DoorError(problems.METHOD_NOT_ALLOWED, headers=((b"allow", ", ".join(sorted(allowed)).encode()),))
     return call
 
@@ -277,9 +276,14 @@ def _check_content(method: str, head: Head) -> None:
         raise DoorError(problems.TOO_LARGE)
 
 
+def _check_query(scope: AsgiScope, call: Call) -> None:
+    if scope["query_string"] and not call.query and call.scope is not None:
+        raise InputError([Fault("/query", "is not taken by this call")])
+
+
 async def _read(receive: Receive) -> bytes:
     """The body, counted while it comes in: a chunked one says nothing of its size beforehand."""
-    body = b""
+    body = bytearray()
     while True:
         message = await receive()
         if message["type"] != "http.request":
@@ -288,7 +292,7 @@ async def _read(receive: Receive) -> bytes:
         if len(body) > MAX_BODY_BYTES:
             raise DoorError(problems.TOO_LARGE)
         if not message.get("more_body", False):
-            return body
+            return bytes(body)
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:

@@ -4,8 +4,6 @@ Labels are words of our own (routes, states, vendors, verdicts), so their number
 docs/till-api.md.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from typing import Final
 
@@ -97,25 +95,37 @@ class _State(Collector):
 
     def collect(self) -> Iterator[Metric]:
         now = self._snapshot()
-        yield _gauge("state", "1 for the state the agent is in.", "state", {state: state == now.state for state in STATES})
+        yield _gauge(
+            "state", "1 for the state the agent is in.", "state", {state: state == now.state for state in STATES}
+        )
         yield _gauge("level", "The fallback level being served.", None, {"": now.level})
         queue = now.queue
         yield _gauge(
             "queue_deliveries",
             "Unfinished deliveries.",
             "state",
-            {"queued": queue.depth - queue.held, "held": queue.held, "parked": queue.parked, "in_doubt": queue.in_doubt},
+            {
+                "queued": queue.depth - queue.held,
+                "held": queue.held,
+                "parked": queue.parked,
+                "in_doubt": queue.in_doubt,
+            },
         )
         yield _gauge("queue_bytes", "Bytes the queue takes on disk.", None, {"": queue.bytes})
         yield _gauge("queue_oldest_age_seconds", "Age of the oldest waiting sale.", None, {"": queue.oldest_age_s or 0})
         yield _gauge("replica_contacts", "Members in the local copy.", None, {"": now.replica.contacts})
         if now.replica.age_s is not None:
             yield _gauge("replica_age_seconds", "Age of the local copy.", None, {"": now.replica.age_s})
-        yield _gauge("replica_stale", "1 when the copy is older than replica.stale_after.", None, {"": now.replica.stale})
+        yield _gauge(
+            "replica_stale", "1 when the copy is older than replica.stale_after.", None, {"": now.replica.stale}
+        )
         standing = {condition.code for condition in now.conditions}
         yield _gauge("condition", "1 while a condition stands.", "code", {code: code in standing for code in SEVERITY})
         yield _gauge(
-            "vendor_online", "1 while a vendor answers.", "vendor", {link.vendor: link.state != "offline" for link in now.vendors}
+            "vendor_online",
+            "1 while a vendor answers.",
+            "vendor",
+            {link.vendor: link.state != "offline" for link in now.vendors},
         )
 
 

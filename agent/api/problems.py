@@ -3,8 +3,6 @@
 `agent.errors` is the tree that the services raise; :class:`DoorError` is what the door itself refuses.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -55,8 +53,8 @@ BUSY: Final = Kind("agent.busy", 503, "Too many are connected already.")
 UNEXPECTED: Final = Kind("agent.error", 500, "Something went wrong in the agent.")
 
 DOOR_KINDS: Final = (
-    HOST_UNKNOWN, ORIGIN_REFUSED, ROUTE_UNKNOWN, METHOD_NOT_ALLOWED, TOKEN_MISSING, TOKEN_INVALID, TOKEN_SCOPE, MEDIA_TYPE,
-    TOO_LARGE, RATION_EXHAUSTED, MALFORMED, HTTP_INVALID, HEAD_TOO_LARGE, TIMED_OUT, BUSY, UNEXPECTED,
+    HOST_UNKNOWN, ORIGIN_REFUSED, ROUTE_UNKNOWN, METHOD_NOT_ALLOWED, TOKEN_MISSING, TOKEN_INVALID, TOKEN_SCOPE,
+    MEDIA_TYPE, TOO_LARGE, RATION_EXHAUSTED, MALFORMED, HTTP_INVALID, HEAD_TOO_LARGE, TIMED_OUT, BUSY, UNEXPECTED,
 )  # fmt: skip
 
 _STATUS: Final[Mapping[type[LoyaltyAgentError], int]] = {
@@ -120,7 +118,8 @@ def render(error: DoorError, request_id: str, messages: Iterable[Message] = ()) 
         detail=error.detail,
         code=kind.code,
         request_id=request_id,
-        errors=tuple(FaultItem(pointer=fault.pointer, message=fault.message) for fault in error.faults[:MAX_FAULTS]) or None,
+        errors=tuple(FaultItem(pointer=fault.pointer, message=fault.message) for fault in error.faults[:MAX_FAULTS])
+        or None,
         messages=said or None,
     )
     return problem.model_dump_json(exclude_none=True).encode()

@@ -5,8 +5,6 @@ two a look-up costs is known only afterwards, so it sets one of each aside and g
 time cannot overdraw, and who has used up either is refused before any work, so that the refusal tells nothing.
 """
 
-from __future__ import annotations
-
 from typing import Final
 
 from agent.domain.pacing import TokenBucket

@@ -1,11 +1,9 @@
 """What the door needs of the rest of the program, filled in by `agent.assembly`."""
 
-from __future__ import annotations
-
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 from agent.api.metrics import Metrics
 from agent.domain.transaction import IdentifierStatement, Transaction
@@ -33,15 +31,31 @@ class Intake(Protocol):
 
 
 class Story(Protocol):
-    """A sale's life without the person in it."""
+    """A sale's life without the person in it (`agent.store.outbox_view.Story`)."""
 
     @property
     def transaction_id(self) -> str:
         """The till's own id."""
 
     @property
+    def type(self) -> str:
+        """What happened at the till."""
+
+    @property
+    def occurred_at(self) -> str:
+        """When, in the till's own words: ISO 8601 with its offset."""
+
+    @property
     def accepted_at(self) -> datetime:
         """When it was put on disk."""
+
+    @property
+    def erased_at(self) -> datetime | None:
+        """When its personal part was erased."""
+
+    @property
+    def original_transaction_id(self) -> str | None:
+        """The earlier sale it is about."""
 
     @property
     def key_kind(self) -> str | None:
@@ -52,8 +66,20 @@ class Story(Protocol):
         """Type of the integration key it carries."""
 
     @property
+    def answered_kind(self) -> str | None:
+        """Kind of the key that the till was answered with."""
+
+    @property
+    def answered_type(self) -> str | None:
+        """Type of the key that the till was answered with."""
+
+    @property
     def deliveries(self) -> Sequence[Delivery]:
         """How it stands with each vendor."""
+
+    @property
+    def attempts(self) -> Sequence[Mapping[str, Any]]:
+        """Every attempt: ``entry``, ``at``, ``verdict``, ``code``, ``status``."""
 
 
 class Queue(Protocol):

@@ -3,12 +3,10 @@
 Requests refuse fields they do not know. Answers may grow: clients ignore fields they do not know.
 """
 
-from __future__ import annotations
-
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, WithJsonSchema
 
 from agent.domain.identifiers import IdentifierType
 from agent.domain.transaction import IdentifierStatement, IntegrationKey
@@ -59,21 +57,25 @@ class IdentifyRequest(Request):
     identifier: IdentifierStatement
 
 
-class Contact(Answer):
-    """What may be shown of a member: the handle, the integration key's value under its type, the configured fields."""
-
-    model_config = ConfigDict(
-        frozen=True,
-        extra="allow",
-        json_schema_extra={
-            "additionalProperties": {"anyOf": [{"type": "string"}, {"type": "null"}]},
+Contact = Annotated[
+    dict[str, Any],
+    WithJsonSchema(
+        {
+            "title": "Contact",
+            "type": "object",
+            "description": "The handle, the integration key's value under its type, and the configured fields.",
+            "properties": {
+                "ref": {
+                    "type": ["string", "null"],
+                    "description": "Opaque, not personal. Null for somebody whom only the vendor knows.",
+                }
+            },
+            "required": ["ref"],
+            "additionalProperties": {"type": ["string", "null"]},
             "examples": [{"ref": "c_5f3a", "member_number": "10000421", "first_name": "Alma"}],
-        },
-    )
-
-    ref: str | None = Field(
-        description="Opaque and not personal; for `GET /v1/contacts/{ref}`. Null for somebody whom only the vendor knows."
-    )
+        }
+    ),
+]
 
 
 class Allowed(Answer):
@@ -164,6 +166,37 @@ class TransactionAnswer(Answer):
     deliveries: tuple[DeliveryAnswer, ...]
 
 
+class StoryDelivery(DeliveryAnswer):
+    """How a sale stands with one vendor, with the entry that the queue's calls take."""
+
+    entry: int
+
+
+class AttemptAnswer(Answer):
+    """One attempt to deliver, and what came of it."""
+
+    entry: int
+    at: datetime
+    verdict: str
+    code: str | None
+    status: int | None
+
+
+class StoryAnswer(Answer):
+    """A sale's whole life without the person in it."""
+
+    transaction_id: str
+    type: str
+    occurred_at: str
+    accepted_at: datetime
+    erased_at: datetime | None
+    original_transaction_id: str | None
+    answered_key: StoredKey | None
+    integration_key: StoredKey | None
+    deliveries: tuple[StoryDelivery, ...]
+    attempts: tuple[AttemptAnswer, ...]
+
+
 # --- the state of the agent -------------------------------------------------------------------------------------
 
 
@@ -178,8 +211,18 @@ class VendorAnswer(Answer):
     circuit: str
 
 
+class LoadingAnswer(Answer):
+    """How far a running load is; ``files`` is 0 with a feed that has none."""
+
+    files: int
+    applied: int
+    rows: int
+
+
 class ReplicaAnswer(Answer):
     """The local copy of the members."""
+
+    loading: LoadingAnswer | None
 
     contacts: int
     as_of: datetime | None
@@ -252,7 +295,9 @@ class QueueQuery(Request):
     """Which deliveries to list."""
 
     state: UnfinishedWord | None = Field(None, description="only these; all that are unfinished without it")
-    vendor: Annotated[str, StringConstraints(pattern=r"^[a-z]{1,32}$")] | None = Field(None, description="only this vendor's")
+    vendor: Annotated[str, StringConstraints(pattern=r"^[a-z]{1,32}$")] | None = Field(
+        None, description="only this vendor's"
+    )
     limit: Annotated[int, Field(ge=1, le=1000)] = Field(100, description="at most so many")
     after: Annotated[int, Field(ge=0, le=2**63 - 1)] = Field(0, description="`next` of the page before")
 
@@ -323,6 +368,3 @@ class Problem(Answer):
     request_id: str
     errors: tuple[FaultItem, ...] | None = Field(None, description="only for a body or query that does not fit")
     messages: tuple[Message, ...] | None = Field(None, description="only where a cashier should be told")
-
-
-Json = dict[str, Any]

@@ -1,7 +1,5 @@
 """What a call is once the guard has let it in, and what answers it."""
 
-from __future__ import annotations
-
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache

@@ -5,6 +5,7 @@ The door of the first listen address is used, TCP or Unix socket. No proxy of th
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
@@ -62,19 +63,31 @@ class Daemon:
     def _ask(self, method: str, path: str, **how: Any) -> dict[str, Any]:
         headers = {"Authorization": f"Bearer {self._token()}"}
         try:
+            self._knock()
             answer = self._client.request(method, path, headers=headers, **how)
-        except httpx.TransportError as error:
-            reason = "it is not running" if isinstance(error, httpx.ConnectError) else "it does not answer in time"
+        except PermissionError:
+            raise PermissionRefusedError(f"The agent's socket {self.address} may not be used by this user.") from None
+        except (httpx.TransportError, OSError) as error:
+            late = isinstance(error, httpx.TimeoutException)
+            reason = "it does not answer in time" if late else "it is not running"
             raise DaemonUnreachableError(f"The agent cannot be reached at {self.address}: {reason}.") from error
         if answer.is_success:
             return _document(answer)
         raise _refusal(answer, self.address)
 
+    def _knock(self) -> None:
+        """Connects to a Unix socket once: the HTTP client tells no refusal from an absence, and leaves its end open."""
+        if self.address.startswith(_UNIX):
+            with socket.socket(socket.AF_UNIX) as probe:
+                probe.connect(self.address.removeprefix(_UNIX))
+
     def _token(self) -> str:
         try:
             token = read_own(self._state_dir)
         except PermissionError:
-            raise PermissionRefusedError(f"The agent's token in {self._state_dir} may not be read by this user.") from None
+            raise PermissionRefusedError(
+                f"The agent's token in {self._state_dir} may not be read by this user."
+            ) from None
         if token is None:
             raise DaemonUnreachableError(f"The agent is not running: it left no token in {self._state_dir}.")
         return token
@@ -86,13 +99,15 @@ def _document(answer: httpx.Response) -> dict[str, Any]:
     except ValueError:
         document = None
     if not isinstance(document, dict):
-        raise DaemonRefusedError("What answers at this address is not the agent.", "agent.unreadable")
+        raise DaemonRefusedError("What answers at this address is not the agent.")
     return document
 
 
 def _refusal(answer: httpx.Response, address: str) -> Exception:
     if answer.status_code == _UNAUTHORIZED:
-        return PermissionRefusedError(f"The agent at {address} does not know this token: it has another state directory.")
+        return PermissionRefusedError(
+            f"The agent at {address} does not know this token: it has another state directory."
+        )
     problem = _document(answer)
     text = str(problem.get("detail") or problem.get("title") or f"The agent answered {answer.status_code}.")
     text += "".join(f"\n{fault.get('pointer')}: {fault.get('message')}" for fault in problem.get("errors") or ())
@@ -100,4 +115,4 @@ def _refusal(answer: httpx.Response, address: str) -> Exception:
         return PermissionRefusedError(text)
     if answer.status_code >= _SERVER_ERROR:
         return StorageError(text)
-    return DaemonRefusedError(text, str(problem.get("code", "agent.refused")))
+    return DaemonRefusedError(text, problem.get("code"))

@@ -15,8 +15,11 @@ class DaemonUnreachableError(LoyaltyAgentError):
 class DaemonRefusedError(LoyaltyAgentError):
     """The agent refused what was asked."""
 
-    def __init__(self, message: str, code: str = "agent.refused") -> None:
-        self.code = code
+    code = "agent.refused"
+    advice = "See what it says; `loyalty-agent status` shows which conditions stand."
+
+    def __init__(self, message: str, code: str | None = None) -> None:
+        self.code = code or self.code
         super().__init__(message)
 
 

@@ -27,22 +27,19 @@ MEANING = {
 """Every status that a command ends with, and what it means."""
 
 
+_STATUSES: tuple[tuple[tuple[type[BaseException], ...], int], ...] = (
+    ((ConfigurationError, StorageKeyError), CONFIGURATION),
+    ((StateHeldError,), STATE_HELD),
+    ((DaemonUnreachableError,), UNREACHABLE),
+    ((UsageMistakeError, InputError), USAGE),
+    ((PermissionRefusedError, PermissionError), PERMISSION),
+    ((StorageError, OSError), INPUT_OUTPUT),
+)
+
+
 def status_for(error: BaseException) -> int:
     """The exit status that tells of an error; :data:`DEGRADED` where none is more precise."""
-    match error:
-        case ConfigurationError() | StorageKeyError():
-            return CONFIGURATION
-        case StateHeldError():
-            return STATE_HELD
-        case DaemonUnreachableError():
-            return UNREACHABLE
-        case UsageMistakeError() | InputError():
-            return USAGE
-        case PermissionRefusedError() | PermissionError():
-            return PERMISSION
-        case StorageError() if isinstance(error.__cause__, PermissionError):
-            return PERMISSION
-        case StorageError() | OSError():
-            return INPUT_OUTPUT
-        case _:
-            return DEGRADED
+    known = (status for kinds, status in _STATUSES if isinstance(error, kinds))
+    if isinstance(error.__cause__, PermissionError):
+        return PERMISSION
+    return next(known, INPUT_OUTPUT if isinstance(error.__cause__, OSError) else DEGRADED)

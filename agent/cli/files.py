@@ -1,4 +1,4 @@
-"""What can be said of an agent that does not answer, from the files it left. Nothing here starts or changes anything."""
+"""What can be said of an agent that does not answer, from the files it left. Nothing is started or changed."""
 
 from __future__ import annotations
 

@@ -55,9 +55,9 @@ def _remember_overrides(context: click.Context, _parameter: click.Parameter, val
 
 def common(command: F) -> F:
     """Gives a command `--config` and `--json`; what was said before the command stands unless it is said again."""
-    command = click.option(
-        "--json", expose_value=False, is_flag=True, callback=_remember_json, help="Answer in JSON."
-    )(command)
+    command = click.option("--json", expose_value=False, is_flag=True, callback=_remember_json, help="Answer in JSON.")(
+        command
+    )
     return click.option(
         "--config",
         expose_value=False,

@@ -77,15 +77,20 @@ class Program(click.Group):
         """Runs the program; exits with its status, or returns it outside ``standalone_mode``."""
         extra.setdefault("obj", Invocation())
         try:
-            status = super().main(args, prog_name or "loyalty-agent", complete_var, False, windows_expand_args, **extra)
+            status: int = super().main(
+                args,
+                prog_name or "loyalty-agent",
+                complete_var,
+                standalone_mode=False,
+                windows_expand_args=windows_expand_args,
+                **extra,
+            )
         except click.ClickException as error:
             error.show()
             status = exits.USAGE
         except (click.Abort, KeyboardInterrupt):
             click.echo("Stopped.", err=True)
             status = exits.DEGRADED
-        if not isinstance(status, int):
-            status = exits.OK
         if standalone_mode:
             sys.exit(status)
         return status

@@ -106,8 +106,9 @@ def _watch_sync(daemon: Daemon, ticker: Ticker) -> Outcome:
 
 
 def _loading_text(loading: dict[str, Any]) -> str:
-    files = f"{loading['applied']} of {loading['files']} files" if loading["files"] else f"{loading['applied']} pages"
-    return f"{files}, {number(loading['rows'])} rows"
+    if loading["files"]:
+        return f"{loading['applied']} of {loading['files']} files, {number(loading['rows'])} rows"
+    return f"{loading['applied']} pages, {number(loading['rows'])} rows" if loading["applied"] else "asking what is new"
 
 
 def _why_not_synced(status: Status) -> str:

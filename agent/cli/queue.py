@@ -28,7 +28,9 @@ def queue() -> None:
 @click.option("--after", type=int, help="Go on after this entry: `next` of the list before.")
 @common
 @pass_invocation
-def list_entries(invocation: Invocation, *, state: str | None, vendor: str | None, limit: int, after: int | None) -> None:
+def list_entries(
+    invocation: Invocation, *, state: str | None, vendor: str | None, limit: int, after: int | None
+) -> None:
     """List deliveries that are not finished, the oldest first."""
     with Daemon(load(invocation, secrets=False)) as daemon:
         answer = daemon.get("/v1/queue", state=state, vendor=vendor, limit=limit, after=after)
@@ -69,7 +71,9 @@ def retry(invocation: Invocation, entry: tuple[int, ...]) -> None:
 
 @queue.command(short_help="Give up an entry; the sale stays on record.")
 @click.argument("entry", type=int, nargs=-1, required=True)
-@click.option("--reason", prompt="Reason (never about a person)", help="Why; never about a person. Asked for if left out.")
+@click.option(
+    "--reason", prompt="Reason (never about a person)", help="Why; never about a person. Asked for if left out."
+)
 @common
 @pass_invocation
 def discard(invocation: Invocation, entry: tuple[int, ...], reason: str) -> None:

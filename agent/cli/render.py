@@ -13,7 +13,9 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """Rows under headers, in columns; None shows as a dash."""
     cells = [tuple(headers), *(tuple("-" if cell is None else str(cell) for cell in row) for row in rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(headers))]
-    return "\n".join("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells)
+    return "\n".join(
+        "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells
+    )
 
 
 def age(seconds: float | None) -> str:

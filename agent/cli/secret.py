@@ -1,4 +1,4 @@
-"""`secret set`: puts a secret where the configuration's reference points, from standard input and never from an argument.
+"""`secret set`: puts a secret where the configuration's reference points; it comes from standard input.
 
 A `file:` reference names the file. A `credential:` is written to `credentials/` beside the configuration, from where a
 service manager hands it to the agent (systemd: `LoadCredential=`). An `env:` variable is not the agent's to set.
@@ -43,7 +43,9 @@ def set_secret(invocation: Invocation, name: str) -> None:
     value = _read()
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     replace_file(path, f"{value}\n".encode())
-    invocation.answer({"key": key, "reference": f"{reference.kind}:{reference.name}", "path": str(path)}, f"{key}: {path}")
+    invocation.answer(
+        {"key": key, "reference": f"{reference.kind}:{reference.name}", "path": str(path)}, f"{key}: {path}"
+    )
 
 
 def replace_file(path: Path, content: bytes) -> None:
@@ -92,7 +94,7 @@ def _path(reference: SecretReference, credentials: Path, key: str) -> Path:
             return credentials / reference.name
         case _:
             raise UsageMistakeError(
-                f"{key} is env:{reference.name}: set that variable where the agent is started, or make it a file: reference."
+                f"{key} is env:{reference.name}: set that variable where the agent starts, or use a file: reference."
             )
 
 

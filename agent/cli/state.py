@@ -72,7 +72,8 @@ def _from_files(invocation: Invocation, configuration: Configuration, error: Dae
 
 def _lines(answer: dict[str, Any]) -> Iterator[str]:
     replica, queue = answer["replica"], answer["queue"]
-    yield f"loyalty-agent {answer['version']}: {answer['state']} since {instant(answer['since'])}, fallback level {answer['level']}"
+    yield f"loyalty-agent {answer['version']}: {answer['state']} since {instant(answer['since'])}"
+    yield f"fallback level {answer['level']}"
     yield ""
     yield table(
         ("VENDOR", "ROLE", "STATE", "SINCE", "LAST SUCCESS"),
@@ -86,7 +87,8 @@ def _lines(answer: dict[str, Any]) -> Iterator[str]:
         yield "replica  not loaded yet"
     else:
         stale = ", stale" if replica["stale"] else ""
-        yield f"replica  {number(replica['contacts'])} contacts, {age(replica['age_s'])} old{stale} ({replica['contents']})"
+        held = f"{number(replica['contacts'])} contacts ({replica['contents']})"
+        yield f"replica  {held}, {age(replica['age_s'])} old{stale}"
     if loading := replica.get("loading"):
         yield f"         loading: {loading['applied']} of {loading['files']} files, {number(loading['rows'])} rows"
     yield (
@@ -99,5 +101,6 @@ def _lines(answer: dict[str, Any]) -> Iterator[str]:
         yield f"         room for {age(queue['outage_left_s'])} more at this pace"
     for condition in answer["conditions"]:
         yield ""
-        yield f"{condition['severity']}: {condition['title']} ({condition['code']}, since {instant(condition['since'])})"
+        since = instant(condition["since"])
+        yield f"{condition['severity']}: {condition['title']} ({condition['code']}, since {since})"
         yield from (f"  {condition[name]}" for name in ("subject", "detail", "remedy") if condition.get(name))

@@ -22,7 +22,7 @@ _STATES = {
     "held": "waits, because {vendor} refuses our credentials",
     "delivered": "is with {vendor}",
     "parked": "waits for a person: `loyalty-agent queue retry {entry}` or `queue discard {entry}`",
-    "in_doubt": "may or may not be with {vendor}: a person decides with `loyalty-agent queue retry {entry}` or `discard`",
+    "in_doubt": "may be with {vendor} or not: a person decides, `loyalty-agent queue retry {entry}` or `discard`",
 }
 
 
@@ -60,9 +60,15 @@ def _events(story: dict[str, Any], deliveries: dict[int, dict[str, Any]]) -> Ite
         facts = [str(fact) for fact in (attempt["code"], attempt["status"]) if fact]
         risen = now != answered and attempt["verdict"] == "done"
         text += f", under {_key(now)}" if risen else ""
-        yield datetime.fromisoformat(attempt["at"]), f"attempt {attempts[entry]}: {text}" + (f" ({', '.join(facts)})" if facts else "")
+        yield (
+            datetime.fromisoformat(attempt["at"]),
+            f"attempt {attempts[entry]}: {text}" + (f" ({', '.join(facts)})" if facts else ""),
+        )
     if story["erased_at"]:
-        yield datetime.fromisoformat(story["erased_at"]), "the personal part was erased; the sale itself stays for the audit"
+        yield (
+            datetime.fromisoformat(story["erased_at"]),
+            "the personal part was erased; the sale itself stays for the audit",
+        )
 
 
 def _key(key: dict[str, Any] | None) -> str:

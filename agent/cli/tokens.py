@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 import click
 
 from agent.cli.configuration import load
@@ -20,14 +23,15 @@ def token() -> None:
 
 @token.command(short_help="Make a token and print it, this once.")
 @click.argument("name")
-@click.option("--scope", type=click.Choice(["pos", "admin"]), required=True, help="pos: what a cashier does; admin: all.")
+@click.option(
+    "--scope", type=click.Choice(["pos", "admin"]), required=True, help="pos: what a cashier does; admin: all."
+)
 @common
 @pass_invocation
 def add(invocation: Invocation, name: str, scope: Scope) -> None:
     """Make a token called NAME and print it, this once: only its hash is kept."""
     configuration = load(invocation, secrets=False)
-    configuration.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with as_owner_of(configuration.state_dir):
+    with _writing(configuration):
         made = _tokens(configuration).add(name, scope)
     invocation.answer({"name": name, "scope": scope, "token": made}, made)
 
@@ -42,7 +46,9 @@ def list_tokens(invocation: Invocation) -> None:
         {"name": known.name, "scope": known.scope, "created_at": known.created_at.isoformat()}
         for known in _tokens(configuration).list()
     ]
-    text = table(("NAME", "SCOPE", "CREATED"), [(row["name"], row["scope"], instant(row["created_at"])) for row in rows])
+    text = table(
+        ("NAME", "SCOPE", "CREATED"), [(row["name"], row["scope"], instant(row["created_at"])) for row in rows]
+    )
     invocation.answer({"tokens": rows}, text if rows else "There are no tokens.")
 
 
@@ -53,9 +59,17 @@ def list_tokens(invocation: Invocation) -> None:
 def revoke(invocation: Invocation, name: str) -> None:
     """End the token called NAME; the running agent refuses it within a second."""
     configuration = load(invocation, secrets=False)
-    with as_owner_of(configuration.state_dir):
+    with _writing(configuration):
         _tokens(configuration).revoke(name)
     invocation.answer({"name": name, "revoked": True}, f"{name}: revoked")
+
+
+@contextlib.contextmanager
+def _writing(configuration: Configuration) -> Iterator[None]:
+    """The state directory is there, before the agent's first start too, and what is written in it is its owner's."""
+    configuration.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with as_owner_of(configuration.state_dir):
+        yield
 
 
 def _tokens(configuration: Configuration) -> Tokens:

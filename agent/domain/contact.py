@@ -1,7 +1,5 @@
 """What is known of a member, as a change that a feed reports and as the row a look-up finds."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum

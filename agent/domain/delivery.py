@@ -16,8 +16,6 @@ attempt may have arrived. Only a verdict that proves the vendor did not take the
 ``queued`` or ``held`` because of the number of attempts or of time alone; retention acts on the personal part.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum

@@ -4,8 +4,6 @@ Voyado's integration principles name four levels of what a till can do without t
 2 tag sales with what the customer says, 3 read a local replica, 4 write to it as well.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -36,9 +34,10 @@ class Served:
 def served(source: str, *, as_of: datetime | None, now: datetime, stale_after: timedelta, level: int) -> Served:
     """How an answer was served, its age counted."""
     if as_of is None:
-        return Served("none", None, None, False, level)  # noqa: FBT003 - nothing served cannot be stale
+        return Served("none", None, None, stale=False, level=level)
     age = max(now - as_of, timedelta())
-    return Served(source, as_of, int(age.total_seconds()), source == "replica" and age > stale_after, level)
+    stale = source == "replica" and age > stale_after
+    return Served(source, as_of, int(age.total_seconds()), stale, level)
 
 
 def level_served(*, configured: int, vendor_answers: bool, replica_usable: bool, secondary_keys: bool) -> int:
@@ -57,7 +56,9 @@ def level_served(*, configured: int, vendor_answers: bool, replica_usable: bool,
     return min(configured, TAG_LEVEL if secondary_keys else 1)
 
 
-def agent_state(*, loyalty_answers: bool | None, link_states: Iterable[str], condition_severities: Iterable[str]) -> str:
+def agent_state(
+    *, loyalty_answers: bool | None, link_states: Iterable[str], condition_severities: Iterable[str]
+) -> str:
     """``offline`` when the loyalty system does not answer, ``degraded`` when something is held, parked or stale."""
     if loyalty_answers is False:
         return "offline"

@@ -4,8 +4,6 @@ A condition has a code, not a sentence: texts come from `agent.messages` in the 
 contract of `GET /v1/status`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime

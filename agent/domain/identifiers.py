@@ -3,20 +3,18 @@
 A till, an export file and a vendor spell the same phone number in a dozen ways; two spellings that mean the
 same must give the same key, or a member is not found. Everything that compares identifiers goes through here.
 
-Sources: Voyado, contact field definitions (GUIDs, personal numbers, E.164 phones); libphonenumber's rules
-through `phonenumbers`; Skatteverket, SKV 704 (personal and co-ordination numbers); Digital and Population Data
-Services Agency of Finland (personal identity code).
+Sources: Voyado, contact field definitions (GUIDs, personal numbers, E.164 phones); Skatteverket, SKV 704, and
+folkbokföringslagen (1991:481), section 18 (personal and co-ordination numbers); Digital and Population Data Services
+Agency of Finland (personal identity code).
 """
 
-from __future__ import annotations
-
 import re
+import unicodedata
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from enum import StrEnum
 
-import phonenumbers
-
+from agent.domain import phones
 from agent.errors import IdentifierInvalidError
 
 
@@ -46,19 +44,31 @@ class Identifier:
     value: str = field(repr=False)
 
 
-_GUID = re.compile(r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}")
+# Marks that steer the writing direction or the line break: a telephone's address book copies them along, unseen.
+_INVISIBLE = dict.fromkeys(
+    (0xAD, 0x61C, 0xFEFF, *range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x2070))
+)
+_DASHES = re.compile("[\u2010-\u2015\u2212]")
+_SPACES = re.compile(r"\s+")
+_SPACES_AND_HYPHENS = re.compile(r"[\s-]+")
+
+_GUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _OPAQUE = re.compile(r"[0-9A-Za-z][0-9A-Za-z_.:/@+-]{0,63}")
 _MEMBER_NUMBER = re.compile(r"[0-9A-Za-z][0-9A-Za-z_.:/-]{0,63}")
 _CARD_NUMBER = re.compile(r"[0-9A-Za-z]{4,64}")
-_EMAIL = re.compile(r"[^\s@<>()\[\],;:\\\"\x00-\x1f\x7f]{1,64}@(?:[^\s@<>()\[\],;:\\\"._\x00-\x1f\x7f-](?:[^\s@<>()\[\],;:\\\"._\x00-\x1f\x7f]*)\.)+[^\W\d_][\w-]{1,62}")
-_E164 = re.compile(r"\+[1-9][0-9]{6,14}")
-_PHONE_CHARS = re.compile(r"[0-9+()./\s\u00a0\u2010-\u2013\u202a-\u202e-]+")
-_SWEDISH = re.compile(r"(?P<century>[0-9]{2})?(?P<year>[0-9]{2})(?P<month>[0-9]{2})(?P<day>[0-9]{2})(?P<sign>[-+]?)(?P<serial>[0-9]{4})")
-_FINNISH = re.compile(r"(?P<day>[0-9]{2})(?P<month>[0-9]{2})(?P<year>[0-9]{2})(?P<sign>[-+YXWVUABCDEF])(?P<serial>[0-9]{3})(?P<check>[0-9A-Y])")
+_EMAIL = re.compile(r'[^\s@<>()\[\],;:\\"]{1,64}@(?P<domain>(?:[^\W_][^\W_-]*(?:-+[^\W_-]+)*\.)+[^\W\d_][\w-]{1,62})')
+
+_SWEDISH = re.compile(
+    r"(?P<century>[0-9]{2})?(?P<year>[0-9]{2})(?P<month>[0-9]{2})(?P<day>[0-9]{2})(?P<sign>[-+]?)(?P<serial>[0-9]{4})"
+)
+_FINNISH = re.compile(
+    r"(?P<day>[0-9]{2})(?P<month>[0-9]{2})(?P<year>[0-9]{2})"
+    r"(?P<sign>[-+YXWVUABCDEF])(?P<serial>[0-9]{3})(?P<check>[0-9A-Y])"
+)
 _FINNISH_CHECK = "0123456789ABCDEFHJKLMNPRSTUVWXY"
 _FINNISH_CENTURY = {"+": 1800, **dict.fromkeys("-YXWVU", 1900), **dict.fromkeys("ABCDEF", 2000)}
 _COORDINATION_DAY_OFFSET = 60
-_CENTENARIAN_YEARS = 100
+_CENTURY = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +84,7 @@ class Normaliser:
     guid_contact_ids: bool = True
 
     def normalise(self, kind: IdentifierType, raw: str, *, today: date) -> Identifier:
-        """The identifier that ``raw`` spells.
+        """The identifier that ``raw`` spells. Normalising its value again answers the same.
 
         Args:
             kind: what the caller says the value is.
@@ -84,24 +94,22 @@ class Normaliser:
         Raises:
             IdentifierInvalidError: the value cannot be of that type. The text names the rule, not the value.
         """
-        text = raw.strip()
+        text = (raw if raw.isascii() else raw.translate(_INVISIBLE)).strip()
         if not text or len(text) > MAX_VALUE_CHARS:
             raise IdentifierInvalidError(f"is empty or longer than {MAX_VALUE_CHARS} characters")
         match kind:
             case IdentifierType.MOBILE_PHONE:
-                value = self._phone(text)
+                value = phones.to_e164(text, self.country)
             case IdentifierType.EMAIL:
                 value = _email(text)
             case IdentifierType.CONTACT_ID:
                 value = self._contact_id(text)
             case IdentifierType.MEMBER_NUMBER:
-                value = _matching(_MEMBER_NUMBER, re.sub(r"\s+", "", text), "is not a member number")
+                value = _matching(_MEMBER_NUMBER, _SPACES.sub("", text), "is not a member number")
             case IdentifierType.CARD_NUMBER:
-                value = _matching(_CARD_NUMBER, re.sub(r"[\s-]+", "", text), "is not a card number")
+                value = _matching(_CARD_NUMBER, _SPACES_AND_HYPHENS.sub("", text), "is not a card number")
             case IdentifierType.EXTERNAL_ID:
-                if not text.isprintable():
-                    raise IdentifierInvalidError("contains characters that cannot be printed")
-                value = text
+                value = _external_id(text)
             case IdentifierType.PERSONAL_NUMBER:
                 value = personal_number(text, today)
         return Identifier(kind, value)
@@ -110,65 +118,47 @@ class Normaliser:
         """Everything that ``raw`` can be, surest first; what the till's ``any`` means.
 
         A guess must be surer than a statement: a phone number is taken only when its range is assigned, where
-        :meth:`normalise` is content with a possible one. An ``external_id`` can look like anything, so a value that
-        is nothing else is read as one.
+        :meth:`normalise` is content with a possible one. A GUID or an e-mail address is nothing else; an
+        ``external_id`` can look like anything.
 
         Raises:
             IdentifierInvalidError: it can be nothing.
         """
-        found: list[Identifier] = []
-        for kind in (
-            IdentifierType.CONTACT_ID,
-            IdentifierType.EMAIL,
-            IdentifierType.PERSONAL_NUMBER,
-            IdentifierType.MOBILE_PHONE,
-            IdentifierType.MEMBER_NUMBER,
-            IdentifierType.CARD_NUMBER,
-        ):
-            if kind is IdentifierType.CONTACT_ID and not self.guid_contact_ids:
-                continue
-            try:
-                identifier = self.normalise(kind, raw, today=today)
-            except IdentifierInvalidError:
-                continue
-            if kind is IdentifierType.MOBILE_PHONE and not _assigned(identifier.value):
-                continue
-            found.append(identifier)
-        if any(identifier.type in (IdentifierType.CONTACT_ID, IdentifierType.EMAIL) for identifier in found):
-            return tuple(found[:1])
-        return (*found, self.normalise(IdentifierType.EXTERNAL_ID, raw, today=today))
-
-    def _phone(self, text: str) -> str:
-        if _E164.fullmatch(text) and _possible(text):
-            return text
-        if not _PHONE_CHARS.fullmatch(text):
-            raise IdentifierInvalidError("is not a phone number")
-        if text.startswith("00"):
-            text = "+" + text[2:]
-        try:
-            number = phonenumbers.parse(text, self.country)
-        except phonenumbers.NumberParseException:
-            raise IdentifierInvalidError("is not a phone number") from None
-        if not phonenumbers.is_possible_number(number):
-            raise IdentifierInvalidError("has too few or too many digits for a phone number of its country")
-        return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+        if self.guid_contact_ids and (guid := self._reading(IdentifierType.CONTACT_ID, raw, today)):
+            return (guid,)
+        if "@" in raw and (email := self._reading(IdentifierType.EMAIL, raw, today)):
+            return (email,)
+        found = [self._reading(IdentifierType.PERSONAL_NUMBER, raw, today)]
+        phone = self._reading(IdentifierType.MOBILE_PHONE, raw, today)
+        if phone is not None and phones.is_assigned(phone.value):
+            found.append(phone)
+        found.append(self._reading(IdentifierType.MEMBER_NUMBER, raw, today))
+        found.append(self._reading(IdentifierType.CARD_NUMBER, raw, today))
+        found.append(self.normalise(IdentifierType.EXTERNAL_ID, raw, today=today))
+        return tuple(reading for reading in found if reading is not None)
 
     def _contact_id(self, text: str) -> str:
         if self.guid_contact_ids:
-            return _matching(_GUID, text, "is not a GUID").lower()
+            return _matching(_GUID, text.lower(), "is not a GUID")
         return _matching(_OPAQUE, text, "is not a contact id")
+
+    def _reading(self, kind: IdentifierType, raw: str, today: date) -> Identifier | None:
+        try:
+            return self.normalise(kind, raw, today=today)
+        except IdentifierInvalidError:
+            return None
 
 
 def personal_number(text: str, today: date) -> str:
     """The full form of a Swedish or Finnish personal number: ``YYYYMMDDNNNN`` or ``DDMMYYCNNNX``.
 
-    A Swedish number of ten digits belongs to somebody younger than a hundred; a plus sign says older. A
-    co-ordination number has sixty added to its day.
+    A Swedish number of ten digits is the youngest person's it can be. From the year in which somebody turns a
+    hundred, a plus sign stands in theirs. A co-ordination number has sixty added to its day.
 
     Raises:
         IdentifierInvalidError: wrong shape, no such date, or the check digit does not fit.
     """
-    compact = re.sub(r"\s+", "", text).upper()
+    compact = _DASHES.sub("-", _SPACES.sub("", text)).upper()
     if match := _SWEDISH.fullmatch(compact):
         return _swedish(match, today)
     if match := _FINNISH.fullmatch(compact):
@@ -179,15 +169,14 @@ def personal_number(text: str, today: date) -> str:
 def _swedish(match: re.Match[str], today: date) -> str:
     year, month, day = int(match["year"]), int(match["month"]), int(match["day"])
     birth_day = day - _COORDINATION_DAY_OFFSET if day > _COORDINATION_DAY_OFFSET else day
+    tomorrow = today + timedelta(days=1)  # a child born in a time zone ahead of the store's
     if match["century"]:
         full_year = int(match["century"] + match["year"])
     else:
-        full_year = today.year - (today.year - year) % 100
-        if _date(full_year, month, birth_day) > today:
-            full_year -= 100
-        if match["sign"] == "+":
-            full_year -= _CENTENARIAN_YEARS
-    if _date(full_year, month, birth_day) > today + timedelta(days=1):
+        full_year = today.year - (today.year - year) % _CENTURY
+        if match["sign"] == "+" or _date(full_year, month, birth_day) > tomorrow:
+            full_year -= _CENTURY
+    if _date(full_year, month, birth_day) > tomorrow:
         raise IdentifierInvalidError("has a birth date that has not come yet")
     short = match["year"] + match["month"] + match["day"] + match["serial"]
     if not _luhn(short):
@@ -219,23 +208,30 @@ def _luhn(digits: str) -> bool:
 
 
 def _email(text: str) -> str:
-    if not _EMAIL.fullmatch(text):
+    address = text.lower()
+    if not address.isascii():
+        address = unicodedata.normalize("NFC", address)
+    match = _EMAIL.fullmatch(address)
+    if match is None or not address.isprintable():
         raise IdentifierInvalidError("is not an e-mail address")
-    return text.lower()
+    if address.isascii():
+        return address
+    try:
+        address = address[: match.start("domain")] + match["domain"].encode("idna").decode("ascii")
+    except UnicodeError:
+        raise IdentifierInvalidError("is not an e-mail address") from None
+    if len(address) > MAX_VALUE_CHARS:
+        raise IdentifierInvalidError(f"is longer than {MAX_VALUE_CHARS} characters")
+    return _matching(_EMAIL, address, "is not an e-mail address")
+
+
+def _external_id(text: str) -> str:
+    if not text.isprintable():
+        raise IdentifierInvalidError("contains characters that cannot be printed")
+    return text
 
 
 def _matching(pattern: re.Pattern[str], text: str, otherwise: str) -> str:
     if not pattern.fullmatch(text):
         raise IdentifierInvalidError(otherwise)
     return text
-
-
-def _possible(e164: str) -> bool:
-    try:
-        return phonenumbers.is_possible_number(phonenumbers.parse(e164, None))
-    except phonenumbers.NumberParseException:
-        return False
-
-
-def _assigned(e164: str) -> bool:
-    return phonenumbers.is_valid_number(phonenumbers.parse(e164, None))

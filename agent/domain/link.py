@@ -5,8 +5,6 @@ asking makes sense. It keeps two breakers: a cashier's look-up gives up within a
 too slow for that may still take deliveries.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from datetime import datetime
 
@@ -66,23 +64,29 @@ class Link:
 
     def worked(self, now: datetime, mono: float, *, lookup: bool = False) -> None:
         """The vendor answered sensibly and took our credentials."""
-        (self.lookups if lookup else self.sending).succeeded()
+        (self.lookups if lookup else self.sending).succeeded(mono)
         self.last_success_at = now
         self._become(now, mono, answers=True, refused=False)
 
     def answered(self, now: datetime, mono: float, *, lookup: bool = False) -> None:
         """The vendor answered, whatever it said of the one record; its opinion of our credentials is unchanged."""
-        (self.lookups if lookup else self.sending).succeeded()
+        (self.lookups if lookup else self.sending).succeeded(mono)
         self._become(now, mono, answers=True, refused=self.refused)
 
     def credentials_refused(self, now: datetime, mono: float, *, lookup: bool = False) -> None:
         """The vendor answered that our credentials or our plan do not do."""
-        (self.lookups if lookup else self.sending).succeeded()
+        (self.lookups if lookup else self.sending).succeeded(mono)
         self._become(now, mono, answers=True, refused=True)
 
     def silent(self, now: datetime, mono: float, *, lookup: bool = False, after_s: float | None = None) -> None:
-        """No answer came, or only 429, 5xx or nonsense."""
-        (self.lookups if lookup else self.sending).failed(mono, after_s=after_s)
+        """No answer came, or only 429, 5xx or nonsense.
+
+        ``after_s`` is a pause that the vendor asked for; it is meant for every call, whichever drew it.
+        """
+        if lookup or after_s is not None:
+            self.lookups.failed(mono, after_s=after_s)
+        if after_s is not None or not lookup:
+            self.sending.failed(mono, after_s=after_s)
         self._become(now, None, answers=False, refused=self.refused)
 
     def heard_time(self, skew_s: float) -> None:

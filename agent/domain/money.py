@@ -1,37 +1,35 @@
 """Exact amounts: how they are read, and how many decimals a currency has.
 
-Source: ISO 4217, list one (active codes and minor units).
+Source: ISO 4217, list one (active codes and minor units), and BGN, which tills still hold returns in.
 """
 
-from __future__ import annotations
-
 import re
+from collections.abc import Mapping
 from decimal import Decimal
+from typing import Final
 
 _PLAIN = re.compile(r"[+-]?[0-9]{1,15}(?:\.[0-9]{1,6})?")
-_LIMIT = 10**15
-ZERO = Decimal(0)
+_MAX_DIGITS = 15
+ZERO: Final = Decimal(0)
 
-_TWO_DECIMALS = frozenset(
-    "AED AFN ALL AMD ANG AOA ARS AUD AWG AZN BAM BBD BDT BGN BMD BND BOB BRL BSD BTN BWP BYN BZD CAD CDF CHF CNY COP CRC "
-    "CUP CVE CZK DKK DOP DZD EGP ERN ETB EUR FJD FKP GBP GEL GHS GIP GMD GTQ GYD HKD HNL HTG HUF IDR ILS INR IRR JMD KES "
-    "KGS KHR KPW KYD KZT LAK LBP LKR LRD LSL MAD MDL MGA MKD MMK MNT MOP MRU MUR MVR MWK MXN MYR MZN NAD NGN NIO NOK NPR "
-    "NZD PAB PEN PGK PHP PKR PLN QAR RON RSD RUB SAR SBD SCR SDG SEK SGD SHP SLE SOS SRD SSP STN SVC SYP SZL THB TJS TMT "
-    "TOP TRY TTD TWD TZS UAH USD UYU UZS VED VES WST XCD XCG YER ZAR ZMW ZWG".split()
-)
-_NO_DECIMALS = frozenset("BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX VND VUV XAF XOF XPF".split())
-_THREE_DECIMALS = frozenset("BHD IQD JOD KWD LYD OMR TND".split())
+_BY_DECIMALS = {
+    0: "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX VND VUV XAF XOF XPF",
+    2: """
+        AED AFN ALL AMD ANG AOA ARS AUD AWG AZN BAM BBD BDT BGN BMD BND BOB BRL BSD BTN BWP BYN BZD CAD CDF CHF CNY
+        COP CRC CUP CVE CZK DKK DOP DZD EGP ERN ETB EUR FJD FKP GBP GEL GHS GIP GMD GTQ GYD HKD HNL HTG HUF IDR ILS
+        INR IRR JMD KES KGS KHR KPW KYD KZT LAK LBP LKR LRD LSL MAD MDL MGA MKD MMK MNT MOP MRU MUR MVR MWK MXN MYR
+        MZN NAD NGN NIO NOK NPR NZD PAB PEN PGK PHP PKR PLN QAR RON RSD RUB SAR SBD SCR SDG SEK SGD SHP SLE SOS SRD
+        SSP STN SVC SYP SZL THB TJS TMT TOP TRY TTD TWD TZS UAH USD UYU UZS VED VES WST XCD XCG YER ZAR ZMW ZWG""",
+    3: "BHD IQD JOD KWD LYD OMR TND",
+}
+_MINOR_UNITS: Mapping[str, Decimal] = {
+    code: Decimal(1).scaleb(-decimals) for decimals, codes in _BY_DECIMALS.items() for code in codes.split()
+}
 
 
 def minor_unit(currency: str) -> Decimal | None:
     """The smallest amount of a currency (``0.01`` for SEK, ``1`` for JPY), or None if it is no ISO 4217 code."""
-    if currency in _TWO_DECIMALS:
-        return Decimal("0.01")
-    if currency in _NO_DECIMALS:
-        return Decimal(1)
-    if currency in _THREE_DECIMALS:
-        return Decimal("0.001")
-    return None
+    return _MINOR_UNITS.get(currency)
 
 
 def parse_amount(value: object) -> Decimal:
@@ -42,12 +40,7 @@ def parse_amount(value: object) -> Decimal:
     Raises:
         ValueError: not a plain decimal, or more than 15 digits before or 6 after the point.
     """
-    if isinstance(value, str):
-        text = value
-    elif isinstance(value, Decimal) or (isinstance(value, int) and not isinstance(value, bool)):
-        text = format(value, "f") if abs(value) < _LIMIT else ""
-    else:
-        text = ""
+    text = value if isinstance(value, str) else _plain(value)
     if not _PLAIN.fullmatch(text):
         raise ValueError("is not a plain decimal amount such as 250.00")
     if "." in text:
@@ -59,3 +52,12 @@ def decimals(amount: Decimal) -> int:
     """How many digits stand behind the point of an amount that :func:`parse_amount` read."""
     exponent = amount.as_tuple().exponent
     return max(0, -exponent) if isinstance(exponent, int) else 0
+
+
+def _plain(value: object) -> str:
+    """A number without an exponent; empty when it is none, or so large or small that writing it out would take long."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = Decimal(value) if value.bit_length() <= 64 else None  # noqa: PLR2004 - 15 digits fit
+    if isinstance(value, Decimal) and value.is_finite() and abs(value.adjusted()) < _MAX_DIGITS:
+        return format(value, "f")
+    return ""

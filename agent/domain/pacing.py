@@ -5,8 +5,6 @@ answer and lets one probe through, :func:`backoff_s` spreads the next attempts (
 "Exponential Backoff And Jitter", AWS Architecture Blog 2015).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -114,23 +112,30 @@ class Breaker:
             return max(0.0, self._probing_since + self._max_s - now)
         return max(0.0, self._probe_at - now)
 
-    def succeeded(self) -> None:
-        """An answer came: closed again."""
+    def succeeded(self, now: float | None = None) -> None:
+        """An answer came: closed again.
+
+        Args:
+            now: with it, a pause that the vendor asked for is kept: the answer was to a call from before that.
+        """
         self._failures = self._pauses = 0
-        self._probe_at = self._probing_since = None
+        self._probing_since = None
+        self._probe_at = self._not_before if now is not None and now < self._not_before else None
 
     def failed(self, now: float, *, after_s: float | None = None) -> None:
         """No answer came; ``after_s`` is a pause that the vendor asked for."""
         self._failures += 1
-        if self._probing_since is None and self._failures < self._threshold and after_s is None:
-            return
-        if self._probe_at is not None and self._probing_since is None and after_s is None:
-            return  # a straggler of the same outage: the pause already runs
         if after_s is not None:
-            self._not_before = now + after_s
+            self._not_before = max(self._not_before, now + after_s)
+        if self._probe_at is not None and self._probing_since is None:
+            # A straggler of the same outage: the pause already runs, and only the vendor can ask for a longer one.
+            self._probe_at = max(self._probe_at, self._not_before)
+            return
+        if self._probe_at is None and self._failures < self._threshold and after_s is None:
+            return
         self._pauses += 1
         pause = backoff_s(self._pauses, self._first_s, self._max_s, self._uniform)
-        self._probe_at = now + max(pause, after_s or 0.0)
+        self._probe_at = max(now + pause, self._not_before)
         self._probing_since = None
 
     def hurry(self, now: float) -> None:

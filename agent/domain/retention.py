@@ -1,13 +1,10 @@
 """When personal data has to go, and what goes.
 
-A plan, pure: the store's purge carries it out. Ages are counted from instants the agent recorded itself; a
-clock that jumped must not expire anything, so `trusted` says whether ages mean anything now.
+A plan, pure: the store's purge carries it out. Ages are counted from instants the agent recorded itself.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +40,16 @@ class RetentionPlan:
 def plan(policy: RetentionPolicy, now: datetime, *, replica_as_of: datetime | None) -> RetentionPlan:
     """What has to go at ``now``."""
     return RetentionPlan(
-        delivered_before=now - policy.delivered,
-        accepted_before=now - policy.undelivered,
-        audit_before=now - policy.audit,
-        tombstones_before=now - policy.tombstones,
-        replica=replica_as_of is not None and replica_as_of < now - policy.replica,
+        delivered_before=_before(now, policy.delivered),
+        accepted_before=_before(now, policy.undelivered),
+        audit_before=_before(now, policy.audit),
+        tombstones_before=_before(now, policy.tombstones),
+        replica=replica_as_of is not None and replica_as_of < _before(now, policy.replica),
     )
+
+
+def _before(now: datetime, age: timedelta) -> datetime:
+    try:
+        return now - age
+    except OverflowError:  # so long that nothing is ever that old
+        return datetime.min.replace(tzinfo=UTC)

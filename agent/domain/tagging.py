@@ -13,8 +13,6 @@ Rules:
 * What the till itself calls the integration key is believed and never changed.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -109,10 +107,14 @@ def tag(
         return Tag(None, open=False, code="loyalty.offline.untagged")
     key = secondary_key(readings, policy)
     if outcome is Outcome.AMBIGUOUS:
-        return Tag(key, open=True, code="loyalty.ambiguous")
-    if vendor_answers:
-        return Tag(key, open=True, code="loyalty.points_later")
-    return Tag(key, open=True, code="loyalty.offline.tagged" if key else "loyalty.offline.untagged")
+        code = "loyalty.ambiguous"
+    elif vendor_answers:
+        code = "loyalty.points_later"
+    elif key or _stated_primary(readings, policy):
+        code = "loyalty.offline.tagged"
+    else:
+        code = "loyalty.offline.untagged"
+    return Tag(key, open=True, code=code)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +149,6 @@ class Settlement(StrEnum):
     SEND = "send"
     CREATE = "create"
     PARK = "park"
-    FINISH = "finish"
     ASK_AGAIN = "ask_again"
 
 

@@ -1,43 +1,45 @@
 """A sale as the till states it: its shape, its arithmetic, and when two statements are the same sale.
 
 These models are the published contract of `POST /v1/transactions` (docs/till-api.md) and the value that waits in
-the outbox. Shape is checked by parsing; sums are checked by :func:`faults`, which needs the whole.
+the outbox. Shape is checked by parsing; sums are checked by :mod:`agent.domain.arithmetic`, which needs the whole.
 """
-
-from __future__ import annotations
 
 import json
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import (
-    AwareDatetime,
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
     PlainSerializer,
+    PlainValidator,
+    StrictBool,
     StringConstraints,
     WithJsonSchema,
 )
 
 from agent.domain import money
 from agent.domain.identifiers import Identifier, IdentifierType
-from agent.errors import Fault
 
 MAX_LINES = 1_000
 MAX_ROWS = 100
 ZERO = money.ZERO
-UNIT_PRICE_DECIMALS = 4
+_YEARS = range(1970, 2200)
 
 
-def _instant(value: object) -> object:
+def _instant(value: object) -> datetime:
     # A number would be taken for seconds since 1970; the contract wants the till's own time with its offset.
-    if isinstance(value, str) and len(value) > len("2026-02-14") and value[10] in "Tt ":
-        return value
-    if isinstance(value, datetime):
+    if isinstance(value, str) and value[10:11] in ("T", "t", " "):
+        try:
+            value = datetime.fromisoformat(value.upper())
+        except ValueError:
+            value = None
+    if isinstance(value, datetime) and value.tzinfo is not None and value.year in _YEARS:
         return value
     raise ValueError("is not an ISO 8601 time with an offset, such as 2026-02-14T16:41:09+01:00")
 
@@ -48,6 +50,17 @@ def _day(value: object) -> object:
     raise ValueError("is not a date such as 1988-03-14")
 
 
+def _bounded(rows: object) -> object:
+    # Before each row is looked at: a body of empty rows would draw a hundred thousand faults.
+    if isinstance(rows, list | tuple) and len(rows) > MAX_LINES:
+        raise ValueError(f"has more than {MAX_LINES} rows")
+    return rows
+
+
+def _sorted(attributes: dict[str, str | int | bool | None]) -> dict[str, str | int | bool | None]:
+    return dict(sorted(attributes.items()))
+
+
 _AMOUNT_SCHEMA = {
     "anyOf": [{"type": "string", "pattern": r"^[+-]?[0-9]{1,15}(\.[0-9]{1,6})?$"}, {"type": "number"}],
     "examples": ["250.00"],
@@ -55,20 +68,24 @@ _AMOUNT_SCHEMA = {
 
 Amount = Annotated[
     Decimal,
-    BeforeValidator(money.parse_amount),
+    PlainValidator(money.parse_amount),
     PlainSerializer(str, return_type=str, when_used="json"),
-    WithJsonSchema(_AMOUNT_SCHEMA, mode="validation"),
+    WithJsonSchema(_AMOUNT_SCHEMA),
 ]
 """An exact decimal: a string, or a JSON number read without a binary float."""
 
 Instant = Annotated[
-    AwareDatetime,
-    BeforeValidator(_instant),
+    datetime,
+    PlainValidator(_instant),
     PlainSerializer(datetime.isoformat, return_type=str, when_used="json"),
     WithJsonSchema({"type": "string", "format": "date-time", "examples": ["2026-02-14T16:41:09+01:00"]}),
 ]
+"""A time with the offset it was stated with; never one without."""
+
 TransactionId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_:-]{1,64}$")]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=250)]
+Row = TypeVar("Row")
+Rows = Annotated[tuple[Row, ...], Field(max_length=MAX_ROWS), BeforeValidator(_bounded)]
 Code = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[^\s\x00-\x1f]+$")]
 
 
@@ -81,7 +98,9 @@ class Record(BaseModel):
 class IdentifierStatement(Record):
     """What the customer or the scanner gave, before it is brought to one form."""
 
-    type: Literal["contact_id", "member_number", "external_id", "card_number", "mobile_phone", "email", "personal_number", "any"]
+    type: Literal[
+        "contact_id", "member_number", "external_id", "card_number", "mobile_phone", "email", "personal_number", "any"
+    ]
     value: Annotated[str, StringConstraints(min_length=1, max_length=254)] = Field(repr=False)
 
 
@@ -107,7 +126,10 @@ class Discount(Record):
 
 
 class Line(Record):
-    """One line of the receipt. ``gross_paid`` is what was paid for the whole line, tax included, positive on returns too."""
+    """One line of the receipt.
+
+    ``gross_paid`` is what was paid for the whole line, tax included, positive on returns too.
+    """
 
     kind: Literal["purchase", "return"]
     sku: Text | None = None
@@ -119,8 +141,8 @@ class Line(Record):
     gross_paid: Amount
     tax_amount: Amount | None = None
     tax_percent: Amount | None = None
-    awards_points: bool = True
-    discounts: Annotated[tuple[Discount, ...], Field(max_length=MAX_ROWS)] = ()
+    awards_points: StrictBool = True
+    discounts: Rows[Discount] = ()
 
     @property
     def product_id(self) -> str:
@@ -128,7 +150,9 @@ class Line(Record):
         return self.sku or self.article_number or ""
 
 
-PaymentType = Literal["card", "cash", "invoice", "gift_card", "member_cash", "loyalty_points", "loyalty_reward", "voucher", "other"]
+PaymentType = Literal[
+    "card", "cash", "invoice", "gift_card", "member_cash", "loyalty_points", "loyalty_reward", "voucher", "other"
+]
 
 
 class Payment(Record):
@@ -155,16 +179,16 @@ class OfferUsed(Record):
 class Preferences(Record):
     """Ways of contact that the customer allowed. What was not asked stays unset: it is never switched on by default."""
 
-    accepts_email: bool | None = None
-    accepts_sms: bool | None = None
-    accepts_postal: bool | None = None
+    accepts_email: StrictBool | None = None
+    accepts_sms: StrictBool | None = None
+    accepts_postal: StrictBool | None = None
 
 
 class Consent(Record):
     """One consent as given: which text, when and where."""
 
     id: Code
-    value: bool
+    value: StrictBool
     text_version: Code | None = None
     given_at: Instant
     place: Text
@@ -186,9 +210,9 @@ class NewContact(Record):
     country_code: Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$")] | None = None
     language: Annotated[str, StringConstraints(pattern=r"^[a-z]{2}(-[A-Z]{2})?$")] | None = None
     preferences: Preferences | None = None
-    consents: Annotated[tuple[Consent, ...], Field(max_length=MAX_ROWS)] = ()
-    attributes: Annotated[dict[Code, str | int | bool | None], Field(max_length=MAX_ROWS)] = Field(
-        default_factory=dict, repr=False
+    consents: Rows[Consent] = ()
+    attributes: Annotated[dict[Code, str | int | bool | None], Field(max_length=MAX_ROWS), AfterValidator(_sorted)] = (
+        Field(default_factory=dict, repr=False)
     )
 
     def identifier_statements(self) -> tuple[IdentifierStatement, ...]:
@@ -230,99 +254,11 @@ class Transaction(Record):
     original_transaction_id: TransactionId | None = None
     identifier: IdentifierStatement | None = None
     integration_key: IntegrationKey | None = None
-    lines: Annotated[tuple[Line, ...], Field(max_length=MAX_LINES)] = ()
-    payments: Annotated[tuple[Payment, ...], Field(max_length=MAX_ROWS)] = ()
-    vouchers_used: Annotated[tuple[VoucherUsed, ...], Field(max_length=MAX_ROWS)] = ()
-    offers_used: Annotated[tuple[OfferUsed, ...], Field(max_length=MAX_ROWS)] = ()
+    lines: Annotated[tuple[Line, ...], Field(max_length=MAX_LINES), BeforeValidator(_bounded)] = ()
+    payments: Rows[Payment] = ()
+    vouchers_used: Rows[VoucherUsed] = ()
+    offers_used: Rows[OfferUsed] = ()
     new_contact: NewContact | None = None
-
-
-def faults(transaction: Transaction) -> list[Fault]:
-    """Everything in a well-shaped transaction that does not add up; empty when it is sound.
-
-    The sums of the contract: per line ``|quantity| x unit_price - discounts = gross_paid`` to within one minor
-    unit; purchase lines less return lines = total; payments = total + rounding.
-    """
-    minor = money.minor_unit(transaction.currency)
-    if minor is None:
-        return [Fault("/currency", "is not an ISO 4217 code")]
-    found = [*_reference_faults(transaction), *_decimal_faults(transaction, minor)]
-    if transaction.type is TransactionType.VOID and not transaction.lines:
-        return found
-    if not transaction.lines:
-        found.append(Fault("/lines", "is needed: a sale has at least one line"))
-        return found
-    for index, line in enumerate(transaction.lines):
-        found += _line_faults(line, f"/lines/{index}", minor)
-    found += _sum_faults(transaction)
-    return found
-
-
-def _reference_faults(transaction: Transaction) -> list[Fault]:
-    found = []
-    if transaction.identifier is not None and transaction.integration_key is not None:
-        found.append(Fault("/integration_key", "stands beside an identifier: a sale names its member once"))
-    if transaction.type is TransactionType.VOID and transaction.original_transaction_id is None:
-        found.append(Fault("/original_transaction_id", "is needed: a void names the sale it clears"))
-    if transaction.original_transaction_id == transaction.transaction_id:
-        found.append(Fault("/original_transaction_id", "is the transaction itself"))
-    if transaction.new_contact is not None and not transaction.new_contact.identifier_statements():
-        found.append(Fault("/new_contact", "needs an identifier: mobile_phone, email or personal_number"))
-    return found
-
-
-def _decimal_faults(transaction: Transaction, minor: Decimal) -> list[Fault]:
-    places = money.decimals(minor)
-    amounts = [("/total", transaction.total), ("/rounding", transaction.rounding)]
-    for index, line in enumerate(transaction.lines):
-        amounts += [
-            (f"/lines/{index}/gross_paid", line.gross_paid),
-            (f"/lines/{index}/tax_amount", line.tax_amount or ZERO),
-            *((f"/lines/{index}/discounts/{row}/amount", cut.amount) for row, cut in enumerate(line.discounts)),
-        ]
-    amounts += [(f"/payments/{index}/amount", payment.amount) for index, payment in enumerate(transaction.payments)]
-    return [
-        Fault(pointer, f"has more decimals than {transaction.currency} has ({places})")
-        for pointer, amount in amounts
-        if money.decimals(amount) > places
-    ]
-
-
-def _line_faults(line: Line, at: str, minor: Decimal) -> list[Fault]:
-    found = []
-    if line.sku is None and line.article_number is None:
-        found.append(Fault(f"{at}/sku", "is needed, or article_number"))
-    if line.quantity == 0 or (line.quantity < 0) != (line.kind == "return"):
-        found.append(Fault(f"{at}/quantity", "is positive on a purchase line and negative on a return line"))
-    for name in ("unit_price", "gross_paid", "tax_amount", "tax_percent"):
-        amount = getattr(line, name)
-        if amount is not None and amount < 0:
-            found.append(Fault(f"{at}/{name}", "is negative"))
-    found += [Fault(f"{at}/discounts/{row}/amount", "is negative") for row, cut in enumerate(line.discounts) if cut.amount < 0]
-    if line.tax_amount is not None and line.tax_amount > line.gross_paid >= 0:
-        found.append(Fault(f"{at}/tax_amount", "is more than gross_paid, of which it is a part"))
-    if line.unit_price is not None:
-        if money.decimals(line.unit_price) > UNIT_PRICE_DECIMALS:
-            found.append(Fault(f"{at}/unit_price", f"has more than {UNIT_PRICE_DECIMALS} decimals"))
-        due = abs(line.quantity) * line.unit_price - sum((cut.amount for cut in line.discounts), ZERO)
-        if abs(due - line.gross_paid) > minor:
-            found.append(Fault(f"{at}/gross_paid", "is not |quantity| x unit_price less the discounts"))
-    return found
-
-
-def _sum_faults(transaction: Transaction) -> list[Fault]:
-    found = []
-    kinds = {line.kind for line in transaction.lines}
-    if transaction.type is TransactionType.RETURN and "return" not in kinds:
-        found.append(Fault("/lines", "has no return line, but the type is return"))
-    if transaction.type in (TransactionType.PURCHASE, TransactionType.POINTS_CLAIM) and "purchase" not in kinds:
-        found.append(Fault("/lines", f"has no purchase line, but the type is {transaction.type}"))
-    signed = sum((line.gross_paid if line.kind == "purchase" else -line.gross_paid for line in transaction.lines), ZERO)
-    if signed != transaction.total:
-        found.append(Fault("/total", "is not the sum of the purchase lines less the return lines"))
-    if sum((payment.amount for payment in transaction.payments), ZERO) != transaction.total + transaction.rounding:
-        found.append(Fault("/payments", "do not add up to total + rounding"))
-    return found
 
 
 _ELSEWHERE = {"identifier", "integration_key", "occurred_at"}

@@ -177,13 +177,13 @@ class Lane:
                 await self._ping()
                 return not self.held and probing and self._link.sending.state is BreakerState.CLOSED
             return False
-        await self._send_all(batch)
+        await self._send_all(batch, probing=probing)
         return not self.held and self._link.sending.state is BreakerState.CLOSED
 
     def _quiet_for(self, mono: float) -> float:
         return mono - self._link.reached_mono if self._link.reached_mono is not None else IDLE_PING_S
 
-    async def _send_all(self, batch: list[Outgoing]) -> None:
+    async def _send_all(self, batch: list[Outgoing], *, probing: bool) -> None:
         strands: dict[bytes, list[Outgoing]] = defaultdict(list)
         for outgoing in batch:
             strands[outgoing.person or outgoing.entry.to_bytes(8, "big")].append(outgoing)
@@ -192,9 +192,9 @@ class Lane:
         settling: set[asyncio.Task[None]] = set()
 
         async def work() -> None:
-            while waiting and self._may_go_on():
+            while waiting and (probing or self._may_go_on()):
                 for outgoing in waiting.pop():
-                    if not self._may_go_on():
+                    if not (probing or self._may_go_on()):
                         return
                     await self.pace()
                     verdict = await self._send(outgoing)

@@ -13,11 +13,12 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
+from agent.domain.arithmetic import faults
 from agent.domain.fallback import Served, level_served, served
 from agent.domain.identifiers import Identifier, IdentifierType, Normaliser
 from agent.domain.link import Link
 from agent.domain.tagging import Tag, TaggingPolicy, tag
-from agent.domain.transaction import IdentifierStatement, IntegrationKey, Transaction, faults
+from agent.domain.transaction import IdentifierStatement, IntegrationKey, Transaction
 from agent.errors import Fault, IdentifierInvalidError, InputError, StorageFullError
 from agent.ports import Acceptance, Clock, QueueInfo, Receipt, Replica
 

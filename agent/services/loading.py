@@ -61,7 +61,8 @@ class LoadJob:
         now: the instant at which the load starts.
         today: the store's date, for what the files leave to be guessed.
         settle_s: seconds between the two listings of young files.
-        rebuild: build a whole replica from everything there is, beside the present one.
+        rebuild: build a whole replica from everything there is, beside the present one, from nothing. A build that
+            was cut off is gone on with by the next load without this.
         readers: processes that read files side by side.
     """
 
@@ -258,18 +259,18 @@ class _Load:
         self._job = job
         self._report = report
         self._started_s = time.monotonic()
-        self._pool: ProcessPoolExecutor | None = None
 
     async def run(self) -> Done:
         job = self._job
-        async with job.source as source:
-            with job.store.open_loader(rebuild=job.rebuild) as loader:
+        # The replica first: a rebuild that was asked for is remembered by its file, even when the source is away.
+        with job.store.open_loader(rebuild=job.rebuild) as loader:
+            async with job.source as source:
                 as_of = self._now()
                 done = await self._load(source, loader, as_of)
-                if done and (loader.ledger() or not loader.builds):
-                    await asyncio.to_thread(loader.finish, as_of=as_of)
-                    return Done(as_of, built=loader.builds)
-                return Done(None, built=False)
+            if done and (loader.ledger() or not loader.builds):
+                await asyncio.to_thread(loader.finish, as_of=as_of)
+                return Done(as_of, built=loader.builds)
+            return Done(None, built=False)
 
     async def _load(self, source: FileSource, loader: ReplicaLoader, as_of: datetime) -> bool:
         """Applies what there is; whether that was everything."""

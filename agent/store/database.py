@@ -18,11 +18,10 @@ import asyncio
 import contextlib
 import os
 import threading
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from agent.errors import StorageDamagedError, StorageError, StorageFullError, StorageKeyError
@@ -44,6 +43,19 @@ else:
         import sqlite3 as sqlite
 
         ENCRYPTED = False
+
+__all__ = [
+    "ENCRYPTED",
+    "KEY_BYTES",
+    "DatabaseFile",
+    "GroupWriter",
+    "erase_leftovers",
+    "immediate",
+    "migrate",
+    "sqlite",
+    "storage_error",
+    "truncate_log",
+]
 
 T = TypeVar("T")
 
@@ -112,17 +124,18 @@ class DatabaseFile:
     def _key_error(self) -> StorageKeyError | None:
         """The error to raise when an unreadable file is a matter of its key; None when it is damaged.
 
-        A file of which nothing can be read under the key is taken for another key's: set aside as damaged, it would
-        take good sales with it.
+        Ciphertext of which nothing verifies is taken for another key's: set aside as damaged, it would take good
+        sales with it.
         """
         name = self.path.name
-        if self.key is None or not ENCRYPTED:
-            return (
-                StorageKeyError(f"{name} is encrypted, but encryption is off") if looks_encrypted(self.path) else None
-            )
-        if starts_plain(self.path):
+        key = PageKey(self.key) if self.key is not None and ENCRYPTED else None
+        if key is not None and starts_plain(self.path):
             return StorageKeyError(f"{name} is not encrypted, but encryption is on")
-        return None if PageKey(self.key).wrote(self.path) else StorageKeyError(f"the key does not open {name}")
+        if not looks_encrypted(self.path) or (key is not None and key.wrote(self.path)):
+            return None
+        return StorageKeyError(
+            f"{name} is encrypted, but encryption is off" if key is None else f"the key does not open {name}"
+        )
 
 
 def storage_error(error: BaseException) -> StorageError:
@@ -197,7 +210,8 @@ class GroupWriter:
 
     def __init__(self, connection: Connection, name: str) -> None:
         self._connection = connection
-        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()  # None: no more will come
+        self._waiting: deque[_Job] = deque()
+        self._wake = threading.Event()
         self._closed = False
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
@@ -223,36 +237,34 @@ class GroupWriter:
         """Finishes what is waiting, then closes the connection. Idempotent."""
         if not self._closed:
             self._closed = True
-            self._jobs.put(None)
+            self._wake.set()
             self._thread.join()
 
     def _put(self, work: Callable[[Connection], T], *, alone: bool) -> asyncio.Future[T]:
         if self._closed:
             raise StorageError("the database is closed")
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._jobs.put(_Job(work, future, alone))
+        self._waiting.append(_Job(work, future, alone))
+        self._wake.set()
         return future
 
     def _work(self) -> None:
-        while (job := self._jobs.get()) is not None:
-            group: list[_Job] = []
-            while job is not None and not job.alone and len(group) < MAX_GROUP:
-                group.append(job)
-                try:
-                    job = self._jobs.get_nowait()
-                except Empty:
-                    break
-            else:
-                if job is None:
-                    self._jobs.put(None)  # met again after this group
-                elif job.alone:
-                    self._finish(group, self._commit(group))
-                    group = []
-                    self._finish([job], [self._run_alone(job)])
-                else:
-                    group.append(job)
-            self._finish(group, self._commit(group))
+        while group := self._next_group():
+            outcomes = [self._run_alone(group[0])] if group[0].alone else self._commit(group)
+            _answer(group, outcomes)
         self._connection.close()
+
+    def _next_group(self) -> list[_Job]:
+        """What is waiting, up to a job that runs alone; empty once nothing more will come."""
+        while not self._waiting:
+            if self._closed:
+                return []
+            self._wake.wait()
+            self._wake.clear()
+        group = [self._waiting.popleft()]
+        while self._waiting and not group[0].alone and not self._waiting[0].alone and len(group) < MAX_GROUP:
+            group.append(self._waiting.popleft())
+        return group
 
     def _run_alone(self, job: _Job) -> _Outcome:
         try:
@@ -262,8 +274,6 @@ class GroupWriter:
 
     def _commit(self, group: list[_Job]) -> list[_Outcome]:
         """The outcome of each write of a group: its own when the group is on disk, else the same failure for all."""
-        if not group:
-            return []
         connection = self._connection
         try:
             connection.execute("BEGIN IMMEDIATE")
@@ -274,15 +284,15 @@ class GroupWriter:
             return [(None, _of_our_tree(error))] * len(group)
         return outcomes
 
-    @staticmethod
-    def _finish(group: list[_Job], outcomes: list[_Outcome]) -> None:
-        """Answers a group, with one call into each event loop."""
-        answers: defaultdict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[Any], _Outcome]]] = defaultdict(list)
-        for job, outcome in zip(group, outcomes, strict=True):
-            answers[job.future.get_loop()].append((job.future, outcome))
-        for loop, waiting in answers.items():
-            with contextlib.suppress(RuntimeError):  # the loop is gone: nobody waits any more
-                loop.call_soon_threadsafe(_resolve, waiting)
+
+def _answer(group: list[_Job], outcomes: list[_Outcome]) -> None:
+    """Answers a group, with one call into each event loop."""
+    answers: defaultdict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[Any], _Outcome]]] = defaultdict(list)
+    for job, outcome in zip(group, outcomes, strict=True):
+        answers[job.future.get_loop()].append((job.future, outcome))
+    for loop, waiting in answers.items():
+        with contextlib.suppress(RuntimeError):  # the loop is gone: nobody waits any more
+            loop.call_soon_threadsafe(_resolve, waiting)
 
 
 def _savepoint(connection: Connection, work: Callable[[Connection], Any]) -> _Outcome:

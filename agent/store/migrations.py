@@ -19,7 +19,15 @@ def sales_and_deliveries(db: Database) -> None:
         db.execute(statement)
 
 
+# Personal data is in `statements` alone, whose rows are never moved: agent.store.statements says why. The rest of a
+# sale, its deliveries and what happened to them name nobody.
 _FIRST = (
+    """
+    CREATE TABLE statements (
+        id INTEGER PRIMARY KEY,
+        forgotten INTEGER NOT NULL DEFAULT 0,
+        content BLOB NOT NULL
+    ) STRICT""",
     """
     CREATE TABLE sales (
         id INTEGER PRIMARY KEY,
@@ -29,17 +37,19 @@ _FIRST = (
         accepted_at INTEGER NOT NULL,
         occurred_at TEXT NOT NULL,
         original TEXT,
-        body TEXT NOT NULL,
-        readings TEXT,
+        statement INTEGER,
+        body TEXT,
         key_kind TEXT,
         key_type TEXT,
-        key_value TEXT,
         answered_kind TEXT,
         answered_type TEXT,
+        finished_at INTEGER,
         erased_at INTEGER
     ) STRICT""",
     "CREATE INDEX sales_by_acceptance ON sales (accepted_at)",
+    "CREATE INDEX sales_by_original ON sales (original, type) WHERE original IS NOT NULL",
     "CREATE INDEX sales_with_person ON sales (accepted_at) WHERE erased_at IS NULL",
+    "CREATE INDEX sales_finished ON sales (finished_at) WHERE erased_at IS NULL AND finished_at IS NOT NULL",
     """
     CREATE TABLE deliveries (
         entry INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -53,6 +63,7 @@ _FIRST = (
         attempts INTEGER NOT NULL DEFAULT 0,
         maybe_received INTEGER NOT NULL DEFAULT 0,
         lease_run TEXT,
+        sending INTEGER NOT NULL DEFAULT 0,
         next_attempt_at INTEGER,
         delivered_at INTEGER,
         vendor_reference TEXT,
@@ -60,13 +71,19 @@ _FIRST = (
         error_status INTEGER,
         error_title TEXT,
         vendor_code TEXT,
-        note TEXT,
+        note INTEGER,
         UNIQUE (sale, vendor)
     ) STRICT""",
     "CREATE INDEX deliveries_in_line ON deliveries (vendor, rank, entry) WHERE state = 'queued'",
     "CREATE INDEX deliveries_leased ON deliveries (lease_run) WHERE lease_run IS NOT NULL",
-    "CREATE INDEX deliveries_backing_off ON deliveries (vendor, next_attempt_at) WHERE next_attempt_at IS NOT NULL",
+    """
+    CREATE INDEX deliveries_backing_off ON deliveries (vendor, next_attempt_at, person)
+    WHERE next_attempt_at IS NOT NULL""",
+    """
+    CREATE INDEX deliveries_unenrolled ON deliveries (vendor, person)
+    WHERE state = 'parked' AND error_code = 'contact.refused'""",
     "CREATE INDEX deliveries_stuck ON deliveries (state, entry) WHERE state IN ('parked', 'in_doubt')",
+    "CREATE INDEX deliveries_unfinished ON deliveries (entry) WHERE state IN ('queued', 'parked', 'in_doubt')",
     """
     CREATE TABLE attempts (
         entry INTEGER NOT NULL REFERENCES deliveries (entry) ON DELETE CASCADE,
@@ -76,7 +93,10 @@ _FIRST = (
         status INTEGER
     ) STRICT""",
     "CREATE INDEX attempts_by_entry ON attempts (entry)",
-    "CREATE TABLE counts (vendor TEXT, state TEXT, n INTEGER NOT NULL, PRIMARY KEY (vendor, state)) STRICT, WITHOUT ROWID",
+    """
+    CREATE TABLE counts (
+        vendor TEXT, state TEXT, n INTEGER NOT NULL, PRIMARY KEY (vendor, state)
+    ) STRICT, WITHOUT ROWID""",
     """
     CREATE TRIGGER count_new AFTER INSERT ON deliveries BEGIN
         INSERT INTO counts VALUES (new.vendor, new.state, 1) ON CONFLICT DO UPDATE SET n = n + 1;
@@ -89,5 +109,13 @@ _FIRST = (
     """
     CREATE TRIGGER count_gone AFTER DELETE ON deliveries BEGIN
         UPDATE counts SET n = n - 1 WHERE vendor = old.vendor AND state = old.state;
+    END""",
+    """
+    CREATE TRIGGER sale_finished AFTER UPDATE OF state ON deliveries
+    WHEN new.state IN ('delivered', 'cancelled', 'discarded') BEGIN
+        UPDATE sales SET finished_at =
+            coalesce((SELECT max(delivered_at) FROM deliveries WHERE sale = new.sale), accepted_at)
+        WHERE id = new.sale AND NOT EXISTS (
+            SELECT 1 FROM deliveries WHERE sale = new.sale AND state IN ('queued', 'parked', 'in_doubt'));
     END""",
 )

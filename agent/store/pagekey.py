@@ -64,9 +64,9 @@ def starts_plain(path: Path) -> bool:
 
 
 def looks_encrypted(path: Path) -> bool:
-    """Whether the file looks like nothing but ciphertext: no page can be compressed. Plain pages always can."""
-    sizes = [len(zlib.compress(page)) for _, page in _pages(path)]
-    return bool(sizes) and min(sizes) >= PAGE_BYTES
+    """Whether most pages beyond the first look like ciphertext: they cannot be compressed, as plain ones always can."""
+    dense = [len(zlib.compress(page)) >= PAGE_BYTES for _, page in _pages(path)]
+    return sum(dense) * 2 > len(dense)
 
 
 def _pages(path: Path) -> Iterator[tuple[int, bytes]]:

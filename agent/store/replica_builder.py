@@ -14,7 +14,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from agent.domain.contact import ContactChange
 from agent.errors import StorageDamagedError, StorageKeyError
@@ -28,18 +28,25 @@ if TYPE_CHECKING:
     from sqlite3 import Connection
 
 CACHE_KIB = 64 * 1024
-"""Page cache while building: the making of an index reads the whole table."""
+"""Page cache while loading: an index is made from the whole table, and a delta touches every index at random."""
 
 _INDEXES = "SELECT name, sql FROM sqlite_schema WHERE type = 'index' AND tbl_name = 'contacts'"
 _BUILDING = (
     "CREATE TABLE IF NOT EXISTS building_indexes (sql TEXT NOT NULL) STRICT",
-    "CREATE TABLE IF NOT EXISTS building_marks (first_row INTEGER PRIMARY KEY, marks BLOB NOT NULL, orphans INTEGER NOT NULL,"
-    " deletes INTEGER NOT NULL, applied_at TEXT NOT NULL) STRICT",
+    """
+    CREATE TABLE IF NOT EXISTS building_marks (
+        first_row INTEGER PRIMARY KEY,
+        marks BLOB NOT NULL,
+        orphans INTEGER NOT NULL,
+        deletes INTEGER NOT NULL,
+        applied_at TEXT NOT NULL
+    ) STRICT""",
 )
 _NEXT = "SELECT ifnull(max(rowid), 0) + 1 FROM contacts"
 _MARKS = "INSERT INTO building_marks VALUES (?, ?, ?, ?, ?)"
-_KEYS_OF = f"SELECT {', '.join(KEY_COLUMNS)} FROM contacts WHERE rowid = ?"
+_KEYS_OF = f"SELECT {', '.join(KEY_COLUMNS)} FROM contacts WHERE rowid = ?"  # noqa: S608 - names of ours
 _TAKE = "INSERT OR IGNORE INTO taken {rows}"
+_NAMED = "SELECT rowid FROM contacts WHERE {column} = ?"
 _TWICE = (
     "SELECT rowid FROM contacts WHERE contact_id IN"
     " (SELECT contact_id FROM contacts WHERE contact_id IS NOT NULL GROUP BY contact_id HAVING count(*) > 1)"
@@ -50,14 +57,14 @@ _SHARED = (
     " (SELECT 1 FROM contacts AS other WHERE other.{primary} = contacts.{primary} AND other.contact_id IS NULL)"
 )
 _SET_ASIDE = (
-    f"CREATE TABLE building_again AS SELECT rowid AS number, {', '.join(COLUMNS)} FROM contacts"
+    f"CREATE TABLE building_again AS SELECT rowid AS number, {', '.join(COLUMNS)} FROM contacts"  # noqa: S608 - ours
     " WHERE rowid IN taken ORDER BY rowid"
 )
 _KNOWN = "SELECT 1 FROM contacts WHERE contact_id = ?1 UNION ALL SELECT 1 FROM contacts WHERE {primary} = ?1 LIMIT 1"
 
 
 class SqliteReplicaBuilder:
-    """The port `ReplicaWriter` over a side file that becomes the replica once it is finished."""
+    """The port `ReplicaLoader` over a side file that becomes the replica once it is finished."""
 
     builds = True
 
@@ -70,7 +77,7 @@ class SqliteReplicaBuilder:
                 connection.execute(statement)
         self._indexes = dict(connection.execute(_INDEXES).fetchall())
 
-    def __enter__(self) -> SqliteReplicaBuilder:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -158,7 +165,7 @@ class SqliteReplicaBuilder:
         connection.execute(_TAKE.format(rows="SELECT ?"), (number,))
         for column, key in zip(KEY_COLUMNS, keys, strict=True):
             if key is not None:
-                connection.execute(_TAKE.format(rows=f"SELECT rowid FROM contacts WHERE {column} = ?"), (key,))
+                connection.execute(_TAKE.format(rows=_NAMED.format(column=column)), (key,))
 
     def _keep_tombstones(self) -> None:
         """Carries over the tombstones of contacts that the new replica does not know."""
@@ -219,8 +226,9 @@ class SqliteReplicaStore:
         return SqliteReplicaWriter(self.file, self.file.database.connect())
 
     def open_loader(self, *, rebuild: bool) -> SqliteReplicaWriter | SqliteReplicaBuilder:
-        """Goes on with what is being built; builds when there is no replica or ``rebuild`` asks for a fresh start;
-        otherwise writes in place.
+        """Writes in place, or goes on with what is being built; builds from nothing when ``rebuild`` asks for it.
+
+        Without a replica, or with one of another configuration, everything is built.
 
         Raises:
             StorageError: a file cannot be opened.
@@ -228,7 +236,7 @@ class SqliteReplicaStore:
         file = self.file
         if rebuild:
             remove(file.side)
-        present = file.database.connect()
+        present = file.database.connect(cache_kib=CACHE_KIB)
         loaded = _is_finished(file, present)
         if loaded and not rebuild and not file.side.path.exists():
             return SqliteReplicaWriter(file, present)

@@ -10,9 +10,10 @@ bring back who was deleted since.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from agent.domain.identifiers import IdentifierType
 from agent.ports import AppliedCounts, AppliedFile, Batch, ChangePage
@@ -159,8 +160,10 @@ class SqliteReplicaWriter:
         self.builds = builds
         self._file = file
         self._connection = connection
+        # Moving the log into the file is not what a look-up waits for: it is done before the next commit, not in it.
+        connection.execute("PRAGMA wal_autocheckpoint = 0")
 
-    def __enter__(self) -> SqliteReplicaWriter:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -172,7 +175,7 @@ class SqliteReplicaWriter:
 
     def apply_file(self, file: AppliedFile, batch: Batch, *, at: datetime) -> AppliedCounts:
         """Applies a file's changes and its ledger row in one commit; nothing when its content was applied before."""
-        with transaction(self._connection) as connection:
+        with self._transaction() as connection:
             if seen(connection, file):
                 record(connection, file, batch, at, replay=True)
                 return AppliedCounts(replay=True)
@@ -190,7 +193,7 @@ class SqliteReplicaWriter:
     def apply_page(self, page: ChangePage, *, at: datetime) -> AppliedCounts:
         """Applies a page and its cursor in one commit."""
         batch = digest(page.changes, self._file)
-        with transaction(self._connection) as connection:
+        with self._transaction() as connection:
             merger = Merger(connection, self._file.primary)
             merger.apply(batch.rows, at=at)
             merger.record()
@@ -199,7 +202,7 @@ class SqliteReplicaWriter:
 
     def finish(self, *, as_of: datetime) -> None:
         """Records that everything up to ``as_of`` is in it."""
-        with transaction(self._connection) as connection:
+        with self._transaction() as connection:
             connection.execute("UPDATE state SET as_of = ?", (instant(as_of),))
 
     def abandon(self) -> None:
@@ -229,6 +232,15 @@ class SqliteReplicaWriter:
             with transaction(self._connection) as connection:
                 connection.execute("UPDATE state SET erasures = 0")
         return int(gone)
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[Connection]:
+        try:
+            self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        except sqlite.Error as error:
+            raise storage_error(error) from error
+        with transaction(self._connection) as connection:
+            yield connection
 
 
 def ledger(connection: Connection) -> list[AppliedFile]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -101,7 +102,7 @@ class Model:
 
     def named_by(self, kind, value):
         return sorted(
-            (keys.get(MEMBER) or keys[ID], sorted(fields.items(), key=str))
+            repr((keys.get(MEMBER) or keys[ID], sorted(fields.items())))
             for keys, fields in self.contacts
             if keys.get(kind) == value
         )
@@ -111,7 +112,7 @@ def _check(replica, model):
     for kind, values in VALUES.items():
         for value in values:
             found = replica.resolve([Identifier(kind, value)])
-            rows = sorted((member.key.value, sorted(member.fields.items(), key=str)) for member in found)
+            rows = sorted(repr((member.key.value, sorted(member.fields.items()))) for member in found)
             assert rows == model.named_by(kind, value), (kind, value)
             for member in found:
                 assert replica.member(member.ref) is not None
@@ -123,7 +124,7 @@ def _check(replica, model):
 
 def _pieces(changes, cuts):
     edges = [0, *sorted(cut % (len(changes) + 1) for cut in cuts), len(changes)]
-    return [changes[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+    return [changes[start:end] for start, end in pairwise(edges)]
 
 
 def _load(store, files, start, *, finish):

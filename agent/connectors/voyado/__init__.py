@@ -4,8 +4,6 @@ What it can: contacts by export file or change feed, look-ups, new contacts, rec
 receipts by `uniqueReceiptId`, keeps the sale's own time, wants no guests, and never says whether it matched a receipt.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from datetime import tzinfo
 
@@ -20,6 +18,8 @@ from agent.transport import Answer, HttpPolicy, Transport
 
 NAME = "voyado"
 CONNECTIONS = 4
+_PING_TIMEOUT_S = 10.0
+_NOBODY = "00000000-0000-0000-0000-000000000000"
 
 
 class Voyado:
@@ -30,16 +30,22 @@ class Voyado:
     connections = CONNECTIONS
     guid_contact_ids = True
 
-    def __init__(self, client: VoyadoClient, settings: VoyadoSettings, *, primary: IdentifierType, zone: tzinfo) -> None:
+    def __init__(
+        self, client: VoyadoClient, settings: VoyadoSettings, *, primary: IdentifierType, zone: tzinfo
+    ) -> None:
         self.client, self.settings = client, settings
         self.requests_per_second = settings.requests_per_second
         self.sender = VoyadoSender(client, contact_type=settings.contact_type, zone=zone)
         self.lookup = self.writer = VoyadoPeople(client, settings, primary)
 
     async def ping(self) -> None:
-        """A look-up of nobody: the cheapest authenticated question. Raises VendorUnreachableError, VendorRefusedError."""
-        params = {"contactType": self.settings.contact_type, "customKey": "0"}
-        raise_unless_answered(await self.client.find_contact_id(params, timeout_s=10.0))
+        """Asks for nobody: an authenticated question that no tenant's set-up can spoil.
+
+        Raises:
+            VendorUnreachableError: no sensible answer came.
+            VendorRefusedError: our credentials are refused.
+        """
+        raise_unless_answered(await self.client.get_contact(_NOBODY, timeout_s=_PING_TIMEOUT_S))
 
     async def close(self) -> None:
         """Closes the connections."""

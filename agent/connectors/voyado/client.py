@@ -5,23 +5,27 @@ updates with PATCH. `Content-Type` is needed on every call, GET included, or Eng
 authentication, non-functional requirements and API changes v3 pages.
 """
 
-from __future__ import annotations
-
+import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
 from agent.connectors.voyado.changes import TooManyChanges
 from agent.connectors.voyado.errors import raise_unless_answered
-from agent.errors import VendorUnreachableError
+from agent.errors import ConfigurationError, VendorRefusedError, VendorUnreachableError
 from agent.ports import Secret
 from agent.transport import Answer, Transport
 
-_BAD_REQUEST, _NOT_FOUND = 400, 404
+_OK, _BAD_REQUEST, _UNAUTHORISED, _FORBIDDEN, _NOT_FOUND = 200, 400, 401, 403, 404
+_HEADERS_CREATE = 2
+_KEY = re.compile(r"[!-~]{1,1000}")
 
 
 class VoyadoClient:
     """Calls one tenant.
+
+    Every call raises VendorUnreachableError when no whole answer comes, and VendorRefusedError when there is no API
+    key to call with.
 
     Args:
         transport: the HTTP client.
@@ -34,7 +38,8 @@ class VoyadoClient:
     def __init__(
         self, transport: Transport, api_key: Secret, *, version: int, source: str, heard: Callable[[Answer], None]
     ) -> None:
-        self._transport, self._api_key, self._version, self._source, self._heard = transport, api_key, version, source, heard
+        self._transport, self._api_key, self._heard = transport, api_key, heard
+        self._version, self._source = version, source
 
     async def post_receipt(self, body: bytes) -> Answer:
         """`POST /receipts`."""
@@ -51,7 +56,7 @@ class VoyadoClient:
     async def create_contact(self, body: bytes, *, store_id: str) -> Answer:
         """`POST /contacts`."""
         marks = {"source": self._source, "storeExternalId": store_id, "createAsUnapproved": "false"}
-        if self._version == 2:  # noqa: PLR2004 - the version
+        if self._version == _HEADERS_CREATE:
             return await self._call("POST", "/contacts", content=body, headers=marks)
         return await self._call("POST", "/contacts", content=body, params=marks)
 
@@ -67,18 +72,18 @@ class VoyadoClient:
         raise_unless_answered(answer)
         if answer.status == _BAD_REQUEST:
             raise TooManyChanges
-        ids = answer.json()
-        if answer.status != 200 or not isinstance(ids, list) or not all(isinstance(item, str) for item in ids):  # noqa: PLR2004
+        ids = answer.json() if answer.status == _OK else None
+        if not isinstance(ids, list) or not all(isinstance(item, str) for item in ids):
             raise VendorUnreachableError(f"answered {answer.status} to contacts/changes")
         return ids
 
-    async def contact(self, contact_id: str) -> Mapping[str, Any] | None:
-        """A whole contact, or None when it is gone."""
-        answer = await self.get_contact(contact_id)
+    async def contact(self, contact_id: str, *, timeout_s: float | None = None) -> Mapping[str, Any] | None:
+        """A whole contact, or None when it is gone. Raises VendorUnreachableError, VendorRefusedError."""
+        answer = await self.get_contact(contact_id, timeout_s=timeout_s)
         raise_unless_answered(answer)
         if answer.status == _NOT_FOUND:
             return None
-        body = answer.json()
+        body = answer.json() if answer.status == _OK else None
         if not isinstance(body, dict):
             raise VendorUnreachableError(f"answered {answer.status} without a contact")
         return body
@@ -91,12 +96,19 @@ class VoyadoClient:
         answer = await self._transport.request(
             method,
             f"/api/v{self._version}{path}",
-            headers={"apikey": self._api_key.value(), "Content-Type": "application/json", **(headers or {})},
+            headers={"apikey": self._key(), "Content-Type": "application/json", **(headers or {})},
             **rest,
         )
-        if answer.status in (401, 403):
+        if answer.status in (_UNAUTHORISED, _FORBIDDEN):
             self._api_key.refused()
         self._heard(answer)
         return answer
 
-
+    def _key(self) -> str:
+        try:
+            key = self._api_key.value()
+        except ConfigurationError as error:
+            raise VendorRefusedError("The API key cannot be read.") from error
+        if not _KEY.fullmatch(key):
+            raise VendorRefusedError("The API key is empty or holds characters that no header can carry.")
+        return key

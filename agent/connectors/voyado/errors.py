@@ -5,20 +5,22 @@ status or code               verdict    source
 ===========================  =========  ============================================================================
 2xx                          done       success of `/receipts` is undocumented; integrators treat any 2xx as success.
                                         It means queued, not matched: matching is asynchronous and never reported
-2xx with a web page          retry      a captive portal or a proxy answered, not Voyado
-401, 403, 402                hold       [assumed] bad key, blocked address
-408, 429                     retry      rate limit page: 429 above 200 requests/s per key; no `Retry-After` documented
-400, 404, 409, 413, 422 ...  park       contact and receipt pages; the record itself is refused
+2xx with an error body       park       find-contact page, body of an error: it says so whatever the status
+401, 402, 403                hold       [assumed] bad key, blocked address
+408, 425, 429                retry      rate limit page: 429 above 200 requests/s per key; no `Retry-After` is
+                                        documented, so a second's silence is kept without one
+413                          park       one receipt a call: there is nothing to split
+any other, with a web page   retry      a captive portal, a proxy or a maintenance page answered, not Voyado
 500 InvalidSystemConfig...   park       find-contact page: a person has to mend the tenant
 other 5xx                    retry      retry policy page; safe because `uniqueReceiptId` is the idempotency key
-3xx, anything else           retry      nonsense: not what was asked
+3xx, 407                     retry      the line's own answer, not Voyado's; redirects are not followed
+400, 404, 409, 422 ...       park       contact and receipt pages; the record itself is refused
 ===========================  =========  ============================================================================
 """
 
-from __future__ import annotations
-
 import json
 import re
+from typing import Any
 
 from agent.domain.delivery import Verdict, VerdictKind
 from agent.errors import VendorRefusedError, VendorUnreachableError
@@ -27,28 +29,23 @@ from agent.transport import Answer
 _CODE_NAME = re.compile(r"[A-Za-z][A-Za-z0-9]{2,63}")
 _REFUSED = (401, 402, 403)
 _LATER = (408, 425, 429)
+_TOO_LARGE = 413
+_PROXY_REFUSES = 407
 _TENANT_IS_WRONG = "InvalidSystemConfiguration"
 _SERVER_ERROR = 500
 _OK, _REDIRECT, _CLIENT_ERROR = 200, 300, 400
+_SILENCE_S = 1.0
 
 
 def vendor_code(answer: Answer) -> str | None:
     """The vendor's own code name for an error. Only a name: its free texts can repeat what was sent."""
-    try:
-        body = json.loads(answer.body)
-    except (ValueError, RecursionError):
-        return None
-    code = body.get("errorCode") if isinstance(body, dict) else None
-    return code if isinstance(code, str) and _CODE_NAME.fullmatch(code) else None
+    return _code_name(_error_body(answer))
 
 
 def verdict_of(answer: Answer) -> Verdict:
     """What an answer to a receipt means."""
-    status, code = answer.status, vendor_code(answer)
-    if _OK <= status < _REDIRECT:
-        if answer.is_markup:
-            return _retry("vendor.unreadable", status, "A web page came instead of an answer.")
-        return Verdict(VerdictKind.DONE, status=status)
+    status, body = answer.status, _error_body(answer)
+    code = _code_name(body)
     if status in _REFUSED:
         return Verdict(
             VerdictKind.HOLD, "vendor.credentials_refused", status, "The vendor refuses our credentials.", code,
@@ -57,23 +54,15 @@ def verdict_of(answer: Answer) -> Verdict:
     if status in _LATER:
         return Verdict(
             VerdictKind.RETRY, "vendor.busy", status, "The vendor asks to be called more slowly.", code,
-            after_s=answer.retry_after_s, reached=False, not_received=True,
+            after_s=_silence_s(answer), reached=False, not_received=True,
         )  # fmt: skip
     if code == _TENANT_IS_WRONG:
         return Verdict(VerdictKind.PARK, "vendor.misconfigured", status, "The vendor's tenant is not set up.", code)
-    if status >= _SERVER_ERROR:
-        return _retry("vendor.error", status, "The vendor had an error of its own.", code=code, after_s=answer.retry_after_s)
-    if _REDIRECT <= status < _CLIENT_ERROR:
-        return _retry("vendor.unreadable", status, "The vendor points elsewhere; we do not follow.")
+    if _is_not_voyado(answer) or status >= _SERVER_ERROR:
+        return _no_answer(answer, code)
+    if _OK <= status < _REDIRECT and not body:
+        return Verdict(VerdictKind.DONE, status=status)
     return Verdict(VerdictKind.PARK, "vendor.rejected", status, "The vendor refuses this record.", code)
-
-
-def _retry(
-    our_code: str, status: int, title: str, *, code: str | None = None, after_s: float | None = None
-) -> Verdict:
-    return Verdict(
-        VerdictKind.RETRY, our_code, status, title, code, after_s=after_s, alone=status >= _SERVER_ERROR, reached=False
-    )
 
 
 def verdict_without_answer(error: VendorUnreachableError) -> Verdict:
@@ -96,10 +85,51 @@ def raise_unless_answered(answer: Answer) -> None:
         VendorRefusedError: our credentials are refused.
         VendorUnreachableError: it is as good as no answer.
     """
-    if answer.status in _REFUSED:
+    status = answer.status
+    if status in _REFUSED:
         raise VendorRefusedError
-    redirected = _REDIRECT <= answer.status < _CLIENT_ERROR
-    if answer.status in _LATER or answer.status >= _SERVER_ERROR or redirected or answer.is_markup:
-        raise VendorUnreachableError(
-            f"answered {answer.status}", retry_after_s=answer.retry_after_s, maybe_received=answer.status not in _LATER
-        )
+    if status in _LATER:
+        raise VendorUnreachableError(f"answered {status}", retry_after_s=_silence_s(answer))
+    if status >= _SERVER_ERROR or _is_not_voyado(answer):
+        raise VendorUnreachableError(f"answered {status}", retry_after_s=answer.retry_after_s, maybe_received=True)
+
+
+def _error_body(answer: Answer) -> dict[str, Any]:
+    """The body of an error; empty when there is none or it is something else."""
+    try:
+        body = json.loads(answer.body)
+    except (ValueError, RecursionError):
+        return {}
+    is_error = isinstance(body, dict) and (body.get("errorCode") or body.get("validationErrors"))
+    return body if is_error else {}
+
+
+def _code_name(body: dict[str, Any]) -> str | None:
+    code = body.get("errorCode")
+    return code if isinstance(code, str) and _CODE_NAME.fullmatch(code) else None
+
+
+def _is_not_voyado(answer: Answer) -> bool:
+    status = answer.status
+    if status == _PROXY_REFUSES or status < _OK or _REDIRECT <= status < _CLIENT_ERROR:
+        return True
+    return answer.is_markup and status != _TOO_LARGE
+
+
+def _no_answer(answer: Answer, code: str | None) -> Verdict:
+    own = answer.status >= _SERVER_ERROR
+    return Verdict(
+        VerdictKind.RETRY,
+        "vendor.error" if own else "vendor.unreadable",
+        answer.status,
+        "The vendor had an error of its own." if own else "Something else than the vendor answered.",
+        code,
+        after_s=answer.retry_after_s,
+        alone=own,
+        reached=False,
+    )
+
+
+def _silence_s(answer: Answer) -> float:
+    after_s = answer.retry_after_s
+    return _SILENCE_S if after_s is None else after_s

@@ -62,7 +62,9 @@ _ALREADY_NORMAL = {
     IdentifierType.EXTERNAL_ID: re.compile(r"[!-~]{1,254}").fullmatch,
     IdentifierType.CARD_NUMBER: re.compile(r"[0-9A-Za-z]{4,64}").fullmatch,
     IdentifierType.MOBILE_PHONE: re.compile(r"\+[1-9][0-9]{6,14}").fullmatch,
-    IdentifierType.EMAIL: re.compile(r"[0-9a-z._+-]{1,64}@(?:[0-9a-z][0-9a-z-]{0,50}\.){1,3}[a-z]{2,30}").fullmatch,
+    IdentifierType.EMAIL: re.compile(
+        r"[0-9a-z._+-]{1,64}@(?:[0-9a-z]{1,30}(?:-[0-9a-z]{1,30})?\.){1,2}[a-z]{2,30}"
+    ).fullmatch,
     IdentifierType.PERSONAL_NUMBER: re.compile(r"(?!)").fullmatch,  # its date and check digit are always computed
 }
 

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
+from operator import itemgetter
 from pathlib import Path
 from typing import Self
 
@@ -65,15 +66,14 @@ def plan_files(listing: Sequence[ExportFile], ledger: Sequence[AppliedFile]) -> 
         ledger: what has been applied, in any order.
     """
     done = {(file.name, file.size_bytes) for file in ledger}
-    applied = {part: file.name for file in ledger if (part := Part.of(file.name))}
-    newest = max(applied, default=None)
-    last_numbers = {part.series: part.number for part in sorted(applied)}
+    applied = sorted(part for file in ledger if (part := Part.of(file.name)))
+    newest = applied[-1] if applied else None
+    last_numbers = {part.series: part.number for part in applied}
     take: list[ExportFile] = []
     late: list[str] = []
     gap: str | None = None
-    for part, file in sorted(
-        ((part, file) for file in listing if (part := Part.of(file.name))), key=lambda row: row[0]
-    ):
+    named = [(part, file) for file in listing if (part := Part.of(file.name))]
+    for part, file in sorted(named, key=itemgetter(0)):
         if (file.name, file.size_bytes) in done:
             continue
         if newest is not None and part < newest:

@@ -20,8 +20,6 @@ offers_used                  usedPromotions: couponId is the instance           
 ===========================  ===================================================  ==================================
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from datetime import tzinfo
 from decimal import Decimal
@@ -31,7 +29,17 @@ import simplejson
 
 from agent.domain import money
 from agent.domain.identifiers import Identifier, IdentifierType
-from agent.domain.transaction import IntegrationKey, Line, NewContact, Payment, Transaction
+from agent.domain.transaction import (
+    Consent,
+    IntegrationKey,
+    Line,
+    NewContact,
+    OfferUsed,
+    Payment,
+    Preferences,
+    Transaction,
+    TransactionType,
+)
 
 MATCH_KEY_TYPES: Mapping[IdentifierType, str] = {
     IdentifierType.CONTACT_ID: "contactId",
@@ -54,6 +62,7 @@ _TENDERS: Mapping[str, str] = {
     "other": "other",
 }
 _VOUCHER_TENDER = "bonuscheck"
+_CENT = Decimal("0.01")
 
 
 def render_receipt(
@@ -61,53 +70,56 @@ def render_receipt(
 ) -> bytes:
     """The body of `POST /receipts` for a sale.
 
+    A void gives back what the sale it clears took, every line the other way round. Where that sale is not known, the
+    void's own lines are taken: turned round when they restate a sale (their total is positive), as they are when they
+    already say what was given back.
+
     Args:
-        sale: what happened; a void without lines clears ``original``.
+        sale: what happened; a void without lines needs ``original``.
         key: the tag.
-        original: the sale that a void clears.
+        original: the earlier sale that it names, if it is known here.
         contact_type: the tenant's type of members.
         zone: the store's time zone.
     """
-    clears = original if sale.type == "void" and not sale.lines else None
-    told = clears or sale
-    sign = -1 if clears else 1
-    minor = money.minor_unit(sale.currency) or Decimal("0.01")
+    told = original if sale.type is TransactionType.VOID and original is not None else sale
+    reverse = sale.type is TransactionType.VOID and (told is not sale or sale.total > 0)
+    minor = money.minor_unit(told.currency) or _CENT
     vouchers = {voucher.number for voucher in told.vouchers_used}
     contact = {"matchKey": key.value, "matchKeyType": MATCH_KEY_TYPES[key.type]}
     if key.type is not IdentifierType.CONTACT_ID:
         contact["contactType"] = contact_type
-    receipt: dict[str, Any] = {
-        "contact": contact,
-        "uniqueReceiptId": sale.transaction_id,
-        "receiptNumber": sale.receipt_number or sale.transaction_id,
-        "createdDate": sale.occurred_at.astimezone(zone).isoformat(timespec="seconds"),
-        "storeExternalId": sale.store_id or told.store_id,
-        "currency": sale.currency,
-        "totalGrossPrice": (sign * told.total).quantize(minor),
-        "paymentMethods": [_tender(payment, sign, vouchers, minor) for payment in told.payments],
-        "items": [_item(line, clears is not None, minor) for line in told.lines],
-        "usedBonusChecks": [] if clears else [{"checkNumber": voucher.number} for voucher in sale.vouchers_used],
-        "usedPromotions": []
-        if clears
-        else [_without_none({"promotionId": offer.promotion_id, "couponId": offer.offer_id}) for offer in sale.offers_used],
-    }
-    return render_json(receipt)
+    return render_json(
+        {
+            "contact": contact,
+            "uniqueReceiptId": sale.transaction_id,
+            "receiptNumber": sale.receipt_number or sale.transaction_id,
+            "createdDate": sale.occurred_at.astimezone(zone).isoformat(timespec="seconds"),
+            "storeExternalId": sale.store_id or told.store_id,
+            "currency": told.currency,
+            "totalGrossPrice": _signed(told.total, minor, reverse=reverse),
+            "paymentMethods": [_tender(payment, vouchers, minor, reverse=reverse) for payment in told.payments],
+            "items": [_item(line, minor, reverse=reverse) for line in told.lines],
+            "usedBonusChecks": [] if reverse else [{"checkNumber": used.number} for used in told.vouchers_used],
+            "usedPromotions": [] if reverse else [_promotion(used) for used in told.offers_used],
+        }
+    )
 
 
-def _tender(payment: Payment, sign: int, vouchers: set[str], minor: Decimal) -> dict[str, Any]:
+def _tender(payment: Payment, vouchers: set[str], minor: Decimal, *, reverse: bool) -> dict[str, Any]:
     tender = _TENDERS[payment.type]
     if payment.type == "voucher" and payment.reference in vouchers:
         tender = _VOUCHER_TENDER
-    row: dict[str, Any] = {"type": tender, "value": (sign * payment.amount).quantize(minor)}
+    row: dict[str, Any] = {"type": tender, "value": _signed(payment.amount, minor, reverse=reverse)}
     if tender == _VOUCHER_TENDER and payment.reference:
         row["extraData"] = [{"name": "checkNumber", "value": payment.reference}]
     return row
 
 
-def _item(line: Line, reverse: bool, minor: Decimal) -> dict[str, Any]:  # noqa: FBT001 - one caller, two lines up
+def _item(line: Line, minor: Decimal, *, reverse: bool) -> dict[str, Any]:
     returned = (line.kind == "return") != reverse
-    whole = line.quantity == line.quantity.to_integral_value()
-    count = abs(int(line.quantity)) if whole else 1
+    quantity = abs(line.quantity)
+    whole = quantity == quantity.to_integral_value()
+    count = int(quantity) if whole else 1
     item: dict[str, Any] = {
         "type": "RETURN" if returned else "PURCHASE",
         "sku": line.product_id,
@@ -115,10 +127,10 @@ def _item(line: Line, reverse: bool, minor: Decimal) -> dict[str, Any]:  # noqa:
         "articleName": line.name or line.article_number or line.product_id,
         "articleGroup": line.plu_class,
         "quantity": -count if returned else count,
-        "packQuantity": None if whole else abs(line.quantity),
+        "packQuantity": None if whole else quantity,
         "grossPaidPrice": line.gross_paid.quantize(minor),
         "taxAmount": (line.tax_amount or money.ZERO).quantize(minor),
-        "taxPercent": line.tax_percent if line.tax_percent is not None else money.ZERO,
+        "taxPercent": line.tax_percent or money.ZERO,
         "awardsBonus": line.awards_points,
     }
     if line.discounts:
@@ -129,46 +141,57 @@ def _item(line: Line, reverse: bool, minor: Decimal) -> dict[str, Any]:  # noqa:
     return _without_none(item)
 
 
+def _promotion(used: OfferUsed) -> dict[str, Any]:
+    return _without_none({"promotionId": used.promotion_id, "couponId": used.offer_id})
+
+
+def _signed(amount: Decimal, minor: Decimal, *, reverse: bool) -> Decimal:
+    return (-amount if reverse else amount).quantize(minor)
+
+
 def render_contact(contact: NewContact, identifiers: Sequence[Identifier], *, contact_type: str, source: str) -> bytes:
-    """The body of `POST /contacts`. What the customer was not asked is left out: it is never switched on by default."""
-    values = {identifier.type: identifier.value for identifier in identifiers}
-    preferences = contact.preferences
-    body: dict[str, Any] = {
+    """The body of `POST /contacts`. What the customer was not asked is left out: it is never switched on by default.
+
+    Args:
+        contact: what the customer gave. Its free attributes never replace what has a field of its own.
+        identifiers: the normalised identifiers that name the customer; they stand before the spelling in ``contact``.
+        contact_type: the tenant's type of members, unless the contact states one.
+        source: what consents are marked with.
+    """
+    named = {identifier.type: identifier.value for identifier in identifiers}
+    preferences = contact.preferences or Preferences()
+    asked = {
+        "acceptsEmail": preferences.accepts_email,
+        "acceptsSms": preferences.accepts_sms,
+        "acceptsPostal": preferences.accepts_postal,
+    }
+    ours: dict[str, Any] = {
         "contactType": contact.contact_type or contact_type,
         "firstName": contact.first_name,
         "lastName": contact.last_name,
-        "mobilePhone": values.get(IdentifierType.MOBILE_PHONE),
-        "email": values.get(IdentifierType.EMAIL),
-        "socialSecurityNumber": values.get(IdentifierType.PERSONAL_NUMBER),
+        "mobilePhone": named.get(IdentifierType.MOBILE_PHONE, contact.mobile_phone),
+        "email": named.get(IdentifierType.EMAIL, contact.email),
+        "socialSecurityNumber": named.get(IdentifierType.PERSONAL_NUMBER, contact.personal_number),
         "birthDay": contact.birth_date.isoformat() if contact.birth_date else None,
         "street": contact.street,
         "zipCode": contact.zip_code,
         "city": contact.city,
         "countryCode": contact.country_code,
         "language": contact.language,
-        **contact.attributes,
+        "preferences": _without_none(asked) or None,
+        "consents": [_consent(consent, source) for consent in contact.consents] or None,
     }
-    if preferences is not None:
-        asked = {
-            "acceptsEmail": preferences.accepts_email,
-            "acceptsSms": preferences.accepts_sms,
-            "acceptsPostal": preferences.accepts_postal,
-        }
-        body["preferences"] = _without_none(asked) or None
-    if contact.consents:
-        body["consents"] = [
-            _without_none(
-                {
-                    "id": consent.id,
-                    "value": consent.value,
-                    "source": source,
-                    "date": consent.given_at.isoformat(timespec="seconds"),
-                    "comment": ", ".join(part for part in (consent.text_version, consent.place) if part),
-                }
-            )
-            for consent in contact.consents
-        ]
-    return render_json(_without_none(body))
+    return render_json(_without_none({**contact.attributes, **_without_none(ours)}))
+
+
+def _consent(consent: Consent, source: str) -> dict[str, Any]:
+    return {
+        "id": consent.id,
+        "value": consent.value,
+        "source": source,
+        "date": consent.given_at.isoformat(timespec="seconds"),
+        "comment": ", ".join(part for part in (consent.text_version, consent.place) if part),
+    }
 
 
 def render_json(value: Any) -> bytes:

@@ -5,8 +5,7 @@ tenant was set up with. A member number is never asked for through `any`: Voyado
 format accepts the value, so that a number that looks like a phone is not found.
 """
 
-from __future__ import annotations
-
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,19 +13,21 @@ from agent.connectors.voyado.client import VoyadoClient
 from agent.connectors.voyado.errors import raise_unless_answered, vendor_code
 from agent.connectors.voyado.mapping import render_contact
 from agent.connectors.voyado.settings import VoyadoSettings
-from agent.domain.identifiers import Identifier, IdentifierType
+from agent.domain.identifiers import MAX_VALUE_CHARS, Identifier, IdentifierType
 from agent.domain.tagging import Found, Outcome
 from agent.domain.transaction import IntegrationKey, NewContact
 from agent.errors import Fault, InputError, VendorError, VendorUnreachableError
 
-_OK, _CREATED, _ACCEPTED, _NOT_FOUND, _CONFLICT = 200, 201, 202, 404, 409
+_OK, _CREATED, _ACCEPTED, _BAD_REQUEST, _NOT_FOUND, _CONFLICT = 200, 201, 202, 400, 404, 409
 _MAX_CANDIDATES = 8
+_GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _PARAMETERS = {
     IdentifierType.MOBILE_PHONE: "mobilePhone",
     IdentifierType.EMAIL: "email",
     IdentifierType.PERSONAL_NUMBER: "socialSecurityNumber",
 }
 _PRIMARY_ATTRIBUTES = {IdentifierType.MEMBER_NUMBER: "memberNumber", IdentifierType.EXTERNAL_ID: "externalId"}
+_CANNOT_BE_ONE = ("InvalidEmailAddress", "InvalidPhoneNumber", "InvalidSocialSecurityNumber", "InvalidContactId")
 
 
 class VoyadoPeople:
@@ -48,7 +49,8 @@ class VoyadoPeople:
     async def find(self, identifier: Identifier, *, timeout_s: float) -> Found:
         """Who it is. Raises VendorUnreachableError, VendorRefusedError."""
         if identifier.type is IdentifierType.CONTACT_ID:
-            return await self._read(identifier.value, timeout_s) or Found(Outcome.NOT_FOUND)
+            contact = await self._client.contact(identifier.value, timeout_s=timeout_s)
+            return Found(Outcome.NOT_FOUND) if contact is None else self._match(identifier.value, contact)
         parameter = self._parameter(identifier.type)
         if parameter is None:
             raise VendorUnreachableError(f"cannot be asked for a {identifier.type}")
@@ -56,14 +58,17 @@ class VoyadoPeople:
         answer = await self._client.find_contact_id(params, timeout_s=timeout_s)
         raise_unless_answered(answer)
         if answer.status == _OK:
-            contact_id = answer.json()
-            if not isinstance(contact_id, str) or not contact_id:
+            contact_id = _contact_id(answer.json())
+            if contact_id is None:
                 raise VendorUnreachableError("answered without a contact id")
-            return await self._with_primary_key(contact_id.lower(), timeout_s)
+            return await self._with_primary_key(contact_id, timeout_s)
         if answer.status == _CONFLICT:
             return await self._only_member(answer.json(), timeout_s)
-        # 400 says that the value cannot be of its type at Voyado: nobody there has it.
-        return Found(Outcome.NOT_FOUND)
+        code = vendor_code(answer)
+        if answer.status == _NOT_FOUND or (answer.status == _BAD_REQUEST and code in _CANNOT_BE_ONE):
+            return Found(Outcome.NOT_FOUND)
+        # A question that Voyado does not understand says nothing about whether somebody is there.
+        raise VendorUnreachableError(f"answered {answer.status} to a look-up ({code or 'without a code'})")
 
     async def create(self, contact: NewContact, identifiers: Sequence[Identifier], *, store_id: str) -> Found:
         """Makes a contact; ``ambiguous`` when Voyado says that it exists already or is being made by somebody else.
@@ -83,9 +88,9 @@ class VoyadoPeople:
         if answer.status not in (_OK, _CREATED, _ACCEPTED):
             code = vendor_code(answer) or str(answer.status)
             raise InputError([Fault("/new_contact", f"is refused by the loyalty system ({code})")])
-        body_json = answer.json()
-        found = self._found(body_json.get("id"), body_json) if isinstance(body_json, dict) else None
-        return found or Found(Outcome.AMBIGUOUS)
+        made = answer.json()
+        contact_id = _contact_id(made.get("id")) if isinstance(made, dict) else None
+        return Found(Outcome.AMBIGUOUS) if contact_id is None else self._match(contact_id, made)
 
     def _parameter(self, kind: IdentifierType) -> str | None:
         if kind.value == self._settings.custom_key:
@@ -93,54 +98,53 @@ class VoyadoPeople:
         return _PARAMETERS.get(kind)
 
     async def _with_primary_key(self, contact_id: str, timeout_s: float) -> Found:
-        by_id = Found(
-            Outcome.MATCHED, IntegrationKey(kind="primary", type=IdentifierType.CONTACT_ID, value=contact_id), contact_id
-        )
         if self._primary is IdentifierType.CONTACT_ID:
-            return by_id
+            return self._match(contact_id, {})
         try:
-            return await self._read(contact_id, timeout_s) or by_id
+            contact = await self._client.contact(contact_id, timeout_s=timeout_s)
         except VendorError:
-            return by_id  # the id alone ties the sale as well
-
-    async def _read(self, contact_id: str, timeout_s: float) -> Found | None:
-        answer = await self._client.get_contact(contact_id, timeout_s=timeout_s)
-        raise_unless_answered(answer)
-        if answer.status == _NOT_FOUND:
-            return None
-        body = answer.json()
-        if answer.status != _OK or not isinstance(body, dict):
-            raise VendorUnreachableError(f"answered {answer.status} without a contact")
-        return self._found(contact_id, body)
+            contact = None  # the id alone ties the sale as well
+        return self._match(contact_id, contact or {})
 
     async def _only_member(self, body: Any, timeout_s: float) -> Found:
         """Of several contacts that share a key, the one of the members' type; nobody is guessed among several."""
         details = body.get("messageDetails") if isinstance(body, dict) else None
-        ids = details.get("multipleMatchesFound") if isinstance(details, dict) else None
-        if not isinstance(ids, list) or not 0 < len(ids) <= _MAX_CANDIDATES or not all(isinstance(item, str) for item in ids):
+        listed = details.get("multipleMatchesFound") if isinstance(details, dict) else None
+        ids = [_contact_id(item) for item in listed] if isinstance(listed, list) else []
+        if not 0 < len(ids) <= _MAX_CANDIDATES:
             return Found(Outcome.AMBIGUOUS)
         members = []
         for contact_id in ids:
-            answer = await self._client.get_contact(contact_id.lower(), timeout_s=timeout_s)
-            raise_unless_answered(answer)
-            candidate = answer.json() if answer.status == _OK else None
-            meta = candidate.get("meta") if isinstance(candidate, dict) else None
-            kind = meta.get("contactType") if isinstance(meta, dict) else None
-            if isinstance(kind, str) and kind.casefold() == self._settings.contact_type.casefold():
-                members.append(self._found(contact_id, candidate))
-        if len(members) == 1 and members[0] is not None:
-            return members[0]
-        return Found(Outcome.AMBIGUOUS)
+            if contact_id is None:
+                return Found(Outcome.AMBIGUOUS)
+            candidate = await self._client.contact(contact_id, timeout_s=timeout_s)
+            if candidate is not None and self._is_member(candidate):
+                members.append(self._match(contact_id, candidate))
+            if len(members) > 1:
+                break
+        return members[0] if len(members) == 1 else Found(Outcome.AMBIGUOUS)
 
-    def _found(self, contact_id: Any, body: Mapping[str, Any]) -> Found | None:
-        if not isinstance(contact_id, str) or not contact_id:
-            return None
-        contact_id = contact_id.lower()
-        attributes = body.get("attributes")
+    def _is_member(self, contact: Mapping[str, Any]) -> bool:
+        meta = contact.get("meta")
+        kind = meta.get("contactType") if isinstance(meta, dict) else None
+        return isinstance(kind, str) and kind.casefold() == self._settings.contact_type.casefold()
+
+    def _match(self, contact_id: str, contact: Mapping[str, Any]) -> Found:
+        """The match under its primary key, or under its contact id when that field is not there."""
+        attributes = contact.get("attributes")
         name = _PRIMARY_ATTRIBUTES.get(self._primary)
-        value = attributes.get(name) if name and isinstance(attributes, dict) else None
-        if isinstance(value, (str, int)) and not isinstance(value, bool) and str(value).strip():
-            key = IntegrationKey(kind="primary", type=self._primary, value=str(value).strip())
-        else:
-            key = IntegrationKey(kind="primary", type=IdentifierType.CONTACT_ID, value=contact_id)
-        return Found(Outcome.MATCHED, key, contact_id)
+        value = _key_value(attributes.get(name)) if name and isinstance(attributes, dict) else None
+        kind = self._primary if value else IdentifierType.CONTACT_ID
+        return Found(Outcome.MATCHED, IntegrationKey(kind="primary", type=kind, value=value or contact_id), contact_id)
+
+
+def _contact_id(value: Any) -> str | None:
+    contact_id = value.strip().lower() if isinstance(value, str) else ""
+    return contact_id if _GUID.fullmatch(contact_id) else None
+
+
+def _key_value(value: Any) -> str | None:
+    if isinstance(value, bool) or not isinstance(value, (str, int)):
+        return None
+    text = str(value).strip()
+    return text if text.isprintable() and 0 < len(text) <= MAX_VALUE_CHARS else None

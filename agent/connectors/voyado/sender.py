@@ -1,14 +1,13 @@
 """Taking sales to Voyado: one receipt a call; there is no batch endpoint."""
 
-from __future__ import annotations
-
 from datetime import tzinfo
 
 from agent.connectors.voyado.client import VoyadoClient
 from agent.connectors.voyado.errors import verdict_of, verdict_without_answer
 from agent.connectors.voyado.mapping import render_receipt
 from agent.domain.delivery import Verdict, VerdictKind
-from agent.errors import ConfigurationError, VendorUnreachableError
+from agent.domain.transaction import TransactionType
+from agent.errors import VendorRefusedError, VendorUnreachableError
 from agent.ports import Outgoing
 
 
@@ -28,8 +27,11 @@ class VoyadoSender:
         """One sale, one verdict; ``done`` means queued at Voyado, not yet matched."""
         if outgoing.key is None:
             return Verdict(VerdictKind.PARK, "sale.without_member", title="The sale names nobody Voyado could match.")
+        sale = outgoing.transaction
+        if sale.type is TransactionType.VOID and not sale.lines and outgoing.original is None:
+            return Verdict(VerdictKind.PARK, "sale.without_lines", title="The sale that this void clears is gone.")
         body = render_receipt(
-            outgoing.transaction,
+            sale,
             outgoing.key,
             original=outgoing.original,
             contact_type=self._contact_type,
@@ -39,7 +41,5 @@ class VoyadoSender:
             return verdict_of(await self._client.post_receipt(body))
         except VendorUnreachableError as error:
             return verdict_without_answer(error)
-        except ConfigurationError:
-            return Verdict(
-                VerdictKind.HOLD, "vendor.credentials_missing", title="The API key cannot be read.", not_received=True
-            )
+        except VendorRefusedError as error:
+            return Verdict(VerdictKind.HOLD, "vendor.credentials_missing", title=str(error), not_received=True)

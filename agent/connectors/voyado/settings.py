@@ -1,7 +1,5 @@
 """The `[voyado]` table."""
 
-from __future__ import annotations
-
 import re
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -15,8 +13,13 @@ _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def _base_url(value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.username:
+    try:
+        parts = urlsplit(value)
+        is_address = bool(parts.hostname) and parts.port != 0  # an impossible port raises
+    except ValueError:
+        is_address = False
+    plain = value.isascii() and value.isprintable() and not set(value) & set("@?# ")
+    if not (is_address and plain and parts.scheme in ("http", "https")):
         raise ValueError("is not a base URL, such as https://acme.voyado.com")
     if parts.scheme == "http" and parts.hostname not in _LOOPBACK:
         raise ValueError("is plain http, which is accepted for loopback only")
@@ -54,10 +57,11 @@ class VoyadoSettings(Section):
     custom_key: Literal["member_number", "external_id"] = Field(
         "member_number", description="what the tenant's customKey is: member_number | external_id"
     )
-    updated_is_full_row: bool = Field(False, description="how to read <updated> rows")  # noqa: FBT003 - a default
+    updated_is_full_row: bool = Field(False, description="how to read <updated> rows")
     feed: Annotated[str, AfterValidator(_feed)] = Field(
         "",
-        description='sftp://user@host/folder, or file:///path (the folder of the files, full and delta alike), or "api" (contacts/changes)',
+        description="sftp://user@host/folder, or file:///path (the folder of the files, full and delta alike), "
+        'or "api" (contacts/changes)',
         examples=["sftp://acme@ftp.voyado.com/integration/customerExport"],
     )
     feed_secret: Secret = Field("credential:voyado-sftp", description="the SFTP account's private key or password")

@@ -98,15 +98,12 @@ class SftpSource:
     async def list(self) -> list[ExportFile]:
         """The export files that are there. Raises VendorUnreachableError, VendorRefusedError."""
         found: list[ExportFile] = []
-        seen = 0
         async with self._answer():
             async for entry in self._client().scandir(self._folder):
                 name, attrs = str(entry.filename), entry.attrs
-                if attrs.type in _FILE_TYPES and attrs.size is not None and Part.of(name):
-                    found.append(listed(name, attrs.size, attrs.mtime or 0))
-                seen += 1
-                if seen >= MAX_LISTED:
-                    break
+                is_file = attrs.type in _FILE_TYPES and attrs.size is not None
+                if is_file and Part.of(name) and len(found) < MAX_LISTED:
+                    found.append(listed(name, attrs.size or 0, attrs.mtime or 0))
         return found
 
     async def fetch(self, file: ExportFile) -> Path:

@@ -37,7 +37,8 @@ class _PerConnection(socketserver.ThreadingTCPServer):
 
 class _Hand(socketserver.BaseRequestHandler):
     def handle(self):
-        subprocess.run(self.server.command, stdin=self.request, stdout=self.request, stderr=subprocess.DEVNULL, check=False)
+        line = self.request
+        subprocess.run(self.server.command, stdin=line, stdout=line, stderr=subprocess.DEVNULL, check=False)
 
 
 @pytest.fixture
@@ -53,14 +54,15 @@ def openssh(tmp_path):
     home.mkdir(mode=0o700)
     folder = tmp_path / "server"
     folder.mkdir()
-    host, user = asyncssh.generate_private_key("ssh-ed25519"), asyncssh.generate_private_key("ssh-ed25519")
+    host, user = (asyncssh.generate_private_key("ssh-ed25519") for _ in range(2))
     host.write_private_key(home / "host")
     (home / "host").chmod(0o600)
     user.write_public_key(home / "authorized")
     config = home / "sshd_config"
     config.write_text(
         f"HostKey {home}/host\nAuthorizedKeysFile {home}/authorized\nStrictModes no\nUsePAM no\nPidFile none\n"
-        "PermitRootLogin yes\nPasswordAuthentication no\nKbdInteractiveAuthentication no\nSubsystem sftp internal-sftp\n"
+        "PermitRootLogin yes\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n"
+        "Subsystem sftp internal-sftp\n"
     )
     with _PerConnection(("127.0.0.1", 0), _Hand) as server:
         server.command = (str(SSHD), "-i", "-e", "-f", str(config))

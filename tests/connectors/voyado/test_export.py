@@ -1,9 +1,7 @@
 """Reading contact export files: what they may look like, what is left out, and what is refused."""
 
 import pickle
-import resource
-import time
-import uuid
+import tracemalloc
 from datetime import date
 
 import pytest
@@ -154,13 +152,14 @@ MEMBER = "<{0}><contactId>" + ALMA + "</contactId></{0}>"
     ],
 )
 @pytest.mark.parametrize("chunk_bytes", [1, 7, 64 * 1024])
-@pytest.mark.parametrize("namespace", [NS, ""], ids=["namespace", "none"])
-def test_containers(read, monkeypatch, body, kinds, chunk_bytes, namespace):
+def test_containers(read, monkeypatch, body, kinds, chunk_bytes):
     """Either container style, every alias and a bare list are understood, however the file falls into pieces."""
     if chunk_bytes < 100:
         monkeypatch.setattr(export, "CHUNK_BYTES", chunk_bytes)
         monkeypatch.setattr(export, "_opening", lambda _reader, _name, stream: stream.read(chunk_bytes))
-    changes, _ = read(f"<contacts {namespace}>{body}</contacts>", reader(contact_type="ClubGold"))
+    using = reader(contact_type="ClubGold")
+    changes, _ = read(f"<contacts {NS}>{body}</contacts>", using)
+    assert read(f"<contacts>{body}</contacts>", using)[0] == changes
     letters = {(ChangeKind.UPSERT, True): "N", (ChangeKind.UPSERT, False): "U", (ChangeKind.DELETE, False): "D"}
     assert "".join(letters[change.kind, change.full_row] for change in changes) == kinds
     assert {change.identifiers[CONTACT_ID] for change in changes} <= {ALMA}
@@ -178,14 +177,17 @@ def rows(*members, container="updated"):
 
 
 def test_an_unusable_identifier_is_cleared_and_counted(read):
-    """A value that cannot be of its type does not hold up the file: it clears the old one, and only its type is told."""
+    """A value that cannot be of its type does not hold up the file: it clears the old one and is counted."""
     changes, report = read(
         rows(
             f"<contactId>{ALMA}</contactId><mobilePhone>12</mobilePhone><email>nobody</email>",
             "<contactId>short</contactId><memberNumber>10000421</memberNumber><mobilePhone>n/a</mobilePhone>",
         )
     )
-    assert changes == [upsert({CONTACT_ID: ALMA, PHONE: None, EMAIL: None}), upsert({MEMBER_NUMBER: "10000421", PHONE: None})]
+    assert changes == [
+        upsert({CONTACT_ID: ALMA, PHONE: None, EMAIL: None}),
+        upsert({MEMBER_NUMBER: "10000421", PHONE: None}),
+    ]
     assert report.unusable == {PHONE: 2, EMAIL: 1, CONTACT_ID: 1}
 
 
@@ -203,7 +205,7 @@ def test_an_unusable_identifier_is_cleared_and_counted(read):
     ],
 )
 def test_rows_without_a_key_are_left_out(read, row, container, kept):
-    """An upsert needs a contact id or the primary key, a delete any key; what has none is counted, and the rest read."""
+    """An upsert needs a contact id or the primary key, a delete any key; what has none is counted."""
     other = f"<contactId>{ALMA}</contactId>"
     changes, report = read(rows(other, row, other, container=container))
     assert len(changes) == 2 + kept
@@ -222,14 +224,24 @@ def test_other_contact_types_are_left_out(read, stated, kept):
 
 @pytest.mark.parametrize(
     ("mark", "protected"),
-    [("true", True), ("True", True), ("1", True), ("yes", True), ("?", True), ("false", False), ("0", False), ("", False)],
+    [
+        ("true", True),
+        ("True", True),
+        ("1", True),
+        ("yes", True),
+        ("?", True),
+        ("false", False),
+        ("0", False),
+        ("", False),
+    ],
 )
 def test_protected_identities_keep_no_address(read, mark, protected):
     """Of a person with protected identity no address is kept, and a known one is cleared."""
     fields = ("first_name", "street", "zip_code", "city", "care_of", "country")
     changes, _ = read(
         rows(
-            f"<contactId>{ALMA}</contactId><street>Exempelgatan 7</street><zipCode>123 45</zipCode><city>Exempelstad</city>"
+            f"<contactId>{ALMA}</contactId><street>Exempelgatan 7</street><zipCode>123 45</zipCode>"
+            "<city>Exempelstad</city>"
             f"<firstName>Alma</firstName><secrecyMarked>{mark}</secrecyMarked>"
         ),
         reader(*fields),
@@ -302,7 +314,9 @@ def test_nested_elements_are_no_values(read):
             id="huge text",
         ),
         pytest.param(
-            b'<contacts><new><member source="' + b"x" * 300_000 + b'"/></new></contacts>', "record of more", id="huge attribute"
+            b'<contacts><new><member source="' + b"x" * 300_000 + b'"/></new></contacts>',
+            "record of more",
+            id="huge attribute",
         ),
         pytest.param(b"<contacts><new><member>" + b"<a>" * 200_000, "record of more", id="deep"),
         pytest.param(b"<contacts>" + b"<new>" * 200_000, "record of more", id="deep containers"),
@@ -310,7 +324,9 @@ def test_nested_elements_are_no_values(read):
             b"<contacts><new><member>" + b"<a/>" * 100_000 + b"</member></new></contacts>", "record of more", id="wide"
         ),
         pytest.param(
-            b"<contacts><modified><member/></modified></contacts>", "unknown meaning", id="contacts in an unknown container"
+            b"<contacts><modified><member/></modified></contacts>",
+            "unknown meaning",
+            id="contacts in an unknown container",
         ),
         pytest.param(
             b"<contacts><new><person><email>a@example.com</email></person></new></contacts>",
@@ -387,7 +403,8 @@ def test_refuses_what_is_no_file(tmp_path, what):
     [
         pytest.param(lambda n: "<member>" + "".join(f"<f{n}x{k}/>" for k in range(100)) + "</member>", id="elements"),
         pytest.param(
-            lambda n: "<member><a>" + "".join(f"<f{n}x{k}/>" for k in range(100)) + "</a></member>", id="nested elements"
+            lambda n: "<member><a>" + "".join(f"<f{n}x{k}/>" for k in range(100)) + "</a></member>",
+            id="nested elements",
         ),
         pytest.param(lambda n: "<member " + " ".join(f"f{n}x{k}=''" for k in range(100)) + "/>", id="attributes"),
         pytest.param(lambda n: "<member " + " ".join(f"xmlns:f{n}x{k}='u'" for k in range(100)) + "/>", id="prefixes"),
@@ -400,20 +417,20 @@ def test_refuses_endless_names(read, member):
 
 
 def test_memory_stays_flat(tmp_path):
-    """However long a file is, it is never in memory as a whole."""
+    """However long a file is, no more than a few hundred contacts of it are in memory."""
     path = tmp_path / NAME
     member = "<member>" + "".join(f"<field{k}>Exempelvärde</field{k}>" for k in range(30)) + "</member>"
-    with path.open("w") as stream:
-        stream.write("<contacts><new>")
-        for _ in range(110):
-            stream.write(member * 300)
-        stream.write("</new></contacts>")
-    assert path.stat().st_size > 30_000_000
-    before_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    reading = reader().read(path, today=TODAY)
-    assert list(reading) == []
-    assert reading.report.keyless == 33_000
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kib < 24 * 1024
+    path.write_text("<contacts><new>" + member * 10_000 + "</new></contacts>")
+    tracemalloc.start()
+    try:
+        reading = reader().read(path, today=TODAY)
+        assert list(reading) == []
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert reading.report.keyless == 10_000
+    assert path.stat().st_size > 9_000_000
+    assert peak_bytes < 2_000_000
 
 
 def test_is_picklable(tmp_path):
@@ -435,7 +452,9 @@ SEED = (
             st.integers(0, 12),
             st.one_of(
                 st.binary(max_size=6),
-                st.sampled_from([b"<", b">", b"&", b"<!DOCTYPE x [", b"<![CDATA[", b"]]>", b"<new>", b"</member>", b"\xff\xfe"]),
+                st.sampled_from(
+                    [b"<", b">", b"&", b"<!DOCTYPE x [", b"<![CDATA[", b"]]>", b"<new>", b"</member>", b"\xff\xfe"]
+                ),
             ),
         ),
         max_size=6,
@@ -479,19 +498,3 @@ def test_shortcuts_agree_with_the_normaliser(kind, text):
         assert Normaliser("SE").normalise(kind, value, today=TODAY).value == value
     except IdentifierInvalidError:
         assert kind is PHONE
-
-
-@pytest.mark.slow
-def test_a_hundred_thousand_members_in_time(tmp_path):
-    """100,000 members take no longer than a few seconds on the slowest till."""
-    path = tmp_path / NAME
-    with path.open("w") as stream:
-        stream.write("<contacts><new>")
-        for number in range(100_000):
-            stream.write(
-                f"<member><contactId>{uuid.UUID(int=number)}</contactId><memberNumber>{number}</memberNumber></member>"
-            )
-        stream.write("</new></contacts>")
-    started = time.process_time()
-    assert sum(1 for _ in reader().read(path, today=TODAY)) == 100_000
-    assert time.process_time() - started < 30

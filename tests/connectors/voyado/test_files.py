@@ -111,7 +111,12 @@ def _whole(short):
             ["10:00:25_2"], ["10:00:00_0", "10:00:12_1"], ["10:00:25_2"], None, [], id="applied files are gone there"
         ),
         pytest.param(
-            ["10:00:40_3"], ["10:00:00_0", "10:00:12_1"], [], "20260220100040_2_*", [], id="gap after the ledger's newest"
+            ["10:00:40_3"],
+            ["10:00:00_0", "10:00:12_1"],
+            [],
+            "20260220100040_2_*",
+            [],
+            id="gap after the ledger's newest",
         ),
         pytest.param(
             ["09:00:00_0", "11:00:00_0"],
@@ -169,7 +174,7 @@ def test_a_file_of_another_size(name, rewritten_is):
         "2026022010000_0_members.xml",
         "20260220100000_-1_members.xml",
         "20260220100000_1234567_members.xml",
-        "２０２６０２２０１００００0_0_members.xml",
+        "\uff12026022010000_0_members.xml",
         "20260220100000_0_" + "x" * 121 + ".xml",
         "members.xml",
         "",

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import os
-import pickle
 import stat
 import subprocess
 import sys
@@ -165,7 +164,9 @@ def _broken_key(openssh, source):
 
 
 def _locked_key(openssh, source):
-    source.secret.text = asyncssh.generate_private_key("ssh-ed25519").export_private_key("pkcs8-pem", passphrase="x").decode()
+    source.secret.text = (
+        asyncssh.generate_private_key("ssh-ed25519").export_private_key("pkcs8-pem", passphrase="x").decode()
+    )
 
 
 def _password(openssh, source):
@@ -245,7 +246,9 @@ class _Scripted(asyncssh.SFTPServer):
     cuts = False
 
     async def scandir(self, path):
-        attrs = asyncssh.SFTPAttrs(type=asyncssh.FILEXFER_TYPE_REGULAR, size=100, permissions=0o100644, atime=1, mtime=1)
+        attrs = asyncssh.SFTPAttrs(
+            type=asyncssh.FILEXFER_TYPE_REGULAR, size=100, permissions=0o100644, atime=1, mtime=1
+        )
         for name in (FIRST, "../" + SECOND, "/etc/" + SECOND):
             yield asyncssh.SFTPName(name.encode(), b"", attrs)
 
@@ -339,7 +342,9 @@ def test_shows_neither_account_nor_secret(tmp_path):
 
 def test_leaves_asyncssh_alone_until_needed():
     """Naming the source does not load asyncssh: most tills never need its 30 MiB."""
-    script = "import sys, agent.connectors.voyado.sftp, agent.connectors.voyado.files; sys.exit('asyncssh' in sys.modules)"
+    script = (
+        "import sys, agent.connectors.voyado.sftp, agent.connectors.voyado.files; sys.exit('asyncssh' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
 
 

@@ -1,0 +1,104 @@
+"""Server-sent events: the status at every change and a heartbeat, to a bounded number of listeners."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from typing import Final
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from agent.api.problems import BUSY, DoorError
+from agent.api.rooms import Status
+
+HEARTBEAT_S: Final = 15.0
+MAX_LISTENERS: Final = 16
+PACE_S: Final = 0.2
+"""Changes closer together than this are told once."""
+PATIENCE_S: Final = 30.0
+"""A listener that takes nothing for so long is hung up on."""
+
+
+class Broadcast:
+    """Tells listeners what changes.
+
+    Args:
+        status: where changes come from.
+        heartbeat_s: a sign of life after so long without one.
+    """
+
+    def __init__(self, status: Status, *, heartbeat_s: float = HEARTBEAT_S) -> None:
+        self._status, self._heartbeat_s = status, heartbeat_s
+        self._under_way: set[asyncio.Task[None]] = set()
+
+    def stream(self, render: Callable[[], bytes], *, kind: set[object]) -> "EventStream":
+        """A stream of events for one listener.
+
+        Args:
+            render: the JSON of an event.
+            kind: the listeners of the same sort; strangers must not use up the places of those with a token.
+
+        Raises:
+            DoorError: `agent.busy`: there are enough of them.
+        """
+        if len(kind) >= MAX_LISTENERS:
+            raise DoorError(BUSY, "Too many listen to events already.", headers=((b"retry-after", b"15"),))
+        return EventStream(self, render, kind)
+
+    def stop(self) -> None:
+        """Ends every stream."""
+        for task in self._under_way:
+            task.cancel()
+
+    async def run(self, render: Callable[[], bytes], send: Send) -> None:
+        """Sends events until the listener is gone or :meth:`stop` is called."""
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - a coroutine that runs has a task
+        self._under_way.add(task)
+        try:
+            async with contextlib.aclosing(self._status.changes(self._heartbeat_s)) as changes:  # type: ignore[type-var]
+                async for changed in changes:
+                    event = (
+                        b"event: status\ndata: " + render() + b"\n\n" if changed else b"event: heartbeat\ndata: {}\n\n"
+                    )
+                    async with asyncio.timeout(PATIENCE_S):
+                        await send({"type": "http.response.body", "body": event, "more_body": True})
+                    if changed:
+                        await asyncio.sleep(PACE_S)
+        finally:
+            self._under_way.discard(task)
+
+
+class EventStream(Response):
+    """The answer of one event stream."""
+
+    media_type = "text/event-stream"
+
+    def __init__(self, broadcast: Broadcast, render: Callable[[], bytes], kind: set[object]) -> None:
+        super().__init__()
+        del self.headers["content-length"]
+        self._broadcast, self._render, self._kind = broadcast, render, kind
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's signature
+        """Sends until the listener hangs up."""
+        self._kind.add(self)
+        try:
+            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+            telling = asyncio.ensure_future(self._broadcast.run(self._render, send))
+            hearing = asyncio.ensure_future(_hung_up(receive))
+            await asyncio.wait((telling, hearing), return_when=asyncio.FIRST_COMPLETED)
+            for task in (telling, hearing):
+                task.cancel()
+            told, _ = await asyncio.gather(telling, hearing, return_exceptions=True)
+            if isinstance(told, TimeoutError):
+                return  # it takes nothing any more; the server hangs up on an answer without an end
+            if isinstance(told, Exception):
+                raise told
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        finally:
+            self._kind.discard(self)
+
+
+async def _hung_up(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,206 @@
+"""What a till calls: identify, transactions, and what the replica shows of a member.
+
+The calls a cashier waits for are answered by the guard through :class:`TillCalls`; FastAPI knows them for the OpenAPI
+document alone. The rest runs through FastAPI.
+"""
+
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Depends, Path, Request
+
+from agent.api import bodies
+from agent.api.rooms import Rooms
+from agent.api.schemas import (
+    Allowed,
+    AnsweredKey,
+    Contact,
+    ContactAnswer,
+    DeliveryAnswer,
+    IdentifyAnswer,
+    IdentifyRequest,
+    Served,
+    StoredKey,
+    TransactionAccepted,
+    TransactionAnswer,
+)
+from agent.api.visits import Reply, Visit, Voice
+from agent.domain.contact import Member
+from agent.domain.delivery import overall_state
+from agent.domain.fallback import REPLICA_LEVEL, served
+from agent.domain.tagging import Outcome
+from agent.domain.transaction import Transaction
+from agent.errors import UnknownRecordError
+from agent.ports import Delivery
+
+IDENTIFY: Final = ("POST", "/v1/contacts/identify")
+ACCEPT: Final = ("POST", "/v1/transactions")
+TRANSACTION: Final = ("GET", "/v1/transactions/{transaction_id}")
+CONTACT: Final = ("GET", "/v1/contacts/{ref}")
+ANSWERED_BY_GUARD: Final = "the guard answers this call"
+UNKNOWN_CONTACT: Final = "Nobody is known here under that handle."
+
+
+def visit_of(request: Request) -> Visit:
+    """The call as the guard let it in."""
+    visit: Visit = request.scope["visit"]
+    return visit
+
+
+ThatSale = Annotated[str, Path(pattern=r"^[A-Za-z0-9_:-]{1,64}$")]
+TheVisit = Annotated[Visit, Depends(visit_of)]
+
+
+class TillCalls:
+    """The calls that a cashier waits for.
+
+    Args:
+        rooms: what is behind the door.
+        voice: the texts.
+    """
+
+    def __init__(self, rooms: Rooms, voice: Voice) -> None:
+        self._rooms, self._voice = rooms, voice
+        self._shows_details = rooms.settings.replica.contents == "contacts"
+
+    async def identify(self, visit: Visit) -> Reply:
+        """`POST /v1/contacts/identify`."""
+        question = bodies.parse(IdentifyRequest, visit.body)
+        found = await self._rooms.identify.identify(question.identifier)
+        visit.found = found.outcome in (Outcome.MATCHED, Outcome.AMBIGUOUS)
+        matched = found.member is not None
+        answer = IdentifyAnswer(
+            outcome=found.outcome.value,
+            integration_key=found.key,
+            contact=_contact(found.member) if found.member is not None else None,
+            allowed=Allowed(
+                earn=found.key is not None,
+                spend=matched and "loyalty.offline.replica" not in found.codes,
+                see_details=matched and self._shows_details,
+            ),
+            served=Served.model_validate(found.served),
+            messages=self._voice.say(found.codes, self._voice.locale(visit)),
+        )
+        self._rooms.metrics.identified(found.outcome.value, found.served.source)
+        return Reply(200, answer.model_dump_json().encode())
+
+    async def accept(self, visit: Visit) -> Reply:
+        """`POST /v1/transactions`: 202, or 200 for a repeat, once it is on disk."""
+        sale = bodies.parse(Transaction, visit.body)
+        taken = await self._rooms.intake.accept(sale, resolve=visit.may_look_up)
+        visit.found = taken.looked_up
+        receipt = taken.receipt
+        key = None
+        if receipt.key_kind is not None and receipt.key_type is not None:
+            value = receipt.key.value if receipt.key is not None else None
+            key = AnsweredKey.model_validate({"kind": receipt.key_kind, "type": receipt.key_type, "value": value})
+        answer = TransactionAccepted(
+            transaction_id=receipt.transaction_id,
+            state=receipt.state.value,
+            duplicate=receipt.duplicate,
+            accepted_at=receipt.accepted_at,
+            integration_key=key,
+            served=Served.model_validate(taken.served),
+            messages=self._voice.say(taken.codes, self._voice.locale(visit)),
+        )
+        self._rooms.metrics.sale(duplicate=receipt.duplicate)
+        return Reply(200 if receipt.duplicate else 202, answer.model_dump_json().encode())
+
+    async def transaction(self, visit: Visit) -> Reply:
+        """`GET /v1/transactions/{transaction_id}`."""
+        story = self._rooms.outbox.story(visit.params["transaction_id"], self._rooms.orders.held())
+        answer = TransactionAnswer(
+            transaction_id=story.transaction_id,
+            state=overall_state(delivery.state for delivery in story.deliveries).value,
+            accepted_at=story.accepted_at,
+            integration_key=stored_key(story.key_kind, story.key_type),
+            deliveries=tuple(DeliveryAnswer.model_validate(delivery_fields(delivery)) for delivery in story.deliveries),
+        )
+        return Reply(200, answer.model_dump_json().encode())
+
+
+def till_router(rooms: Rooms, voice: Voice) -> APIRouter:
+    """The routes of scope `pos`, as FastAPI serves and documents them."""
+    router = APIRouter(tags=["till"])
+
+    @router.post(IDENTIFY[1], summary="Who is this")
+    async def identify(question: IdentifyRequest) -> IdentifyAnswer:
+        """Answers who an identifier belongs to, within `loyalty.live_lookup_budget`, whatever the vendor does.
+
+        `outcome`: `matched`; `not_found` (someone who can know says so); `ambiguous` (several people share the key;
+        nobody is guessed); `unknown` (the vendor cannot be asked and the replica does not have them).
+        Look-ups are rationed per token; beyond the ration the answer is 429 with `Retry-After`.
+        """
+        raise NotImplementedError(ANSWERED_BY_GUARD)
+
+    @router.post(ACCEPT[1], status_code=202, summary="Take a sale", responses={200: {"model": TransactionAccepted}})
+    async def accept(sale: Transaction) -> TransactionAccepted:
+        """Puts a sale on disk and answers; delivery happens afterwards. Idempotent on `transaction_id`.
+
+        202: recorded. 200: recorded before, with the same content (`duplicate`). 409: the id is taken by other content.
+        507, 503: it could not be put on disk, and nothing of it is kept. Never 429, never waits for a vendor.
+        """
+        raise NotImplementedError(ANSWERED_BY_GUARD)
+
+    @router.get(TRANSACTION[1], summary="How a sale stands")
+    async def transaction(transaction_id: ThatSale) -> TransactionAnswer:
+        """How a sale stands with each vendor; `state` is that of the least finished delivery."""
+        raise NotImplementedError(ANSWERED_BY_GUARD)
+
+    @router.get(CONTACT[1], summary="What may be shown of a member")
+    async def contact(ref: str, visit: TheVisit) -> ContactAnswer:
+        """What the replica may show of the member behind a handle from `identify`. It costs a look-up."""
+        visit.found = False
+        info = rooms.replica.info()
+        usable = rooms.settings.loyalty.fallback_level >= REPLICA_LEVEL and rooms.status.replica_usable()
+        member = rooms.replica.member(ref) if usable else None
+        if member is None:
+            raise UnknownRecordError(UNKNOWN_CONTACT)
+        visit.found = True
+        how = served(
+            "replica",
+            as_of=info.as_of,
+            now=rooms.clock.now(),
+            stale_after=rooms.settings.replica.stale_after,
+            level=rooms.status.level(),
+        )
+        return ContactAnswer(
+            integration_key=member.key,
+            contact=_contact(member),
+            served=Served.model_validate(how),
+            messages=voice.say(("loyalty.stale",) if how.stale else (), voice.locale(visit)),
+        )
+
+    return router
+
+
+def _contact(member: Member) -> Contact:
+    return {**member.fields, member.key.type.value: member.key.value, "ref": member.ref or None}
+
+
+def stored_key(kind: str | None, key_type: str | None) -> StoredKey | None:
+    """Which kind of key a record carries; None for a guest."""
+    return None if kind is None else StoredKey.model_validate({"kind": kind, "type": key_type})
+
+
+def delivery_fields(delivery: Delivery) -> dict[str, Any]:
+    """A delivery as the answers about it share it."""
+    error = None
+    if delivery.error_code is not None:
+        error = {
+            "code": delivery.error_code,
+            "status": delivery.error_status,
+            "title": delivery.error_title or "",
+            "vendor_code": delivery.vendor_code,
+        }
+    return {
+        "entry": delivery.entry,
+        "transaction_id": delivery.transaction_id,
+        "vendor": delivery.vendor,
+        "state": delivery.state.value,
+        "attempts": delivery.attempts,
+        "accepted_at": delivery.accepted_at,
+        "next_attempt_at": delivery.next_attempt_at,
+        "delivered_at": delivery.delivered_at,
+        "vendor_reference": delivery.vendor_reference,
+        "last_error": error,
+    }

@@ -1,0 +1,193 @@
+"""The listeners: loopback ports and Unix sockets, served by uvicorn's HTTP on the running loop.
+
+uvicorn's own server installs signal handlers, exits the process when a port is taken and looks at the time ten times a
+second; of it only the protocol, its configuration and its state are used here.
+"""
+
+import asyncio
+import contextlib
+import os
+import socket
+import stat
+from collections.abc import Sequence
+from email.utils import format_datetime
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from uvicorn.config import Config
+from uvicorn.server import ServerState
+
+from agent.api.protocol import DoorProtocol
+from agent.errors import LoyaltyAgentError
+from agent.ports import Clock
+
+UNIX: Final = "unix:"
+KEEP_ALIVE_S: Final = 120
+BACKLOG: Final = 256
+SOCKET_MODE: Final = 0o660
+CANCEL_S: Final = 1.0
+
+
+class ListenError(LoyaltyAgentError):
+    """The agent cannot listen where the configuration says."""
+
+    code = "api.listen"
+    advice = "See which program holds that address, or change api.listen."
+
+
+class Application(Protocol):
+    """An ASGI application with a clock for its Date header and streams that can be ended."""
+
+    clock: Clock
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Answers one request."""
+
+    def stop(self) -> None:
+        """Ends what does not end by itself."""
+
+
+class Server:
+    """Serves an application on every listener.
+
+    Args:
+        app: what is served.
+        listen: `api.listen`; port 0 takes a free one.
+    """
+
+    def __init__(self, app: Application, listen: Sequence[str]) -> None:
+        self._app, self._listen = app, tuple(listen)
+        self._config = Config(
+            app,
+            http=DoorProtocol,
+            ws="none",
+            lifespan="off",
+            interface="asgi3",
+            log_config=None,
+            log_level="critical",
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            timeout_keep_alive=KEEP_ALIVE_S,
+        )
+        self._state = ServerState()
+        self._servers: list[asyncio.Server] = []
+        self._sockets: list[Path] = []
+        self._dating: asyncio.Task[None] | None = None
+        self.addresses: list[str] = []
+        """Where it listens, with the ports taken: ``127.0.0.1:8787``, ``[::1]:8787``, ``unix:/path``."""
+
+    async def start(self) -> None:
+        """Listens everywhere, or nowhere. Raises ListenError."""
+        if not self._config.loaded:
+            self._config.load()
+        loop = asyncio.get_running_loop()
+        addresses: list[str] = []
+        self._dating = loop.create_task(self._keep_date())
+        try:
+            for place in self._listen:
+                for bound, address in self._bind(place):
+                    listen = loop.create_unix_server if place.startswith(UNIX) else loop.create_server
+                    self._servers.append(await listen(self._connection, sock=bound, backlog=BACKLOG))
+                    addresses.append(address)
+        except OSError as error:  # bound, and still refused: another program listens there without sharing
+            await self.stop(0.0)
+            raise ListenError(f"The agent cannot listen on {place}.") from error
+        except BaseException:
+            await self.stop(0.0)
+            raise
+        self.addresses = addresses
+
+    async def stop(self, grace_s: float) -> None:
+        """Stops listening, lets what is under way finish for ``grace_s``, then cuts it off."""
+        for server in self._servers:
+            server.close()
+        for path in self._sockets:
+            path.unlink(missing_ok=True)
+        self._app.stop()
+        for connection in list(self._state.connections):
+            connection.shutdown()
+        await _finish(set(self._state.tasks), grace_s)
+        for connection in list(self._state.connections):
+            connection.transport.abort()
+        for server in self._servers:
+            await server.wait_closed()
+        if self._dating is not None:
+            self._dating.cancel()
+            await asyncio.wait((self._dating,))
+        self._servers, self._sockets, self._dating, self.addresses = [], [], None, []
+
+    def _connection(self) -> DoorProtocol:
+        return DoorProtocol(self._config, self._state, {}, asyncio.get_running_loop())
+
+    async def _keep_date(self) -> None:
+        while True:
+            date = format_datetime(self._app.clock.now(), usegmt=True).encode()
+            self._state.default_headers = [(b"date", date)]
+            await asyncio.sleep(1.0)
+
+    def _bind(self, place: str) -> list[tuple[socket.socket, str]]:
+        try:
+            if place.startswith(UNIX):
+                return [(self._bind_unix(Path(place.removeprefix(UNIX))), place)]
+            host, _, port = place.rpartition(":")
+            if host != "localhost":
+                return [_bind_port(host.strip("[]"), int(port))]
+            bound = [_bind_port("127.0.0.1", int(port))]
+            with contextlib.suppress(OSError):  # a machine without IPv6
+                bound.append(_bind_port("::1", bound[0][0].getsockname()[1]))
+        except OSError as error:
+            reason = os.strerror(error.errno) if error.errno else "it is in use"
+            raise ListenError(f"The agent cannot listen on {place}: {reason}.") from error
+        return bound
+
+    def _bind_unix(self, path: Path) -> socket.socket:
+        """A socket for its owner and group. What a crash left behind is taken away; a live one is not."""
+        if path.is_socket():
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+                if probe.connect_ex(str(path)) == 0:
+                    raise OSError(0, "in use")
+            path.unlink()
+        bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        before = os.umask(stat.S_IXUSR | stat.S_IXGRP | stat.S_IRWXO)  # never open to others, not for a moment
+        try:
+            bound.bind(str(path))
+        except OSError:
+            bound.close()
+            raise
+        finally:
+            os.umask(before)
+        path.chmod(SOCKET_MODE)
+        self._sockets.append(path)
+        return bound
+
+
+async def _finish(tasks: set[asyncio.Task[None]], grace_s: float) -> None:
+    """Waits for requests under way; cancels those that take longer."""
+    if not tasks:
+        return
+    _, late = await asyncio.wait(tasks, timeout=grace_s)
+    for task in late:
+        task.cancel()
+    if late:
+        await asyncio.wait(late, timeout=CANCEL_S)
+
+
+def _bind_port(host: str, port: int) -> tuple[socket.socket, str]:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        if exclusive := getattr(
+            socket, "SO_EXCLUSIVEADDRUSE", None
+        ):  # Windows: else another program can take the port too
+            bound.setsockopt(socket.SOL_SOCKET, exclusive, 1)
+        else:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        bound.bind((host, port))
+    except OSError:
+        bound.close()
+        raise
+    name = f"[{host}]" if family == socket.AF_INET6 else host
+    return bound, f"{name}:{bound.getsockname()[1]}"

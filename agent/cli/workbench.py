@@ -1,0 +1,116 @@
+"""`demo` and `simulate`: the agent shown, and a simulated vendor to work against."""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from agent.cli import exits
+from agent.cli.invocation import Invocation, common, pass_invocation
+
+
+@click.command(short_help="Play a working day with an outage in it, and count.")
+@click.option("--keep", is_flag=True, help="Leave agent, simulator and staff page up until Ctrl-C.")
+@common
+@pass_invocation
+def demo(invocation: Invocation, *, keep: bool) -> int:
+    """Play a working day with an outage in it, and count what was made, delivered, doubled and lost.
+
+    Needs nothing: the loyalty system is a simulator. Ends with 0 only if nothing is lost or doubled.
+    """
+    from agent.workbench import demo as stage  # noqa: PLC0415 - simulator and HTTP client: only who plays it
+
+    # SIGTERM ends it as Ctrl-C does: the agent must not outlive the play.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+    def told(result: stage.Result, kept: stage.Kept | None) -> None:
+        if invocation.json:
+            document: dict[str, Any] = {
+                "ok": result.fine,
+                **asdict(result.count),
+                "wrong": result.wrong,
+                "elapsed_s": round(result.elapsed_s, 1),
+                "kept": asdict(kept) if kept else None,
+            }
+            click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+        elif kept is not None:
+            click.echo("\nEverything stays up until Ctrl-C:\n")
+            for name, value in asdict(kept).items():
+                click.echo(f"   {name.replace('_', ' '):<15} {value}")
+            click.echo(f"\nIn another terminal: loyalty-agent status --config {kept.config}")
+
+    result = stage.play(quiet=invocation.json, told=told, keep=_until_interrupted if keep else None)
+    return exits.OK if result.fine else exits.DEGRADED
+
+
+def _until_interrupted() -> None:
+    try:
+        threading.Event().wait()
+    except KeyboardInterrupt:
+        click.echo(err=True)
+
+
+@click.group(short_help="Run a simulated vendor to work against.")
+def simulate() -> None:
+    """Run a simulated vendor to work against. Everything in it is made up; it listens on loopback alone."""
+
+
+@simulate.command(short_help="A stateful Voyado Engage tenant.")
+@click.option("--port", type=click.IntRange(0, 65_535), default=8790, show_default=True, help="0 takes a free one.")
+@click.option(
+    "--contacts", type=click.IntRange(0, 2_000_000), default=1_000, show_default=True, help="Made-up members."
+)
+@click.option(
+    "--export-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Stands in for the SFTP account; export files appear below it. Without it, a directory that goes at the end.",
+)
+@click.option("--api-key", default="sim-key", show_default=True, help="The key that it accepts; not a secret.")
+@click.option(
+    "--receipt-interval", type=click.FloatRange(0), default=15.0, show_default=True, help="Seconds between imports."
+)
+@click.option(
+    "--export-interval", type=click.FloatRange(1), default=60.0, show_default=True, help="Seconds between exports."
+)
+@click.option("--seed", type=int, default=1, show_default=True, help="The same seed makes the same people.")
+@common
+@pass_invocation
+def voyado(
+    invocation: Invocation,
+    *,
+    port: int,
+    contacts: int,
+    export_dir: Path | None,
+    api_key: str,
+    receipt_interval: float,
+    export_interval: float,
+    seed: int,
+) -> None:
+    """Run a stateful Voyado Engage tenant until Ctrl-C: its API v2 and v3, its imports and its contact exports."""
+    from agent.workbench import simulate as bench  # noqa: PLC0415 - the simulator: only who runs it
+
+    options = bench.VoyadoOptions(port, contacts, export_dir, api_key, receipt_interval, export_interval, seed)
+
+    def ready(address: bench.VoyadoAddress) -> None:
+        document = {**asdict(address), "export_folder": str(address.export_folder), "feed": address.feed}
+        told = "\n".join(
+            (
+                f"A made-up Voyado Engage tenant with {address.contacts:,} members, until Ctrl-C.",
+                "",
+                "[voyado]",
+                f'base_url = "{address.base_url}"',
+                f'feed = "{address.feed}"',
+                f"api_key = ...    # a reference to a file that holds {address.api_key}",
+                "",
+                f"What it has seen: {address.control_url}",
+            )
+        )
+        invocation.answer(document, told)
+
+    bench.run_voyado(options, ready)

@@ -1,0 +1,149 @@
+"""Every statement of the outbox, named. Instants come in as parameters, in milliseconds since 1970.
+
+`tests/store/test_outbox_plans.py` holds those on the way of a sale to their indexes.
+"""
+
+from __future__ import annotations
+
+# --- intake -----------------------------------------------------------------------------------------------------
+
+FIND_SALE = """
+    SELECT id, fingerprint, accepted_at, answered_kind, answered_type, key_kind, key_type, statement, erased_at
+    FROM sales WHERE transaction_id = ?"""
+KNOWS = "SELECT 1 FROM sales WHERE transaction_id = ?"
+INSERT_SALE = """
+    INSERT INTO sales (transaction_id, type, fingerprint, accepted_at, occurred_at, original, statement,
+                       key_kind, key_type, answered_kind, answered_type, finished_at)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+INSERT_DELIVERY = """
+    INSERT INTO deliveries (sale, vendor, state, rank, person, open, after_sale) VALUES (?, ?, 'queued', ?, ?, ?, ?)"""
+STATES = "SELECT state FROM deliveries WHERE sale = ?"
+CANCEL_UNSENT = """
+    UPDATE deliveries SET state = 'cancelled', next_attempt_at = NULL
+    WHERE sale = ? AND state IN ('queued', 'parked') AND maybe_received = 0 AND lease_run IS NULL"""
+VENDORS_REACHED = "SELECT vendor FROM deliveries WHERE sale = ? AND state <> 'cancelled'"
+VOIDED = "SELECT 1 FROM sales WHERE original = ? AND type = 'void' LIMIT 1"
+COUNTED = """
+    SELECT 1 FROM sales AS s JOIN deliveries AS d ON d.sale = s.id
+    WHERE s.transaction_id = ?1 AND (s.key_kind IS NOT NULL OR d.open = 1)
+      AND (d.state IN ('queued', 'in_doubt', 'delivered') OR (d.state = 'parked' AND s.erased_at IS NULL))
+    UNION ALL
+    SELECT 1 FROM sales AS s JOIN deliveries AS d ON d.sale = s.id
+    WHERE s.original = ?1 AND s.type = 'points_claim' AND d.state NOT IN ('cancelled', 'discarded')
+    LIMIT 1"""
+"""Whether the points of a sale were or will be given to somebody: by the sale itself, or by an earlier claim."""
+
+# --- delivery ---------------------------------------------------------------------------------------------------
+
+LEASE = """
+    UPDATE deliveries SET lease_run = ?1, attempts = attempts + 1 WHERE entry IN (
+        SELECT entry FROM deliveries AS d
+        WHERE vendor = ?2 AND state = 'queued' AND lease_run IS NULL AND coalesce(next_attempt_at, 0) <= ?3
+          AND (after_sale IS NULL OR NOT EXISTS (
+              SELECT 1 FROM deliveries AS earlier WHERE earlier.sale = d.after_sale AND earlier.vendor = d.vendor
+                AND earlier.state IN ('queued', 'parked', 'in_doubt')))
+          AND person NOT IN (
+              SELECT person FROM deliveries
+              WHERE vendor = ?2 AND next_attempt_at > ?3 AND state = 'queued' AND person <> x'')
+          AND person NOT IN (
+              SELECT person FROM deliveries
+              WHERE vendor = ?2 AND state = 'parked' AND error_code = 'contact.refused' AND person <> x'')
+        ORDER BY rank, entry LIMIT ?4)
+    RETURNING entry"""
+"""Takes what is due, primary keys first. A return or a void waits for its sale; nobody's sale overtakes an earlier one
+of theirs that backs off; and nobody's goes while their enrolment is parked."""
+LEASED = """
+    SELECT d.entry, d.attempts, d.maybe_received, d.open, d.person,
+           s.key_kind, s.key_type, t.content, s.body, s.occurred_at,
+           o.key_kind, o.key_type, ot.content, o.body, o.occurred_at
+    FROM deliveries AS d JOIN sales AS s ON s.id = d.sale LEFT JOIN statements AS t ON t.id = s.statement
+    LEFT JOIN sales AS o ON o.transaction_id = s.original LEFT JOIN statements AS ot ON ot.id = o.statement
+    WHERE d.entry IN (SELECT value FROM json_each(?)) ORDER BY d.rank, d.entry"""
+SENDING = "UPDATE deliveries SET sending = 1 WHERE entry = ? AND lease_run = ?"
+SETTLE = """
+    UPDATE deliveries SET state = :state, lease_run = NULL, sending = 0, next_attempt_at = :next_attempt_at,
+        maybe_received = CASE WHEN :not_received THEN maybe_received ELSE 1 END,
+        delivered_at = :delivered_at,
+        vendor_reference = coalesce(:reference, vendor_reference),
+        error_code = :code, error_status = :status, error_title = :title, vendor_code = :vendor_code
+    WHERE entry = :entry AND lease_run = :run"""
+RELEASE = """
+    UPDATE deliveries SET lease_run = NULL, sending = 0, attempts = attempts - 1
+    WHERE entry IN (SELECT value FROM json_each(?)) AND lease_run = ?"""
+RECORD_ATTEMPT = "INSERT INTO attempts (entry, at, verdict, code, status) VALUES (?, ?, ?, ?, ?)"
+TO_RETAG = """
+    SELECT s.id, s.statement FROM deliveries AS d JOIN sales AS s ON s.id = d.sale
+    WHERE d.entry = ? AND d.lease_run = ? AND d.maybe_received = 0 AND s.statement IS NOT NULL"""
+RETAG = "UPDATE sales SET key_kind = ?, key_type = ?, statement = ? WHERE id = ?"
+CLOSE_TAG = "UPDATE deliveries SET open = 0, sending = 1, rank = ? WHERE entry = ?"
+RECOVER = """
+    UPDATE deliveries SET lease_run = NULL, sending = 0,
+        maybe_received = CASE WHEN open = 1 AND sending = 0 THEN maybe_received ELSE 1 END
+    WHERE lease_run IS NOT NULL"""
+"""An open sale's tag is settled before it is sent, and that is written down: one that was not sent stays open."""
+MAKE_DUE = "UPDATE deliveries SET next_attempt_at = NULL WHERE state = 'queued' AND next_attempt_at IS NOT NULL"
+CLAMP_DUE = "UPDATE deliveries SET next_attempt_at = ?1 WHERE state = 'queued' AND next_attempt_at > ?1"
+NEXT_DUE = "SELECT min(next_attempt_at) FROM deliveries WHERE vendor = ? AND state = 'queued' AND next_attempt_at > ?"
+LAST_SALE = "SELECT coalesce(max(id), 0) FROM sales"
+SHIFT = """
+    UPDATE sales SET accepted_at = accepted_at + ?1, finished_at = finished_at + ?1
+    WHERE id > ?2 AND erased_at IS NULL"""
+RETRY = """
+    UPDATE deliveries SET state = 'queued', next_attempt_at = NULL
+    WHERE entry = ? AND state IN ('queued', 'parked', 'in_doubt')"""
+TO_DISCARD = """
+    SELECT d.sale, d.vendor, d.maybe_received, s.transaction_id, s.erased_at
+    FROM deliveries AS d JOIN sales AS s ON s.id = d.sale WHERE d.entry = ? AND d.state IN ('parked', 'in_doubt')"""
+DISCARD = "UPDATE deliveries SET state = 'discarded', error_code = 'queue.discarded', note = ? WHERE entry = ?"
+CANCEL_VOIDS = """
+    UPDATE deliveries SET state = 'cancelled', next_attempt_at = NULL
+    WHERE vendor = ? AND state = 'queued' AND lease_run IS NULL AND maybe_received = 0
+      AND sale IN (SELECT id FROM sales WHERE original = ? AND type = 'void')"""
+
+# --- what people ask --------------------------------------------------------------------------------------------
+
+COUNTS = "SELECT state, sum(n) FROM counts GROUP BY state"
+WAITING = "SELECT vendor, n FROM counts WHERE state = 'queued'"
+OLDEST = """
+    SELECT min(s.accepted_at) FROM (
+        SELECT (SELECT min(d.entry) FROM deliveries AS d
+                WHERE d.state = 'queued' AND d.vendor = c.vendor AND d.rank = r.column1) AS entry
+        FROM counts AS c, (VALUES (1), (2)) AS r WHERE c.state = 'queued') AS first
+    JOIN deliveries AS d ON d.entry = first.entry JOIN sales AS s ON s.id = d.sale"""
+ACCEPTED_SINCE = "SELECT count(*) FROM sales WHERE accepted_at >= ?"
+STORY = """
+    SELECT id, type, occurred_at, accepted_at, erased_at, original, key_kind, key_type, answered_kind, answered_type
+    FROM sales WHERE transaction_id = ?"""
+DELIVERIES = """
+    SELECT d.entry, s.transaction_id, d.vendor, d.state, d.attempts, s.accepted_at, d.next_attempt_at, d.delivered_at,
+           d.vendor_reference, d.error_code, d.error_status, d.error_title, d.vendor_code
+    FROM deliveries AS d JOIN sales AS s ON s.id = d.sale WHERE {where} ORDER BY d.entry LIMIT ?"""
+OF_SALE = "d.sale = ? AND d.state <> 'cancelled'"
+UNFINISHED = "d.state IN ('queued', 'parked', 'in_doubt') AND d.entry > ?"
+QUEUED = "d.state = 'queued' AND d.vendor NOT IN (SELECT value FROM json_each(?))"
+HELD = "d.state = 'queued' AND d.vendor IN (SELECT value FROM json_each(?))"
+STUCK = "d.state IN ('parked', 'in_doubt') AND d.state = ?"
+"""The terms of the partial index of what is stuck, so that a few are found among a million that wait."""
+OF_VENDOR = "d.vendor = ?"
+OF_ENTRY = "d.entry = ?"
+ATTEMPTS = "SELECT at, verdict, code, status FROM attempts WHERE entry = ? ORDER BY rowid"
+
+# --- the end ----------------------------------------------------------------------------------------------------
+
+ERASABLE_FINISHED = """
+    SELECT id, statement, occurred_at FROM sales
+    WHERE erased_at IS NULL AND finished_at < ? ORDER BY finished_at LIMIT ?"""
+ERASABLE_OLD = """
+    SELECT id, statement, occurred_at FROM sales
+    WHERE erased_at IS NULL AND accepted_at < ? ORDER BY accepted_at LIMIT ?"""
+ERASE = "UPDATE sales SET body = ?, statement = NULL, erased_at = ? WHERE id = ?"
+NOTES = "SELECT note FROM deliveries WHERE sale = ? AND note IS NOT NULL"
+ERASE_NOTES = "UPDATE deliveries SET note = NULL WHERE sale = ? AND note IS NOT NULL"
+EXPIRE = """
+    UPDATE deliveries SET state = 'parked', error_code = 'retention.expired', error_status = NULL, vendor_code = NULL,
+        error_title = 'The personal part was erased before the sale could be delivered.', next_attempt_at = NULL,
+        open = 0
+    WHERE sale = ? AND state IN ('queued', 'parked', 'in_doubt')"""
+FORGET = """
+    DELETE FROM sales WHERE id IN (
+        SELECT id FROM sales WHERE accepted_at < ? AND erased_at IS NOT NULL ORDER BY accepted_at LIMIT ?)"""

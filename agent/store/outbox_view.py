@@ -1,0 +1,172 @@
+"""The outbox as people look at it: figures, a sale's story, the queue. Nothing here changes a row.
+
+Point reads on a connection of their own, made inline on the event loop's thread.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from agent.domain.delivery import DeliveryState, shown_state
+from agent.errors import UnknownRecordError
+from agent.ports import Delivery, QueueInfo
+from agent.store import outbox_sql as sql
+from agent.store.database import sqlite, storage_error
+
+if TYPE_CHECKING:
+    from sqlite3 import Connection
+
+MAX_DELIVERIES = 1_000
+_SIZES = ("page_count", "freelist_count", "page_size")
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """A sale's whole life without the person in it."""
+
+    transaction_id: str
+    type: str
+    occurred_at: str
+    accepted_at: datetime
+    erased_at: datetime | None
+    original_transaction_id: str | None
+    key_kind: str | None
+    key_type: str | None
+    answered_kind: str | None
+    answered_type: str | None
+    deliveries: tuple[Delivery, ...]
+    attempts: tuple[dict[str, Any], ...]
+
+
+class OutboxView:
+    """Reads the outbox. Every method raises StorageError when the file cannot be read.
+
+    Args:
+        reader: a connection for point reads, used on the event loop's thread.
+    """
+
+    def __init__(self, reader: Connection) -> None:
+        self._reader = reader
+
+    def knows(self, transaction_id: str) -> bool:
+        """Whether a sale of that id is on record."""
+        return bool(self._rows(sql.KNOWS, transaction_id))
+
+    def info(self, held: Collection[str] = ()) -> QueueInfo:
+        """The queue in figures; cheap whatever its length.
+
+        Args:
+            held: vendors whose lane is held.
+        """
+        waiting = self._rows(sql.WAITING)
+        counts = dict(self._rows(sql.COUNTS))
+        oldest = self._number(sql.OLDEST)
+        # SQLCipher answers page_size as text.
+        pages, free, size = (int(self._number(f"PRAGMA {name}") or 0) for name in _SIZES)
+        return QueueInfo(
+            depth=sum(n for _, n in waiting),
+            held=sum(n for vendor, n in waiting if vendor in held),
+            parked=counts.get("parked", 0),
+            in_doubt=counts.get("in_doubt", 0),
+            oldest_at=from_ms(oldest) if oldest is not None else None,
+            bytes=(pages - free) * size,
+        )
+
+    def accepted_since(self, since: datetime) -> int:
+        """How many sales were accepted since then."""
+        return self._number(sql.ACCEPTED_SINCE, to_ms(since)) or 0
+
+    def next_due_at(self, vendor: str, now: datetime) -> datetime | None:
+        """When the next delivery that backs off is due."""
+        due = self._number(sql.NEXT_DUE, vendor, to_ms(now))
+        return from_ms(due) if due is not None else None
+
+    def story(self, transaction_id: str, held: Collection[str] = ()) -> Story:
+        """A sale's life. Raises UnknownRecordError."""
+        found = self._rows(sql.STORY, transaction_id)
+        if not found:
+            raise UnknownRecordError
+        row = found[0]
+        deliveries = self._deliveries(sql.OF_SALE, [row[0], MAX_DELIVERIES], held)
+        attempts = tuple(
+            {"entry": delivery.entry, "at": from_ms(at), "verdict": verdict, "code": code, "status": status}
+            for delivery in deliveries
+            for at, verdict, code, status in self._rows(sql.ATTEMPTS, delivery.entry)
+        )
+        return Story(
+            transaction_id=transaction_id, type=row[1], occurred_at=row[2], accepted_at=from_ms(row[3]),
+            erased_at=from_ms(row[4]) if row[4] is not None else None, original_transaction_id=row[5],
+            key_kind=row[6], key_type=row[7], answered_kind=row[8], answered_type=row[9],
+            deliveries=deliveries, attempts=attempts,
+        )  # fmt: skip
+
+    def queue(
+        self, *, state: str | None, vendor: str | None, limit: int, after: int, held: Collection[str] = ()
+    ) -> tuple[Delivery, ...]:
+        """Unfinished deliveries in order of entry.
+
+        Args:
+            state: only these; `held` and `queued` are told apart by ``held``.
+            vendor: only this one's.
+            limit: at most so many.
+            after: entries beyond this one.
+            held: vendors whose lane is held.
+        """
+        where: list[str] = [sql.UNFINISHED]
+        values: list[Any] = [after]
+        if state in ("held", "queued"):
+            where.append(sql.HELD if state == "held" else sql.QUEUED)
+            values.append(json.dumps(list(held)))
+        elif state is not None:
+            where.append(sql.STUCK)
+            values.append(state)
+        if vendor is not None:
+            where.append(sql.OF_VENDOR)
+            values.append(vendor)
+        return self._deliveries(" AND ".join(where), [*values, limit], held)
+
+    def entry(self, entry: int, held: Collection[str] = ()) -> Delivery:
+        """One delivery. Raises UnknownRecordError."""
+        found = self._deliveries(sql.OF_ENTRY, [entry, 1], held)
+        if not found:
+            raise UnknownRecordError
+        return found[0]
+
+    def _deliveries(self, where: str, values: list[Any], held: Collection[str]) -> tuple[Delivery, ...]:
+        return tuple(_delivery(row, held) for row in self._rows(sql.DELIVERIES.format(where=where), *values))
+
+    def _number(self, statement: str, *values: Any) -> int | None:
+        number: int | None = self._rows(statement, *values)[0][0]
+        return number
+
+    def _rows(self, statement: str, *values: Any) -> list[Any]:
+        try:
+            return self._reader.execute(statement, values).fetchall()
+        except sqlite.Error as error:
+            raise storage_error(error) from error
+
+
+def _delivery(row: Any, held: Collection[str]) -> Delivery:
+    state = shown_state(DeliveryState(row[3]))
+    if state is DeliveryState.QUEUED and row[2] in held:
+        state = DeliveryState.HELD
+    return Delivery(
+        entry=row[0], transaction_id=row[1], vendor=row[2], state=state, attempts=row[4], accepted_at=from_ms(row[5]),
+        next_attempt_at=from_ms(row[6]) if row[6] is not None else None,
+        delivered_at=from_ms(row[7]) if row[7] is not None else None,
+        vendor_reference=row[8], error_code=row[9], error_status=row[10], error_title=row[11], vendor_code=row[12],
+    )  # fmt: skip
+
+
+def to_ms(instant: datetime) -> int:
+    """Milliseconds since 1970, as the outbox stores instants."""
+    return int(instant.timestamp() * 1000)
+
+
+def from_ms(milliseconds: int) -> datetime:
+    """The instant that :func:`to_ms` stored."""
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)

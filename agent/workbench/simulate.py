@@ -1,0 +1,103 @@
+"""A simulated vendor on a port, for POS vendors and integrators to work against."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import signal
+import tempfile
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from agent.clock import SystemClock
+from agent.connectors.voyado.simulator import SimulatorSettings, VoyadoSimulator, serve
+
+TICK_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class VoyadoOptions:
+    """What a simulated Voyado Engage tenant is started with.
+
+    Attributes:
+        port: where it listens on loopback; 0 takes a free port.
+        contacts: size of the made-up membership.
+        directory: stands in for the SFTP account; None makes one that is removed at the end.
+        api_key: the key that it accepts.
+        receipt_interval_s: seconds between imports of receipts.
+        export_interval_s: seconds between contact exports.
+        seed: makes the same membership again.
+    """
+
+    port: int
+    contacts: int
+    directory: Path | None
+    api_key: str
+    receipt_interval_s: float
+    export_interval_s: float
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class VoyadoAddress:
+    """Where a simulated tenant is found."""
+
+    base_url: str
+    control_url: str
+    api_key: str
+    export_folder: Path
+    contacts: int
+
+    @property
+    def feed(self) -> str:
+        """The export folder as `voyado.feed` spells it."""
+        return self.export_folder.resolve().as_uri()
+
+
+def run_voyado(options: VoyadoOptions, ready: Callable[[VoyadoAddress], None]) -> None:
+    """Serves a tenant until SIGINT or SIGTERM, its jobs running in real time.
+
+    Args:
+        options: what it is started with.
+        ready: called once, when it listens and the whole membership lies in its export folder.
+
+    Raises:
+        OSError: the port is taken, or the directory cannot be written.
+    """
+    with ExitStack() as stack:
+        directory = options.directory
+        if directory is None:
+            directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="voyado-simulator-")))
+        settings = SimulatorSettings(
+            root=directory,
+            api_keys=(options.api_key,),
+            receipt_interval_s=options.receipt_interval_s,
+            export_interval_s=options.export_interval_s,
+        )
+        # Made-up people: a seed that can be named again is the point, not secrecy.
+        simulator = VoyadoSimulator(settings, now=SystemClock().now, rng=random.Random(options.seed))  # noqa: S311
+        simulator.seed(options.contacts)
+        simulator.export_full()
+        asyncio.run(_serve(simulator, options, ready))
+
+
+async def _serve(simulator: VoyadoSimulator, options: VoyadoOptions, ready: Callable[[VoyadoAddress], None]) -> None:
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop.set))
+    running = await serve(simulator, port=options.port, tick_s=TICK_S)
+    try:
+        ready(
+            VoyadoAddress(
+                base_url=running.url,
+                control_url=f"{running.url}/_sim/state",
+                api_key=options.api_key,
+                export_folder=simulator.exports.folder,
+                contacts=options.contacts,
+            )
+        )
+        await stop.wait()
+    finally:
+        await running.stop()

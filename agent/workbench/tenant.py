@@ -1,0 +1,177 @@
+"""The loyalty system of the demonstration: a simulated Voyado Engage tenant, its people, and what happens there."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from agent.connectors.voyado.simulator import Fault, SimulatorSettings, ThreadedSimulator, VoyadoSimulator, contacts
+from agent.connectors.voyado.simulator.membership import fictional_phone
+from agent.connectors.voyado.simulator.records import Contact
+from agent.ports import Clock
+
+API_KEY = "demo-key"
+TICK_S = 0.2
+_SWEDISH = 95
+_RESERVED = 24
+"""So many of the numbers kept free for fiction belong to nobody at first; newcomers and strangers get them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Somebody made up. The values are personal all the same, and treated so."""
+
+    name: str
+    phone: str = field(repr=False)
+    email: str | None = field(default=None, repr=False)
+    member_number: str | None = field(default=None, repr=False)
+
+    @property
+    def as_said(self) -> str:
+        """The phone number as a Swede says it at a till; a foreign one as it is."""
+        if not self.phone.startswith("+46"):
+            return self.phone
+        national = "0" + self.phone.removeprefix("+46")
+        return f"{national[:3]}-{national[3:6]} {national[6:8]} {national[8:]}"
+
+
+class Tenant:
+    """A membership of made-up people behind a line that can be cut. A context manager.
+
+    Args:
+        root: stands in for the SFTP account.
+        members: how many there are.
+        clock: its time.
+        rng: makes the same people again.
+    """
+
+    def __init__(self, root: Path, members: int, clock: Clock, rng: random.Random) -> None:
+        settings = SimulatorSettings(root=root, api_keys=(API_KEY,), receipt_interval_s=None, export_interval_s=None)
+        self.simulator = VoyadoSimulator(settings, now=clock.now, rng=rng)
+        self._server = ThreadedSimulator(self.simulator, tick_s=TICK_S)
+        self.simulator.seed(members)
+        self._free = list(self._free_numbers())
+        self._family()
+        self._people = set(self._values())
+
+    def __enter__(self) -> Self:
+        self._server.__enter__()
+        self.simulator.export_full()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.__exit__(kind, error, trace)
+
+    @property
+    def url(self) -> str:
+        """Where its API is."""
+        return self._server.url
+
+    @property
+    def feed(self) -> str:
+        """Its export folder as `voyado.feed` spells it."""
+        return self.simulator.exports.folder.resolve().as_uri()
+
+    @property
+    def people(self) -> frozenset[str]:
+        """Every phone number and address that anybody here has or ever had."""
+        self._people |= set(self._values())
+        return frozenset(self._people)
+
+    # The line
+
+    def cut(self) -> None:
+        """Nobody can reach it any more."""
+        self._server.stop()
+
+    def mend(self, *, lost_answers: int) -> None:
+        """It can be reached again; of its first answers to receipts some get lost after the work is done."""
+        fault = Fault(
+            kind="drop", path="/api/*/receipts", method="POST", count=lost_answers, skip=10, after_processing=True
+        )
+        self.simulator.faults.add(fault)
+        self._server.start()
+
+    # People
+
+    def member(self, place: int) -> Person:
+        """The member at a place of the list who can be asked for by phone without doubt."""
+        return next(person for person in self._regulars(place))
+
+    def members(self, count: int) -> list[Person]:
+        """So many members, each known by a phone number of their own, and by an address."""
+        regulars = self._regulars(_SWEDISH)
+        return [person for _, person in zip(range(count), (one for one in regulars if one.email), strict=False)]
+
+    def family(self) -> Person:
+        """A phone number that two members share."""
+        return Person("a family", self._family_phone)
+
+    def stranger(self, name: str = "somebody") -> Person:
+        """Somebody whom the tenant does not know."""
+        phone = self._free.pop()
+        self._people.add(phone)
+        return Person(name, phone)
+
+    def join(self, name: str) -> Person:
+        """Somebody becomes a member elsewhere: in the app, or in another store."""
+        newcomer = self.stranger(name)
+        body = {"contactType": "Member", "firstName": name, "lastName": "Exempel", "mobilePhone": newcomer.phone}
+        with self.simulator.lock:
+            state = self.simulator.state
+            made = contacts.begin_create(state, body, source="APP", store=None, approved=True)
+            contact = made if isinstance(made, Contact) else contacts.finish_create(state, made)
+        return _person(contact)
+
+    def move(self, person: Person) -> Person:
+        """A member gets another phone number."""
+        phone = self._free.pop()
+        with self.simulator.lock:
+            self.simulator.state.write(self._contact(person), {"mobilePhone": phone})
+        return Person(person.name, phone, person.email, person.member_number)
+
+    def leave(self, person: Person) -> None:
+        """A member asks to be deleted."""
+        with self.simulator.lock:
+            self.simulator.state.delete(self._contact(person))
+
+    def _contact(self, person: Person) -> Contact:
+        return self.simulator.state.find("memberNumber", person.member_number or "", "Member")[0]
+
+    def _regulars(self, place: int) -> Iterator[Person]:
+        state = self.simulator.state
+        everybody = [contact for contact in state.members() if contact.attributes.get("mobilePhone")]
+        for contact in everybody[place:]:
+            if len(state.find("mobilePhone", contact.attributes["mobilePhone"])) == 1:
+                yield _person(contact)
+
+    def _free_numbers(self) -> Iterator[str]:
+        state = self.simulator.state
+        for place in range(_SWEDISH - _RESERVED, _SWEDISH):
+            phone = fictional_phone(place)
+            for contact in state.find("mobilePhone", phone):
+                state.write(contact, {"mobilePhone": ""}, export=False)
+            yield phone
+
+    def _family(self) -> None:
+        self._family_phone = self._free.pop()
+        members = list(self.simulator.state.members())[:2]
+        for contact in members:
+            self.simulator.state.write(contact, {"mobilePhone": self._family_phone}, export=False)
+
+    def _values(self) -> Iterator[str]:
+        with self.simulator.lock:
+            for contact in self.simulator.state.contacts.values():
+                values: tuple[Any, ...] = (contact.attributes.get("mobilePhone"), contact.attributes.get("email"))
+                yield from (value for value in values if value)
+
+
+def _person(contact: Contact) -> Person:
+    values = contact.attributes
+    return Person(values["firstName"], values["mobilePhone"], values.get("email"), values["memberNumber"])

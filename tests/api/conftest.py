@@ -1,0 +1,325 @@
+"""A door on a loopback port: the real services and outbox behind it, a handful of made-up people, no vendor."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from agent.api.app import Door, create_app
+from agent.api.metrics import Metrics
+from agent.api.rooms import Rooms
+from agent.api.server import Server
+from agent.domain.contact import Member
+from agent.domain.health import Conditions
+from agent.domain.identifiers import Identifier, IdentifierType, Normaliser
+from agent.domain.link import Link
+from agent.domain.tagging import Found, Outcome, TaggingPolicy
+from agent.domain.transaction import IntegrationKey
+from agent.errors import StorageFullError, VendorUnreachableError
+from agent.messages import Messages
+from agent.ports import ReplicaInfo
+from agent.services.identify import Identify, IdentifyPolicy
+from agent.services.intake import Intake, IntakePolicy
+from agent.services.status import Status, StatusPolicy
+from agent.settings import AgentSection, ApiSection, Rate, ReplicaSection, Settings
+from agent.store.database import DatabaseFile, GroupWriter, migrate
+from agent.store.migrations import outbox as migrations
+from agent.store.outbox import Outbox
+from agent.tokens import Tokens
+
+NOW = datetime(2026, 11, 20, 9, 5, 12, tzinfo=UTC)
+ALMA_PHONE = "+46701740605"
+SHARED_PHONE = "+46701740606"
+NOBODYS_PHONE = "+46701740607"
+UNKNOWN_PHONE = "+46701740608"
+ALMA = Member(
+    "c_5f3a",
+    IntegrationKey(kind="primary", type=IdentifierType.MEMBER_NUMBER, value="10000421"),
+    {"first_name": "Alma"},
+)
+BO = Member("c_77b0", IntegrationKey(kind="primary", type=IdentifierType.MEMBER_NUMBER, value="10000422"))
+CEM = Member("c_19de", IntegrationKey(kind="primary", type=IdentifierType.MEMBER_NUMBER, value="10000423"))
+
+
+class HeldClock:
+    """A wall clock that stands still and a monotonic one that is moved by hand."""
+
+    def __init__(self) -> None:
+        self.mono = 1000.0
+
+    def now(self) -> datetime:
+        return NOW
+
+    def monotonic(self) -> float:
+        return self.mono
+
+    def today(self) -> date:
+        return NOW.date()
+
+
+class People:
+    """A replica of three people."""
+
+    def __init__(self) -> None:
+        self.as_of: datetime | None = NOW - timedelta(seconds=312)
+
+    def resolve(self, readings: Any) -> tuple[Member, ...]:
+        found = {ALMA_PHONE: (ALMA,), SHARED_PHONE: (BO, CEM)}
+        return next((found[reading.value] for reading in readings if reading.value in found), ())
+
+    def member(self, ref: str) -> Member | None:
+        return {member.ref: member for member in (ALMA, BO, CEM)}.get(ref)
+
+    def info(self) -> ReplicaInfo:
+        return ReplicaInfo(3, self.as_of, "contacts")
+
+
+class Vendor:
+    """A vendor that knows who is not a member, and does not answer about one number."""
+
+    def knows(self, identifier: Identifier) -> bool:
+        return True
+
+    async def find(self, identifier: Identifier, *, timeout_s: float) -> Found:
+        if identifier.value == UNKNOWN_PHONE:
+            raise VendorUnreachableError
+        return Found(Outcome.NOT_FOUND)
+
+
+@dataclass
+class Given:
+    """Orders as they came."""
+
+    orders: list[str] = field(default_factory=list)
+    lanes: set[str] = field(default_factory=set)
+
+    def sync(self) -> None:
+        self.orders.append("sync")
+
+    def flush(self) -> None:
+        self.orders.append("flush")
+
+    def purge(self) -> None:
+        self.orders.append("purge")
+
+    def pause(self) -> None:
+        self.orders.append("pause")
+
+    def resume(self) -> None:
+        self.orders.append("resume")
+
+    def held(self) -> set[str]:
+        return self.lanes
+
+
+@dataclass
+class House:
+    """A running door and everything behind it."""
+
+    door: Door
+    server: Server
+    rooms: Rooms
+    clock: HeldClock
+    people: People
+    link: Link
+    outbox: Outbox
+    orders: Given
+    tokens: Tokens
+    conditions: Conditions
+    state_dir: Path
+    http: httpx.AsyncClient
+    admin: httpx.AsyncClient
+    room: dict[str, Any]
+
+    @property
+    def address(self) -> str:
+        return self.server.addresses[0]
+
+    @property
+    def port(self) -> int:
+        return int(self.address.rpartition(":")[2])
+
+    async def raw(self, *pieces: bytes) -> bytes:
+        """What comes back for these bytes, up to the end of the connection or of one answer with a length."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        try:
+            for piece in pieces:
+                writer.write(piece)
+                await writer.drain()
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = next((int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")), 0)
+            return head + await reader.readexactly(length)
+        finally:
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+
+    def request(self, method: str, path: str, body: bytes = b"", **headers: str | None) -> bytes:
+        """The bytes of a request that is in order unless ``headers`` say otherwise (None leaves one out)."""
+        lines: dict[str, str | None] = {"host": self.address, "authorization": self.http.headers["authorization"]}
+        if body or method == "POST":
+            lines |= {"content-type": "application/json", "content-length": str(len(body))}
+        lines |= {name.replace("_", "-"): value for name, value in headers.items()}
+        head = "".join(f"{name}: {value}\r\n" for name, value in lines.items() if value is not None)
+        return f"{method} {path} HTTP/1.1\r\n{head}\r\n".encode("latin-1") + body
+
+
+def build(state_dir: Path, settings: Settings, *, heartbeat_s: float = 15.0) -> dict[str, Any]:
+    """The rooms, and the hands on them that tests need."""
+    clock, people, orders, conditions = HeldClock(), People(), Given(), Conditions()
+    normaliser = Normaliser("SE")
+    tagging = TaggingPolicy(settings.loyalty.primary, settings.loyalty.secondary, settings.loyalty.fallback_level)
+    link = Link(
+        "voyado", "loyalty", requests_per_second=0, backoff_first_s=10, backoff_max_s=900, uniform=lambda low, high: high
+    )
+    file = DatabaseFile(state_dir / "outbox.db", None, "FULL")
+    connection = file.connect()
+    migrate(connection, migrations)
+    outbox = Outbox(GroupWriter(connection, "outbox"), file.connect(), hash_key=b"k" * 32, run="run")
+    stale_after, expires_after = settings.replica.stale_after, settings.replica.expires_after
+    room: dict[str, Any] = {"error": None}
+    intake = Intake(
+        clock=clock,
+        normaliser=normaliser,
+        replica=people,
+        outbox=outbox,
+        queue=lambda: outbox.info(orders.held()),
+        link=link,
+        policy=IntakePolicy(
+            tagging, "1042", "03", stale_after, expires_after, 1 << 30, 0, state_dir, (("voyado", False),)
+        ),
+        accepted=lambda: None,
+    )
+
+    class Doorman:
+        async def accept(self, transaction: Any, *, resolve: bool = True) -> Any:
+            room["resolve"] = resolve
+            if room["error"] is not None:
+                raise room["error"]
+            return await intake.accept(transaction, resolve=resolve)
+
+    identify = Identify(
+        clock=clock,
+        normaliser=normaliser,
+        replica=people,
+        lookup=Vendor(),
+        link=link,
+        policy=IdentifyPolicy(tagging, True, 0.8, stale_after, expires_after),
+    )
+    status = Status(
+        clock=clock,
+        version="0.1.0",
+        policy=StatusPolicy(settings.loyalty.fallback_level, True, stale_after, expires_after, 1 << 30),
+        links=[link],
+        replica=people,
+        queue=lambda: outbox.info(orders.held()),
+        accepted_since=outbox.accepted_since,
+        conditions=conditions,
+        ready=lambda: room["error"] is None,
+    )
+    tokens = Tokens(state_dir, clock)
+    rooms = Rooms(
+        clock=clock,
+        settings=settings,
+        version="0.1.0",
+        messages=Messages(settings.agent.locale),
+        identify=identify,
+        intake=Doorman(),
+        replica=people,
+        outbox=outbox,
+        status=status,
+        tokens=tokens,
+        orders=orders,
+        metrics=Metrics("0.1.0"),
+    )
+    return {
+        "door": create_app(rooms, heartbeat_s=heartbeat_s),
+        "rooms": rooms,
+        "clock": clock,
+        "people": people,
+        "link": link,
+        "outbox": outbox,
+        "orders": orders,
+        "tokens": tokens,
+        "conditions": conditions,
+        "state_dir": state_dir,
+        "room": room,
+    }
+
+
+@contextlib.asynccontextmanager
+async def open_house(
+    state_dir: Path, *, heartbeat_s: float = 15.0, listen: tuple[str, ...] = ("127.0.0.1:0",), **api: Any
+) -> AsyncIterator[House]:
+    settings = Settings(
+        agent=AgentSection(store_id="1042", till_id="03", locale="sv-SE"),
+        api=ApiSection(**({"hits": Rate(None), "misses": Rate(None)} | api)),
+        replica=ReplicaSection(contents="contacts", fields=("first_name",)),
+    )
+    parts = build(state_dir, settings, heartbeat_s=heartbeat_s)
+    server = Server(parts["door"], listen)
+    await server.start()
+    base = f"http://{server.addresses[0]}" if not server.addresses[0].startswith("unix:") else "http://localhost"
+    pos, admin = (
+        httpx.AsyncClient(
+            base_url=base, headers={"authorization": f"Bearer {parts['tokens'].add(scope, scope)}"}, trust_env=False
+        )
+        for scope in ("pos", "admin")
+    )
+    try:
+        yield House(server=server, http=pos, admin=admin, **parts)
+    finally:
+        await pos.aclose()
+        await admin.aclose()
+        await server.stop(1.0)
+        parts["outbox"].close()
+
+
+@pytest.fixture
+async def house(tmp_path):
+    async with open_house(tmp_path) as opened:
+        yield opened
+
+
+@pytest.fixture
+def open_door(tmp_path):
+    """Opens a door with other settings; an async context manager."""
+
+    def opener(**how: Any) -> contextlib.AbstractAsyncContextManager[House]:
+        return open_house(tmp_path, **how)
+
+    return opener
+
+
+@pytest.fixture
+def sale():
+    """A sale that adds up; keyword arguments replace fields, None takes one away."""
+
+    def make(**changes: Any) -> dict[str, Any]:
+        body = {
+            "transaction_id": "1042-03-20260214-000187",
+            "type": "purchase",
+            "occurred_at": "2026-02-14T16:41:09+01:00",
+            "currency": "SEK",
+            "total": "250.00",
+            "lines": [{"kind": "purchase", "sku": "SK-77-RED-M", "quantity": "2", "gross_paid": "250.00"}],
+            "payments": [{"type": "card", "amount": "250.00"}],
+        }
+        return {name: value for name, value in (body | changes).items() if value is not None}
+
+    return make
+
+
+def full_disk() -> StorageFullError:
+    return StorageFullError()
+
+
+def phone(value: str) -> bytes:
+    return json.dumps({"identifier": {"type": "mobile_phone", "value": value}}).encode()

@@ -1,0 +1,147 @@
+"""Asking the running agent: every way in which it may not answer."""
+
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+
+PROBLEM = {"type": "about:blank", "title": "No", "detail": "Nothing of that name.", "code": "record.unknown"}
+
+
+@pytest.fixture
+def door(tmp_path):
+    """A server on loopback that gives the answer it is told to, and the configuration that leads to it."""
+    heard = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            length = int(self.headers.get("Content-Length") or 0)
+            heard.append((self.command, self.path, dict(self.headers), self.rfile.read(length)))
+            status, body = server.answer
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_POST = do_GET  # noqa: N815 - the standard library's name
+
+        def log_message(self, *args):
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    server.answer, server.heard = (200, b"{}"), heard
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield server
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.fixture
+def config(configure, door, tmp_path):
+    state = tmp_path / "state"
+    state.mkdir()
+    (state / "cli.token").write_text("la_cli_made-up\n")
+    return configure(listen=f"127.0.0.1:{door.server_port}")
+
+
+def test_it_asks_with_the_daemons_own_token(call, door):
+    """The order reaches the first listen address, with the token that the daemon left and an own name as Host."""
+    assert call("purge").exit_code == 0
+
+    method, path, headers, body = door.heard[0]
+    assert (method, path, body) == ("POST", "/v1/purge", b"")
+    assert headers["Authorization"] == "Bearer la_cli_made-up"
+    assert headers["Host"] == f"127.0.0.1:{door.server_port}"
+
+
+@pytest.mark.parametrize(
+    ("answer", "exit_code", "code"),
+    [
+        ((401, b""), 77, "permission.refused"),
+        ((403, json.dumps({**PROBLEM, "code": "scope.wrong"}).encode()), 77, "permission.refused"),
+        ((404, json.dumps(PROBLEM).encode()), 1, "record.unknown"),
+        ((409, json.dumps({**PROBLEM, "code": "x.y"}).encode()), 1, "x.y"),
+        ((503, json.dumps(PROBLEM).encode()), 74, "storage.unavailable"),
+        ((404, b"<html>"), 1, "agent.refused"),
+        ((200, b"<html>"), 1, "agent.refused"),
+    ],
+    ids=["token unknown", "scope", "nothing there", "conflict", "disk", "another server's error", "another server"],
+)
+def test_what_the_door_refuses_has_its_exit_status(call, door, answer, exit_code, code):
+    """Each refusal is told with its code, and ends with the status that scripts know it by."""
+    door.answer = answer
+
+    done = call("queue", "retry", "7", "--json")
+
+    assert done.exit_code == exit_code
+    assert json.loads(done.stdout)["error"]["code"] == code
+
+
+def test_the_faults_of_a_refused_request_are_told(call, door):
+    """What does not fit is named by its pointer."""
+    faults = [{"pointer": "/reason", "message": "is needed"}]
+    door.answer = (422, json.dumps({**PROBLEM, "errors": faults}).encode())
+
+    assert "/reason: is needed" in call("queue", "discard", "7", "--reason", "x").stderr
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("sync",),
+        ("flush",),
+        ("purge",),
+        ("queue", "list"),
+        ("queue", "show", "1"),
+        ("queue", "retry", "1"),
+        ("explain", "a"),
+    ],
+    ids=" ".join,
+)
+def test_without_a_daemon_it_is_2(call, door, command):
+    """Nobody listens: the line says so, and names the address."""
+    door.shutdown()
+    door.server_close()
+
+    done = call(*command)
+
+    assert done.exit_code == 2
+    assert f"127.0.0.1:{door.server_port}" in done.stderr
+
+
+def test_a_daemon_that_was_stopped_left_no_token(call, config):
+    """Without its token the daemon is not running, whoever else listens there."""
+    (config.parent / "state" / "cli.token").unlink()
+
+    assert call("flush").exit_code == 2
+
+
+def test_an_environments_proxy_is_not_asked(call, door, monkeypatch):
+    """The agent's own door is never reached through a proxy."""
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
+
+    assert call("purge").exit_code == 0
+
+
+@pytest.mark.parametrize("reason", [("--reason", "till was reset"), ()], ids=["given", "asked for"])
+def test_discarding_gives_a_reason(call, door, reason):
+    """The reason goes with it, from the option or from a prompt."""
+    done = call("queue", "discard", "7", "8", *reason, stdin="till was reset\n")
+
+    assert done.exit_code == 0
+    assert [(path, json.loads(body)) for _, path, _, body in door.heard] == [
+        ("/v1/queue/7/discard", {"reason": "till was reset"}),
+        ("/v1/queue/8/discard", {"reason": "till was reset"}),
+    ]
+
+
+def test_an_id_stays_one_step_of_the_path(call, door):
+    """Whatever is typed as a transaction id asks for a transaction."""
+    door.answer = (404, json.dumps(PROBLEM).encode())
+
+    assert call("explain", "../queue?x").exit_code == 1
+    assert door.heard[0][1] == "/v1/transactions/..%2Fqueue%3Fx/story"

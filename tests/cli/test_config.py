@@ -1,0 +1,145 @@
+"""`config check`, `show` and `example`."""
+
+import json
+import tomllib
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from agent.cli.values import duration, rate, size, spelled, toml, without_password
+from agent.connectors.registry import SETTINGS
+from agent.settings import QueueSection, Rate, Settings, load
+
+EXAMPLE = Path(__file__).parents[2] / "config.example.toml"
+
+
+def test_check_finds_nothing_wrong(call, config):
+    """A sound configuration is 0."""
+    done = call("config", "check", "--json")
+
+    assert done.exit_code == 0
+    assert json.loads(done.stdout) == {"ok": True, "file": str(config), "faults": []}
+
+
+def test_check_names_every_fault_at_once(call, configure, monkeypatch):
+    """Wrong units, unknown keys, a wrong variable and a missing secret are told together, with file and key."""
+    file = configure(more='\n[queue]\nflush_every = 10\nflush_often = true\n\n[log]\nlevel = "info"\n')
+    file.with_name("voyado.key").unlink()
+    monkeypatch.setenv("LOYALTY_AGENT__LOG__LEVEL", "loud")
+
+    done = call("config", "check")
+    faults = json.loads(call("config", "check", "--json").stdout)["faults"]
+
+    assert done.exit_code == 78
+    assert {fault["where"] for fault in faults} == {
+        f"{file}: queue.flush_every",
+        f"{file}: queue.flush_often",
+        "LOYALTY_AGENT__LOG__LEVEL: log.level",
+        f"{file}: voyado.api_key",
+    }
+    assert done.stdout.splitlines() == [f"{fault['where']}: {fault['message']}" for fault in faults]
+
+
+def test_check_may_leave_secrets_out(call, config):
+    """A configuration can be checked where its secrets are not, in a pipeline for instance."""
+    config.with_name("voyado.key").unlink()
+
+    assert call("config", "check").exit_code == 78
+    assert call("config", "check", "--without-secrets").exit_code == 0
+
+
+def test_show_tells_value_and_origin_of_each_key(answer, config, monkeypatch):
+    """The command line wins over the environment, that over conf.d, that over the file, that over the default."""
+    drop_ins = config.with_name("conf.d")
+    drop_ins.mkdir()
+    (drop_ins / "10-site.toml").write_text('[queue]\nflush_every = "20s"\nbackoff_max = "1h"\n[log]\nlevel = "debug"\n')
+    monkeypatch.setenv("LOYALTY_AGENT__QUEUE__BACKOFF_MAX", "30m")
+    monkeypatch.setenv("LOYALTY_AGENT__LOG__LEVEL", "warning")
+
+    shown = answer("config", "show", "--set", "log.level=error", "--set", 'loyalty.secondary_keys=["email"]')
+
+    keys = {row["key"]: (row["value"], row["origin"]) for row in shown["keys"]}
+    assert keys["agent.store_id"] == ("1042", str(config))
+    assert keys["queue.flush_every"] == ("20s", str(drop_ins / "10-site.toml"))
+    assert keys["queue.backoff_max"] == ("30m", "LOYALTY_AGENT__QUEUE__BACKOFF_MAX")
+    assert keys["log.level"] == ("error", "the command line")
+    assert keys["loyalty.secondary_keys"] == (["email"], "the command line")
+    assert keys["queue.max_bytes"] == ("1GiB", "default")
+    assert keys["voyado.api_version"] == (3, "default")
+    assert shown["state_dir"] == str(config.parent / "state")
+
+
+def test_show_covers_every_setting(answer):
+    """No key of the agent or of its vendor is left out."""
+    shown = {row["key"] for row in answer("config", "show")["keys"]}
+
+    sections = {name: field.annotation for name, field in Settings.model_fields.items() if name != "messages"}
+    sections["voyado"] = SETTINGS["voyado"]
+    assert shown == {f"{name}.{key}" for name, section in sections.items() for key in section.model_fields}
+
+
+def test_show_never_shows_a_secret(call, configure):
+    """A secret shows as its reference, and a proxy without its password."""
+    configure(more='\n[http]\nproxy = "http://user:hushhush@proxy.example.com:3128"\n')
+
+    for form in ((), ("--json",)):
+        shown = call("config", "show", *form).stdout
+        assert "file:voyado.key" in shown
+        assert "***@proxy.example.com:3128" in shown
+        assert "hushhush" not in shown
+        assert "made-up-key" not in shown
+
+
+def test_the_example_file_is_current(call):
+    """config.example.toml is what `config example` prints."""
+    assert EXAMPLE.read_text(encoding="utf-8") == call("config", "example", with_config=False).stdout
+
+
+def test_the_example_says_what_the_defaults_are_and_loads(tmp_path):
+    """The example is a sound configuration, and names every key once with its description."""
+    text = EXAMPLE.read_text(encoding="utf-8")
+    loaded = load(config=EXAMPLE, vendors=SETTINGS, environ={}, secrets=False)
+
+    parsed = tomllib.loads(text)
+    for name, section in {
+        **{name: field.annotation for name, field in Settings.model_fields.items()},
+        **SETTINGS,
+    }.items():
+        if name == "messages":
+            continue
+        for key, field in section.model_fields.items():
+            assert key in parsed[name] or f"# {key} = " in text
+            assert field.description.split()[0] in text
+            if not field.is_required() and not field.examples:
+                table = loaded.vendor if name in SETTINGS else getattr(loaded.settings, name)
+                assert getattr(table, key) == field.default
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        (duration(timedelta(milliseconds=800)), "800ms"),
+        (duration(timedelta(seconds=90)), "90s"),
+        (duration(timedelta(days=14)), "14d"),
+        (size(1 << 30), "1GiB"),
+        (size(1500), "1500B"),
+        (rate(Rate(None)), "off"),
+        (rate(Rate(5.0)), "300/min"),
+        (rate(Rate(10 / 3600)), "10/h"),
+        (spelled((timedelta(seconds=1),)), ["1s"]),
+        (toml(["a", True, 1.5, 'x"y']), '["a", true, 1.5, "x\\"y"]'),
+        (without_password("http://proxy.example.com:1"), "http://proxy.example.com:1"),
+    ],
+)
+def test_values_are_spelled_as_they_are_read(text, value):
+    """A value in the configuration's own units."""
+    assert text == value
+
+
+def test_a_size_is_known_by_its_declaration():
+    """A number of bytes is spelled in bytes, another number as it is."""
+    fields = QueueSection.model_fields
+
+    assert spelled(16 << 20, fields["reserve_bytes"]) == "16MiB"
+    assert spelled(1024) == 1024

@@ -1,0 +1,67 @@
+"""`token add|list|revoke`, without a running agent."""
+
+import os
+import stat
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from agent.clock import SystemClock
+from agent.tokens import Tokens
+
+
+def test_a_tokens_life(answer, call, config):
+    """A token is made, listed without itself, taken by the agent, and refused once it is revoked."""
+    state = config.parent / "state"
+    made = answer("token", "add", "till-03", "--scope", "pos")
+    tokens = Tokens(state, SystemClock())
+
+    assert made.keys() == {"name", "scope", "token"}
+    assert tokens.verify(made["token"]).name == "till-03"
+    listed = answer("token", "list")["tokens"]
+    assert [(row["name"], row["scope"]) for row in listed] == [("till-03", "pos")]
+    assert made["token"] not in call("token", "list").output
+    assert made["token"] not in (state / "tokens.json").read_text()
+    assert stat.S_IMODE(state.stat().st_mode) == 0o700
+
+    assert answer("token", "revoke", "till-03") == {"name": "till-03", "revoked": True}
+    assert Tokens(state, SystemClock()).verify(made["token"]) is None
+    assert call("token", "list").stdout == "There are no tokens.\n"
+
+
+def test_the_bare_token_is_all_that_is_printed(call, config):
+    """A script can take the token from standard output."""
+    token = call("token", "add", "till-03", "--scope", "admin").stdout.strip()
+
+    assert Tokens(config.parent / "state", SystemClock()).verify(token).scope == "admin"
+
+
+def test_a_name_is_given_once(call):
+    """A second token of the same name is refused, and the first one stays."""
+    first = call("token", "add", "till-03", "--scope", "pos")
+    second = call("token", "add", "till-03", "--scope", "pos")
+
+    assert (first.exit_code, second.exit_code) == (0, 64)
+    assert "is taken" in second.stderr
+
+
+def test_revoking_nobody_is_told(call):
+    """A name that is not there ends with 1."""
+    assert call("token", "revoke", "nobody").exit_code == 1
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can hand a file to somebody else")
+def test_root_leaves_files_that_the_service_can_read(call, monkeypatch):
+    """Whoever administers as root does not lock the agent's own user out of its tokens."""
+    with tempfile.TemporaryDirectory() as name:
+        open_to_all, state = Path(name), Path(name) / "state"
+        open_to_all.chmod(0o755)
+        state.mkdir(0o700)
+        os.chown(state, 65534, 65534)
+        monkeypatch.setenv("LOYALTY_AGENT__AGENT__STATE_DIR", name + "/state")
+
+        assert call("token", "add", "till-03", "--scope", "pos").exit_code == 0
+
+        assert {path.stat().st_uid for path in state.iterdir()} == {65534}
+        assert os.geteuid() == 0

@@ -1,0 +1,212 @@
+"""A shop: the installed agent as a process of its own, a simulated Voyado Engage, and a POS that calls the agent.
+
+Nothing of the agent is imported here but the simulator: the tests see what a shop sees.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+from agent.connectors.voyado.simulator import SimulatorSettings, ThreadedSimulator, VoyadoSimulator
+
+COMMAND = Path(sys.executable).with_name("loyalty-agent")
+API_KEY = "sim-key"
+PATIENCE_S = 30.0
+
+
+def eventually(what: Callable[[], Any], *, within_s: float = PATIENCE_S) -> Any:
+    """The first truthy value of ``what``; fails when none comes in time."""
+    deadline = time.monotonic() + within_s
+    while not (value := what()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"still not so after {within_s} s; last: {value!r}")
+        time.sleep(0.02)
+    return value
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Vendor:
+    """A tenant of the simulator on a port that stays the same while the line is cut and mended."""
+
+    def __init__(self, root: Path, members: int) -> None:
+        settings = SimulatorSettings(
+            root=root, api_keys=(API_KEY,), receipt_interval_s=None, export_interval_s=None, hard_rate=None
+        )
+        self.sim = VoyadoSimulator(settings, now=lambda: datetime.now(UTC), rng=random.Random(20260214))
+        if members:
+            self.sim.seed(members)
+        self._open = contextlib.ExitStack()
+        self.server = self._open.enter_context(ThreadedSimulator(self.sim))
+        self.close = self._open.close
+
+    @property
+    def url(self) -> str:
+        return self.server.url
+
+    @property
+    def exports(self) -> Path:
+        return self.sim.exports.folder
+
+    def cut(self) -> None:
+        """The line is down: connections are refused."""
+        self.server.stop()
+
+    def mend(self) -> None:
+        self.server.start()
+
+    def held(self) -> dict[str, int]:
+        """How often each sale counts at the vendor, after its import."""
+        self.sim.import_receipts_now()
+        return {uid: 1 for uid in self.sim.receipts.imported}
+
+    def posts(self) -> dict[str, int]:
+        """How often each sale was posted."""
+        return dict(self.sim.receipts.posts)
+
+
+class Till:
+    """The agent beside one till, and its POS."""
+
+    def __init__(self, home: Path, vendor: Vendor, overrides: dict[str, dict[str, Any]]) -> None:
+        self.home, self.vendor = home, vendor
+        self.state = home / "state"
+        self.port = free_port()
+        self.process: subprocess.Popen[bytes] | None = None
+        self.key_file = home / "api.key"
+        self.key_file.write_text(API_KEY)
+        tables: dict[str, dict[str, Any]] = {
+            "agent": {"store_id": "1042", "till_id": "03", "locale": "sv-SE", "state_dir": str(self.state)},
+            "api": {"listen": [f"127.0.0.1:{self.port}"], "hits": "off", "misses": "off"},
+            "replica": {"sync_every": "1h"},
+            "queue": {"flush_every": "100ms", "backoff_first": "100ms", "backoff_max": "1s"},
+            "http": {"connect_timeout": "1s", "read_timeout": "2s"},
+            "voyado": {
+                "base_url": vendor.url,
+                "api_key": f"file:{self.key_file}",
+                "feed": f"file://{vendor.exports}",
+                "requests_per_second": 50,
+            },
+            "log": {"format": "json"},
+        }
+        for table, values in overrides.items():
+            tables.setdefault(table, {}).update(values)
+        lines = []
+        for table, values in tables.items():
+            lines += [f"[{table}]", *(f"{key} = {json.dumps(value)}" for key, value in values.items()), ""]
+        self.config = home / "config.toml"
+        self.config.write_text("\n".join(lines))
+        self.log = home / "agent.log"
+        self.token = ""
+        self.http = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=10, trust_env=False)
+
+    def command(self, *words: str, **kwargs: Any) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [COMMAND, *words, "--config", self.config], capture_output=True, text=True, timeout=60, check=False, **kwargs
+        )
+
+    def start(self, *, wrapper: tuple[str, ...] = ()) -> Till:
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [*wrapper, str(COMMAND), "run", "--config", str(self.config)], stderr=log, stdout=log, start_new_session=True
+            )
+        eventually(self._ready)
+        if not self.token:
+            added = self.command("token", "add", "pos-1", "--scope", "admin", "--json")
+            assert added.returncode == 0, added.stderr
+            self.token = json.loads(added.stdout)["token"]
+            self.http.headers["Authorization"] = f"Bearer {self.token}"
+        return self
+
+    def _ready(self) -> bool:
+        assert self.process is not None
+        assert self.process.poll() is None, self.log.read_text()
+        with contextlib.suppress(httpx.TransportError):
+            return self.http.get("/readyz").status_code == 200
+        return False
+
+    def kill(self) -> None:
+        """kill -9: nothing of the agent gets to say goodbye."""
+        if self.process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+            self.process = None
+
+    def stop(self) -> int:
+        """SIGTERM; the exit status."""
+        assert self.process is not None
+        self.process.terminate()
+        status = self.process.wait(timeout=20)
+        self.process = None
+        return status
+
+    def sell(self, transaction_id: str, **changes: Any) -> httpx.Response:
+        """The POS posts a sale of 250.00 kronor."""
+        return self.http.post("/v1/transactions", json=sale(transaction_id, **changes))
+
+    def identify(self, kind: str, value: str) -> dict[str, Any]:
+        answer = self.http.post("/v1/contacts/identify", json={"identifier": {"type": kind, "value": value}})
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def status(self) -> dict[str, Any]:
+        return self.http.get("/v1/status").json()
+
+    def conditions(self) -> set[str]:
+        return {condition["code"] for condition in self.status()["conditions"]}
+
+    def order(self, name: str) -> None:
+        assert self.http.post(f"/v1/{name}").status_code == 202
+
+    def drained(self) -> bool:
+        return self.status()["queue"]["depth"] == 0
+
+    def loaded(self, contacts: int | None = None) -> bool:
+        replica = self.status()["replica"]
+        return replica["as_of"] is not None and (contacts is None or replica["contacts"] == contacts)
+
+
+def sale(transaction_id: str, **changes: Any) -> dict[str, Any]:
+    """A purchase of wool socks."""
+    return {
+        "transaction_id": transaction_id,
+        "type": "purchase",
+        "occurred_at": "2026-02-14T16:41:09+01:00",
+        "currency": "SEK",
+        "total": "250.00",
+        "lines": [{"kind": "purchase", "sku": "SK-77-RED-M", "name": "Wool socks", "quantity": "2", "gross_paid": "250.00"}],
+        "payments": [{"type": "card", "amount": "250.00"}],
+        **changes,
+    }
+
+
+def members(vendor: Vendor, count: int) -> list[Any]:
+    """Members whom phone, mail and number name alone."""
+    sim = vendor.sim
+    found = []
+    for contact in sim.state.contacts.values():
+        phone, email = contact.attributes.get("mobilePhone"), contact.attributes.get("email")
+        if contact.contact_type == "Member" and phone and email:
+            if len(sim.state.find("mobilePhone", phone)) == 1 and len(sim.state.find("email", email)) == 1:
+                found.append(contact)
+        if len(found) == count:
+            break
+    return found

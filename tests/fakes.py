@@ -1,0 +1,253 @@
+"""Stand-ins that keep the contracts of `agent.ports`, and makers of made-up sales.
+
+The outbox is never faked: :func:`open_outbox` opens the real one on a real file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from agent.domain.contact import Member
+from agent.domain.delivery import DONE, Verdict
+from agent.domain.identifiers import Identifier, IdentifierType
+from agent.domain.tagging import Found, Outcome
+from agent.domain.transaction import IntegrationKey, NewContact, Transaction
+from agent.errors import VendorUnreachableError
+from agent.ports import Acceptance, Outgoing, ReplicaInfo
+from agent.store.database import DatabaseFile, GroupWriter, migrate
+from agent.store.migrations import outbox as outbox_migrations
+from agent.store.outbox import Outbox
+
+NOW = datetime(2026, 2, 14, 15, 41, 9, tzinfo=UTC)
+VENDOR = "voyado"
+PHONE = "+46701740605"
+EMAIL = "alma@example.com"
+HASH_KEY = bytes(range(32))
+
+
+@dataclass
+class FakeClock:
+    """Stands still until it is told to go on."""
+
+    wall: datetime = NOW
+    mono: float = 1_000.0
+
+    def now(self) -> datetime:
+        return self.wall
+
+    def monotonic(self) -> float:
+        return self.mono
+
+    def today(self) -> date:
+        return self.wall.date()
+
+    def advance(self, seconds: float) -> None:
+        self.wall += timedelta(seconds=seconds)
+        self.mono += seconds
+
+
+@dataclass
+class FakeReplica:
+    """Knows who it is told of, by identifier; several people may share one."""
+
+    people: dict[Identifier, list[Member]] = field(default_factory=dict)
+    as_of: datetime | None = NOW
+    contents: str = "keys"
+
+    def add(self, member: Member, *identifiers: Identifier) -> Member:
+        for identifier in identifiers:
+            self.people.setdefault(identifier, []).append(member)
+        return member
+
+    def resolve(self, readings) -> tuple[Member, ...]:
+        if self.as_of is None:
+            return ()
+        found = {member.key: member for reading in readings for member in self.people.get(reading, [])}
+        return tuple(found.values())
+
+    def member(self, ref: str) -> Member | None:
+        return next((member for found in self.people.values() for member in found if member.ref == ref), None)
+
+    def info(self) -> ReplicaInfo:
+        return ReplicaInfo(len({m.key for found in self.people.values() for m in found}), self.as_of, self.contents)
+
+
+class FakeVendor:
+    """A vendor that deduplicates by transaction id, knows contacts, and can be made to fail.
+
+    Attributes:
+        taken: what it took, by transaction id, in order; each with the key it came under.
+        attempts: every sale that reached `send`, in order.
+        answer: verdict for a sale, or an exception to raise; may be replaced at any time.
+        contacts: who it knows, by identifier.
+        fault: raised by every look-up, creation and ping while it is set.
+    """
+
+    def __init__(self, *, name: str = VENDOR, guests: bool = False, connections: int = 4, rate: float = 0.0) -> None:
+        self.name, self.guests, self.connections, self.requests_per_second = name, guests, connections, rate
+        self.sender = self.lookup = self.writer = self
+        self.taken: dict[str, IntegrationKey | None] = {}
+        self.attempts: list[Outgoing] = []
+        self.answer: Callable[[Outgoing], Verdict | BaseException | None] = lambda _outgoing: None
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.contacts: dict[Identifier, list[str]] = defaultdict(list)
+        self.created: list[tuple[NewContact, tuple[Identifier, ...]]] = []
+        self.asked: list[Identifier] = []
+        self.fault: Exception | None = None
+        self.pings = 0
+        self.under_way = self.most_under_way = 0
+        self.primary_known = True
+
+    async def send(self, outgoing: Outgoing) -> Verdict:
+        self.under_way += 1
+        self.most_under_way = max(self.most_under_way, self.under_way)
+        try:
+            self.attempts.append(outgoing)
+            await asyncio.sleep(0)
+            await self.gate.wait()
+            verdict = self.answer(outgoing)
+            if isinstance(verdict, BaseException):
+                raise verdict
+            if verdict is None or verdict.kind in (DONE.kind,):
+                self.taken[outgoing.transaction.transaction_id] = outgoing.key
+                return DONE
+            return verdict
+        finally:
+            self.under_way -= 1
+
+    def knows(self, identifier: Identifier) -> bool:
+        return identifier.type is not IdentifierType.CARD_NUMBER
+
+    async def find(self, identifier: Identifier, *, timeout_s: float) -> Found:
+        self.asked.append(identifier)
+        await asyncio.sleep(0)
+        await self.gate.wait()
+        if self.fault is not None:
+            raise self.fault
+        numbers = self.contacts.get(identifier, [])
+        if not numbers:
+            return Found(Outcome.NOT_FOUND)
+        if len(numbers) > 1:
+            return Found(Outcome.AMBIGUOUS)
+        return self._found(numbers[0])
+
+    async def create(self, contact: NewContact, identifiers, *, store_id: str) -> Found:
+        await asyncio.sleep(0)
+        if self.fault is not None:
+            raise self.fault
+        if any(self.contacts.get(identifier) for identifier in identifiers):
+            return Found(Outcome.AMBIGUOUS)
+        self.created.append((contact, tuple(identifiers)))
+        number = str(20_000_000 + len(self.created))
+        for identifier in identifiers:
+            self.contacts[identifier].append(number)
+        return self._found(number)
+
+    async def ping(self) -> None:
+        self.pings += 1
+        await asyncio.sleep(0)
+        if self.fault is not None:
+            raise self.fault
+
+    async def close(self) -> None:
+        pass
+
+    def _found(self, number: str) -> Found:
+        contact_id = contact_id_of(number)
+        key = member_key(number) if self.primary_known else primary_key(IdentifierType.CONTACT_ID, contact_id)
+        return Found(Outcome.MATCHED, key, contact_id)
+
+
+class Offline(VendorUnreachableError):
+    """The line is down."""
+
+
+def contact_id_of(number: str) -> str:
+    return f"00000000-0000-4000-8000-{int(number):012d}"
+
+
+def phone(number: int = 5) -> Identifier:
+    """A made-up phone, +46701740600 to 99."""
+    return Identifier(IdentifierType.MOBILE_PHONE, f"+467017406{number:02d}")
+
+
+def email(name: str = "alma") -> Identifier:
+    return Identifier(IdentifierType.EMAIL, f"{name}@example.com")
+
+
+def primary_key(kind: IdentifierType, value: str) -> IntegrationKey:
+    return IntegrationKey(kind="primary", type=kind, value=value)
+
+
+def member_key(number: str | int = "10000421") -> IntegrationKey:
+    return primary_key(IdentifierType.MEMBER_NUMBER, str(number))
+
+
+def phone_key(number: int = 5) -> IntegrationKey:
+    return IntegrationKey(kind="secondary", type=IdentifierType.MOBILE_PHONE, value=phone(number).value)
+
+
+def member(number: str = "10000421", **fields: str) -> Member:
+    return Member(ref=f"ref-{number}", key=member_key(number), fields=fields)
+
+
+def transaction(transaction_id: str = "1042-03-000001", **changes: Any) -> Transaction:
+    """A sound sale of 250.00 SEK."""
+    document: dict[str, Any] = {
+        "transaction_id": transaction_id,
+        "type": "purchase",
+        "occurred_at": "2026-02-14T16:41:09+01:00",
+        "currency": "SEK",
+        "total": "250.00",
+        "lines": [{"kind": "purchase", "sku": "SK-77-RED-M", "quantity": "2", "gross_paid": "250.00"}],
+        "payments": [{"type": "card", "amount": "250.00"}],
+    }
+    if changes.get("type") == "return":
+        document |= {
+            "total": "-250.00",
+            "lines": [{"kind": "return", "sku": "SK-77-RED-M", "quantity": "-2", "gross_paid": "250.00"}],
+            "payments": [{"type": "card", "amount": "-250.00"}],
+        }
+    if changes.get("type") == "void":
+        document |= {"lines": [], "payments": [], "total": "0"}
+    return Transaction.model_validate({**document, **changes})
+
+
+def acceptance(
+    transaction_id: str = "1042-03-000001",
+    *,
+    key: IntegrationKey | None = None,
+    readings: tuple[Identifier, ...] = (),
+    open_: bool = False,
+    vendors: tuple[str, ...] = (VENDOR,),
+    **changes: Any,
+) -> Acceptance:
+    return Acceptance(transaction(transaction_id, **changes), readings, key, open_, vendors)
+
+
+@contextlib.contextmanager
+def open_outbox(path: Path, *, run: str = "run-1", key: bytes | None = None) -> Iterator[Outbox]:
+    """The real outbox on a real file; each ``run`` stands for one run of the program."""
+    file = DatabaseFile(path, key, "FULL")
+    connection = file.connect()
+    migrate(connection, outbox_migrations)
+    outbox = Outbox(GroupWriter(connection, "outbox"), file.connect(), hash_key=HASH_KEY, run=run)
+    try:
+        yield outbox
+    finally:
+        outbox.close()
+
+
+async def until(condition: Callable[[], bool], *, timeout_s: float = 5.0) -> None:
+    """Returns when the condition holds; fails when it does not come to hold in time."""
+    async with asyncio.timeout(timeout_s):
+        while not condition():  # noqa: ASYNC110 - the conditions are of the outbox, which has no event to wait for
+            await asyncio.sleep(0.002)

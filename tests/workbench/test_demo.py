@@ -1,0 +1,116 @@
+"""The demonstration as somebody sees it who types `loyalty-agent demo`."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+INSTALLED = Path(sys.executable).with_name("loyalty-agent")
+
+
+def directories(parent):
+    return [path for path in parent.iterdir() if path.name.startswith(("loyalty-agent-demo-", "voyado-simulator-"))]
+
+
+@pytest.mark.slow
+def test_a_working_day_loses_and_doubles_nothing(tmp_path):
+    """Everything made is delivered once, every step goes as told, and nothing is left behind."""
+    done = subprocess.run(
+        [INSTALLED, "demo", "--json"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=110,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    told = json.loads(done.stdout)
+    assert told["ok"]
+    assert told["wrong"] == []
+    assert (told["doubled"], told["lost"]) == (0, 0)
+    assert told["made"] == told["delivered"] > 300
+    assert (told["guests"], told["voided"], told["repeated"]) == (1, 2, 2)
+    assert told["risen"] > told["unmatched"] > 0
+    assert told["elapsed_s"] < 60
+    assert directories(tmp_path) == []
+
+
+@pytest.mark.slow
+def test_what_is_kept_answers_until_ctrl_c(tmp_path):
+    """With --keep the page, the door and the simulator stay up, and everything goes away with Ctrl-C."""
+    with subprocess.Popen(
+        [INSTALLED, "demo", "--keep"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    ) as process:
+        told = {}
+        for line in process.stdout:
+            name, _, value = line.strip().rpartition("  ")
+            if value.strip() and name.strip():
+                told[name.strip()] = value.strip()
+            if "In another terminal" in line:
+                break
+        assert "\x1b" not in "".join(told.values())
+        assert httpx.get(told["page"], trust_env=False).is_success
+        assert httpx.get(told["voyado state"], trust_env=False).json()["receipts"]["waiting"] == 0
+        headers = {"Authorization": f"Bearer {told['admin token']}"}
+        answer = httpx.get(told["page"] + "v1/status", headers=headers, trust_env=False)
+        assert answer.json()["state"] == "online"
+
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 0
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(told["page"], trust_env=False)
+    assert directories(tmp_path) == []
+
+
+def test_a_simulated_vendor_serves_until_it_is_ended(tmp_path):
+    """`simulate voyado` prints where it is found, has the membership in its export folder, and ends in order."""
+    with subprocess.Popen(
+        [INSTALLED, "simulate", "voyado", "--port", "0", "--contacts", "30", "--export-dir", tmp_path, "--json"],
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        text = ""
+        for line in process.stdout:
+            text += line
+            if line.startswith("}"):
+                break
+        told = json.loads(text)
+        assert told.keys() == {"base_url", "control_url", "api_key", "export_folder", "contacts", "feed"}
+        headers = {"apikey": told["api_key"], "Content-Type": "application/json", "User-Agent": "test/1"}
+        stores = httpx.get(f"{told['base_url']}/api/v3/stores", headers=headers, trust_env=False)
+        assert stores.is_success
+        assert httpx.get(told["control_url"], trust_env=False).json()["contacts"]["Member"] == 30
+        assert len(list(Path(told["export_folder"]).glob("*.xml"))) == 1
+        assert told["feed"] == Path(told["export_folder"]).as_uri()
+
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+
+
+def test_a_port_that_is_taken_is_told():
+    """The simulator does not start on another's port: 74, and no trace."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        done = subprocess.run(
+            [INSTALLED, "simulate", "voyado", "--port", port, "--contacts", "1"],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=30,
+        )
+
+    assert done.returncode == 74
+    assert "Traceback" not in done.stderr
