@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
-import os
 import random
 import secrets
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from importlib.metadata import version
-from pathlib import Path
-from typing import Any
 from zoneinfo import ZoneInfo
 
 import structlog
@@ -32,11 +28,12 @@ from agent.domain.identifiers import Normaliser
 from agent.domain.link import Link
 from agent.domain.retention import RetentionPolicy
 from agent.domain.tagging import TaggingPolicy
-from agent.errors import StateHeldError, StorageDamagedError
+from agent.errors import StorageDamagedError
 from agent.jobs import Calendar
 from agent.messages import Messages
+from agent.orders import Orders
 from agent.ports import Clock, QueueInfo
-from agent.secrets import WatchedSecret, storage_key, subkey
+from agent.secrets import WatchedSecret, subkey
 from agent.services.buffer import Buffer, BufferPolicy
 from agent.services.dispatch import Dispatch, DispatchPolicy, Lane
 from agent.services.identify import Identify, IdentifyPolicy
@@ -46,23 +43,21 @@ from agent.services.purge import Purge
 from agent.services.status import Status, StatusPolicy
 from agent.services.sync import FileFeed, PageFeed, Sync
 from agent.settings import Configuration
-from agent.store.database import ENCRYPTED, DatabaseFile, GroupWriter, migrate
+from agent.state import State
+from agent.store.database import GroupWriter, migrate
 from agent.store.outbox import Outbox
 from agent.store.replica import SqliteReplica
 from agent.store.replica_builder import SqliteReplicaStore
-from agent.store.replica_file import ReplicaFile, remove
+from agent.store.replica_file import remove
 from agent.tokens import Tokens
 from agent.transport import Answer, HttpPolicy
 
 log = structlog.get_logger(__name__)
 
-OUTBOX, REPLICA, SPOOL, LOCK = "outbox.db", "replica.db", "spool", "agent.lock"
 TOMBSTONES_KEPT = timedelta(days=8)
 """Voyado can restore a deleted contact within 7 days; a day more for the feed to say so."""
 LOOKUP_AT_DELIVERY_S = 15.0
 CLOCK_TOLERANCE_S = 120.0
-REPLICA_CACHE_KIB = 16_384
-OUTBOX_CACHE_KIB = 4_096
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +68,8 @@ class Agent:
     clock: Clock
     rooms: Rooms
     outbox: Outbox
-    replica: SqliteReplica
     dispatch: Dispatch
     sync: Sync | None
-    purge: Purge
     calendar: Calendar
     status: Status
     tokens: Tokens
@@ -108,7 +101,7 @@ class _Builder:
 
     def __init__(self, configuration: Configuration, clock: Clock | None, chance: random.Random) -> None:
         self.configuration, self.settings = configuration, configuration.settings
-        self.state_dir = configuration.state_dir
+        self.state = State(configuration)
         self.zone = ZoneInfo(self.settings.agent.timezone)
         self.clock = clock or SystemClock(self.zone)
         self.chance = chance
@@ -121,8 +114,9 @@ class _Builder:
 
     async def build(self, stack: AsyncExitStack) -> Agent:
         settings, clock = self.settings, self.clock
-        self._hold_state(stack)
-        key = self._database_key()
+        stack.enter_context(self.state.held())
+        key = self.state.key(may_create=True)
+        self.conditions.set("storage.unencrypted", stands=self.state.unencrypted, now=clock.now())
         outbox = self._outbox(stack, key)
         await outbox.recover()
         store, replica = self._replica(stack, key)
@@ -164,12 +158,12 @@ class _Builder:
                 expires_after=settings.replica.expires_after,
                 max_bytes=settings.queue.max_bytes,
                 reserve_bytes=settings.queue.reserve_bytes,
-                state_dir=self.state_dir,
+                state_dir=self.state.directory,
                 vendors=((connector.name, connector.guests),),
             ),
             accepted=self._accepted(dispatch),
         )
-        sync = self._sync(store, replica, connector, link)
+        sync = self._sync(store, replica, connector)
         status = self.status = Status(
             clock=clock,
             version=version("loyalty-agent"),
@@ -189,9 +183,9 @@ class _Builder:
             loading=lambda: sync.progress if sync else None,
         )
         purge = self._purge(outbox, replica, store)
-        tokens = Tokens(self.state_dir, clock)
-        background = _Background()
-        stack.push_async_callback(background.close)
+        tokens = Tokens(self.state.directory, clock)
+        orders = Orders(dispatch, sync, purge)
+        stack.push_async_callback(orders.close)
         rooms = Rooms(
             clock=clock,
             settings=settings,
@@ -203,65 +197,38 @@ class _Builder:
             outbox=outbox,
             status=status,
             tokens=tokens,
-            orders=_Orders(dispatch, sync, purge, background),
+            orders=orders,
             metrics=self.metrics,
         )
-        return Agent(
-            self.configuration, clock, rooms, outbox, replica, dispatch, sync, purge, Calendar({"purge": purge.run}), status,
-            tokens,
-        )  # fmt: skip
+        calendar = Calendar({"purge": purge.run})
+        return Agent(self.configuration, clock, rooms, outbox, dispatch, sync, calendar, status, tokens)
 
-    # --- the state directory ------------------------------------------------------------------------------------
+    # --- the databases ------------------------------------------------------------------------------------------
 
-    def _hold_state(self, stack: AsyncExitStack) -> None:
-        self.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        handle = os.open(self.state_dir / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        stack.callback(os.close, handle)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise StateHeldError from None
-
-    def _database_key(self) -> bytes | None:
-        storage = self.settings.storage
-        reference = self.configuration.secret(storage.key)
-        if reference.kind == "file":
-            reference = type(reference)("file", reference.name, self.state_dir)
-        databases = any((self.state_dir / name).exists() for name in (OUTBOX, REPLICA))
-        self.master = storage_key(reference, may_create=not databases)
-        wanted = storage.encryption == "on"
-        self.conditions.set("storage.unencrypted", stands=wanted and not ENCRYPTED, now=self.clock.now())
-        return subkey(self.master, "database") if wanted and ENCRYPTED else None
-
-    def _outbox(self, stack: AsyncExitStack, key: bytes | None) -> Outbox:
+    def _outbox(self, stack: AsyncExitStack, key: bytes) -> Outbox:
         from agent.store.migrations import outbox as migrations  # noqa: PLC0415 - sqlite-utils: start-up alone needs it
 
-        file = DatabaseFile(self.state_dir / OUTBOX, key, "FULL", OUTBOX_CACHE_KIB)
+        file = self.state.outbox(key)
         connection = file.connect()
         migrate(connection, migrations)
         outbox = Outbox(
             GroupWriter(connection, "outbox"),
             file.connect(),
-            hash_key=subkey(self.master, "fingerprint"),
+            hash_key=subkey(key, "fingerprint"),
             run=secrets.token_hex(8),
         )
         stack.callback(outbox.close)
         return outbox
 
-    def _replica(self, stack: AsyncExitStack, key: bytes | None) -> tuple[SqliteReplicaStore, SqliteReplica]:
-        file = ReplicaFile(
-            database=DatabaseFile(self.state_dir / REPLICA, key, "NORMAL", REPLICA_CACHE_KIB),
-            key=subkey(self.master, "lookup"),
-            primary=self.tagging.primary,
-            contents=self.settings.replica.contents,
-            fields=self.settings.replica.fields,
-        )
+    def _replica(self, stack: AsyncExitStack, key: bytes) -> tuple[SqliteReplicaStore, SqliteReplica]:
+        file = self.state.replica(key)
         try:
             replica = SqliteReplica(file)
         except StorageDamagedError as error:
             # It can be fetched again; a sale must not wait for anybody to mend it.
-            self.conditions.set("storage.damaged", stands=True, now=self.clock.now(), detail=f"{REPLICA}: fetched anew")
-            log.error("replica.damaged", reason=str(error))
+            detail = f"{file.database.path.name}: fetched anew"
+            self.conditions.set("storage.damaged", stands=True, now=self.clock.now(), detail=detail)
+            log.warning("replica.damaged", reason=str(error))
             remove(file.side)
             remove(file.database)
             replica = SqliteReplica(file)
@@ -318,7 +285,7 @@ class _Builder:
         queue, loyalty = self.settings.queue, self.settings.loyalty
 
         async def pace() -> None:
-            while wait := link.bucket.wait_s(self.clock.monotonic()):
+            while wait := link.bucket.wait_s(self.clock.monotonic()):  # noqa: ASYNC110 - no event tells of a token
                 await asyncio.sleep(wait)
 
         buffer = Buffer(
@@ -337,7 +304,9 @@ class _Builder:
             link=link,
             settle_tag=buffer.settle,
             policy=DispatchPolicy(
-                queue.flush_every.total_seconds(), queue.backoff_first.total_seconds(), queue.backoff_max.total_seconds()
+                queue.flush_every.total_seconds(),
+                queue.backoff_first.total_seconds(),
+                queue.backoff_max.total_seconds(),
             ),
             uniform=self.chance.uniform,
             told=self._told,
@@ -348,9 +317,7 @@ class _Builder:
 
     # --- the feed -----------------------------------------------------------------------------------------------
 
-    def _sync(
-        self, store: SqliteReplicaStore, replica: SqliteReplica, connector: voyado.Voyado, link: Link
-    ) -> Sync | None:
+    def _sync(self, store: SqliteReplicaStore, replica: SqliteReplica, connector: voyado.Voyado) -> Sync | None:
         if self.tagging.level < 3:  # noqa: PLR2004 - level 3 reads a replica
             return None
         table, fields = self._voyado, self.settings.replica.fields
@@ -364,7 +331,7 @@ class _Builder:
                 table,
                 secret=WatchedSecret(self.configuration.secret(table.feed_secret), self.clock),
                 base=self.configuration.base,
-                spool=self.state_dir / SPOOL,
+                spool=self.state.spool,
             )
             reader = feeds.export_reader(table, mapping)
 
@@ -397,7 +364,7 @@ class _Builder:
             ),
             sales=outbox,
             contacts=_Contacts(replica, store),
-            spool=lambda: _empty(self.state_dir / SPOOL),
+            spool=self.state.empty_spool,
             conditions=self.conditions,
             changed=self._changed,
         )
@@ -445,54 +412,6 @@ class _Contacts:
 
     async def erase_all(self) -> None:
         self._replica.erase()
-
-
-class _Orders:
-    """What an administrator can have done."""
-
-    def __init__(self, dispatch: Dispatch, sync: Sync | None, purge: Purge, background: _Background) -> None:
-        self._dispatch, self._sync, self._purge, self._background = dispatch, sync, purge, background
-        self.pause, self.resume, self.held = dispatch.pause, dispatch.resume, dispatch.held
-
-    def sync(self) -> None:
-        if self._sync is not None:
-            self._sync.order()
-
-    def flush(self) -> None:
-        self._background.start(self._dispatch.flush())
-
-    def purge(self) -> None:
-        self._background.start(self._purge.run())
-
-
-class _Background:
-    """Orders that the door answers at once; kept so that they are neither forgotten nor left running."""
-
-    def __init__(self) -> None:
-        self._tasks: set[asyncio.Task[object]] = set()
-
-    def start(self, work: Coroutine[Any, Any, object]) -> None:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
-
-    async def close(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    def _ended(self, task: asyncio.Task[object]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("order.failed", exc_info=error)
-
-
-def _empty(spool: Path) -> int:
-    """Erases downloaded files that nobody is reading any more; how many there were."""
-    left = list(spool.iterdir()) if spool.is_dir() else []
-    for path in left:
-        path.unlink(missing_ok=True)
-    return len(left)
 
 
 def _log_edge(code: str, stands: bool, detail: str) -> None:  # noqa: FBT001 - Conditions' form

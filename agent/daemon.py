@@ -24,7 +24,7 @@ from agent.api.server import Server
 from agent.assembly import Agent, open_agent
 from agent.ports import Clock
 from agent.settings import Configuration
-from agent.tokens import Tokens
+from agent.tokens import Tokens, forget_own
 
 log = structlog.get_logger(__name__)
 
@@ -74,6 +74,7 @@ async def running(
             for loop in loops:
                 loop.cancel()
             await asyncio.gather(*loops, return_exceptions=True)
+            forget_own(configuration.state_dir)
             log.info("stopped")
 
 
@@ -110,8 +111,8 @@ async def _supervised(name: str, work: Callable[[], Awaitable[None]]) -> None:
     while True:
         try:
             await work()
-        except Exception as error:  # noqa: BLE001 - whatever it was, the till goes on
-            log.error("loop.failed", name=name, exc_info=error)
+        except Exception:  # whatever it was, the till goes on
+            log.exception("loop.failed", name=name)
         await asyncio.sleep(RESTART_PAUSE_S)
 
 

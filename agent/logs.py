@@ -19,11 +19,15 @@ import structlog
 from agent.errors import LoyaltyAgentError
 
 ALLOWED = frozenset(
-    "address applied as_of attempts bytes changes code codes condition contacts conditions count counts deleted delivered "
-    "depth detail duration_ms elapsed_s endpoint entries entry erased error event exception file files forgotten held "
-    "interval_s job kind level limit listen logger name path pid port progress reason released request_id role rows run "
-    "scope seconds signal skipped stands state status step store_id till_id timestamp transaction_id undelivered updated "
-    "vendor verdict version where".split()
+    # fmt: off
+    [
+        "address", "applied", "as_of", "attempts", "bytes", "code", "codes", "condition", "contacts", "count", "counts",
+        "deleted", "delivered", "depth", "detail", "elapsed_s", "entry", "error", "event", "file", "files", "job",
+        "kind", "level", "listen", "logger", "name", "path", "pid", "reason", "request_id", "run", "seconds", "signal",
+        "skipped", "stands", "state", "status", "step", "timestamp", "transaction_id", "vendor", "verdict", "version",
+        "where",
+    ]
+    # fmt: on
 )
 REDACTED = "[redacted]"
 _OURS = "agent"

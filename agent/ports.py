@@ -5,7 +5,7 @@ Instants are aware UTC datetimes; durations are seconds unless the name says oth
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path
@@ -111,7 +111,7 @@ class FilePlan:
 class FileSource(Protocol):
     """Where export files lie: a folder or an SFTP server. Used as an async context manager, in a process of its own."""
 
-    async def __aenter__(self) -> FileSource: ...
+    async def __aenter__(self) -> Self: ...
 
     async def __aexit__(self, *exc: object) -> None: ...
 
@@ -119,8 +119,11 @@ class FileSource(Protocol):
         """The export files that are there, names checked. Raises VendorUnreachableError, VendorRefusedError."""
 
     async def fetch(self, file: ExportFile) -> Path:
-        """A local path with the file's bytes; downloaded into the spool if need be. Raises FeedUnreadableError when
-        it is larger than allowed or changed meanwhile."""
+        """A local path with the file's bytes; downloaded into the spool if need be.
+
+        Raises:
+            FeedUnreadableError: it is larger than allowed or changed meanwhile.
+        """
 
     async def discard(self, path: Path) -> None:
         """Erases a downloaded copy; leaves a file alone that was read in place."""
@@ -133,8 +136,11 @@ class ExportReader(Protocol):
         """Order, gaps and replays, from names alone."""
 
     def read(self, path: Path, *, today: date) -> Iterator[ContactChange]:
-        """The changes of one file, in order, streamed. Raises FeedUnreadableError, possibly after some were
-        yielded: the caller applies all or nothing."""
+        """The changes of one file, in order, streamed.
+
+        Raises:
+            FeedUnreadableError: possibly after some were yielded; the caller applies all or nothing.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -377,15 +383,33 @@ class Sender(Protocol):
 class Connector(Protocol):
     """A vendor room's face."""
 
-    name: str
-    guests: bool
-    """Whether the vendor wants sales without a member."""
-    connections: int
-    """Calls under way at once."""
-    requests_per_second: float
-    sender: Sender
-    lookup: Lookup | None
-    writer: Writer | None
+    @property
+    def name(self) -> str:
+        """The vendor's name."""
+
+    @property
+    def guests(self) -> bool:
+        """Whether the vendor wants sales without a member."""
+
+    @property
+    def connections(self) -> int:
+        """Calls under way at once."""
+
+    @property
+    def requests_per_second(self) -> float:
+        """This agent's share of the key's allowance."""
+
+    @property
+    def sender(self) -> Sender:
+        """Takes sales."""
+
+    @property
+    def lookup(self) -> Lookup | None:
+        """Says who somebody is; None where the vendor cannot be asked."""
+
+    @property
+    def writer(self) -> Writer | None:
+        """Makes contacts; None where the vendor's are made elsewhere."""
 
     async def ping(self) -> None:
         """Any cheap authenticated question. Raises VendorUnreachableError, VendorRefusedError."""

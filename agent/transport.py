@@ -63,10 +63,10 @@ class Answer:
         if value.isdecimal():
             return min(float(value), MAX_RETRY_AFTER_S)
         try:
-            at, date = parsedate_to_datetime(value), parsedate_to_datetime(self.headers["date"])
+            wait = parsedate_to_datetime(value) - parsedate_to_datetime(self.headers["date"])
         except (ValueError, KeyError, TypeError, OverflowError):
             return None
-        return min(max((at - date).total_seconds(), 0.0), MAX_RETRY_AFTER_S)
+        return min(max(wait.total_seconds(), 0.0), MAX_RETRY_AFTER_S)
 
 
 class Transport:
@@ -142,7 +142,7 @@ class Transport:
                     return Answer(response.status_code, response.headers, await _bounded(response))
                 finally:
                     await response.aclose()
-        except httpx.LocalProtocolError:
+        except (httpx.LocalProtocolError, UnicodeError):
             raise VendorUnreachableError("cannot be asked: the request is not HTTP") from None
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:  # TimeoutError and ssl.SSLError are OSErrors
             text = "did not answer" if sent else "cannot be reached"

@@ -62,7 +62,7 @@ class Guard:
         self._clock, self._tokens, self._metrics = rooms.clock, rooms.tokens, rooms.metrics
         self._static, self._patterns, self._inner = static, patterns, inner
         self._rations = Rations(rooms.settings.api.hits, rooms.settings.api.misses)
-        self._web_origin = rooms.settings.api.web_pos_origin.encode()
+        self._web_origin = rooms.settings.api.web_pos_origin.encode() or None
         self._refusals = Refusals(Voice(rooms.messages))
         self._run, self._numbers = secrets.token_hex(4), count(1)
 
@@ -107,8 +107,8 @@ class Guard:
         if call.handler is not None:
             await answer.send(await call.handler(visit))
         else:
-            scope["visit"] = visit
-            await self._inner(scope, _replay(visit.body, request.receive), answer.pass_on)
+            inner = {**scope, "visit": visit, "method": "GET" if scope["method"] == "HEAD" else scope["method"]}
+            await self._inner(inner, _replay(visit.body, request.receive), answer.pass_on)
 
     def _account(self, request: "_Request", began: float) -> None:
         """Charges the look-up ration, and counts."""

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from agent.errors import StorageError
-from agent.secrets import storage_key, subkey
 from agent.settings import Configuration
-from agent.store.database import ENCRYPTED, DatabaseFile
+from agent.state import OUTBOX, REPLICA, State
 from agent.store.outbox import COUNTS
 
-_DATABASES = {"outbox": "outbox.db", "replica": "replica.db"}
+_DATABASES = {"outbox": OUTBOX, "replica": REPLICA}
 
 
 def look(configuration: Configuration) -> dict[str, Any]:
@@ -35,24 +33,14 @@ def _describe(path: Path) -> dict[str, Any] | None:
 
 
 def _count(configuration: Configuration) -> dict[str, int] | None:
-    path = configuration.state_dir / _DATABASES["outbox"]
-    if not path.is_file():
+    if not (configuration.state_dir / OUTBOX).is_file():
         return None
     try:
-        connection = DatabaseFile(path, _key(configuration), "FULL").connect()
+        state = State(configuration)
+        connection = state.outbox(state.key(may_create=False)).connect()
         try:
             return {state: count for state, count in connection.execute(COUNTS) if count}
         finally:
             connection.close()
     except StorageError:
         return None
-
-
-def _key(configuration: Configuration) -> bytes | None:
-    storage = configuration.settings.storage
-    if storage.encryption == "off" or not ENCRYPTED:
-        return None
-    reference = configuration.secret(storage.key)
-    if reference.kind == "file":
-        reference = replace(reference, base=configuration.state_dir)
-    return subkey(storage_key(reference, may_create=False), "database")

@@ -1,6 +1,7 @@
 """Every statement of the outbox, named. Instants come in as parameters, in milliseconds since 1970.
 
-`tests/store/test_outbox_plans.py` holds those on the way of a sale to their indexes.
+`tests/store/test_outbox_plans.py` holds them to their indexes: with a million sales waiting each must stay as fast as
+with ten. A `+` before a column keeps SQLite from an index that looks good and is not.
 """
 
 from __future__ import annotations
@@ -81,8 +82,8 @@ RECOVER = """
         maybe_received = CASE WHEN open = 1 AND sending = 0 THEN maybe_received ELSE 1 END
     WHERE lease_run IS NOT NULL"""
 """An open sale's tag is settled before it is sent, and that is written down: one that was not sent stays open."""
-MAKE_DUE = "UPDATE deliveries SET next_attempt_at = NULL WHERE state = 'queued' AND next_attempt_at IS NOT NULL"
-CLAMP_DUE = "UPDATE deliveries SET next_attempt_at = ?1 WHERE state = 'queued' AND next_attempt_at > ?1"
+MAKE_DUE = "UPDATE deliveries SET next_attempt_at = NULL WHERE +state = 'queued' AND next_attempt_at IS NOT NULL"
+CLAMP_DUE = "UPDATE deliveries SET next_attempt_at = ?1 WHERE +state = 'queued' AND next_attempt_at > ?1"
 NEXT_DUE = "SELECT min(next_attempt_at) FROM deliveries WHERE vendor = ? AND state = 'queued' AND next_attempt_at > ?"
 LAST_SALE = "SELECT coalesce(max(id), 0) FROM sales"
 SHIFT = """
@@ -120,11 +121,11 @@ DELIVERIES = """
     FROM deliveries AS d JOIN sales AS s ON s.id = d.sale WHERE {where} ORDER BY d.entry LIMIT ?"""
 OF_SALE = "d.sale = ? AND d.state <> 'cancelled'"
 UNFINISHED = "d.state IN ('queued', 'parked', 'in_doubt') AND d.entry > ?"
-QUEUED = "d.state = 'queued' AND d.vendor NOT IN (SELECT value FROM json_each(?))"
-HELD = "d.state = 'queued' AND d.vendor IN (SELECT value FROM json_each(?))"
+QUEUED = "d.state = 'queued' AND +d.vendor NOT IN (SELECT value FROM json_each(?))"
+HELD = "d.state = 'queued' AND +d.vendor IN (SELECT value FROM json_each(?))"
 STUCK = "d.state IN ('parked', 'in_doubt') AND d.state = ?"
 """The terms of the partial index of what is stuck, so that a few are found among a million that wait."""
-OF_VENDOR = "d.vendor = ?"
+OF_VENDOR = "+d.vendor = ?"
 OF_ENTRY = "d.entry = ?"
 ATTEMPTS = "SELECT at, verdict, code, status FROM attempts WHERE entry = ? ORDER BY rowid"
 

@@ -10,7 +10,6 @@ the one, renaming the other and opening it again cannot be torn.
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -25,7 +24,6 @@ from agent.ports import ReplicaInfo
 from agent.store.database import sqlite, storage_error
 from agent.store.keyhash import HASH_BYTES, KeyHash
 from agent.store.replica_file import ReplicaFile, instant, remove
-from agent.store.replica_writer import SqliteReplicaWriter
 
 if TYPE_CHECKING:
     from sqlite3 import Connection
@@ -141,20 +139,10 @@ class SqliteReplica:
         self._open()
         return True
 
-    async def purge(self, tombstones_before: datetime) -> dict[str, int]:
-        """Forgets older tombstones and leaves no trace of removed contacts; counts by what went.
-
-        Works in a thread: a rebuild of the file takes about a second per 100 MB, and look-ups go on.
-
-        Raises:
-            StorageError: a load is writing, or the disk says no; call it again later.
-        """
-        return await asyncio.to_thread(self._purge, tombstones_before)
-
-    async def erase_all(self) -> None:
+    def erase(self) -> None:
         """Forgets everybody: removes the replica and whatever is being built, and starts empty.
 
-        Runs where look-ups do, so that none meets a closed file.
+        On the thread that reads, so that no look-up meets a closed file.
         """
         self._connection.close()
         remove(self._file.side)
@@ -164,10 +152,6 @@ class SqliteReplica:
     def close(self) -> None:
         """Closes the read connection. Idempotent."""
         self._connection.close()
-
-    def _purge(self, tombstones_before: datetime) -> dict[str, int]:
-        with SqliteReplicaWriter(self._file, self._file.database.connect()) as writer:
-            return {"tombstones": writer.purge(tombstones_before)}
 
     def _open(self) -> None:
         connection = self._connect()

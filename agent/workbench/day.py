@@ -21,6 +21,8 @@ STRANGERS = 4
 LOST_ANSWERS = 2
 POWER_CUT_AT_SALE = 60
 POWER_CUT_AFTER_S = 0.02
+RETENTION_S = 1.1
+"""`retention.delivered` of this demonstration, and a little more."""
 _OK, _ACCEPTED, _CONFLICT = 200, 202, 409
 
 
@@ -43,13 +45,13 @@ class Day:
         self._cut()
         self._sell_offline()
         self._power_cut()
-        self._meanwhile()
+        self._join_at_headquarters()
+        self._move_and_leave()
         self._mend()
+        self._count_arrivals()
         self._changes()
         self._erase()
         return self._ledger.count(self._tenant.simulator)
-
-    # Chapters
 
     def _open(self) -> None:
         self._tell.chapter(
@@ -61,10 +63,8 @@ class Day:
         self._tell.say(f"the agent takes sales {seconds:.1f} s after its start, whatever the first load does")
         began = time.monotonic()
         status = self._stage.wait_for("the first load", lambda status: status["replica"]["as_of"] is not None)
-        count = status["replica"]["contacts"]
-        self._check(
-            count > 0, f"first load: {count:,} members in {time.monotonic() - began:.1f} s, in a process of its own"
-        )
+        count, seconds = status["replica"]["contacts"], time.monotonic() - began
+        self._stage.check(f"first load: {count:,} members in {seconds:.1f} s, in a process of its own", right=count > 0)
 
     def _look_up(self) -> None:
         self._tell.chapter(
@@ -74,33 +74,37 @@ class Day:
         alma, newcomer = self._tenant.member(5), self._tenant.join("Sixten")
         cases = (
             (alma, "matched", "replica", f"{alma.name}, a member for years"),
-            (newcomer, "matched", "live", "Sixten, who joined in the app a minute ago"),
+            (newcomer, "matched", "live", f"{newcomer.name}, who joined in the app a minute ago"),
             (self._tenant.stranger(), "not_found", "live", "somebody who is no member"),
             (self._tenant.family(), "ambiguous", "replica", "a phone that two members of a family share"),
         )
         for person, outcome, source, words in cases:
             reply = self._till.identify("mobile_phone", person.as_said)
-            body = reply.body
-            right = body["outcome"] == outcome and (body["served"]["source"] == source or outcome == "not_found")
-            self._check(right, f"{words}: {body['outcome']} ({body['served']['source']}, {reply.elapsed_ms:.0f} ms)")
+            got = reply.body["outcome"], reply.body["served"]["source"]
+            self._stage.check(
+                f"{words}: {got[0]} ({got[1]}, {reply.elapsed_ms:.0f} ms)", right=got == (outcome, source)
+            )
 
     def _sell_online(self) -> None:
         self._tell.chapter(
             "The morning, line up",
             "The till hears 202 once the sale is on disk, and never waits for the loyalty system.",
         )
+        sell = self._stage.sell
         people = self._tenant.members(MORNING_SALES)
         for person in people:
-            self._sell(self._baskets.purchase(self._now(), by_phone(person)), person)
-        first, second = self._sold[0], self._sold[1]
-        self._sell(self._baskets.taken_back(first[0], self._now(), by_phone(people[0])), people[0])
-        self._sell(self._baskets.exchanged(second[0], self._now(), by_phone(people[1])), people[1])
-        guest = self._sell(self._baskets.purchase(self._now(), {}), None)
-        self._check(guest.body["state"] == "delivered", "a guest's sale is kept; Voyado wants none without a member")
+            sell(self._baskets.purchase(self._now(), by_phone(person)))
+        first, second = self._stage.sold[:2]
+        sell(self._baskets.taken_back(first, self._now(), by_phone(people[0])))
+        sell(self._baskets.exchanged(second, self._now(), by_phone(people[1])))
+        guest = sell(self._baskets.purchase(self._now(), {}))
+        self._stage.check(
+            "a guest's sale is kept; Voyado wants none without a member", right=guest.body["state"] == "delivered"
+        )
         status = self._stage.wait_for("delivery", _drained)
-        self._check(
-            status["queue"]["depth"] == 0,
-            f"{len(people)} purchases, a return and an exchange are with Voyado, whose import takes them later",
+        self._stage.check(
+            f"{len(people)} purchases, a return and an exchange are with Voyado, which books them at its next import",
+            right=_drained(status),
         )
 
     def _cut(self) -> None:
@@ -109,24 +113,24 @@ class Day:
             "A cashier must notice only what is worth saying to the customer, in the language of the shop.",
         )
         self._tenant.cut()
-        people = self._tenant.members(MORNING_SALES)
-        self._sell(self._baskets.purchase(self._now(), by_phone(people[2])), people[2])
+        self._stage.sell(self._baskets.purchase(self._now(), by_phone(self._tenant.members(3)[2])))
         began = time.monotonic()
         status = self._stage.wait_for("the agent to notice", lambda status: status["state"] == "offline")
-        self._check(status["state"] == "offline", f"noticed after {time.monotonic() - began:.1f} s, at the first sale")
+        seconds = time.monotonic() - began
+        self._stage.check(f"noticed after {seconds:.1f} s, at the first sale", right=status["state"] == "offline")
         regular, stranger = self._tenant.member(15), self._tenant.stranger()
         known = self._till.identify("mobile_phone", regular.as_said)
-        self._check(
-            known.body["outcome"] == "matched" and known.body["served"]["source"] == "replica",
+        self._stage.check(
             f"{regular.name} is still known ({known.elapsed_ms:.0f} ms); the screens say:",
+            right=(known.body["outcome"], known.body["served"]["source"]) == ("matched", "replica"),
         )
         self._stage.quote(known, "sv")
         self._stage.quote(self._till.identify("mobile_phone", regular.as_said, language="en"), "en")
         unknown = self._till.identify("mobile_phone", stranger.as_said)
         key = unknown.body["integration_key"] or {}
-        self._check(
-            unknown.body["outcome"] == "unknown" and key.get("kind") == "secondary",
+        self._stage.check(
             "whom the copy does not know is tagged with the phone number, a secondary key, until Voyado can be asked:",
+            right=(unknown.body["outcome"], key.get("kind")) == ("unknown", "secondary"),
         )
         self._stage.quote(unknown, "sv")
 
@@ -135,29 +139,28 @@ class Day:
             "Selling goes on",
             "Every sale is on disk before the till hears of it. The till may repeat itself; a mistake is noticed.",
         )
-        waits = [self._stage.sell(sale).elapsed_ms for sale, person in self._outage_sales(OUTAGE_SALES // 2)]
+        waits = [self._stage.sell(sale).elapsed_ms for sale in self._outage_sales(OUTAGE_SALES // 2)]
         p95 = statistics.quantiles(waits, n=20)[-1]
         self._tell.say(f"{len(waits)} sales queued; 95 % of the answers within {p95:.0f} ms")
-        sale = self._sold[-1][0]
+        sale = self._stage.sold[-1]
         again = self._till.post(dict(reversed(sale.items())))
-        self._check(
-            again.status == _OK and again.body["duplicate"],
+        self._stage.check(
             "the same sale again (keys in another order): recognised, counted once",
+            right=again.status == _OK and again.body["duplicate"],
         )
         other = self._till.post({**sale, "occurred_at": "2026-01-02T03:04:05+01:00"})
-        self._check(other.status == _CONFLICT, f"another sale under the same id: refused ({other.body.get('code')})")
-        self._void()
-
-    def _void(self) -> None:
-        person = self._tenant.members(1)[0]
-        mistaken = self._baskets.purchase(self._now(), by_phone(person))
+        self._stage.check(
+            f"another sale under the same id: refused ({other.body.get('code')})", right=other.status == _CONFLICT
+        )
+        mistaken = self._baskets.purchase(self._now(), by_phone(self._tenant.members(1)[0]))
         void = self._baskets.voided(mistaken, self._now())
-        self._sell(mistaken, person)
+        self._stage.sell(mistaken)
         reply = self._till.post(void)
         self._ledger.note(void, reply)
         self._ledger.note_voided(mistaken["transaction_id"], void["transaction_id"])
-        self._check(
-            reply.status == _ACCEPTED, "a sale rung up by mistake is voided: both are cancelled before they are sent"
+        self._stage.check(
+            "a sale rung up by mistake is voided: both are cancelled before they are sent",
+            right=reply.status == _ACCEPTED,
         )
 
     def _power_cut(self) -> None:
@@ -169,50 +172,51 @@ class Day:
         before = self._till.status()["queue"]["depth"]
         cut = threading.Timer(POWER_CUT_AFTER_S, self._stage.agent.kill)
         restarted = False
-        for answered, (sale, person) in enumerate(self._outage_sales(OUTAGE_SALES - OUTAGE_SALES // 2)):
+        for answered, sale in enumerate(self._outage_sales(OUTAGE_SALES - OUTAGE_SALES // 2)):
             if answered == POWER_CUT_AT_SALE:
                 cut.start()
             try:
                 self._stage.sell(sale)
             except httpx.TransportError:
                 cut.join()
-                self._restart(sale, person, before + answered)
+                self._restart(sale, before + answered)
                 restarted = True
-        self._check(restarted, "the till goes on where it was")
+        self._stage.check("the till goes on where it was", right=restarted)
 
-    def _restart(self, sale: Json, person: Person | None, promised: int) -> None:
+    def _restart(self, sale: Json, promised: int) -> None:
         self._tell.say(f"the power is gone; {promised:,} sales were promised and not yet delivered")
         seconds = self._stage.agent.start()
         depth = self._till.status()["queue"]["depth"]
         # The sale in flight may be on disk although its answer was lost.
-        self._check(
-            promised <= depth <= promised + 1, f"back after {seconds:.1f} s; {depth:,} sales wait, none is missing"
+        self._stage.check(
+            f"back after {seconds:.1f} s; {depth:,} sales wait, none is missing",
+            right=promised <= depth <= promised + 1,
         )
         reply = self._stage.sell(sale)
         known = "it was on disk already" if reply.body["duplicate"] else "it had not reached the disk"
         self._tell.say(f"the sale that was cut short is posted again: {known}")
 
-    def _meanwhile(self) -> None:
+    def _join_at_headquarters(self) -> None:
         self._tell.chapter(
             "Meanwhile, at headquarters",
             "People join, move and leave while the till cannot hear of it. Sales wait with what was said at the till.",
         )
-        for place in range(NEWCOMERS):
-            newcomer = self._tenant.join(("Tyra", "Folke", "Runa", "Nils", "Vega", "Pär")[place])
-            self._sell(self._baskets.purchase(self._now(), by_phone(newcomer)), newcomer)
-        self._tell.say(f"{NEWCOMERS} people who joined in the app today buy something; the till does not know them yet")
+        for name in NEWCOMERS:
+            self._stage.sell(self._baskets.purchase(self._now(), by_phone(self._tenant.join(name))))
+        self._tell.say(
+            f"{len(NEWCOMERS)} people who joined in the app today buy something; the till does not know them"
+        )
         for _ in range(STRANGERS):
-            stranger = self._tenant.stranger()
-            reply = self._sell(self._baskets.purchase(self._now(), by_phone(stranger)), stranger)
+            reply = self._stage.sell(self._baskets.purchase(self._now(), by_phone(self._tenant.stranger())))
         self._tell.say(f"{STRANGERS} people give a phone number that belongs to no member; the screens say:")
         self._stage.quote(reply, "sv")
-        joining = self._tenant.stranger("Greta")
-        details = {"first_name": "Greta", "last_name": "Exempel", "mobile_phone": joining.as_said}
-        self._sell(self._baskets.purchase(self._now(), {"new_contact": details}), joining)
+        details = {"first_name": "Greta", "last_name": "Exempel", "mobile_phone": self._tenant.stranger().as_said}
+        self._stage.sell(self._baskets.purchase(self._now(), {"new_contact": details}))
         self._tell.say("Greta joins at this till; she becomes a member when her sale is delivered")
-        self._moved_from = self._tenant.member(25)
+
+    def _move_and_leave(self) -> None:
+        self._moved_from, self._gone = self._tenant.member(25), self._tenant.member(35)
         self._moved_to = self._tenant.move(self._moved_from)
-        self._gone = self._tenant.member(35)
         self._tenant.leave(self._gone)
         self._tell.say(f"{self._moved_from.name} gets a new phone number; {self._gone.name} asks to be deleted")
 
@@ -225,28 +229,32 @@ class Day:
         )
         self._tenant.mend(lost_answers=LOST_ANSWERS)
         began = time.monotonic()
-        status = self._stage.wait_for("delivery", _drained, lambda status: f"{status['queue']['depth']:,} of {waiting:,} wait")
+        status = self._stage.wait_for(
+            "delivery", _drained, lambda status: f"{status['queue']['depth']:,} of {waiting:,} wait"
+        )
         seconds = time.monotonic() - began
-        self._check(
-            _drained(status), f"{waiting:,} sales delivered in {seconds:.1f} s, within this till's share of the calls"
+        self._stage.check(
+            f"{waiting:,} sales delivered in {seconds:.1f} s, within this till's share of the calls",
+            right=_drained(status),
         )
-        self._check(
-            status["queue"]["parked"] == status["queue"]["in_doubt"] == 0, "nothing is parked, nothing is in doubt"
-        )
+        stuck = status["queue"]["parked"] + status["queue"]["in_doubt"]
+        self._stage.check("nothing is parked, nothing is in doubt", right=stuck == 0)
+
+    def _count_arrivals(self) -> None:
         self._tenant.simulator.import_receipts_now()
         count = self._ledger.count(self._tenant.simulator)
-        self._check(
-            count.repeated == LOST_ANSWERS,
+        self._stage.check(
             f"{count.repeated} answers got lost on the way: those sales were sent again, and Voyado dropped the copies",
+            right=count.repeated == LOST_ANSWERS,
         )
-        self._check(
-            count.risen == NEWCOMERS + 1,
+        self._stage.check(
             f"{count.risen} tags rose from a phone number to a member number: the points are theirs",
+            right=count.risen == len(NEWCOMERS) + 1,
         )
-        self._check(
-            count.unmatched == STRANGERS,
+        self._stage.check(
             f"{count.unmatched} sales name nobody that Voyado knows: it has them and books no points "
             '(unknown_at_delivery = "create" or "park" would make members of them, or ask a person)',
+            right=count.unmatched == STRANGERS,
         )
 
     def _changes(self) -> None:
@@ -257,16 +265,16 @@ class Day:
         before = self._till.status()["replica"]["as_of"]
         files = self._tenant.simulator.export_now()
         self._till.order("sync")
-        self._stage.wait_for("the sync", lambda status: status["replica"]["as_of"] != before)
-        self._tell.say(f"{len(files)} file of changes is applied")
+        status = self._stage.wait_for("the sync", lambda status: status["replica"]["as_of"] != before)
+        self._stage.check(f"{len(files)} file of changes is applied", right=status["replica"]["as_of"] != before)
         cases = (
             (self._moved_to, "matched", f"{self._moved_from.name}'s new number"),
             (self._moved_from, "not_found", f"{self._moved_from.name}'s old number"),
             (self._gone, "not_found", f"{self._gone.name}, who was deleted"),
         )
         for person, outcome, words in cases:
-            body = self._till.identify("mobile_phone", person.as_said).body
-            self._check(body["outcome"] == outcome, f"{words}: {body['outcome']}")
+            got = self._till.identify("mobile_phone", person.as_said).body["outcome"]
+            self._stage.check(f"{words}: {got}", right=got == outcome)
 
     def _erase(self) -> None:
         self._tell.chapter(
@@ -275,24 +283,25 @@ class Day:
             "encrypted in this demonstration, so that a search through their bytes means something.",
         )
         people = self._tenant.people
-        before = _distinct(find_traces(self._stage.searched, people))
-        self._check(
-            before > 0, f"before: {before:,} phone numbers and addresses in the agent's files, from sales alone"
+        left = _distinct(find_traces(self._stage.searched, people))
+        self._stage.check(
+            f"before: {left:,} phone numbers and addresses in the agent's files, from sales alone", right=left > 0
         )
         deadline = time.monotonic() + PATIENCE_S
-        left = before
-        time.sleep(1.1)  # retention.delivered of this demonstration, and a little more
+        time.sleep(RETENTION_S)
         self._till.order("purge")
         while left and time.monotonic() < deadline:
             time.sleep(POLL_S)
             left = _distinct(find_traces(self._stage.searched, people))
-        self._check(not left, f"after: {left} of {len(people):,}, in databases, write-ahead logs and log lines alike")
-        sale = self._till.sale(self._sold[0][0]["transaction_id"])
-        self._check(sale["state"] == "delivered", "the sales themselves are still there, for the audit")
+        self._stage.check(
+            f"after: {left} of {len(people):,}, in databases, write-ahead logs and log lines alike", right=left == 0
+        )
+        sale = self._till.sale(self._stage.sold[0]["transaction_id"])
+        self._stage.check("the sales themselves are still there, for the audit", right=sale["state"] == "delivered")
 
     def _outage_sales(self, count: int) -> list[Json]:
         return [
-            self._stage.baskets.purchase(self._now(), by_phone(person) if place % 3 else by_email(person))
+            self._baskets.purchase(self._now(), by_phone(person) if place % 3 else by_email(person))
             for place, person in enumerate(self._tenant.members(count))
         ]
 

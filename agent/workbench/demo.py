@@ -22,9 +22,10 @@ from agent.clock import SystemClock
 from agent.tokens import Tokens
 from agent.workbench.agent_process import AgentProcess
 from agent.workbench.basket import Baskets
-from agent.workbench.day import Day, Stage
+from agent.workbench.day import Day
 from agent.workbench.ledger import Count
 from agent.workbench.narration import Narrator
+from agent.workbench.stage import Stage
 from agent.workbench.tenant import API_KEY, Tenant
 from agent.workbench.till import Till
 

@@ -89,8 +89,12 @@ def test_an_exchange(sale):
         pytest.param({"lines__0__gross_paid": "249.00"}, ["/lines/0/gross_paid", "/total"], id="gross_paid is off"),
         pytest.param({"lines__0__unit_price": "140.0051"}, ["/lines/0/gross_paid"], id="more than one minor unit off"),
         pytest.param({"lines__0__unit_price": "140.00001"}, ["/lines/0/unit_price"], id="unit price too fine"),
-        pytest.param({"lines__0__unit_price": "-140"}, ["/lines/0/unit_price", "/lines/0/gross_paid"], id="unit price < 0"),
-        pytest.param({"lines__0__discounts__0__amount": "30.001"}, ["/lines/0/discounts/0/amount"], id="discount too fine"),
+        pytest.param(
+            {"lines__0__unit_price": "-140"}, ["/lines/0/unit_price", "/lines/0/gross_paid"], id="unit price < 0"
+        ),
+        pytest.param(
+            {"lines__0__discounts__0__amount": "30.001"}, ["/lines/0/discounts/0/amount"], id="discount too fine"
+        ),
         pytest.param(
             {"lines__0__discounts__0__amount": "-30"},
             ["/lines/0/discounts/0/amount", "/lines/0/gross_paid"],

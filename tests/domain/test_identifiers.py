@@ -186,7 +186,8 @@ def test_email(raw, expected):
     "raw",
     ["alma", "@example.com", "alma@", "alma@example", "alma@@example.com", "al ma@example.com", "alma@example..com",
      "alma@-example.com", "alma@example.c", "<alma@example.com>", "alma@[127.0.0.1]", "alma@example.com,bo@example.com",
-     '"alma"@example.com', "a" * 65 + "@example.com", "alma\x00@example.com", "alma@example.com/x", "alma\ud800@example.com",
+     '"alma"@example.com', "a" * 65 + "@example.com", "alma\x00@example.com", "alma@example.com/x",
+     "alma\ud800@example.com",
      "alma@" + "\u00e4" * 64 + ".example.com"],
     ids=ascii,
 )  # fmt: skip
@@ -302,12 +303,13 @@ def test_normalising_is_idempotent_and_fails_in_one_way(kind, raw, country, guid
     try:
         first = normaliser.normalise(kind, raw, today=TODAY)
     except IdentifierInvalidError as error:
-        digits = re.findall(r"\d{4,}", raw)
-        assert not any(part in str(error.faults) for part in digits if part != "254")
-        return
-    assert first.value.encode()
-    assert 0 < len(first.value) <= 254
-    assert normaliser.normalise(kind, first.value, today=TODAY) == first
+        said = str(error.faults)
+    else:
+        assert first.value.encode()
+        assert 0 < len(first.value) <= 254
+        assert normaliser.normalise(kind, first.value, today=TODAY) == first
+        said = repr(first)
+    assert not any(digits in said for digits in re.findall(r"\d{4,}", raw))
 
 
 @given(raw=TYPED, country=COUNTRIES)

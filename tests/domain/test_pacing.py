@@ -81,7 +81,10 @@ class TestTokenBucket:
 
 class TestBackoff:
     @given(
-        attempt=st.integers(0, 10**6), first=st.floats(0.001, 60), longest_s=st.floats(60, 3600), seed=st.integers(0, 99)
+        attempt=st.integers(0, 10**6),
+        first=st.floats(0.001, 60),
+        longest_s=st.floats(60, 3600),
+        seed=st.integers(0, 99),
     )
     def test_lies_within_a_ceiling_that_doubles(self, attempt, first, longest_s, seed):
         """Full jitter: anywhere between 0 and a ceiling that doubles up to the longest pause."""

@@ -75,10 +75,10 @@ UP, DOWN = True, False
         pytest.param(None, [PHONE], [], policy(level=1), UP, Tag(None, open=True, code="loyalty.points_later"),
                      id="level 1, line up: asked at delivery"),
         pytest.param(None, [NUMBER, PHONE], [], policy(), DOWN,
-                     Tag(secondary(), open=True, code="loyalty.offline.tagged"), id="any: the reading that may stand in"),
+                     Tag(secondary(), open=True, code="loyalty.offline.tagged"), id="any: the reading that can"),
     ],
 )  # fmt: skip
-def test_the_tag_at_the_till(stated, readings, members, rules, up, expected):
+def test_the_tag_at_the_till(*, stated, readings, members, rules, up, expected):
     """What the sale carries, whether it is asked about again, and what the cashier reads."""
     assert tag(stated_key=stated, readings=readings, members=members, policy=rules, vendor_answers=up) == expected
 
@@ -142,7 +142,8 @@ SEND, CREATE, PARK, AGAIN = Settlement.SEND, Settlement.CREATE, Settlement.PARK,
         for outcome, row in {
             # outcome: {unknown_at_delivery: {new_contact: {has a key: settlement}}}
             Outcome.MATCHED: {
-                unknown: {new: {True: "rise", False: "rise"} for new in (True, False)} for unknown in ("tag", "create", "park")
+                unknown: {new: {True: "rise", False: "rise"} for new in (True, False)}
+                for unknown in ("tag", "create", "park")
             },
             Outcome.NOT_FOUND: {
                 "tag": {True: {True: CREATE, False: CREATE}, False: {True: SEND, False: PARK}},
@@ -150,7 +151,8 @@ SEND, CREATE, PARK, AGAIN = Settlement.SEND, Settlement.CREATE, Settlement.PARK,
                 "park": {True: {True: CREATE, False: CREATE}, False: {True: PARK, False: PARK}},
             },
             Outcome.AMBIGUOUS: {
-                unknown: {new: {True: SEND, False: PARK} for new in (True, False)} for unknown in ("tag", "create", "park")
+                unknown: {new: {True: SEND, False: PARK} for new in (True, False)}
+                for unknown in ("tag", "create", "park")
             },
             Outcome.UNKNOWN: {
                 "tag": {True: {True: AGAIN, False: AGAIN}, False: {True: SEND, False: AGAIN}},
@@ -162,7 +164,7 @@ SEND, CREATE, PARK, AGAIN = Settlement.SEND, Settlement.CREATE, Settlement.PARK,
     ],
     ids=lambda value: getattr(value, "value", str(value)),
 )
-def test_settling(outcome, unknown, new, key, expected):
+def test_settling(*, outcome, unknown, new, key, expected):
     """What becomes of an open sale, for every answer, configuration, new contact and tag."""
     decision = settle(
         key=secondary() if key else None,

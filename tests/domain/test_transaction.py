@@ -152,7 +152,9 @@ def test_nothing_of_a_person_is_left(sale):
 
     text = left.model_dump_json() + body_of(left) + repr(left)
     assert "canar" not in text.lower()
-    assert not [value for value in ("0640", "0641", "Fogelstrom", "900101", "1990", "123 45", "Sittich") if value in text]
+    assert not [
+        value for value in ("0640", "0641", "Fogelstrom", "900101", "1990", "123 45", "Sittich") if value in text
+    ]
     assert left.total == transaction.total
     assert left.lines == transaction.lines
     assert [payment.amount for payment in left.payments] == [200, 50]

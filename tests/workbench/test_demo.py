@@ -11,11 +11,47 @@ from pathlib import Path
 import httpx
 import pytest
 
+from agent.workbench.demo import Result
+from agent.workbench.ledger import Count
+from agent.workbench.narration import Narrator
+
 INSTALLED = Path(sys.executable).with_name("loyalty-agent")
 
 
 def directories(parent):
     return [path for path in parent.iterdir() if path.name.startswith(("loyalty-agent-demo-", "voyado-simulator-"))]
+
+
+def count(**more):
+    return Count(**{**dict.fromkeys(Count.__dataclass_fields__, 0), "made": 5, "delivered": 5, **more})
+
+
+@pytest.mark.parametrize(
+    ("result", "fine"),
+    [
+        (Result(count(), [], 1.0), True),
+        (Result(count(delivered=4, lost=1), [], 1.0), False),
+        (Result(count(doubled=1), [], 1.0), False),
+        (Result(count(made=0, delivered=0), [], 1.0), False),
+        (Result(count(), ["something else"], 1.0), False),
+    ],
+    ids=["sound", "lost", "doubled", "nothing made", "not as told"],
+)
+def test_only_a_sound_day_is_fine(result, fine):
+    """One sale lost or doubled, or one step that did not go as told, fails the demonstration."""
+    assert result.fine is fine
+
+
+def test_away_from_a_terminal_the_story_is_plain_text(capsys):
+    """No colours, no progress that rewrites itself; and nothing at all when quiet."""
+    for quiet in (False, True):
+        narrator = Narrator(quiet=quiet)
+        narrator.chapter("A chapter", "Because.")
+        narrator.progress("1 of 2")
+        narrator.say("done", good=False)
+        narrator.quote("staff", "sv", "Hej")
+
+    assert capsys.readouterr().out == '\n1  A chapter\n   Because.\n   ! done\n       staff    sv    "Hej"\n'
 
 
 @pytest.mark.slow
