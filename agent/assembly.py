@@ -325,7 +325,7 @@ class _Builder:
         feed: FileFeed | PageFeed
         if table.feed == feeds.API:
             changes = feeds.change_feed(connector.client, mapping, self.clock, self.pace)
-            feed = PageFeed(feed=changes, store=store, clock=self.clock)
+            feed = PageFeed(feed=changes, store=store, contacts=replica, clock=self.clock)
         else:
             source = feeds.file_source(
                 table,

@@ -19,15 +19,53 @@ import structlog
 from agent.errors import LoyaltyAgentError
 
 ALLOWED = frozenset(
-    # fmt: off
-    [
-        "address", "applied", "as_of", "attempts", "bytes", "code", "codes", "condition", "contacts", "count", "counts",
-        "deleted", "delivered", "depth", "detail", "elapsed_s", "entry", "error", "event", "file", "files", "job",
-        "kind", "level", "listen", "logger", "name", "path", "pid", "reason", "request_id", "run", "seconds", "signal",
-        "skipped", "stands", "state", "status", "step", "timestamp", "transaction_id", "vendor", "verdict", "version",
+    {
+        "address",
+        "applied",
+        "as_of",
+        "attempts",
+        "bytes",
+        "code",
+        "codes",
+        "condition",
+        "contacts",
+        "count",
+        "counts",
+        "deleted",
+        "delivered",
+        "depth",
+        "detail",
+        "elapsed_s",
+        "entry",
+        "error",
+        "event",
+        "file",
+        "files",
+        "job",
+        "kind",
+        "level",
+        "listen",
+        "logger",
+        "name",
+        "path",
+        "pid",
+        "reason",
+        "request_id",
+        "run",
+        "seconds",
+        "signal",
+        "skipped",
+        "stands",
+        "state",
+        "status",
+        "step",
+        "timestamp",
+        "transaction_id",
+        "vendor",
+        "verdict",
+        "version",
         "where",
-    ]
-    # fmt: on
+    }
 )
 REDACTED = "[redacted]"
 _OURS = "agent"
@@ -66,7 +104,7 @@ def configure(level: str, form: str) -> None:
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
     logging.getLogger(_OURS).setLevel(level.upper())
-    logging.captureWarnings(True)  # noqa: FBT003 - the library's own signature
+    logging.captureWarnings(True)
 
 
 def redact(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -208,7 +208,10 @@ def _load(path: Path) -> tuple[Token, ...]:
     except OSError as error:
         raise StorageError(f"{FILE} cannot be read.") from error
     try:
-        return tuple(_token(row) for row in json.loads(text)["tokens"])
+        rows = json.loads(text)["tokens"]
+        if not isinstance(rows, list):
+            raise TypeError("tokens are a list")  # noqa: TRY301 - one handler says it for every shape that is wrong
+        return tuple(_token(row) for row in rows)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise StorageDamagedError(f"{FILE} is not what was written; add the tokens anew after removing it.") from error
 

@@ -85,7 +85,7 @@ class Till:
         """What it says of its replica."""
         code, status = self.call("GET", "/v1/status")
         if code != 200:
-            raise SystemExit(f"/v1/status answers {code} {status['code']}")
+            raise RuntimeError(f"/v1/status answers {code} {status['code']}")
         found: dict[str, Any] = status["replica"]
         return found
 

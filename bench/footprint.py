@@ -53,9 +53,9 @@ def _round(till: agents.Till, run: Run, feed: Path, number: int) -> float:
         began = time.time()
         changed = range(sync * CHANGES, (sync + 1) * CHANGES)
         members.write(
-            feed / f"202602191015{sync:02d}_{number}_members.xml",
+            feed / f"202602{18 + number}1015{sync:02d}_0_members.xml",
             "updated",
-            (members.record(member % run.members, f"+467{number + 3}{member:07d}") for member in changed),
+            (members.record(member % run.members, f"round{number}") for member in changed),
         )
         till.call("POST", "/v1/sync")
         till.wait_for_sync(began)

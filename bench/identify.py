@@ -42,11 +42,12 @@ def run(run: Run) -> Iterable[Row]:
             yield from _rows(connections, idle[connections], limit)
         with _strangers(till):
             yield from _disturbed("the vendor hangs", till, run, idle)
-        count = run.members // CHANGED_SHARE
+        count, began = run.members // CHANGED_SHARE, time.time()
         with _syncing(till):
             _change(Path(feed), count)
             till.call("POST", "/v1/sync")
             yield from _disturbed(f"{count:,} changes are applied", till, run, idle)
+        till.wait_for_sync(began)
         with _syncing(till):
             till.child.send_signal(signal.SIGUSR1)
             yield from _disturbed(f"{run.members:,} members are loaded anew", till, run, idle)
@@ -105,12 +106,10 @@ def _syncing(till: agents.Till) -> Iterator[None]:
     """What runs inside must end before the sync does: else it did not measure what it says."""
     began = time.time()
     yield
-    before = till.as_of()
-    if before >= began:
+    if till.as_of() >= began:
         print("  the sync ended before the measurement did")
-    till.wait_for_sync(began)
 
 
 def _change(feed: Path, count: int) -> None:
-    records = (members.record(number, f"+4673{number:07d}") for number in range(count))
+    records = (members.record(number, "changed") for number in range(count))
     members.write(feed / "20260219101500_0_members.xml", "updated", records)

@@ -40,7 +40,7 @@ def press(url: str, arguments: Sequence[str], *, connections: int, seconds: floa
     """
     wrk = shutil.which("wrk")
     if wrk is None:
-        raise SystemExit("wrk is needed (Debian: apt install wrk)")
+        raise RuntimeError("wrk is needed (Debian: apt install wrk)")
     command = [
         wrk, "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", "--timeout", "20s",
         "-s", str(SCRIPT), url, "--", *arguments,
@@ -48,7 +48,7 @@ def press(url: str, arguments: Sequence[str], *, connections: int, seconds: floa
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     found = json.loads(said[said.rindex("{") :])
     if found["refused"] or found["errors"]:
-        raise SystemExit(f"{url}: {found['refused']} answers were no success, {found['errors']} connections broke")
+        raise RuntimeError(f"{url}: {found['refused']} answers were no success, {found['errors']} connections broke")
     return Load(found["rate"], found["p50_ms"], found["p99_ms"])
 
 

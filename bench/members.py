@@ -29,13 +29,13 @@ def phone(number: int) -> str:
     return f"+4670{number:07d}"
 
 
-def record(number: int, mobile_phone: str | None = None) -> str:
-    """A member as the export spells it, about 600 bytes."""
+def record(number: int, mailbox: str = "alma") -> str:
+    """A member as the export spells it, about 600 bytes; another mailbox makes it a changed one."""
     return (
         f'<member source="POS"><contactId>{contact_id(number)}</contactId><firstName>Alma{number}</firstName>'
         f"<lastName>Ekvall{number % 997}</lastName><memberNumber>{10_000_000 + number}</memberNumber>"
-        f"<externalId>EDGE-{number:08d}</externalId><email>alma.{number}@example.com</email>"
-        f"<mobilePhone>{mobile_phone or phone(number)}</mobilePhone><street>Exempelgatan {number}</street>"
+        f"<externalId>EDGE-{number:08d}</externalId><email>{mailbox}.{number}@example.com</email>"
+        f"<mobilePhone>{phone(number)}</mobilePhone><street>Exempelgatan {number}</street>"
         "<zipCode>123 45</zipCode><city>Exempelstad</city><countryCode>SE</countryCode><birthDay>1988-03-14</birthDay>"
         "<gender>Female</gender><createdInStore>1042</createdInStore><store>1042</store><acceptsEmail>true</acceptsEmail>"
         "<acceptsSms>false</acceptsSms><acceptsPostal>false</acceptsPostal></member>\n"
@@ -101,9 +101,10 @@ def plain_table(members: int) -> Path:
 def kept_state(members: int) -> Path:
     """Where the state with the loaded replica is kept; its name changes with the code that decides its form."""
     form = hashlib.sha256()
-    sources = [*_AGENT.glob("store/replica*.py"), _AGENT / "connectors/voyado/fields.py", Path(__file__)]
-    for path in sorted([*sources, *(_AGENT / "store" / name for name in ("keyhash.py", "database.py", "pagekey.py"))]):
-        form.update(path.read_bytes())
+    names = ("replica_schema", "replica_rows", "replica_file", "keyhash", "pagekey")
+    for name in names:
+        form.update((_AGENT / "store" / f"{name}.py").read_bytes())
+    form.update(record(1).encode())
     return OUT / f"state-{members}-{form.hexdigest()[:12]}"
 
 

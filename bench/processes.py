@@ -46,9 +46,9 @@ def wait_until(
     started = time.perf_counter()
     while not condition():
         if child.poll() is not None:
-            raise SystemExit(f"{child.args} ended with status {child.returncode}")
+            raise RuntimeError(f"{child.args} ended with status {child.returncode}")
         if time.perf_counter() - started > within_s:
-            raise SystemExit(f"nothing within {within_s:.0f} s")
+            raise RuntimeError(f"nothing within {within_s:.0f} s")
         time.sleep(every_s)
     return time.perf_counter() - started
 

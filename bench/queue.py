@@ -20,7 +20,7 @@ def sale(number: int) -> bytes:
     """The body that the load generator sends."""
     found = re.search(r"accept = \[\[(.*?)\]\]", SCRIPT.read_text())
     if found is None:
-        raise SystemExit("till.lua has no sale in it")
+        raise RuntimeError("till.lua has no sale in it")
     return (found[1] % ("bench", 0, number)).encode()
 
 

@@ -108,6 +108,15 @@ def identifying(path: str) -> Any:
 if __name__ == "__main__":
     made = {"accept": accepting, "identify": identifying}[sys.argv[1]](sys.argv[2])
     uvicorn.run(
-        made, host="127.0.0.1", port=int(sys.argv[3]), loop="uvloop", http="httptools", lifespan="off", log_level="error",
-        access_log=False, proxy_headers=False, server_header=False, date_header=False,
-    )  # fmt: skip
+        made,
+        host="127.0.0.1",
+        port=int(sys.argv[3]),
+        loop="uvloop",
+        http="httptools",
+        lifespan="off",
+        log_level="error",
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        date_header=False,
+    )

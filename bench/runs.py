@@ -4,7 +4,7 @@ import sys
 from dataclasses import dataclass
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Run:
     """The measure of a run.
 

@@ -271,7 +271,8 @@ class TestTls:
     async def test_a_server_without_tls(self, connect):
         """TLS to a port that does not speak it gets nothing but a greeting."""
         async with wire(answer()) as server:
-            error = await failure(connect(server.url.replace("http:", "https:")), timeout_s=2.0)
+            policy = replace(POLICY, connect_timeout_s=0.5)
+            error = await failure(connect(server.url.replace("http:", "https:"), policy))
 
         assert not error.maybe_received
 

@@ -175,7 +175,8 @@ async def _finish(tasks: set[asyncio.Task[None]], grace_s: float) -> None:
 
 def _bind_port(host: str, port: int) -> tuple[socket.socket, str]:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    bound = socket.socket(family, socket.SOCK_STREAM)
+    # The protocol is named: asyncio switches Nagle's delay off only where it is, and an answer is two writes.
+    bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         if exclusive := getattr(
             socket, "SO_EXCLUSIVEADDRUSE", None

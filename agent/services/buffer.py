@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 
 from agent.domain.contact import Member
 from agent.domain.delivery import Verdict, VerdictKind
@@ -16,9 +17,13 @@ from agent.domain.identifiers import Identifier, IdentifierType
 from agent.domain.link import Link
 from agent.domain.tagging import Outcome, Settlement, TaggingPolicy, settle, together
 from agent.domain.transaction import IntegrationKey, NewContact
-from agent.errors import InputError, VendorRefusedError, VendorUnreachableError
+from agent.errors import ConfigurationError, InputError, VendorRefusedError, VendorUnreachableError
 from agent.ports import Clock, Lookup, Outgoing, Replica, Writer
+from agent.services.contacts import LocalContacts
 
+_UNKNOWN = Verdict(
+    VerdictKind.PARK, "contact.unknown", title="The vendor does not know this member.", not_received=True
+)
 _CREATABLE = (IdentifierType.MOBILE_PHONE, IdentifierType.EMAIL, IdentifierType.PERSONAL_NUMBER)
 
 
@@ -30,6 +35,7 @@ class BufferPolicy:
     live: bool
     unknown_at_delivery: str
     timeout_s: float
+    expires_after: timedelta = timedelta.max
 
 
 class Buffer:
@@ -56,43 +62,51 @@ class Buffer:
         policy: BufferPolicy,
         pace: Callable[[], Awaitable[None]],
     ) -> None:
-        self._clock, self._replica, self._lookup, self._writer = clock, replica, lookup, writer
+        self._clock, self._lookup, self._writer = clock, lookup, writer
+        self._contacts = LocalContacts(replica, policy.tagging, policy.expires_after)
         self._link, self._policy, self._pace = link, policy, pace
 
     async def settle(self, outgoing: Outgoing) -> Outgoing | Verdict:
         """The sale with the tag to send it under, or a verdict that keeps it from being sent now."""
         if not outgoing.open or outgoing.maybe_received:
             return outgoing
-        readings = outgoing.readings or _of_key(outgoing.key)
-        contact = outgoing.transaction.new_contact
         try:
-            outcome, member = await self._who(readings, asked_for=contact is not None)
-            decision = settle(
-                key=outgoing.key,
-                readings=readings,
-                outcome=outcome,
-                member=member,
-                new_contact=contact is not None,
-                unknown_at_delivery=self._policy.unknown_at_delivery,
-                policy=self._policy.tagging,
-            )
-            if decision.settlement is Settlement.CREATE:
-                return await self._create(outgoing, readings)
-        except VendorRefusedError:
+            return await self._settle(outgoing, outgoing.readings or _of_key(outgoing.key))
+        except VendorRefusedError as error:
+            return Verdict(VerdictKind.HOLD, error.code, title="The vendor refuses our credentials.", not_received=True)
+        except ConfigurationError:
             return Verdict(
-                VerdictKind.HOLD, "vendor.credentials_refused", title="The vendor refuses our credentials.", not_received=True
+                VerdictKind.HOLD, "vendor.credentials_missing", title="The API key cannot be read.", not_received=True
             )
-        except VendorUnreachableError as error:
-            return _ask_again(error)
+        except VendorUnreachableError as error:  # the line's trouble, not this sale's: it keeps its place
+            return Verdict(
+                VerdictKind.RETRY, error.code, title=str(error), after_s=error.retry_after_s, reached=False,
+                not_received=True,
+            )  # fmt: skip
         except InputError as error:
-            return Verdict(VerdictKind.PARK, "contact.refused", title=error.faults[0].message)
+            return Verdict(VerdictKind.PARK, "contact.refused", title=error.faults[0].message, not_received=True)
+
+    async def _settle(self, outgoing: Outgoing, readings: Sequence[Identifier]) -> Outgoing | Verdict:
+        contact = outgoing.transaction.new_contact
+        outcome, member = await self._who(readings, asked_for=contact is not None)
+        decision = settle(
+            key=outgoing.key,
+            readings=readings,
+            outcome=outcome,
+            member=member,
+            new_contact=contact is not None and self._writer is not None,
+            unknown_at_delivery=self._policy.unknown_at_delivery,
+            policy=self._policy.tagging,
+        )
         match decision.settlement:
             case Settlement.SEND:
                 return replace(outgoing, key=decision.key)
+            case Settlement.CREATE:
+                return await self._create(outgoing, readings)
             case Settlement.ASK_AGAIN:
-                return _ask_again(VendorUnreachableError())
+                raise VendorUnreachableError
             case _:
-                return Verdict(VerdictKind.PARK, "contact.unknown", title="The vendor does not know this member.")
+                return _UNKNOWN
 
     async def _who(self, readings: Sequence[Identifier], *, asked_for: bool) -> tuple[Outcome, Member | None]:
         """Who it is by the replica, else by the vendor; ``unknown`` when asking failed and the sale can go without.
@@ -101,7 +115,7 @@ class Buffer:
             VendorRefusedError: our credentials are refused.
             VendorUnreachableError: it cannot be asked, and without an answer the sale must wait.
         """
-        members = self._replica.resolve(readings) if self._policy.tagging.level >= 3 else ()  # noqa: PLR2004 - reads it
+        members, _ = self._contacts.find(readings, self._clock.now())
         if len(members) == 1:
             return Outcome.MATCHED, members[0]
         needed = asked_for or self._policy.unknown_at_delivery != "tag"
@@ -120,6 +134,7 @@ class Buffer:
             if needed:
                 raise
             return Outcome.UNKNOWN, None
+        self._link.worked(self._clock.now(), self._clock.monotonic(), lookup=True)
         found = together(answers)
         if found.key is not None:
             return Outcome.MATCHED, Member("", found.key)
@@ -128,21 +143,22 @@ class Buffer:
     async def _create(self, outgoing: Outgoing, readings: Sequence[Identifier]) -> Outgoing | Verdict:
         identifiers = [reading for reading in readings if reading.type in _CREATABLE]
         if self._writer is None or not identifiers:
-            return Verdict(VerdictKind.PARK, "contact.unknown", title="The vendor does not know this member.")
+            return _UNKNOWN
         await self._pace()
         store_id = outgoing.transaction.store_id or ""
-        found = await self._writer.create(outgoing.transaction.new_contact or NewContact(), identifiers, store_id=store_id)
+        found = await self._writer.create(
+            outgoing.transaction.new_contact or NewContact(), identifiers, store_id=store_id
+        )
         if found.key is None:  # another till was faster: the next attempt finds the contact
-            return _ask_again(VendorUnreachableError("is making this contact already"))
+            return Verdict(
+                VerdictKind.RETRY,
+                "contact.exists",
+                title="Somebody else makes this contact.",
+                alone=True,
+                not_received=True,
+            )
         return replace(outgoing, key=found.key)
 
 
 def _of_key(key: IntegrationKey | None) -> tuple[Identifier, ...]:
     return (key.identifier,) if key is not None else ()
-
-
-def _ask_again(error: VendorUnreachableError) -> Verdict:
-    return Verdict(
-        VerdictKind.RETRY, "vendor.offline", title=str(error), after_s=error.retry_after_s, alone=True,
-        not_received=True,
-    )  # fmt: skip

@@ -5,58 +5,41 @@ count: nobody answers, then the breaker pauses the lane and nothing is used up; 
 held and one record probes; one record refused, then it is parked and the rest goes on. Sales of one person never
 overtake each other: they travel on one strand.
 
-The pauses are monotonic and kept here; what must survive a restart is in the outbox.
+This room decides when a batch goes and what a verdict means for the next; :mod:`agent.services.round` takes one batch
+there and back. The pauses are monotonic and kept here; what must survive a restart is in the outbox.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
+import math
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Protocol
 
 import structlog
 
 from agent.domain.delivery import Verdict, VerdictKind
 from agent.domain.link import Link
 from agent.domain.pacing import BreakerState, backoff_s
-from agent.domain.transaction import IntegrationKey
-from agent.errors import LoyaltyAgentError, StorageError, VendorRefusedError, VendorUnreachableError
+from agent.errors import LoyaltyAgentError, StorageError, VendorUnreachableError
 from agent.ports import Clock, Connector, Outgoing, Settled
+from agent.services.round import DELIVERED, Books, Queue, Round
 
 log = structlog.get_logger(__name__)
 
 LEASE_SIZE = 200
+LEASE_AHEAD_S = 4.0
+"""At a known pace no more is leased than goes out in this time: what is leased when the power fails may have arrived,
+and its tag cannot rise any more."""
 IDLE_PING_S = 30.0
 HOLD_PROBE_MAX_S = 60.0
 ALONE_ATTEMPTS = 3
-_SERVER_ERROR = 500
 _SLOWEST_RATE = 0.2
 _RECOVERY = 1.02
-
-
-class Queue(Protocol):
-    """The outbox's door for deliveries."""
-
-    async def lease(self, vendor: str, limit: int, now: datetime) -> list[Outgoing]:
-        """Takes what is due."""
-
-    async def settle(self, settled: Sequence[Settled], now: datetime) -> None:
-        """Writes verdicts down."""
-
-    async def release(self, entries: Sequence[int]) -> None:
-        """Gives leases back untried."""
-
-    async def retag(self, entry: int, key: IntegrationKey) -> None:
-        """Writes a settled tag."""
-
-    async def make_due(self) -> None:
-        """Forgets every back-off."""
-
-    def next_due_at(self, vendor: str, now: datetime) -> datetime | None:
-        """When the next one that backs off is due."""
+_OUR_FAULT = "agent.error"
+_BEYOND_PROBE_S = 1.0
+_SHORTEST_PAUSE_S = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +89,7 @@ class Lane:
         self._probe_at = 0.0
         self._delivered = 0
         self._suspects: dict[int, tuple[int, int]] = {}
+        self._books = Books(queue, clock, link.vendor)
 
     @property
     def vendor(self) -> str:
@@ -138,9 +122,15 @@ class Lane:
         self.wake()
 
     def line_changed(self) -> None:
-        """Somebody else found that the vendor answers and takes our credentials: no pause is waited out."""
+        """The line's state changed: when somebody else was answered, no pause is waited out any more.
+
+        A held lane probes at once only if the vendor took the credentials.
+        """
+        if not self._link.answers:
+            return
         self._link.sending.hurry(self._clock.monotonic())
-        self._probe_at = 0.0
+        if not self._link.refused:
+            self._probe_at = 0.0
         self.wake()
 
     async def run(self) -> None:
@@ -148,10 +138,15 @@ class Lane:
         while True:
             self._wake.clear()
             try:
+                await self._books.pay()
                 while await self._turn():
                     pass
             except StorageError as error:
-                log.error("outbox.unavailable", code=error.code)
+                self._books.note(error)
+                if self._link.sending.state is BreakerState.HALF_OPEN:  # the probe did not take place
+                    self._link.sending.failed(self._clock.monotonic())
+            else:
+                self._books.note(None)
             try:
                 async with asyncio.timeout(self._pause_s()):
                     await self._wake.wait()
@@ -160,8 +155,10 @@ class Lane:
 
     async def pace(self) -> None:
         """Waits for this agent's share of the vendor's allowance."""
-        while wait := self._link.bucket.wait_s(self._clock.monotonic()):
+        while wait := self._link.bucket.wait_s(self._clock.monotonic()):  # noqa: ASYNC110 - time alone ends it
             await asyncio.sleep(wait)
+
+    # --- one batch ------------------------------------------------------------------------------------------
 
     async def _turn(self) -> bool:
         """One batch; whether another may follow at once."""
@@ -171,102 +168,108 @@ class Lane:
         if not self._link.sending.allows(mono):
             return False
         probing = self.held or self._link.sending.state is BreakerState.HALF_OPEN
-        batch = await self._queue.lease(self.vendor, 1 if probing else LEASE_SIZE, self._clock.now())
-        if not batch:
-            if probing or self._quiet_for(mono) >= IDLE_PING_S:
-                await self._ping()
-                return not self.held and probing and self._link.sending.state is BreakerState.CLOSED
+        batch = await self._queue.lease(self.vendor, 1 if probing else self._lease_size(), self._clock.now())
+        if batch:
+            await self._round(batch, always=probing).run()
+        elif not probing and self._quiet_s(mono) < IDLE_PING_S:
             return False
-        await self._send_all(batch, probing=probing)
-        return not self.held and self._link.sending.state is BreakerState.CLOSED
+        if not batch or self._link.sending.state is BreakerState.HALF_OPEN:
+            await self._ping()  # also when the probe turned out not to need the vendor
+        return bool(batch or probing) and not self.held and self._link.sending.state is BreakerState.CLOSED
 
-    def _quiet_for(self, mono: float) -> float:
+    def _round(self, batch: list[Outgoing], *, always: bool) -> Round:
+        return Round(
+            batch,
+            connections=self._connector.connections,
+            books=self._books,
+            go_on=lambda: always or self._may_go_on(),
+            pace=self.pace,
+            send=self._send,
+            judge=self._judge,
+        )
+
+    def _lease_size(self) -> int:
+        rate = self._link.bucket.rate
+        ahead = LEASE_SIZE if rate <= 0 else math.ceil(rate * LEASE_AHEAD_S)
+        return min(LEASE_SIZE, max(self._connector.connections, ahead))
+
+    def _quiet_s(self, mono: float) -> float:
         return mono - self._link.reached_mono if self._link.reached_mono is not None else IDLE_PING_S
-
-    async def _send_all(self, batch: list[Outgoing], *, probing: bool) -> None:
-        strands: dict[bytes, list[Outgoing]] = defaultdict(list)
-        for outgoing in batch:
-            strands[outgoing.person or outgoing.entry.to_bytes(8, "big")].append(outgoing)
-        waiting = list(reversed(strands.values()))
-        untried: set[int] = {outgoing.entry for outgoing in batch}
-        settling: set[asyncio.Task[None]] = set()
-
-        async def work() -> None:
-            while waiting and (probing or self._may_go_on()):
-                for outgoing in waiting.pop():
-                    if not (probing or self._may_go_on()):
-                        return
-                    await self.pace()
-                    verdict = await self._send(outgoing)
-                    settled = self._judge(outgoing, verdict)
-                    untried.discard(outgoing.entry)
-                    task = asyncio.create_task(self._queue.settle([settled], self._clock.now()))
-                    settling.add(task)
-                    if verdict.kind not in (VerdictKind.DONE, VerdictKind.DUPLICATE):
-                        await task
-                        break  # what follows for this person waits for its turn
-
-        try:
-            async with asyncio.TaskGroup() as group:
-                for _ in range(min(self._connector.connections, len(strands))):
-                    group.create_task(work())
-        finally:
-            if settling:
-                await asyncio.wait(settling)
-            if untried:
-                await asyncio.shield(self._queue.release(sorted(untried)))
-        for task in settling:
-            task.result()
 
     def _may_go_on(self) -> bool:
         return not self._paused and not self.held and self._link.sending.state is not BreakerState.OPEN
 
-    async def _send(self, outgoing: Outgoing) -> Verdict:
-        settled = await self._settle_tag(outgoing)
-        if isinstance(settled, Verdict):
-            return settled
-        if settled.key is not None and settled.key != outgoing.key:
-            await self._queue.retag(outgoing.entry, settled.key)
-        return await self._connector.sender.send(settled)
+    async def _send(self, outgoing: Outgoing, going: Callable[[], None]) -> Verdict:
+        """Settles the tag, then sends; says ``going()`` in between, when the sale may have arrived from now on.
+
+        Raises:
+            StorageError: what must be on disk before it is sent could not be put there.
+        """
+        not_received = True
+        try:
+            settled = await self._settle_tag(outgoing)
+            if isinstance(settled, Verdict):
+                return settled
+            if outgoing.open and not outgoing.maybe_received:
+                if settled.key is not None and settled.key != outgoing.key:
+                    await self._queue.retag(outgoing.entry, settled.key)
+                else:
+                    await self._queue.sending(outgoing.entry)
+            not_received = False
+            going()
+            return await self._connector.sender.send(settled)
+        except StorageError:
+            raise
+        except Exception as error:  # a mistake of ours in one sale must not stop the others
+            log.exception("delivery.failed", vendor=self.vendor, entry=outgoing.entry)
+            title = f"The agent failed on this sale ({type(error).__name__})."
+            return Verdict(VerdictKind.RETRY, _OUR_FAULT, title=title, alone=True, not_received=not_received)
+
+    # --- what a verdict means for the lane ------------------------------------------------------------------
 
     def _judge(self, outgoing: Outgoing, verdict: Verdict) -> Settled:
         """Feeds the line and the lane with a verdict, and says when the record may be tried again."""
         now, mono = self._clock.now(), self._clock.monotonic()
         verdict = self._suspect(outgoing, verdict)
         self._told(self.vendor, verdict)
+        if verdict.kind is VerdictKind.HOLD:
+            self._hold(now, mono, verdict)
+        elif not verdict.reached:
+            self._link.silent(now, mono, after_s=verdict.after_s)
+        elif verdict.kind is not VerdictKind.RETRY and (verdict.status is not None or verdict.kind in DELIVERED):
+            self._release_hold()
+            self._link.worked(now, mono)
+        self._adapt(verdict)
         retry_at = None
-        match verdict.kind:
-            case VerdictKind.DONE | VerdictKind.DUPLICATE:
-                self._delivered += 1
-                self._suspects.pop(outgoing.entry, None)
-                self._link.bucket.rate = min(self._full_rate, self._link.bucket.rate * _RECOVERY)
-                self._release_hold()
-                self._link.worked(now, mono)
-            case VerdictKind.HOLD:
-                self._hold(now, mono, verdict)
-            case VerdictKind.RETRY:
-                if not verdict.reached:
-                    self._link.silent(now, mono, after_s=verdict.after_s)
-                if verdict.after_s is not None and self._full_rate:
-                    self._link.bucket.rate = max(_SLOWEST_RATE, self._link.bucket.rate / 2)
-                if verdict.alone:
-                    pause = backoff_s(
-                        outgoing.attempts + 1, self._policy.backoff_first_s, self._policy.backoff_max_s, self._uniform
-                    )
-                    retry_at = now + timedelta(seconds=pause)
-            case _:
-                if verdict.reached and verdict.status is not None:
-                    self._release_hold()
-                    self._link.worked(now, mono)
+        if verdict.kind in DELIVERED:
+            self._delivered += 1
+        elif verdict.kind is VerdictKind.RETRY and verdict.alone:
+            pause_s = backoff_s(
+                outgoing.attempts + 1, self._policy.backoff_first_s, self._policy.backoff_max_s, self._uniform
+            )
+            # The next probe takes another record: this one may be the only one that fails.
+            retry_at = now + timedelta(seconds=max(pause_s, self._link.sending.wait_s(mono) + _BEYOND_PROBE_S))
         return Settled(outgoing.entry, verdict, retry_at)
 
-    def _suspect(self, outgoing: Outgoing, verdict: Verdict) -> Verdict:
-        """Parks a record that alone draws 5xx while its neighbours pass.
+    def _adapt(self, verdict: Verdict) -> None:
+        """Halves the pace when the vendor asks for a pause, and lets it recover with each delivery."""
+        bucket = self._link.bucket
+        if verdict.kind is VerdictKind.RETRY and verdict.after_s is not None and self._full_rate:
+            bucket.rate = max(_SLOWEST_RATE, bucket.rate / 2)
+        elif verdict.kind in DELIVERED:
+            bucket.rate = min(self._full_rate, bucket.rate * _RECOVERY)
 
-        Only deliveries that passed since its last failure count: while all of them fail it is an outage, which uses
-        up nothing.
+    def _suspect(self, outgoing: Outgoing, verdict: Verdict) -> Verdict:
+        """Parks a record that may itself be the cause of its failures, when its neighbours pass.
+
+        Only failures with deliveries of others in between count: while all of them fail it is an outage, which uses
+        up nothing. A batch of one that is too large is parked, too.
         """
-        if verdict.kind is not VerdictKind.RETRY or (verdict.status or 0) < _SERVER_ERROR:
+        if verdict.kind is VerdictKind.SPLIT:
+            return replace(verdict, kind=VerdictKind.PARK)
+        if verdict.kind is not VerdictKind.RETRY or not verdict.alone:
+            if verdict.kind is not VerdictKind.RETRY:
+                self._suspects.pop(outgoing.entry, None)
             return verdict
         failures, delivered = self._suspects.get(outgoing.entry, (0, -1))
         if self._delivered > delivered:
@@ -275,16 +278,18 @@ class Lane:
         if failures <= ALONE_ATTEMPTS:
             return verdict
         self._suspects.pop(outgoing.entry)
-        return replace(verdict, kind=VerdictKind.PARK, code="vendor.rejected", reached=True, after_s=None)
+        code = verdict.code if verdict.status is None else "vendor.rejected"
+        return replace(verdict, kind=VerdictKind.PARK, code=code, reached=True, after_s=None)
 
     def _hold(self, now: datetime, mono: float, verdict: Verdict) -> None:
+        """Holds the lane, or goes on holding it after a probe; other answers of the same batch change nothing."""
         if not self.held:
             log.warning("lane.held", vendor=self.vendor, code=verdict.code, status=verdict.status)
+        elif mono < self._probe_at:
+            return
         self._held_tries += 1
-        pause = backoff_s(
-            self._held_tries, self._policy.backoff_first_s, min(self._policy.backoff_max_s, HOLD_PROBE_MAX_S), self._uniform
-        )
-        self._probe_at = mono + pause
+        longest_s = min(self._policy.backoff_max_s, HOLD_PROBE_MAX_S)
+        self._probe_at = mono + backoff_s(self._held_tries, self._policy.backoff_first_s, longest_s, self._uniform)
         self._link.credentials_refused(now, mono)
         self._changed()
 
@@ -299,11 +304,9 @@ class Lane:
         try:
             await self.pace()
             await self._connector.ping()
-        except VendorRefusedError as error:
-            self._hold(now(), mono(), Verdict(VerdictKind.HOLD, error.code))
         except VendorUnreachableError as error:
             self._link.silent(now(), mono(), after_s=error.retry_after_s)
-        except LoyaltyAgentError as error:
+        except LoyaltyAgentError as error:  # refused, or the credentials cannot even be read
             self._hold(now(), mono(), Verdict(VerdictKind.HOLD, error.code))
         else:
             self._release_hold()
@@ -313,13 +316,24 @@ class Lane:
         """Seconds until the next look without a wake."""
         now, mono = self._clock.now(), self._clock.monotonic()
         pause = self._policy.flush_every_s
+        if self._paused:
+            return pause
         if self.held:
-            return max(0.01, min(pause, self._probe_at - mono))
-        if (wait := self._link.sending.wait_s(mono)) > 0:
-            return min(pause, wait)
-        if due := self._queue.next_due_at(self.vendor, now):
-            pause = min(pause, (due - now).total_seconds())
-        return max(0.01, pause)
+            pause = min(pause, self._probe_at - mono)
+        elif (wait := self._link.sending.wait_s(mono)) > 0:
+            pause = min(pause, wait)
+        else:
+            pause = min(pause, IDLE_PING_S - self._quiet_s(mono) if self._link.reached_mono is not None else pause)
+            if due := self._next_due_at(now):
+                pause = min(pause, (due - now).total_seconds())
+        return max(_SHORTEST_PAUSE_S, pause)
+
+    def _next_due_at(self, now: datetime) -> datetime | None:
+        try:
+            return self._queue.next_due_at(self.vendor, now)
+        except StorageError as error:
+            self._books.note(error)
+            return None
 
 
 class Dispatch:

@@ -11,15 +11,19 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 
 from agent.domain.contact import Member
-from agent.domain.fallback import Served, level_served, served
+from agent.domain.fallback import Served, served
 from agent.domain.identifiers import Identifier, IdentifierType, Normaliser
 from agent.domain.link import Link
 from agent.domain.tagging import Found, Outcome, TaggingPolicy, outcome_of, secondary_key, together
 from agent.domain.transaction import IdentifierStatement, IntegrationKey
-from agent.errors import VendorRefusedError, VendorUnreachableError
+from agent.errors import ConfigurationError, VendorRefusedError, VendorUnreachableError
 from agent.ports import Clock, Lookup, Replica
+from agent.services.contacts import LocalContacts
+
+_NEARLY = 0.9
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +78,8 @@ class Identify:
         link: Link,
         policy: IdentifyPolicy,
     ) -> None:
-        self._clock, self._normaliser, self._replica = clock, normaliser, replica
+        self._clock, self._normaliser = clock, normaliser
+        self._contacts = LocalContacts(replica, policy.tagging, policy.expires_after)
         self._lookup, self._link, self._policy = lookup, link, policy
 
     def readings(self, statement: IdentifierStatement) -> tuple[Identifier, ...]:
@@ -88,70 +93,79 @@ class Identify:
         """Who it is, within the budget. Raises IdentifierInvalidError."""
         readings = self.readings(statement)
         now = self._clock.now()
-        members, as_of = self._from_replica(readings, now)
+        members, as_of = self._contacts.find(readings, now)
+        answer = partial(self._answer, readings, usable_as_of=as_of)
         if members and as_of is not None and now - as_of <= self._policy.stale_after:
-            return self._answer(outcome_of(members), members, readings, "replica", as_of)
+            return answer(outcome_of(members), members, "replica", as_of)
         live = await self._ask(readings)
         if live is not None:
-            return self._answer(live.outcome, self._as_members(live), readings, "live", self._clock.now())
-        return self._answer(outcome_of(members), members, readings, "replica" if members else "none", as_of if members else None)
-
-    def _from_replica(self, readings: Sequence[Identifier], now: datetime) -> tuple[tuple[Member, ...], datetime | None]:
-        if self._policy.tagging.level < 3:  # noqa: PLR2004 - level 3 reads the replica
-            return (), None
-        as_of = self._replica.info().as_of
-        if as_of is None or now - as_of > self._policy.expires_after:
-            return (), None
-        return self._replica.resolve(readings), as_of
+            return answer(live.outcome, self._as_members(live), "live", self._clock.now())
+        if members:
+            return answer(outcome_of(members), members, "replica", as_of)
+        return answer(Outcome.UNKNOWN, (), "none", None)
 
     async def _ask(self, readings: Sequence[Identifier]) -> Found | None:
         """The vendor's answer, or None when it cannot be asked or does not answer in time."""
         if self._lookup is None or not self._policy.live:
             return None
         askable = [reading for reading in readings if self._lookup.knows(reading)]
-        if not askable or not self._link.lookups.allows(self._clock.monotonic()):
+        started = self._clock.monotonic()
+        if not askable or not self._link.lookups.allows(started):
             return None
         try:
             async with asyncio.timeout(self._policy.budget_s):
-                answers = await asyncio.gather(
-                    *(self._lookup.find(reading, timeout_s=self._policy.budget_s) for reading in askable)
-                )
+                found = await self._ask_all(self._lookup, askable)
         except TimeoutError:
             self._link.too_slow(self._clock.monotonic())
             return None
-        except VendorRefusedError:
+        except (VendorRefusedError, ConfigurationError):  # refused, or the credentials cannot even be read
             self._link.credentials_refused(self._clock.now(), self._clock.monotonic(), lookup=True)
             return None
         except VendorUnreachableError as error:
-            self._link.silent(self._clock.now(), self._clock.monotonic(), lookup=True, after_s=error.retry_after_s)
+            mono = self._clock.monotonic()
+            if mono - started >= self._policy.budget_s * _NEARLY:  # the call's own time-out was a moment faster
+                self._link.too_slow(mono)
+            else:
+                self._link.silent(self._clock.now(), mono, lookup=True, after_s=error.retry_after_s)
             return None
         self._link.worked(self._clock.now(), self._clock.monotonic(), lookup=True)
-        return together(answers)
+        return found
+
+    async def _ask_all(self, lookup: Lookup, readings: Sequence[Identifier]) -> Found:
+        """One answer for all readings, asked side by side; the first error once none is under way any more."""
+        answers = await asyncio.gather(
+            *(lookup.find(reading, timeout_s=self._policy.budget_s) for reading in readings), return_exceptions=True
+        )
+        for answer in answers:
+            if isinstance(answer, BaseException):
+                raise answer
+        return together([answer for answer in answers if isinstance(answer, Found)])
 
     def _as_members(self, found: Found) -> tuple[Member, ...]:
         if found.key is None:
             return ()
-        contact_id = Identifier(IdentifierType.CONTACT_ID, found.contact_id) if found.contact_id else None
-        known = self._replica.resolve([contact_id]) if contact_id else ()
+        contact_id = (Identifier(IdentifierType.CONTACT_ID, found.contact_id),) if found.contact_id else ()
+        known, _ = self._contacts.find(contact_id, self._clock.now())
         if len(known) == 1:
             return (Member(known[0].ref, found.key, {**known[0].fields, **found.fields}),)
         return (Member("", found.key, found.fields),)
 
     def _answer(
-        self, outcome: Outcome, members: Sequence[Member], readings: Sequence[Identifier], source: str, as_of: datetime | None
+        self,
+        readings: Sequence[Identifier],
+        outcome: Outcome,
+        members: Sequence[Member],
+        source: str,
+        as_of: datetime | None,
+        *,
+        usable_as_of: datetime | None,
     ) -> Identification:
-        now = self._clock.now()
-        info = self._replica.info()
-        answers = self._link.answers is not False
-        usable = info.as_of is not None and now - info.as_of <= self._policy.expires_after
-        tagging = self._policy.tagging
-        level = level_served(
-            configured=tagging.level, vendor_answers=answers, replica_usable=usable, secondary_keys=bool(tagging.secondary)
-        )
+        now, answers = self._clock.now(), self._link.answers is not False
+        level = self._contacts.level(usable_as_of, vendor_answers=answers)
         how = served(source, as_of=as_of, now=now, stale_after=self._policy.stale_after, level=level)
-        matched = outcome is Outcome.MATCHED and len(members) == 1
-        key = members[0].key if matched else secondary_key(readings, tagging)
-        return Identification(outcome, key, members[0] if matched else None, how, _codes(outcome, how, answers=answers))
+        member = members[0] if outcome is Outcome.MATCHED and len(members) == 1 else None
+        key = member.key if member else secondary_key(readings, self._policy.tagging)
+        return Identification(outcome, key, member, how, _codes(outcome, how, answers=answers))
 
 
 def _codes(outcome: Outcome, how: Served, *, answers: bool) -> tuple[str, ...]:

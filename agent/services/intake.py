@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Protocol
 
 from agent.domain.arithmetic import faults
-from agent.domain.fallback import Served, level_served, served
+from agent.domain.fallback import REPLICA_LEVEL, TAG_LEVEL, Served, served
 from agent.domain.identifiers import Identifier, IdentifierType, Normaliser
 from agent.domain.link import Link
 from agent.domain.tagging import Tag, TaggingPolicy, tag
-from agent.domain.transaction import IdentifierStatement, IntegrationKey, Transaction
-from agent.errors import Fault, IdentifierInvalidError, InputError, StorageFullError
+from agent.domain.transaction import IdentifierStatement, IntegrationKey, Transaction, TransactionType
+from agent.errors import Fault, IdentifierInvalidError, InputError, StorageError, StorageFullError
 from agent.ports import Acceptance, Clock, QueueInfo, Receipt, Replica
+from agent.services.contacts import LocalContacts
 
 DISK_CHECK_EVERY_S = 1.0
 
@@ -30,6 +31,9 @@ class Recorder(Protocol):
 
     async def accept(self, record: Acceptance, now: datetime) -> Receipt:
         """Puts the sale on disk."""
+
+    def knows(self, transaction_id: str) -> bool:
+        """Whether a sale of that id is on disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,18 +95,22 @@ class Intake:
         policy: IntakePolicy,
         accepted: Callable[[], None],
     ) -> None:
-        self._clock, self._normaliser, self._replica, self._outbox = clock, normaliser, replica, outbox
+        self._clock, self._normaliser, self._outbox = clock, normaliser, outbox
+        self._contacts = LocalContacts(replica, policy.tagging, policy.expires_after)
         self._queue, self._link, self._policy, self._accepted = queue, link, policy, accepted
         self._room_mono = float("-inf")
         self._room = True
 
     def has_room(self) -> bool:
-        """Whether another sale may be put on disk: the queue's limit and the disk's reserve, looked at once a second."""
+        """Whether another sale may be put on disk: the queue's limit and the disk's reserve, once a second."""
         mono = self._clock.monotonic()
         if mono - self._room_mono >= DISK_CHECK_EVERY_S:
             self._room_mono = mono
-            free = shutil.disk_usage(self._policy.state_dir).free
-            self._room = free > self._policy.reserve_bytes and self._queue().bytes < self._policy.max_bytes
+            try:
+                free = shutil.disk_usage(self._policy.state_dir).free
+                self._room = free > self._policy.reserve_bytes and self._queue().bytes < self._policy.max_bytes
+            except (OSError, StorageError):  # the disk is gone, or the outbox cannot be read
+                self._room = False
         return self._room
 
     async def accept(self, transaction: Transaction, *, resolve: bool = True) -> Intaken:
@@ -114,90 +122,93 @@ class Intake:
 
         Raises:
             InputError: it does not add up, or an identifier cannot be one; nothing is kept.
-            ConflictError: the id is taken by other content.
+            ConflictError: the id is taken by other content, or the sale is voided or its points are claimed already.
             StorageError: it could not be put on disk; nothing of it is kept.
         """
-        found = faults(transaction)
-        readings = self._readings(transaction, found)
-        stated = self._stated_key(transaction, found)
-        if found:
-            raise InputError(found, "The transaction does not fit.")
-        if not self.has_room():
+        people = self._read(transaction)
+        if not self.has_room() and not self._outbox.knows(transaction.transaction_id):  # a repeat needs no room
             raise StorageFullError
         sale = transaction.model_copy(
             update={
                 "store_id": transaction.store_id or self._policy.store_id,
                 "till_id": transaction.till_id or self._policy.till_id,
                 "receipt_number": transaction.receipt_number or transaction.transaction_id,
-                "integration_key": stated,
+                "integration_key": people.stated,
             }
         )
         now = self._clock.now()
-        info = self._replica.info()
-        usable = info.as_of is not None and now - info.as_of <= self._policy.expires_after
-        asked = bool(readings) and resolve and usable and self._policy.tagging.level >= 3  # noqa: PLR2004 - reads the replica
-        members = self._replica.resolve(readings) if asked else ()
+        asked = people.named if resolve else ()
+        members, as_of = self._contacts.find(asked, now)
         answers = self._link.answers is not False
         decision = tag(
-            stated_key=stated, readings=readings, members=members, policy=self._policy.tagging, vendor_answers=answers
+            stated_key=people.stated,
+            readings=people.named,
+            members=members,
+            policy=self._policy.tagging,
+            vendor_answers=answers,
         )
-        receipt = await self._outbox.accept(
-            Acceptance(sale, readings, decision.key, decision.open, self._vendors(sale, decision)), now
-        )
+        vendors = self._vendors(sale, decision)
+        receipt = await self._outbox.accept(Acceptance(sale, people.all, decision.key, decision.open, vendors), now)
         if not receipt.duplicate:
             self._accepted()
-        level = level_served(
-            configured=self._policy.tagging.level,
-            vendor_answers=answers,
-            replica_usable=usable,
-            secondary_keys=bool(self._policy.tagging.secondary),
-        )
         how = served(
             "replica",
-            as_of=info.as_of if members else None,
+            as_of=as_of if members else None,
             now=now,
             stale_after=self._policy.stale_after,
-            level=level,
+            level=self._contacts.level(as_of, vendor_answers=answers),
         )
         codes = [decision.code] if decision.code else []
         if how.stale:
             codes.append("loyalty.stale")
-        return Intaken(receipt, how, tuple(codes), len(members) == 1 if asked else None)
+        could_tell = bool(asked) and as_of is not None and self._policy.tagging.level >= REPLICA_LEVEL
+        return Intaken(receipt, how, tuple(codes), len(members) == 1 if could_tell else None)
 
     def _vendors(self, sale: Transaction, decision: Tag) -> tuple[str, ...]:
         member = decision.key is not None or sale.new_contact is not None
         if not member and decision.open:
-            member = self._policy.tagging.level > 1  # somebody, to be resolved when the vendor can be asked
+            member = self._policy.tagging.level >= TAG_LEVEL  # somebody, to be resolved when the vendor can be asked
         return tuple(vendor for vendor, guests in self._policy.vendors if member or guests)
 
-    def _readings(self, transaction: Transaction, found: list[Fault]) -> tuple[Identifier, ...]:
-        statement = transaction.identifier
+    def _read(self, transaction: Transaction) -> _People:
+        """Whom a sound sale names. Raises InputError with everything that is wrong with it."""
+        found = faults(transaction)
+        named = self._named(transaction.identifier, found)
+        stated = self._stated_key(transaction.integration_key, found)
+        enrolled = self._enrolled(transaction, found)
+        if transaction.type is TransactionType.POINTS_CLAIM and not (named or stated or enrolled or found):
+            found.append(Fault("/identifier", "is needed: a claim names the member it is for"))
+        if found:
+            raise InputError(found, "The transaction does not fit.")
+        if not enrolled:
+            return _People(stated, named, named)
+        own = (stated.identifier,) if stated else named
+        return _People(stated, named or (() if stated else enrolled), tuple(dict.fromkeys((*own, *enrolled))))
+
+    def _named(self, statement: IdentifierStatement | None, found: list[Fault]) -> tuple[Identifier, ...]:
+        if statement is None:
+            return ()
         today = self._clock.today()
-        readings: tuple[Identifier, ...] = ()
         try:
-            if statement is not None:
-                readings = self._read(statement)
+            if statement.type == "any":
+                return self._normaliser.readings(statement.value, today=today)
+            return (self._normaliser.normalise(IdentifierType(statement.type), statement.value, today=today),)
         except IdentifierInvalidError as error:
             found.extend(error.faults)
-        if transaction.new_contact is not None:
-            for given in transaction.new_contact.identifier_statements():
-                try:
-                    reading = self._normaliser.normalise(IdentifierType(given.type), given.value, today=today)
-                except IdentifierInvalidError as error:
-                    found.append(Fault(f"/new_contact/{given.type}", error.reason))
-                    continue
-                if statement is None and transaction.integration_key is None:
-                    readings = (*readings, reading)
-        return readings
+            return ()
 
-    def _read(self, statement: IdentifierStatement) -> tuple[Identifier, ...]:
-        today = self._clock.today()
-        if statement.type == "any":
-            return self._normaliser.readings(statement.value, today=today)
-        return (self._normaliser.normalise(IdentifierType(statement.type), statement.value, today=today),)
+    def _enrolled(self, transaction: Transaction, found: list[Fault]) -> tuple[Identifier, ...]:
+        """The identifiers of the customer who may not be a member yet."""
+        contact, today = transaction.new_contact, self._clock.today()
+        readings: list[Identifier] = []
+        for given in contact.identifier_statements() if contact else ():
+            try:
+                readings.append(self._normaliser.normalise(IdentifierType(given.type), given.value, today=today))
+            except IdentifierInvalidError as error:
+                found.append(Fault(f"/new_contact/{given.type}", error.reason))
+        return tuple(readings)
 
-    def _stated_key(self, transaction: Transaction, found: list[Fault]) -> IntegrationKey | None:
-        key = transaction.integration_key
+    def _stated_key(self, key: IntegrationKey | None, found: list[Fault]) -> IntegrationKey | None:
         if key is None:
             return None
         try:
@@ -205,6 +216,24 @@ class Intake:
         except IdentifierInvalidError as error:
             found.append(Fault("/integration_key/value", error.reason))
             return None
-        if key.kind == "secondary" and key.type not in self._policy.tagging.secondary:
+        tagging = self._policy.tagging
+        if key.kind == "secondary" and key.type not in tagging.secondary:
             found.append(Fault("/integration_key/type", "is not one of loyalty.secondary_keys"))
+        if key.kind == "primary" and key.type not in (tagging.primary, IdentifierType.CONTACT_ID):
+            found.append(Fault("/integration_key/type", "is neither loyalty.primary_key nor contact_id"))
         return key.model_copy(update={"value": identifier.value})
+
+
+@dataclass(frozen=True, slots=True)
+class _People:
+    """Whom a sale names.
+
+    Attributes:
+        stated: what the till says is the integration key.
+        named: what decides the tag: the identifier, else the new contact's own.
+        all: what the vendor is asked for at delivery: the new contact's identifiers too, lest one is made twice.
+    """
+
+    stated: IntegrationKey | None
+    named: tuple[Identifier, ...]
+    all: tuple[Identifier, ...]

@@ -11,6 +11,7 @@ import structlog
 
 from agent.domain.health import Conditions
 from agent.domain.retention import RetentionPlan, RetentionPolicy, plan
+from agent.errors import StorageError
 from agent.ports import Clock, ReplicaInfo
 
 log = structlog.get_logger(__name__)
@@ -65,17 +66,39 @@ class Purge:
         self._running = asyncio.Lock()
 
     async def run(self) -> dict[str, int]:
-        """Carries the plan out; how many records of each kind were erased."""
+        """Carries the plan out; how many records of each kind were erased.
+
+        While the clock is known to be wrong ages mean nothing, and nothing expires. One room's trouble does not keep
+        another's data alive: the rest is erased all the same.
+
+        Raises:
+            StorageError: something could not be erased; it will be at the next run.
+        """
         async with self._running:
             now = self._clock.now()
+            counts = {"files": self._spool()}
+            if self._conditions.stands("clock.wrong"):
+                log.warning("purge.skipped", condition="clock.wrong")
+                return counts
             what = plan(self._policy, now, replica_as_of=self._contacts.info().as_of)
-            counts = await self._sales.purge(what, now)
-            counts["files"] = self._spool()
-            if what.replica:
-                await self._contacts.erase_all()
-                self._conditions.set("replica.expired", stands=True, now=now)
-            else:
-                counts |= await self._contacts.purge(what.tombstones_before)
+            failures = []
+            for erase in (self._sales_of(what, now), self._contacts_of(what, now)):
+                try:
+                    counts |= await erase
+                except StorageError as error:
+                    failures.append(error)
             log.info("purged", counts=counts)
             self._changed()
+            if failures:
+                raise failures[0]
             return counts
+
+    async def _sales_of(self, what: RetentionPlan, now: datetime) -> dict[str, int]:
+        return await self._sales.purge(what, now)
+
+    async def _contacts_of(self, what: RetentionPlan, now: datetime) -> dict[str, int]:
+        if not what.replica:
+            return await self._contacts.purge(what.tombstones_before)
+        await self._contacts.erase_all()
+        self._conditions.set("replica.expired", stands=True, now=now)
+        return {}

@@ -13,9 +13,12 @@ from datetime import datetime, timedelta
 from agent.domain.fallback import agent_state, level_served
 from agent.domain.health import Condition, Conditions
 from agent.domain.link import Link
+from agent.errors import StorageError
 from agent.ports import Clock, LoadProgress, QueueInfo, Replica, ReplicaInfo
 
 RATE_WINDOW = timedelta(hours=1)
+TYPICAL_BYTES_A_SALE, MOST_BYTES_A_SALE = 2_048, 4_096
+FILLING_SHARE = 0.8
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +35,10 @@ class VendorStatus:
 
 @dataclass(frozen=True, slots=True)
 class ReplicaStatus:
-    """The replica as `GET /v1/status` shows it; ``age_s`` is None before the first load ended, ``loading`` between loads."""
+    """The replica as `GET /v1/status` shows it; ``age_s`` is None before the first load ended.
+
+    ``loading`` is None between loads.
+    """
 
     contacts: int
     as_of: datetime | None
@@ -118,6 +124,9 @@ class Status:
         self._state = ""
         self._listeners: set[asyncio.Event] = set()
         self._pace: tuple[float, float] | None = None
+        self._contents = "keys"
+        self._unreadable: set[str] = set()
+        self._said_unreadable = False
 
     def ready(self) -> bool:
         """Whether a sale can be put on disk now, whatever vendor and replica do."""
@@ -125,7 +134,7 @@ class Status:
 
     def replica_usable(self) -> bool:
         """Whether the replica was loaded and has not expired."""
-        return self._usable(self._replica.info(), self._clock.now())
+        return self._usable(self._replica_info(), self._clock.now())
 
     def level(self) -> int:
         """The fallback level being served now."""
@@ -139,7 +148,7 @@ class Status:
     def snapshot(self) -> Snapshot:
         """Everything, as of now."""
         now = self._clock.now()
-        info, queue = self._replica.info(), self._queue()
+        info, queue = self._replica_info(), self._queue_info()
         self._judge(info, queue, now)
         conditions = self._conditions.standing()
         state = agent_state(
@@ -160,7 +169,12 @@ class Status:
                 for link in self._links
             ),
             replica=ReplicaStatus(
-                info.contacts, info.as_of, _age_s(info.as_of, now), self._stale(info, now), info.contents, self._loading()
+                info.contacts,
+                info.as_of,
+                _age_s(info.as_of, now),
+                self._stale(info, now),
+                info.contents,
+                self._loading(),
             ),
             queue=QueueStatus(
                 queue.depth,
@@ -198,6 +212,26 @@ class Status:
         finally:
             self._listeners.discard(event)
 
+    def _replica_info(self) -> ReplicaInfo:
+        """The replica in figures; nothing when it cannot be read, which is a condition and no reason to fall silent."""
+        try:
+            info = self._replica.info()
+        except StorageError:
+            self._unreadable.add("replica.db")
+            return ReplicaInfo(0, None, self._contents)
+        self._unreadable.discard("replica.db")
+        self._contents = info.contents
+        return info
+
+    def _queue_info(self) -> QueueInfo:
+        try:
+            queue = self._queue()
+        except StorageError:
+            self._unreadable.add("outbox.db")
+            return QueueInfo(0, 0, 0, 0, None, 0)
+        self._unreadable.discard("outbox.db")
+        return queue
+
     def _judge(self, info: ReplicaInfo, queue: QueueInfo, now: datetime) -> None:
         """Conditions that follow from figures are set here; those that follow from events, where they happen."""
         say = self._conditions.set
@@ -206,8 +240,12 @@ class Status:
         say("vendor.credentials_refused", stands=bool(refused), now=now, detail=", ".join(refused))
         say("queue.parked", stands=queue.parked > 0, now=now, detail=str(queue.parked))
         say("queue.in_doubt", stands=queue.in_doubt > 0, now=now, detail=str(queue.in_doubt))
-        say("queue.filling", stands=queue.bytes > self._policy.max_queue_bytes * 0.8, now=now)
+        say("queue.filling", stands=queue.bytes > self._policy.max_queue_bytes * FILLING_SHARE, now=now)
+        say("storage.full", stands=not self._ready(), now=now)
         say("replica.stale", stands=self._stale(info, now), now=now)
+        if self._unreadable or self._said_unreadable:  # whoever opens the files says what it found then
+            say("storage.damaged", stands=bool(self._unreadable), now=now, detail=", ".join(sorted(self._unreadable)))
+        self._said_unreadable = bool(self._unreadable)
 
     def _stale(self, info: ReplicaInfo, now: datetime) -> bool:
         return info.as_of is not None and now - info.as_of > self._policy.stale_after
@@ -218,11 +256,15 @@ class Status:
     def _outage_left_s(self, queue: QueueInfo, now: datetime) -> int | None:
         mono = self._clock.monotonic()
         if self._pace is None or mono - self._pace[0] > 60:  # noqa: PLR2004 - a count over the last hour, once a minute
-            sales = self._accepted_since(now - RATE_WINDOW)
+            try:
+                sales = self._accepted_since(now - RATE_WINDOW)
+            except StorageError:
+                return None
             self._pace = (mono, sales / RATE_WINDOW.total_seconds())
-        if self._pace[1] <= 0 or not queue.depth:
+        if self._pace[1] <= 0:
             return None
-        bytes_each = queue.bytes / queue.depth
+        # What is on record without a person counts as room taken, not as what a waiting sale takes.
+        bytes_each = min(queue.bytes / queue.depth, MOST_BYTES_A_SALE) if queue.depth else TYPICAL_BYTES_A_SALE
         return int(max(0.0, self._policy.max_queue_bytes - queue.bytes) / (bytes_each * self._pace[1]))
 
 
@@ -236,5 +278,3 @@ def _codes(state: str, level: int, *, stale: bool) -> tuple[str, ...]:
     if level >= 3:  # noqa: PLR2004 - the replica serves
         return ("loyalty.offline.replica", *(("loyalty.stale",) if stale else ()))
     return ("loyalty.unavailable", "loyalty.general_offers")
-
-

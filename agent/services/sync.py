@@ -30,6 +30,9 @@ class Contacts(Protocol):
     def info(self) -> ReplicaInfo:
         """Size and freshness."""
 
+    def refresh(self) -> None:
+        """Somebody wrote to the replica."""
+
     def adopt(self) -> bool:
         """Takes a finished new replica in place of the present one."""
 
@@ -71,6 +74,7 @@ class FileFeed:
                     told(progress)
                 case Applied(file=file, counts=counts):
                     progress = LoadProgress(progress.files, progress.applied + 1, progress.rows + counts.rows)
+                    self._contacts.refresh()
                     told(progress)
                     log.info("feed.applied", file=file, count=counts.rows, deleted=counts.deleted)
                 case Gap(place=place):
@@ -83,6 +87,7 @@ class FileFeed:
                     pass
 
         done: Done = await self._loader.load(self._job(now, self._clock.today(), rebuild), report)
+        self._contacts.refresh()
         if done.built:
             self._contacts.adopt()
         for code in ("feed.gap", "feed.unreadable"):
@@ -95,11 +100,12 @@ class PageFeed:
     Args:
         feed: the vendor's pages.
         store: opens the replica for writing.
+        contacts: the replica.
         clock: for instants.
     """
 
-    def __init__(self, *, feed: ChangeFeed, store: ReplicaStore, clock: Clock) -> None:
-        self._feed, self._store, self._clock = feed, store, clock
+    def __init__(self, *, feed: ChangeFeed, store: ReplicaStore, contacts: Contacts, clock: Clock) -> None:
+        self._feed, self._store, self._contacts, self._clock = feed, store, contacts, clock
 
     async def read(self, told: Callable[[LoadProgress], None], *, rebuild: bool) -> None:
         """Reads what is new, or everything with ``rebuild``. Raises VendorError, StorageError, FeedError."""
@@ -110,8 +116,10 @@ class PageFeed:
             async for page in self._feed.pages(cursor):
                 counts = await asyncio.to_thread(writer.apply_page, page, at=self._clock.now())
                 progress = LoadProgress(0, progress.applied + 1, progress.rows + counts.rows)
+                self._contacts.refresh()
                 told(progress)
             await asyncio.to_thread(writer.finish, as_of=as_of)
+        self._contacts.refresh()
 
 
 class Sync:
@@ -175,7 +183,7 @@ class Sync:
         try:
             await self._feed.read(self._tell, rebuild=rebuild)
         except (VendorError, FeedError, StorageError) as error:
-            self._rebuild = self._rebuild or rebuild
+            # A build that was cut off is continued by the next load; asking for it again would start from nothing.
             self._fail(error)
         else:
             self._failed = 0
@@ -199,4 +207,3 @@ class Sync:
             log.warning("feed.failed", code=error.code, reason=str(error))
         if self._failed >= SILENT_AFTER_SYNCS or isinstance(error, VendorRefusedError):
             self._conditions.set("feed.silent", stands=True, now=self._clock.now(), detail=error.code)
-

@@ -66,7 +66,7 @@ class SqliteReplica:
         Raises:
             StorageError: the file cannot be read.
         """
-        if not self._loaded and not self._has_loaded():
+        if self.info().as_of is None:
             return ()
         found: dict[bytes, Member] = {}
         try:
@@ -90,7 +90,7 @@ class SqliteReplica:
             identity = (int.from_bytes(bytes.fromhex(ref)) ^ self._mask).to_bytes(HASH_BYTES)
         except (ValueError, OverflowError):
             return None
-        if not self._loaded and not self._has_loaded():
+        if self.info().as_of is None:
             return None
         try:
             for kind in (IdentifierType.CONTACT_ID, self._primary):
@@ -101,16 +101,22 @@ class SqliteReplica:
         return None
 
     def info(self) -> ReplicaInfo:
-        """Size and freshness, from one row.
+        """Size and freshness as of the last :meth:`refresh`: every sale and every look-up asks.
 
         Raises:
             StorageError: the file cannot be read.
         """
-        try:
-            contacts, as_of = self._execute(_INFO).fetchone()
-        except sqlite.Error as error:
-            raise storage_error(error) from error
-        return ReplicaInfo(contacts, datetime.fromisoformat(as_of) if as_of else None, self._file.contents)
+        if self._info is None:
+            try:
+                contacts, as_of = self._execute(_INFO).fetchone()
+            except sqlite.Error as error:
+                raise storage_error(error) from error
+            self._info = ReplicaInfo(contacts, datetime.fromisoformat(as_of) if as_of else None, self._file.contents)
+        return self._info
+
+    def refresh(self) -> None:
+        """Somebody wrote to the replica: :meth:`info` is read again."""
+        self._info = None
 
     def erased_keys(self, since: datetime) -> Iterator[bytes]:
         """The hashes of every key of the contacts deleted at ``since`` or later, for what else is kept of them.
@@ -162,7 +168,7 @@ class SqliteReplica:
             connection = self._connect()
         self._connection = connection
         self._execute = connection.execute
-        self._loaded = False
+        self._info: ReplicaInfo | None = None
 
     def _connect(self) -> Connection:
         connection = self._file.database.connect()
@@ -196,10 +202,6 @@ class SqliteReplica:
         for suffix in ("-wal", "-shm"):
             Path(f"{self._file.database.path}{suffix}").unlink(missing_ok=True)
         self._file.side.path.replace(self._file.database.path)
-
-    def _has_loaded(self) -> bool:
-        self._loaded = self.info().as_of is not None
-        return self._loaded
 
     def _member(self, identity: bytes, primary_key: str | None, contact_key: str | None, fields: str | None) -> Member:
         key = (

@@ -154,7 +154,9 @@ class House:
                 writer.write(piece)
                 await writer.drain()
             head = await reader.readuntil(b"\r\n\r\n")
-            length = next((int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")), 0)
+            length = next(
+                (int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")), 0
+            )
             return head + await reader.readexactly(length)
         finally:
             writer.close()
@@ -177,7 +179,12 @@ def build(state_dir: Path, settings: Settings, *, heartbeat_s: float = 15.0) -> 
     normaliser = Normaliser("SE")
     tagging = TaggingPolicy(settings.loyalty.primary, settings.loyalty.secondary, settings.loyalty.fallback_level)
     link = Link(
-        "voyado", "loyalty", requests_per_second=0, backoff_first_s=10, backoff_max_s=900, uniform=lambda low, high: high
+        "voyado",
+        "loyalty",
+        requests_per_second=0,
+        backoff_first_s=10,
+        backoff_max_s=900,
+        uniform=lambda low, high: high,
     )
     file = DatabaseFile(state_dir / "outbox.db", None, "FULL")
     connection = file.connect()
@@ -269,7 +276,10 @@ async def open_house(
     base = f"http://{server.addresses[0]}" if not server.addresses[0].startswith("unix:") else "http://localhost"
     pos, admin = (
         httpx.AsyncClient(
-            base_url=base, headers={"authorization": f"Bearer {parts['tokens'].add(scope, scope)}"}, trust_env=False
+            base_url=base,
+            headers={"authorization": f"Bearer {parts['tokens'].add(scope, scope)}"},
+            trust_env=False,
+            verify=False,  # plain http: no certificates to load
         )
         for scope in ("pos", "admin")
     )

@@ -118,7 +118,12 @@ def test_faults_are_bounded(sale):
     assert len(pointers(Transaction, sale(lines=lines))) == 50
 
 
-@given(st.recursive(st.none() | st.booleans() | st.floats() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.floats() | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    )
+)
 def test_nothing_but_clean_refusals(value):
     """Whatever JSON comes, a sale is either parsed or refused with pointers."""
     with pytest.raises((InputError, DoorError)):

@@ -16,7 +16,11 @@ SAFETY = {
 def answer_of(raw: bytes) -> tuple[int, dict[str, str], bytes]:
     head, _, body = raw.partition(b"\r\n\r\n")
     first, *lines = head.decode("latin-1").split("\r\n")
-    return int(first.split()[1]), {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}, body
+    return (
+        int(first.split()[1]),
+        {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)},
+        body,
+    )
 
 
 @pytest.mark.parametrize(
@@ -58,7 +62,9 @@ async def test_only_own_names_are_answered(house, host, status):
         pytest.param({"sec_fetch_site": "same-origin"}, 200, id="same-origin"),
         pytest.param({"sec_fetch_site": "same-site"}, 403, id="same-site"),
         pytest.param({"sec_fetch_site": "cross-site"}, 403, id="cross-site"),
-        pytest.param({"origin": "http://127.0.0.1:{port}", "sec_fetch_site": "cross-site"}, 403, id="own-origin-cross-site"),
+        pytest.param(
+            {"origin": "http://127.0.0.1:{port}", "sec_fetch_site": "cross-site"}, 403, id="own-origin-cross-site"
+        ),
     ],
 )
 async def test_foreign_pages_are_refused(house, headers, status):
@@ -75,7 +81,10 @@ async def test_a_configured_web_pos_may_call(open_door):
         origin = {"origin": "https://pos.example.com", "sec-fetch-site": "cross-site"}
         fine = await house.http.get("/v1/status", headers=origin)
         refused = await house.http.get("/v1/status", headers=origin | {"authorization": "Bearer x"})
-        asked = {"access-control-request-method": "POST", "access-control-request-headers": "authorization,content-type"}
+        asked = {
+            "access-control-request-method": "POST",
+            "access-control-request-headers": "authorization,content-type",
+        }
         preflight = await house.http.options(SALE, headers=origin | asked | {"authorization": ""})
         foreign = await house.http.get("/v1/status", headers={"origin": "https://pos.example.com.evil.example"})
         lost = await house.http.options("/v1/nothing", headers=origin | asked)
@@ -96,7 +105,9 @@ async def test_a_configured_web_pos_may_call(open_door):
 
 async def test_a_preflight_from_elsewhere_is_refused(house):
     """Without a configured origin a preflight is refused like everything else from a foreign page."""
-    answer = await house.http.options(SALE, headers={"origin": "https://a.example", "access-control-request-method": "POST"})
+    answer = await house.http.options(
+        SALE, headers={"origin": "https://a.example", "access-control-request-method": "POST"}
+    )
     assert answer.status_code == 403
 
 
@@ -197,9 +208,9 @@ async def test_wrong_methods(house, method, path, allow):
 @pytest.mark.parametrize(
     "path",
     [
-        "/v1/nothing", "/v1/transactions/", "/v1/status/", "//v1/status", "/V1/status", "/v1/contacts", "/v1/benefits/redeem",
-        "/v1/privacy/erase", "/v1/activities", "/page/../page.html", "/page/..%2fpage.html", "/page/__init__.py", "/redoc",
-        "/v1/transactions/a%2Fb",
+        "/v1/nothing", "/v1/transactions/", "/v1/status/", "//v1/status", "/V1/status", "/v1/contacts",
+        "/v1/benefits/redeem", "/v1/privacy/erase", "/v1/activities", "/page/../page.html", "/page/..%2fpage.html",
+        "/page/__init__.py", "/redoc", "/v1/transactions/a%2Fb",
     ],
 )  # fmt: skip
 async def test_unknown_paths(house, path):
@@ -257,7 +268,9 @@ async def test_body_size(house, extra, chunked):
         for start in range(0, len(body), 50_000):
             yield body[start : start + 50_000]
 
-    answer = await house.http.post(SALE, content=pieces() if chunked else body, headers={"content-type": "application/json"})
+    answer = await house.http.post(
+        SALE, content=pieces() if chunked else body, headers={"content-type": "application/json"}
+    )
     assert answer.status_code == (413 if extra else 400)
 
 

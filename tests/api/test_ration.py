@@ -33,7 +33,7 @@ async def exhaust(house, value: str) -> int:
     ],
 )
 async def test_look_ups_are_rationed(open_door, value, burst, wait_s):
-    """Hits and misses have a burst each; beyond it 429 says in whole seconds when to come back, and keeps that promise."""
+    """Hits and misses have a burst each; beyond it 429 says in whole seconds when to come back, and that holds."""
     async with open_door(**RATES) as house:
         assert await exhaust(house, value) == burst
         refused = await house.http.post(IDENTIFY, json=who(value))
@@ -48,7 +48,9 @@ async def test_who_has_used_up_the_misses_learns_nothing(open_door):
     async with open_door(**RATES) as house:
         await exhaust(house, NOBODYS_PHONE)
         assert (await house.http.post(IDENTIFY, json=who(ALMA_PHONE))).status_code == 429
-        assert (await house.http.post(IDENTIFY, content=b"{", headers={"content-type": "application/json"})).status_code == 429
+        assert (
+            await house.http.post(IDENTIFY, content=b"{", headers={"content-type": "application/json"})
+        ).status_code == 429
 
 
 async def test_each_token_has_its_own_ration(open_door):

@@ -116,8 +116,14 @@ def test_an_integration_key_is_content(sale):
     assert len(contents) == 4
 
 
-@pytest.mark.parametrize("changes", [{}, {"new_contact": NEW_CONTACT}, {"type": "void", "lines": [], "rounding": "0.4"}],
-                         ids=["a sale", "with somebody new", "a void"])  # fmt: skip
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({}, id="a sale"),
+        pytest.param({"new_contact": NEW_CONTACT}, id="with somebody new"),
+        pytest.param({"type": "void", "lines": [], "rounding": "0.4"}, id="a void"),
+    ],
+)
 def test_the_body_comes_back(sale, changes):
     """What goes into the outbox comes out equal, but for what the outbox keeps beside it."""
     transaction = read(sale(**changes))

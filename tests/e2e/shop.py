@@ -14,13 +14,15 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import httpx
-from agent.connectors.voyado.simulator import SimulatorSettings, ThreadedSimulator, VoyadoSimulator
+
+from agent.connectors.voyado.simulator import SimulatorSettings, ThreadedSimulator, VoyadoSimulator, contacts
+from agent.connectors.voyado.simulator.records import Contact
 
 COMMAND = Path(sys.executable).with_name("loyalty-agent")
 API_KEY = "sim-key"
@@ -46,9 +48,9 @@ def free_port() -> int:
 class Vendor:
     """A tenant of the simulator on a port that stays the same while the line is cut and mended."""
 
-    def __init__(self, root: Path, members: int) -> None:
+    def __init__(self, root: Path, members: int, **knobs: Any) -> None:
         settings = SimulatorSettings(
-            root=root, api_keys=(API_KEY,), receipt_interval_s=None, export_interval_s=None, hard_rate=None
+            root=root, api_keys=(API_KEY,), receipt_interval_s=None, export_interval_s=None, hard_rate=None, **knobs
         )
         self.sim = VoyadoSimulator(settings, now=lambda: datetime.now(UTC), rng=random.Random(20260214))
         if members:
@@ -75,11 +77,33 @@ class Vendor:
     def held(self) -> dict[str, int]:
         """How often each sale counts at the vendor, after its import."""
         self.sim.import_receipts_now()
-        return {uid: 1 for uid in self.sim.receipts.imported}
+        return dict.fromkeys(self.sim.receipts.imported, 1)
 
     def posts(self) -> dict[str, int]:
         """How often each sale was posted."""
         return dict(self.sim.receipts.posts)
+
+    def receipts(self) -> list[dict[str, Any]]:
+        """Every receipt as it was posted, repetitions included, in the order of arrival."""
+        return [posted.receipt() for posted in self.sim.receipts.received]
+
+    def requests(self) -> int:
+        """Calls with the agents' key so far."""
+        return self.sim.state.keys[API_KEY].requests
+
+    def enrol(self, **attributes: Any) -> Contact:
+        """Another till, or the web shop, makes a member."""
+        state = self.sim.state
+        with self.sim.lock:
+            body = {"contactType": "Member", **attributes}
+            return contacts.finish_create(
+                state, contacts.begin_create(state, body, source="web", store=None, approved=True)
+            )
+
+    def delete(self, contact: Contact) -> None:
+        """The member leaves; the next export says so."""
+        with self.sim.lock:
+            self.sim.state.delete(contact)
 
 
 class Till:
@@ -119,13 +143,21 @@ class Till:
 
     def command(self, *words: str, **kwargs: Any) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [COMMAND, *words, "--config", self.config], capture_output=True, text=True, timeout=60, check=False, **kwargs
+            [COMMAND, *words, "--config", self.config],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+            **kwargs,
         )
 
     def start(self, *, wrapper: tuple[str, ...] = ()) -> Till:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [*wrapper, str(COMMAND), "run", "--config", str(self.config)], stderr=log, stdout=log, start_new_session=True
+                [*wrapper, str(COMMAND), "run", "--config", str(self.config)],
+                stderr=log,
+                stdout=log,
+                start_new_session=True,
             )
         eventually(self._ready)
         if not self.token:
@@ -143,7 +175,7 @@ class Till:
         return False
 
     def kill(self) -> None:
-        """kill -9: nothing of the agent gets to say goodbye."""
+        """Kill -9: nothing of the agent gets to say goodbye."""
         if self.process is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
@@ -162,10 +194,28 @@ class Till:
         """The POS posts a sale of 250.00 kronor."""
         return self.http.post("/v1/transactions", json=sale(transaction_id, **changes))
 
+    def void(self, transaction_id: str, original: str, **changes: Any) -> httpx.Response:
+        """The cashier clears a recorded sale."""
+        nothing: dict[str, Any] = {"lines": [], "payments": [], "total": "0.00"}
+        return self.sell(transaction_id, type="void", original_transaction_id=original, **{**nothing, **changes})
+
+    def ask(self, kind: str, value: str, **kwargs: Any) -> httpx.Response:
+        """The answer to "who is this", whatever it is."""
+        return self.http.post("/v1/contacts/identify", json={"identifier": {"type": kind, "value": value}}, **kwargs)
+
     def identify(self, kind: str, value: str) -> dict[str, Any]:
-        answer = self.http.post("/v1/contacts/identify", json={"identifier": {"type": kind, "value": value}})
+        answer = self.ask(kind, value)
         assert answer.status_code == 200, answer.text
         return answer.json()
+
+    def transaction(self, transaction_id: str) -> dict[str, Any]:
+        return self.http.get(f"/v1/transactions/{transaction_id}").json()
+
+    def delivered(self, transaction_id: str) -> bool:
+        return self.transaction(transaction_id)["state"] == "delivered"
+
+    def queue(self, state: str) -> list[dict[str, Any]]:
+        return self.http.get("/v1/queue", params={"state": state}).json()["entries"]
 
     def status(self) -> dict[str, Any]:
         return self.http.get("/v1/status").json()
@@ -175,6 +225,23 @@ class Till:
 
     def order(self, name: str) -> None:
         assert self.http.post(f"/v1/{name}").status_code == 202
+
+    def logged(self, event: str) -> list[dict[str, Any]]:
+        """The log lines of one event."""
+        lines = [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
+        return [line for line in lines if line["event"] == event]
+
+    def purge(self) -> None:
+        """Orders a purge and waits for its end."""
+        before = len(self.logged("purged"))
+        self.order("purge")
+        eventually(lambda: len(self.logged("purged")) > before)
+
+    def sync(self) -> None:
+        """Orders a sync and waits for its end."""
+        before = len(self.logged("synced"))
+        self.order("sync")
+        eventually(lambda: len(self.logged("synced")) > before)
 
     def drained(self) -> bool:
         return self.status()["queue"]["depth"] == 0
@@ -192,7 +259,9 @@ def sale(transaction_id: str, **changes: Any) -> dict[str, Any]:
         "occurred_at": "2026-02-14T16:41:09+01:00",
         "currency": "SEK",
         "total": "250.00",
-        "lines": [{"kind": "purchase", "sku": "SK-77-RED-M", "name": "Wool socks", "quantity": "2", "gross_paid": "250.00"}],
+        "lines": [
+            {"kind": "purchase", "sku": "SK-77-RED-M", "name": "Wool socks", "quantity": "2", "gross_paid": "250.00"}
+        ],
         "payments": [{"type": "card", "amount": "250.00"}],
         **changes,
     }
@@ -204,9 +273,9 @@ def members(vendor: Vendor, count: int) -> list[Any]:
     found = []
     for contact in sim.state.contacts.values():
         phone, email = contact.attributes.get("mobilePhone"), contact.attributes.get("email")
-        if contact.contact_type == "Member" and phone and email:
-            if len(sim.state.find("mobilePhone", phone)) == 1 and len(sim.state.find("email", email)) == 1:
-                found.append(contact)
+        named = contact.contact_type == "Member" and phone and email
+        if named and len(sim.state.find("mobilePhone", phone)) == len(sim.state.find("email", email)) == 1:
+            found.append(contact)
         if len(found) == count:
             break
     return found

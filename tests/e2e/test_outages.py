@@ -21,7 +21,9 @@ def test_answer_lost_points_once(till, vendor):
     alma = members(vendor, 1)[0]
     vendor.sim.faults.add(Fault(kind="drop", path="*/receipts", after_processing=True))
 
-    assert till.sell("s-1", identifier={"type": "member_number", "value": alma.value("memberNumber")}).status_code == 202
+    assert (
+        till.sell("s-1", identifier={"type": "member_number", "value": alma.value("memberNumber")}).status_code == 202
+    )
     for _ in range(3):
         before = vendor.posts().get("s-1", 0)
         eventually(lambda before=before: vendor.posts().get("s-1", 0) > before)
@@ -33,12 +35,8 @@ def test_answer_lost_points_once(till, vendor):
 
     assert vendor.posts()["s-1"] >= 3
     assert _counted(vendor) == {"s-1": 1}
-    assert {receipt["uniqueReceiptId"] for receipt in _received(vendor)} == {"s-1"}
-    assert {receipt["contact"]["matchKey"] for receipt in _received(vendor)} == {alma.value("memberNumber")}
-
-
-def _received(vendor):
-    return [posted.receipt() for posted in vendor.sim.receipts.received]
+    assert {receipt["uniqueReceiptId"] for receipt in vendor.receipts()} == {"s-1"}
+    assert {receipt["contact"]["matchKey"] for receipt in vendor.receipts()} == {alma.value("memberNumber")}
 
 
 def test_two_senders_one_queue(till, vendor):
@@ -48,7 +46,9 @@ def test_two_senders_one_queue(till, vendor):
     for number in range(20):
         till.sell(f"s-{number}", identifier={"type": "member_number", "value": alma.value("memberNumber")})
 
-    second = subprocess.run([COMMAND, "run", "--config", till.config], capture_output=True, text=True, timeout=30, check=False)
+    second = subprocess.run(
+        [COMMAND, "run", "--config", till.config], capture_output=True, text=True, timeout=30, check=False
+    )
     vendor.mend()
     eventually(till.drained)
 
@@ -149,7 +149,7 @@ def test_half_done_at_the_switch(till, vendor):
     assert other.status_code == 409
     assert other.json()["code"] == "transaction.conflict"
     assert _counted(vendor) == {"s-1": 1}
-    assert [receipt["totalGrossPrice"] for receipt in _received(vendor)] == [250.0]
+    assert [receipt["totalGrossPrice"] for receipt in vendor.receipts()] == [250.0]
 
 
 def test_long_outage_is_not_a_failure(till, vendor):
@@ -172,10 +172,8 @@ def test_long_outage_is_not_a_failure(till, vendor):
     eventually(till.drained, within_s=60)
 
     assert _counted(vendor) == {f"s-{number:03}": 1 for number in range(400)}
-    order = [receipt["uniqueReceiptId"] for receipt in _received(vendor)]
+    order = [receipt["uniqueReceiptId"] for receipt in vendor.receipts()]
     for person in range(20):
         mine = [uid for uid in order if int(uid[2:]) % 20 == person]
         assert list(dict.fromkeys(mine)) == sorted(set(mine))
     assert till.status()["state"] == "online"
-
-

@@ -17,13 +17,13 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # the loader's processes import the fakes by this name
 from loading_feed import Folder, Reader, member, write
+from told import ToldReplica
 
 from agent.domain.identifiers import Identifier, IdentifierType
 from agent.errors import FeedError, StorageError, VendorUnreachableError
 from agent.ports import AppliedCounts
 from agent.services.loading import ALONE_BYTES, Applied, Done, Fetched, Gap, Late, Listed, Loader, LoadJob, Unreadable
 from agent.store.database import DatabaseFile
-from agent.store.replica import SqliteReplica
 from agent.store.replica_builder import SqliteReplicaStore
 from agent.store.replica_file import ReplicaFile
 
@@ -41,7 +41,7 @@ class Setting:
         self.spool = root / "spool"
         self.spool.mkdir()
         self.file = ReplicaFile(DatabaseFile(root / "replica.db", KEY, "NORMAL"), KEY, MEMBER)
-        self.replica = SqliteReplica(self.file)
+        self.replica = ToldReplica(self.file)
         self.events = []
         self.news = asyncio.Event()
 
@@ -237,7 +237,7 @@ async def test_the_replica_cannot_be_written(setting):
     with pytest.raises(StorageError):
         await Loader().load(setting.job(), setting.events.append)
     setting.file.database.path.rmdir()
-    setting.replica = SqliteReplica(setting.file)
+    setting.replica = ToldReplica(setting.file)
 
 
 async def test_a_surprise_says_nothing_of_the_data(setting):

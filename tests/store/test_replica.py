@@ -6,6 +6,7 @@ import pickle
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from told import ToldReplica
 
 from agent.domain.contact import ChangeKind, ContactChange
 from agent.domain.identifiers import Identifier, IdentifierType
@@ -13,7 +14,6 @@ from agent.errors import StorageDamagedError, StorageError, StorageKeyError
 from agent.ports import AppliedFile, Batch, ChangePage
 from agent.store.database import ENCRYPTED, DatabaseFile
 from agent.store.keyhash import KeyHash
-from agent.store.replica import SqliteReplica
 from agent.store.replica_builder import SqliteReplicaStore
 from agent.store.replica_file import ReplicaFile
 
@@ -59,7 +59,7 @@ def opened():
     replicas = []
 
     def open_(file):
-        replicas.append(SqliteReplica(file))
+        replicas.append(ToldReplica(file))
         return replicas[-1]
 
     yield open_
@@ -478,7 +478,7 @@ def test_an_encrypted_replica_shows_nothing(tmp_path, opened):
     replica.close()
     assert ALMA[MEMBER].encode() not in file.database.path.read_bytes()
     with pytest.raises(StorageKeyError):
-        SqliteReplica(ReplicaFile(DatabaseFile(tmp_path / "replica.db", KEY[::-1], "NORMAL"), KEY, MEMBER))
+        ToldReplica(ReplicaFile(DatabaseFile(tmp_path / "replica.db", KEY[::-1], "NORMAL"), KEY, MEMBER))
 
 
 def test_a_damaged_side_file_is_built_again(file, opened):

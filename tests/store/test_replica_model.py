@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from told import ToldReplica
 
 from agent.domain.contact import ChangeKind, ContactChange
 from agent.domain.identifiers import Identifier, IdentifierType
 from agent.ports import AppliedFile, ChangePage
 from agent.store.database import DatabaseFile
 from agent.store.keyhash import KeyHash
-from agent.store.replica import SqliteReplica
 from agent.store.replica_builder import SqliteReplicaStore
 from agent.store.replica_file import ReplicaFile
 
@@ -151,7 +151,7 @@ def test_any_changes_any_cuts(changes, cuts, built, killed_after):
         database = DatabaseFile(Path(folder) / "replica.db", None, "NORMAL")
         file = ReplicaFile(database, KEY, MEMBER, "contacts", ("first_name", "member_level"))
         store = SqliteReplicaStore(file)
-        replica = SqliteReplica(file)
+        replica = ToldReplica(file)
         try:
             pieces = _pieces(changes, cuts)
             _load(store, pieces[:built][:killed_after], 0, finish=False)

@@ -5,7 +5,9 @@ status or code               verdict    source
 ===========================  =========  ============================================================================
 2xx                          done       success of `/receipts` is undocumented; integrators treat any 2xx as success.
                                         It means queued, not matched: matching is asynchronous and never reported
-2xx with an error body       park       find-contact page, body of an error: it says so whatever the status
+2xx with an error code       park       find-contact page, body of an error: it says so whatever the status
+2xx "An error has occurred"  retry      non-functional requirements page: what an error of Engage's own looks like
+2xx with cut-off JSON        retry      not the whole answer
 401, 402, 403                hold       [assumed] bad key, blocked address
 408, 425, 429                retry      rate limit page: 429 above 200 requests/s per key; no `Retry-After` is
                                         documented, so a second's silence is kept without one
@@ -35,16 +37,17 @@ _TENANT_IS_WRONG = "InvalidSystemConfiguration"
 _SERVER_ERROR = 500
 _OK, _REDIRECT, _CLIENT_ERROR = 200, 300, 400
 _SILENCE_S = 1.0
+_OWN_ERROR = "an error has occurred"
 
 
 def vendor_code(answer: Answer) -> str | None:
     """The vendor's own code name for an error. Only a name: its free texts can repeat what was sent."""
-    return _code_name(_error_body(answer))
+    return _code_name(_object(answer))
 
 
-def verdict_of(answer: Answer) -> Verdict:
+def verdict_of(answer: Answer) -> Verdict:  # noqa: PLR0911 - one for each row of the table
     """What an answer to a receipt means."""
-    status, body = answer.status, _error_body(answer)
+    status, body = answer.status, _object(answer)
     code = _code_name(body)
     if status in _REFUSED:
         return Verdict(
@@ -58,9 +61,17 @@ def verdict_of(answer: Answer) -> Verdict:
         )  # fmt: skip
     if code == _TENANT_IS_WRONG:
         return Verdict(VerdictKind.PARK, "vendor.misconfigured", status, "The vendor's tenant is not set up.", code)
-    if _is_not_voyado(answer) or status >= _SERVER_ERROR:
-        return _no_answer(answer, code)
-    if _OK <= status < _REDIRECT and not body:
+    if _is_own_error(status, body):
+        return Verdict(
+            VerdictKind.RETRY, "vendor.error", status, "The vendor had an error of its own.", code,
+            after_s=answer.retry_after_s, alone=True, reached=False,
+        )  # fmt: skip
+    if _is_not_voyado(answer) or (status < _REDIRECT and _is_cut_off(answer, body)):
+        return Verdict(
+            VerdictKind.RETRY, "vendor.unreadable", status, "Something else than the vendor answered.", code,
+            after_s=answer.retry_after_s, reached=False,
+        )  # fmt: skip
+    if status < _REDIRECT and not _is_error(body):
         return Verdict(VerdictKind.DONE, status=status)
     return Verdict(VerdictKind.PARK, "vendor.rejected", status, "The vendor refuses this record.", code)
 
@@ -85,23 +96,24 @@ def raise_unless_answered(answer: Answer) -> None:
         VendorRefusedError: our credentials are refused.
         VendorUnreachableError: it is as good as no answer.
     """
-    status = answer.status
+    status, body = answer.status, _object(answer)
     if status in _REFUSED:
         raise VendorRefusedError
     if status in _LATER:
         raise VendorUnreachableError(f"answered {status}", retry_after_s=_silence_s(answer))
-    if status >= _SERVER_ERROR or _is_not_voyado(answer):
+    if _is_own_error(status, body) or _is_not_voyado(answer) or (status < _REDIRECT and _is_error(body)):
         raise VendorUnreachableError(f"answered {status}", retry_after_s=answer.retry_after_s, maybe_received=True)
 
 
-def _error_body(answer: Answer) -> dict[str, Any]:
-    """The body of an error; empty when there is none or it is something else."""
+def _object(answer: Answer) -> dict[str, Any]:
+    """The JSON object in the body; empty when there is none or it is something else."""
+    if not answer.body.lstrip().startswith(b"{"):
+        return {}
     try:
         body = json.loads(answer.body)
     except (ValueError, RecursionError):
         return {}
-    is_error = isinstance(body, dict) and (body.get("errorCode") or body.get("validationErrors"))
-    return body if is_error else {}
+    return body if isinstance(body, dict) else {}
 
 
 def _code_name(body: dict[str, Any]) -> str | None:
@@ -109,25 +121,30 @@ def _code_name(body: dict[str, Any]) -> str | None:
     return code if isinstance(code, str) and _CODE_NAME.fullmatch(code) else None
 
 
+def _is_error(body: dict[str, Any]) -> bool:
+    return bool(body.get("errorCode") or body.get("validationErrors"))
+
+
+def _is_own_error(status: int, body: dict[str, Any]) -> bool:
+    """Whether Engage had an error of its own; it says so in words, too, whatever status came with them."""
+    words = body.get("message", body.get("Message"))
+    return status >= _SERVER_ERROR or (
+        status < _REDIRECT and isinstance(words, str) and words.casefold().startswith(_OWN_ERROR)
+    )
+
+
 def _is_not_voyado(answer: Answer) -> bool:
+    """Whether somebody on the way answered instead."""
     status = answer.status
     if status == _PROXY_REFUSES or status < _OK or _REDIRECT <= status < _CLIENT_ERROR:
         return True
     return answer.is_markup and status != _TOO_LARGE
 
 
-def _no_answer(answer: Answer, code: str | None) -> Verdict:
-    own = answer.status >= _SERVER_ERROR
-    return Verdict(
-        VerdictKind.RETRY,
-        "vendor.error" if own else "vendor.unreadable",
-        answer.status,
-        "The vendor had an error of its own." if own else "Something else than the vendor answered.",
-        code,
-        after_s=answer.retry_after_s,
-        alone=own,
-        reached=False,
-    )
+def _is_cut_off(answer: Answer, body: dict[str, Any]) -> bool:
+    """Whether JSON began that did not end. An empty body, or a word, is an answer; Voyado's is undocumented."""
+    text = answer.body.strip()
+    return not body and text[:1] in (b"{", b"[") and text[-1:] not in (b"}", b"]")
 
 
 def _silence_s(answer: Answer) -> float:

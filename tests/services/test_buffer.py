@@ -1,0 +1,370 @@
+"""The intelligent buffer: what an open sale becomes at the moment it is about to be sent."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from datetime import timedelta
+
+import pytest
+
+from agent.domain.delivery import Verdict, VerdictKind
+from agent.domain.identifiers import Identifier, IdentifierType
+from agent.domain.link import Link
+from agent.domain.tagging import Found, Outcome, TaggingPolicy
+from agent.errors import ConfigurationError, Fault, InputError, StorageDamagedError, VendorRefusedError
+from agent.ports import Outgoing
+from agent.services.buffer import Buffer, BufferPolicy
+from agent.services.dispatch import DispatchPolicy, Lane
+from tests.fakes import (
+    NOW,
+    VENDOR,
+    FakeClock,
+    FakeReplica,
+    FakeVendor,
+    Offline,
+    acceptance,
+    email,
+    member,
+    member_key,
+    open_outbox,
+    phone,
+    phone_key,
+    transaction,
+    until,
+)
+
+SECONDARY = (IdentifierType.MOBILE_PHONE, IdentifierType.EMAIL)
+CARD = Identifier(IdentifierType.CARD_NUMBER, "7350012345")
+
+
+class Bench:
+    """A buffer and everything around it."""
+
+    def __init__(self, *, level=3, secondary=SECONDARY, live=True, unknown="tag", lookup=True, writer=True):
+        self.clock, self.replica, self.vendor = FakeClock(), FakeReplica(), FakeVendor()
+        self.paced = 0
+        self.link = Link(
+            VENDOR, "loyalty", requests_per_second=0, backoff_first_s=10, backoff_max_s=900, uniform=lambda _a, b: b
+        )
+        self.buffer = Buffer(
+            clock=self.clock,
+            replica=self.replica,
+            lookup=self.vendor if lookup else None,
+            writer=self.vendor if writer else None,
+            link=self.link,
+            policy=BufferPolicy(
+                TaggingPolicy(IdentifierType.MEMBER_NUMBER, secondary, level), live, unknown, 15.0, timedelta(days=14)
+            ),
+            pace=self.pace,
+        )
+
+    async def pace(self):
+        self.paced += 1
+
+    def settle(self, outgoing):
+        return self.buffer.settle(outgoing)
+
+
+def open_sale(*, key=phone_key(), readings=(phone(),), open_=True, maybe_received=False, **changes):
+    return Outgoing(1, 0, maybe_received, key, open_, readings, transaction(**changes), None, b"")
+
+
+CONTACT = {"first_name": "Alma", "mobile_phone": phone().value}
+
+
+async def test_a_settled_sale_passes_unchanged():
+    """Nobody is asked about a sale whose member is known."""
+    bench = Bench()
+    outgoing = open_sale(key=member_key(), open_=False)
+    assert await bench.settle(outgoing) is outgoing
+    assert bench.vendor.asked == []
+
+
+async def test_a_sale_that_may_have_arrived_is_never_touched():
+    """Not even when the replica knows better, nor when a new contact waits: the vendor would see two receipts."""
+    bench = Bench()
+    bench.replica.add(member(), phone())
+    outgoing = open_sale(maybe_received=True, new_contact=CONTACT)
+    assert await bench.settle(outgoing) is outgoing
+    assert (bench.vendor.asked, bench.vendor.created) == ([], [])
+
+
+async def test_the_replica_is_asked_first():
+    """A match there costs nothing and needs no vendor."""
+    bench = Bench()
+    bench.replica.add(member(), phone())
+    assert (await bench.settle(open_sale())).key == member_key()
+    assert bench.vendor.asked == []
+
+
+@pytest.mark.parametrize(
+    "prepare",
+    [
+        lambda bench: setattr(bench.replica, "as_of", None),
+        lambda bench: setattr(bench.replica, "as_of", NOW - timedelta(days=15)),
+        lambda bench: setattr(bench.replica, "resolve", broken),
+    ],
+    ids=["never loaded", "expired", "damaged"],
+)
+async def test_a_replica_that_cannot_be_used_is_passed_by(prepare):
+    """The vendor is asked instead."""
+    bench = Bench()
+    bench.replica.add(member("1"), phone())
+    bench.vendor.contacts[phone()] = ["10000422"]
+    prepare(bench)
+    assert (await bench.settle(open_sale())).key == member_key("10000422")
+
+
+def broken(_readings):
+    raise StorageDamagedError
+
+
+async def test_the_vendor_is_asked_at_the_pace_of_its_allowance():
+    """Each question takes its share, and an answer says that the line works."""
+    bench = Bench()
+    bench.vendor.contacts[phone()] = ["10000422"]
+    assert (await bench.settle(open_sale(readings=(phone(), email())))).key == member_key("10000422")
+    assert (bench.vendor.asked, bench.paced) == ([phone(), email()], 2)
+    assert bench.link.state == "online"
+
+
+@pytest.mark.parametrize(
+    ("bench", "asked"),
+    [
+        (Bench(lookup=False), 0),
+        (Bench(live=False), 0),
+        (Bench(), 1),
+    ],
+    ids=["no look-up", "asking is switched off", "not found"],
+)
+async def test_without_an_answer_the_secondary_key_is_kept(bench, asked):
+    """The sale goes under what the customer said."""
+    assert (await bench.settle(open_sale())).key == phone_key()
+    assert len(bench.vendor.asked) == asked
+
+
+async def test_what_the_vendor_cannot_be_asked_is_not_asked():
+    """A card number Voyado does not know as a key: the sale cannot be matched, and a person has to see it."""
+    bench = Bench()
+    verdict = await bench.settle(open_sale(key=None, readings=(CARD,)))
+    assert (verdict.kind, verdict.code) == (VerdictKind.PARK, "contact.unknown")
+    assert bench.vendor.asked == []
+
+
+async def test_nobody_is_guessed_among_several():
+    """Two people under one phone, here or there: the secondary key, whatever else is configured."""
+    here = Bench(unknown="create")
+    here.replica.add(member("1"), phone())
+    here.replica.add(member("2"), phone())
+    there = Bench(unknown="create")
+    there.vendor.contacts[phone()] = ["1", "2"]
+    for bench in (here, there):
+        assert (await bench.settle(open_sale(new_contact=CONTACT))).key == phone_key()
+        assert bench.vendor.created == []
+
+
+async def test_a_doubt_here_can_be_solved_there():
+    """The vendor may tell two of the replica's matches apart."""
+    bench = Bench()
+    bench.replica.add(member("1"), phone())
+    bench.replica.add(member("2"), phone())
+    bench.vendor.contacts[phone()] = ["2"]
+    assert (await bench.settle(open_sale())).key == member_key("2")
+
+
+async def test_two_readings_of_two_people_are_nobody():
+    """A value that means one person as a phone and another as an e-mail names neither."""
+    bench = Bench()
+    bench.vendor.contacts[phone()], bench.vendor.contacts[email()] = ["1"], ["2"]
+    assert (await bench.settle(open_sale(readings=(phone(), email())))).key == phone_key()
+
+
+@pytest.mark.parametrize(
+    ("unknown", "expected"),
+    [("tag", phone_key()), ("park", "contact.unknown"), ("create", member_key("20000001"))],
+)
+async def test_somebody_the_vendor_does_not_know(unknown, expected):
+    """Tagged, parked or made, as `loyalty.unknown_at_delivery` says."""
+    bench = Bench(unknown=unknown)
+    settled = await bench.settle(open_sale())
+    assert (settled.code if isinstance(settled, Verdict) else settled.key) == expected
+    assert len(bench.vendor.created) == (unknown == "create")
+
+
+async def test_a_stated_secondary_key_is_looked_up_as_what_it_is():
+    """A key the till stated without an identifier is its own reading."""
+    bench = Bench()
+    bench.vendor.contacts[phone()] = ["10000422"]
+    assert (await bench.settle(open_sale(readings=()))).key == member_key("10000422")
+
+
+async def test_a_scanned_member_number_is_believed_when_nobody_knows_it():
+    """With secondary keys forbidden, an unresolved member number is sent as what it is."""
+    bench = Bench(secondary=())
+    number = Identifier(IdentifierType.MEMBER_NUMBER, "10000421")
+    assert (await bench.settle(open_sale(key=None, readings=(number,)))).key == member_key("10000421")
+
+
+# --- new contacts ---------------------------------------------------------------------------------------------
+
+
+async def test_a_new_customer_is_made_a_contact():
+    """With everything they gave, and the sale becomes theirs."""
+    bench = Bench()
+    settled = await bench.settle(open_sale(readings=(phone(), email()), new_contact=CONTACT))
+    ((contact, identifiers),) = bench.vendor.created
+    assert settled.key == member_key("20000001")
+    assert (contact.first_name, identifiers) == ("Alma", (phone(), email()))
+
+
+async def test_an_existing_member_is_not_made_again():
+    """Somebody who is a member already only gets the sale."""
+    bench = Bench()
+    bench.vendor.contacts[email()] = ["10000422"]
+    settled = await bench.settle(open_sale(readings=(phone(), email()), new_contact=CONTACT))
+    assert settled.key == member_key("10000422")
+    assert bench.vendor.created == []
+
+
+async def test_a_contact_that_somebody_else_makes_is_looked_up_again():
+    """Another till was faster: this sale alone waits, then finds the contact."""
+    bench = Bench()
+    found, bench.vendor.find = bench.vendor.find, nobody
+    bench.vendor.contacts[phone()] = ["10000422"]
+    verdict = await bench.settle(open_sale(new_contact=CONTACT))
+    assert (verdict.kind, verdict.alone, verdict.not_received, verdict.reached) == (VerdictKind.RETRY, True, True, True)
+    bench.vendor.find = found
+    assert (await bench.settle(open_sale(new_contact=CONTACT))).key == member_key("10000422")
+
+
+async def nobody(_identifier, *, timeout_s):
+    return Found(Outcome.NOT_FOUND)
+
+
+async def test_refused_details_are_for_a_person():
+    """What the vendor says of the customer's details is shown, and the sale is parked."""
+    bench = Bench()
+
+    async def refuse(*_args, **_more):
+        raise InputError([Fault("/new_contact", "is refused by the loyalty system (InvalidEmail)")])
+
+    bench.vendor.create = refuse
+    verdict = await bench.settle(open_sale(new_contact=CONTACT))
+    assert (verdict.kind, verdict.code) == (VerdictKind.PARK, "contact.refused")
+    assert "InvalidEmail" in verdict.title
+
+
+async def test_a_vendor_that_makes_no_contacts_gets_the_tagged_sale():
+    """The customer is not made a contact, and the sale is not lost."""
+    bench = Bench(writer=False)
+    assert (await bench.settle(open_sale(new_contact=CONTACT))).key == phone_key()
+
+
+async def test_nothing_to_make_a_contact_from_is_parked():
+    """A card number alone does not make a contact."""
+    bench = Bench(unknown="create")
+    bench.vendor.knows = lambda _identifier: True
+    verdict = await bench.settle(open_sale(key=None, readings=(CARD,)))
+    assert (verdict.kind, verdict.code) == (VerdictKind.PARK, "contact.unknown")
+
+
+# --- when the vendor cannot be asked --------------------------------------------------------------------------
+
+
+async def test_a_sale_that_can_go_without_an_answer_goes():
+    """The line is noted as silent; the sale goes under its secondary key."""
+    bench = Bench()
+    bench.vendor.fault = Offline()
+    assert (await bench.settle(open_sale())).key == phone_key()
+    assert bench.link.state == "offline"
+
+
+@pytest.mark.parametrize(
+    ("bench", "sale"),
+    [
+        (Bench(), open_sale(new_contact=CONTACT)),
+        (Bench(unknown="park"), open_sale()),
+        (Bench(unknown="create"), open_sale()),
+        (Bench(secondary=()), open_sale(key=None)),
+    ],
+    ids=["a new contact", "park", "create", "no key at all"],
+)
+async def test_a_sale_that_needs_an_answer_waits(bench, sale):
+    """It keeps its place, the vendor cannot have it, and the lane hears that nobody answers."""
+    bench.vendor.fault = Offline(retry_after_s=30.0)
+    verdict = await bench.settle(sale)
+    assert (verdict.kind, verdict.code) == (VerdictKind.RETRY, "vendor.offline")
+    assert (verdict.reached, verdict.alone, verdict.not_received) == (False, False, True)
+    assert bench.vendor.created == []
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [
+        (VendorRefusedError(), "vendor.credentials_refused"),
+        (ConfigurationError([Fault("credential:key", "is empty")]), "vendor.credentials_missing"),
+    ],
+    ids=["refused", "missing"],
+)
+async def test_bad_credentials_hold_the_lane(fault, code):
+    """Everything is held, and this sale has not been received."""
+    bench = Bench()
+    bench.vendor.fault = fault
+    verdict = await bench.settle(open_sale())
+    assert (verdict.kind, verdict.code, verdict.not_received) == (VerdictKind.HOLD, code, True)
+
+
+# --- through the lane -----------------------------------------------------------------------------------------
+
+
+@contextlib.asynccontextmanager
+async def lane(outbox, bench):
+    lane = Lane(
+        clock=bench.clock, queue=outbox, connector=bench.vendor, link=bench.link, settle_tag=bench.settle,
+        policy=DispatchPolicy(0.005, 10, 900), uniform=lambda _a, b: b, told=lambda *_: None, changed=lambda: None,
+    )  # fmt: skip
+    task = asyncio.create_task(lane.run())
+    try:
+        yield lane
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+@pytest.mark.parametrize("moment", ["before the contact is made", "before its key is written down"])
+async def test_a_contact_is_made_once_across_a_kill(tmp_path, moment):
+    """Killed on either side of making the contact, the next run makes it if it is not there, and only then."""
+    bench = Bench()
+    path = tmp_path / "outbox.db"
+    record = acceptance(key=phone_key(), readings=(phone(),), open_=True, new_contact=CONTACT)
+    with open_outbox(path, run="one") as outbox:
+        await outbox.accept(record, NOW)
+        (outgoing,) = await outbox.lease(VENDOR, 1, NOW)
+        if moment == "before its key is written down":
+            await bench.settle(outgoing)
+    with open_outbox(path, run="two") as outbox:
+        await outbox.recover()
+        async with lane(outbox, bench):
+            await until(lambda: outbox.info().depth == 0)
+    assert len(bench.vendor.created) == 1
+    assert bench.vendor.taken == {record.transaction.transaction_id: member_key("20000001")}
+
+
+async def test_an_open_sale_rises_after_an_outage(tmp_path):
+    """Taken and tried while the line was down, it goes under its member's key once the vendor can be asked."""
+    bench = Bench()
+    bench.vendor.fault = Offline()
+    offline = Verdict(VerdictKind.RETRY, "vendor.offline", reached=False, not_received=True)
+    bench.vendor.answer = lambda _outgoing: offline
+    with open_outbox(tmp_path / "outbox.db") as outbox:
+        await outbox.accept(acceptance("sale", key=phone_key(), readings=(phone(),), open_=True), NOW)
+        async with lane(outbox, bench):
+            await until(lambda: outbox.story("sale").attempts)
+            bench.vendor.fault, bench.vendor.answer = None, lambda _outgoing: None
+            bench.vendor.contacts[phone()] = ["10000422"]
+            while outbox.info().depth:
+                bench.clock.advance(60)
+                await asyncio.sleep(0.01)
+    assert bench.vendor.taken == {"sale": member_key("10000422")}
