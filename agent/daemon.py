@@ -18,7 +18,7 @@ from datetime import timedelta
 import structlog
 
 from agent import logs
-from agent.api.app import Door
+from agent.api.app import create_app
 from agent.api.rooms import Rooms
 from agent.api.server import Server
 from agent.assembly import Agent, open_agent
@@ -56,7 +56,7 @@ async def running(
     """An agent that takes sales while the block runs, and stops in order at its end."""
     async with open_agent(configuration, clock=clock, chance=chance) as agent:
         agent.tokens.make_own()
-        server = Server(Door(agent.rooms), configuration.settings.api.listen)
+        server = Server(create_app(agent.rooms), configuration.settings.api.listen)
         await server.start()
         loops = [
             asyncio.create_task(_supervised("dispatch", agent.dispatch.run)),

@@ -12,6 +12,7 @@ import logging
 import sys
 import traceback
 from collections.abc import MutableMapping
+from pathlib import PurePath
 from typing import Any
 
 import structlog
@@ -128,9 +129,24 @@ def _exceptions(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> 
     if info is True or (isinstance(info, tuple) and info[1] is not None):
         error = sys.exc_info()[1] if info is True else info[1]
     if error is not None:
-        event["error"] = type(error).__name__
+        event["error"] = _name(error)
         if isinstance(error, LoyaltyAgentError):
             event["reason"] = str(error)
         frames = traceback.extract_tb(error.__traceback__)[-6:]
-        event["where"] = [f"{frame.filename.rsplit('/agent/', 1)[-1]}:{frame.lineno}" for frame in frames]
+        event["where"] = [f"{_place(frame.filename)}:{frame.lineno}" for frame in frames]
     return event
+
+
+def _name(error: BaseException) -> str:
+    """The class of an exception, and of those in a group."""
+    name = type(error).__name__
+    if isinstance(error, BaseExceptionGroup):
+        return f"{name}({', '.join(_name(member) for member in error.exceptions)})"
+    return name
+
+
+def _place(filename: str) -> str:
+    """Where in our code, or the bare file name of a library's: the way there can name whoever installed it."""
+    path = PurePath(filename)
+    parts = path.parts
+    return "/".join(parts[parts.index(_OURS) :]) if _OURS in parts else path.name

@@ -87,7 +87,9 @@ class WatchedSecret:
                 self._value = self._reference.read()
             except ValueError as error:
                 if self._value is None:
-                    raise ConfigurationError([Fault(f"{self._reference.kind}:{self._reference.name}", str(error))]) from None
+                    raise ConfigurationError(
+                        [Fault(f"{self._reference.kind}:{self._reference.name}", str(error))]
+                    ) from None
             self._read_mono = now
         return self._value
 
@@ -110,18 +112,37 @@ def storage_key(reference: SecretReference, *, may_create: bool) -> bytes:
     if reference.kind == "file" and path is not None and not path.exists():
         if not may_create:
             raise StorageKeyError(f"there are databases, but their key is missing: {reference.kind}:{reference.name}")
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(handle, "wb") as file:
-            file.write(base64.b64encode(stdlib_secrets.token_bytes(KEY_BYTES)) + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            _write_durably(path, base64.b64encode(stdlib_secrets.token_bytes(KEY_BYTES)) + b"\n")
+        except OSError as error:
+            raise StorageKeyError(f"storage.key: file:{reference.name} cannot be made: {error.strerror}") from None
     try:
         key = base64.b64decode(reference.read(), validate=True)
     except (ValueError, binascii.Error) as error:
         raise StorageKeyError(f"storage.key: {error}") from None
     if len(key) != KEY_BYTES:
-        raise StorageKeyError(f"storage.key: {reference.kind}:{reference.name} does not hold {KEY_BYTES} bytes in base64")
+        raise StorageKeyError(
+            f"storage.key: {reference.kind}:{reference.name} does not hold {KEY_BYTES} bytes in base64"
+        )
     return key
+
+
+def _write_durably(path: Path, content: bytes) -> None:
+    """Puts a secret file in its place whole, for its owner alone, and on disk before anything depends on it."""
+    draft = path.with_name(f"{path.name}.new")
+    draft.unlink(missing_ok=True)
+    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
+    if hasattr(os, "O_DIRECTORY"):  # Windows has none, and needs none
+        directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
 
 
 def subkey(master: bytes, purpose: str) -> bytes:

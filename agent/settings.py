@@ -148,8 +148,12 @@ class ApiSection(Section):
     web_pos_origin: Annotated[str, AfterValidator(_origin)] = Field(
         "", description="one exact origin, if the POS is a web page"
     )
-    hits: Ration = Field(Rate(5.0), description='look-up ration per token, burst 60; "off" for benches', examples=["300/min"])
-    misses: Ration = Field(Rate(0.5), description="the same for look-ups that find nobody, burst 20", examples=["30/min"])
+    hits: Ration = Field(
+        Rate(5.0), description='look-up ration per token, burst 60; "off" for benches', examples=["300/min"]
+    )
+    misses: Ration = Field(
+        Rate(0.5), description="the same for look-ups that find nobody, burst 20", examples=["30/min"]
+    )
 
 
 class LoyaltySection(Section):
@@ -162,8 +166,8 @@ class LoyaltySection(Section):
     primary_key: Literal["contact_id", "member_number", "external_id"] = Field(
         "member_number", description="contact_id | member_number | external_id"
     )
-    secondary_keys: tuple[Literal["mobile_phone", "email", "personal_number", "card_number", "external_id"], ...] = Field(
-        ("mobile_phone", "email"), description="in order; [] forbids personal keys on transactions"
+    secondary_keys: tuple[Literal["mobile_phone", "email", "personal_number", "card_number", "external_id"], ...] = (
+        Field(("mobile_phone", "email"), description="in order; [] forbids personal keys on transactions")
     )
     live_lookup: bool = Field(True, description="ask the vendor about somebody the replica does not know")
     live_lookup_budget: Duration = Field(
@@ -237,7 +241,8 @@ class StorageSection(Section):
 
     encryption: Literal["on", "off"] = Field("on", description="on | off")
     key: Secret = Field(
-        "file:storage.key", description="relative to the state directory, made at first start; credential:NAME in a package"
+        "file:storage.key",
+        description="relative to the state directory, made at first start; credential:NAME in a package",
     )
 
 
@@ -351,29 +356,24 @@ def load(
 
 def contradictions(settings: Settings) -> list[tuple[str, str]]:
     """What the agent's own tables say against each other, as (key, text)."""
-    found = []
     loyalty, replica, queue, retention = settings.loyalty, settings.replica, settings.queue, settings.retention
-    if replica.fields and replica.contents == "keys":
-        found.append(("replica.fields", 'needs replica.contents = "contacts"'))
-    if loyalty.primary_key in loyalty.secondary_keys:
-        found.append(("loyalty.secondary_keys", "names the primary key"))
-    if len(set(loyalty.secondary_keys)) != len(loyalty.secondary_keys):
-        found.append(("loyalty.secondary_keys", "names a key twice"))
-    if queue.backoff_first > queue.backoff_max:
-        found.append(("queue.backoff_first", "is longer than queue.backoff_max"))
-    if queue.reserve_bytes >= queue.max_bytes:
-        found.append(("queue.reserve_bytes", "is not less than queue.max_bytes"))
-    if replica.stale_after > replica.expires_after:
-        found.append(("replica.stale_after", "is longer than replica.expires_after"))
-    if retention.delivered > retention.undelivered:
-        found.append(("retention.delivered", "is longer than retention.undelivered"))
-    if retention.undelivered > retention.audit:
-        found.append(("retention.undelivered", "is longer than retention.audit"))
-    if len(set(settings.api.listen)) != len(settings.api.listen):
-        found.append(("api.listen", "names an address twice"))
-    found += [(f"messages.{text.split(':', 1)[0]}", text) for text in messages.check_overrides(settings.messages)]
-    if settings.http.ca_file and not Path(settings.http.ca_file).is_file():
-        found.append(("http.ca_file", "is not a file"))
+    secondary, listen, ca_file = loyalty.secondary_keys, settings.api.listen, settings.http.ca_file
+    rules = (
+        (bool(replica.fields) and replica.contents == "keys", "replica.fields", 'needs replica.contents = "contacts"'),
+        (loyalty.primary_key in secondary, "loyalty.secondary_keys", "names the primary key"),
+        (len(set(secondary)) != len(secondary), "loyalty.secondary_keys", "names a key twice"),
+        (queue.backoff_first > queue.backoff_max, "queue.backoff_first", "is longer than queue.backoff_max"),
+        (queue.reserve_bytes >= queue.max_bytes, "queue.reserve_bytes", "is not less than queue.max_bytes"),
+        (replica.stale_after > replica.expires_after, "replica.stale_after", "is longer than replica.expires_after"),
+        (retention.delivered > retention.undelivered, "retention.delivered", "is longer than retention.undelivered"),
+        (retention.undelivered > retention.audit, "retention.undelivered", "is longer than retention.audit"),
+        (len(set(listen)) != len(listen), "api.listen", "names an address twice"),
+        (bool(ca_file) and not Path(ca_file).is_file(), "http.ca_file", "is not a file"),
+    )
+    found = [(key, text) for broken, key, text in rules if broken]
+    for line in messages.check_overrides(settings.messages):  # messages."code.audience.locale": what is wrong
+        key, _, text = line.partition('": ')
+        found.append((f'{key}"', text))
     return found
 
 
@@ -443,7 +443,9 @@ def _collect(
         except FileNotFoundError:
             faults.append(Fault(str(path), "there is no such file"))
         except (OSError, UnicodeDecodeError) as error:
-            faults.append(Fault(str(path), f"cannot be read: {getattr(error, 'strerror', None) or 'it is not UTF-8 text'}"))
+            faults.append(
+                Fault(str(path), f"cannot be read: {getattr(error, 'strerror', None) or 'it is not UTF-8 text'}")
+            )
         except tomllib.TOMLDecodeError as error:
             faults.append(Fault(str(path), f"is not TOML: {error}"))
     for variable, raw in sorted(environ.items()):

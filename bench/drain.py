@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterable
 
 import httpx
+import uvloop
 
 from agent.connectors.voyado import CONNECTIONS
 from bench import agents, members, queue
@@ -20,7 +21,7 @@ def run(run: Run) -> Iterable[Row]:
         queue.fill(at, run.sales)
         with process(python("bench.sink", str(port)), log=members.OUT / "sink.log") as sink:
             wait_until(lambda: listens(port), child=sink)
-            limit = asyncio.run(_post(port, run.sales, CONNECTIONS))
+            limit = uvloop.run(_post(port, run.sales, CONNECTIONS))
             with agents.running(at, inside=True) as till:
                 depth = _depth(till)
                 started = time.perf_counter()

@@ -116,7 +116,7 @@ class FakeVendor:
             verdict = self.answer(outgoing)
             if isinstance(verdict, BaseException):
                 raise verdict
-            if verdict is None or verdict.kind in (DONE.kind,):
+            if verdict is None or verdict.kind is DONE.kind:
                 self.taken[outgoing.transaction.transaction_id] = outgoing.key
                 return DONE
             return verdict
@@ -166,7 +166,7 @@ class FakeVendor:
         return Found(Outcome.MATCHED, key, contact_id)
 
 
-class Offline(VendorUnreachableError):
+class Offline(VendorUnreachableError):  # noqa: N818 - what it stands for
     """The line is down."""
 
 

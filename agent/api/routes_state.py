@@ -73,9 +73,8 @@ class StateCalls:
                     severity=condition.severity,
                     since=condition.since,
                     title=text.title,
-                    detail=text.detail,
+                    detail=f"{text.detail} ({condition.detail})" if condition.detail else text.detail,
                     remedy=text.remedy,
-                    subject=condition.detail or None,
                 )
             )
         return StatusAnswer(

@@ -244,7 +244,7 @@ class QueueAnswer(Answer):
 
 
 class ConditionAnswer(Answer):
-    """Something that stands in the way; ``subject`` says which vendor, file or count it is about."""
+    """Something that stands in the way; ``detail`` ends with which vendor, file or count it is about."""
 
     code: str
     severity: Literal["info", "warning", "error"]
@@ -252,7 +252,6 @@ class ConditionAnswer(Answer):
     title: str
     detail: str
     remedy: str
-    subject: str | None
 
 
 class StatusAnswer(Answer):

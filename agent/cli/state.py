@@ -103,4 +103,4 @@ def _lines(answer: dict[str, Any]) -> Iterator[str]:
         yield ""
         since = instant(condition["since"])
         yield f"{condition['severity']}: {condition['title']} ({condition['code']}, since {since})"
-        yield from (f"  {condition[name]}" for name in ("subject", "detail", "remedy") if condition.get(name))
+        yield from (f"  {condition[name]}" for name in ("detail", "remedy") if condition.get(name))

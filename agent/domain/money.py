@@ -6,6 +6,7 @@ Source: ISO 4217, list one (active codes and minor units), and BGN, which tills 
 import re
 from collections.abc import Mapping
 from decimal import Decimal
+from functools import lru_cache
 from typing import Final
 
 _PLAIN = re.compile(r"[+-]?[0-9]{1,15}(?:\.[0-9]{1,6})?")
@@ -40,7 +41,11 @@ def parse_amount(value: object) -> Decimal:
     Raises:
         ValueError: not a plain decimal, or more than 15 digits before or 6 after the point.
     """
-    text = value if isinstance(value, str) else _plain(value)
+    return _exact(value if isinstance(value, str) else _plain(value))
+
+
+@lru_cache(maxsize=4096)  # a till sells at the same prices all day
+def _exact(text: str) -> Decimal:
     if not _PLAIN.fullmatch(text):
         raise ValueError("is not a plain decimal amount such as 250.00")
     if "." in text:

@@ -243,6 +243,8 @@ class Status:
         say("queue.filling", stands=queue.bytes > self._policy.max_queue_bytes * FILLING_SHARE, now=now)
         say("storage.full", stands=not self._ready(), now=now)
         say("replica.stale", stands=self._stale(info, now), now=now)
+        if info.as_of is not None:  # what the purge has erased stays expired until it is loaded again
+            say("replica.expired", stands=not self._usable(info, now), now=now)
         if self._unreadable or self._said_unreadable:  # whoever opens the files says what it found then
             say("storage.damaged", stands=bool(self._unreadable), now=now, detail=", ".join(sorted(self._unreadable)))
         self._said_unreadable = bool(self._unreadable)

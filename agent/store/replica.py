@@ -58,6 +58,7 @@ class SqliteReplica:
             kind: f"SELECT {identity} FROM contacts WHERE {kind.value} = ?"  # noqa: S608 - a column of ours
             for kind in IdentifierType
         }
+        self._info: ReplicaInfo | None = None
         self._open()
 
     def resolve(self, readings: Sequence[Identifier]) -> tuple[Member, ...]:
@@ -168,7 +169,7 @@ class SqliteReplica:
             connection = self._connect()
         self._connection = connection
         self._execute = connection.execute
-        self._info: ReplicaInfo | None = None
+        self.refresh()
 
     def _connect(self) -> Connection:
         connection = self._file.database.connect()

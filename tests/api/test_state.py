@@ -45,9 +45,8 @@ async def test_status_says_what_works(house, sale):
         "severity": "warning",
         "since": "2026-11-20T09:05:12Z",
         "title": "A loyalty system is not answering",
-        "detail": house.rooms.messages.condition("vendor.offline", "en").detail,
+        "detail": house.rooms.messages.condition("vendor.offline", "en").detail + " (voyado)",
         "remedy": house.rooms.messages.condition("vendor.offline", "en").remedy,
-        "subject": "voyado",
     }
     assert {message["locale"] for message in body["messages"]} == {"en"}
 

@@ -19,7 +19,7 @@ def test_half_a_file_is_not_applied(till, vendor):
 
     (condition,) = till.status()["conditions"]
 
-    assert cut_short.name in condition["subject"]
+    assert cut_short.name in condition["detail"]
     assert till.status()["replica"]["contacts"] == before["contacts"]
     assert till.status()["replica"]["as_of"] == before["as_of"]
     assert till.identify("member_number", alma.value("memberNumber"))["served"]["source"] == "replica"
@@ -44,7 +44,7 @@ def test_a_missing_part_stops_everything_after_it(till, vendor):
     (gap,) = [c for c in till.status()["conditions"] if c["code"] == "feed.gap"]
 
     assert gap["remedy"]
-    assert later in gap["subject"]
+    assert later in gap["detail"]
 
     (vendor.exports / f"{later}_1_members.xml").write_text(text, encoding="utf-8")
     till.order("sync")

@@ -66,7 +66,10 @@ class Bench:
         return self.buffer.settle(outgoing)
 
 
-def open_sale(*, key=phone_key(), readings=(phone(),), open_=True, maybe_received=False, **changes):
+PHONE_KEY, PHONE = phone_key(), phone()
+
+
+def open_sale(*, key=PHONE_KEY, readings=(PHONE,), open_=True, maybe_received=False, **changes):
     return Outgoing(1, 0, maybe_received, key, open_, readings, transaction(**changes), None, b"")
 
 

@@ -134,7 +134,7 @@ async def test_what_is_queued_goes_out(drive, vendor):
 
 
 async def test_an_outage_uses_up_nothing(drive, vendor, clock):
-    """For 72 hours nobody answers: nothing is parked or lost, few calls are made, and all goes when the line is back."""
+    """For 72 hours nobody answers: nothing is parked or lost, few calls are made, and all goes in the end."""
     down = [OFFLINE, UNAVAILABLE, HANGS]
     await drive.sell(60)
     vendor.fault = Offline()
@@ -341,7 +341,9 @@ async def test_a_mistake_of_ours_is_one_record_s_trouble(drive, vendor, clock):
 
 async def test_a_batch_of_one_that_is_too_large_is_parked(drive, vendor):
     """There is nothing left to split."""
-    vendor.answer = lambda _outgoing: Verdict(VerdictKind.SPLIT, "vendor.too_large", 413, "too large", not_received=True)
+    vendor.answer = lambda _outgoing: Verdict(
+        VerdictKind.SPLIT, "vendor.too_large", 413, "too large", not_received=True
+    )
     await drive.sell(1)
     async with drive.running():
         await until(lambda: drive.states() == {"parked": 1})
@@ -357,7 +359,9 @@ async def test_a_probe_that_never_reached_the_vendor_is_followed_by_a_ping(drive
         await drive.quiet()
         vendor.fault = None
         vendor.answer = lambda outgoing: (
-            Verdict(VerdictKind.PARK, "sale.without_member") if outgoing.transaction.transaction_id == "sale-000" else None
+            Verdict(VerdictKind.PARK, "sale.without_member")
+            if outgoing.transaction.transaction_id == "sale-000"
+            else None
         )
         clock.advance(MAX_S)
         await until(lambda: drive.states() == {"parked": 1, "delivered": 1})

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import namedtuple
 from datetime import timedelta
+from typing import NamedTuple
 
 import pytest
 
@@ -28,13 +28,18 @@ from tests.fakes import (
 
 PHONE_SAID = {"type": "mobile_phone", "value": "070-174 06 05"}
 CONTACT = {"first_name": "Alma", "mobile_phone": "070-174 06 05", "email": "Alma@Example.com"}
-Disk = namedtuple("Disk", "free")
+
+
+class Disk(NamedTuple):
+    free: int
 
 
 class Till:
     """An intake with a real outbox behind it."""
 
-    def __init__(self, tmp_path, outbox, *, level=3, secondary=("mobile_phone", "email"), guests=False, max_bytes=1 << 30):
+    def __init__(
+        self, tmp_path, outbox, *, level=3, secondary=("mobile_phone", "email"), guests=False, max_bytes=1 << 30
+    ):
         self.clock, self.replica, self.outbox = FakeClock(), FakeReplica(), outbox
         self.link = Link(
             VENDOR, "loyalty", requests_per_second=0, backoff_first_s=10, backoff_max_s=900, uniform=lambda _a, b: b
@@ -141,7 +146,9 @@ async def test_all_faults_are_told_at_once(till):
     """The POS learns everything in one answer."""
     with pytest.raises(InputError) as caught:
         await till.sell(total="1", identifier={"type": "email", "value": "x"}, new_contact={"email": "y"})
-    assert {"/total", "/payments", "/identifier/value", "/new_contact/email"} <= {f.pointer for f in caught.value.faults}
+    assert {"/total", "/payments", "/identifier/value", "/new_contact/email"} <= {
+        f.pointer for f in caught.value.faults
+    }
 
 
 async def test_defaults_come_from_the_configuration(till):
@@ -157,7 +164,9 @@ async def test_defaults_come_from_the_configuration(till):
 async def test_a_repeat_with_the_defaults_spelled_out_is_the_same_sale(till):
     """And its delivery is not begun a second time."""
     await till.sell(identifier=PHONE_SAID)
-    again = await till.sell(identifier={"type": "mobile_phone", "value": "+46 70 174 06 05"}, store_id="1042", till_id="03")
+    again = await till.sell(
+        identifier={"type": "mobile_phone", "value": "+46 70 174 06 05"}, store_id="1042", till_id="03"
+    )
     assert again.receipt.duplicate
     assert till.woken == 1
 
@@ -184,7 +193,9 @@ async def test_a_repeat_with_the_defaults_spelled_out_is_the_same_sale(till):
         "guest", "stated secondary", "stated primary",
     ],
 )  # fmt: skip
-async def test_the_tag_and_what_is_said_about_it(tmp_path, outbox, online, known, changes, key, code):
+async def test_the_tag_and_what_is_said_about_it(  # noqa: PLR0917 - a table's columns
+    tmp_path, outbox, online, known, changes, key, code
+):
     """A primary key is never guessed, a secondary one kept, and the cashier told."""
     till = Till(tmp_path, outbox, guests=True)
     for number in range(known):
@@ -287,9 +298,9 @@ async def test_an_identifier_decides_and_the_new_contact_s_are_kept_too(till):
     outgoing = await till.kept()
     assert taken.receipt.key.type == "email"
     assert outgoing.readings == (email(), phone())
-    assert (await till.sell(identifier={"type": "email", "value": "alma@example.com"}, new_contact=CONTACT)).receipt.key == (
-        taken.receipt.key
-    )
+    assert (
+        await till.sell(identifier={"type": "email", "value": "alma@example.com"}, new_contact=CONTACT)
+    ).receipt.key == (taken.receipt.key)
 
 
 async def test_a_stated_key_beside_a_new_contact_is_looked_up_first(till):
@@ -315,7 +326,10 @@ async def test_returns_and_voids_find_their_sale(till):
     await till.outbox.release([outgoing.entry for outgoing in batch])
     taken = await till.sell("void", type="void", original_transaction_id="sale")
     assert taken.receipt.state == "delivered"
-    assert [d.transaction_id for d in till.outbox.queue(state=None, vendor=None, limit=9, after=0)] == ["return", "blind"]
+    assert [d.transaction_id for d in till.outbox.queue(state=None, vendor=None, limit=9, after=0)] == [
+        "return",
+        "blind",
+    ]
 
 
 async def test_points_are_claimed_once(till):
@@ -354,7 +368,9 @@ async def test_a_full_disk_refuses_new_sales_and_recovers(till, monkeypatch):
 async def test_a_full_queue_refuses_new_sales(tmp_path, outbox):
     """The queue's own limit counts like the disk's."""
     till = Till(tmp_path, outbox, max_bytes=outbox.info().bytes + 1)
-    await till.sell("first", identifier=PHONE_SAID, new_contact={"email": "a@example.com", "attributes": {"a": "x" * 9_000}})
+    await till.sell(
+        "first", identifier=PHONE_SAID, new_contact={"email": "a@example.com", "attributes": {"a": "x" * 9_000}}
+    )
     till.clock.advance(1)
     with pytest.raises(StorageFullError):
         await till.sell("second")

@@ -1,4 +1,4 @@
-"""What the purge leaves: the sale, and not one byte of the person, searched for in every file of an unencrypted outbox."""
+"""What the purge leaves: the sale, and not one byte of the person in any file of an unencrypted outbox."""
 
 from __future__ import annotations
 
@@ -179,8 +179,7 @@ async def test_an_unreadable_statement_is_erased_all_the_same(tmp_path):
 
 @pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 6))])
 async def test_no_trace_is_left_after_a_busy_time(tmp_path, seed):
-    """Many sales in random order of events, and a purge now and then: of erased people nothing is left, of waiting
-    ones everything."""
+    """Many sales in random order, and a purge now and then: nothing is left of anybody erased, everything of others."""
     chance = random.Random(seed)
     path = tmp_path / "outbox.db"
     canaries: dict[str, list[bytes]] = {}
@@ -255,7 +254,7 @@ def overwrite(connection, row):
     ("forget", "clean"), [(delete, False), (overwrite, True)], ids=["deleted: copies are left", "overwritten"]
 )
 def test_rows_that_never_move_leave_no_copies(tmp_path, forget, clean):
-    """Why statements are overwritten where they stand: deleting them leaves copies in rearranged pages, this does not."""
+    """Why statements are overwritten where they stand: deleting them leaves copies in rearranged pages."""
     path = tmp_path / "a.db"
     connection = lively_table(path, "NORMAL")
     forgotten = busy(connection, random.Random(1), forget=forget)

@@ -242,7 +242,7 @@ class Till(RuleBasedStateMachine):
 
     @rule()
     def kill(self):
-        """The program dies and starts again: what it had leased may have arrived, unless it was known not to be sent."""
+        """The program dies and starts again: what it had leased may have arrived, unless it was known not to."""
         self.open.close()
         self.start()
         for sale in self.leased():
@@ -303,7 +303,8 @@ class Till(RuleBasedStateMachine):
             return
         rows = dict(
             self.outbox._reader.execute(
-                "SELECT s.transaction_id, coalesce(d.state, 'none') FROM sales AS s LEFT JOIN deliveries AS d ON d.sale = s.id"
+                "SELECT s.transaction_id, coalesce(d.state, 'none')"
+                " FROM sales AS s LEFT JOIN deliveries AS d ON d.sale = s.id"
             )
         )
         assert rows == {sale.name: sale.state for sale in self.model.sales}
@@ -325,7 +326,11 @@ class Till(RuleBasedStateMachine):
         assert (info.depth, info.held) == (counted["queued"], counted["queued"])
         assert (info.parked, info.in_doubt) == (counted["parked"], counted["in_doubt"])
         heads = [
-            min((s for s in self.model.sales if s.state == "queued" and s.rank == rank), key=lambda s: s.number, default=None)
+            min(
+                (s for s in self.model.sales if s.state == "queued" and s.rank == rank),
+                key=lambda s: s.number,
+                default=None,
+            )
             for rank in (1, 2)
         ]
         assert info.oldest_at == min((head.accepted_at for head in heads if head), default=None)

@@ -84,7 +84,8 @@ def multiply(outbox, count):
             (count,),
         )
         db.execute(
-            "INSERT INTO sales (transaction_id, type, fingerprint, accepted_at, occurred_at, statement, key_kind, key_type)"
+            "INSERT INTO sales"
+            " (transaction_id, type, fingerprint, accepted_at, occurred_at, statement, key_kind, key_type)"
             " SELECT 'copy-' || t.id, type, fingerprint, accepted_at + t.id, occurred_at, t.id, key_kind, key_type"
             " FROM statements AS t JOIN sales AS s ON s.id = 1 WHERE t.id > 1"
         )
@@ -130,7 +131,9 @@ async def test_a_million_waiting_sales_slow_nothing_down(tmp_path):
                 "accept": await seconds(accept, 50),
                 "info": await seconds(lambda: outbox.info(held={VENDOR})),
                 "next due": await seconds(lambda: outbox.next_due_at(VENDOR, NOW)),
-                "page": await seconds(lambda: outbox.queue(state="held", vendor=VENDOR, limit=100, after=0, held={VENDOR})),
+                "page": await seconds(
+                    lambda: outbox.queue(state="held", vendor=VENDOR, limit=100, after=0, held={VENDOR})
+                ),
                 "parked": await seconds(lambda: outbox.queue(state="parked", vendor=None, limit=100, after=0)),
                 "flush": await seconds(outbox.make_due),
             }

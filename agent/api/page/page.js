@@ -43,10 +43,9 @@ function rows(list, entries) {
 
 function drawCondition(condition) {
   const item = element("li", "", { "data-severity": condition.severity });
-  const title = condition.subject ? `${condition.title} (${condition.subject})` : condition.title;
   const remedy = element("p", "", { class: "remedy" });
   remedy.append(element("span", `${text("page.remedy")}: `), condition.remedy);
-  item.append(element("b", title), element("p", condition.detail), remedy);
+  item.append(element("b", condition.title), element("p", condition.detail), remedy);
   return item;
 }
 

@@ -56,16 +56,17 @@ _IDENTIFIERS: Mapping[str, IdentifierType] = {kind: kind for kind in IdentifierT
 _NOT_MARKED = frozenset({"", "0", "false", "no"})
 
 # A value that already has the one form is taken as it is; the normaliser would answer the same, in ten times the time.
+_NEVER = re.compile(r"(?!)").fullmatch
 _ALREADY_NORMAL = {
     IdentifierType.CONTACT_ID: re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}").fullmatch,
     IdentifierType.MEMBER_NUMBER: re.compile(r"[0-9A-Za-z]{1,64}").fullmatch,
     IdentifierType.EXTERNAL_ID: re.compile(r"[!-~]{1,254}").fullmatch,
     IdentifierType.CARD_NUMBER: re.compile(r"[0-9A-Za-z]{4,64}").fullmatch,
-    IdentifierType.MOBILE_PHONE: re.compile(r"\+[1-9][0-9]{6,14}").fullmatch,
     IdentifierType.EMAIL: re.compile(
         r"[0-9a-z._+-]{1,64}@(?:[0-9a-z]{1,30}(?:-[0-9a-z]{1,30})?\.){1,2}[a-z]{2,30}"
     ).fullmatch,
-    IdentifierType.PERSONAL_NUMBER: re.compile(r"(?!)").fullmatch,  # its date and check digit are always computed
+    IdentifierType.MOBILE_PHONE: _NEVER,  # how many digits a number has depends on its country
+    IdentifierType.PERSONAL_NUMBER: _NEVER,  # its date and check digit are always computed
 }
 
 

@@ -1,0 +1,334 @@
+"""Who is at the till: the replica, the vendor within a cashier's patience, or a secondary key."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from datetime import timedelta
+
+import pytest
+
+from agent.domain.identifiers import IdentifierType, Normaliser
+from agent.domain.link import Link
+from agent.domain.tagging import Outcome, TaggingPolicy
+from agent.domain.transaction import IdentifierStatement
+from agent.errors import (
+    ConfigurationError,
+    Fault,
+    IdentifierInvalidError,
+    StorageDamagedError,
+    VendorRefusedError,
+    VendorUnreachableError,
+)
+from agent.services.identify import Identify, IdentifyPolicy
+from tests.fakes import (
+    NOW,
+    VENDOR,
+    FakeClock,
+    FakeReplica,
+    FakeVendor,
+    Offline,
+    contact_id_of,
+    member,
+    member_key,
+    phone,
+    phone_key,
+    primary_key,
+)
+
+BUDGET_S = 0.2
+
+
+class Desk:
+    """A service and everything it asks."""
+
+    def __init__(self, *, level=3, secondary=("mobile_phone", "email"), live=True, lookup=True, clock=None):
+        self.clock, self.replica, self.vendor = clock or FakeClock(), FakeReplica(), FakeVendor()
+        self.link = Link(
+            VENDOR, "loyalty", requests_per_second=0, backoff_first_s=10, backoff_max_s=900, uniform=lambda _a, b: b
+        )
+        self.identify = Identify(
+            clock=self.clock,
+            normaliser=Normaliser("SE"),
+            replica=self.replica,
+            lookup=self.vendor if lookup else None,
+            link=self.link,
+            policy=IdentifyPolicy(
+                TaggingPolicy(IdentifierType.MEMBER_NUMBER, tuple(IdentifierType(kind) for kind in secondary), level),
+                live,
+                BUDGET_S,
+                timedelta(hours=24),
+                timedelta(days=14),
+            ),
+        )
+
+    async def who(self, value="070-174 06 05", kind="mobile_phone"):
+        return await self.identify.identify(IdentifierStatement(type=kind, value=value))
+
+
+@pytest.fixture
+def desk():
+    return Desk()
+
+
+async def test_a_fresh_replica_answers_without_the_vendor(desk):
+    """Its age and source are told, and nobody is asked."""
+    desk.replica.add(member(first_name="Alma"), phone())
+    desk.clock.advance(312)
+    found = await desk.who()
+    assert (found.outcome, found.key, found.codes) == (Outcome.MATCHED, member_key(), ())
+    assert (found.member.ref, found.member.fields) == ("ref-10000421", {"first_name": "Alma"})
+    assert (found.served.source, found.served.age_s, found.served.stale, found.served.level) == (
+        "replica",
+        312,
+        False,
+        3,
+    )
+    assert desk.vendor.asked == []
+
+
+async def test_a_stale_replica_asks_the_vendor(desk):
+    """The vendor's answer wins; without one the old answer serves and says so."""
+    desk.replica.add(member("1"), phone())
+    desk.clock.advance(25 * 3600)
+    desk.vendor.contacts[phone()] = ["2"]
+    found = await desk.who()
+    assert (found.key, found.served.source, found.served.age_s) == (member_key("2"), "live", 0)
+
+    desk.vendor.fault = Offline()
+    found = await desk.who()
+    assert (found.key, found.served.source, found.served.stale) == (member_key("1"), "replica", True)
+    assert found.codes == ("loyalty.offline.replica", "loyalty.stale")
+
+
+async def test_somebody_new_is_found_at_the_vendor(desk):
+    """A miss here is a hit there, as of now."""
+    desk.vendor.contacts[phone()] = ["10000422"]
+    found = await desk.who()
+    assert (found.outcome, found.key, found.served.source) == (Outcome.MATCHED, member_key("10000422"), "live")
+    assert found.served.as_of == NOW
+    assert found.member.ref == ""
+
+
+async def test_not_found_and_unknown_are_different_things(desk):
+    """Who can know says not found; nobody could be asked is unknown; both carry the secondary key."""
+    found = await desk.who()
+    assert (found.outcome, found.key, found.codes) == (Outcome.NOT_FOUND, phone_key(), ("loyalty.not_found",))
+    assert (found.served.source, found.member) == ("live", None)
+
+    desk.vendor.fault = Offline()
+    found = await desk.who()
+    assert (found.outcome, found.key, found.codes) == (Outcome.UNKNOWN, phone_key(), ("loyalty.unknown",))
+    assert (found.served.source, found.served.as_of) == ("none", None)
+
+
+@pytest.mark.parametrize("desk", [Desk(live=False), Desk(lookup=False)], ids=["switched off", "no look-up"])
+async def test_a_vendor_that_is_not_asked_makes_nobody_not_found(desk):
+    """Without a look-up a stranger is unknown, and a stale replica serves."""
+    assert (await desk.who()).outcome is Outcome.UNKNOWN
+    desk.replica.add(member(), phone())
+    desk.clock.advance(25 * 3600)
+    found = await desk.who()
+    assert (found.outcome, found.codes) == (Outcome.MATCHED, ("loyalty.stale",))
+
+
+async def test_a_type_the_vendor_cannot_be_asked_for(desk):
+    """A card number unknown here is unknown, not 'not found', and is no key."""
+    found = await desk.who("7350012345", "card_number")
+    assert (found.outcome, found.key) == (Outcome.UNKNOWN, None)
+    assert desk.vendor.asked == []
+
+
+@pytest.mark.parametrize("here", [True, False], ids=["in the replica", "at the vendor"])
+async def test_nobody_is_guessed_among_several(desk, here):
+    """Two people share the phone: the secondary key, no contact, a message for staff."""
+    if here:
+        desk.replica.add(member("1"), phone())
+        desk.replica.add(member("2"), phone())
+    else:
+        desk.vendor.contacts[phone()] = ["1", "2"]
+    found = await desk.who()
+    assert (found.outcome, found.key, found.member) == (Outcome.AMBIGUOUS, phone_key(), None)
+    assert found.codes == ("loyalty.ambiguous",)
+
+
+async def test_a_value_that_can_be_two_things_is_looked_up_as_both(desk):
+    """A member number that looks like a phone: whoever it names, by either reading."""
+    both = {reading.type for reading in desk.identify.readings(IdentifierStatement(type="any", value="0701740605"))}
+    assert {IdentifierType.MOBILE_PHONE, IdentifierType.MEMBER_NUMBER} <= both
+    desk.vendor.contacts[phone()] = ["1"]
+    found = await desk.who("0701740605", "any")
+    assert (found.outcome, found.key) == (Outcome.MATCHED, member_key("1"))
+    assert {identifier.type for identifier in desk.vendor.asked} >= {
+        IdentifierType.MOBILE_PHONE, IdentifierType.MEMBER_NUMBER
+    }  # fmt: skip
+
+    desk.replica.add(member("1"), phone())
+    number = next(
+        r
+        for r in desk.identify.readings(IdentifierStatement(type="any", value="0701740605"))
+        if r.type == "member_number"
+    )
+    desk.replica.add(member("2"), number)
+    found = await desk.who("0701740605", "any")
+    assert (found.outcome, found.key) == (Outcome.AMBIGUOUS, phone_key())
+
+
+async def test_the_secondary_key_of_any_is_the_first_that_is_allowed():
+    """In the configuration's order; with none allowed there is none."""
+    desk = Desk(secondary=("external_id", "mobile_phone"))
+    assert (await desk.who("0701740605", "any")).key.type is IdentifierType.EXTERNAL_ID
+    desk = Desk(secondary=())
+    assert (await desk.who()).key is None
+
+
+async def test_a_value_that_cannot_be_is_refused(desk):
+    """Before anybody is asked."""
+    with pytest.raises(IdentifierInvalidError):
+        await desk.who("12")
+    assert desk.vendor.asked == []
+
+
+async def test_a_live_match_without_the_primary_field_gives_the_contact_id(desk):
+    """The vendor's own id ties the sale as well."""
+    desk.vendor.primary_known = False
+    desk.vendor.contacts[phone()] = ["7"]
+    assert (await desk.who()).key == primary_key(IdentifierType.CONTACT_ID, contact_id_of("7"))
+
+
+async def test_a_live_match_the_replica_knows_has_a_handle(desk):
+    """Found by a new phone at the vendor, the contact is the replica's own, with what may be shown."""
+    contact_id = primary_key(IdentifierType.CONTACT_ID, contact_id_of("10000421")).identifier
+    desk.replica.add(member(first_name="Alma"), contact_id)
+    desk.vendor.contacts[phone()] = ["10000421"]
+    found = await desk.who()
+    assert (found.member.ref, found.member.fields["first_name"]) == ("ref-10000421", "Alma")
+    assert found.served.source == "live"
+
+
+# --- levels ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("level", "secondary", "codes", "key", "served"),
+    [
+        (1, ("mobile_phone",), ("loyalty.unavailable", "loyalty.general_offers"), None, 1),
+        (2, ("mobile_phone",), ("loyalty.unknown",), phone_key(), 2),
+        (2, (), ("loyalty.unavailable", "loyalty.general_offers"), None, 1),
+        (3, ("mobile_phone",), ("loyalty.unknown",), phone_key(), 3),
+    ],
+    ids=["level 1", "level 2", "level 2 without keys", "level 3"],
+)
+async def test_what_is_said_while_nobody_answers(level, secondary, codes, key, served):
+    """As much as the level allows: general offers, a tag, or the replica."""
+    desk = Desk(level=level, secondary=secondary)
+    desk.vendor.fault = Offline()
+    found = await desk.who()
+    assert (found.outcome, found.codes, found.key, found.served.level) == (Outcome.UNKNOWN, codes, key, served)
+
+
+@pytest.mark.parametrize("level", [1, 2])
+async def test_below_level_three_the_replica_is_not_read(level):
+    """Not even for the handle of a live match."""
+    desk = Desk(level=level)
+    contact_id = primary_key(IdentifierType.CONTACT_ID, contact_id_of("10000421")).identifier
+    desk.replica.add(member(), phone(), contact_id)
+    desk.vendor.contacts[phone()] = ["10000421"]
+    found = await desk.who()
+    assert (found.served.source, found.member.ref) == ("live", "")
+
+
+@pytest.mark.parametrize("how", ["never loaded", "expired", "damaged"])
+async def test_an_unusable_replica_is_passed_by(desk, how):
+    """The vendor answers; offline the level falls to tagging."""
+    desk.replica.add(member(), phone())
+    if how == "never loaded":
+        desk.replica.as_of = None
+    elif how == "expired":
+        desk.clock.advance(15 * 86_400)
+    else:
+        desk.replica.info = desk.replica.resolve = lambda *_args: (_ for _ in ()).throw(StorageDamagedError())
+    desk.vendor.contacts[phone()] = ["9"]
+    assert (await desk.who()).key == member_key("9")
+    desk.vendor.fault = Offline()
+    found = await desk.who()
+    assert (found.outcome, found.served.level) == (Outcome.UNKNOWN, 2)
+
+
+# --- patience -------------------------------------------------------------------------------------------------
+
+
+async def test_a_vendor_that_hangs_costs_the_budget_and_no_more(desk):
+    """The answer is there within 50 ms of the budget, and the line is not called down for being slow."""
+    desk.vendor.gate.clear()
+    started = time.perf_counter()
+    found = await desk.who()
+    elapsed = time.perf_counter() - started
+    assert found.outcome is Outcome.UNKNOWN
+    assert BUDGET_S <= elapsed < BUDGET_S + 0.05
+    assert desk.link.answers is None
+
+
+async def test_a_vendor_too_slow_for_a_cashier_is_not_asked_every_time(desk):
+    """After three in a row the next cashier does not wait; later one probe is made, and its success opens again."""
+    desk.vendor.gate.clear()
+    for _ in range(3):
+        await desk.who()
+    asked = len(desk.vendor.asked)
+    started = time.perf_counter()
+    await desk.who()
+    assert time.perf_counter() - started < 0.05
+    assert len(desk.vendor.asked) == asked == 3
+
+    desk.vendor.gate.set()
+    desk.clock.advance(60)
+    assert (await desk.who()).outcome is Outcome.NOT_FOUND
+    assert (await desk.who()).outcome is Outcome.NOT_FOUND
+
+
+async def test_a_call_s_own_time_out_counts_as_slowness(desk):
+    """When the call gives up a moment before the budget does, the line is slow, not down."""
+
+    async def slow(_identifier, *, timeout_s):
+        desk.clock.advance(timeout_s)
+        raise VendorUnreachableError("did not answer (TimeoutError)")
+
+    desk.vendor.find = slow
+    assert (await desk.who()).outcome is Outcome.UNKNOWN
+    assert desk.link.answers is None
+
+
+async def test_a_line_that_is_down_is_known_to_be(desk):
+    """A refused connection says so at once."""
+    desk.vendor.fault = Offline()
+    await desk.who()
+    assert desk.link.state == "offline"
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [VendorRefusedError(), ConfigurationError([Fault("credential:key", "is empty")])],
+    ids=["refused", "cannot be read"],
+)
+async def test_bad_credentials_leave_the_cashier_with_the_replica(desk, fault):
+    """Unknown here and not to be asked there: unknown; the line is degraded."""
+    desk.vendor.fault = fault
+    assert (await desk.who()).outcome is Outcome.UNKNOWN
+    assert desk.link.state == "degraded"
+
+
+async def test_one_reading_s_failure_leaves_nothing_running(desk):
+    """Asked for two readings, one of which fails at once: the other has ended too when the answer is there."""
+    ended = []
+
+    async def find(identifier, *, timeout_s):
+        if identifier.type is IdentifierType.MOBILE_PHONE:
+            raise Offline
+        await asyncio.sleep(0.01)
+        ended.append(identifier)
+        raise Offline
+
+    desk.vendor.find = find
+    found = await desk.who("0701740605", "any")
+    assert found.outcome is Outcome.UNKNOWN
+    assert ended

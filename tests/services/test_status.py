@@ -1,0 +1,196 @@
+"""What works and what does not, in one value."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from agent.domain.health import Conditions
+from agent.domain.link import Link
+from agent.errors import StorageDamagedError
+from agent.ports import QueueInfo
+from agent.services.status import Status, StatusPolicy
+from tests.fakes import NOW, VENDOR, FakeClock, FakeReplica, member, phone
+
+MIB = 1 << 20
+
+
+class Bench:
+    def __init__(self, *, level=3):
+        self.clock, self.replica, self.conditions = FakeClock(), FakeReplica(), Conditions()
+        self.queue, self.accepted, self.room, self.counted = QueueInfo(0, 0, 0, 0, None, MIB), 0, True, 0
+        self.link = Link(
+            VENDOR, "loyalty", requests_per_second=0, backoff_first_s=10, backoff_max_s=900, uniform=lambda _a, b: b
+        )
+        self.status = Status(
+            clock=self.clock,
+            version="1.0",
+            policy=StatusPolicy(level, True, timedelta(hours=24), timedelta(days=14), 100 * MIB),
+            links=[self.link],
+            replica=self.replica,
+            queue=lambda: self.queue,
+            accepted_since=self._accepted_since,
+            conditions=self.conditions,
+            ready=lambda: self.room,
+        )
+        self.link.worked(NOW, 0.0)
+
+    def _accepted_since(self, since):
+        assert since == self.clock.now() - timedelta(hours=1)
+        self.counted += 1
+        return self.accepted
+
+    def codes(self):
+        return [condition.code for condition in self.status.snapshot().conditions]
+
+
+@pytest.fixture
+def bench():
+    return Bench()
+
+
+def test_all_is_well(bench):
+    """Online at the configured level, with the figures of queue and replica."""
+    bench.replica.add(member(), phone())
+    bench.queue = QueueInfo(3, 1, 0, 0, NOW - timedelta(minutes=2), MIB)
+    seen = bench.status.snapshot()
+    assert (seen.state, seen.level, seen.conditions, seen.codes) == ("online", 3, (), ())
+    assert (seen.replica.contacts, seen.replica.age_s, seen.replica.stale) == (1, 0, False)
+    assert (seen.queue.depth, seen.queue.held, seen.queue.oldest_age_s) == (3, 1, 120)
+    assert (seen.vendors[0].state, seen.vendors[0].circuit) == ("online", "closed")
+
+
+@pytest.mark.parametrize(
+    ("change", "state", "code"),
+    [
+        (lambda b: b.link.silent(NOW, 0.0), "offline", "vendor.offline"),
+        (lambda b: b.link.credentials_refused(NOW, 0.0), "degraded", "vendor.credentials_refused"),
+        (lambda b: setattr(b, "queue", replace(b.queue, parked=2)), "degraded", "queue.parked"),
+        (lambda b: setattr(b, "queue", replace(b.queue, in_doubt=1)), "degraded", "queue.in_doubt"),
+        (lambda b: setattr(b, "queue", replace(b.queue, bytes=81 * MIB)), "degraded", "queue.filling"),
+        (lambda b: setattr(b, "room", False), "degraded", "storage.full"),
+        (lambda b: b.clock.advance(25 * 3600), "degraded", "replica.stale"),
+    ],
+    ids=["silent", "refused", "parked", "in doubt", "filling", "full", "stale"],
+)
+def test_each_trouble_is_a_condition_while_it_lasts(bench, change, state, code):
+    """It stands with the instant it began, and goes when its cause does."""
+    change(bench)
+    began = bench.clock.now()
+    assert (bench.status.snapshot().state, bench.codes()) == (state, [code])
+    bench.clock.advance(60)
+    assert bench.status.snapshot().conditions[0].since == began
+    bench.link.worked(bench.clock.now(), 0.0)
+    bench.queue, bench.room, bench.replica.as_of = QueueInfo(0, 0, 0, 0, None, MIB), True, bench.clock.now()
+    seen = bench.status.snapshot()
+    assert (seen.state, seen.conditions, seen.since) == ("online", (), bench.clock.now())
+
+
+def test_figures_name_the_count(bench):
+    """Status says how many are parked."""
+    bench.queue = replace(bench.queue, parked=1)
+    (condition,) = bench.status.snapshot().conditions
+    assert condition.detail == "1"
+
+
+@pytest.mark.parametrize("name", ["replica.db", "outbox.db"])
+def test_a_file_that_cannot_be_read_is_told_and_not_hidden(bench, name):
+    """Status goes on answering, and never looks healthy meanwhile."""
+
+    def broken():
+        raise StorageDamagedError
+
+    info = bench.replica.info
+    if name == "replica.db":
+        bench.replica.info = broken
+    else:
+        bench.status._queue = broken
+    seen = bench.status.snapshot()
+    (condition,) = seen.conditions
+    assert (seen.state, condition.code, condition.detail) == ("degraded", "storage.damaged", name)
+
+    bench.replica.info, bench.status._queue = info, lambda: bench.queue
+    assert bench.codes() == []
+
+
+def test_damage_that_others_found_stays_told(bench):
+    """What was set aside at the start is not cleared by a file that can be read now."""
+    bench.conditions.set("storage.damaged", stands=True, now=NOW, detail="outbox.db was set aside")
+    assert bench.codes() == ["storage.damaged"]
+
+
+@pytest.mark.parametrize(
+    ("level", "as_of", "served", "codes"),
+    [
+        (3, NOW, 3, ("loyalty.offline.replica",)),
+        (3, NOW - timedelta(days=2), 3, ("loyalty.offline.replica", "loyalty.stale")),
+        (3, None, 2, ("loyalty.unavailable", "loyalty.general_offers")),
+        (1, None, 1, ("loyalty.unavailable", "loyalty.general_offers")),
+    ],
+    ids=["replica", "stale replica", "no replica", "level 1"],
+)
+def test_what_a_till_can_say_offline(level, as_of, served, codes):
+    """The level being served, and the messages for a screen."""
+    bench = Bench(level=level)
+    bench.replica.as_of = as_of
+    bench.link.silent(NOW, 0.0)
+    seen = bench.status.snapshot()
+    assert (seen.level, seen.codes) == (served, codes)
+
+
+@pytest.mark.parametrize(
+    ("accepted", "depth", "used", "expected_s"),
+    [(0, 0, MIB, None), (60, 0, MIB, 99 * MIB * 60 // 2_048), (60, 1_024, 2 * MIB, 98 * MIB * 60 // 2_048),
+     (60, 10, 60 * MIB, 40 * MIB * 60 // 4_096), (60, 10, 101 * MIB, 0)],
+    ids=["no sales", "nothing waits", "by what waits", "mostly old records", "full"],
+)  # fmt: skip
+def test_how_long_an_outage_can_last(bench, accepted, depth, used, expected_s):
+    """At the last hour's pace, by the room that is left."""
+    bench.accepted, bench.queue = accepted, QueueInfo(depth, 0, 0, 0, None, used)
+    left = bench.status.snapshot().queue.outage_left_s
+    assert left == expected_s if expected_s is None else left == pytest.approx(expected_s, rel=0.01)
+
+
+def test_the_pace_is_counted_once_a_minute(bench):
+    """Not at every status call."""
+    for _ in range(10):
+        bench.status.snapshot()
+        bench.clock.advance(10)
+    assert bench.counted == 2
+
+
+async def test_who_listens_hears_changes_and_a_heartbeat(bench):
+    """The first at once, then one for each change, and a beat when it is quiet."""
+    heard = bench.status.changes(0.02)
+    assert await anext(heard) is True
+    assert await anext(heard) is False
+    bench.status.changed()
+    bench.status.changed()
+    assert await anext(heard) is True
+    assert await anext(heard) is False
+    await heard.aclose()
+    assert not bench.status._listeners
+
+
+async def test_everybody_who_listens_hears(bench):
+    """One change reaches all."""
+    listeners = [bench.status.changes(5) for _ in range(3)]
+    for listener in listeners:
+        await anext(listener)
+    waiting = [asyncio.ensure_future(anext(listener)) for listener in listeners]
+    await asyncio.sleep(0)
+    bench.status.changed()
+    assert await asyncio.gather(*waiting) == [True, True, True]
+    for listener in listeners:
+        await listener.aclose()
+
+
+def test_readiness_asks_whoever_knows(bench):
+    """Whatever vendor and replica do."""
+    bench.link.silent(NOW, 0.0)
+    assert bench.status.ready()
+    bench.room = False
+    assert not bench.status.ready()
