@@ -333,7 +333,7 @@ def load(
     tables = {name: values.pop(name) for name in list(values) if name in vendors}
     settings, found = _parse(Settings, values)
     faults += [fault(key, text) for key, text in found]
-    name = settings.loyalty.vendor if settings else (values.get("loyalty") or {}).get("vendor", "voyado")
+    name = settings.loyalty.vendor if settings else _stated_vendor(values.get("loyalty"))
     vendor = None
     if name not in vendors:
         known = "is not available in this version" if name in KNOWN_VENDORS else "is not a vendor"
@@ -347,11 +347,19 @@ def load(
         faults += [fault(key, text) for key, text in contradictions(settings)]
         if vendor is not None:
             faults += [fault(f"{name}.{item.pointer}", item.message) for item in _vendor_faults(vendor, settings)]
+    if secrets and settings is not None and not settings.storage.key.startswith("file:"):  # that one is made
+        faults += [fault(f"storage.{key}", text) for key, text in _secret_faults(settings.storage, base)]
     if secrets and vendor is not None:
         faults += [fault(f"{name}.{key}", text) for key, text in _secret_faults(vendor, base)]
     if faults or settings is None or vendor is None:
         raise ConfigurationError(faults)
     return Configuration(settings, vendor, origins, base, paths.state_dir(settings.agent.state_dir))
+
+
+def _stated_vendor(table: Any) -> str:
+    """The vendor that a faulty configuration names, so that its table is checked all the same."""
+    name = table.get("vendor") if isinstance(table, dict) else None
+    return name if isinstance(name, str) else KNOWN_VENDORS[0]
 
 
 def contradictions(settings: Settings) -> list[tuple[str, str]]:

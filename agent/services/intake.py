@@ -147,7 +147,7 @@ class Intake:
             policy=self._policy.tagging,
             vendor_answers=answers,
         )
-        vendors = self._vendors(sale, decision)
+        vendors = self._vendors(sale, decision, vendor_answers=answers)
         receipt = await self._outbox.accept(Acceptance(sale, people.all, decision.key, decision.open, vendors), now)
         if not receipt.duplicate:
             self._accepted()
@@ -164,10 +164,10 @@ class Intake:
         could_tell = bool(asked) and as_of is not None and self._policy.tagging.level >= REPLICA_LEVEL
         return Intaken(receipt, how, tuple(codes), len(members) == 1 if could_tell else None)
 
-    def _vendors(self, sale: Transaction, decision: Tag) -> tuple[str, ...]:
+    def _vendors(self, sale: Transaction, decision: Tag, *, vendor_answers: bool) -> tuple[str, ...]:
         member = decision.key is not None or sale.new_contact is not None
-        if not member and decision.open:
-            member = self._policy.tagging.level >= TAG_LEVEL  # somebody, to be resolved when the vendor can be asked
+        if not member and decision.open:  # somebody, to be resolved when the vendor can be asked; at level 1 only now
+            member = vendor_answers or self._policy.tagging.level >= TAG_LEVEL
         return tuple(vendor for vendor, guests in self._policy.vendors if member or guests)
 
     def _read(self, transaction: Transaction) -> _People:

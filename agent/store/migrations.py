@@ -52,7 +52,7 @@ _FIRST = (
     "CREATE INDEX sales_finished ON sales (finished_at) WHERE erased_at IS NULL AND finished_at IS NOT NULL",
     """
     CREATE TABLE deliveries (
-        entry INTEGER PRIMARY KEY AUTOINCREMENT,
+        entry INTEGER PRIMARY KEY,
         sale INTEGER NOT NULL REFERENCES sales (id) ON DELETE CASCADE,
         vendor TEXT NOT NULL,
         state TEXT NOT NULL CHECK (state IN ('queued', 'delivered', 'parked', 'in_doubt', 'cancelled', 'discarded')),

@@ -294,11 +294,11 @@ def test_voids(vendor, open_till):
     till = opened(open_till)
     till.sell("sent", identifier=number_of(alma))
     eventually(till.drained)
-    vendor.cut()
+    till.order("pause")
     till.sell("unsent", identifier=number_of(alma))
     unsent, sent = till.void("v-1", "unsent"), till.void("v-2", "sent")
     twice, unknown = till.void("v-3", "sent"), till.void("v-4", "never-seen")
-    vendor.mend()
+    till.order("resume")
     eventually(till.drained)
     given_back = vendor.receipts()[-1]
 

@@ -1,0 +1,147 @@
+"""The log holds words and listed fields, and nothing of a person, whoever writes into it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import warnings
+
+import pytest
+import structlog
+
+from agent import logs
+from agent.errors import StorageFullError
+
+PHONE, NAME = "+46701740605", "Alma Made-Up"
+
+
+@pytest.fixture
+def log(capsys):
+    """A configured log; reading it gives the parsed lines, none of which holds a canary."""
+    root, level = logging.getLogger(), logging.getLogger().level
+    handlers, ours = root.handlers[:], logging.getLogger("agent").level
+    logs.configure("info", "json")
+
+    def read():
+        text = capsys.readouterr().err
+        for canary in (PHONE, NAME, "46701740605", "%2B46", "Made-Up"):
+            assert canary not in text
+        return [json.loads(line) for line in text.splitlines()]
+
+    yield read
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    logging.getLogger("agent").setLevel(ours)
+    logging.captureWarnings(False)
+    structlog.reset_defaults()
+
+
+def ours():
+    return structlog.get_logger("agent.test")
+
+
+def test_listed_fields_are_kept_and_others_lose_their_value(log):
+    """Redaction is by allow-list: a new field is redacted until somebody has thought about it."""
+    ours().info("sale.accepted", transaction_id="1042-1", count=3, phone=PHONE, name_of_member=NAME)
+    (line,) = log()
+    assert (line["event"], line["transaction_id"], line["count"]) == ("sale.accepted", "1042-1", 3)
+    assert (line["phone"], line["name_of_member"]) == (logs.REDACTED, logs.REDACTED)
+    assert (line["level"], line["logger"]) == ("info", "agent.test")
+    assert line["timestamp"].endswith("Z")
+
+
+@pytest.mark.parametrize("name", ["httpx", "uvicorn.error", "asyncssh", "agents", "asyncio"])
+def test_another_library_s_sentences_are_dropped(log, name):
+    """An HTTP client's URL holds a phone number; its logger and level are all that is kept."""
+    logging.getLogger(name).error("GET https://acme.example.com/contacts?mobilePhone=%s for %s", "%2B46701740605", NAME)
+    (line,) = log()
+    assert (line["event"], line["logger"], line["level"]) == ("library.message", name, "error")
+
+
+def test_another_library_s_extras_and_stacks_are_dropped(log):
+    """However it hands them over."""
+    logging.getLogger("httpx").error("x", extra={"url": PHONE}, stack_info=True)
+    try:
+        raise ValueError(PHONE)
+    except ValueError:
+        logging.getLogger("httpx").exception("failed for %s", PHONE)
+    lines = log()
+    assert lines[1]["error"] == "ValueError"
+    assert "url" not in lines[0]
+
+
+def test_what_libraries_say_quietly_is_not_logged(log):
+    """Only warnings and worse."""
+    logging.getLogger("httpx").info("HTTP Request: GET /contacts?mobilePhone=%s", PHONE)
+    logging.getLogger("httpx").debug(PHONE)
+    assert log() == []
+
+
+def test_an_exception_is_its_class_and_place(log):
+    """Its text can hold anything: a value that did not fit, a row, a URL."""
+    try:
+        int(PHONE + "x")
+    except ValueError:
+        ours().exception("job.failed", job="purge")
+    (line,) = log()
+    assert (line["error"], line["job"]) == ("ValueError", "purge")
+    assert any(place.startswith("test_logs.py:") for place in line["where"])
+    assert "reason" not in line
+
+
+def test_an_exception_handed_over_is_logged_the_same(log):
+    """As a value, as a tuple, or as one of several in a group, and without its causes' texts."""
+    group = ExceptionGroup(NAME, [ValueError(PHONE), ExceptionGroup(PHONE, [KeyError(NAME)])])
+    error = OSError(5, PHONE)
+    error.__cause__ = ValueError(NAME)
+    ours().error("a", exc_info=error)
+    ours().error("b", exc_info=(OSError, error, None))
+    ours().error("c", exc_info=group)
+    assert [line["error"] for line in log()] == [
+        "OSError", "OSError", "ExceptionGroup(ValueError, ExceptionGroup(KeyError))"
+    ]  # fmt: skip
+
+
+def test_our_own_errors_keep_their_text(log):
+    """The tree's texts hold no personal data."""
+    ours().error("outbox.unavailable", exc_info=StorageFullError())
+    (line,) = log()
+    assert (line["error"], line["reason"]) == ("StorageFullError", "There is no room on the disk for another sale.")
+
+
+def test_a_place_outside_our_code_is_a_bare_name(log):
+    """The way to a library can name the user who installed it."""
+    try:
+        json.loads("{")
+    except ValueError:
+        ours().exception("x")
+    (line,) = log()
+    assert all("/" not in place for place in line["where"])
+    assert line["where"][-1].startswith("decoder.py:")
+
+
+def test_warnings_are_messages_of_a_library(log):
+    """Python's own warnings quote the line of source they come from."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.warn(PHONE, UserWarning, stacklevel=1)
+    (line,) = log()
+    assert (line["event"], line["logger"]) == ("library.message", "py.warnings")
+
+
+def test_a_console_line_holds_no_more(log, capsys):
+    """The form for a terminal is redacted alike."""
+    logs.configure("debug", "console")
+    ours().debug("x", phone=PHONE, vendor="voyado")
+    logging.getLogger("httpx").warning("%s", PHONE)
+    text = capsys.readouterr().err
+    assert "voyado" in text
+    assert PHONE not in text
+
+
+def test_the_level_is_ours_to_choose(log):
+    """Below it nothing is written."""
+    logs.configure("error", "json")
+    ours().warning("quiet")
+    ours().error("loud")
+    assert [line["event"] for line in log()] == ["loud"]

@@ -1,0 +1,49 @@
+"""Where things lie."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from agent import paths
+
+
+@pytest.fixture(autouse=True)
+def no_service_manager(monkeypatch):
+    for name in ("CONFIGURATION_DIRECTORY", "STATE_DIRECTORY", "CREDENTIALS_DIRECTORY"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_a_service_manager_s_word_counts(monkeypatch):
+    """The first of several directories."""
+    monkeypatch.setenv("CONFIGURATION_DIRECTORY", "/etc/a:/etc/b")
+    monkeypatch.setenv("STATE_DIRECTORY", "/var/lib/a")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", "/run/credentials/a")
+    assert (paths.config_dir(), paths.state_dir(None)) == (Path("/etc/a"), Path("/var/lib/a"))
+    assert paths.credentials_dir() == Path("/run/credentials/a")
+
+
+def test_a_linux_service_has_fixed_places(monkeypatch):
+    """Where administrators look."""
+    monkeypatch.setattr(paths, "PLATFORM", "linux")
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    assert (paths.config_dir(), paths.state_dir(None)) == (Path("/etc/loyalty-agent"), Path("/var/lib/loyalty-agent"))
+    assert paths.credentials_dir() is None
+
+
+def test_a_developer_s_state_is_their_own(monkeypatch, tmp_path):
+    """Nothing is written outside the home directory."""
+    monkeypatch.setattr(paths, "PLATFORM", "linux")
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    assert paths.state_dir(None) == tmp_path / ".local/state/loyalty-agent"
+
+
+def test_the_configured_directory_wins(monkeypatch, tmp_path):
+    """Over everything, and `~` is the user's home."""
+    monkeypatch.setenv("STATE_DIRECTORY", "/var/lib/a")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert paths.state_dir("/srv/agent") == Path("/srv/agent")
+    assert paths.state_dir("~/agent") == tmp_path / "agent"

@@ -1,0 +1,337 @@
+"""The configuration: every fault at once, each with its place, and where each value came from."""
+
+from __future__ import annotations
+
+import textwrap
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from agent.connectors.voyado.settings import VoyadoSettings
+from agent.domain.identifiers import IdentifierType
+from agent.errors import ConfigurationError
+from agent.settings import Rate, load
+
+SECRET = "made-up-secret-canary"
+MINIMAL = """
+    [agent]
+    store_id = "1042"
+    till_id = "03"
+    [voyado]
+    base_url = "https://acme.voyado.com"
+    api_key = "file:key"
+    feed = "file:///var/lib/feed"
+"""
+
+
+@pytest.fixture
+def write(tmp_path, monkeypatch):
+    """Writes a configuration's files into a directory of its own, with a readable key beside them."""
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+    (tmp_path / "key").write_text(SECRET + "\n")
+
+    def write(text=MINIMAL, **drop_ins):
+        (tmp_path / "config.toml").write_text(textwrap.dedent(text), encoding="utf-8")
+        for name, content in drop_ins.items():
+            (tmp_path / "conf.d").mkdir(exist_ok=True)
+            (tmp_path / "conf.d" / f"{name}.toml").write_text(textwrap.dedent(content), encoding="utf-8")
+        return tmp_path / "config.toml"
+
+    return write
+
+
+def loaded(path, **more):
+    return load(config=path, vendors={"voyado": VoyadoSettings}, environ=more.pop("environ", {}), **more)
+
+
+def faults(path, **more):
+    with pytest.raises(ConfigurationError) as caught:
+        loaded(path, **more)
+    return {fault.pointer: fault.message for fault in caught.value.faults}
+
+
+def test_a_minimal_configuration_is_complete(write):
+    """Everything else has its default."""
+    configuration = loaded(write())
+    settings = configuration.settings
+    assert (settings.agent.store_id, settings.loyalty.fallback_level) == ("1042", 3)
+    assert settings.loyalty.primary is IdentifierType.MEMBER_NUMBER
+    assert settings.loyalty.secondary == (IdentifierType.MOBILE_PHONE, IdentifierType.EMAIL)
+    assert settings.api.hits == Rate(5.0)
+    assert settings.retention.undelivered == timedelta(days=30)
+    assert configuration.vendor.base_url == "https://acme.voyado.com"
+    assert configuration.secret(configuration.vendor.api_key).read() == SECRET
+
+
+def test_all_faults_are_told_at_once_with_file_and_key(write):
+    """One run of `config check` is enough."""
+    path = write(
+        """
+        [agent]
+        store_id = 1042
+        timezone = "Europe/Gothenburg"
+        country = "Sweden"
+        colour = "red"
+        [api]
+        listen = ["0.0.0.0:8787"]
+        hits = "300 a minute"
+        [loyalty]
+        fallback_level = 5
+        [queue]
+        flush_every = "10"
+        max_bytes = "1GB"
+        [storage]
+        key = "the-key-itself"
+        [nonsense]
+        a = 1
+        [voyado]
+        base_url = "http://acme.voyado.com"
+        api_key = "file:nowhere"
+        requests_per_second = -1
+        """
+    )
+    found = faults(path)
+    assert set(found) == {
+        f"{path}: {key}"
+        for key in (
+            "agent.store_id", "agent.till_id", "agent.timezone", "agent.country", "agent.colour", "api.listen.0",
+            "api.hits", "loyalty.fallback_level", "queue.flush_every", "queue.max_bytes", "storage.key", "nonsense",
+            "voyado.base_url", "voyado.requests_per_second",
+        )
+    }  # fmt: skip
+    assert found[f"{path}: agent.colour"] == "is not a setting"
+    assert found[f"{path}: agent.till_id"] == "is needed"
+    assert "the-key-itself" not in str(found)
+
+
+def test_a_missing_secret_is_a_fault_without_its_value(write):
+    """The reference is named, and the settings of other rooms are still checked."""
+    path = write(MINIMAL.replace("file:key", "file:nowhere") + '[storage]\nkey = "env:NO_SUCH_KEY"\n')
+    found = faults(path)
+    assert found == {
+        f"{path}: voyado.api_key": "file:nowhere cannot be read: No such file or directory",
+        f"{path}: storage.key": "env:NO_SUCH_KEY is empty",
+    }
+    assert loaded(path, secrets=False).settings.agent.till_id == "03"
+
+
+def test_a_secret_that_is_not_needed_need_not_be_there(write):
+    """The SFTP key of a feed that is a folder."""
+    assert loaded(write()).vendor.feed_secret == "credential:voyado-sftp"
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "message"),
+    [
+        ('[replica]\nfields = ["first_name"]', "replica.fields", 'needs replica.contents = "contacts"'),
+        ('[loyalty]\nprimary_key = "external_id"\nsecondary_keys = ["external_id"]', "loyalty.secondary_keys", "names the primary key"),
+        ('[loyalty]\nsecondary_keys = ["email", "email"]', "loyalty.secondary_keys", "names a key twice"),
+        ('[queue]\nbackoff_first = "1h"', "queue.backoff_first", "is longer than queue.backoff_max"),
+        ('[queue]\nreserve_bytes = "1GiB"', "queue.reserve_bytes", "is not less than queue.max_bytes"),
+        ('[replica]\nstale_after = "15d"', "replica.stale_after", "is longer than replica.expires_after"),
+        ('[retention]\ndelivered = "31d"', "retention.delivered", "is longer than retention.undelivered"),
+        ('[retention]\nundelivered = "500d"', "retention.undelivered", "is longer than retention.audit"),
+        ('[api]\nlisten = ["127.0.0.1:1", "127.0.0.1:1"]', "api.listen", "names an address twice"),
+        ('[http]\nca_file = "/nowhere.pem"', "http.ca_file", "is not a file"),
+        ('[messages]\n"loyalty.stale.customer.sv-SE" = "x"', 'messages."loyalty.stale.customer.sv-SE"', "this code has no text"),
+        ('[messages]\n"loyalty.stale.staff.sv-SE" = "{name}"', 'messages."loyalty.stale.staff.sv-SE"', "texts have no placeholders"),
+        ('[loyalty]\nfallback_level = 4', "loyalty.fallback_level", "4 is not available in this version"),
+        ('[loyalty]\nvendor = "antavo"', "loyalty.vendor", "is not available in this version"),
+        ('[loyalty]\nvendor = "acme"', "loyalty.vendor", "is not a vendor"),
+        ('[loyalty]\nvendor = ["voyado"]', "loyalty.vendor", ""),
+        ('loyalty = "voyado"', "loyalty", ""),
+    ],
+)  # fmt: skip
+def test_contradictions(write, text, key, message):
+    """Settings that cannot be meant together are named, each by its key."""
+    head = "" if text.startswith("[") else text + "\n"
+    path = write(head + textwrap.dedent(MINIMAL) + ("" if head else text))
+    found = faults(path)
+    assert f"{path}: {key}" in found
+    assert found[f"{path}: {key}"].startswith(message)
+
+
+def test_a_vendor_s_own_contradictions_are_told_under_its_table(write):
+    """Level 3 needs a feed."""
+    path = write(MINIMAL.replace('feed = "file:///var/lib/feed"', ""))
+    assert faults(path) == {f"{path}: voyado.feed": "is needed: loyalty.fallback_level is 3"}
+
+
+def test_a_table_of_another_vendor_is_a_fault(write, tmp_path):
+    """Only one system owns the contacts."""
+    path = write(MINIMAL + "[other]\nbase_url = 'https://example.com'\n")
+    with pytest.raises(ConfigurationError, match="other: is set, but loyalty.vendor is another system"):
+        load(config=path, vendors={"voyado": VoyadoSettings, "other": VoyadoSettings}, environ={})
+
+
+# --- where values come from -----------------------------------------------------------------------------------
+
+
+def test_layers_override_each_other_and_say_so(write):
+    """Flag over environment over conf.d, in the order of names, over the file, over the default."""
+    path = write(
+        MINIMAL + '[log]\nlevel = "error"\n[queue]\nflush_every = "1s"\nbackoff_first = "2s"\nbackoff_max = "3s"\n',
+        a10='[queue]\nflush_every = "4s"\nbackoff_first = "5s"\n',
+        b20='[queue]\nbackoff_first = "6s"\nbackoff_max = "1m"\n',
+    )
+    configuration = loaded(
+        path,
+        environ={"LOYALTY_AGENT__QUEUE__BACKOFF_MAX": "8s", "LOYALTY_AGENT__API__LISTEN": '["127.0.0.1:1"]'},
+        flags={"log.level": "debug"},
+    )
+    queue, origins = configuration.settings.queue, configuration.origins
+    assert [duration.total_seconds() for duration in (queue.flush_every, queue.backoff_first, queue.backoff_max)] == [
+        4,
+        6,
+        8,
+    ]
+    assert (configuration.settings.log.level, configuration.settings.api.listen) == ("debug", ("127.0.0.1:1",))
+    directory = path.parent / "conf.d"
+    assert origins["queue.flush_every"] == str(directory / "a10.toml")
+    assert origins["queue.backoff_first"] == str(directory / "b20.toml")
+    assert origins["queue.backoff_max"] == "LOYALTY_AGENT__QUEUE__BACKOFF_MAX"
+    assert origins["log.level"] == "the command line"
+    assert origins["agent.store_id"] == str(path)
+    assert "retention.audit" not in origins
+
+
+def test_a_fault_names_the_layer_it_comes_from(write):
+    """Not the main file, when a drop-in or a variable is at fault."""
+    path = write(MINIMAL, a="[queue]\nflush_every = 'soon'\n")
+    environ = {"LOYALTY_AGENT__LOG__LEVEL": "loud", "LOYALTY_AGENT__API__LISTEN": "[1", "LOYALTY_AGENT__ODD": "1"}
+    found = faults(path, environ=environ, flags={"queue.backoff_max": "long"})
+    assert set(found) == {
+        f"{path.parent / 'conf.d' / 'a.toml'}: queue.flush_every",
+        "LOYALTY_AGENT__LOG__LEVEL: log.level",
+        "LOYALTY_AGENT__API__LISTEN: api.listen",
+        "LOYALTY_AGENT__ODD: odd",
+        "the command line: queue.backoff_max",
+    }
+
+
+def test_numbers_and_switches_come_from_the_environment_too(write):
+    """They are text there, and mean what they would in the file."""
+    environ = {
+        "LOYALTY_AGENT__LOYALTY__FALLBACK_LEVEL": "2",
+        "LOYALTY_AGENT__LOYALTY__LIVE_LOOKUP": "false",
+        "LOYALTY_AGENT__VOYADO__REQUESTS_PER_SECOND": "2.5",
+        "OTHER__THING": "x",
+    }
+    configuration = loaded(write(), environ=environ)
+    assert (configuration.settings.loyalty.fallback_level, configuration.settings.loyalty.live_lookup) == (2, False)
+    assert configuration.vendor.requests_per_second == 2.5
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "there is no such file"),
+        (b"[agent", "is not TOML"),
+        (b"\xff\xfe", "cannot be read: it is not UTF-8 text"),
+    ],
+    ids=["missing", "no TOML", "no text"],
+)
+def test_a_file_that_cannot_be_read_is_named(tmp_path, content, message):
+    """By its path."""
+    path = tmp_path / "config.toml"
+    if content is not None:
+        path.write_bytes(content)
+    assert faults(path)[str(path)].startswith(message)
+
+
+def test_the_state_directory_is_decided_once(write, monkeypatch, tmp_path):
+    """The setting wins over the service manager's variable."""
+    monkeypatch.setenv("STATE_DIRECTORY", "/var/lib/agent:/other")
+    assert loaded(write()).state_dir == Path("/var/lib/agent")
+    mine = loaded(write(MINIMAL.replace("[voyado]", f'state_dir = "{tmp_path}"\n    [voyado]')))
+    assert mine.state_dir == tmp_path
+
+
+def test_messages_may_be_spelled_with_or_without_quotes(write):
+    """TOML reads dots as tables; both mean the same text."""
+    path = write(MINIMAL + '[messages]\n"loyalty.stale.staff.sv-SE" = "a"\nloyalty.unknown.staff.sv-SE = "b"\n')
+    assert loaded(path).settings.messages == {"loyalty.stale.staff.sv-SE": "a", "loyalty.unknown.staff.sv-SE": "b"}
+
+
+# --- spellings ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("800ms", 0.8), ("15m", 900), ("14d", 1_209_600), ("24h", 86_400), ("1s", 1)]
+)
+def test_durations(write, text, seconds):
+    """A whole number and a unit."""
+    path = write(MINIMAL + f'[loyalty]\nlive_lookup_budget = "{text}"\n')
+    assert loaded(path).settings.loyalty.live_lookup_budget.total_seconds() == seconds
+
+
+@pytest.mark.parametrize("text", ['"0s"', '"-1s"', '"1.5h"', '"15 m"', '"15"', "15", '"1w"', '""', "true"])
+def test_what_is_no_duration(write, text):
+    """No guessing of units."""
+    path = write(MINIMAL + f"[queue]\nflush_every = {text}\n")
+    assert faults(path)[f"{path}: queue.flush_every"].startswith("is not a duration")
+
+
+@pytest.mark.parametrize(("text", "size"), [('"1GiB"', 1 << 30), ('"16MiB"', 16 << 20), ("4096000000", 4_096_000_000)])
+def test_sizes(write, text, size):
+    """Binary units, or plain bytes."""
+    assert loaded(write(MINIMAL + f"[queue]\nmax_bytes = {text}\n")).settings.queue.max_bytes == size
+
+
+@pytest.mark.parametrize("text", ['"1GB"', '"1.5GiB"', "0", "true", '"big"'])
+def test_what_is_no_size(write, text):
+    """A megabyte that might be a mebibyte is refused."""
+    path = write(MINIMAL + f"[queue]\nmax_bytes = {text}\n")
+    assert faults(path)[f"{path}: queue.max_bytes"].startswith("is not a size")
+
+
+@pytest.mark.parametrize(("text", "rate"), [("30/min", 0.5), ("5/s", 5.0), ("3600/h", 1.0), ("off", None)])
+def test_rates(write, text, rate):
+    """Calls per second, minute or hour, or no ration at all."""
+    assert loaded(write(MINIMAL + f'[api]\nmisses = "{text}"\n')).settings.api.misses == Rate(rate)
+
+
+@pytest.mark.parametrize("text", ['"0/s"', '"30"', '"30/day"', "30", '"no"'])
+def test_what_is_no_rate(write, text):
+    """Nothing is guessed."""
+    path = write(MINIMAL + f"[api]\nmisses = {text}\n")
+    assert faults(path)[f"{path}: api.misses"].startswith("is not a rate")
+
+
+@pytest.mark.parametrize(
+    ("address", "fine"),
+    [
+        ("127.0.0.1:8787", True), ("localhost:1", True), ("[::1]:65535", True), ("unix:/run/a.sock", True),
+        ("0.0.0.0:8787", False), ("192.168.1.5:80", False), ("127.0.0.1:65536", False), ("127.0.0.1", False),
+        ("[::]:80", False), ("unix:a.sock", False), ("localhost.example.com:80", False),
+    ],
+)  # fmt: skip
+def test_the_door_listens_on_loopback_alone(write, address, fine):
+    """Anything else is refused."""
+    path = write(MINIMAL + f'[api]\nlisten = ["{address}"]\n')
+    if fine:
+        assert loaded(path).settings.api.listen == (address,)
+    else:
+        assert f"{path}: api.listen.0" in faults(path)
+
+
+@pytest.mark.parametrize("origin", ["https://*.example.com", "*", "https://a.example.com/", "a.example.com", "null"])
+def test_a_web_pos_is_one_exact_origin(write, origin):
+    """No pattern, no path."""
+    path = write(MINIMAL + f'[api]\nweb_pos_origin = "{origin}"\n')
+    assert f"{path}: api.web_pos_origin" in faults(path)
+
+
+def test_a_configuration_repeats_no_secret(write):
+    """Neither its repr nor its values hold what a reference points to."""
+    configuration = loaded(write())
+    assert SECRET not in repr(configuration)
+    assert SECRET not in configuration.settings.model_dump_json() + configuration.vendor.model_dump_json()
+
+
+def test_a_configuration_cannot_be_changed(write):
+    """What was checked is what runs."""
+    configuration = loaded(write())
+    with pytest.raises(ValueError, match="frozen"):
+        configuration.settings.agent.store_id = "7"
