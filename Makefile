@@ -15,7 +15,7 @@ test: $(READY)  ## the default test run
 slow: $(READY)  ## the suites that take long or need a real service
 	$(BIN)/python -m pytest -m slow $(ARGS)
 
-bench: $(READY)  ## every bench beside its limit: a table, and bench/results.json
+bench: $(READY)  ## every bench beside its limit: a table, and bench/out/results.json
 	$(BIN)/python -m bench $(ARGS)
 
 lint: $(READY)  ## style, types and floors

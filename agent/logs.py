@@ -8,12 +8,13 @@ hold no personal data.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 import traceback
 from collections.abc import MutableMapping
 from pathlib import PurePath
-from typing import Any
+from typing import Any, TextIO
 
 import structlog
 
@@ -72,14 +73,16 @@ REDACTED = "[redacted]"
 _OURS = "agent"
 
 
-def configure(level: str, form: str) -> None:
+def configure(level: str, form: str, stream: TextIO | None = None) -> None:
     """Sets the log up for this process.
 
     Args:
         level: ``debug``, ``info``, ``warning`` or ``error``.
         form: ``console``, ``json`` or ``auto`` (console on a terminal).
+        stream: where to; standard error if None.
     """
-    console = form == "console" or (form == "auto" and sys.stderr.isatty())
+    stream = stream or sys.stderr
+    console = form == "console" or (form == "auto" and stream.isatty())
     shared: list[Any] = [
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
@@ -94,7 +97,7 @@ def configure(level: str, form: str) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _Handler(stream)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[_foreign, *shared],
@@ -106,6 +109,14 @@ def configure(level: str, form: str) -> None:
     root.setLevel(logging.WARNING)
     logging.getLogger(_OURS).setLevel(level.upper())
     logging.captureWarnings(True)
+
+
+class _Handler(logging.StreamHandler[TextIO]):
+    """Writes lines. One that cannot be written is named, where the library would print its arguments."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the library's name
+        with contextlib.suppress(OSError, ValueError):  # the stream itself is gone: nobody is left to tell
+            self.stream.write(f"log.failed logger={record.name} level={record.levelname}\n")
 
 
 def redact(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

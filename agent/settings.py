@@ -416,10 +416,10 @@ def _parse(model: type[M], values: Any) -> tuple[M | None, list[tuple[str, str]]
     try:
         return model.model_validate(values), []
     except ValidationError as error:
-        return None, [
-            (".".join(str(part) for part in item["loc"]), _text(item))
-            for item in error.errors(include_url=False, include_input=False, include_context=False)
-        ]
+        found = error.errors(include_url=False, include_input=False, include_context=False)
+        inner = {item["loc"][:length] for item in found for length in range(len(item["loc"]))}
+        # "Too short" of a list whose only item is at fault would be a second fault for one mistake.
+        return None, [(".".join(map(str, item["loc"])), _text(item)) for item in found if item["loc"] not in inner]
 
 
 def _text(item: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import warnings
@@ -16,14 +17,19 @@ PHONE, NAME = "+46701740605", "Alma Made-Up"
 
 
 @pytest.fixture
-def log(capsys):
+def stderr():
+    return io.StringIO()
+
+
+@pytest.fixture
+def log(stderr):
     """A configured log; reading it gives the parsed lines, none of which holds a canary."""
     root, level = logging.getLogger(), logging.getLogger().level
-    handlers, ours = root.handlers[:], logging.getLogger("agent").level
-    logs.configure("info", "json")
+    handlers, own = root.handlers[:], logging.getLogger("agent").level
+    logs.configure("info", "json", stderr)
 
     def read():
-        text = capsys.readouterr().err
+        text = stderr.getvalue()
         for canary in (PHONE, NAME, "46701740605", "%2B46", "Made-Up"):
             assert canary not in text
         return [json.loads(line) for line in text.splitlines()]
@@ -31,7 +37,7 @@ def log(capsys):
     yield read
     root.handlers[:] = handlers
     root.setLevel(level)
-    logging.getLogger("agent").setLevel(ours)
+    logging.getLogger("agent").setLevel(own)
     logging.captureWarnings(False)
     structlog.reset_defaults()
 
@@ -62,7 +68,7 @@ def test_another_library_s_extras_and_stacks_are_dropped(log):
     """However it hands them over."""
     logging.getLogger("httpx").error("x", extra={"url": PHONE}, stack_info=True)
     try:
-        raise ValueError(PHONE)
+        int(PHONE + "x")
     except ValueError:
         logging.getLogger("httpx").exception("failed for %s", PHONE)
     lines = log()
@@ -129,19 +135,31 @@ def test_warnings_are_messages_of_a_library(log):
     assert (line["event"], line["logger"]) == ("library.message", "py.warnings")
 
 
-def test_a_console_line_holds_no_more(log, capsys):
+def test_a_console_line_holds_no_more(log, stderr):
     """The form for a terminal is redacted alike."""
-    logs.configure("debug", "console")
+    logs.configure("debug", "console", stderr)
     ours().debug("x", phone=PHONE, vendor="voyado")
     logging.getLogger("httpx").warning("%s", PHONE)
-    text = capsys.readouterr().err
+    text = stderr.getvalue()
     assert "voyado" in text
     assert PHONE not in text
 
 
-def test_the_level_is_ours_to_choose(log):
+def test_the_level_is_ours_to_choose(log, stderr):
     """Below it nothing is written."""
-    logs.configure("error", "json")
+    logs.configure("error", "json", stderr)
     ours().warning("quiet")
     ours().error("loud")
     assert [line["event"] for line in log()] == ["loud"]
+
+
+def test_a_line_that_cannot_be_written_is_named_without_its_arguments(log, stderr):
+    """The standard library would print them."""
+    root = logging.getLogger()
+    root.handlers[:] = [
+        handler for handler in root.handlers if isinstance(handler, logs._Handler)
+    ]  # not the test's own
+    logging.getLogger("httpx").error("%d contacts", PHONE)
+    assert stderr.getvalue() == "log.failed logger=httpx level=ERROR\n"
+    stderr.close()
+    logging.getLogger("httpx").error("x")

@@ -51,7 +51,7 @@ def test_a_secret_that_cannot_be_read_is_named_alone(tmp_path, monkeypatch, text
     monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
     (tmp_path / "binary").write_bytes(b"\xff\xfe")
     (tmp_path / "blank").write_text(" \n")
-    with pytest.raises(ValueError, match="read|empty|service manager") as caught:
+    with pytest.raises(ValueError, match=r"read|empty|service manager") as caught:
         SecretReference.parse(text, tmp_path).read()
     assert str(caught.value) == message
 

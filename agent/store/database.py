@@ -92,6 +92,8 @@ class DatabaseFile:
             StorageDamagedError: it is no database, or its first page is damaged.
             StorageError: it cannot be opened.
         """
+        with contextlib.suppress(OSError):  # SQLite says why it cannot be opened, and would make it readable by others
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
         try:
             connection = sqlite.connect(
                 os.fspath(self.path), isolation_level=None, check_same_thread=False, timeout=BUSY_TIMEOUT_MS / 1000

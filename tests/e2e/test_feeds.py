@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import statistics
 import time
 from collections import Counter
@@ -100,7 +99,7 @@ def test_another_host_key_is_refused(vendor, open_till, sftp, openssh):
 
 @pytest.mark.parametrize("vendor", [{"members": 12_000, "split_at": 400}], indirect=True, ids=["30 files"])
 def test_a_first_load_that_is_killed_goes_on(vendor, open_till, sftp):
-    """Kill -9 in the middle of many files: nothing is served that is half there, and the next start finishes the rest."""
+    """Kill -9 in the middle of many files: what was applied stays applied, and the next start does the rest."""
     till = open_till(voyado=sftp).start()
     eventually(lambda: len(till.logged("feed.applied")) >= 5)
     till.kill()
@@ -157,7 +156,7 @@ def test_a_damaged_replica_is_fetched_anew(vendor, open_till, sftp):
 
     assert till.sell("s-1", identifier={"type": "member_number", "value": number(alma)}).status_code == 202
     eventually(lambda: till.loaded(everybody))
-    assert "storage.damaged" in till.log.read_text() or "storage.damaged" in till.conditions()
+    assert "storage.damaged" in till.conditions()
     assert till.identify("member_number", number(alma))["served"]["source"] == "replica"
 
 
@@ -175,8 +174,7 @@ def test_an_expired_replica_erases_itself(vendor, open_till):
     vendor.exports.rmdir()
     offline(vendor, till)
     phone = alma.value("mobilePhone")
-    eventually(lambda: till.identify("mobile_phone", phone)["served"]["stale"])
-    stale = till.identify("mobile_phone", phone)
+    stale = eventually(lambda: (answer := till.identify("mobile_phone", phone))["served"]["stale"] and answer)
     eventually(lambda: till.identify("mobile_phone", phone)["outcome"] == "unknown")
 
     assert "loyalty.stale" in {message["code"] for message in stale["messages"]}
@@ -191,8 +189,10 @@ def test_an_expired_replica_erases_itself(vendor, open_till):
 
     vendor.mend()
     vendor.sim.export_full()
-    with contextlib.suppress(AssertionError):
-        till.sync()
-    eventually(till.loaded)
-    assert "replica.expired" not in till.conditions()
+
+    def renewed():
+        till.order("sync")
+        return till.loaded() and "replica.expired" not in till.conditions()
+
+    eventually(renewed)
     eventually(lambda: "s-1" in vendor.posts())

@@ -59,7 +59,7 @@ def test_two_senders_one_queue(till, vendor):
 
 
 def test_poison_record(till, vendor):
-    """One sale of 500 draws 422 for ever: 499 arrive in the same run, one is parked, and goes out once the cause is gone."""
+    """One sale of 500 draws 422 for ever: 499 arrive, one is parked, and goes out once the cause is gone."""
     people = members(vendor, 50)
     vendor.cut()
     for number in range(500):
@@ -87,7 +87,7 @@ def test_poison_record(till, vendor):
 
 
 def test_killed_after_the_answer(till, vendor):
-    """The till has its 202 and the process is killed at once: the sale is there, the next is another, the vendor gets both."""
+    """The till has its 202 and the process is killed: the sale is there, the next is another, the vendor gets both."""
     alma = members(vendor, 1)[0].value("memberNumber")
     vendor.cut()
 
@@ -137,8 +137,9 @@ def test_half_done_at_the_switch(till, vendor):
     eventually(lambda: till.http.get("/v1/transactions/s-1").json()["deliveries"][0]["attempts"] >= 1)
     vendor.cut()
     again = till.sell("s-1", identifier=alma)
-    other = till.sell("s-1", identifier=alma, total="251.00", payments=[{"type": "card", "amount": "251.00"}],
-                      lines=[{"kind": "purchase", "sku": "SK-77", "quantity": "1", "gross_paid": "251.00"}])  # fmt: skip
+    lines = [{"kind": "purchase", "sku": "SK-77", "quantity": "1", "gross_paid": "251.00"}]
+    paid = {"total": "251.00", "payments": [{"type": "card", "amount": "251.00"}]}
+    other = till.sell("s-1", identifier=alma, lines=lines, **paid)
     vendor.sim.faults.clear()
     vendor.mend()
     eventually(till.drained)

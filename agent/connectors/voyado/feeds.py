@@ -42,9 +42,7 @@ def contact_mapping(
     settings: VoyadoSettings, *, normaliser: Normaliser, primary: IdentifierType, fields: tuple[str, ...]
 ) -> ContactMapping:
     """How this tenant's contacts are read."""
-    return ContactMapping(
-        normaliser=normaliser, contact_type=settings.contact_type, primary_key=primary, fields=fields
-    )
+    return ContactMapping(normaliser=normaliser, contact_type=settings.contact_type, primary_key=primary, fields=fields)
 
 
 def export_reader(settings: VoyadoSettings, mapping: ContactMapping) -> VoyadoExportReader:
