@@ -27,7 +27,7 @@ class Orders:
     def __init__(self, dispatch: Dispatch, sync: Sync | None, purge: Purge) -> None:
         self._dispatch, self._sync, self._purge = dispatch, sync, purge
         self._tasks: set[asyncio.Task[object]] = set()
-        self.pause, self.resume, self.held = dispatch.pause, dispatch.resume, dispatch.held
+        self.pause, self.resume, self.held, self.wake = dispatch.pause, dispatch.resume, dispatch.held, dispatch.wake
 
     def sync(self) -> None:
         """Asks for contact changes now."""

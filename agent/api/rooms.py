@@ -144,6 +144,9 @@ class Orders(Protocol):
     def resume(self) -> None:
         """Starts deliveries again."""
 
+    def wake(self) -> None:
+        """Something was put back in line."""
+
     def held(self) -> Collection[str]:
         """Vendors whose lane is held."""
 

@@ -69,6 +69,7 @@ class AdminCalls:
         _take_nothing(visit.body)
         entry = _entry_of(visit)
         await self._rooms.outbox.retry(entry)
+        self._rooms.orders.wake()
         return Reply(202, OrderAccepted(ordered="retry", entry=entry).model_dump_json().encode())
 
     async def discard(self, visit: Visit) -> Reply:

@@ -130,7 +130,7 @@ class Outbox(OutboxView):
         for vendor in vendors:
             db.execute(sql.INSERT_DELIVERY, (row, vendor, rank, person, record.open, original_id))
         state = DeliveryState.QUEUED if vendors else DeliveryState.DELIVERED
-        return Receipt(sale.transaction_id, state, False, now, key, kind, key_type)
+        return Receipt(sale.transaction_id, state, False, from_ms(to_ms(now)), key, kind, key_type)
 
     def _person(self, key: IntegrationKey | None, readings: Sequence[Identifier]) -> bytes | None:
         named = key.identifier if key else readings[0] if readings else None

@@ -115,6 +115,9 @@ class Given:
     def resume(self) -> None:
         self.orders.append("resume")
 
+    def wake(self) -> None:
+        self.orders.append("wake")
+
     def held(self) -> set[str]:
         return self.lanes
 

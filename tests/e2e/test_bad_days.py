@@ -23,6 +23,8 @@ from agent import daemon, settings
 from agent.connectors.registry import SETTINGS
 from agent.connectors.voyado.simulator import Fault
 
+pytestmark = pytest.mark.slow
+
 FEW = pytest.mark.parametrize("vendor", [20], indirect=True, ids=["few"])
 
 

@@ -10,6 +10,8 @@ import asyncssh
 import pytest
 from e2e.shop import eventually, members
 
+pytestmark = pytest.mark.slow
+
 FEW = pytest.mark.parametrize("vendor", [40], indirect=True, ids=["few"])
 
 

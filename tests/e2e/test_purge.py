@@ -9,6 +9,8 @@ from e2e.shop import eventually
 
 from agent.connectors.voyado.simulator import Fault
 
+pytestmark = pytest.mark.slow
+
 ZAPHIRA = {  # a member
     "firstName": "Zaphira",
     "lastName": "Kvistgren",

@@ -14,7 +14,7 @@ PHONE = {"type": "mobile_phone", "value": "070-174 06 98"}  # nobody's in a smal
 E164 = "+46701740698"
 NEW = {"first_name": "Ylva", "last_name": "Torpmark", "mobile_phone": E164, "email": "ylva.torpmark@example.com"}
 
-pytestmark = pytest.mark.parametrize("vendor", [20], indirect=True, ids=["few"])
+pytestmark = [pytest.mark.slow, pytest.mark.parametrize("vendor", [20], indirect=True, ids=["few"])]
 
 
 def number_of(contact):
