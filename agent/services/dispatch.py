@@ -32,7 +32,7 @@ LEASE_SIZE = 200
 LEASE_AHEAD_S = 4.0
 """At a known pace no more is leased than goes out in this time: what is leased when the power fails may have arrived,
 and its tag cannot rise any more."""
-IDLE_PING_S = 30.0
+IDLE_PING_S = 10.0
 HOLD_PROBE_MAX_S = 60.0
 ALONE_ATTEMPTS = 3
 _SLOWEST_RATE = 0.2
