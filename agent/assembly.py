@@ -182,7 +182,7 @@ class _Builder:
             ready=intake.has_room,
             loading=lambda: sync.progress if sync else None,
         )
-        purge = self._purge(outbox, replica, store)
+        purge = self._purge(outbox, replica, store, link)
         tokens = Tokens(self.state.directory, clock)
         orders = Orders(dispatch, sync, purge)
         stack.push_async_callback(orders.close)
@@ -294,7 +294,13 @@ class _Builder:
             lookup=connector.lookup,
             writer=connector.writer,
             link=link,
-            policy=BufferPolicy(self.tagging, loyalty.live_lookup, loyalty.unknown_at_delivery, LOOKUP_AT_DELIVERY_S),
+            policy=BufferPolicy(
+                self.tagging,
+                loyalty.live_lookup,
+                loyalty.unknown_at_delivery,
+                LOOKUP_AT_DELIVERY_S,
+                expires_after=self.settings.replica.expires_after,
+            ),
             pace=pace,
         )
         lane = Lane(
@@ -351,7 +357,7 @@ class _Builder:
 
     # --- the end ------------------------------------------------------------------------------------------------
 
-    def _purge(self, outbox: Outbox, replica: SqliteReplica, store: SqliteReplicaStore) -> Purge:
+    def _purge(self, outbox: Outbox, replica: SqliteReplica, store: SqliteReplicaStore, link: Link) -> Purge:
         retention = self.settings.retention
         return Purge(
             clock=self.clock,
@@ -367,6 +373,7 @@ class _Builder:
             spool=self.state.empty_spool,
             conditions=self.conditions,
             changed=self._changed,
+            skew_s=lambda: link.skew_s,
         )
 
     # --- who hears of what --------------------------------------------------------------------------------------

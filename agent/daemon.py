@@ -128,6 +128,7 @@ async def _watch_clock(agent: Agent) -> None:
         if abs(jump.total_seconds()) > CLOCK_JUMP_S:
             log.warning("clock.jumped", seconds=round(jump.total_seconds()))
             agent.calendar.rearm()
+            await agent.outbox.shift(jump)
             await agent.outbox.clamp_due(now + longest)
             agent.status.changed()
         wall, mono = now, now_mono

@@ -2,7 +2,7 @@
 
 `secure_delete` overwrites what is deleted, but when SQLite rearranges a page (a row grows, two half-empty pages become
 one) it leaves copies of the moved rows in the slack, where no later deletion finds them. Rebuilding the file with
-`VACUUM` is free of them, but holds up every sale meanwhile: 2.0 s with 100,000 sales on file, each hour, for the 400
+`VACUUM` is free of them, but holds up every sale meanwhile: 3 s with 100,000 sales on file, each hour, for the 400
 days that the record without the person is kept. So rows with a person in them are never moved at all:
 
 * They are only ever appended. SQLite then starts a new page instead of rearranging full ones.
