@@ -30,10 +30,10 @@ class TokenBucket:
         return (cost - self._tokens) / self.rate
 
     def spend(self, now: float, cost: float = 1.0) -> None:
-        """Takes ``cost`` calls whether they are there or not; those who can wait pay for it."""
+        """Takes ``cost`` calls whether they are there or not; who can wait pays, with a debt of one burst at most."""
         if self.rate > 0:
             self._refill(now)
-            self._tokens -= cost
+            self._tokens = max(-self.burst, self._tokens - cost)
 
     def _refill(self, now: float) -> None:
         if self._at is None:

@@ -112,6 +112,7 @@ class Identify:
         started = self._clock.monotonic()
         if not askable or not self._link.lookups.allows(started):
             return None
+        self._link.bucket.spend(started, len(askable))  # a cashier does not wait for a share; deliveries do
         try:
             async with asyncio.timeout(self._policy.budget_s):
                 found = await self._ask_all(self._lookup, askable)

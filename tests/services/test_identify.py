@@ -10,6 +10,7 @@ import pytest
 
 from agent.domain.identifiers import IdentifierType, Normaliser
 from agent.domain.link import Link
+from agent.domain.pacing import TokenBucket
 from agent.domain.tagging import Outcome, TaggingPolicy
 from agent.domain.transaction import IdentifierStatement
 from agent.errors import (
@@ -108,6 +109,15 @@ async def test_somebody_new_is_found_at_the_vendor(desk):
     assert (found.outcome, found.key, found.served.source) == (Outcome.MATCHED, member_key("10000422"), "live")
     assert found.served.as_of == NOW
     assert found.member.ref == ""
+
+
+async def test_a_look_up_counts_against_the_share_of_the_allowance(desk):
+    """A cashier never waits for this agent's share of the calls; what waits is the next delivery."""
+    desk.link.bucket = TokenBucket(rate=1.0, burst=1.0)
+    for _ in range(3):
+        await desk.identify.identify(IdentifierStatement(type="mobile_phone", value="+46701740699"))
+
+    assert desk.link.bucket.wait_s(desk.clock.monotonic()) == pytest.approx(2.0)  # a debt of one burst, and the call
 
 
 async def test_not_found_and_unknown_are_different_things(desk):
