@@ -28,7 +28,7 @@ from agent.ports import Clock
 try:
     import fcntl
 except ImportError:  # pragma: no cover - Windows: one administrator at a time
-    fcntl = None  # type: ignore[assignment]
+    fcntl = None  # type: ignore[assignment]  # a module that only POSIX has
 
 Scope = Literal["pos", "admin"]
 

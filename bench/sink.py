@@ -27,7 +27,7 @@ class Taker(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         if self.answers:
-            self._transport.write(_TAKEN)  # type: ignore[attr-defined]
+            self._transport.write(_TAKEN)  # type: ignore[attr-defined]  # asyncio hands over a plain Transport
 
 
 async def serve(port: int) -> None:

@@ -56,7 +56,7 @@ class Broadcast:
         assert task is not None  # noqa: S101 - a coroutine that runs has a task
         self._under_way.add(task)
         try:
-            async with contextlib.aclosing(self._status.changes(self._heartbeat_s)) as changes:  # type: ignore[type-var]
+            async with contextlib.aclosing(self._status.changes(self._heartbeat_s)) as changes:
                 async for changed in changes:
                     event = (
                         b"event: status\ndata: " + render() + b"\n\n" if changed else b"event: heartbeat\ndata: {}\n\n"

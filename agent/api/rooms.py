@@ -1,6 +1,6 @@
 """What the door needs of the rest of the program, filled in by `agent.assembly`."""
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -106,7 +106,7 @@ class Status(Protocol):
     def snapshot(self) -> Snapshot:
         """Everything, as of now."""
 
-    def changes(self, heartbeat_s: float) -> AsyncIterator[bool]:
+    def changes(self, heartbeat_s: float) -> AsyncGenerator[bool, None]:
         """Yields True after each change, the first at once, and False after each quiet ``heartbeat_s``."""
 
     def ready(self) -> bool:

@@ -6,7 +6,7 @@ Nothing here is kept twice: a snapshot is taken from the rooms that know.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -194,7 +194,7 @@ class Status:
         for listener in self._listeners:
             listener.set()
 
-    async def changes(self, heartbeat_s: float) -> AsyncIterator[bool]:
+    async def changes(self, heartbeat_s: float) -> AsyncGenerator[bool, None]:
         """Yields True after each change and False after each quiet ``heartbeat_s``; the first at once."""
         event = asyncio.Event()
         self._listeners.add(event)
