@@ -246,7 +246,7 @@ def open_outbox(path: Path, *, run: str = "run-1", key: bytes | None = None) -> 
         outbox.close()
 
 
-async def until(condition: Callable[[], bool], *, timeout_s: float = 5.0) -> None:
+async def until(condition: Callable[[], bool], *, timeout_s: float = 30.0) -> None:
     """Returns when the condition holds; fails when it does not come to hold in time."""
     async with asyncio.timeout(timeout_s):
         while not condition():  # noqa: ASYNC110 - the conditions are of the outbox, which has no event to wait for

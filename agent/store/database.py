@@ -18,10 +18,12 @@ import asyncio
 import contextlib
 import os
 import threading
-from collections import defaultdict, deque
-from collections.abc import Callable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from agent.errors import StorageDamagedError, StorageError, StorageFullError, StorageKeyError
@@ -52,6 +54,7 @@ __all__ = [
     "erase_leftovers",
     "immediate",
     "migrate",
+    "savepoint",
     "sqlite",
     "storage_error",
     "truncate_log",
@@ -190,20 +193,38 @@ def _roll_back(connection: Connection) -> None:
             connection.execute("ROLLBACK")
 
 
+_Outcome = tuple[Any, BaseException | None]
+_Together = Callable[["Connection", Sequence[Any]], Sequence[Any]]
+
+
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """One write and who waits for it. ``alone``: outside any transaction, between two groups."""
+    """One write and who waits for it.
 
-    work: Callable[[Connection], Any]
+    Attributes:
+        future: the waiter's.
+        work: makes the write; with ``together`` it gets the items of its like-minded neighbours too.
+        together: one of many writes of a kind.
+        item: what to write, then.
+        alone: outside any transaction, between two groups.
+    """
+
     future: asyncio.Future[Any]
-    alone: bool
+    work: Callable[..., Any]
+    together: bool = False
+    item: Any = None
+    alone: bool = False
 
-
-_Outcome = tuple[Any, BaseException | None]
+    @property
+    def kind(self) -> Callable[..., Any] | None:
+        return self.work if self.together else None
 
 
 class GroupWriter:
     """The one thread that writes to a database, committing in groups.
+
+    Each statement costs a hand-over of the interpreter's lock between this thread and the event loop's. Writes that
+    come in numbers therefore share theirs: :meth:`run_together`.
 
     Args:
         connection: its own connection; closed with it.
@@ -212,8 +233,7 @@ class GroupWriter:
 
     def __init__(self, connection: Connection, name: str) -> None:
         self._connection = connection
-        self._waiting: deque[_Job] = deque()
-        self._wake = threading.Event()
+        self._waiting: SimpleQueue[_Job | None] = SimpleQueue()
         self._closed = False
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
@@ -229,44 +249,49 @@ class GroupWriter:
         Raises:
             StorageError: the group could not be committed; nothing of it is kept.
         """
-        return await self._put(write, alone=False)
+        result: T = await self._put(_Job(_future(), write))
+        return result
+
+    async def run_together(self, write: _Together, item: Any) -> Any:
+        """Makes one of many writes of a kind, those that wait side by side in one go; as :meth:`run` otherwise.
+
+        Args:
+            write: gets the connection and the items, and answers each with its result or with the exception to raise
+                for it. What it raises itself undoes the group.
+            item: what to write.
+        """
+        return await self._put(_Job(_future(), write, together=True, item=item))
 
     async def run_alone(self, work: Callable[[Connection], T]) -> T:
         """Runs ``work`` outside any transaction, between two groups: for checkpoints."""
-        return await self._put(work, alone=True)
+        result: T = await self._put(_Job(_future(), work, alone=True))
+        return result
 
     def close(self) -> None:
         """Finishes what is waiting, then closes the connection. Idempotent."""
         if not self._closed:
             self._closed = True
-            self._wake.set()
+            self._waiting.put(None)
             self._thread.join()
 
-    def _put(self, work: Callable[[Connection], T], *, alone: bool) -> asyncio.Future[T]:
+    def _put(self, job: _Job) -> asyncio.Future[Any]:
         if self._closed:
             raise StorageError("the database is closed")
-        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Job(work, future, alone))
-        self._wake.set()
-        return future
+        self._waiting.put(job)
+        return job.future
 
     def _work(self) -> None:
-        while group := self._next_group():
-            outcomes = [self._run_alone(group[0])] if group[0].alone else self._commit(group)
-            _answer(group, outcomes)
+        ended_by: list[_Job | None] = []
+        while (first := ended_by.pop() if ended_by else self._waiting.get()) is not None:
+            group = [first]
+            while not first.alone and len(group) < MAX_GROUP and not self._waiting.empty():
+                job = self._waiting.get()
+                if job is None or job.alone:
+                    ended_by.append(job)
+                    break
+                group.append(job)
+            _answer(group, [self._run_alone(first)] if first.alone else self._commit(group))
         self._connection.close()
-
-    def _next_group(self) -> list[_Job]:
-        """What is waiting, up to a job that runs alone; empty once nothing more will come."""
-        while not self._waiting:
-            if self._closed:
-                return []
-            self._wake.wait()
-            self._wake.clear()
-        group = [self._waiting.popleft()]
-        while self._waiting and not group[0].alone and not self._waiting[0].alone and len(group) < MAX_GROUP:
-            group.append(self._waiting.popleft())
-        return group
 
     def _run_alone(self, job: _Job) -> _Outcome:
         try:
@@ -277,14 +302,24 @@ class GroupWriter:
     def _commit(self, group: list[_Job]) -> list[_Outcome]:
         """The outcome of each write of a group: its own when the group is on disk, else the same failure for all."""
         connection = self._connection
+        outcomes: list[_Outcome] = []
         try:
             connection.execute("BEGIN IMMEDIATE")
-            outcomes = [_savepoint(connection, job.work) for job in group]
+            for write_all, jobs in groupby(group, lambda job: job.kind):
+                if write_all is None:
+                    outcomes += [savepoint(connection, job.work) for job in jobs]
+                else:
+                    results = write_all(connection, [job.item for job in jobs])
+                    outcomes += [(None, one) if isinstance(one, BaseException) else (one, None) for one in results]
             connection.execute("COMMIT")
         except Exception as error:  # noqa: BLE001 - handed to everybody who waits
             _roll_back(connection)
             return [(None, _of_our_tree(error))] * len(group)
         return outcomes
+
+
+def _future() -> asyncio.Future[Any]:
+    return asyncio.get_running_loop().create_future()
 
 
 def _answer(group: list[_Job], outcomes: list[_Outcome]) -> None:
@@ -297,7 +332,7 @@ def _answer(group: list[_Job], outcomes: list[_Outcome]) -> None:
             loop.call_soon_threadsafe(_resolve, waiting)
 
 
-def _savepoint(connection: Connection, work: Callable[[Connection], Any]) -> _Outcome:
+def savepoint(connection: Connection, work: Callable[[Connection], Any]) -> tuple[Any, BaseException | None]:
     """Runs one write of a group; its own errors undo it alone, the disk's are raised: they end the group."""
     connection.execute("SAVEPOINT one")
     try:

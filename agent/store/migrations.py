@@ -46,9 +46,8 @@ _FIRST = (
         finished_at INTEGER,
         erased_at INTEGER
     ) STRICT""",
-    "CREATE INDEX sales_by_acceptance ON sales (accepted_at)",
     "CREATE INDEX sales_by_original ON sales (original, type) WHERE original IS NOT NULL",
-    "CREATE INDEX sales_with_person ON sales (accepted_at) WHERE erased_at IS NULL",
+    "CREATE INDEX sales_by_age ON sales (erased_at IS NULL, accepted_at)",
     "CREATE INDEX sales_finished ON sales (finished_at) WHERE erased_at IS NULL AND finished_at IS NOT NULL",
     """
     CREATE TABLE deliveries (

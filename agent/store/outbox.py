@@ -14,7 +14,9 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Final
 
@@ -34,7 +36,7 @@ from agent.errors import ConflictError, Fault, InputError, UnknownRecordError
 from agent.ports import Acceptance, Outgoing, Receipt, Settled
 from agent.store import outbox_sql as sql
 from agent.store import statements
-from agent.store.database import GroupWriter, truncate_log
+from agent.store.database import GroupWriter, savepoint, truncate_log
 from agent.store.outbox_sql import COUNTS  # the command line counts a stopped agent's queue with it
 from agent.store.outbox_view import OutboxView, Story, from_ms, to_ms
 
@@ -98,39 +100,75 @@ class Outbox(OutboxView):
         body = body_of(record.transaction)
         content = content_of(record.transaction, body, record.readings)
         fingerprint = blake2b(content, key=self._hash_key, person=b"content", digest_size=16).digest()
-        return await self._writer.run(lambda db: self._accept(db, record, body, fingerprint, now))
+        arrival = _Arrival(record, body, fingerprint, to_ms(now))
+        receipt: Receipt = await self._writer.run_together(self._accept, arrival)
+        return receipt
 
-    def _accept(self, db: Connection, record: Acceptance, body: str, fingerprint: bytes, now: datetime) -> Receipt:
-        sale = record.transaction
+    def _accept(self, db: Connection, arrivals: Sequence[_Arrival]) -> list[Receipt | BaseException]:
+        """Records sales that came in together: the plain ones in one go, then those that refer to another one."""
+        ids = [arrival.sale.transaction_id for arrival in arrivals]
+        seen = {row[0] for row in db.execute(sql.KNOWN, (json.dumps(ids),))}
+        plain: list[_Row] = []
+        for arrival in arrivals:
+            if arrival.sale.transaction_id not in seen and arrival.sale.original_transaction_id is None:
+                seen.add(arrival.sale.transaction_id)
+                plain.append(_Row(arrival, arrival.record.key, arrival.record.vendors))
+        receipts: dict[int, Receipt | BaseException] = dict(
+            zip((id(row.arrival) for row in plain), self._insert(db, plain), strict=True)
+        )
+        for arrival in arrivals:
+            if id(arrival) not in receipts:
+                receipt, error = savepoint(db, partial(self._accept_one, arrival=arrival))
+                receipts[id(arrival)] = error or receipt
+        return [receipts[id(arrival)] for arrival in arrivals]
+
+    def _accept_one(self, db: Connection, arrival: _Arrival) -> Receipt:
+        record, sale = arrival.record, arrival.sale
         known = db.execute(sql.FIND_SALE, (sale.transaction_id,)).fetchone()
         if known is not None:
-            if known[1] != fingerprint:
+            if known[1] != arrival.fingerprint:
                 raise ConflictError
             return _repeated(db, record, known)
-        original = None
-        if sale.original_transaction_id is not None:
-            original = db.execute(sql.FIND_SALE, (sale.original_transaction_id,)).fetchone()
-        original_id = original[0] if original else None
+        original = db.execute(sql.FIND_SALE, (sale.original_transaction_id,)).fetchone()
         vendors, key = record.vendors, record.key
         if sale.type is TransactionType.VOID:
             vendors, key = _void(db, record, original)
         elif sale.type is TransactionType.POINTS_CLAIM:
             _refuse_second_claim(db, sale)
-        kind, key_type = (key.kind, key.type.value) if key else (None, None)
-        row = db.execute(
-            sql.INSERT_SALE,
-            (
-                sale.transaction_id, sale.type.value, fingerprint, to_ms(now), sale.occurred_at.isoformat(),
-                sale.original_transaction_id, statements.keep(db, _statement(key, record.readings, body)),
-                kind, key_type, kind, key_type, None if vendors else to_ms(now),
-            ),
-        ).lastrowid  # fmt: skip
-        person = self._person(key, record.readings) or (original_id.to_bytes(8, "big") if original_id else b"")
-        rank = RANK_PRIMARY if kind == "primary" else RANK_SECONDARY
-        for vendor in vendors:
-            db.execute(sql.INSERT_DELIVERY, (row, vendor, rank, person, record.open, original_id))
-        state = DeliveryState.QUEUED if vendors else DeliveryState.DELIVERED
-        return Receipt(sale.transaction_id, state, False, from_ms(to_ms(now)), key, kind, key_type)
+        (receipt,) = self._insert(db, [_Row(arrival, key, vendors, original[0] if original else None)])
+        return receipt
+
+    def _insert(self, db: Connection, rows: Sequence[_Row]) -> list[Receipt]:
+        """Puts new sales and their deliveries on record; three statements however many there are."""
+        if not rows:
+            return []
+        sale_id, statement_id = db.execute(sql.LAST_IDS).fetchone()
+        kept: list[Any] = []
+        sales: list[Any] = []
+        deliveries: list[Any] = []
+        receipts = []
+        for number, row in enumerate(rows, 1):
+            key, sale, accepted_at = row.key, row.arrival.sale, row.arrival.accepted_at
+            readings = row.arrival.record.readings
+            kind, key_type = (key.kind, key.type.value) if key else (None, None)
+            kept += (statement_id + number, statements.padded(_statement(key, readings, row.arrival.body)))
+            sales += (
+                sale_id + number, sale.transaction_id, sale.type.value, row.arrival.fingerprint, accepted_at,
+                sale.occurred_at.isoformat(), sale.original_transaction_id, statement_id + number,
+                kind, key_type, kind, key_type, None if row.vendors else accepted_at,
+            )  # fmt: skip
+            person = self._person(key, readings) or (row.original.to_bytes(8, "big") if row.original else b"")
+            rank = RANK_PRIMARY if kind == "primary" else RANK_SECONDARY
+            for vendor in row.vendors:
+                deliveries += (
+                    sale_id + number, vendor, "queued", rank, person, row.arrival.record.open, row.original,
+                )  # fmt: skip
+            state = DeliveryState.QUEUED if row.vendors else DeliveryState.DELIVERED
+            receipts.append(Receipt(sale.transaction_id, state, False, from_ms(accepted_at), key, kind, key_type))
+        _insert_rows(db, statements.KEEP_AS, kept, columns=2)
+        _insert_rows(db, sql.INSERT_SALES, sales, columns=13)
+        _insert_rows(db, sql.INSERT_DELIVERIES, deliveries, columns=7)
+        return receipts
 
     def _person(self, key: IntegrationKey | None, readings: Sequence[Identifier]) -> bytes | None:
         named = key.identifier if key else readings[0] if readings else None
@@ -316,6 +354,35 @@ class Outbox(OutboxView):
         while done := await self._writer.run(work):
             total += done
         return total
+
+
+@dataclass(frozen=True, slots=True)
+class _Arrival:
+    """A sale to record, with what can be worked out beforehand; instants in milliseconds."""
+
+    record: Acceptance
+    body: str
+    fingerprint: bytes
+    accepted_at: int
+
+    @property
+    def sale(self) -> Transaction:
+        return self.record.transaction
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A new sale, decided: under which key it goes to whom, and the id of the sale it refers to."""
+
+    arrival: _Arrival
+    key: IntegrationKey | None
+    vendors: tuple[str, ...]
+    original: int | None = None
+
+
+def _insert_rows(db: Connection, statement: str, values: list[Any], *, columns: int) -> None:
+    if values:
+        db.execute(sql.rows(statement, len(values) // columns, columns), values)
 
 
 def _void(db: Connection, record: Acceptance, original: Any) -> tuple[tuple[str, ...], IntegrationKey | None]:

@@ -6,18 +6,20 @@ with ten. A `+` before a column keeps SQLite from an index that looks good and i
 
 from __future__ import annotations
 
+from functools import cache
+
 # --- intake -----------------------------------------------------------------------------------------------------
 
 FIND_SALE = """
     SELECT id, fingerprint, accepted_at, answered_kind, answered_type, key_kind, key_type, statement, erased_at
     FROM sales WHERE transaction_id = ?"""
 KNOWS = "SELECT 1 FROM sales WHERE transaction_id = ?"
-INSERT_SALE = """
-    INSERT INTO sales (transaction_id, type, fingerprint, accepted_at, occurred_at, original, statement,
-                       key_kind, key_type, answered_kind, answered_type, finished_at)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
-INSERT_DELIVERY = """
-    INSERT INTO deliveries (sale, vendor, state, rank, person, open, after_sale) VALUES (?, ?, 'queued', ?, ?, ?, ?)"""
+LAST_IDS = "SELECT (SELECT coalesce(max(id), 0) FROM sales), (SELECT coalesce(max(id), 0) FROM statements)"
+KNOWN = "SELECT transaction_id FROM sales WHERE transaction_id IN (SELECT value FROM json_each(?))"
+INSERT_SALES = """
+    INSERT INTO sales (id, transaction_id, type, fingerprint, accepted_at, occurred_at, original, statement,
+                       key_kind, key_type, answered_kind, answered_type, finished_at) VALUES """
+INSERT_DELIVERIES = "INSERT INTO deliveries (sale, vendor, state, rank, person, open, after_sale) VALUES "
 STATES = "SELECT state FROM deliveries WHERE sale = ?"
 CANCEL_UNSENT = """
     UPDATE deliveries SET state = 'cancelled', next_attempt_at = NULL
@@ -111,7 +113,7 @@ OLDEST = """
                 WHERE d.state = 'queued' AND d.vendor = c.vendor AND d.rank = r.column1) AS entry
         FROM counts AS c, (VALUES (1), (2)) AS r WHERE c.state = 'queued') AS first
     JOIN deliveries AS d ON d.entry = first.entry JOIN sales AS s ON s.id = d.sale"""
-ACCEPTED_SINCE = "SELECT count(*) FROM sales WHERE accepted_at >= ?"
+ACCEPTED_SINCE = "SELECT count(*) FROM sales WHERE (erased_at IS NULL) IN (0, 1) AND accepted_at >= ?"
 STORY = """
     SELECT id, type, occurred_at, accepted_at, erased_at, original, key_kind, key_type, answered_kind, answered_type
     FROM sales WHERE transaction_id = ?"""
@@ -136,7 +138,7 @@ ERASABLE_FINISHED = """
     WHERE erased_at IS NULL AND finished_at < ? ORDER BY finished_at LIMIT ?"""
 ERASABLE_OLD = """
     SELECT id, statement, occurred_at FROM sales
-    WHERE erased_at IS NULL AND accepted_at < ? ORDER BY accepted_at LIMIT ?"""
+    WHERE (erased_at IS NULL) = 1 AND accepted_at < ? ORDER BY accepted_at LIMIT ?"""
 ERASE = "UPDATE sales SET body = ?, statement = NULL, erased_at = ? WHERE id = ?"
 NOTES = "SELECT note FROM deliveries WHERE sale = ? AND note IS NOT NULL"
 ERASE_NOTES = "UPDATE deliveries SET note = NULL WHERE sale = ? AND note IS NOT NULL"
@@ -147,4 +149,14 @@ EXPIRE = """
     WHERE sale = ? AND state IN ('queued', 'parked', 'in_doubt')"""
 FORGET = """
     DELETE FROM sales WHERE id IN (
-        SELECT id FROM sales WHERE accepted_at < ? AND erased_at IS NOT NULL ORDER BY accepted_at LIMIT ?)"""
+        SELECT id FROM sales WHERE (erased_at IS NULL) = 0 AND accepted_at < ? ORDER BY accepted_at LIMIT ?)"""
+
+
+# --- many rows in one statement ---------------------------------------------------------------------------------
+
+
+@cache
+def rows(statement: str, count: int, columns: int) -> str:
+    """An ``INSERT ... VALUES`` of so many rows: it hands the interpreter's lock over once, not once a row."""
+    row = "(" + ", ".join(["?"] * columns) + ")"
+    return statement + ", ".join([row] * count)

@@ -28,6 +28,7 @@ MIN_BYTES = 64
 SLICE_ROWS = 500
 
 KEEP = "INSERT INTO statements (content) VALUES (?)"
+KEEP_AS = "INSERT INTO statements (id, content) VALUES "
 READ = "SELECT content FROM statements WHERE id = ?"
 FORGET = "UPDATE statements SET content = zeroblob(length(content)), forgotten = 1 WHERE id = ?"
 FIRST = "SELECT min(id) FROM statements"
@@ -36,9 +37,14 @@ LAST = "SELECT max(id) FROM statements"
 DROP = "DELETE FROM statements WHERE id < ?"
 
 
+def padded(content: str) -> bytes:
+    """A text as it is kept."""
+    return content.encode().ljust(MIN_BYTES)
+
+
 def keep(db: Connection, content: str) -> int:
     """Keeps a text and returns the id under which :func:`read` and :func:`forget` find it."""
-    row = db.execute(KEEP, (content.encode().ljust(MIN_BYTES),)).lastrowid
+    row = db.execute(KEEP, (padded(content),)).lastrowid
     if row is None:  # pragma: no cover - SQLite numbers every inserted row
         raise AssertionError
     return row

@@ -139,7 +139,7 @@ class Till:
         self.config.write_text("\n".join(lines))
         self.log = home / "agent.log"
         self.token = ""
-        self.http = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=10, trust_env=False)
+        self.http = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=30, trust_env=False)
 
     def command(self, *words: str, **kwargs: Any) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

@@ -271,7 +271,7 @@ async def test_one_refused_record_is_parked_and_the_rest_goes_on(drive, vendor):
     vendor.answer = lambda outgoing: INVALID if outgoing.transaction.transaction_id == "sale-036" else None
     await drive.sell(500)
     async with drive.running():
-        await until(lambda: drive.states() == {"delivered": 499, "parked": 1}, timeout_s=20)
+        await until(lambda: drive.states() == {"delivered": 499, "parked": 1}, timeout_s=60)
         (delivery,) = drive.outbox.queue(state="parked", vendor=None, limit=9, after=0)
         assert (delivery.transaction_id, delivery.error_status) == ("sale-036", 422)
         assert delivery.vendor_code == "ValidationError"
@@ -561,7 +561,7 @@ async def test_a_stop_before_an_open_sale_was_sent_leaves_it_open(outbox, vendor
     drive = Drive(outbox, vendor, clock, settle_tag=settle_tag)
     await outbox.accept(acceptance("sale", key=phone_key(), readings=(phone(),), open_=True), NOW)
     async with drive.running():
-        await asyncio.wait_for(asked.wait(), 5)
+        await asyncio.wait_for(asked.wait(), 30)
     row = outbox._reader.execute("SELECT open, maybe_received, attempts, lease_run FROM deliveries").fetchone()
     assert tuple(row) == (1, 0, 0, None)
 
@@ -638,7 +638,7 @@ async def test_a_stop_with_a_full_disk_ends(outbox, vendor, clock):
     drive = Drive(outbox, vendor, clock, queue=disk)
     vendor.gate.clear()
     await drive.sell(10)
-    async with asyncio.timeout(5), drive.running():
+    async with asyncio.timeout(30), drive.running():
         await until(lambda: vendor.under_way == 4)
         disk.full = True
     assert drive.leased() == 10

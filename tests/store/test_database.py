@@ -89,6 +89,45 @@ async def test_waiting_writes_share_one_commit(writer, file):
     assert rows(file) == [f"row {number}" for number in range(100)]
 
 
+async def test_writes_of_a_kind_are_made_together(writer, file):
+    """Those that wait side by side reach their function in one call, in order, and each hears of its own item."""
+    calls = []
+
+    def insert_all(db, values):
+        calls.append(list(values))
+        for value in values:
+            insert(value)(db)
+        return [ConflictError() if value == "b" else value.upper() for value in values]
+
+    async with Held(writer):
+        waiting = [asyncio.ensure_future(writer.run_together(insert_all, value)) for value in "ab"]
+        waiting.append(asyncio.ensure_future(writer.run(insert("between"))))
+        waiting.append(asyncio.ensure_future(writer.run_together(insert_all, "c")))
+    first, refused, between, last = await asyncio.gather(*waiting, return_exceptions=True)
+
+    assert calls == [["a", "b"], ["c"]]
+    assert (first, between, last) == ("A", 1, "C")
+    assert isinstance(refused, ConflictError)
+    assert rows(file) == ["a", "b", "between", "c"]
+
+
+async def test_a_function_of_many_that_fails_undoes_its_group(writer, file):
+    """When writes made together break off, none of their group is kept, and everybody in it hears why."""
+
+    def insert_all(db, values):
+        for value in values:
+            insert(value)(db)
+        return list(values)
+
+    async with Held(writer):
+        waiting = [asyncio.ensure_future(writer.run(insert("before")))]
+        waiting += [asyncio.ensure_future(writer.run_together(insert_all, value)) for value in ("twice", "twice")]
+    heard = await asyncio.gather(*waiting, return_exceptions=True)
+
+    assert [type(error) for error in heard] == [StorageError] * 3
+    assert rows(file) == []
+
+
 async def test_an_error_of_one_write_undoes_only_its_own(writer, file):
     """A refused write and a broken constraint leave the rest of their group on disk."""
 
@@ -213,7 +252,8 @@ def test_nobody_waits_for_a_closed_event_loop(writer, file):
     """A write whose event loop is gone is still made."""
 
     async def start():
-        writer._put(insert("orphan"), alone=False)
+        asyncio.get_running_loop().create_task(writer.run(insert("orphan")))
+        await asyncio.sleep(0)
 
     asyncio.run(start())
     writer.close()

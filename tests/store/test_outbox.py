@@ -83,6 +83,28 @@ async def test_other_content_is_a_conflict(outbox):
     assert outbox.info().depth == 1
 
 
+async def test_sales_of_one_group_are_told_apart(outbox):
+    """What comes in at the same moment is judged as if it came one after the other: repeat, conflict, void and all."""
+    void = acceptance("void", type="void", original_transaction_id="voided", lines=(), payments=(), total="0")
+    together = [
+        acceptance("sale"), acceptance("voided"), acceptance("sale"), acceptance("sale", cashier_id="78"), void,
+        acceptance("other"),
+    ]  # fmt: skip
+    release = threading.Event()
+    blocking = asyncio.ensure_future(outbox._writer.run_alone(lambda _db: release.wait(10)))
+    waiting = [asyncio.ensure_future(outbox.accept(record, NOW)) for record in together]
+    await asyncio.sleep(0)
+    release.set()
+    await blocking
+    first, voided, again, conflict, clearing, other = await asyncio.gather(*waiting, return_exceptions=True)
+
+    assert (first.duplicate, voided.duplicate, other.duplicate) == (False, False, False)
+    assert again == replace(first, duplicate=True)
+    assert isinstance(conflict, ConflictError)
+    assert (state(outbox, "voided"), clearing.state) == ([], DeliveryState.DELIVERED)
+    assert await names(outbox) == ["sale", "other"]
+
+
 async def test_another_identifier_is_other_content(outbox):
     """The same receipt for somebody else is a conflict too."""
     await outbox.accept(acceptance(key=phone_key(5), readings=(phone(5),)), NOW)

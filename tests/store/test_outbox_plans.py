@@ -48,9 +48,9 @@ def outbox(tmp_path):
         (sql.VOIDED, "sales_by_original"),
         (sql.COUNTED, "sales_by_original"),
         (sql.ERASABLE_FINISHED, "sales_finished"),
-        (sql.ERASABLE_OLD, "sales_with_person"),
-        (sql.FORGET, "sales_by_acceptance"),
-        (sql.ACCEPTED_SINCE, "sales_by_acceptance"),
+        (sql.ERASABLE_OLD, "sales_by_age"),
+        (sql.FORGET, "sales_by_age"),
+        (sql.ACCEPTED_SINCE, "sales_by_age"),
         *((sql.DELIVERIES.format(where=where), "deliveries_") for where in LISTING.values()),
     ],
 )

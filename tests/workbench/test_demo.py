@@ -62,7 +62,7 @@ def test_a_working_day_loses_and_doubles_nothing(tmp_path):
         capture_output=True,
         text=True,
         check=False,
-        timeout=110,
+        timeout=300,
         env={**os.environ, "TMPDIR": str(tmp_path)},
     )
 

@@ -48,7 +48,7 @@ async def _connect():
 
 CALLS = {
     "post_receipt": lambda client: client.post_receipt(b'{"a":1}'),
-    "find_contact_id": lambda client: client.find_contact_id({"mobilePhone": "+46701740605"}, timeout_s=2.0),
+    "find_contact_id": lambda client: client.find_contact_id({"mobilePhone": "+46701740605"}, timeout_s=30.0),
     "get_contact": lambda client: client.get_contact(GUID),
     "contact": lambda client: client.contact(GUID),
     "create_contact": lambda client: client.create_contact(b'{"a":1}', store_id="1042"),

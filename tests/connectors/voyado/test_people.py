@@ -115,7 +115,7 @@ async def test_a_contact_that_was_made_is_found(tenant, ask, version):
         ("member_number", number),
         ("contact_id", stored.contact_id.lower()),
     ]:
-        assert await people.find(Identifier(IdentifierType(kind), value), timeout_s=5.0) == made
+        assert await people.find(Identifier(IdentifierType(kind), value), timeout_s=30.0) == made
 
 
 async def test_a_contact_id_as_the_primary_key(tenant, ask):
@@ -126,7 +126,7 @@ async def test_a_contact_id_as_the_primary_key(tenant, ask):
 
     assert made.key is not None
     assert made.key.type is IdentifierType.CONTACT_ID
-    assert await people.find(PHONE, timeout_s=5.0) == made
+    assert await people.find(PHONE, timeout_s=30.0) == made
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ async def test_nobody(tenant, ask, kind, value):
     """Somebody who can know says that there is nobody."""
     _, url = tenant
 
-    assert await ask(url).find(Identifier(IdentifierType(kind), value), timeout_s=5.0) == Found(Outcome.NOT_FOUND)
+    assert await ask(url).find(Identifier(IdentifierType(kind), value), timeout_s=30.0) == Found(Outcome.NOT_FOUND)
 
 
 async def test_capitals_and_blanks_of_a_tenant(tenant, ask):
@@ -153,7 +153,7 @@ async def test_capitals_and_blanks_of_a_tenant(tenant, ask):
     made = await enrol(ask(url))
     simulator.faults.upper_case_guids = True
 
-    assert await ask(url).find(PHONE, timeout_s=5.0) == made
+    assert await ask(url).find(PHONE, timeout_s=30.0) == made
 
 
 async def test_two_members_who_share_an_address(tenant, ask):
@@ -164,7 +164,7 @@ async def test_two_members_who_share_an_address(tenant, ask):
     await enrol(people, mobile_phone="+46701740606")
     shared = Identifier(IdentifierType.EMAIL, "alma@example.com")
 
-    assert await people.find(shared, timeout_s=5.0) == Found(Outcome.AMBIGUOUS)
+    assert await people.find(shared, timeout_s=30.0) == Found(Outcome.AMBIGUOUS)
 
 
 async def test_somebody_who_is_there_already(tenant, ask):
@@ -201,7 +201,7 @@ async def test_a_wrong_key(tenant, ask):
     """A refusal of our credentials is told apart."""
     _, url = tenant
     with pytest.raises(VendorRefusedError):
-        await ask(url, key="wrong").find(PHONE, timeout_s=5.0)
+        await ask(url, key="wrong").find(PHONE, timeout_s=30.0)
     with pytest.raises(VendorRefusedError):
         await enrol(ask(url, key="wrong"))
 
@@ -229,8 +229,8 @@ async def test_what_can_be_asked_for(ask):
 async def test_what_is_asked(ask):
     """Type and value stand in the query, spelled out; the key does not."""
     async with wire(refused(404, "ContactNotFound")) as server:
-        await ask(server.url, contact_type="Kund").find(Identifier(IdentifierType.MEMBER_NUMBER, "1000"), timeout_s=2.0)
-        await ask(server.url).find(Identifier(IdentifierType.EMAIL, "a+b@example.com"), timeout_s=2.0)
+        await ask(server.url, contact_type="Kund").find(Identifier(IdentifierType.MEMBER_NUMBER, "1000"), timeout_s=9.0)
+        await ask(server.url).find(Identifier(IdentifierType.EMAIL, "a+b@example.com"), timeout_s=9.0)
 
     lines = [request.decode().split("\r\n")[0] for request in server.requests]
     assert lines == [
@@ -260,7 +260,7 @@ async def test_the_primary_key_of_a_match(ask, primary, attributes, expected):
     """A match without the primary key's field has its contact id."""
     scripts = in_turn(answer(200, json.dumps(ALMA.upper()).encode()), answer(200, contact(**attributes)))
     async with wire(scripts) as server:
-        found = await ask(server.url, IdentifierType(primary)).find(PHONE, timeout_s=2.0)
+        found = await ask(server.url, IdentifierType(primary)).find(PHONE, timeout_s=30.0)
 
     assert found == matched(*expected)
 
@@ -280,7 +280,7 @@ async def test_the_primary_key_of_a_match(ask, primary, attributes, expected):
 async def test_a_match_that_cannot_be_read(ask, second):
     """The id alone ties a sale as well."""
     async with wire(in_turn(answer(200, f'"{ALMA}"'.encode()), second)) as server:
-        found = await ask(server.url).find(PHONE, timeout_s=2.0)
+        found = await ask(server.url).find(PHONE, timeout_s=30.0)
 
     assert found == matched("contact_id", ALMA)
 
@@ -322,7 +322,7 @@ async def test_a_match_that_cannot_be_read(ask, second):
 async def test_several_matches(ask, scripts, expected):
     """Of several contacts with one key the only member is taken, and otherwise nobody."""
     async with wire(in_turn(*scripts)) as server:
-        assert await ask(server.url).find(PHONE, timeout_s=2.0) == expected
+        assert await ask(server.url).find(PHONE, timeout_s=30.0) == expected
     assert not [request for request in server.requests if b".." in request]
 
 
@@ -330,7 +330,7 @@ async def test_several_matches(ask, scripts, expected):
 async def test_a_value_that_voyado_cannot_have(ask, code):
     """What cannot be of its type there belongs to nobody there."""
     async with wire(refused(400, code)) as server:
-        assert await ask(server.url).find(PHONE, timeout_s=2.0) == Found(Outcome.NOT_FOUND)
+        assert await ask(server.url).find(PHONE, timeout_s=30.0) == Found(Outcome.NOT_FOUND)
 
 
 HOSTILE = [

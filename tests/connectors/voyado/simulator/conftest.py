@@ -74,7 +74,7 @@ def until() -> Callable[[Callable[[], Any]], Any]:
     """Waits for a condition, for five seconds at most."""
 
     async def wait(condition: Callable[[], Any]) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while not condition():  # noqa: ASYNC110  (the simulator has no event to wait for, and needs none)
                 await asyncio.sleep(0.005)
 
