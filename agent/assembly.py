@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from functools import partial
 from importlib.metadata import version
 from zoneinfo import ZoneInfo
 
@@ -35,7 +36,7 @@ from agent.orders import Orders
 from agent.ports import Clock, QueueInfo
 from agent.secrets import WatchedSecret, subkey
 from agent.services.buffer import Buffer, BufferPolicy
-from agent.services.dispatch import Dispatch, DispatchPolicy, Lane
+from agent.services.dispatch import Dispatch, DispatchPolicy, Lane, own_share
 from agent.services.identify import Identify, IdentifyPolicy
 from agent.services.intake import Intake, IntakePolicy
 from agent.services.loading import Loader, LoadJob
@@ -163,7 +164,7 @@ class _Builder:
             ),
             accepted=self._accepted(dispatch),
         )
-        sync = self._sync(store, replica, connector)
+        sync = self._sync(store, replica, connector, link)
         status = self.status = Status(
             clock=clock,
             version=version("loyalty-agent"),
@@ -283,11 +284,6 @@ class _Builder:
 
     def _dispatch(self, outbox: Outbox, replica: SqliteReplica, connector: voyado.Voyado, link: Link) -> Dispatch:
         queue, loyalty = self.settings.queue, self.settings.loyalty
-
-        async def pace() -> None:
-            while wait := link.bucket.wait_s(self.clock.monotonic()):  # noqa: ASYNC110 - no event tells of a token
-                await asyncio.sleep(wait)
-
         buffer = Buffer(
             clock=self.clock,
             replica=replica,
@@ -301,7 +297,7 @@ class _Builder:
                 LOOKUP_AT_DELIVERY_S,
                 expires_after=self.settings.replica.expires_after,
             ),
-            pace=pace,
+            pace=partial(own_share, link, self.clock),
         )
         lane = Lane(
             clock=self.clock,
@@ -318,19 +314,20 @@ class _Builder:
             told=self._told,
             changed=self._changed,
         )
-        self.pace = pace
         return Dispatch([lane])
 
     # --- the feed -----------------------------------------------------------------------------------------------
 
-    def _sync(self, store: SqliteReplicaStore, replica: SqliteReplica, connector: voyado.Voyado) -> Sync | None:
+    def _sync(
+        self, store: SqliteReplicaStore, replica: SqliteReplica, connector: voyado.Voyado, link: Link
+    ) -> Sync | None:
         if self.tagging.level < 3:  # noqa: PLR2004 - level 3 reads a replica
             return None
         table, fields = self._voyado, self.settings.replica.fields
         mapping = feeds.contact_mapping(table, normaliser=self.normaliser, primary=self.tagging.primary, fields=fields)
         feed: FileFeed | PageFeed
         if table.feed == feeds.API:
-            changes = feeds.change_feed(connector.client, mapping, self.clock, self.pace)
+            changes = feeds.change_feed(connector.client, mapping, self.clock, partial(own_share, link, self.clock))
             feed = PageFeed(feed=changes, store=store, contacts=replica, clock=self.clock)
         else:
             source = feeds.file_source(

@@ -16,6 +16,7 @@ import math
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 
 import structlog
 
@@ -40,6 +41,12 @@ _RECOVERY = 1.02
 _OUR_FAULT = "agent.error"
 _BEYOND_PROBE_S = 1.0
 _SHORTEST_PAUSE_S = 0.01
+
+
+async def own_share(link: Link, clock: Clock) -> None:
+    """Takes one call out of this agent's share of the vendor's allowance, waiting until it is there."""
+    while wait := link.bucket.wait_s(clock.monotonic()):  # noqa: ASYNC110 - time alone ends it
+        await asyncio.sleep(wait)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +89,7 @@ class Lane:
         self._clock, self._queue, self._connector, self._link = clock, queue, connector, link
         self._settle_tag, self._policy, self._uniform = settle_tag, policy, uniform
         self._told, self._changed = told, changed
+        self._pace = partial(own_share, link, clock)
         self._full_rate = link.bucket.rate
         self._wake = asyncio.Event()
         self._paused = False
@@ -153,11 +161,6 @@ class Lane:
             except TimeoutError:
                 pass
 
-    async def pace(self) -> None:
-        """Waits for this agent's share of the vendor's allowance."""
-        while wait := self._link.bucket.wait_s(self._clock.monotonic()):  # noqa: ASYNC110 - time alone ends it
-            await asyncio.sleep(wait)
-
     # --- one batch ------------------------------------------------------------------------------------------
 
     async def _turn(self) -> bool:
@@ -183,7 +186,7 @@ class Lane:
             connections=self._connector.connections,
             books=self._books,
             go_on=lambda: always or self._may_go_on(),
-            pace=self.pace,
+            pace=self._pace,
             send=self._send,
             judge=self._judge,
         )
@@ -302,7 +305,7 @@ class Lane:
     async def _ping(self) -> None:
         now, mono = self._clock.now, self._clock.monotonic
         try:
-            await self.pace()
+            await self._pace()
             await self._connector.ping()
         except VendorUnreachableError as error:
             self._link.silent(now(), mono(), after_s=error.retry_after_s)
