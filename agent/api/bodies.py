@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final, NoReturn, TypeVar
+from urllib.parse import parse_qsl
 
 from pydantic import BaseModel, ValidationError
 
@@ -68,6 +69,26 @@ def parse(model: type[M], body: bytes) -> M:
         raise InputError(
             faults(error.errors(include_url=False, include_context=False, include_input=False), value)
         ) from None
+
+
+def parse_query(model: type[M], sent: bytes) -> M:
+    """The checked model that a query string spells; a parameter without a value is one that is not there.
+
+    Raises:
+        InputError: it does not fit; the pointers begin with ``/query``.
+    """
+    try:
+        pairs = parse_qsl(sent.decode("ascii"), errors="strict", max_num_fields=MAX_FAULTS)
+    except ValueError:  # UnicodeDecodeError is one
+        raise InputError([Fault("/query", "is not a query string")]) from None
+    values = dict(pairs)
+    if len(values) != len(pairs):
+        raise InputError([Fault("/query", "has a parameter twice")])
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_context=False, include_input=False)
+        raise InputError(faults(found, values, "/query")) from None
 
 
 def faults(errors: Sequence[Any], value: Any, root: str = "") -> list[Fault]:

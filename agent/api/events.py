@@ -5,11 +5,9 @@ import contextlib
 from collections.abc import Callable
 from typing import Final
 
-from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
-
 from agent.api.problems import BUSY, DoorError
 from agent.api.rooms import Status
+from agent.api.visits import Chunk, GoneError, Receive
 
 HEARTBEAT_S: Final = 15.0
 MAX_LISTENERS: Final = 16
@@ -50,7 +48,7 @@ class Broadcast:
         for task in self._under_way:
             task.cancel()
 
-    async def run(self, render: Callable[[], bytes], send: Send) -> None:
+    async def run(self, render: Callable[[], bytes], send: Chunk) -> None:
         """Sends events until the listener is gone or :meth:`stop` is called."""
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - a coroutine that runs has a task
@@ -62,28 +60,25 @@ class Broadcast:
                         b"event: status\ndata: " + render() + b"\n\n" if changed else b"event: heartbeat\ndata: {}\n\n"
                     )
                     async with asyncio.timeout(PATIENCE_S):
-                        await send({"type": "http.response.body", "body": event, "more_body": True})
+                        await send(event)
                     if changed:
                         await asyncio.sleep(PACE_S)
         finally:
             self._under_way.discard(task)
 
 
-class EventStream(Response):
+class EventStream:
     """The answer of one event stream."""
 
-    media_type = "text/event-stream"
+    media_type = b"text/event-stream; charset=utf-8"
 
     def __init__(self, broadcast: Broadcast, render: Callable[[], bytes], kind: set[object]) -> None:
-        super().__init__()
-        del self.headers["content-length"]
         self._broadcast, self._render, self._kind = broadcast, render, kind
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's signature
+    async def run(self, receive: Receive, send: Chunk) -> None:
         """Sends until the listener hangs up."""
         self._kind.add(self)
         try:
-            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             telling = asyncio.ensure_future(self._broadcast.run(self._render, send))
             hearing = asyncio.ensure_future(_hung_up(receive))
             await asyncio.wait((telling, hearing), return_when=asyncio.FIRST_COMPLETED)
@@ -91,10 +86,9 @@ class EventStream(Response):
                 task.cancel()
             told, _ = await asyncio.gather(telling, hearing, return_exceptions=True)
             if isinstance(told, TimeoutError):
-                return  # it takes nothing any more; the server hangs up on an answer without an end
+                raise GoneError  # it takes nothing any more; the server hangs up on an answer without an end
             if isinstance(told, Exception):
                 raise told
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
             self._kind.discard(self)
 

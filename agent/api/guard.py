@@ -1,8 +1,7 @@
 """The one layer in front of every call: who may come in, in the order that the contract fixes.
 
 Host, Origin and Sec-Fetch, path, token, scope, content type, size, ration, body. Everything before the body is decided
-from the head, so a refusal costs next to nothing. The calls that a cashier waits for are answered from here; the others
-go on to FastAPI. Forwarded headers are not looked at.
+from the head, so a refusal costs next to nothing. Forwarded headers are not looked at.
 """
 
 import math
@@ -14,20 +13,18 @@ from functools import cache
 from itertools import count
 from typing import Any, Final
 
-from agent.api import problems
+from agent.api import bodies, problems
+from agent.api.calls import Call, Methods, Table
 from agent.api.problems import DoorError, Headers
 from agent.api.ration import Ration, Rations
 from agent.api.refusals import Refusals
 from agent.api.rooms import Rooms
-from agent.api.visits import SAFETY, Call, Reply, Visit, Voice
+from agent.api.visits import SAFETY, GoneError, Receive, Reply, Stream, Visit, Voice
 from agent.errors import Fault, InputError
 from agent.tokens import Scope, Token
 
 AsgiScope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-AsgiApp = Callable[[AsgiScope, Receive, Send], Awaitable[None]]
-Methods = Mapping[str, Call]
 Head = Mapping[bytes, bytes]
 
 MAX_BODY_BYTES: Final = 256 * 1024
@@ -35,11 +32,6 @@ WRITES: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _JSON: Final = re.compile(rb'application/json[ \t]*(;[ \t]*charset=("?)utf-8\2[ \t]*)?', re.IGNORECASE)
 _LOOPBACK: Final = re.compile(rb"(?:localhost|127\.0\.0\.1|\[::1\])(?::[0-9]{1,5})?")
 _HTTP_PORT: Final = 80
-HTTP_ERROR: Final = 400
-
-
-class _GoneError(Exception):
-    """The caller hung up while the body came in."""
 
 
 class Guard:
@@ -47,20 +39,12 @@ class Guard:
 
     Args:
         rooms: what is behind the door.
-        static: the calls of each path without braces.
-        patterns: the calls of each path with braces, as a pattern of the whole path.
-        inner: answers the calls that have no handler of their own.
+        table: the calls.
     """
 
-    def __init__(
-        self,
-        rooms: Rooms,
-        static: Mapping[str, Methods],
-        patterns: Sequence[tuple[re.Pattern[str], Methods]],
-        inner: AsgiApp,
-    ) -> None:
+    def __init__(self, rooms: Rooms, table: Table) -> None:
         self._clock, self._tokens, self._metrics = rooms.clock, rooms.tokens, rooms.metrics
-        self._static, self._patterns, self._inner = static, patterns, inner
+        self._table = table
         self._rations = Rations(rooms.settings.api.hits, rooms.settings.api.misses)
         self._web_origin = rooms.settings.api.web_pos_origin.encode() or None
         self._refusals = Refusals(Voice(rooms.messages))
@@ -77,13 +61,12 @@ class Guard:
         request = _Request(scope, receive, head, visit, _Answer(send, visit.request_id))
         try:
             await self._serve(request)
-        except _GoneError:
+        except GoneError:
             return
         except Exception as error:  # noqa: BLE001 - whatever happens, the caller gets an answer without details
             if isinstance(error, InputError) and request.call is not None and request.call.ration == "refuse":
                 visit.found = False
-            if request.answer.status < HTTP_ERROR:  # FastAPI tells its own, and raises them once more
-                await request.answer.send(self._refusals.reply(error, visit))
+            await request.answer.send(self._refusals.reply(error, visit))
         finally:
             self._account(request, began)
 
@@ -91,7 +74,10 @@ class Guard:
         scope, head, visit, answer = request.scope, request.head, request.visit, request.answer
         _check_host(scope, head)
         answer.cors = self._check_origin(head)
-        methods, visit.params = self._find(scope["path"])
+        found = self._table.find(scope["path"])
+        if found is None:
+            raise DoorError(problems.ROUTE_UNKNOWN)
+        methods, visit.params = found
         if scope["method"] == "OPTIONS" and answer.cors and b"access-control-request-method" in head:
             await answer.send(_preflight(methods))
             return
@@ -103,12 +89,12 @@ class Guard:
             request.ration = self._reserve(call, visit, visit.token)
         if scope["method"] in WRITES:
             visit.body = await _read(request.receive)
-        _check_query(scope, call)
-        if call.handler is not None:
-            await answer.send(await call.handler(visit))
+        visit.query = _query(scope["query_string"], call)
+        reply = await call.handler(visit)
+        if isinstance(reply, Reply):
+            await answer.send(reply)
         else:
-            inner = {**scope, "visit": visit, "method": "GET" if scope["method"] == "HEAD" else scope["method"]}
-            await self._inner(inner, _replay(visit.body, request.receive), answer.pass_on)
+            await answer.stream(reply, request.receive)
 
     def _account(self, request: "_Request", began: float) -> None:
         """Charges the look-up ration, and counts."""
@@ -118,7 +104,7 @@ class Guard:
         if call is None:
             self._metrics.request("other", "other", answer.status, now - began)
         elif answer.status and not call.stream:
-            self._metrics.request(request.scope["method"], call.route, answer.status, now - began)
+            self._metrics.request(request.scope["method"], call.path, answer.status, now - began)
 
     def _check_origin(self, head: Head) -> Headers:
         """The CORS headers that the answer carries: none unless the configured web POS asks."""
@@ -134,15 +120,6 @@ class Guard:
         if head.get(b"sec-fetch-site", b"none") not in (b"none", b"same-origin"):
             raise DoorError(problems.ORIGIN_REFUSED)
         return ()
-
-    def _find(self, path: str) -> tuple[Methods, dict[str, str]]:
-        methods = self._static.get(path)
-        if methods is not None:
-            return methods, {}
-        for pattern, methods in self._patterns:
-            if match := pattern.fullmatch(path):
-                return methods, match.groupdict()
-        raise DoorError(problems.ROUTE_UNKNOWN)
 
     def _check_token(self, scope: Scope, head: Head) -> Token:
         challenge = ((b"www-authenticate", b"Bearer"),)
@@ -182,23 +159,28 @@ class _Answer:
         """Sends a whole answer; nothing if one has begun."""
         if self.status:
             return
-        self.status = reply.status
-        headers = [(b"x-request-id", self._request_id), *SAFETY, *self.cors, *reply.headers]
+        headers = list(reply.headers)
         if reply.body:
             headers += [(b"content-type", reply.media_type), (b"content-length", b"%d" % len(reply.body))]
-        await self._send({"type": "http.response.start", "status": reply.status, "headers": headers})
+        await self._begin(reply.status, headers)
         await self._send({"type": "http.response.body", "body": reply.body})
 
-    async def pass_on(self, message: MutableMapping[str, Any]) -> None:
-        """Sends what FastAPI answers, with the headers that are missing."""
-        if message["type"] == "http.response.start":
-            self.status = message["status"]
-            headers = list(message["headers"])
-            present = {name for name, _ in headers}
-            headers += [(b"x-request-id", self._request_id), *self.cors]
-            headers += [(name, value) for name, value in SAFETY if name not in present]
-            message = {**message, "headers": headers}
-        await self._send(message)
+    async def stream(self, stream: Stream, receive: Receive) -> None:
+        """Sends an answer part by part."""
+
+        async def send(part: bytes) -> None:
+            await self._send({"type": "http.response.body", "body": part, "more_body": True})
+
+        await self._begin(200, [(b"content-type", stream.media_type)])
+        await stream.run(receive, send)
+        await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _begin(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        self.status = status
+        own = {name for name, _ in headers}
+        headers += [(b"x-request-id", self._request_id), *self.cors]
+        headers += [(name, value) for name, value in SAFETY if name not in own]
+        await self._send({"type": "http.response.start", "status": status, "headers": headers})
 
 
 @dataclass(slots=True)
@@ -276,9 +258,12 @@ def _check_content(method: str, head: Head) -> None:
         raise DoorError(problems.TOO_LARGE)
 
 
-def _check_query(scope: AsgiScope, call: Call) -> None:
-    if scope["query_string"] and not call.query and call.scope is not None:
+def _query(sent: bytes, call: Call) -> Any:
+    if call.query is not None:
+        return bodies.parse_query(call.query, sent)
+    if sent and call.scope is not None:
         raise InputError([Fault("/query", "is not taken by this call")])
+    return None
 
 
 async def _read(receive: Receive) -> bytes:
@@ -287,28 +272,12 @@ async def _read(receive: Receive) -> bytes:
     while True:
         message = await receive()
         if message["type"] != "http.request":
-            raise _GoneError
+            raise GoneError
         body += message.get("body", b"")
         if len(body) > MAX_BODY_BYTES:
             raise DoorError(problems.TOO_LARGE)
         if not message.get("more_body", False):
             return bytes(body)
-
-
-def _replay(body: bytes, receive: Receive) -> Receive:
-    """The body once more, then whatever comes: a stream wants to hear that its reader left."""
-    given = False
-
-    async def again() -> MutableMapping[str, Any]:
-        nonlocal given
-        if not given:
-            given = True
-            return {"type": "http.request", "body": body, "more_body": False}
-        while (message := await receive())["type"] == "http.request":
-            pass  # a body that a call without one brought along
-        return message
-
-    return again
 
 
 def _settle(ration: Ration, found: bool | None, now: float) -> None:  # noqa: FBT001 - three answers: yes, no, not asked

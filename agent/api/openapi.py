@@ -1,18 +1,21 @@
-"""The OpenAPI document: FastAPI's, with what every call has in common said once.
+"""The OpenAPI document, written from the same table of calls that the guard obeys.
 
-FastAPI describes bodies and parameters. Tokens, the guard's refusals and the form of errors are added here, from the
-same table of calls that the guard obeys.
+pydantic describes the bodies. What every call has in common (tokens, the guard's refusals, the form of errors) is said
+once, here.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
 from typing import Any, Final
 
-from fastapi import FastAPI, Response
+from pydantic import BaseModel
+from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
+from agent.api.calls import Call
 from agent.api.problems import PROBLEM_MEDIA_TYPE
-from agent.api.schemas import Problem
-from agent.api.visits import Call
+from agent.api.schemas import Nothing, Problem
+from agent.api.visits import Reply, Visit
 
 _COMMON: Final = {
     400: "Not HTTP, or the body is not JSON.",
@@ -23,70 +26,117 @@ _COMMON: Final = {
 }
 _TOKEN: Final = {401: "The token is missing or not valid.", 422: "The body or the query does not fit; see `errors`."}
 _WRITE: Final = {413: "The body is larger than 256 KiB.", 415: "The body is not application/json."}
-_OF_CALL: Final[Mapping[tuple[str, str], Mapping[int, str]]] = {
-    ("POST", "/v1/contacts/identify"): {429: "The look-up ration is used up."},
-    ("GET", "/v1/contacts/{ref}"): {404: "Nobody is known under that handle.", 429: "The look-up ration is used up."},
-    ("POST", "/v1/transactions"): {
-        409: "The id is taken by other content.",
-        503: "The sale cannot be put on disk now.",
-        507: "There is no room for another sale.",
-    },
-    ("GET", "/v1/transactions/{transaction_id}"): {404: "No such sale."},
-    ("GET", "/v1/transactions/{transaction_id}/story"): {404: "No such sale."},
-    ("POST", "/v1/queue/{entry}/retry"): {404: "No such unfinished delivery.", 503: "It cannot be written now."},
-    ("POST", "/v1/queue/{entry}/discard"): {404: "No such delivery to settle.", 503: "It cannot be written now."},
-    ("GET", "/v1/events"): {503: "Too many listen already."},
-    ("GET", "/page/events"): {503: "Too many listen already."},
-    ("GET", "/readyz"): {503: "No sale can be put on disk now."},
+_PARAMS: Final[Mapping[str, dict[str, Any]]] = {
+    "transaction_id": {"type": "string", "pattern": "^[A-Za-z0-9_:-]{1,64}$"},
+    "ref": {"type": "string", "description": "from identify"},
+    "entry": {"type": "integer", "minimum": 1, "maximum": 2**63 - 1, "description": "of the queue's list"},
 }
+_REFERENCE: Final = "#/components/schemas/{model}"
+Models = Mapping[Any, dict[str, Any]]
 
 
-def serve(inner: FastAPI, path: str, calls: Mapping[tuple[str, str], Call]) -> None:
-    """Serves the document at a path; it is made when it is first asked for."""
-    made: list[bytes] = []
+class Document:
+    """The OpenAPI 3.1 document; made when it is first asked for.
 
-    async def openapi() -> Response:
-        if not made:
-            made.append(json.dumps(document(inner, calls)).encode())
-        return Response(made[0], media_type="application/json")
+    Args:
+        version: of the program.
+    """
 
-    inner.add_api_route(path, openapi, methods=["GET"], include_in_schema=False)
+    def __init__(self, version: str) -> None:
+        self._version = version
+        self._calls: Sequence[Call] = ()
+        self._made: bytes | None = None
 
+    def describe(self, calls: Sequence[Call]) -> None:
+        """Says what there is to describe; a call without a summary is left out."""
+        self._calls = [call for call in calls if call.summary]
 
-def document(inner: FastAPI, calls: Mapping[tuple[str, str], Call]) -> dict[str, Any]:
-    """The OpenAPI 3.1 document."""
-    made = inner.openapi()
-    components = made.setdefault("components", {})
-    schemas = components.setdefault("schemas", {})
-    schemas.pop("HTTPValidationError", None)
-    schemas.pop("ValidationError", None)
-    problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}", mode="serialization")
-    schemas |= problem.pop("$defs", {})
-    schemas["Problem"] = problem
-    components["securitySchemes"] = {
-        "token": {"type": "http", "scheme": "bearer", "description": "loyalty-agent token add"}
-    }
-    for path, operations in made["paths"].items():
-        for verb, operation in operations.items():
-            _complete(operation, verb.upper(), path, calls[verb.upper(), path])
-    made["info"]["description"] = "The till's door. Flows, examples and codes: docs/till-api.md."
-    return made
+    async def answer(self, _visit: Visit) -> Reply:
+        """The document."""
+        if self._made is None:
+            self._made = json.dumps(self._document()).encode()
+        return Reply(200, self._made)
 
-
-def _complete(operation: dict[str, Any], verb: str, path: str, call: Call) -> None:
-    refusals = {**_COMMON, **_OF_CALL.get((verb, path), {})}
-    if call.scope is not None:
-        refusals |= _TOKEN
-        operation["security"] = [{"token": []}]
-        operation["x-scope"] = call.scope
-    else:
-        operation["security"] = []
-    if verb == "POST":
-        refusals |= _WRITE
-    responses = operation["responses"]
-    responses.pop("422", None)
-    for status, description in sorted(refusals.items()):
-        responses[str(status)] = {
-            "description": description,
-            "content": {PROBLEM_MEDIA_TYPE.decode(): {"schema": {"$ref": "#/components/schemas/Problem"}}},
+    def _document(self) -> dict[str, Any]:
+        wanted: list[tuple[type[BaseModel], JsonSchemaMode]] = [(Problem, "serialization"), (Nothing, "validation")]
+        for call in self._calls:
+            wanted += [(call.takes, "validation")] if call.takes else []
+            wanted += [(model, "serialization") for model in call.gives.values() if not isinstance(model, str)]
+        models, schemas = models_json_schema(list(dict.fromkeys(wanted)), ref_template=_REFERENCE)
+        paths: dict[str, dict[str, Any]] = {}
+        for call in self._calls:
+            paths.setdefault(call.path, {})[call.method.lower()] = _operation(call, models)
+        return {
+            "openapi": "3.1.0",
+            "info": {
+                "title": "loyalty-agent",
+                "version": self._version,
+                "description": "The till's door. Flows, examples and codes: docs/till-api.md.",
+            },
+            "paths": paths,
+            "components": {
+                "schemas": schemas["$defs"],
+                "securitySchemes": {
+                    "token": {"type": "http", "scheme": "bearer", "description": "loyalty-agent token add"}
+                },
+            },
         }
+
+
+def _operation(call: Call, models: Models) -> dict[str, Any]:
+    writes = call.method != "GET"
+    refusals = {**_COMMON, **(_TOKEN if call.scope else {}), **(_WRITE if writes else {}), **call.refuses}
+    problem = {PROBLEM_MEDIA_TYPE.decode(): {"schema": models[Problem, "serialization"]}}
+    operation: dict[str, Any] = {
+        "summary": call.summary,
+        "description": call.description,
+        "operationId": f"{call.method}{call.path}".lower().replace("/", "_").replace("{", "").replace("}", ""),
+        "tags": [call.scope or "open"],
+        "security": [{"token": []}] if call.scope else [],
+        "parameters": [*_path_parameters(call), *_query_parameters(call)],
+        "responses": {
+            **{str(status): _response(status, model, models) for status, model in sorted(call.gives.items())},
+            **{str(status): {"description": words, "content": problem} for status, words in sorted(refusals.items())},
+        },
+    }
+    if call.scope:
+        operation["x-scope"] = call.scope
+    if writes:
+        operation["requestBody"] = {
+            "required": call.takes is not None,
+            "content": {"application/json": {"schema": models[call.takes or Nothing, "validation"]}},
+        }
+    return operation
+
+
+def _response(status: int, model: type[BaseModel] | str, models: Models) -> dict[str, Any]:
+    media_type, schema = (
+        (model, {"type": "string"}) if isinstance(model, str) else ("application/json", models[model, "serialization"])
+    )
+    return {"description": HTTPStatus(status).phrase, "content": {media_type: {"schema": schema}}}
+
+
+def _path_parameters(call: Call) -> list[dict[str, Any]]:
+    return [{"name": name, "in": "path", "required": True, "schema": _PARAMS[name]} for name in call.params]
+
+
+def _query_parameters(call: Call) -> list[dict[str, Any]]:
+    if call.query is None:
+        return []
+    described = call.query.model_json_schema()
+    return [
+        {
+            "name": name,
+            "in": "query",
+            "required": name in described.get("required", ()),
+            "description": schema.pop("description", ""),
+            "schema": _without_null(schema),
+        }
+        for name, schema in described["properties"].items()
+    ]
+
+
+def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
+    """A query has no null: a parameter is there or it is not."""
+    choices = [choice for choice in schema.get("anyOf", ()) if choice != {"type": "null"}]
+    return choices[0] if len(choices) == 1 else schema

@@ -1,14 +1,12 @@
 """What an administrator calls: the queue, and orders that start something and answer at once."""
 
 import re
-from collections.abc import Callable
-from typing import Annotated, Final
-
-from fastapi import APIRouter, Path, Query
+from typing import Final
 
 from agent.api import bodies
+from agent.api.calls import Call, Handler
 from agent.api.rooms import Rooms
-from agent.api.routes_till import ANSWERED_BY_GUARD, ThatSale, TheVisit, delivery_fields, stored_key
+from agent.api.routes_till import delivery_fields, stored_key
 from agent.api.schemas import (
     AttemptAnswer,
     DiscardRequest,
@@ -23,10 +21,6 @@ from agent.api.schemas import (
 from agent.api.visits import Reply, Visit
 from agent.errors import UnknownRecordError
 
-STORY: Final = ("GET", "/v1/transactions/{transaction_id}/story")
-RETRY: Final = ("POST", "/v1/queue/{entry}/retry")
-DISCARD: Final = ("POST", "/v1/queue/{entry}/discard")
-Entry = Annotated[int, Path(ge=1, le=2**63 - 1, description="of the queue's list")]
 _NUMBER: Final = re.compile(r"[1-9][0-9]{0,17}")
 ORDERS: Final = {
     "sync": "Ask for contact changes now",
@@ -38,7 +32,7 @@ ORDERS: Final = {
 
 
 class AdminCalls:
-    """What is asked about one sale and done with one delivery.
+    """The calls of scope `admin`.
 
     Args:
         rooms: what is behind the door.
@@ -47,8 +41,48 @@ class AdminCalls:
     def __init__(self, rooms: Rooms) -> None:
         self._rooms = rooms
 
+    def calls(self) -> tuple[Call, ...]:
+        """What is offered."""
+        unknown = {404: "No such unfinished delivery.", 503: "It cannot be written now."}
+        return (
+            Call(
+                "GET", "/v1/queue", "admin", self.queue, "What is not delivered",
+                query=QueueQuery, gives={200: QueueList},
+            ),
+            Call(
+                "GET", "/v1/transactions/{transaction_id}/story", "admin", self.story, "A sale's whole life",
+                gives={200: StoryAnswer}, refuses={404: "No such sale."},
+            ),
+            Call(
+                "POST", "/v1/queue/{entry}/retry", "admin", self.retry, "Try a delivery again",
+                gives={202: OrderAccepted}, refuses=unknown,
+            ),
+            Call(
+                "POST", "/v1/queue/{entry}/discard", "admin", self.discard, "Give a delivery up",
+                takes=DiscardRequest, gives={202: OrderAccepted}, refuses=unknown,
+            ),
+            *(
+                Call("POST", f"/v1/{name}", "admin", self._order(name), summary, gives={202: OrderAccepted})
+                for name, summary in ORDERS.items()
+            ),
+        )  # fmt: skip
+
+    async def queue(self, visit: Visit) -> Reply:
+        """Unfinished deliveries in order of acceptance, a page at a time."""
+        query: QueueQuery = visit.query
+        found = self._rooms.outbox.queue(
+            state=query.state,
+            vendor=query.vendor,
+            limit=query.limit + 1,
+            after=query.after,
+            held=self._rooms.orders.held(),
+        )
+        entries = tuple(QueueEntry.model_validate(delivery_fields(delivery)) for delivery in found[: query.limit])
+        answer = QueueList(entries=entries, next=entries[-1].entry if len(found) > query.limit else None)
+        return Reply(200, answer.model_dump_json().encode())
+
     async def story(self, visit: Visit) -> Reply:
-        """`GET /v1/transactions/{transaction_id}/story`."""
+        """What happened to a sale, attempt by attempt, without the person in it."""
         story = self._rooms.outbox.story(visit.params["transaction_id"], self._rooms.orders.held())
         answer = StoryAnswer(
             transaction_id=story.transaction_id,
@@ -65,7 +99,7 @@ class AdminCalls:
         return Reply(200, answer.model_dump_json().encode())
 
     async def retry(self, visit: Visit) -> Reply:
-        """`POST /v1/queue/{entry}/retry`."""
+        """Puts a parked or doubtful delivery back in line, or drops the back-off of a waiting one."""
         _take_nothing(visit.body)
         entry = _entry_of(visit)
         await self._rooms.outbox.retry(entry)
@@ -73,62 +107,22 @@ class AdminCalls:
         return Reply(202, OrderAccepted(ordered="retry", entry=entry).model_dump_json().encode())
 
     async def discard(self, visit: Visit) -> Reply:
-        """`POST /v1/queue/{entry}/discard`."""
+        """Gives up a parked or doubtful delivery for a stated reason; the sale stays on record."""
         request = bodies.parse(DiscardRequest, visit.body)
         entry = _entry_of(visit)
         await self._rooms.outbox.discard(entry, request.reason)
         return Reply(202, OrderAccepted(ordered="discard", entry=entry).model_dump_json().encode())
 
+    def _order(self, name: str) -> Handler:
+        start = getattr(self._rooms.orders, name)
 
-def admin_router(rooms: Rooms) -> APIRouter:
-    """The routes of scope `admin`."""
-    router = APIRouter(tags=["admin"])
+        async def order(visit: Visit) -> Reply:
+            """Starts and answers at once, with or without a body."""
+            _take_nothing(visit.body)
+            start()
+            return Reply(202, OrderAccepted.model_validate({"ordered": name}).model_dump_json().encode())
 
-    @router.get("/v1/queue", summary="What is not delivered")
-    async def queue(query: Annotated[QueueQuery, Query()]) -> QueueList:
-        """Unfinished deliveries in order of acceptance, a page at a time."""
-        found = rooms.outbox.queue(
-            state=query.state, vendor=query.vendor, limit=query.limit + 1, after=query.after, held=rooms.orders.held()
-        )
-        entries = tuple(QueueEntry.model_validate(delivery_fields(delivery)) for delivery in found[: query.limit])
-        return QueueList(entries=entries, next=entries[-1].entry if len(found) > query.limit else None)
-
-    @router.get(STORY[1], summary="A sale's whole life")
-    async def story(transaction_id: ThatSale) -> StoryAnswer:
-        """What happened to a sale, attempt by attempt, without the person in it."""
-        raise NotImplementedError(ANSWERED_BY_GUARD)
-
-    @router.post(RETRY[1], status_code=202, summary="Try a delivery again")
-    async def retry(entry: Entry) -> OrderAccepted:
-        """Puts a parked or doubtful delivery back in line, or drops the back-off of a waiting one."""
-        raise NotImplementedError(ANSWERED_BY_GUARD)
-
-    @router.post(DISCARD[1], status_code=202, summary="Give a delivery up")
-    async def discard(entry: Entry, request: DiscardRequest) -> OrderAccepted:
-        """Gives up a parked or doubtful delivery for a stated reason; the sale stays on record."""
-        raise NotImplementedError(ANSWERED_BY_GUARD)
-
-    for name, summary in ORDERS.items():
-        router.add_api_route(
-            f"/v1/{name}",
-            _order(name, getattr(rooms.orders, name)),
-            methods=["POST"],
-            status_code=202,
-            summary=summary,
-            name=name,
-            response_model=OrderAccepted,
-        )
-    return router
-
-
-def _order(name: str, start: Callable[[], None]) -> Callable[..., object]:
-    async def order(visit: TheVisit) -> OrderAccepted:
-        """Starts and answers at once, with or without a body."""
-        _take_nothing(visit.body)
-        start()
-        return OrderAccepted.model_validate({"ordered": name})
-
-    return order
+        return order
 
 
 def _entry_of(visit: Visit) -> int:

@@ -4,13 +4,11 @@ from functools import cache
 from importlib.resources import files
 from typing import Final
 
-from fastapi import APIRouter, Response
-
 from agent.api import metrics
+from agent.api.calls import Call, Handler
 from agent.api.events import Broadcast, EventStream
 from agent.api.problems import ROUTE_UNKNOWN, DoorError
 from agent.api.rooms import Rooms
-from agent.api.routes_till import ANSWERED_BY_GUARD, TheVisit
 from agent.api.schemas import (
     Alive,
     ConditionAnswer,
@@ -24,22 +22,14 @@ from agent.api.schemas import (
 from agent.api.visits import PAGE_POLICY, Reply, Visit, Voice
 from agent.errors import StorageError
 
-STATUS: Final = ("GET", "/v1/status")
-EVENTS: Final = ("GET", "/v1/events")
-PAGE_EVENTS: Final = ("GET", "/page/events")
 ASSETS: Final = {
-    "page.js": "text/javascript",
-    "page.css": "text/css",
-    "docs.js": "text/javascript",
-    "docs.css": "text/css",
-    "icon.svg": "image/svg+xml",
+    "page.js": b"text/javascript; charset=utf-8",
+    "page.css": b"text/css; charset=utf-8",
+    "docs.js": b"text/javascript; charset=utf-8",
+    "docs.css": b"text/css; charset=utf-8",
+    "icon.svg": b"image/svg+xml",
 }
-_STREAM: Final[dict[int | str, dict[str, object]]] = {
-    200: {
-        "description": "Events `status`, whose data is that of `GET /v1/status`, and `heartbeat`.",
-        "content": {"text/event-stream": {"schema": {"type": "string"}}},
-    }
-}
+_HTML: Final = b"text/html; charset=utf-8"
 
 
 class StateCalls:
@@ -48,21 +38,77 @@ class StateCalls:
     Args:
         rooms: what is behind the door.
         voice: the texts.
+        broadcast: tells listeners of changes.
     """
 
-    def __init__(self, rooms: Rooms, voice: Voice) -> None:
-        self._rooms, self._voice = rooms, voice
+    def __init__(self, rooms: Rooms, voice: Voice, broadcast: Broadcast) -> None:
+        self._rooms, self._voice, self._broadcast = rooms, voice, broadcast
+
+    def calls(self) -> tuple[Call, ...]:
+        """What is offered: to tills, to probes and figures, and to the staff page. Only the first need a token."""
+        busy = {503: "Too many listen already."}
+        events = {200: "text/event-stream"}
+        return (
+            Call("GET", "/v1/status", "pos", self.status, "The state of the agent", gives={200: StatusAnswer}),
+            Call(
+                "GET", "/v1/events", "pos", self._events(), "The state as events",
+                gives=events, refuses=busy, stream=True,
+            ),
+            Call("GET", "/healthz", None, self.healthz, "The process lives", gives={200: Alive}),
+            Call(
+                "GET", "/readyz", None, self.readyz, "It can take a sale",
+                gives={200: Ready}, refuses={503: "No sale can be put on disk now."},
+            ),
+            Call("GET", "/metrics", None, self.metrics, "Figures for Prometheus", gives={200: "text/plain"}),
+            Call(
+                "GET", "/page/status", None, self.status, "The state for the staff page", gives={200: StatusAnswer}
+            ),
+            Call(
+                "GET", "/page/events", None, self._events(), "The events for the staff page",
+                gives=events, refuses=busy, stream=True,
+            ),
+            Call("GET", "/page/texts", None, self.texts, "The staff page's words", gives={200: Texts}),
+            Call("GET", "/page/{asset}", None, _asset),
+            Call("GET", "/", None, _page),
+            Call("GET", "/docs", None, _docs),
+        )  # fmt: skip
 
     async def status(self, visit: Visit) -> Reply:
-        """`GET /v1/status`."""
+        """State, level, vendors, replica, queue and conditions, without personal data."""
         return Reply(200, self.render(self._voice.locale(visit)))
 
-    def render(self, locale: str) -> bytes:
-        """The status as JSON."""
-        return self.answer(locale).model_dump_json().encode()
+    def _events(self) -> Handler:
+        listeners: set[object] = set()  # of each path: strangers must not use up the places of those with a token
 
-    def answer(self, locale: str) -> StatusAnswer:
-        """The status, its conditions and messages in a language."""
+        async def events(visit: Visit) -> EventStream:
+            """Server-sent events: the status at once and at every change, and a heartbeat every 15 s."""
+            locale = self._voice.locale(visit)
+            return self._broadcast.stream(lambda: self.render(locale), kind=listeners)
+
+        return events
+
+    async def healthz(self, _visit: Visit) -> Reply:
+        """200 as long as the event loop turns; it looks at nothing."""
+        return Reply(200, Alive().model_dump_json().encode())
+
+    async def readyz(self, _visit: Visit) -> Reply:
+        """200 when a sale can be put on disk, else 503, whatever vendor and replica do."""
+        if not self._rooms.status.ready():
+            raise StorageError
+        return Reply(200, Ready().model_dump_json().encode())
+
+    async def metrics(self, _visit: Visit) -> Reply:
+        """The text exposition format."""
+        return Reply(200, self._rooms.metrics.render(), metrics.CONTENT_TYPE)
+
+    async def texts(self, visit: Visit) -> Reply:
+        """Labels, states and levels in the language asked for."""
+        locale = self._voice.locale(visit)
+        texts = Texts(locale=locale, texts=dict(self._rooms.messages.page(locale)))
+        return Reply(200, texts.model_dump_json().encode())
+
+    def render(self, locale: str) -> bytes:
+        """The status, its conditions and messages in a language, as JSON."""
         now = self._rooms.status.snapshot()
         conditions = []
         for condition in now.conditions:
@@ -77,7 +123,7 @@ class StateCalls:
                     remedy=text.remedy,
                 )
             )
-        return StatusAnswer(
+        answer = StatusAnswer(
             state=now.state,
             level=now.level,
             since=now.since,
@@ -88,101 +134,29 @@ class StateCalls:
             conditions=tuple(conditions),
             messages=self._voice.say(now.codes, locale),
         )
+        return answer.model_dump_json().encode()
 
 
-def state_router(calls: StateCalls, voice: Voice, broadcast: Broadcast) -> APIRouter:
-    """The state for tills: scope `pos`."""
-    router = APIRouter(tags=["state"])
-    listeners: set[object] = set()
-
-    @router.get(STATUS[1], summary="The state of the agent")
-    async def status() -> StatusAnswer:
-        """State, level, vendors, replica, queue and conditions, without personal data."""
-        raise NotImplementedError(ANSWERED_BY_GUARD)
-
-    @router.get(EVENTS[1], summary="The state as events", response_class=Response, responses=_STREAM)
-    async def events(visit: TheVisit) -> EventStream:
-        """Server-sent events: the status at once and at every change, and a heartbeat every 15 s."""
-        locale = voice.locale(visit)
-        return broadcast.stream(lambda: calls.render(locale), kind=listeners)
-
-    return router
+async def _asset(visit: Visit) -> Reply:
+    """A file of the pages."""
+    name = visit.params["asset"]
+    if name not in ASSETS:
+        raise DoorError(ROUTE_UNKNOWN)
+    return Reply(200, _file(name), ASSETS[name])
 
 
-def open_router(rooms: Rooms) -> APIRouter:
-    """Probes and figures: no token, no personal data."""
-    router = APIRouter(tags=["open"])
-
-    @router.get("/healthz", summary="The process lives")
-    async def healthz() -> Alive:
-        """200 as long as the event loop turns; it looks at nothing."""
-        return Alive()
-
-    @router.get("/readyz", summary="It can take a sale")
-    async def readyz() -> Ready:
-        """200 when a sale can be put on disk, else 503, whatever vendor and replica do."""
-        if not rooms.status.ready():
-            raise StorageError
-        return Ready()
-
-    @router.get(
-        "/metrics",
-        summary="Figures for Prometheus",
-        response_class=Response,
-        responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
-    )
-    async def figures() -> Response:
-        """The text exposition format."""
-        return Response(rooms.metrics.render(), headers={"content-type": metrics.CONTENT_TYPE.decode()})
-
-    return router
+async def _page(_visit: Visit) -> Reply:
+    """The staff page."""
+    return _html("page.html")
 
 
-def page_router(rooms: Rooms, calls: StateCalls, voice: Voice, broadcast: Broadcast) -> APIRouter:
-    """The staff page and what feeds it: no token, no personal data."""
-    router = APIRouter(tags=["page"])
-    listeners: set[object] = set()
-
-    @router.get("/page/status", summary="The state for the staff page")
-    async def page_status(visit: TheVisit) -> StatusAnswer:
-        """What `GET /v1/status` says."""
-        return calls.answer(voice.locale(visit))
-
-    @router.get(PAGE_EVENTS[1], summary="The events for the staff page", response_class=Response, responses=_STREAM)
-    async def page_events(visit: TheVisit) -> EventStream:
-        """What `GET /v1/events` says."""
-        locale = voice.locale(visit)
-        return broadcast.stream(lambda: calls.render(locale), kind=listeners)
-
-    @router.get("/page/texts", summary="The staff page's words")
-    async def page_texts(visit: TheVisit) -> Texts:
-        """Labels, states and levels in the language asked for."""
-        locale = voice.locale(visit)
-        return Texts(locale=locale, texts=dict(rooms.messages.page(locale)))
-
-    @router.get("/page/{asset}", include_in_schema=False)
-    async def page_asset(asset: str) -> Response:
-        """A file of the pages."""
-        if asset not in ASSETS:
-            raise DoorError(ROUTE_UNKNOWN)
-        return Response(_file(asset), media_type=ASSETS[asset])
-
-    @router.get("/", include_in_schema=False)
-    async def page() -> Response:
-        """The staff page."""
-        return _page("page.html")
-
-    @router.get("/docs", include_in_schema=False)
-    async def docs() -> Response:
-        """The OpenAPI document, to read; nothing is loaded from elsewhere."""
-        return _page("docs.html")
-
-    return router
+async def _docs(_visit: Visit) -> Reply:
+    """The OpenAPI document, to read; nothing is loaded from elsewhere."""
+    return _html("docs.html")
 
 
-def _page(name: str) -> Response:
-    headers = {"content-security-policy": PAGE_POLICY.decode()}
-    return Response(_file(name), media_type="text/html; charset=utf-8", headers=headers)
+def _html(name: str) -> Reply:
+    return Reply(200, _file(name), _HTML, ((b"content-security-policy", PAGE_POLICY),))
 
 
 @cache

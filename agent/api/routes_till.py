@@ -1,14 +1,9 @@
-"""What a till calls: identify, transactions, and what the replica shows of a member.
+"""What a till calls: identify, transactions, and what the replica shows of a member."""
 
-The calls a cashier waits for are answered by the guard through :class:`TillCalls`; FastAPI knows them for the OpenAPI
-document alone. The rest runs through FastAPI.
-"""
-
-from typing import Annotated, Any, Final
-
-from fastapi import APIRouter, Depends, Path, Request
+from typing import Any, Final
 
 from agent.api import bodies
+from agent.api.calls import Call
 from agent.api.rooms import Rooms
 from agent.api.schemas import (
     Allowed,
@@ -32,26 +27,11 @@ from agent.domain.transaction import Transaction
 from agent.errors import UnknownRecordError
 from agent.ports import Delivery
 
-IDENTIFY: Final = ("POST", "/v1/contacts/identify")
-ACCEPT: Final = ("POST", "/v1/transactions")
-TRANSACTION: Final = ("GET", "/v1/transactions/{transaction_id}")
-CONTACT: Final = ("GET", "/v1/contacts/{ref}")
-ANSWERED_BY_GUARD: Final = "the guard answers this call"
 UNKNOWN_CONTACT: Final = "Nobody is known here under that handle."
 
 
-def visit_of(request: Request) -> Visit:
-    """The call as the guard let it in."""
-    visit: Visit = request.scope["visit"]
-    return visit
-
-
-ThatSale = Annotated[str, Path(pattern=r"^[A-Za-z0-9_:-]{1,64}$")]
-TheVisit = Annotated[Visit, Depends(visit_of)]
-
-
 class TillCalls:
-    """The calls that a cashier waits for.
+    """The calls of scope `pos` that are about people and sales.
 
     Args:
         rooms: what is behind the door.
@@ -62,8 +42,41 @@ class TillCalls:
         self._rooms, self._voice = rooms, voice
         self._shows_details = rooms.settings.replica.contents == "contacts"
 
+    def calls(self) -> tuple[Call, ...]:
+        """What is offered."""
+        refused = {429: "The look-up ration is used up."}
+        return (
+            Call(
+                "POST", "/v1/contacts/identify", "pos", self.identify, "Who is this",
+                takes=IdentifyRequest, gives={200: IdentifyAnswer}, refuses=refused, ration="refuse",
+            ),
+            Call(
+                "POST", "/v1/transactions", "pos", self.accept, "Take a sale",
+                takes=Transaction, gives={200: TransactionAccepted, 202: TransactionAccepted}, ration="tell",
+                refuses={
+                    409: "The id is taken by other content.",
+                    503: "The sale cannot be put on disk now.",
+                    507: "There is no room for another sale.",
+                },
+            ),
+            Call(
+                "GET", "/v1/transactions/{transaction_id}", "pos", self.transaction, "How a sale stands",
+                gives={200: TransactionAnswer}, refuses={404: "No such sale."},
+            ),
+            Call(
+                "GET", "/v1/contacts/{ref}", "pos", self.contact, "What may be shown of a member",
+                gives={200: ContactAnswer}, refuses={404: "Nobody is known under that handle.", **refused},
+                ration="refuse",
+            ),
+        )  # fmt: skip
+
     async def identify(self, visit: Visit) -> Reply:
-        """`POST /v1/contacts/identify`."""
+        """Answers who an identifier belongs to, within `loyalty.live_lookup_budget`, whatever the vendor does.
+
+        `outcome`: `matched`; `not_found` (someone who can know says so); `ambiguous` (several people share the key;
+        nobody is guessed); `unknown` (the vendor cannot be asked and the replica does not have them).
+        Look-ups are rationed per token; beyond the ration the answer is 429 with `Retry-After`.
+        """
         question = bodies.parse(IdentifyRequest, visit.body)
         found = await self._rooms.identify.identify(question.identifier)
         visit.found = found.outcome in (Outcome.MATCHED, Outcome.AMBIGUOUS)
@@ -84,7 +97,11 @@ class TillCalls:
         return Reply(200, answer.model_dump_json().encode())
 
     async def accept(self, visit: Visit) -> Reply:
-        """`POST /v1/transactions`: 202, or 200 for a repeat, once it is on disk."""
+        """Puts a sale on disk and answers; delivery happens afterwards. Idempotent on `transaction_id`.
+
+        202: recorded. 200: recorded before, with the same content (`duplicate`). 409: the id is taken by other content.
+        507, 503: it could not be put on disk, and nothing of it is kept. Never 429, never waits for a vendor.
+        """
         sale = bodies.parse(Transaction, visit.body)
         taken = await self._rooms.intake.accept(sale, resolve=visit.may_look_up)
         visit.found = taken.looked_up
@@ -106,7 +123,7 @@ class TillCalls:
         return Reply(200 if receipt.duplicate else 202, answer.model_dump_json().encode())
 
     async def transaction(self, visit: Visit) -> Reply:
-        """`GET /v1/transactions/{transaction_id}`."""
+        """How a sale stands with each vendor; `state` is that of the least finished delivery."""
         story = self._rooms.outbox.story(visit.params["transaction_id"], self._rooms.orders.held())
         answer = TransactionAnswer(
             transaction_id=story.transaction_id,
@@ -117,42 +134,12 @@ class TillCalls:
         )
         return Reply(200, answer.model_dump_json().encode())
 
-
-def till_router(rooms: Rooms, voice: Voice) -> APIRouter:
-    """The routes of scope `pos`, as FastAPI serves and documents them."""
-    router = APIRouter(tags=["till"])
-
-    @router.post(IDENTIFY[1], summary="Who is this")
-    async def identify(question: IdentifyRequest) -> IdentifyAnswer:
-        """Answers who an identifier belongs to, within `loyalty.live_lookup_budget`, whatever the vendor does.
-
-        `outcome`: `matched`; `not_found` (someone who can know says so); `ambiguous` (several people share the key;
-        nobody is guessed); `unknown` (the vendor cannot be asked and the replica does not have them).
-        Look-ups are rationed per token; beyond the ration the answer is 429 with `Retry-After`.
-        """
-        raise NotImplementedError(ANSWERED_BY_GUARD)
-
-    @router.post(ACCEPT[1], status_code=202, summary="Take a sale", responses={200: {"model": TransactionAccepted}})
-    async def accept(sale: Transaction) -> TransactionAccepted:
-        """Puts a sale on disk and answers; delivery happens afterwards. Idempotent on `transaction_id`.
-
-        202: recorded. 200: recorded before, with the same content (`duplicate`). 409: the id is taken by other content.
-        507, 503: it could not be put on disk, and nothing of it is kept. Never 429, never waits for a vendor.
-        """
-        raise NotImplementedError(ANSWERED_BY_GUARD)
-
-    @router.get(TRANSACTION[1], summary="How a sale stands")
-    async def transaction(transaction_id: ThatSale) -> TransactionAnswer:
-        """How a sale stands with each vendor; `state` is that of the least finished delivery."""
-        raise NotImplementedError(ANSWERED_BY_GUARD)
-
-    @router.get(CONTACT[1], summary="What may be shown of a member")
-    async def contact(ref: str, visit: TheVisit) -> ContactAnswer:
+    async def contact(self, visit: Visit) -> Reply:
         """What the replica may show of the member behind a handle from `identify`. It costs a look-up."""
-        visit.found = False
+        rooms, visit.found = self._rooms, False
         info = rooms.replica.info()
         usable = rooms.settings.loyalty.fallback_level >= REPLICA_LEVEL and rooms.status.replica_usable()
-        member = rooms.replica.member(ref) if usable else None
+        member = rooms.replica.member(visit.params["ref"]) if usable else None
         if member is None:
             raise UnknownRecordError(UNKNOWN_CONTACT)
         visit.found = True
@@ -163,14 +150,13 @@ def till_router(rooms: Rooms, voice: Voice) -> APIRouter:
             stale_after=rooms.settings.replica.stale_after,
             level=rooms.status.level(),
         )
-        return ContactAnswer(
+        answer = ContactAnswer(
             integration_key=member.key,
             contact=_contact(member),
             served=Served.model_validate(how),
-            messages=voice.say(("loyalty.stale",) if how.stale else (), voice.locale(visit)),
+            messages=self._voice.say(("loyalty.stale",) if how.stale else (), self._voice.locale(visit)),
         )
-
-    return router
+        return Reply(200, answer.model_dump_json().encode())
 
 
 def _contact(member: Member) -> Contact:

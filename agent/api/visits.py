@@ -1,14 +1,17 @@
-"""What a call is once the guard has let it in, and what answers it."""
+"""A call once the guard has let it in, and its answer."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Final, Literal
+from typing import Any, Final, Protocol
 
 from agent.api.problems import Headers
 from agent.api.schemas import Message
 from agent.messages import Messages
-from agent.tokens import Scope, Token
+from agent.tokens import Token
+
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Chunk = Callable[[bytes], Awaitable[None]]
 
 JSON: Final = b"application/json"
 PAGE_POLICY: Final = (
@@ -25,6 +28,10 @@ SAFETY: Final[Headers] = (
 """Headers of every answer; the pages bring a content security policy of their own."""
 
 
+class GoneError(Exception):
+    """The caller hung up, or takes nothing any more: there is nobody to answer."""
+
+
 @dataclass(slots=True)
 class Visit:
     """One call.
@@ -35,6 +42,7 @@ class Visit:
         token: whose call it is; None on the open paths.
         may_look_up: the look-up ration has room for it.
         params: what stands in the path's braces.
+        query: the checked query; None where the call takes none.
         body: as received; empty unless the call writes.
         found: whether a look-up found somebody; None when nobody was asked for. It decides what the ration is charged.
     """
@@ -44,6 +52,7 @@ class Visit:
     token: Token | None = None
     may_look_up: bool = False
     params: dict[str, str] = field(default_factory=dict)
+    query: Any = None
     body: bytes = b""
     found: bool | None = None
 
@@ -58,28 +67,13 @@ class Reply:
     headers: Headers = ()
 
 
-Handler = Callable[[Visit], Awaitable[Reply]]
+class Stream(Protocol):
+    """An answer that goes on until somebody hangs up."""
 
+    media_type: bytes
 
-@dataclass(frozen=True, slots=True)
-class Call:
-    """A method of a path.
-
-    Attributes:
-        route: the path's template.
-        scope: whose token it takes; None for the open paths.
-        handler: answers it straight from the guard; None: FastAPI does.
-        ration: ``refuse`` draws 429 when the look-up ration is used up, ``tell`` goes on without looking up.
-        query: it takes query parameters.
-        stream: it does not end by itself.
-    """
-
-    route: str
-    scope: Scope | None
-    handler: Handler | None = None
-    ration: Literal["refuse", "tell"] | None = None
-    query: bool = False
-    stream: bool = False
+    async def run(self, receive: Receive, send: Chunk) -> None:
+        """Sends its parts."""
 
 
 class Voice:

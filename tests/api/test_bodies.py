@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from agent.api import bodies
 from agent.api.problems import DoorError
-from agent.api.schemas import IdentifyRequest
+from agent.api.schemas import IdentifyRequest, QueueQuery
 from agent.domain.transaction import Transaction
 from agent.errors import InputError
 
@@ -128,3 +128,31 @@ def test_nothing_but_clean_refusals(value):
     """Whatever JSON comes, a sale is either parsed or refused with pointers."""
     with pytest.raises((InputError, DoorError)):
         bodies.parse(Transaction, json.dumps(value).encode())
+
+
+def test_a_query_without_values_is_no_query():
+    """The spelled-out form of the reference, every parameter blank, lists everything."""
+    assert bodies.parse_query(QueueQuery, b"state=&vendor=&limit=&after=") == QueueQuery()
+    assert bodies.parse_query(QueueQuery, b"limit=5&state=in_doubt") == QueueQuery(limit=5, state="in_doubt")
+
+
+@pytest.mark.parametrize(
+    ("sent", "pointer"),
+    [
+        (b"limit=0", "/query/limit"),
+        (b"limit=five", "/query/limit"),
+        (b"state=open", "/query/state"),
+        (b"page=2", "/query/page"),
+        (b"%2b46701740605=1", "/query/*"),
+        (b"limit=1&limit=2", "/query"),
+        (b"vendor=%ff", "/query"),
+        (b"vendor=\xe5", "/query"),
+        (b"&".join(b"a%d=1" % number for number in range(99)), "/query"),
+    ],
+)
+def test_a_query_that_does_not_fit_is_pointed_at(sent, pointer):
+    """Each fault has its place; what the caller wrote is not repeated."""
+    with pytest.raises(InputError) as refused:
+        bodies.parse_query(QueueQuery, sent)
+    assert [fault.pointer for fault in refused.value.faults] == [pointer]
+    assert "46701740605" not in str(refused.value.faults)

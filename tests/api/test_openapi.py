@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import json
 import re
 import sys
 from pathlib import Path
@@ -46,13 +45,12 @@ async def test_every_call_is_in_the_document(house, document):
 
 
 async def test_every_reference_leads_somewhere(document):
-    """Each $ref names a part of the document; nothing of FastAPI's own error form is left."""
+    """Each $ref names a part of the document."""
     for reference in references(document):
         node = document
         for step in reference.removeprefix("#/").split("/"):
             node = node[step]
         assert node
-    assert "HTTPValidationError" not in json.dumps(document)
 
 
 async def test_refusals_are_problems(document):
