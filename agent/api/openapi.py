@@ -129,6 +129,7 @@ def _query_parameters(call: Call) -> list[dict[str, Any]]:
             "name": name,
             "in": "query",
             "required": name in described.get("required", ()),
+            "allowEmptyValue": True,
             "description": schema.pop("description", ""),
             "schema": _without_null(schema),
         }
