@@ -67,6 +67,11 @@ class Setting:
             self.news.clear()
             await self.news.wait()
 
+    async def hangs(self, number):
+        """Waits until the file that hangs its reader is being read: it hangs once only."""
+        while not (self.folder / f"{number:04}.done").exists():  # noqa: ASYNC110 - another process makes it
+            await asyncio.sleep(0.01)
+
     def applied(self):
         return [event.file for event in self.events if isinstance(event, Applied)]
 
@@ -256,6 +261,7 @@ async def test_killed_between_files_and_gone_on_with(setting, pad_bytes):
     write(setting.folder, 2, {"command": "hang", "once": True}, member(607))
     loading = asyncio.create_task(setting.load())
     await setting.reaches(2)
+    await setting.hangs(2)
     (loader,) = _children(os.getpid(), b"spawn_main")
     readers = _children(loader, b"spawn_main")
     assert len(readers) == (2 if pad_bytes else 0)
@@ -285,6 +291,7 @@ async def test_cancelling_kills_the_process(setting):
     write(setting.folder, 1, {"command": "hang", "once": True}, member(606))
     loading = asyncio.create_task(setting.load())
     await setting.reaches(1)
+    await setting.hangs(1)
     loading.cancel()
     with pytest.raises(asyncio.CancelledError):
         await loading
