@@ -97,7 +97,8 @@ def tag(
         vendor_answers: whether the loyalty system is being reached; only the messages depend on it.
     """
     if stated_key is not None:
-        return Tag(stated_key, open=stated_key.kind == "secondary")
+        open_ = stated_key.kind == "secondary"
+        return Tag(stated_key, open_, _code(stated_key, open_=open_, vendor_answers=vendor_answers))
     if not readings:
         return Tag(None, open=False)
     outcome = outcome_of(members)
@@ -107,14 +108,16 @@ def tag(
         return Tag(None, open=False, code="loyalty.offline.untagged")
     key = secondary_key(readings, policy)
     if outcome is Outcome.AMBIGUOUS:
-        code = "loyalty.ambiguous"
-    elif vendor_answers:
-        code = "loyalty.points_later"
-    elif key or _stated_primary(readings, policy):
-        code = "loyalty.offline.tagged"
-    else:
-        code = "loyalty.offline.untagged"
-    return Tag(key, open=True, code=code)
+        return Tag(key, open=True, code="loyalty.ambiguous")
+    named = key or _stated_primary(readings, policy)
+    return Tag(key, open=True, code=_code(named, open_=True, vendor_answers=vendor_answers))
+
+
+def _code(key: IntegrationKey | None, *, open_: bool, vendor_answers: bool) -> str | None:
+    """The message for a sale that no member of the replica stands behind."""
+    if vendor_answers:
+        return "loyalty.points_later" if open_ else None
+    return "loyalty.offline.tagged" if key is not None else "loyalty.offline.untagged"
 
 
 @dataclass(frozen=True, slots=True)

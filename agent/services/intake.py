@@ -7,18 +7,19 @@ then one durable commit; then the answer.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
 from agent.domain.arithmetic import faults
+from agent.domain.delivery import DeliveryState
 from agent.domain.fallback import REPLICA_LEVEL, TAG_LEVEL, Served, served
 from agent.domain.identifiers import Identifier, IdentifierType, Normaliser
 from agent.domain.link import Link
 from agent.domain.tagging import Tag, TaggingPolicy, tag
-from agent.domain.transaction import IdentifierStatement, IntegrationKey, Transaction, TransactionType
+from agent.domain.transaction import IdentifierStatement, IntegrationKey, NewContact, Transaction, TransactionType
 from agent.errors import Fault, IdentifierInvalidError, InputError, StorageError, StorageFullError
 from agent.ports import Acceptance, Clock, QueueInfo, Receipt, Replica
 from agent.services.contacts import LocalContacts
@@ -134,6 +135,7 @@ class Intake:
                 "till_id": transaction.till_id or self._policy.till_id,
                 "receipt_number": transaction.receipt_number or transaction.transaction_id,
                 "integration_key": people.stated,
+                "new_contact": people.contact,
             }
         )
         now = self._clock.now()
@@ -158,7 +160,8 @@ class Intake:
             stale_after=self._policy.stale_after,
             level=self._contacts.level(as_of, vendor_answers=answers),
         )
-        codes = [decision.code] if decision.code else []
+        still = not receipt.duplicate or receipt.state is DeliveryState.QUEUED  # a repeat long after says no more
+        codes = [decision.code] if decision.code and still else []
         if how.stale:
             codes.append("loyalty.stale")
         could_tell = bool(asked) and as_of is not None and self._policy.tagging.level >= REPLICA_LEVEL
@@ -181,9 +184,14 @@ class Intake:
         if found:
             raise InputError(found, "The transaction does not fit.")
         if not enrolled:
-            return _People(stated, named, named)
+            return _People(stated, named, named, transaction.new_contact)
         own = (stated.identifier,) if stated else named
-        return _People(stated, named or (() if stated else enrolled), tuple(dict.fromkeys((*own, *enrolled))))
+        return _People(
+            stated,
+            named or (() if stated else enrolled),
+            tuple(dict.fromkeys((*own, *enrolled))),
+            _respelled(transaction.new_contact, enrolled),
+        )
 
     def _named(self, statement: IdentifierStatement | None, found: list[Fault]) -> tuple[Identifier, ...]:
         if statement is None:
@@ -232,8 +240,16 @@ class _People:
         stated: what the till says is the integration key.
         named: what decides the tag: the identifier, else the new contact's own.
         all: what the vendor is asked for at delivery: the new contact's identifiers too, lest one is made twice.
+        contact: the new contact with its identifiers in one form, so that another spelling is the same content.
     """
 
     stated: IntegrationKey | None
     named: tuple[Identifier, ...]
     all: tuple[Identifier, ...]
+    contact: NewContact | None
+
+
+def _respelled(contact: NewContact | None, identifiers: Sequence[Identifier]) -> NewContact | None:
+    if contact is None:
+        return None
+    return contact.model_copy(update={identifier.type.value: identifier.value for identifier in identifiers})

@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from agent.domain.fallback import agent_state, level_served
+from agent.domain.fallback import REPLICA_LEVEL, TAG_LEVEL, agent_state, level_served
 from agent.domain.health import Condition, Conditions
 from agent.domain.link import Link
 from agent.errors import StorageError
@@ -277,6 +277,7 @@ def _age_s(instant: datetime | None, now: datetime) -> int | None:
 def _codes(state: str, level: int, *, stale: bool) -> tuple[str, ...]:
     if state != "offline":
         return ("loyalty.stale",) if stale else ()
-    if level >= 3:  # noqa: PLR2004 - the replica serves
+    if level >= REPLICA_LEVEL:
         return ("loyalty.offline.replica", *(("loyalty.stale",) if stale else ()))
-    return ("loyalty.unavailable", "loyalty.general_offers")
+    said = "loyalty.offline.tagged" if level >= TAG_LEVEL else "loyalty.unavailable"
+    return (said, "loyalty.general_offers")

@@ -7,10 +7,12 @@ from typing import NamedTuple
 
 import pytest
 
+from agent.domain.delivery import DONE
 from agent.domain.identifiers import IdentifierType, Normaliser
 from agent.domain.link import Link
 from agent.domain.tagging import TaggingPolicy
 from agent.errors import ConflictError, InputError, StorageDamagedError, StorageFullError
+from agent.ports import Settled
 from agent.services.intake import Intake, IntakePolicy
 from tests.fakes import (
     NOW,
@@ -171,6 +173,23 @@ async def test_a_repeat_with_the_defaults_spelled_out_is_the_same_sale(till):
     assert till.woken == 1
 
 
+async def test_a_new_contact_spelled_otherwise_is_the_same_sale(till):
+    """Its identifiers are compared normalised, too."""
+    first = {"mobile_phone": "070-174 06 05", "email": "Alma@Example.com"}
+    await till.sell(new_contact=first)
+    again = await till.sell(new_contact={"mobile_phone": "+46701740605", "email": "alma@example.com"})
+    assert again.receipt.duplicate
+
+
+async def test_a_repeat_of_a_delivered_sale_says_nothing_of_later(till):
+    """What was true when the sale was taken is not said again once it is done."""
+    assert (await till.sell(identifier=PHONE_SAID)).codes == ("loyalty.points_later",)
+    assert (await till.sell(identifier=PHONE_SAID)).codes == ("loyalty.points_later",)
+    (outgoing,) = await till.outbox.lease(VENDOR, 1, NOW)
+    await till.outbox.settle([Settled(outgoing.entry, DONE)], NOW)
+    assert (await till.sell(identifier=PHONE_SAID)).codes == ()
+
+
 # --- the tag and the messages ---------------------------------------------------------------------------------
 
 
@@ -185,12 +204,14 @@ async def test_a_repeat_with_the_defaults_spelled_out_is_the_same_sale(till):
         (True, 0, {"identifier": {"type": "card_number", "value": "735001"}}, None, "loyalty.points_later"),
         (False, 0, {"identifier": {"type": "card_number", "value": "735001"}}, None, "loyalty.offline.untagged"),
         (True, 0, {}, None, None),
-        (True, 0, {"integration_key": phone_key()}, phone_key(), None),
+        (True, 0, {"integration_key": phone_key()}, phone_key(), "loyalty.points_later"),
+        (False, 0, {"integration_key": phone_key()}, phone_key(), "loyalty.offline.tagged"),
         (True, 2, {"integration_key": member_key("77")}, member_key("77"), None),
+        (False, 2, {"integration_key": member_key("77")}, member_key("77"), "loyalty.offline.tagged"),
     ],
     ids=[
         "member", "member, offline", "unknown", "unknown, offline", "shared", "no key for it", "no key for it, offline",
-        "guest", "stated secondary", "stated primary",
+        "guest", "stated secondary", "stated secondary, offline", "stated primary", "stated primary, offline",
     ],
 )  # fmt: skip
 async def test_the_tag_and_what_is_said_about_it(  # noqa: PLR0917 - a table's columns

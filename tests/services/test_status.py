@@ -127,7 +127,7 @@ def test_damage_that_others_found_stays_told(bench):
     [
         (3, NOW, 3, ("loyalty.offline.replica",)),
         (3, NOW - timedelta(days=2), 3, ("loyalty.offline.replica", "loyalty.stale")),
-        (3, None, 2, ("loyalty.unavailable", "loyalty.general_offers")),
+        (3, None, 2, ("loyalty.offline.tagged", "loyalty.general_offers")),
         (1, None, 1, ("loyalty.unavailable", "loyalty.general_offers")),
     ],
     ids=["replica", "stale replica", "no replica", "level 1"],
