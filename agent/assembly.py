@@ -266,6 +266,7 @@ class _Builder:
             ),
             primary=self.tagging.primary,
             zone=self.zone,
+            fields=self.settings.replica.fields,
             user_agent=f"loyalty-agent/{version('loyalty-agent')}",
             heard=lambda answer: self._hear_time(answer, link),
         )

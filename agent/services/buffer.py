@@ -24,6 +24,12 @@ from agent.services.contacts import LocalContacts
 _UNKNOWN = Verdict(
     VerdictKind.PARK, "contact.unknown", title="The vendor does not know this member.", not_received=True
 )
+_UNRESOLVED = Verdict(
+    VerdictKind.PARK,
+    "contact.unresolved",
+    title="What was said at the till does not tell which member this is.",
+    not_received=True,
+)
 _CREATABLE = (IdentifierType.MOBILE_PHONE, IdentifierType.EMAIL, IdentifierType.PERSONAL_NUMBER)
 
 
@@ -106,7 +112,7 @@ class Buffer:
             case Settlement.ASK_AGAIN:
                 raise VendorUnreachableError
             case _:
-                return _UNKNOWN
+                return _UNKNOWN if outcome is Outcome.NOT_FOUND else _UNRESOLVED
 
     async def _who(self, readings: Sequence[Identifier], *, asked_for: bool) -> tuple[Outcome, Member | None]:
         """Who it is by the replica, else by the vendor; ``unknown`` when asking failed and the sale can go without.

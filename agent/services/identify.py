@@ -132,15 +132,21 @@ class Identify:
         self._link.worked(self._clock.now(), self._clock.monotonic(), lookup=True)
         return found
 
-    async def _ask_all(self, lookup: Lookup, readings: Sequence[Identifier]) -> Found:
-        """One answer for all readings, asked side by side; the first error once none is under way any more."""
+    async def _ask_all(self, lookup: Lookup, readings: Sequence[Identifier]) -> Found | None:
+        """One answer for all readings, asked side by side; None when the vendor answered only some of them.
+
+        Otherwise the first error, once none is under way any more.
+        """
         answers = await asyncio.gather(
             *(lookup.find(reading, timeout_s=self._policy.budget_s) for reading in readings), return_exceptions=True
         )
+        found = [answer for answer in answers if isinstance(answer, Found)]
         for answer in answers:
+            if isinstance(answer, VendorUnreachableError) and found and answer.retry_after_s is None:
+                return None  # who answers one question is not down
             if isinstance(answer, BaseException):
                 raise answer
-        return together([answer for answer in answers if isinstance(answer, Found)])
+        return together(found)
 
     def _as_members(self, found: Found) -> tuple[Member, ...]:
         if found.key is None:

@@ -152,7 +152,7 @@ async def test_what_the_vendor_cannot_be_asked_is_not_asked():
     """A card number Voyado does not know as a key: the sale cannot be matched, and a person has to see it."""
     bench = Bench()
     verdict = await bench.settle(open_sale(key=None, readings=(CARD,)))
-    assert (verdict.kind, verdict.code) == (VerdictKind.PARK, "contact.unknown")
+    assert (verdict.kind, verdict.code) == (VerdictKind.PARK, "contact.unresolved")
     assert bench.vendor.asked == []
 
 

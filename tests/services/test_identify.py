@@ -342,3 +342,21 @@ async def test_one_reading_s_failure_leaves_nothing_running(desk):
     found = await desk.who("0701740605", "any")
     assert found.outcome is Outcome.UNKNOWN
     assert ended
+
+
+async def test_who_answers_one_of_two_questions_is_not_offline(desk):
+    """A value that can be two things: one question answered, one not, leaves the person unknown and the line up."""
+    find = desk.vendor.find
+
+    async def half(reading, *, timeout_s):
+        if reading.type is not IdentifierType.MOBILE_PHONE:
+            raise VendorUnreachableError("answered 500", maybe_received=True)
+        return await find(reading, timeout_s=timeout_s)
+
+    desk.vendor.find = half
+    found = await desk.who("0701740605", "any")
+    assert (found.outcome, desk.link.state) == (Outcome.UNKNOWN, "online")
+    desk.vendor.find = find
+    desk.vendor.fault = Offline()
+    await desk.who("0701740605", "any")
+    assert desk.link.state == "offline"

@@ -4,7 +4,7 @@ What it can: contacts by export file or change feed, look-ups, new contacts, rec
 receipts by `uniqueReceiptId`, keeps the sale's own time, wants no guests, and never says whether it matched a receipt.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import tzinfo
 
 from agent.connectors.voyado.client import VoyadoClient
@@ -31,12 +31,18 @@ class Voyado:
     guid_contact_ids = True
 
     def __init__(
-        self, client: VoyadoClient, settings: VoyadoSettings, *, primary: IdentifierType, zone: tzinfo
+        self,
+        client: VoyadoClient,
+        settings: VoyadoSettings,
+        *,
+        primary: IdentifierType,
+        zone: tzinfo,
+        fields: Sequence[str] = (),
     ) -> None:
         self.client, self.settings = client, settings
         self.requests_per_second = settings.requests_per_second
         self.sender = VoyadoSender(client, contact_type=settings.contact_type, zone=zone)
-        self.lookup = self.writer = VoyadoPeople(client, settings, primary)
+        self.lookup = self.writer = VoyadoPeople(client, settings, primary, fields)
 
     async def ping(self) -> None:
         """Asks for nobody: an authenticated question that no tenant's set-up can spoil.
@@ -59,10 +65,11 @@ def build(
     http: HttpPolicy,
     primary: IdentifierType,
     zone: tzinfo,
+    fields: Sequence[str] = (),
     user_agent: str,
     heard: Callable[[Answer], None],
 ) -> Voyado:
-    """The connector for one tenant."""
+    """The connector for one tenant; ``fields`` are what the till may be shown of a member whom it asks about."""
     transport = Transport(settings.base_url, http, connections=CONNECTIONS, user_agent=user_agent)
     client = VoyadoClient(transport, api_key, version=settings.api_version, source=settings.source, heard=heard)
-    return Voyado(client, settings, primary=primary, zone=zone)
+    return Voyado(client, settings, primary=primary, zone=zone, fields=fields)

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
@@ -75,6 +75,11 @@ def canonical(name: str) -> str:
     return "".join(filter(str.isalnum, name.casefold()))
 
 
+def names_of(ours: Iterable[str]) -> dict[str, str]:
+    """Our name for each of Engage's that is wanted, by its :func:`canonical` form; protection is always wanted."""
+    return {canonical(theirs): name for name in (*ours, SECRECY_MARKED) for theirs in _SPELLINGS.get(name, (name,))}
+
+
 @dataclass(frozen=True, slots=True)
 class ContactMapping:
     """How this store reads a contact of its tenant. Picklable.
@@ -94,8 +99,7 @@ class ContactMapping:
 
     def names(self) -> dict[str, str]:
         """Our name for each of Engage's that is wanted, by its :func:`canonical` form."""
-        ours = (*IdentifierType, CONTACT_TYPE, SECRECY_MARKED, *self.fields)
-        return {canonical(theirs): name for name in ours for theirs in _SPELLINGS.get(name, (name,))}
+        return names_of((*IdentifierType, CONTACT_TYPE, *self.fields))
 
 
 @dataclass(slots=True)
@@ -132,7 +136,7 @@ class RowReader:
         self._contact_type = mapping.contact_type.casefold()
         self._primary_key = mapping.primary_key
         self._kept = frozenset(mapping.fields)
-        self._address = tuple(name for name in mapping.fields if canonical(name) in _ADDRESS)
+        self._address = _addresses(mapping.fields)
 
     def change(self, row: Mapping[str, str | None], kind: ChangeKind, *, full_row: bool) -> ContactChange | None:
         """The change a row means, or None when it is left out.
@@ -194,6 +198,23 @@ class RowReader:
             self.report.keyless += 1
             return None
         return ContactChange(ChangeKind.DELETE, named)
+
+
+def _addresses(fields: Iterable[str]) -> tuple[str, ...]:
+    return tuple(name for name in fields if canonical(name) in _ADDRESS)
+
+
+def kept_of(contact: Mapping[str, Any], fields: Sequence[str]) -> dict[str, str | None]:
+    """The configured fields of an API contact; of one with protected identity no address.
+
+    Raises:
+        ValueError: it has not the shape of a contact.
+    """
+    row = json_row(contact, names_of(fields))
+    kept = {name: (row.get(name) or "").strip() or None for name in fields}
+    if is_marked(row):
+        kept.update(dict.fromkeys(_addresses(fields)))
+    return kept
 
 
 def is_marked(row: Mapping[str, str | None]) -> bool:

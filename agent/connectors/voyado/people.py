@@ -11,6 +11,7 @@ from typing import Any
 
 from agent.connectors.voyado.client import VoyadoClient
 from agent.connectors.voyado.errors import raise_unless_answered, vendor_code
+from agent.connectors.voyado.fields import kept_of
 from agent.connectors.voyado.mapping import render_contact
 from agent.connectors.voyado.settings import VoyadoSettings
 from agent.domain.identifiers import MAX_VALUE_CHARS, Identifier, IdentifierType
@@ -37,10 +38,13 @@ class VoyadoPeople:
         client: the tenant.
         settings: its table.
         primary: the type of the primary integration key.
+        fields: what the till may be shown of a match, by our names.
     """
 
-    def __init__(self, client: VoyadoClient, settings: VoyadoSettings, primary: IdentifierType) -> None:
-        self._client, self._settings, self._primary = client, settings, primary
+    def __init__(
+        self, client: VoyadoClient, settings: VoyadoSettings, primary: IdentifierType, fields: Sequence[str] = ()
+    ) -> None:
+        self._client, self._settings, self._primary, self._fields = client, settings, primary, fields
 
     def knows(self, identifier: Identifier) -> bool:
         """Whether Voyado can be asked for that type."""
@@ -98,7 +102,7 @@ class VoyadoPeople:
         return _PARAMETERS.get(kind)
 
     async def _with_primary_key(self, contact_id: str, timeout_s: float) -> Found:
-        if self._primary is IdentifierType.CONTACT_ID:
+        if self._primary is IdentifierType.CONTACT_ID and not self._fields:
             return self._match(contact_id, {})
         try:
             contact = await self._client.contact(contact_id, timeout_s=timeout_s)
@@ -134,8 +138,14 @@ class VoyadoPeople:
         attributes = contact.get("attributes")
         name = _PRIMARY_ATTRIBUTES.get(self._primary)
         value = _key_value(attributes.get(name)) if name and isinstance(attributes, dict) else None
-        kind = self._primary if value else IdentifierType.CONTACT_ID
-        return Found(Outcome.MATCHED, IntegrationKey(kind="primary", type=kind, value=value or contact_id), contact_id)
+        key = IntegrationKey(
+            kind="primary", type=self._primary if value else IdentifierType.CONTACT_ID, value=value or contact_id
+        )
+        try:
+            fields = kept_of(contact, self._fields) if contact else {}
+        except ValueError:
+            raise VendorUnreachableError("answers something that is no contact") from None
+        return Found(Outcome.MATCHED, key, contact_id, fields)
 
 
 def _contact_id(value: Any) -> str | None:

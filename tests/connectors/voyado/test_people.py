@@ -45,7 +45,11 @@ async def _ask():
     made = []
 
     def ask(
-        url: str, primary: IdentifierType = IdentifierType.MEMBER_NUMBER, key: str = "sim-key", **table: Any
+        url: str,
+        primary: IdentifierType = IdentifierType.MEMBER_NUMBER,
+        key: str = "sim-key",
+        fields: tuple[str, ...] = (),
+        **table: Any,
     ) -> VoyadoPeople:
         settings = VoyadoSettings.model_validate({"base_url": url, **table})
         transport = Transport(url, POLICY, connections=2, user_agent="LoyaltyAgent/0.1")
@@ -53,7 +57,7 @@ async def _ask():
             transport, Key(key), version=settings.api_version, source=settings.source, heard=lambda _answer: None
         )
         made.append(client)
-        return VoyadoPeople(client, settings, primary)
+        return VoyadoPeople(client, settings, primary, fields)
 
     yield ask
     for client in made:
@@ -398,3 +402,24 @@ async def test_a_creation_that_names_nobody(ask, body):
     """It was made, but not said under which id: the next question tells."""
     async with wire(answer(201, body)) as server:
         assert await enrol(ask(server.url)) == Found(Outcome.AMBIGUOUS)
+
+
+# --- what may be shown ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("told", "shown"),
+    [
+        ({"firstName": "Alma", "memberLevel": "gold", "city": "Umea", "lastName": "Ek"},
+         {"first_name": "Alma", "member_level": "gold", "city": "Umea"}),
+        ({"firstName": " ", "city": "Umea", "secrecyMarked": True},
+         {"first_name": None, "member_level": None, "city": None}),
+    ],
+    ids=["the configured fields alone", "no address of a protected person"],
+)  # fmt: skip
+async def test_a_match_carries_the_configured_fields(ask, told, shown):
+    """What the replica would keep is shown of somebody whom only the vendor knows, and nothing besides."""
+    async with wire(answer(200, contact(memberNumber="1000", **told))) as server:
+        people = ask(server.url, fields=("first_name", "member_level", "city"))
+        found = await people.find(Identifier(IdentifierType.CONTACT_ID, ALMA), timeout_s=30.0)
+    assert (found.outcome, found.fields) == (Outcome.MATCHED, shown)
