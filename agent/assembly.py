@@ -41,11 +41,13 @@ from agent.services.identify import Identify, IdentifyPolicy
 from agent.services.intake import Intake, IntakePolicy
 from agent.services.loading import Loader, LoadJob
 from agent.services.purge import Purge
+from agent.services.reconcile import Books, Reconcile
 from agent.services.status import Status, StatusPolicy
 from agent.services.sync import FileFeed, PageFeed, Sync
 from agent.settings import Configuration
 from agent.state import State
 from agent.store.database import GroupWriter, migrate
+from agent.store.daybook import OutboxDaybook
 from agent.store.outbox import Outbox
 from agent.store.replica import SqliteReplica
 from agent.store.replica_builder import SqliteReplicaStore
@@ -155,6 +157,7 @@ class _Builder:
                 tagging=self.tagging,
                 store_id=settings.agent.store_id,
                 till_id=settings.agent.till_id,
+                zone=self.zone,
                 stale_after=settings.replica.stale_after,
                 expires_after=settings.replica.expires_after,
                 max_bytes=settings.queue.max_bytes,
@@ -187,6 +190,13 @@ class _Builder:
         tokens = Tokens(self.state.directory, clock)
         orders = Orders(dispatch, sync, purge)
         stack.push_async_callback(orders.close)
+        reconcile = Reconcile(
+            clock=clock,
+            daybook=OutboxDaybook(self.state.outbox(key)),
+            books=[Books(link, connector.history, partial(own_share, link, clock))],
+            held=dispatch.held,
+            chance=self.chance,
+        )
         rooms = Rooms(
             clock=clock,
             settings=settings,
@@ -199,6 +209,7 @@ class _Builder:
             status=status,
             tokens=tokens,
             orders=orders,
+            reconcile=reconcile,
             metrics=self.metrics,
         )
         calendar = Calendar({"purge": purge.run})

@@ -5,7 +5,7 @@ Instants are aware UTC datetimes; durations are seconds unless the name says oth
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path
@@ -256,23 +256,25 @@ class ReplicaStore(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Acceptance:
-    """A sale about to be recorded, its defaults filled in, and the vendors that get it."""
+    """A sale about to be recorded, its defaults filled in; the vendors that get it; the business day it counts for."""
 
     transaction: Transaction
     readings: tuple[Identifier, ...] = field(repr=False)
     key: IntegrationKey | None
     open: bool
     vendors: tuple[str, ...]
+    day: date
 
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What intake answers: the record that is on disk.
+    """What intake answers: the record that is on disk, and the till's own number of it.
 
     ``key_kind`` and ``key_type`` outlive the key's value, which is None after the purge.
     """
 
     transaction_id: str
+    number: int
     state: DeliveryState
     duplicate: bool
     accepted_at: datetime
@@ -380,6 +382,41 @@ class Sender(Protocol):
         """One sale, one verdict. Never raises for anything the vendor does."""
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a member's purchases at a vendor show.
+
+    Attributes:
+        counts: how often each sale stands among them; absent ones are left out.
+        whole: they were read to the end and name the sales by our ids. If not, a sale that does not show may be there.
+    """
+
+    counts: Mapping[str, int]
+    whole: bool
+
+
+class History(Protocol):
+    """Asks the vendor what it has on its books of a member: whether sales that it accepted have become purchases."""
+
+    @property
+    def settles_s(self) -> float:
+        """Seconds within which an accepted sale shows; before, its absence means nothing."""
+
+    async def count(
+        self, key: IntegrationKey, transaction_ids: Collection[str], *, pace: Callable[[], Awaitable[None]]
+    ) -> Seen:
+        """How often each of these sales of one member is on the books.
+
+        Args:
+            key: a primary key: whose they are.
+            transaction_ids: the sales.
+            pace: waits for this agent's share of the vendor's allowance; awaited before each call.
+
+        Raises:
+            VendorUnreachableError, VendorRefusedError: as everywhere.
+        """
+
+
 class Connector(Protocol):
     """A vendor room's face."""
 
@@ -410,6 +447,10 @@ class Connector(Protocol):
     @property
     def writer(self) -> Writer | None:
         """Makes contacts; None where the vendor's are made elsewhere."""
+
+    @property
+    def history(self) -> History | None:
+        """Says what is on its books; None where the vendor cannot be asked."""
 
     async def ping(self) -> None:
         """Any cheap authenticated question. Raises VendorUnreachableError, VendorRefusedError."""

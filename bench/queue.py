@@ -38,7 +38,7 @@ async def _fill(at: Place, count: int) -> None:
             named = {"transaction_id": f"queued-{number}", "receipt_number": str(number)}
             readings = (Identifier(IdentifierType.MOBILE_PHONE, members.phone(number)),)
             key = IntegrationKey(kind="primary", type=IdentifierType.MEMBER_NUMBER, value=str(10_000_000 + number))
-            return Acceptance(told.model_copy(update=named), readings, key, open=False, vendors=("voyado",))
+            return Acceptance(told.model_copy(update=named), readings, key, False, ("voyado",), now.date())
 
         for first in range(0, count, AT_ONCE):
             numbers = range(first, min(count, first + AT_ONCE))

@@ -230,7 +230,8 @@ def acceptance(
     vendors: tuple[str, ...] = (VENDOR,),
     **changes: Any,
 ) -> Acceptance:
-    return Acceptance(transaction(transaction_id, **changes), readings, key, open_, vendors)
+    sale = transaction(transaction_id, **changes)
+    return Acceptance(sale, readings, key, open_, vendors, sale.occurred_at.date())
 
 
 @contextlib.contextmanager

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, Protocol
 
 from agent.api.metrics import Metrics
@@ -11,6 +11,7 @@ from agent.messages import Messages
 from agent.ports import Clock, Delivery, Replica
 from agent.services.identify import Identification
 from agent.services.intake import Intaken
+from agent.services.reconcile import Reconciliation
 from agent.services.status import Snapshot
 from agent.settings import Settings
 from agent.tokens import Token
@@ -40,6 +41,14 @@ class Story(Protocol):
     @property
     def type(self) -> str:
         """What happened at the till."""
+
+    @property
+    def till(self) -> str:
+        """Store and till (`agent.domain.numbering.till_name`)."""
+
+    @property
+    def number(self) -> int:
+        """Its own among all sales of that till."""
 
     @property
     def occurred_at(self) -> str:
@@ -74,12 +83,20 @@ class Story(Protocol):
         """Type of the key that the till was answered with."""
 
     @property
+    def about_it(self) -> Sequence[Mapping[str, Any]]:
+        """Later sales that name this one: ``transaction_id``, ``type``, ``accepted_at``."""
+
+    @property
     def deliveries(self) -> Sequence[Delivery]:
-        """How it stands with each vendor."""
+        """How it stands with each vendor; also cancelled and discarded ones."""
 
     @property
     def attempts(self) -> Sequence[Mapping[str, Any]]:
         """Every attempt: ``entry``, ``at``, ``verdict``, ``code``, ``status``."""
+
+    @property
+    def events(self) -> Sequence[Mapping[str, Any]]:
+        """What else happened: ``at``, ``what``, ``vendor``."""
 
 
 class Queue(Protocol):
@@ -93,11 +110,18 @@ class Queue(Protocol):
     ) -> Sequence[Delivery]:
         """Unfinished deliveries beyond the entry ``after``, in order."""
 
-    async def retry(self, entry: int) -> None:
+    async def retry(self, entry: int, now: datetime) -> None:
         """Puts a delivery back in line. Raises UnknownRecordError, StorageError."""
 
-    async def discard(self, entry: int, reason: str) -> None:
+    async def discard(self, entry: int, reason: str, now: datetime) -> None:
         """Gives a delivery up. Raises UnknownRecordError, StorageError."""
+
+
+class Reconcile(Protocol):
+    """Checks whether a day is complete (`agent.services.reconcile.Reconcile`)."""
+
+    async def check(self, day: date | None, *, sample: int, listed: Sequence[str] | None = None) -> Reconciliation:
+        """A day, checked; yesterday without one. Raises StorageError."""
 
 
 class Status(Protocol):
@@ -166,4 +190,5 @@ class Rooms:
     status: Status
     tokens: Verifier
     orders: Orders
+    reconcile: Reconcile
     metrics: Metrics

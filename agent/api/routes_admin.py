@@ -8,6 +8,7 @@ from agent.api.calls import Call, Handler
 from agent.api.rooms import Rooms
 from agent.api.routes_till import delivery_fields, stored_key
 from agent.api.schemas import (
+    AboutIt,
     AttemptAnswer,
     DiscardRequest,
     Nothing,
@@ -17,8 +18,10 @@ from agent.api.schemas import (
     QueueQuery,
     StoryAnswer,
     StoryDelivery,
+    StoryEvent,
 )
 from agent.api.visits import Reply, Visit
+from agent.domain.numbering import store_and_till
 from agent.errors import UnknownRecordError
 
 _NUMBER: Final = re.compile(r"[1-9][0-9]{0,17}")
@@ -84,17 +87,26 @@ class AdminCalls:
     async def story(self, visit: Visit) -> Reply:
         """What happened to a sale, attempt by attempt, without the person in it."""
         story = self._rooms.outbox.story(visit.params["transaction_id"], self._rooms.orders.held())
+        store_id, till_id = store_and_till(story.till)
         answer = StoryAnswer(
             transaction_id=story.transaction_id,
             type=story.type,
+            store_id=store_id,
+            till_id=till_id,
+            number=story.number,
             occurred_at=story.occurred_at,
             accepted_at=story.accepted_at,
             erased_at=story.erased_at,
             original_transaction_id=story.original_transaction_id,
             answered_key=stored_key(story.answered_kind, story.answered_type),
             integration_key=stored_key(story.key_kind, story.key_type),
-            deliveries=tuple(StoryDelivery.model_validate(delivery_fields(delivery)) for delivery in story.deliveries),
+            about_it=tuple(AboutIt.model_validate(later) for later in story.about_it),
+            deliveries=tuple(
+                StoryDelivery.model_validate(delivery_fields(delivery) | {"state": delivery.state.value})
+                for delivery in story.deliveries
+            ),
             attempts=tuple(AttemptAnswer.model_validate(attempt) for attempt in story.attempts),
+            events=tuple(StoryEvent.model_validate(event) for event in story.events),
         )
         return Reply(200, answer.model_dump_json().encode())
 
@@ -102,7 +114,7 @@ class AdminCalls:
         """Puts a parked or doubtful delivery back in line, or drops the back-off of a waiting one."""
         _take_nothing(visit.body)
         entry = _entry_of(visit)
-        await self._rooms.outbox.retry(entry)
+        await self._rooms.outbox.retry(entry, self._rooms.clock.now())
         self._rooms.orders.wake()
         return Reply(202, OrderAccepted(ordered="retry", entry=entry).model_dump_json().encode())
 
@@ -110,7 +122,7 @@ class AdminCalls:
         """Gives up a parked or doubtful delivery for a stated reason; the sale stays on record."""
         request = bodies.parse(DiscardRequest, visit.body)
         entry = _entry_of(visit)
-        await self._rooms.outbox.discard(entry, request.reason)
+        await self._rooms.outbox.discard(entry, request.reason, self._rooms.clock.now())
         return Reply(202, OrderAccepted(ordered="discard", entry=entry).model_dump_json().encode())
 
     def _order(self, name: str) -> Handler:

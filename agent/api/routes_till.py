@@ -20,7 +20,7 @@ from agent.api.schemas import (
 )
 from agent.api.visits import Reply, Visit, Voice
 from agent.domain.contact import Member
-from agent.domain.delivery import overall_state
+from agent.domain.delivery import DeliveryState, overall_state, shown_state
 from agent.domain.fallback import REPLICA_LEVEL, served
 from agent.domain.tagging import Outcome
 from agent.domain.transaction import Transaction
@@ -112,6 +112,7 @@ class TillCalls:
             key = AnsweredKey.model_validate({"kind": receipt.key_kind, "type": receipt.key_type, "value": value})
         answer = TransactionAccepted(
             transaction_id=receipt.transaction_id,
+            number=receipt.number,
             state=receipt.state.value,
             duplicate=receipt.duplicate,
             accepted_at=receipt.accepted_at,
@@ -127,10 +128,15 @@ class TillCalls:
         story = self._rooms.outbox.story(visit.params["transaction_id"], self._rooms.orders.held())
         answer = TransactionAnswer(
             transaction_id=story.transaction_id,
+            number=story.number,
             state=overall_state(delivery.state for delivery in story.deliveries).value,
             accepted_at=story.accepted_at,
             integration_key=stored_key(story.key_kind, story.key_type),
-            deliveries=tuple(DeliveryAnswer.model_validate(delivery_fields(delivery)) for delivery in story.deliveries),
+            deliveries=tuple(
+                DeliveryAnswer.model_validate(delivery_fields(delivery))
+                for delivery in story.deliveries
+                if delivery.state is not DeliveryState.CANCELLED
+            ),
         )
         return Reply(200, answer.model_dump_json().encode())
 
@@ -182,7 +188,7 @@ def delivery_fields(delivery: Delivery) -> dict[str, Any]:
         "entry": delivery.entry,
         "transaction_id": delivery.transaction_id,
         "vendor": delivery.vendor,
-        "state": delivery.state.value,
+        "state": shown_state(delivery.state).value,
         "attempts": delivery.attempts,
         "accepted_at": delivery.accepted_at,
         "next_attempt_at": delivery.next_attempt_at,

@@ -118,9 +118,10 @@ class AnsweredKey(Answer):
 
 
 class TransactionAccepted(Answer):
-    """The sale is on disk."""
+    """The sale is on disk; ``number`` is its own among all sales of that till, one more than the sale's before."""
 
     transaction_id: str
+    number: int
     state: DeliveryWord
     duplicate: bool
     accepted_at: datetime
@@ -157,9 +158,10 @@ class DeliveryAnswer(Answer):
 
 
 class TransactionAnswer(Answer):
-    """How a sale stands; ``state`` is that of the least finished delivery."""
+    """How a sale stands; ``state`` is that of the least finished delivery, ``number`` its own at that till."""
 
     transaction_id: str
+    number: int
     state: DeliveryWord
     accepted_at: datetime
     integration_key: StoredKey | None
@@ -167,8 +169,12 @@ class TransactionAnswer(Answer):
 
 
 class StoryDelivery(DeliveryAnswer):
-    """How a sale stands with one vendor, with the entry that the queue's calls take."""
+    """How a sale stands with one vendor, with the entry that the queue's calls take.
 
+    Two states more than elsewhere: ``cancelled``, voided before it was sent; ``discarded``, given up by a person.
+    """
+
+    state: Literal["queued", "held", "delivered", "parked", "in_doubt", "cancelled", "discarded"]  # type: ignore[assignment] # it only widens
     entry: int
 
 
@@ -182,19 +188,40 @@ class AttemptAnswer(Answer):
     status: int | None
 
 
-class StoryAnswer(Answer):
-    """A sale's whole life without the person in it."""
+class StoryEvent(Answer):
+    """What else happened to a sale: its tag rose (``retagged``), or a person decided (``retried``, ``discarded``)."""
+
+    at: datetime
+    what: str
+    vendor: str
+
+
+class AboutIt(Answer):
+    """A later sale that names this one: a return, a void, a claim."""
 
     transaction_id: str
     type: str
+    accepted_at: datetime
+
+
+class StoryAnswer(Answer):
+    """A sale's whole life without the person in it; ``number`` is its own among all sales of that till."""
+
+    transaction_id: str
+    type: str
+    store_id: str
+    till_id: str
+    number: int
     occurred_at: str
     accepted_at: datetime
     erased_at: datetime | None
     original_transaction_id: str | None
     answered_key: StoredKey | None
     integration_key: StoredKey | None
+    about_it: tuple[AboutIt, ...]
     deliveries: tuple[StoryDelivery, ...]
     attempts: tuple[AttemptAnswer, ...]
+    events: tuple[StoryEvent, ...]
 
 
 # --- the state of the agent -------------------------------------------------------------------------------------

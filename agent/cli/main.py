@@ -27,6 +27,7 @@ COMMANDS = {
     "flush": "agent.cli.orders:flush",
     "queue": "agent.cli.queue:queue",
     "explain": "agent.cli.state:explain",
+    "reconcile": "agent.cli.reconcile:reconcile",
     "purge": "agent.cli.orders:purge",
     "token": "agent.cli.tokens:token",
     "secret": "agent.cli.secret:secret",

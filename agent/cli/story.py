@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
-from agent.cli.render import instant
+from agent.cli.render import age, instant
 
 _VERDICTS = {
     "done": "{vendor} took it",
@@ -18,12 +18,21 @@ _VERDICTS = {
     "in_doubt": "sent to {vendor}, and no answer came; nobody knows whether it arrived",
 }
 _STATES = {
-    "queued": "waits for its turn",
+    "queued": "waits for its turn to {vendor}",
     "held": "waits, because {vendor} refuses our credentials",
     "delivered": "is with {vendor}",
     "parked": "waits for a person: `loyalty-agent queue retry {entry}` or `queue discard {entry}`",
     "in_doubt": "may be with {vendor} or not: a person decides, `loyalty-agent queue retry {entry}` or `discard`",
+    "cancelled": "does not go to {vendor}: it was voided before it was sent",
+    "discarded": "does not go to {vendor}: a person gave it up",
 }
+_EVENTS = {
+    "retagged": "its member was found out before it was sent: tagged with {key} from here on",
+    "retried": "a person put it back in line for {vendor}",
+    "discarded": "a person gave up its delivery to {vendor}",
+}
+_LATER = {"return": "returned", "void": "voided", "points_claim": "points claimed"}
+_EXPIRED = "retention.expired"
 
 
 def tell(story: dict[str, Any]) -> Iterator[str]:
@@ -34,13 +43,14 @@ def tell(story: dict[str, Any]) -> Iterator[str]:
     """
     deliveries = {delivery["entry"]: delivery for delivery in story["deliveries"]}
     yield f"{story['transaction_id']}: {_kind(story)}"
-    for at, text in sorted(_events(story, deliveries)):
+    yield f"  number {story['number']} of till {story['till_id']} in store {story['store_id']}"
+    for at, text in sorted(_events(story, deliveries), key=lambda event: event[0]):
         yield f"  {instant(at.isoformat())}  {text}"
     for delivery in deliveries.values():
         state = _STATES.get(delivery["state"], delivery["state"]).format(**delivery)
         yield f"Now it {state}{_detail(delivery)}."
     if not deliveries:
-        yield "Nobody is owed it: a sale without a member stays here."
+        yield "Nobody is owed it: a sale without a member stays here, and so does a void of what was never sent."
 
 
 def _kind(story: dict[str, Any]) -> str:
@@ -52,23 +62,35 @@ def _events(story: dict[str, Any], deliveries: dict[int, dict[str, Any]]) -> Ite
     answered, now = story["answered_key"], story["integration_key"]
     yield datetime.fromisoformat(story["occurred_at"]), "happened at the till"
     yield datetime.fromisoformat(story["accepted_at"]), f"accepted and on disk, tagged with {_key(answered)}"
-    attempts: dict[int, int] = {}
-    for attempt in story["attempts"]:
-        entry = attempt["entry"]
-        attempts[entry] = attempts.get(entry, 0) + 1
-        text = _VERDICTS.get(attempt["verdict"], attempt["verdict"]).format(vendor=deliveries[entry]["vendor"])
-        facts = [str(fact) for fact in (attempt["code"], attempt["status"]) if fact]
-        risen = now != answered and attempt["verdict"] == "done"
-        text += f", under {_key(now)}" if risen else ""
-        yield (
-            datetime.fromisoformat(attempt["at"]),
-            f"attempt {attempts[entry]}: {text}" + (f" ({', '.join(facts)})" if facts else ""),
-        )
+    for event in story["events"]:
+        text = _EVENTS.get(event["what"], event["what"])
+        yield datetime.fromisoformat(event["at"]), text.format(vendor=event["vendor"], key=_key(now))
+    yield from _attempts(story["attempts"], deliveries)
+    for later in story["about_it"]:
+        what = _LATER.get(later["type"], later["type"])
+        yield datetime.fromisoformat(later["accepted_at"]), f"{what} by {later['transaction_id']}"
     if story["erased_at"]:
+        expired = any((delivery["last_error"] or {}).get("code") == _EXPIRED for delivery in deliveries.values())
+        why = "undelivered for too long: " if expired else ""
         yield (
             datetime.fromisoformat(story["erased_at"]),
-            "the personal part was erased; the sale itself stays for the audit",
+            f"{why}the personal part was erased; the sale itself stays for the audit",
         )
+
+
+def _attempts(attempts: list[dict[str, Any]], deliveries: dict[int, dict[str, Any]]) -> Iterator[tuple[datetime, str]]:
+    """Each attempt: the how manieth, how long after the one before, and what came of it."""
+    before: dict[int, list[datetime]] = {}
+    for attempt in attempts:
+        at = datetime.fromisoformat(attempt["at"])
+        earlier = before.setdefault(attempt["entry"], [])
+        pause = f", {age((at - earlier[-1]).total_seconds())} later" if earlier else ""
+        earlier.append(at)
+        text = _VERDICTS.get(attempt["verdict"], attempt["verdict"]).format(
+            vendor=deliveries[attempt["entry"]]["vendor"]
+        )
+        facts = [str(fact) for fact in (attempt["code"], attempt["status"]) if fact]
+        yield at, f"attempt {len(earlier)}{pause}: {text}" + (f" ({', '.join(facts)})" if facts else "")
 
 
 def _key(key: dict[str, Any] | None) -> str:
@@ -79,6 +101,8 @@ def _key(key: dict[str, Any] | None) -> str:
 
 def _detail(delivery: dict[str, Any]) -> str:
     error = delivery.get("last_error")
+    if delivery["state"] in ("cancelled", "discarded"):
+        return ""
     if error and delivery["state"] != "delivered":
         return f" ({error['title'] or error['code']})"
     if delivery.get("next_attempt_at"):

@@ -215,7 +215,7 @@ class Lane:
                 return settled
             if outgoing.open and not outgoing.maybe_received:
                 if settled.key is not None and settled.key != outgoing.key:
-                    await self._queue.retag(outgoing.entry, settled.key)
+                    await self._queue.retag(outgoing.entry, settled.key, self._clock.now())
                 else:
                     await self._queue.sending(outgoing.entry)
             not_received = False

@@ -9,11 +9,12 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Protocol
 
 from agent.domain.arithmetic import faults
+from agent.domain.completeness import business_day
 from agent.domain.delivery import DeliveryState
 from agent.domain.fallback import REPLICA_LEVEL, TAG_LEVEL, Served, served
 from agent.domain.identifiers import Identifier, IdentifierType, Normaliser
@@ -61,6 +62,7 @@ class IntakePolicy:
     tagging: TaggingPolicy
     store_id: str
     till_id: str
+    zone: tzinfo
     stale_after: timedelta
     expires_after: timedelta
     max_bytes: int
@@ -150,7 +152,9 @@ class Intake:
             vendor_answers=answers,
         )
         vendors = self._vendors(sale, decision, vendor_answers=answers)
-        receipt = await self._outbox.accept(Acceptance(sale, people.all, decision.key, decision.open, vendors), now)
+        day = business_day(sale.occurred_at, self._policy.zone)
+        record = Acceptance(sale, people.all, decision.key, decision.open, vendors, day)
+        receipt = await self._outbox.accept(record, now)
         if not receipt.duplicate:
             self._accepted()
         how = served(

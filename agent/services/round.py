@@ -40,7 +40,7 @@ class Queue(Protocol):
     async def release(self, entries: Sequence[int]) -> None:
         """Gives leases back untried."""
 
-    async def retag(self, entry: int, key: IntegrationKey) -> None:
+    async def retag(self, entry: int, key: IntegrationKey, now: datetime) -> None:
         """Writes a settled tag, and that the delivery goes out now."""
 
     async def sending(self, entry: int) -> None:

@@ -14,7 +14,7 @@ outbox = Migrations("outbox")
 
 @outbox()
 def sales_and_deliveries(db: Database) -> None:
-    """Sales, their deliveries, the attempts on each, and counters that spare a status call the counting."""
+    """Sales, their deliveries, what happened to them, and counters: of numbers given, and of deliveries by state."""
     for statement in _FIRST:
         db.execute(statement)
 
@@ -33,6 +33,9 @@ _FIRST = (
         id INTEGER PRIMARY KEY,
         transaction_id TEXT NOT NULL UNIQUE,
         type TEXT NOT NULL,
+        till TEXT NOT NULL,
+        number INTEGER NOT NULL,
+        day INTEGER NOT NULL,
         fingerprint BLOB NOT NULL,
         accepted_at INTEGER NOT NULL,
         occurred_at TEXT NOT NULL,
@@ -47,7 +50,8 @@ _FIRST = (
         erased_at INTEGER
     ) STRICT""",
     "CREATE INDEX sales_by_original ON sales (original, type) WHERE original IS NOT NULL",
-    "CREATE INDEX sales_by_age ON sales (erased_at IS NULL, accepted_at)",
+    # The last three columns make it a list of all days and numbers that is read without the sales themselves.
+    "CREATE INDEX sales_by_age ON sales (erased_at IS NULL, accepted_at, day, till, number)",
     "CREATE INDEX sales_finished ON sales (finished_at) WHERE erased_at IS NULL AND finished_at IS NOT NULL",
     """
     CREATE TABLE deliveries (
@@ -93,8 +97,27 @@ _FIRST = (
     ) STRICT""",
     "CREATE INDEX attempts_by_entry ON attempts (entry)",
     """
+    CREATE TABLE events (
+        sale INTEGER NOT NULL REFERENCES sales (id) ON DELETE CASCADE,
+        at INTEGER NOT NULL,
+        what TEXT NOT NULL,
+        vendor TEXT NOT NULL
+    ) STRICT""",
+    "CREATE INDEX events_by_sale ON events (sale)",
+    # One page for both kinds of counters: it is written with every sale anyway, and another encrypted page a commit
+    # costs as much as all of the counting.
+    """
     CREATE TABLE counts (
-        vendor TEXT, state TEXT, n INTEGER NOT NULL, PRIMARY KEY (vendor, state)
+        of TEXT NOT NULL, what TEXT NOT NULL, n INTEGER NOT NULL, PRIMARY KEY (of, what)
+    ) STRICT, WITHOUT ROWID""",
+    """
+    CREATE TABLE gaps (
+        till TEXT NOT NULL,
+        first INTEGER NOT NULL,
+        last INTEGER NOT NULL,
+        reason TEXT NOT NULL CHECK (reason IN ('retention', 'rescue', 'skipped')),
+        at INTEGER NOT NULL,
+        PRIMARY KEY (till, first)
     ) STRICT, WITHOUT ROWID""",
     """
     CREATE TRIGGER count_new AFTER INSERT ON deliveries BEGIN
@@ -102,12 +125,16 @@ _FIRST = (
     END""",
     """
     CREATE TRIGGER count_moved AFTER UPDATE OF state ON deliveries WHEN old.state <> new.state BEGIN
-        UPDATE counts SET n = n - 1 WHERE vendor = old.vendor AND state = old.state;
+        UPDATE counts SET n = n - 1 WHERE of = old.vendor AND what = old.state;
         INSERT INTO counts VALUES (new.vendor, new.state, 1) ON CONFLICT DO UPDATE SET n = n + 1;
     END""",
     """
     CREATE TRIGGER count_gone AFTER DELETE ON deliveries BEGIN
-        UPDATE counts SET n = n - 1 WHERE vendor = old.vendor AND state = old.state;
+        UPDATE counts SET n = n - 1 WHERE of = old.vendor AND what = old.state;
+    END""",
+    """
+    CREATE TRIGGER number_given AFTER INSERT ON sales BEGIN
+        INSERT INTO counts VALUES (new.till, 'number', new.number) ON CONFLICT DO UPDATE SET n = max(n, excluded.n);
     END""",
     """
     CREATE TRIGGER sale_finished AFTER UPDATE OF state ON deliveries

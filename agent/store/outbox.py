@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from agent.domain.delivery import DeliveryState, Verdict, VerdictKind, overall_state
 from agent.domain.identifiers import Identifier, IdentifierType
+from agent.domain.numbering import till_name
 from agent.domain.retention import RetentionPlan
 from agent.domain.transaction import (
     IntegrationKey,
@@ -34,8 +35,8 @@ from agent.domain.transaction import (
 )
 from agent.errors import ConflictError, Fault, InputError, UnknownRecordError
 from agent.ports import Acceptance, Outgoing, Receipt, Settled
+from agent.store import numbering, statements
 from agent.store import outbox_sql as sql
-from agent.store import statements
 from agent.store.database import GroupWriter, savepoint, truncate_log
 from agent.store.outbox_sql import COUNTS  # the command line counts a stopped agent's queue with it
 from agent.store.outbox_view import OutboxView, Story, from_ms, to_ms
@@ -142,31 +143,37 @@ class Outbox(OutboxView):
         """Puts new sales and their deliveries on record; three statements however many there are."""
         if not rows:
             return []
-        sale_id, statement_id = db.execute(sql.LAST_IDS).fetchone()
+        sale_id, statement_id, given = db.execute(sql.LAST_IDS).fetchone()
+        numbers: dict[str, int] = json.loads(given)
         kept: list[Any] = []
         sales: list[Any] = []
         deliveries: list[Any] = []
         receipts = []
-        for number, row in enumerate(rows, 1):
+        for place, row in enumerate(rows, 1):
             key, sale, accepted_at = row.key, row.arrival.sale, row.arrival.accepted_at
             readings = row.arrival.record.readings
             kind, key_type = (key.kind, key.type.value) if key else (None, None)
-            kept += (statement_id + number, statements.padded(_statement(key, readings, row.arrival.body)))
+            till = till_name(sale.store_id or "", sale.till_id or "")
+            number = numbers[till] = numbers.get(till, 0) + 1
+            kept += (statement_id + place, statements.padded(_statement(key, readings, row.arrival.body)))
             sales += (
-                sale_id + number, sale.transaction_id, sale.type.value, row.arrival.fingerprint, accepted_at,
-                sale.occurred_at.isoformat(), sale.original_transaction_id, statement_id + number,
+                sale_id + place, sale.transaction_id, sale.type.value, till, number,
+                row.arrival.record.day.toordinal(), row.arrival.fingerprint, accepted_at,
+                sale.occurred_at.isoformat(), sale.original_transaction_id, statement_id + place,
                 kind, key_type, kind, key_type, None if row.vendors else accepted_at,
             )  # fmt: skip
             person = self._person(key, readings) or (row.original.to_bytes(8, "big") if row.original else b"")
             rank = RANK_PRIMARY if kind == "primary" else RANK_SECONDARY
             for vendor in row.vendors:
                 deliveries += (
-                    sale_id + number, vendor, "queued", rank, person, row.arrival.record.open, row.original,
+                    sale_id + place, vendor, "queued", rank, person, row.arrival.record.open, row.original,
                 )  # fmt: skip
             state = DeliveryState.QUEUED if row.vendors else DeliveryState.DELIVERED
-            receipts.append(Receipt(sale.transaction_id, state, False, from_ms(accepted_at), key, kind, key_type))
+            receipts.append(
+                Receipt(sale.transaction_id, number, state, False, from_ms(accepted_at), key, kind, key_type)
+            )
         _insert_rows(db, statements.KEEP_AS, kept, columns=2)
-        _insert_rows(db, sql.INSERT_SALES, sales, columns=13)
+        _insert_rows(db, sql.INSERT_SALES, sales, columns=16)
         _insert_rows(db, sql.INSERT_DELIVERIES, deliveries, columns=7)
         return receipts
 
@@ -250,7 +257,7 @@ class Outbox(OutboxView):
         """Writes down that an open delivery goes out now, under the tag it has: from here on it may have arrived."""
         await self._writer.run(lambda db: db.execute(sql.SENDING, (entry, self._run)))
 
-    async def retag(self, entry: int, key: IntegrationKey) -> None:
+    async def retag(self, entry: int, key: IntegrationKey, now: datetime) -> None:
         """Writes the settled tag of a leased delivery, before it is sent, and forgets what it was resolved from.
 
         Does nothing to a sale of which an earlier attempt may have arrived.
@@ -261,11 +268,12 @@ class Outbox(OutboxView):
             if found is None:
                 return
             sale, statement = found
-            _, _, body = _parse(statements.read(db, statement))
+            _, _, body = parse_statement(statements.read(db, statement))
             kept = statements.keep(db, _statement(key, (), body))
             statements.forget(db, statement)
             db.execute(sql.RETAG, (key.kind, key.type.value, kept, sale))
             db.execute(sql.CLOSE_TAG, (RANK_PRIMARY if key.kind == "primary" else RANK_SECONDARY, entry))
+            db.execute(sql.RECORD_EVENT, (entry, to_ms(now), "retagged"))
 
         await self._writer.run(write)
 
@@ -287,21 +295,27 @@ class Outbox(OutboxView):
 
     # --- a person decides -----------------------------------------------------------------------------------
 
-    async def retry(self, entry: int) -> None:
+    async def retry(self, entry: int, now: datetime) -> None:
         """Puts a parked or doubtful delivery back in line, or drops the back-off of a waiting one.
 
         Raises:
             UnknownRecordError: there is none, or it is finished.
         """
-        if not await self._writer.run(lambda db: db.execute(sql.RETRY, (entry,)).rowcount):
-            raise UnknownRecordError
 
-    async def discard(self, entry: int, reason: str) -> None:
+        def write(db: Connection) -> None:
+            if not db.execute(sql.RETRY, (entry,)).rowcount:
+                raise UnknownRecordError
+            db.execute(sql.RECORD_EVENT, (entry, to_ms(now), "retried"))
+
+        await self._writer.run(write)
+
+    async def discard(self, entry: int, reason: str, now: datetime) -> None:
         """Gives up a parked or doubtful delivery; the sale stays on record. A void of it has nothing to clear then.
 
         Args:
             entry: the delivery.
             reason: a person's words; they are erased with the sale's personal part and shown nowhere.
+            now: when it is given up.
 
         Raises:
             UnknownRecordError: there is none in one of these states.
@@ -314,6 +328,7 @@ class Outbox(OutboxView):
             _, vendor, maybe_received, transaction_id, erased_at = found
             note = statements.keep(db, reason) if erased_at is None else None  # nothing is added to an erased sale
             db.execute(sql.DISCARD, (note, entry))
+            db.execute(sql.RECORD_EVENT, (entry, to_ms(now), "discarded"))
             if not maybe_received:
                 db.execute(sql.CANCEL_VOIDS, (vendor, transaction_id))
 
@@ -341,9 +356,7 @@ class Outbox(OutboxView):
             "undelivered": await self._in_slices(
                 lambda db: erase(db, sql.ERASABLE_OLD, plan.accepted_before, expire=True)
             ),
-            "forgotten": await self._in_slices(
-                lambda db: db.execute(sql.FORGET, (to_ms(plan.audit_before), ERASE_SLICE)).rowcount
-            ),
+            "forgotten": await self._in_slices(lambda db: numbering.forget(db, plan.audit_before, ERASE_SLICE, now)),
         }
         await self._in_slices(statements.drop_forgotten)
         await self._writer.run_alone(truncate_log)
@@ -399,7 +412,7 @@ def _void(db: Connection, record: Acceptance, original: Any) -> tuple[tuple[str,
     reached = tuple(row[0] for row in db.execute(sql.VENDORS_REACHED, (sale_id,)))
     if record.key is not None or statement is None:
         return reached, record.key
-    value, _, _ = _parse(statements.read(db, statement))
+    value, _, _ = parse_statement(statements.read(db, statement))
     return reached, _key(key_kind, key_type, value)
 
 
@@ -410,11 +423,11 @@ def _refuse_second_claim(db: Connection, claim: Transaction) -> None:
 
 def _repeated(db: Connection, record: Acceptance, known: Any) -> Receipt:
     """The first answer again, under the key it named, even if the tag has risen since."""
-    sale_id, _, accepted_at, answered_kind, answered_type, kind, key_type, statement, _ = known
+    sale_id, _, accepted_at, number, answered_kind, answered_type, kind, key_type, statement, _ = known
     value = None
     if statement is not None:
         if (answered_kind, answered_type) == (kind, key_type):
-            value, _, _ = _parse(statements.read(db, statement))
+            value, _, _ = parse_statement(statements.read(db, statement))
         else:  # the repeat itself spells what was answered first
             stated = record.transaction.integration_key
             said = (*record.readings, *((stated.identifier,) if stated else ()))
@@ -422,7 +435,8 @@ def _repeated(db: Connection, record: Acceptance, known: Any) -> Receipt:
     states = [DeliveryState(row[0]) for row in db.execute(sql.STATES, (sale_id,))]
     return Receipt(
         record.transaction.transaction_id,
-        overall_state(state for state in states if state is not DeliveryState.CANCELLED),
+        number,
+        overall_state(states),
         duplicate=True,
         accepted_at=from_ms(accepted_at),
         key=_key(answered_kind, answered_type, value),
@@ -436,7 +450,7 @@ def _erase(db: Connection, row: Any, now: datetime, *, expire: bool) -> None:
     body = None
     if statement is not None:
         try:
-            _, _, body = _parse(statements.read(db, statement))
+            _, _, body = parse_statement(statements.read(db, statement))
             body = body_of(without_person(transaction_of(body, occurred_at)))
         except ValueError:  # what cannot be read any more cannot be stripped of a person either
             body = None
@@ -454,7 +468,8 @@ def _statement(key: IntegrationKey | None, readings: Sequence[Identifier], body:
     return json.dumps([key.value if key else None, [(item.type, item.value) for item in readings]]) + "\n" + body
 
 
-def _parse(statement: str) -> tuple[str | None, tuple[Identifier, ...], str]:
+def parse_statement(statement: str) -> tuple[str | None, tuple[Identifier, ...], str]:
+    """The personal part of a sale: the key's value, the readings, and the sale as the till stated it."""
     head, _, body = statement.partition("\n")
     value, readings = json.loads(head)
     return value, tuple(Identifier(IdentifierType(kind), text) for kind, text in readings), body
@@ -493,5 +508,5 @@ def _sale(
     """A sale's key, readings and statement: as the till made it, or what the purge left."""
     if content is None:
         return None, (), transaction_of(body or "", occurred_at)
-    value, readings, body = _parse(bytes(content).decode())
+    value, readings, body = parse_statement(bytes(content).decode())
     return _key(kind, key_type, value), readings, transaction_of(body, occurred_at)

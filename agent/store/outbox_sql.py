@@ -11,14 +11,17 @@ from functools import cache
 # --- intake -----------------------------------------------------------------------------------------------------
 
 FIND_SALE = """
-    SELECT id, fingerprint, accepted_at, answered_kind, answered_type, key_kind, key_type, statement, erased_at
+    SELECT id, fingerprint, accepted_at, number, answered_kind, answered_type, key_kind, key_type, statement, erased_at
     FROM sales WHERE transaction_id = ?"""
 KNOWS = "SELECT 1 FROM sales WHERE transaction_id = ?"
-LAST_IDS = "SELECT (SELECT coalesce(max(id), 0) FROM sales), (SELECT coalesce(max(id), 0) FROM statements)"
+LAST_IDS = """
+    SELECT (SELECT coalesce(max(id), 0) FROM sales), (SELECT coalesce(max(id), 0) FROM statements),
+           (SELECT json_group_object(of, n) FROM counts WHERE what = 'number')"""
+"""The last row of each table, and the last number that each till's sales were given."""
 KNOWN = "SELECT transaction_id FROM sales WHERE transaction_id IN (SELECT value FROM json_each(?))"
 INSERT_SALES = """
-    INSERT INTO sales (id, transaction_id, type, fingerprint, accepted_at, occurred_at, original, statement,
-                       key_kind, key_type, answered_kind, answered_type, finished_at) VALUES """
+    INSERT INTO sales (id, transaction_id, type, till, number, day, fingerprint, accepted_at, occurred_at, original,
+                       statement, key_kind, key_type, answered_kind, answered_type, finished_at) VALUES """
 INSERT_DELIVERIES = "INSERT INTO deliveries (sale, vendor, state, rank, person, open, after_sale) VALUES "
 STATES = "SELECT state FROM deliveries WHERE sale = ?"
 CANCEL_UNSENT = """
@@ -73,6 +76,8 @@ SETTLE = """
 RELEASE = """
     UPDATE deliveries SET lease_run = NULL, sending = 0, attempts = attempts - 1
     WHERE entry IN (SELECT value FROM json_each(?)) AND lease_run = ?"""
+RECORD_EVENT = """
+    INSERT INTO events (sale, at, what, vendor) SELECT sale, ?2, ?3, vendor FROM deliveries WHERE entry = ?1"""
 RECORD_ATTEMPT = "INSERT INTO attempts (entry, at, verdict, code, status) VALUES (?, ?, ?, ?, ?)"
 TO_RETAG = """
     SELECT s.id, s.statement FROM deliveries AS d JOIN sales AS s ON s.id = d.sale
@@ -105,23 +110,24 @@ CANCEL_VOIDS = """
 
 # --- what people ask --------------------------------------------------------------------------------------------
 
-COUNTS = "SELECT state, sum(n) FROM counts GROUP BY state"
-WAITING = "SELECT vendor, n FROM counts WHERE state = 'queued'"
+COUNTS = "SELECT what, sum(n) FROM counts WHERE what <> 'number' GROUP BY what"
+WAITING = "SELECT of, n FROM counts WHERE what = 'queued'"
 OLDEST = """
     SELECT min(s.accepted_at) FROM (
         SELECT (SELECT min(d.entry) FROM deliveries AS d
-                WHERE d.state = 'queued' AND d.vendor = c.vendor AND d.rank = r.column1) AS entry
-        FROM counts AS c, (VALUES (1), (2)) AS r WHERE c.state = 'queued') AS first
+                WHERE d.state = 'queued' AND d.vendor = c.of AND d.rank = r.column1) AS entry
+        FROM counts AS c, (VALUES (1), (2)) AS r WHERE c.what = 'queued') AS first
     JOIN deliveries AS d ON d.entry = first.entry JOIN sales AS s ON s.id = d.sale"""
 ACCEPTED_SINCE = "SELECT count(*) FROM sales WHERE (erased_at IS NULL) IN (0, 1) AND accepted_at >= ?"
 STORY = """
-    SELECT id, type, occurred_at, accepted_at, erased_at, original, key_kind, key_type, answered_kind, answered_type
+    SELECT id, type, till, number, occurred_at, accepted_at, erased_at, original,
+           key_kind, key_type, answered_kind, answered_type
     FROM sales WHERE transaction_id = ?"""
 DELIVERIES = """
     SELECT d.entry, s.transaction_id, d.vendor, d.state, d.attempts, s.accepted_at, d.next_attempt_at, d.delivered_at,
            d.vendor_reference, d.error_code, d.error_status, d.error_title, d.vendor_code
     FROM deliveries AS d JOIN sales AS s ON s.id = d.sale WHERE {where} ORDER BY d.entry LIMIT ?"""
-OF_SALE = "d.sale = ? AND d.state <> 'cancelled'"
+OF_SALE = "d.sale = ?"
 UNFINISHED = "d.state IN ('queued', 'parked', 'in_doubt') AND d.entry > ?"
 QUEUED = "d.state = 'queued' AND +d.vendor NOT IN (SELECT value FROM json_each(?))"
 HELD = "d.state = 'queued' AND +d.vendor IN (SELECT value FROM json_each(?))"
@@ -130,6 +136,8 @@ STUCK = "d.state IN ('parked', 'in_doubt') AND d.state = ?"
 OF_VENDOR = "+d.vendor = ?"
 OF_ENTRY = "d.entry = ?"
 ATTEMPTS = "SELECT at, verdict, code, status FROM attempts WHERE entry = ? ORDER BY rowid"
+EVENTS = "SELECT at, what, vendor FROM events WHERE sale = ? ORDER BY rowid"
+ABOUT = "SELECT transaction_id, type, accepted_at FROM sales WHERE original = ? ORDER BY type, id"
 
 # --- the end ----------------------------------------------------------------------------------------------------
 
@@ -147,9 +155,6 @@ EXPIRE = """
         error_title = 'The personal part was erased before the sale could be delivered.', next_attempt_at = NULL,
         open = 0
     WHERE sale = ? AND state IN ('queued', 'parked', 'in_doubt')"""
-FORGET = """
-    DELETE FROM sales WHERE id IN (
-        SELECT id FROM sales WHERE (erased_at IS NULL) = 0 AND accepted_at < ? ORDER BY accepted_at LIMIT ?)"""
 
 
 # --- many rows in one statement ---------------------------------------------------------------------------------

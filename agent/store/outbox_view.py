@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from agent.domain.delivery import DeliveryState, shown_state
+from agent.domain.delivery import DeliveryState
 from agent.errors import UnknownRecordError
 from agent.ports import Delivery, QueueInfo
 from agent.store import outbox_sql as sql
@@ -26,10 +26,20 @@ _SIZES = ("page_count", "freelist_count", "page_size")
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """A sale's whole life without the person in it."""
+    """A sale's whole life without the person in it.
+
+    Attributes:
+        till: its store and till, as :func:`agent.domain.numbering.till_name` spells them.
+        number: of the sale among all of that till.
+        about_it: what came later and names this sale: ``transaction_id``, ``type``, ``accepted_at``.
+        attempts: ``entry``, ``at``, ``verdict``, ``code``, ``status`` of each.
+        events: what else happened, in order: ``at``, ``what`` (`retagged`, `retried`, `discarded`), ``vendor``.
+    """
 
     transaction_id: str
     type: str
+    till: str
+    number: int
     occurred_at: str
     accepted_at: datetime
     erased_at: datetime | None
@@ -38,8 +48,10 @@ class Story:
     key_type: str | None
     answered_kind: str | None
     answered_type: str | None
+    about_it: tuple[dict[str, Any], ...]
     deliveries: tuple[Delivery, ...]
     attempts: tuple[dict[str, Any], ...]
+    events: tuple[dict[str, Any], ...]
 
 
 class OutboxView:
@@ -98,10 +110,19 @@ class OutboxView:
             for at, verdict, code, status in self._rows(sql.ATTEMPTS, delivery.entry)
         )
         return Story(
-            transaction_id=transaction_id, type=row[1], occurred_at=row[2], accepted_at=from_ms(row[3]),
-            erased_at=from_ms(row[4]) if row[4] is not None else None, original_transaction_id=row[5],
-            key_kind=row[6], key_type=row[7], answered_kind=row[8], answered_type=row[9],
+            transaction_id=transaction_id, type=row[1], till=row[2], number=row[3], occurred_at=row[4],
+            accepted_at=from_ms(row[5]), erased_at=from_ms(row[6]) if row[6] is not None else None,
+            original_transaction_id=row[7],
+            key_kind=row[8], key_type=row[9], answered_kind=row[10], answered_type=row[11],
+            about_it=tuple(
+                {"transaction_id": name, "type": kind, "accepted_at": from_ms(at)}
+                for name, kind, at in self._rows(sql.ABOUT, transaction_id)
+            ),
             deliveries=deliveries, attempts=attempts,
+            events=tuple(
+                {"at": from_ms(at), "what": what, "vendor": vendor}
+                for at, what, vendor in self._rows(sql.EVENTS, row[0])
+            ),
         )  # fmt: skip
 
     def queue(
@@ -151,7 +172,7 @@ class OutboxView:
 
 
 def _delivery(row: Any, held: Collection[str]) -> Delivery:
-    state = shown_state(DeliveryState(row[3]))
+    state = DeliveryState(row[3])
     if state is DeliveryState.QUEUED and row[2] in held:
         state = DeliveryState.HELD
     return Delivery(

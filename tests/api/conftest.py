@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import random
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -27,9 +28,11 @@ from agent.messages import Messages
 from agent.ports import ReplicaInfo
 from agent.services.identify import Identify, IdentifyPolicy
 from agent.services.intake import Intake, IntakePolicy
+from agent.services.reconcile import Books, Reconcile
 from agent.services.status import Status, StatusPolicy
 from agent.settings import AgentSection, ApiSection, Rate, ReplicaSection, Settings
 from agent.store.database import DatabaseFile, GroupWriter, migrate
+from agent.store.daybook import OutboxDaybook
 from agent.store.migrations import outbox as migrations
 from agent.store.outbox import Outbox
 from agent.tokens import Tokens
@@ -176,6 +179,10 @@ class House:
         return f"{method} {path} HTTP/1.1\r\n{head}\r\n".encode("latin-1") + body
 
 
+async def _at_once() -> None:
+    """Nothing to wait for."""
+
+
 def build(state_dir: Path, settings: Settings, *, heartbeat_s: float = 15.0) -> dict[str, Any]:
     """The rooms, and the hands on them that tests need."""
     clock, people, orders, conditions = HeldClock(), People(), Given(), Conditions()
@@ -203,7 +210,7 @@ def build(state_dir: Path, settings: Settings, *, heartbeat_s: float = 15.0) -> 
         queue=lambda: outbox.info(orders.held()),
         link=link,
         policy=IntakePolicy(
-            tagging, "1042", "03", stale_after, expires_after, 1 << 30, 0, state_dir, (("voyado", False),)
+            tagging, "1042", "03", UTC, stale_after, expires_after, 1 << 30, 0, state_dir, (("voyado", False),)
         ),
         accepted=lambda: None,
     )
@@ -247,6 +254,13 @@ def build(state_dir: Path, settings: Settings, *, heartbeat_s: float = 15.0) -> 
         status=status,
         tokens=tokens,
         orders=orders,
+        reconcile=Reconcile(
+            clock=clock,
+            daybook=OutboxDaybook(file),
+            books=[Books(link, None, _at_once)],
+            held=orders.held,
+            chance=random.Random(1),
+        ),
         metrics=Metrics("0.1.0"),
     )
     return {

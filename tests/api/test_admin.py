@@ -1,5 +1,6 @@
 """What an administrator calls."""
 
+import json
 from datetime import UTC, datetime
 
 import pytest
@@ -160,3 +161,36 @@ async def test_a_sales_story(house, queued):
     assert PHONE not in answer.text
     assert "10000421" not in answer.text
     assert (await house.admin.get("/v1/transactions/none/story")).status_code == 404
+
+
+async def test_a_story_tells_who_decided_and_what_came_of_it(house, queued, sale):
+    """A retry and a discard stand in the story with their instants; given up is not parked any more there."""
+    await house.admin.post(f"/v1/queue/{queued}/retry")
+    (first,) = await house.outbox.lease("voyado", 1, NOW)
+    await house.outbox.settle([Settled(first.entry, Verdict(VerdictKind.PARK, "vendor.rejected", 422))], NOW)
+    await house.admin.post(f"/v1/queue/{queued}/discard", json={"reason": "booked by hand"})
+    told = (await house.admin.get("/v1/transactions/s-0/story")).json()
+
+    assert [(event["what"], event["vendor"]) for event in told["events"]] == [
+        ("retried", "voyado"),
+        ("discarded", "voyado"),
+    ]
+    assert told["deliveries"][0]["state"] == "discarded"
+    assert "booked by hand" not in json.dumps(told)
+    assert (await house.http.get("/v1/transactions/s-0")).json()["state"] == "parked"
+
+
+async def test_a_story_names_what_came_later(house, queued, sale):
+    """A void and a return of the sale are part of its story, and a voided delivery shows as cancelled there alone."""
+    await house.http.post("/v1/transactions", json=sale(transaction_id="r-1", original_transaction_id="s-1"))
+    nothing = {"lines": [], "payments": [], "total": "0.00"}
+    void = sale(transaction_id="v-1", type="void", original_transaction_id="s-1", **nothing)
+    assert (await house.http.post("/v1/transactions", json=void)).status_code == 202
+    told = (await house.admin.get("/v1/transactions/s-1/story")).json()
+
+    assert {(later["transaction_id"], later["type"]) for later in told["about_it"]} == {
+        ("r-1", "purchase"),
+        ("v-1", "void"),
+    }
+    assert [delivery["state"] for delivery in told["deliveries"]] == ["cancelled"]
+    assert (await house.http.get("/v1/transactions/s-1")).json()["deliveries"] == []

@@ -155,6 +155,7 @@ async def test_a_sale_is_taken(house, sale):
     TransactionAccepted.model_validate_json(answer.content, strict=True)
     assert answer.json() == {
         "transaction_id": "1042-03-20260214-000187",
+        "number": 1,
         "state": "queued",
         "duplicate": False,
         "accepted_at": "2026-11-20T09:05:12Z",
@@ -266,6 +267,7 @@ async def test_how_a_sale_stands(house, sale):
     TransactionAnswer.model_validate_json(answer.content, strict=True)
     assert answer.json() == {
         "transaction_id": "1042-03-20260214-000187",
+        "number": 1,
         "state": "parked",
         "accepted_at": "2026-11-20T09:05:12Z",
         "integration_key": {"kind": "primary", "type": "member_number"},

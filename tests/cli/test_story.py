@@ -21,12 +21,17 @@ def story(state="delivered", verdicts=("done",), **more):
     return {
         "transaction_id": "1042-03-1",
         "type": "purchase",
+        "store_id": "1042",
+        "till_id": "03",
+        "number": 187,
         "occurred_at": "2026-02-14T16:41:09+01:00",
         "accepted_at": "2026-02-14T15:41:10+00:00",
         "erased_at": None,
         "original_transaction_id": None,
         "integration_key": PRIMARY,
         "answered_key": PRIMARY,
+        "about_it": [],
+        "events": [],
         "deliveries": [delivery],
         "attempts": [
             {"entry": 7, "at": f"2026-02-14T15:4{2 + place}:00+00:00", "verdict": verdict, "code": "", "status": None}
@@ -41,22 +46,56 @@ def test_a_story_is_told_in_order():
     lines = list(tell(story(verdicts=("retry", "done"), erased_at="2026-02-15T16:00:00+00:00")))
 
     assert lines[0] == "1042-03-1: purchase"
-    assert [line.split("  ")[-1].split(":")[0].split(",")[0] for line in lines[1:-1]] == [
+    assert lines[1] == "  number 187 of till 03 in store 1042"
+    assert [line.split("  ")[-1].split(":")[0] for line in lines[2:-1]] == [
         "happened at the till",
-        "accepted and on disk",
+        "accepted and on disk, tagged with the primary key (member_number)",
         "attempt 1",
-        "attempt 2",
+        "attempt 2, 1 min later",
         "the personal part was erased; the sale itself stays for the audit",
     ]
     assert lines[-1] == "Now it is with voyado."
 
 
 def test_a_tag_that_rose_is_told():
-    """A sale that was answered with a phone number and sent under a member number says both."""
-    text = "\n".join(tell(story(answered_key=SECONDARY)))
+    """A sale that was answered with a phone number and sent under a member number says both, and when it rose."""
+    risen = {"at": "2026-02-14T15:41:30+00:00", "what": "retagged", "vendor": "voyado"}
+    lines = list(tell(story(answered_key=SECONDARY, events=[risen])))
 
-    assert "tagged with the secondary key (mobile_phone)" in text
-    assert "voyado took it, under the primary key (member_number)" in text
+    assert lines[3].endswith("tagged with the secondary key (mobile_phone)")
+    assert lines[4].endswith("found out before it was sent: tagged with the primary key (member_number) from here on")
+    assert lines[5].endswith("attempt 1: voyado took it")
+
+
+def test_what_came_later_is_told():
+    """Who voided, returned or claimed it, and when."""
+    about = [
+        {"transaction_id": "r-1", "type": "return", "accepted_at": "2026-02-15T10:00:00+00:00"},
+        {"transaction_id": "v-1", "type": "void", "accepted_at": "2026-02-14T15:45:00+00:00"},
+    ]
+    lines = list(tell(story("cancelled", verdicts=(), about_it=about)))
+
+    assert [line.split("  ")[-1] for line in lines[4:6]] == ["voided by v-1", "returned by r-1"]
+    assert lines[-1] == "Now it does not go to voyado: it was voided before it was sent."
+
+
+@pytest.mark.parametrize(
+    ("what", "words"),
+    [("retried", "a person put it back in line for voyado"), ("discarded", "a person gave up its delivery to voyado")],
+)
+def test_what_a_person_decided_is_told(what, words):
+    """A retry and a discard stand where they happened."""
+    event = {"at": "2026-02-14T18:00:00+00:00", "what": what, "vendor": "voyado"}
+    assert list(tell(story("discarded", verdicts=("park",), events=[event])))[-2].endswith(words)
+
+
+def test_a_sale_that_expired_says_so():
+    """A sale whose person was erased before it could be delivered is told apart from one that was delivered."""
+    expired = story("parked", verdicts=(), erased_at="2026-03-16T16:00:00+00:00")
+    expired["deliveries"][0]["last_error"] = {"code": "retention.expired", "status": None, "title": "Erased."}
+
+    assert "undelivered for too long: the personal part was erased" in "\n".join(tell(expired))
+    assert "undelivered for too long" not in "\n".join(tell(story(erased_at="2026-03-16T16:00:00+00:00")))
 
 
 @pytest.mark.parametrize(
@@ -81,6 +120,8 @@ def test_each_verdict_has_words(verdict, words):
         ("held", "because voyado refuses our credentials"),
         ("parked", "`loyalty-agent queue retry 7` or `queue discard 7` (Refused.)"),
         ("in_doubt", "may be with voyado or not"),
+        ("cancelled", "voided before it was sent"),
+        ("discarded", "a person gave it up"),
     ],
 )
 def test_each_state_has_words(state, words):
@@ -92,7 +133,7 @@ def test_a_guests_story_ends_here():
     """A sale without a member is owed to nobody."""
     lines = list(tell(story(deliveries=[], attempts=[], integration_key=None, answered_key=None)))
 
-    assert "tagged with no member" in lines[2]
+    assert "tagged with no member" in lines[3]
     assert lines[-1].startswith("Nobody is owed it")
 
 

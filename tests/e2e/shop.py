@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -77,7 +78,8 @@ class Vendor:
     def held(self) -> dict[str, int]:
         """How often each sale counts at the vendor, after its import."""
         self.sim.import_receipts_now()
-        return dict.fromkeys(self.sim.receipts.imported, 1)
+        purchases = self.sim.receipts.by_contact.values()
+        return dict(Counter(posted.receipt_id for posts in purchases for posted in posts))
 
     def posts(self) -> dict[str, int]:
         """How often each sale was posted."""

@@ -276,7 +276,7 @@ async def test_one_refused_record_is_parked_and_the_rest_goes_on(drive, vendor):
         assert (delivery.transaction_id, delivery.error_status) == ("sale-036", 422)
         assert delivery.vendor_code == "ValidationError"
         vendor.answer = lambda _outgoing: None
-        await drive.outbox.retry(delivery.entry)
+        await drive.outbox.retry(delivery.entry, drive.clock.now())
         drive.lane.wake()
         await until(lambda: drive.states() == {"delivered": 500})
     assert len(vendor.taken) == 500
@@ -496,7 +496,7 @@ async def test_a_return_arrives_after_its_purchase(drive, vendor):
         await until(lambda: drive.states() == {"parked": 1, "queued": 1})
         await drive.quiet()
         vendor.answer = lambda _outgoing: None
-        await drive.outbox.retry(1)
+        await drive.outbox.retry(1, drive.clock.now())
         await until(lambda: drive.states() == {"delivered": 2})
     assert list(vendor.taken) == ["sale", "return"]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from typing import NamedTuple
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -60,6 +61,7 @@ class Till:
                 ),
                 store_id="1042",
                 till_id="03",
+                zone=ZoneInfo("Europe/Stockholm"),
                 stale_after=timedelta(hours=24),
                 expires_after=timedelta(days=14),
                 max_bytes=max_bytes,

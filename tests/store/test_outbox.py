@@ -138,7 +138,7 @@ async def test_a_repeat_after_the_tag_rose_names_the_first_key(outbox, record):
     """The till hears the key it heard first, although the sale has risen to the member's own since."""
     await outbox.accept(record, NOW)
     (outgoing,) = await leased(outbox)
-    await outbox.retag(outgoing.entry, member_key())
+    await outbox.retag(outgoing.entry, member_key(), NOW)
     again = await outbox.accept(record, NOW)
 
     assert again.key == phone_key()
@@ -178,7 +178,7 @@ async def test_a_void_cancels_what_was_not_sent(outbox):
 
     assert void.state is DeliveryState.DELIVERED
     assert not await leased(outbox)
-    assert (state(outbox, "sale"), state(outbox, "void")) == ([], [])
+    assert (state(outbox, "sale"), state(outbox, "void")) == (["cancelled"], [])
     assert outbox.info().depth == 0
 
 
@@ -188,7 +188,7 @@ async def test_a_void_cancels_a_parked_sale(outbox):
     await send(outbox, PARK)
     await outbox.accept(acceptance("void", type="void", original_transaction_id="sale"), NOW)
 
-    assert (state(outbox, "sale"), state(outbox, "void"), outbox.info().parked) == ([], [], 0)
+    assert (state(outbox, "sale"), state(outbox, "void"), outbox.info().parked) == (["cancelled"], [], 0)
 
 
 async def test_a_void_of_a_delivered_sale_follows_it(outbox):
@@ -221,7 +221,7 @@ async def test_a_void_follows_under_the_risen_key(outbox):
     await outbox.accept(acceptance("sale", key=phone_key(), readings=(phone(),), open_=True), NOW)
     (sale,) = await leased(outbox)
     await outbox.accept(acceptance("void", type="void", original_transaction_id="sale"), NOW)
-    await outbox.retag(sale.entry, member_key())
+    await outbox.retag(sale.entry, member_key(), NOW)
     await outbox.settle([Settled(sale.entry, DONE)], NOW)
     (void,) = await leased(outbox)
 
@@ -276,7 +276,7 @@ async def test_a_return_waits_for_its_purchase(outbox, verdict, retry_at):
     entry = (await send(outbox, verdict, retry_at=retry_at)).entry
     assert await names(outbox) == []
 
-    await outbox.retry(entry)
+    await outbox.retry(entry, NOW)
     assert await names(outbox) == ["sale"]
     await send(outbox)
     assert await names(outbox) == ["return"]
@@ -287,7 +287,7 @@ async def test_a_return_is_released_by_a_discard(outbox):
     await outbox.accept(acceptance("sale", key=member_key()), NOW)
     entry = (await send(outbox, PARK)).entry
     await outbox.accept(acceptance("return", key=member_key(), type="return", original_transaction_id="sale"), NOW)
-    await outbox.discard(entry, "made twice")
+    await outbox.discard(entry, "made twice", NOW)
 
     assert await names(outbox) == ["return"]
 
@@ -299,7 +299,7 @@ async def test_discarding_a_sale_takes_its_void_along(outbox, verdict, left):
     (sale,) = await leased(outbox)
     await outbox.accept(acceptance("void", type="void", original_transaction_id="sale"), NOW)
     await outbox.settle([Settled(sale.entry, verdict)], NOW)
-    await outbox.discard(sale.entry, "made twice")
+    await outbox.discard(sale.entry, "made twice", NOW)
 
     assert await names(outbox) == left
 
@@ -337,7 +337,7 @@ async def test_points_of_a_sale_that_will_never_count_can_be_claimed(outbox):
     """A discarded sale gave nobody points; neither did one whose member was erased before it could go."""
     await outbox.accept(acceptance("sale", key=member_key()), NOW)
     entry = (await send(outbox, PARK)).entry
-    await outbox.discard(entry, "wrong member")
+    await outbox.discard(entry, "wrong member", NOW)
     assert not (await outbox.accept(claim(), NOW)).duplicate
 
     await outbox.accept(acceptance("sale-2", key=member_key()), NOW - timedelta(days=31))
@@ -389,7 +389,7 @@ async def test_later_sales_wait_with_a_parked_enrolment(outbox):
     entry = (await send(outbox, refused)).entry
     assert await names(outbox) == ["other"]
 
-    await outbox.discard(entry, "no consent")
+    await outbox.discard(entry, "no consent", NOW)
     assert await names(outbox) == ["next", "other"]
 
 
@@ -587,12 +587,13 @@ async def test_a_tag_rises_before_it_is_sent(outbox):
     await outbox.accept(acceptance("open", key=phone_key(), readings=(phone(),), open_=True), NOW)
     await outbox.accept(acceptance("other", key=member_key(2)), NOW)
     batch = {outgoing.transaction.transaction_id: outgoing for outgoing in await leased(outbox)}
-    await outbox.retag(batch["open"].entry, member_key())
+    await outbox.retag(batch["open"].entry, member_key(), NOW)
     await outbox.release([outgoing.entry for outgoing in batch.values()])
     first, _ = await leased(outbox)
 
     assert first.transaction.transaction_id == "open"
     assert (first.key, first.readings, first.open) == (member_key(), (), False)
+    assert outbox.story("open").events == ({"at": NOW, "what": "retagged", "vendor": VENDOR},)
 
 
 async def test_a_tag_stays_after_an_attempt_that_may_have_arrived(outbox):
@@ -600,10 +601,11 @@ async def test_a_tag_stays_after_an_attempt_that_may_have_arrived(outbox):
     await outbox.accept(acceptance(key=phone_key(), readings=(phone(),), open_=True), NOW)
     await send(outbox, CUT)
     (outgoing,) = await leased(outbox)
-    await outbox.retag(outgoing.entry, member_key())
+    await outbox.retag(outgoing.entry, member_key(), NOW)
     await outbox.release([outgoing.entry])
     (again,) = await leased(outbox)
     assert (again.key, again.open) == (phone_key(), True)
+    assert outbox.story(again.transaction.transaction_id).events == ()
 
 
 # --- what people ask and decide -------------------------------------------------------------------------------
@@ -614,12 +616,12 @@ async def test_retry_puts_back_what_is_stuck_or_waits(outbox):
     await outbox.accept(acceptance(), NOW)
     for verdict, retry_at in ((PARK, None), (DOUBT, None), (LATER, NOW + timedelta(hours=1))):
         entry = (await send(outbox, verdict, retry_at=retry_at)).entry
-        await outbox.retry(entry)
+        await outbox.retry(entry, NOW)
         assert await names(outbox) == ["1042-03-000001"]
     await send(outbox)
     for unknown in (entry, 999):
         with pytest.raises(UnknownRecordError):
-            await outbox.retry(unknown)
+            await outbox.retry(unknown, NOW)
 
 
 async def test_discard_gives_up_what_is_stuck_alone(outbox):
@@ -627,15 +629,15 @@ async def test_discard_gives_up_what_is_stuck_alone(outbox):
     await outbox.accept(acceptance(), NOW)
     (delivery,) = outbox.queue(state=None, vendor=None, limit=9, after=0)
     with pytest.raises(UnknownRecordError):
-        await outbox.discard(delivery.entry, "no")
+        await outbox.discard(delivery.entry, "no", NOW)
     await send(outbox, PARK)
-    await outbox.discard(delivery.entry, "made twice")
+    await outbox.discard(delivery.entry, "made twice", NOW)
 
     assert outbox.queue(state=None, vendor=None, limit=9, after=0) == ()
     assert outbox.info().parked == 0
-    assert outbox.entry(delivery.entry).state == "parked"
+    assert outbox.entry(delivery.entry).state == "discarded"
     with pytest.raises(UnknownRecordError):
-        await outbox.retry(delivery.entry)
+        await outbox.retry(delivery.entry, NOW)
 
 
 async def test_a_back_off_is_forgotten_or_shortened(outbox):

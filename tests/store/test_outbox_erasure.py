@@ -53,7 +53,7 @@ def person(number):
 async def send(outbox, verdict=DONE, now=NOW, *, retag=None):
     (outgoing,) = await outbox.lease(VENDOR, 1, now)
     if retag and outgoing.open:
-        await outbox.retag(outgoing.entry, retag)
+        await outbox.retag(outgoing.entry, retag, NOW)
     await outbox.settle([Settled(outgoing.entry, verdict)], now)
     return outgoing
 
@@ -84,7 +84,7 @@ async def test_no_trace_is_left_of_a_risen_tag_or_a_note(tmp_path):
         record, canaries = person(3)
         await outbox.accept(record, NOW)
         entry = (await send(outbox, PARK, retag=member_key("risen-canary"))).entry
-        await outbox.discard(entry, "called Alma-note-canary about it")
+        await outbox.discard(entry, "called Alma-note-canary about it", NOW)
         canaries += [b"risen-canary", b"Alma-note-canary"]
         assert b"Alma-note-canary" in bytes_of(path)
         await outbox.purge(plan(NOW + 2 * DAY), NOW + 2 * DAY)
@@ -99,7 +99,7 @@ async def test_a_note_on_an_erased_sale_is_not_kept(tmp_path):
         await outbox.accept(person(1)[0], NOW)
         (delivery,) = outbox.queue(state=None, vendor=None, limit=1, after=0)
         await outbox.purge(plan(NOW + 31 * DAY), NOW + 31 * DAY)
-        await outbox.discard(delivery.entry, "late-note-canary")
+        await outbox.discard(delivery.entry, "late-note-canary", NOW)
         assert b"late-note-canary" not in bytes_of(path)
 
 
@@ -116,7 +116,7 @@ async def test_a_sale_that_was_never_delivered_is_parked_without_its_person(tmp_
         assert (delivery.state, delivery.error_code) == ("parked", "retention.expired")
         assert (outbox.info().depth, outbox.info().parked) == (0, 1)
         assert [canary for canary in canaries if canary in bytes_of(path)] == []
-        await outbox.retry(delivery.entry)
+        await outbox.retry(delivery.entry, NOW)
         (outgoing,) = await outbox.lease(VENDOR, 1, now)
         assert (outgoing.key, outgoing.readings, outgoing.open) == (None, (), False)
         assert outgoing.transaction.lines == record.transaction.lines
@@ -199,7 +199,7 @@ async def test_no_trace_is_left_after_a_busy_time(tmp_path, seed):
                     canaries[name].append(f"risen-{number}-x".encode())
                 stuck = outbox.queue(state="parked", vendor=None, limit=1, after=0)
                 if stuck and chance.random() < 0.5:
-                    await outbox.discard(stuck[0].entry, f"note-{number}-x")
+                    await outbox.discard(stuck[0].entry, f"note-{number}-x", NOW)
                     canaries[stuck[0].transaction_id].append(f"note-{number}-x".encode())
             if chance.random() < 0.02:
                 await outbox.purge(plan(now, undelivered=5 * DAY, audit=20 * DAY), now)

@@ -23,6 +23,7 @@ from agent.domain.delivery import Verdict, VerdictKind
 from agent.domain.retention import RetentionPlan
 from agent.errors import ConflictError, UnknownRecordError
 from agent.ports import Settled
+from agent.store import numbering
 from tests.fakes import NOW, VENDOR, acceptance, member_key, open_outbox, phone, phone_key
 
 VERDICTS = {
@@ -140,6 +141,7 @@ class Till(RuleBasedStateMachine):
         receipt = self.wait(self.outbox.accept(self.record(sale), self.now))
         sale.person = group
         assert not receipt.duplicate
+        assert receipt.number == len(self.model.sales) + 1
         self.model.sales.append(sale)
 
     @precondition(lambda self: self.model.sales)
@@ -153,7 +155,7 @@ class Till(RuleBasedStateMachine):
             with pytest.raises(ConflictError):
                 self.wait(self.outbox.accept(record, self.now))
             return
-        self.wait(self.outbox.accept(record, self.now))
+        assert self.wait(self.outbox.accept(record, self.now)).number == len(self.model.sales) + 1
         sale.person = f"after:{of.number}"
         if kind == "void":
             if of.state in ("queued", "parked") and not of.maybe_received and not of.leased:
@@ -177,6 +179,7 @@ class Till(RuleBasedStateMachine):
         receipt = self.wait(self.outbox.accept(self.record(sale), self.now))
         sale.person, sale.rank, sale.open = person, rank, opened
         assert receipt.duplicate
+        assert receipt.number == sale.number + 1
         assert (receipt.key is None) == (person is None or sale.erased)
 
     # --- the lane ---------------------------------------------------------------------------------------------
@@ -228,7 +231,7 @@ class Till(RuleBasedStateMachine):
     def retag(self, data):
         """An open sale rises to its member, unless an attempt may have arrived or its person is erased."""
         sale = data.draw(st.sampled_from([sale for sale in self.leased() if sale.open]))
-        self.wait(self.outbox.retag(self.entry(sale), member_key(f"9{sale.number}")))
+        self.wait(self.outbox.retag(self.entry(sale), member_key(f"9{sale.number}"), NOW))
         if not sale.maybe_received and not sale.erased:
             sale.open, sale.rank = False, 1
 
@@ -259,7 +262,8 @@ class Till(RuleBasedStateMachine):
         if sale.state in ("none", "cancelled"):
             return
         allowed = UNFINISHED if what == "retry" else ("parked", "in_doubt")
-        work = self.outbox.retry(self.entry(sale)) if what == "retry" else self.outbox.discard(self.entry(sale), "why")
+        entry = self.entry(sale)
+        work = self.outbox.retry(entry, NOW) if what == "retry" else self.outbox.discard(entry, "why", NOW)
         if sale.state not in allowed:
             with pytest.raises(UnknownRecordError):
                 self.wait(work)
@@ -308,6 +312,12 @@ class Till(RuleBasedStateMachine):
             )
         )
         assert rows == {sale.name: sale.state for sale in self.model.sales}
+
+    @invariant()
+    def numbers_have_no_gaps(self):
+        """Whatever was refused, killed or erased: each sale has the number after the one before."""
+        if self.open is not None:
+            assert numbering.breaks(self.outbox._reader) == []
 
     @invariant()
     def nothing_is_delivered_twice(self):

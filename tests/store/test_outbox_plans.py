@@ -8,6 +8,7 @@ from datetime import timedelta
 
 import pytest
 
+from agent.store import daybook, numbering
 from agent.store import outbox_sql as sql
 from agent.store.database import immediate
 from tests.fakes import NOW, VENDOR, acceptance, member_key, open_outbox, phone_key
@@ -49,7 +50,9 @@ def outbox(tmp_path):
         (sql.COUNTED, "sales_by_original"),
         (sql.ERASABLE_FINISHED, "sales_finished"),
         (sql.ERASABLE_OLD, "sales_by_age"),
-        (sql.FORGET, "sales_by_age"),
+        (numbering.FORGET, "sales_by_age"),
+        (sql.ABOUT, "sales_by_original"),
+        (sql.EVENTS, "events_by_sale"),
         (sql.ACCEPTED_SINCE, "sales_by_age"),
         *((sql.DELIVERIES.format(where=where), "deliveries_") for where in LISTING.values()),
     ],
@@ -61,6 +64,17 @@ def test_statements_use_their_indexes(outbox, statement, index):
     assert not [step for step in plan if re.fullmatch(r"SCAN (sales|deliveries|d|s|statements|attempts)( .*)?", step)
                 and "deliveries_backing_off" not in step]  # fmt: skip
     assert not [step for step in plan if "TEMP B-TREE" in step]
+
+
+@pytest.mark.parametrize(
+    "statement", [numbering.NUMBERS, numbering.NEIGHBOURS, daybook.SALES, daybook.HANDLINGS, daybook.CLEARED]
+)
+def test_the_day_end_check_reads_an_index_and_not_the_sales(outbox, statement):
+    """Of years of sales only the days and numbers are read, and of the sales themselves those of one day."""
+    scanned = [step for step in steps(outbox, statement) if step.startswith("SCAN")]
+    assert [step for step in scanned if "sales_by_age" in step]
+    assert not [step for step in scanned if re.match(r"SCAN (sales|s|o|deliveries|d|statements|t)( |$)", step)
+                and "COVERING INDEX sales_by_age" not in step]  # fmt: skip
 
 
 @pytest.mark.parametrize("where", [LISTING["stuck"], LISTING["stuck at a vendor"]], ids=["all", "of a vendor"])
@@ -85,8 +99,10 @@ def multiply(outbox, count):
         )
         db.execute(
             "INSERT INTO sales"
-            " (transaction_id, type, fingerprint, accepted_at, occurred_at, statement, key_kind, key_type)"
-            " SELECT 'copy-' || t.id, type, fingerprint, accepted_at + t.id, occurred_at, t.id, key_kind, key_type"
+            " (transaction_id, type, till, number, day, fingerprint, accepted_at, occurred_at, statement, key_kind,"
+            "  key_type)"
+            " SELECT 'copy-' || t.id, type, till, t.id, day, fingerprint, accepted_at + t.id, occurred_at, t.id,"
+            "  key_kind, key_type"
             " FROM statements AS t JOIN sales AS s ON s.id = 1 WHERE t.id > 1"
         )
         db.execute(

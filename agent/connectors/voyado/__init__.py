@@ -1,7 +1,8 @@
 """Voyado Engage: the room's face.
 
 What it can: contacts by export file or change feed, look-ups, new contacts, receipts one by one. It deduplicates
-receipts by `uniqueReceiptId`, keeps the sale's own time, wants no guests, and never says whether it matched a receipt.
+receipts by `uniqueReceiptId`, keeps the sale's own time, wants no guests, and never says whether it matched a receipt;
+whether it did shows in its member's purchases.
 """
 
 from collections.abc import Callable, Sequence
@@ -9,6 +10,7 @@ from datetime import tzinfo
 
 from agent.connectors.voyado.client import VoyadoClient
 from agent.connectors.voyado.errors import raise_unless_answered
+from agent.connectors.voyado.history import VoyadoHistory
 from agent.connectors.voyado.people import VoyadoPeople
 from agent.connectors.voyado.sender import VoyadoSender
 from agent.connectors.voyado.settings import VoyadoSettings
@@ -43,6 +45,7 @@ class Voyado:
         self.requests_per_second = settings.requests_per_second
         self.sender = VoyadoSender(client, contact_type=settings.contact_type, zone=zone)
         self.lookup = self.writer = VoyadoPeople(client, settings, primary, fields)
+        self.history = VoyadoHistory(client, self.lookup)
 
     async def ping(self) -> None:
         """Asks for nobody: an authenticated question that no tenant's set-up can spoil.

@@ -53,6 +53,11 @@ class VoyadoClient:
         """`GET /contacts/{contactId}`."""
         return await self._call("GET", f"/contacts/{contact_id}", timeout_s=timeout_s)
 
+    async def purchases(self, contact_id: str, *, offset: int, count: int) -> Answer:
+        """`GET /contacts/{contactId}/transactions`, of v2 whatever the version: v3 is not known to have it."""
+        params = {"offset": str(offset), "count": str(count)}
+        return await self._call("GET", f"/contacts/{contact_id}/transactions", params=params, version=2)
+
     async def create_contact(self, body: bytes, *, store_id: str) -> Answer:
         """`POST /contacts`."""
         marks = {"source": self._source, "storeExternalId": store_id, "createAsUnapproved": "false"}
@@ -92,10 +97,18 @@ class VoyadoClient:
         """Closes the connections."""
         await self._transport.close()
 
-    async def _call(self, method: str, path: str, *, headers: Mapping[str, str] | None = None, **rest: Any) -> Answer:
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        version: int | None = None,
+        **rest: Any,
+    ) -> Answer:
         answer = await self._transport.request(
             method,
-            f"/api/v{self._version}{path}",
+            f"/api/v{version or self._version}{path}",
             headers={"apikey": self._key(), "Content-Type": "application/json", **(headers or {})},
             **rest,
         )

@@ -74,6 +74,20 @@ class VoyadoPeople:
         # A question that Voyado does not understand says nothing about whether somebody is there.
         raise VendorUnreachableError(f"answered {answer.status} to a look-up ({code or 'without a code'})")
 
+    async def contact_id(self, identifier: Identifier, *, timeout_s: float) -> str | None:
+        """The one contact's id and nothing more: one call. None when there is none, or several, or no such question.
+
+        Raises:
+            VendorUnreachableError, VendorRefusedError: as everywhere.
+        """
+        parameter = self._parameter(identifier.type)
+        if parameter is None:
+            return None
+        params = {"contactType": self._settings.contact_type, parameter: identifier.value}
+        answer = await self._client.find_contact_id(params, timeout_s=timeout_s)
+        raise_unless_answered(answer)
+        return _contact_id(answer.json()) if answer.status == _OK else None
+
     async def create(self, contact: NewContact, identifiers: Sequence[Identifier], *, store_id: str) -> Found:
         """Makes a contact; ``ambiguous`` when Voyado says that it exists already or is being made by somebody else.
 

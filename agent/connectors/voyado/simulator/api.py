@@ -103,7 +103,7 @@ class Api:
     def _transactions(self, request: Request, _body: bytes) -> Response:
         contact = self._named(request)
         posted = self._simulator.receipts.by_contact.get(contact.contact_id, [])
-        items = [views.transaction(one, self._simulator.state) for one in posted]
+        items = [views.transaction(one, place, self._simulator.state) for place, one in enumerate(posted, 1)]
         return answer(views.page(items, dict(request.query_params), links=[]))
 
     # Reading contacts

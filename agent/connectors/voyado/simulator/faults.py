@@ -10,8 +10,9 @@ from dataclasses import asdict, dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any, Literal, cast, get_args
 
-FaultKind = Literal["drop", "latency", "hang", "answer", "poison"]
+FaultKind = Literal["drop", "latency", "hang", "answer", "poison", "lose", "double"]
 BodyKind = Literal["error", "json", "empty", "html", "text", "truncated", "huge"]
+RECEIPT_KINDS = ("poison", "lose", "double")
 FileFault = Literal["truncated", "missing_part", "duplicate", "reordered", "wrong_encoding"]
 
 
@@ -21,7 +22,8 @@ class Fault:
 
     Attributes:
         kind: `drop` closes the connection without an answer, `latency` waits first, `hang` never answers, `answer`
-            gives the status and body below, `poison` refuses single receipts for ever.
+            gives the status and body below. Of single receipts, `poison` refuses one for ever, `lose` accepts and never
+            imports it, without a word in the log, `double` imports it twice.
         path: Shell pattern for the path, `/api/*/receipts` for instance.
         method: Shell pattern for the method.
         count: How many requests still meet it; None for all.
@@ -32,9 +34,9 @@ class Fault:
         body: Body of `answer`.
         size_bytes: Length of a `huge` body.
         headers: Headers of `answer`, such as `Retry-After` or, for a redirect, `Location`.
-        receipt_id: `poison` meets the receipt with this `uniqueReceiptId`.
-        sku: `poison` meets receipts with this article on a line.
-        predicate: `poison` meets receipts for which this is true; in-process only.
+        receipt_id: Of a receipt's fault: meets the receipt with this `uniqueReceiptId`.
+        sku: Of a receipt's fault: meets receipts with this article on a line.
+        predicate: Of a receipt's fault: meets receipts for which this is true; in-process only.
     """
 
     kind: FaultKind
@@ -59,8 +61,8 @@ class Fault:
             self.status = 503
         if self.kind == "poison":
             self.status = self.status or 422
-            if self.receipt_id is None and self.sku is None and self.predicate is None:
-                raise ValueError("a poison fault names a receipt_id, a sku or a predicate")
+        if self.kind in RECEIPT_KINDS and self.receipt_id is None and self.sku is None and self.predicate is None:
+            raise ValueError(f"a {self.kind} fault names a receipt_id, a sku or a predicate")
 
     def meets(self, method: str, path: str) -> bool:
         """Whether a request meets this fault; counts it when it does."""
@@ -73,8 +75,8 @@ class Fault:
             self.count -= 1
         return True
 
-    def poisons(self, receipt: dict[str, Any]) -> bool:
-        """Whether this fault refuses the receipt."""
+    def fits(self, receipt: dict[str, Any]) -> bool:
+        """Whether the receipt meets this fault."""
         return (
             (self.receipt_id is not None and receipt["uniqueReceiptId"] == self.receipt_id)
             or (self.sku is not None and any(item["sku"] == self.sku for item in receipt["items"]))
@@ -87,7 +89,7 @@ class Faults:
 
     Attributes:
         rules: Faults that requests meet; the first that fits is met, latency comes on top.
-        poison: Faults that receipts meet.
+        receipts: Faults that single receipts meet.
         files: For each fault of an export file, how many coming exports meet it.
         upper_case_guids: Contact ids are written in capitals, in files and answers.
         trailing_blanks: Phone numbers are followed by a blank, in files and answers.
@@ -100,7 +102,7 @@ class Faults:
     def clear(self) -> None:
         """Switch everything off."""
         self.rules: list[Fault] = []
-        self.poison: list[Fault] = []
+        self.receipts: list[Fault] = []
         self.files: Counter[str] = Counter()
         self.upper_case_guids = False
         self.trailing_blanks = False
@@ -108,12 +110,12 @@ class Faults:
 
     def add(self, fault: Fault) -> Fault:
         """Switch a fault on, and return it for a later `remove`."""
-        (self.poison if fault.kind == "poison" else self.rules).append(fault)
+        (self.receipts if fault.kind in RECEIPT_KINDS else self.rules).append(fault)
         return fault
 
     def remove(self, fault: Fault) -> None:
         """Switch one fault off."""
-        (self.poison if fault.kind == "poison" else self.rules).remove(fault)
+        (self.receipts if fault.kind in RECEIPT_KINDS else self.rules).remove(fault)
 
     def spoil_next_export(self, fault: FileFault, runs: int = 1) -> None:
         """Let the coming exports suffer from a fault of their files."""
@@ -136,6 +138,10 @@ class Faults:
                 delay_s += fault.delay_s
         return delay_s, None
 
+    def of_receipt(self, receipt: dict[str, Any], *kinds: FaultKind) -> Fault | None:
+        """The first fault of these kinds that the receipt meets."""
+        return next((fault for fault in self.receipts if fault.kind in kinds and fault.fits(receipt)), None)
+
     def guid(self, value: str) -> str:
         """A contact id as this tenant writes it."""
         return value.upper() if self.upper_case_guids else value
@@ -147,7 +153,7 @@ class Faults:
     def describe(self) -> dict[str, Any]:
         """Everything that is switched on, as JSON."""
         return {
-            "rules": [_as_json(fault) for fault in (*self.rules, *self.poison)],
+            "rules": [_as_json(fault) for fault in (*self.rules, *self.receipts)],
             "files": dict(+self.files),
             "upper_case_guids": self.upper_case_guids,
             "trailing_blanks": self.trailing_blanks,

@@ -17,7 +17,7 @@ from agent.connectors.voyado.simulator.refusal import Refusal
 from agent.connectors.voyado.simulator.rewards import Rewards
 from agent.connectors.voyado.simulator.state import State
 
-Outcome = Literal["waiting", "imported", "duplicate", "contact missing", "several contacts"]
+Outcome = Literal["waiting", "imported", "duplicate", "contact missing", "several contacts", "lost"]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -52,6 +52,8 @@ class ReceiptCounts:
         duplicates: Posts ignored at import, the receipt having been imported before.
         unmatched: Posts dropped at import because no contact fitted.
         ambiguous: Posts dropped at import because several contacts fitted.
+        lost: Posts that the import swallowed.
+        doubled: Receipts that became two purchases.
         refused: Posts answered 400 or 422.
     """
 
@@ -62,6 +64,8 @@ class ReceiptCounts:
     duplicates: int
     unmatched: int
     ambiguous: int
+    lost: int
+    doubled: int
     refused: int
 
 
@@ -71,13 +75,13 @@ class ReceiptDesk:
     Args:
         state: The tenant's memory.
         rewards: Where imported receipts turn into points.
-        faults: Asked for poisoned receipts.
+        faults: Asked for poisoned, lost and doubled receipts.
 
     Attributes:
         received: Every accepted post, in the order of arrival.
         imported: The imported post of each `uniqueReceiptId`.
         posts: Accepted posts for each `uniqueReceiptId`.
-        by_contact: Imported posts of each contact id.
+        by_contact: Purchases of each contact id: imported posts, a doubled one twice.
     """
 
     def __init__(self, state: State, rewards: Rewards, faults: Faults) -> None:
@@ -113,9 +117,8 @@ class ReceiptDesk:
             raise Refusal(400, "NoData")
         if errors := list(find_errors(receipt, check_totals=self._state.settings.check_totals)):
             raise Refusal(422, "ValidationError", validation=errors)
-        for fault in self._faults.poison:
-            if fault.poisons(receipt):
-                raise Refusal(fault.status, "ValidationError", validation=["the receipt is not accepted"])
+        if fault := self._faults.of_receipt(receipt, "poison"):
+            raise Refusal(fault.status, "ValidationError", validation=["the receipt is not accepted"])
         contact = receipt["contact"]
         posted = Posted(
             receipt_id=receipt["uniqueReceiptId"],
@@ -139,12 +142,15 @@ class ReceiptDesk:
         for posted in inbox:
             posted.outcome = self._import(posted)
             self._outcomes[posted.outcome] += 1
-            if posted.outcome != "imported":
+            if posted.outcome not in ("imported", "lost"):
                 self._state.note(f"receipt ignored: {posted.outcome}", posted.receipt_id)
 
     def _import(self, posted: Posted) -> Outcome:
         if posted.receipt_id in self.imported:
             return "duplicate"
+        fault = self._faults.of_receipt(posted.receipt(), "lose", "double")
+        if fault is not None and fault.kind == "lose":
+            return "lost"
         found = self._match(posted)
         if not found:
             return "contact missing"
@@ -157,11 +163,13 @@ class ReceiptDesk:
         posted.imported_at = self._state.clock.now()
         posted.contact_id = found[0].contact_id
         self.imported[posted.receipt_id] = posted
-        self.by_contact.setdefault(posted.contact_id, []).append(posted)
+        times = 1 if fault is None else 2
+        self.by_contact.setdefault(posted.contact_id, []).extend([posted] * times)
         if receipt["storeExternalId"] not in self._state.stores:
             self._state.open_store(receipt["storeExternalId"], {})
             self._state.note("store created", receipt["storeExternalId"])
-        self._rewards.book_receipt(posted.contact_id, receipt)
+        for _ in range(times):
+            self._rewards.book_receipt(posted.contact_id, receipt)
         return "imported"
 
     def _match(self, posted: Posted) -> list[Contact]:
@@ -182,5 +190,7 @@ class ReceiptDesk:
             duplicates=self._outcomes["duplicate"],
             unmatched=self._outcomes["contact missing"],
             ambiguous=self._outcomes["several contacts"],
+            lost=self._outcomes["lost"],
+            doubled=sum(map(len, self.by_contact.values())) - len(self.imported),
             refused=self._refused,
         )

@@ -67,12 +67,12 @@ def overview(
     }
 
 
-def transaction(posted: Posted, state: State) -> dict[str, Any]:
-    """One imported receipt in a contact's purchase history."""
+def transaction(posted: Posted, place: int, state: State) -> dict[str, Any]:
+    """One imported receipt in a contact's purchase history, where it has that place."""
     receipt = posted.receipt()
     store = state.stores[receipt["storeExternalId"]]
     return {
-        "id": f"{posted.contact_id}/{posted.receipt_id}",
+        "id": f"{posted.contact_id}/{place}",
         "transactionNumber": receipt.get("receiptNumber"),
         "createdDate": receipt["createdDate"],
         "storeName": store["name"],

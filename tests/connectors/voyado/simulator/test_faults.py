@@ -138,6 +138,51 @@ async def test_a_poisoned_receipt_is_refused_for_ever(tenant, receipt, make_line
     assert set(await tenant.receipts()) == {"1042-03-000001", "1042-03-000003"}
 
 
+async def test_a_lost_receipt_is_accepted_and_never_imported(tenant, receipt):
+    """Nothing tells of it, neither the answer nor the log; sent again once all is well it is imported."""
+    await tenant.member(memberNumber="10000000")
+    await add(tenant, kind="lose", receipt_id="1042-03-000002")
+    assert [await try_post(tenant, receipt(number)) for number in (1, 2)] == [202, 202]
+    tenant.sim.import_receipts_now()
+    told = await tenant.receipts()
+
+    assert {name: row["outcome"] for name, row in told.items()} == {
+        "1042-03-000001": "imported",
+        "1042-03-000002": "lost",
+    }
+    assert not [line for line in await tenant.log() if "1042-03-000002" in line]
+    assert (tenant.sim.counts().lost, tenant.sim.counts().imported) == (1, 1)
+    tenant.sim.faults.clear()
+    assert await try_post(tenant, receipt(2)) == 202
+    tenant.sim.import_receipts_now()
+    assert tenant.sim.counts().imported == 2
+
+
+async def test_a_doubled_receipt_is_two_purchases(tenant, receipt):
+    """It stands twice among the member's purchases, each row its own, and its points are given twice."""
+    contact = await tenant.member(memberNumber="10000000")
+    await add(tenant, kind="double", receipt_id="1042-03-000001")
+    assert [await try_post(tenant, receipt(number)) for number in (1, 2)] == [202, 202]
+    tenant.sim.import_receipts_now()
+    answer = await tenant.http.get(f"/api/v2/contacts/{contact['id']}/transactions")
+    rows = answer.json()["items"]
+
+    assert [row["externalId"] for row in rows] == ["1042-03-000001", "1042-03-000001", "1042-03-000002"]
+    assert len({row["id"] for row in rows}) == 3
+    assert (tenant.sim.counts().doubled, tenant.sim.counts().imported) == (1, 2)
+    accounts = (await tenant.http.get("/api/v3/point-accounts", params={"contactId": contact["id"]})).json()["items"]
+    assert accounts[0]["balance"] == 750
+
+
+@pytest.mark.parametrize("kind", ["poison", "lose", "double"])
+async def test_a_receipts_fault_names_its_receipts(tenant, kind):
+    """Without an id, an article or a predicate there is nothing to meet."""
+    answer = await tenant.http.post("/_sim/faults", json={"add": [{"kind": kind}]})
+    assert answer.status_code == 400
+    with pytest.raises(ValueError, match=kind):
+        Fault(kind=kind)
+
+
 async def test_poison_can_be_a_predicate_in_process(tenant, receipt):
     """In-process tests poison by any property of the receipt, and lift it again."""
     fault = tenant.sim.faults.add(

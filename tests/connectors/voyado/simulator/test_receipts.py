@@ -20,7 +20,16 @@ async def test_an_accepted_receipt_waits_for_the_interval(tenant, receipt, versi
     await tenant.http.post("/_sim/advance", json={"seconds": 1})
     counts = tenant.sim.counts()
     assert counts == ReceiptCounts(
-        received=1, unique=1, waiting=0, imported=1, duplicates=0, unmatched=0, ambiguous=0, refused=0
+        received=1,
+        unique=1,
+        waiting=0,
+        imported=1,
+        duplicates=0,
+        unmatched=0,
+        ambiguous=0,
+        lost=0,
+        doubled=0,
+        refused=0,
     )
     row = (await tenant.receipts())["1042-03-000001"]
     assert (row["contactId"], row["posts"], row["outcome"]) == (contact["id"], 1, "imported")
