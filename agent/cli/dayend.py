@@ -25,6 +25,7 @@ _REASONS = {
     "rescue": "was lost when the damaged file was rescued",
     "skipped": "was left out after a damaged file was rescued, because nobody knows whether it had been given",
 }
+_FAULTS = ("missing", "twice")
 _NOT_ASKED = {
     "cannot_be_asked": "it cannot be asked what it has",
     "unreachable": "it does not answer",
@@ -53,9 +54,21 @@ def tell(answer: dict[str, Any]) -> Iterator[str]:
 
 
 def _verdict(answer: dict[str, Any]) -> str:
+    """By witness, because a sale can be missed by several."""
     if answer["ok"]:
         return "complete. Nothing is missing, nothing is there twice."
-    found = [f"{number(answer[name])} {name}" for name in ("missing", "twice") if answer[name]]
+    breaks = answer["breaks"]
+    counts = {kind: sum(gap["last"] - gap["first"] + 1 for gap in breaks if gap["kind"] == kind) for kind in _FAULTS}
+    witnesses = [("by its number", counts)]
+    if answer["expected"] is not None:
+        witnesses.append(("by the till's list", {kind: len(answer["expected"][kind]) for kind in _FAULTS}))
+    witnesses += [
+        (f"at {vendor['vendor']}", {kind: len(vendor["books"][kind]) for kind in _FAULTS})
+        for vendor in answer["vendors"]
+    ]
+    found = [
+        f"{number(count)} {kind} {where}" for where, counts in witnesses for kind, count in counts.items() if count
+    ]
     return f"NOT COMPLETE: {', '.join(found)}."
 
 
@@ -81,7 +94,7 @@ def _tills(answer: dict[str, Any]) -> Iterator[str]:
     if len(answer["breaks"]) > SHOWN:
         yield f"  and {number(len(answer['breaks']) - SHOWN)} more places like this"
     if answer["breaks_elsewhere"]:
-        yield f"  (on other days: {number(answer['breaks_elsewhere'])} more)"
+        yield f"  note     on other days: {number(answer['breaks_elsewhere'])} missing or twice"
     yield ""
 
 
@@ -121,7 +134,7 @@ def _listed(listing: dict[str, Any] | None) -> Iterator[str]:
     if listing is None:
         return
     yield f"The till's own list: {_sales(listing['listed'])}"
-    yield from _names("MISSING", "sold, but the agent has never seen it", listing["missing"])
+    yield from _names("MISSING", "sold, and not on record here", listing["missing"])
     yield from _names("TWICE", "in the list more than once: two sales under one id", listing["twice"])
     yield from _names("note", "on record, but of another day", listing["other_day"])
     yield from _names("note", "on record, but not in the list", listing["unlisted"])

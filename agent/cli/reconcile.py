@@ -55,7 +55,7 @@ def reconcile(invocation: Invocation, *, day: datetime | None, expected: str | N
             answer = daemon.get("/v1/reconcile", **asked)
         else:
             answer = _compare(daemon, {**asked, "expected": _listed(expected)})
-    invocation.answer(answer, "\n".join(tell(answer)))
+    invocation.answer(answer, "\n".join(tell(answer)).rstrip())
     return exits.OK if answer["ok"] else exits.DEGRADED
 
 

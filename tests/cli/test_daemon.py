@@ -180,7 +180,7 @@ def test_a_refused_sale_can_be_given_up(world, token):
 
     world.tenant.faults.remove(refused)
     assert world.run("queue", "list")[1]["entries"] == []
-    assert world.run("explain", name)[1]["deliveries"][0]["state"] == "parked"
+    assert world.run("explain", name)[1]["deliveries"][0]["state"] == "discarded"
     assert name not in world.tenant.receipts.posts
 
 

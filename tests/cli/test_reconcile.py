@@ -84,13 +84,29 @@ def test_a_gap_is_told(gap, words):
     """Which numbers, between which sales, and what is known of why."""
     told = text(ok=False, missing=1, breaks=[{**GAP, **gap}])
     assert words in told
-    assert "NOT COMPLETE: 1 missing." in told
+    assert told.startswith("2026-02-14 (Europe/Stockholm): NOT COMPLETE: ")
     assert told.endswith("What became of a sale: loyalty-agent explain TRANSACTION_ID")
 
 
 def test_gaps_of_other_days_are_mentioned():
     """They do not spoil this day, and are not kept back."""
-    assert "(on other days: 3 more)" in text(breaks_elsewhere=3)
+    assert "note     on other days: 3 missing or twice" in text(breaks_elsewhere=3)
+
+
+def test_the_verdict_names_each_witness():
+    """A sale can be missed by several, so what each misses is not added up."""
+    told = text(
+        ok=False,
+        missing=7,
+        twice=2,
+        breaks=[{**GAP, "last": 9}, {**GAP, "kind": "twice"}],
+        expected=listing(missing=["s-7", "s-99"]),
+        books={"missing": ["s-1", "s-2"], "twice": ["s-3"]},
+    )
+    assert told.splitlines()[0].endswith(
+        "NOT COMPLETE: 3 missing by its number, 1 twice by its number, 2 missing by the till's list, "
+        "2 missing at voyado, 1 twice at voyado."
+    )
 
 
 @pytest.mark.parametrize(
@@ -133,7 +149,7 @@ def test_what_the_books_say(books, words):
     ("found", "words"),
     [
         ({}, "  all here, and nothing else"),
-        ({"missing": ["s-1"]}, "MISSING  1 sold, but the agent has never seen it: s-1"),
+        ({"missing": ["s-1"]}, "MISSING  1 sold, and not on record here: s-1"),
         ({"twice": ["s-1"]}, "TWICE    1 in the list more than once: two sales under one id: s-1"),
         ({"other_day": ["s-1"]}, "note     1 on record, but of another day: s-1"),
         ({"unlisted": ["s-1"]}, "note     1 on record, but not in the list: s-1"),
@@ -151,7 +167,7 @@ def test_long_lists_are_cut_short():
         breaks=[GAP] * 30,
         stuck=[{"transaction_id": "s-1", "vendor": "voyado", "state": "in_doubt", "code": None}] * 25,
     )
-    assert "500 sold, but the agent has never seen it: s-0, " in told
+    assert "500 sold, and not on record here: s-0, " in told
     assert "s-9 and 490 more" in told
     assert "and 20 more places like this" in told
     assert "s-1  voyado  in doubt" in told

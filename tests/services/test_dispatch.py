@@ -696,7 +696,7 @@ async def test_a_back_off_ends_by_itself(drive, vendor, clock):
     await drive.sell(1)
     async with drive.running():
         await until(lambda: len(vendor.attempts) == 1)
-        await drive.quiet()
+        await until(lambda: drive.outbox.next_due_at(VENDOR, clock.now()) is not None)
         assert drive.outbox.next_due_at(VENDOR, clock.now()) >= clock.now() + timedelta(seconds=FIRST_S)
         clock.advance(FIRST_S + 2)
         await until(lambda: drive.states() == {"delivered": 1})
