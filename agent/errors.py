@@ -95,7 +95,7 @@ class IdentifierInvalidError(InputError):
 
 
 class ConflictError(LoyaltyAgentError):
-    """A transaction with this id and other content is already recorded."""
+    """The transaction does not go with what is recorded already."""
 
     code = "transaction.conflict"
     advice = "Give each sale its own transaction_id; repeat a sale only with the same content."

@@ -132,11 +132,16 @@ class Outbox(OutboxView):
             return _repeated(db, record, known)
         original = db.execute(sql.FIND_SALE, (sale.original_transaction_id,)).fetchone()
         vendors, key = record.vendors, record.key
+        follows = False
         if sale.type is TransactionType.VOID:
             vendors, key = _void(db, record, original)
         elif sale.type is TransactionType.POINTS_CLAIM:
-            _refuse_second_claim(db, sale)
-        (receipt,) = self._insert(db, [_Row(arrival, key, vendors, original[0] if original else None)])
+            _take_over(db, sale, original)
+        elif original is not None and key is None and not record.readings:
+            reached, of_original = _of_original(db, original)
+            if reached and of_original is not None:
+                vendors, key, follows = tuple(dict.fromkeys((*vendors, *reached))), of_original, True
+        (receipt,) = self._insert(db, [_Row(arrival, key, vendors, original[0] if original else None, follows)])
         return receipt
 
     def _insert(self, db: Connection, rows: Sequence[_Row]) -> list[Receipt]:
@@ -162,7 +167,9 @@ class Outbox(OutboxView):
                 sale.occurred_at.isoformat(), sale.original_transaction_id, statement_id + place,
                 kind, key_type, kind, key_type, None if row.vendors else accepted_at,
             )  # fmt: skip
-            person = self._person(key, readings) or (row.original.to_bytes(8, "big") if row.original else b"")
+            person = None if row.follows else self._person(key, readings)
+            if person is None:
+                person = row.original.to_bytes(8, "big") if row.original else b""
             rank = RANK_PRIMARY if kind == "primary" else RANK_SECONDARY
             for vendor in row.vendors:
                 deliveries += (
@@ -385,12 +392,21 @@ class _Arrival:
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """A new sale, decided: under which key it goes to whom, and the id of the sale it refers to."""
+    """A new sale, decided.
+
+    Attributes:
+        arrival: the sale.
+        key: under which it goes.
+        vendors: to whom.
+        original: the id of the sale it refers to, when that is on record.
+        follows: it names nobody and goes under that sale's key, after it.
+    """
 
     arrival: _Arrival
     key: IntegrationKey | None
     vendors: tuple[str, ...]
     original: int | None = None
+    follows: bool = False
 
 
 def _insert_rows(db: Connection, statement: str, values: list[Any], *, columns: int) -> None:
@@ -407,18 +423,27 @@ def _void(db: Connection, record: Acceptance, original: Any) -> tuple[tuple[str,
         if not sale.lines:
             raise InputError([Fault("/original_transaction_id", "is not recorded here, and the void brings no lines")])
         return record.vendors, record.key
+    db.execute(sql.CANCEL_UNSENT, (original[0],))
+    reached, key = _of_original(db, original)
+    return reached, record.key or key
+
+
+def _of_original(db: Connection, original: Any) -> tuple[tuple[str, ...], IntegrationKey | None]:
+    """The vendors that the sale went or goes to, and the key it carries; none once that is erased."""
     sale_id, *_, key_kind, key_type, statement, _ = original
-    db.execute(sql.CANCEL_UNSENT, (sale_id,))
-    reached = tuple(row[0] for row in db.execute(sql.VENDORS_REACHED, (sale_id,)))
-    if record.key is not None or statement is None:
-        return reached, record.key
+    vendors = tuple(row[0] for row in db.execute(sql.VENDORS_REACHED, (sale_id,)))
+    if statement is None:
+        return vendors, None
     value, _, _ = parse_statement(statements.read(db, statement))
-    return reached, _key(key_kind, key_type, value)
+    return vendors, _key(key_kind, key_type, value)
 
 
-def _refuse_second_claim(db: Connection, claim: Transaction) -> None:
-    if claim.original_transaction_id and db.execute(sql.COUNTED, (claim.original_transaction_id,)).fetchone():
+def _take_over(db: Connection, claim: Transaction, original: Any) -> None:
+    """A claim is refused while its sale counts for somebody, and replaces one that waits for a person unsent."""
+    if db.execute(sql.COUNTED, (claim.original_transaction_id,)).fetchone():
         raise ConflictError("The sale counts for a member already; its points cannot be claimed again.")
+    if original is not None:
+        db.execute(sql.CANCEL_PARKED, (original[0],))
 
 
 def _repeated(db: Connection, record: Acceptance, known: Any) -> Receipt:
@@ -487,8 +512,9 @@ def _outgoing(row: Any) -> Outgoing:
     original_key, original = None, None
     if of_sale[-1] is not None:
         original_key, _, original = _sale(*of_sale[5:])
-    if transaction.type is TransactionType.VOID and original_key is not None:
-        key = original_key  # the tag it was sent under, which may have risen since the void was taken
+    follows = transaction.type is TransactionType.RETURN and not is_open and not (key and key.kind == "primary")
+    if original_key is not None and (transaction.type is TransactionType.VOID or follows):
+        key = original_key  # the tag it was sent under, which may have risen since this one was taken
     return Outgoing(
         entry=entry,
         attempts=attempts - 1,

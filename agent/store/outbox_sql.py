@@ -27,12 +27,14 @@ STATES = "SELECT state FROM deliveries WHERE sale = ?"
 CANCEL_UNSENT = """
     UPDATE deliveries SET state = 'cancelled', next_attempt_at = NULL
     WHERE sale = ? AND state IN ('queued', 'parked') AND maybe_received = 0 AND lease_run IS NULL"""
+CANCEL_PARKED = """
+    UPDATE deliveries SET state = 'cancelled' WHERE sale = ? AND state = 'parked' AND maybe_received = 0"""
 VENDORS_REACHED = "SELECT vendor FROM deliveries WHERE sale = ? AND state <> 'cancelled'"
 VOIDED = "SELECT 1 FROM sales WHERE original = ? AND type = 'void' LIMIT 1"
 COUNTED = """
     SELECT 1 FROM sales AS s JOIN deliveries AS d ON d.sale = s.id
     WHERE s.transaction_id = ?1 AND (s.key_kind IS NOT NULL OR d.open = 1)
-      AND (d.state IN ('queued', 'in_doubt', 'delivered') OR (d.state = 'parked' AND s.erased_at IS NULL))
+      AND (d.state IN ('queued', 'in_doubt', 'delivered') OR (d.state = 'parked' AND d.maybe_received = 1))
     UNION ALL
     SELECT 1 FROM sales AS s JOIN deliveries AS d ON d.sale = s.id
     WHERE s.original = ?1 AND s.type = 'points_claim' AND d.state NOT IN ('cancelled', 'discarded')

@@ -304,6 +304,44 @@ async def test_discarding_a_sale_takes_its_void_along(outbox, verdict, left):
     assert await names(outbox) == left
 
 
+async def test_a_return_without_a_person_follows_its_sale(outbox):
+    """It goes after the sale, under the key which that one went under, even if that rose in between."""
+    await outbox.accept(acceptance("sale", key=phone_key(), readings=(phone(),), open_=True), NOW)
+    back = acceptance("return", vendors=(), type="return", original_transaction_id="sale")
+    receipt = await outbox.accept(back, NOW)
+    assert (receipt.state, receipt.key) == (DeliveryState.QUEUED, phone_key())
+    (sale,) = await leased(outbox)
+    await outbox.retag(sale.entry, member_key(), NOW)
+    assert await leased(outbox) == []
+    await outbox.settle([Settled(sale.entry, DONE)], NOW)
+    (outgoing,) = await leased(outbox)
+    assert (outgoing.transaction.transaction_id, outgoing.key) == ("return", member_key())
+
+
+@pytest.mark.parametrize("before", ["erased", "a guest's", "elsewhere"])
+async def test_a_return_without_a_person_to_follow_is_a_guest_s(outbox, before):
+    """Nobody is known to whom it could belong."""
+    if before != "elsewhere":
+        key = None if before == "a guest's" else member_key()
+        await outbox.accept(acceptance("sale", key=key, vendors=(VENDOR,) if key else ()), NOW)
+    if before == "erased":
+        await send(outbox)
+        await outbox.purge(everything(NOW + timedelta(days=2)), NOW + timedelta(days=2))
+    back = acceptance("return", vendors=(), type="return", original_transaction_id="sale")
+    receipt = await outbox.accept(back, NOW)
+    assert (receipt.state, receipt.key, state(outbox, "return")) == (DeliveryState.DELIVERED, None, [])
+
+
+async def test_a_return_that_names_its_member_keeps_to_it(outbox):
+    """Who brings the goods back may be somebody else than who bought them."""
+    await outbox.accept(acceptance("sale", key=member_key("1")), NOW)
+    back = acceptance("return", key=member_key("2"), type="return", original_transaction_id="sale")
+    await outbox.accept(back, NOW)
+    await send(outbox)
+    (outgoing,) = await leased(outbox)
+    assert outgoing.key == member_key("2")
+
+
 # --- points claimed afterwards --------------------------------------------------------------------------------
 
 
@@ -311,9 +349,7 @@ def claim(name="claim", original="sale"):
     return acceptance(name, key=member_key(), type="points_claim", original_transaction_id=original)
 
 
-@pytest.mark.parametrize(
-    "verdict", [None, DONE, PARK, DOUBT], ids=["waiting", "delivered", "parked: may be retried", "in doubt"]
-)
+@pytest.mark.parametrize("verdict", [None, DONE, DOUBT], ids=["waiting", "delivered", "in doubt"])
 async def test_points_of_a_member_s_sale_are_not_claimed_again(outbox, verdict):
     """A receipt that carries a member and was or will be delivered counts once."""
     await outbox.accept(acceptance("sale", key=member_key("10000422")), NOW)
@@ -322,6 +358,17 @@ async def test_points_of_a_member_s_sale_are_not_claimed_again(outbox, verdict):
     with pytest.raises(ConflictError, match="cannot be claimed again"):
         await outbox.accept(claim(), NOW)
     assert not outbox.knows("claim")
+
+
+async def test_a_claim_replaces_a_sale_that_was_refused(outbox):
+    """What is parked and never arrived counts for nobody: the claim goes instead, and the old one cannot come back."""
+    await outbox.accept(acceptance("sale", key=phone_key(), readings=(phone(),), open_=True), NOW)
+    entry = (await send(outbox, PARK)).entry
+    assert not (await outbox.accept(claim(), NOW)).duplicate
+    assert outbox.info().parked == 0
+    assert await names(outbox) == ["claim"]
+    with pytest.raises(UnknownRecordError):
+        await outbox.retry(entry, NOW)
 
 
 async def test_points_of_a_guest_s_sale_can_be_claimed_once(outbox):

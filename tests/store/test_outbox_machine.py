@@ -165,6 +165,8 @@ class Till(RuleBasedStateMachine):
             elif not of.erased and of.key is not None:
                 sale.rank, sale.person = of.rank, of.person
                 sale.key = of.key
+        elif not of.erased and of.state != "cancelled" and of.key is not None:
+            sale.rank, sale.key = of.rank, of.key
         self.model.sales.append(sale)
 
     @precondition(lambda self: self.model.sales)
