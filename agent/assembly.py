@@ -9,8 +9,7 @@ import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
-from email.utils import parsedate_to_datetime
+from datetime import date, datetime, timedelta
 from functools import partial
 from importlib.metadata import version
 from zoneinfo import ZoneInfo
@@ -60,6 +59,8 @@ log = structlog.get_logger(__name__)
 TOMBSTONES_KEPT = timedelta(days=8)
 """Voyado can restore a deleted contact within 7 days; a day more for the feed to say so."""
 LOOKUP_AT_DELIVERY_S = 15.0
+RESERVES_KEPT_FREE = 4
+"""So often `queue.reserve_bytes` stay free of contacts; at one of them the till's sales are refused."""
 CLOCK_TOLERANCE_S = 120.0
 
 
@@ -267,14 +268,24 @@ class _Builder:
             raise TypeError(type(vendor).__name__)
         return vendor
 
-    def _connector(self, link: Link) -> voyado.Voyado:
+    def _secret(self, reference: str) -> WatchedSecret:
+        return WatchedSecret(self.configuration.secret(reference), self.clock)
+
+    def _http(self) -> HttpPolicy:
         http = self.settings.http
+        return HttpPolicy(
+            http.connect_timeout.total_seconds(),
+            http.read_timeout.total_seconds(),
+            ca_file=str(self.configuration.base / http.ca_file) if http.ca_file else "",
+            proxy=http.proxy,
+            proxy_secret=self._secret(http.proxy_secret) if http.proxy_secret else None,
+        )
+
+    def _connector(self, link: Link) -> voyado.Voyado:
         return voyado.build(
             self._voyado,
-            api_key=WatchedSecret(self.configuration.secret(self._voyado.api_key), self.clock),
-            http=HttpPolicy(
-                http.connect_timeout.total_seconds(), http.read_timeout.total_seconds(), http.ca_file, http.proxy
-            ),
+            api_key=self._secret(self._voyado.api_key),
+            http=self._http(),
             primary=self.tagging.primary,
             zone=self.zone,
             fields=self.settings.replica.fields,
@@ -284,12 +295,10 @@ class _Builder:
 
     def _hear_time(self, answer: Answer, link: Link) -> None:
         """What an answer's `Date` says of our clock."""
-        try:
-            theirs = parsedate_to_datetime(answer.headers["date"])
-        except (KeyError, ValueError):
+        theirs, now = answer.date, self.clock.now()
+        if theirs is None:
             return
-        now = self.clock.now()
-        skew_s = (theirs.replace(tzinfo=theirs.tzinfo or UTC) - now).total_seconds()
+        skew_s = (theirs - now).total_seconds()
         link.heard_time(skew_s)
         wrong = abs(skew_s) > CLOCK_TOLERANCE_S
         self.conditions.set("clock.wrong", stands=wrong, now=now, detail=f"{skew_s:+.0f} s" if wrong else "")
@@ -344,14 +353,23 @@ class _Builder:
         else:
             source = feeds.file_source(
                 table,
-                secret=WatchedSecret(self.configuration.secret(table.feed_secret), self.clock),
+                secret=self._secret(table.feed_secret),
                 base=self.configuration.base,
                 spool=self.state.spool,
             )
             reader = feeds.export_reader(table, mapping)
 
             def job(now: datetime, today: date, rebuild: bool) -> LoadJob:  # noqa: FBT001 - FileFeed's form
-                return LoadJob(source(), reader, store, now, today, rebuild=rebuild)
+                return LoadJob(
+                    source(),
+                    reader,
+                    store,
+                    now,
+                    today,
+                    rebuild=rebuild,
+                    directory=self.state.directory,
+                    kept_free_bytes=RESERVES_KEPT_FREE * self.settings.queue.reserve_bytes,
+                )
 
             feed = FileFeed(job=job, loader=Loader(), contacts=replica, conditions=self.conditions, clock=self.clock)
         return Sync(
@@ -404,7 +422,7 @@ class _Builder:
 
     def _line_changed(self, dispatch: Dispatch, link: Link) -> Callable[[], None]:
         def changed() -> None:
-            log.info("line.changed", vendor=link.vendor, state=link.state)
+            log.info("line.changed", vendor=link.vendor, state=link.state, reason=link.why)
             if link.state == "online":
                 dispatch.line_changed()
             self._changed()

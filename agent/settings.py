@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import phonenumbers
@@ -24,6 +25,7 @@ from agent import messages, paths
 from agent.domain.identifiers import IdentifierType
 from agent.errors import ConfigurationError, Fault
 from agent.secrets import SecretReference
+from agent.tls import client_context
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -101,8 +103,25 @@ def _level(value: int) -> int:
     return value
 
 
-def _reference(value: str) -> str:
-    SecretReference.parse(value, Path())
+def _reference(value: str | None) -> str | None:
+    if value is not None:
+        SecretReference.parse(value, Path())
+    return value
+
+
+def _proxy(value: str) -> str:
+    if not value:
+        return value
+    try:
+        parts = urlsplit(value)
+        is_address = bool(parts.hostname) and parts.port != 0  # an impossible port raises
+    except ValueError:
+        is_address = False
+    if "@" in value:
+        raise ValueError("holds a user or a password: they are a secret, which http.proxy_secret refers to")
+    plain = value.isascii() and value.isprintable() and not set(value) & set("?# ") and parts.path in ("", "/")
+    if not (is_address and plain and parts.scheme in ("http", "https")):
+        raise ValueError("is not a proxy's URL, such as http://proxy.example.com:3128")
     return value
 
 
@@ -117,6 +136,7 @@ Size = Annotated[int, BeforeValidator(_size)]
 Ration = Annotated[Rate, BeforeValidator(_rate)]
 Secret = Annotated[str, AfterValidator(_reference)]
 """A reference to a secret; its value never stands in the configuration."""
+OptionalSecret = Annotated[str | None, AfterValidator(_reference)]
 Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.:-]+$")]
 
 
@@ -251,8 +271,15 @@ class HttpSection(Section):
 
     connect_timeout: Duration = Field(timedelta(seconds=3), description="to reach the vendor", examples=["3s"])
     read_timeout: Duration = Field(timedelta(seconds=30), description="for its answer", examples=["30s"])
-    ca_file: str = Field("", description="a private CA; plain http is accepted for loopback only")
-    proxy: str = Field("", description="an http proxy, such as http://proxy.example.com:3128")
+    ca_file: str = Field(
+        "", description="a private CA, trusted instead of the system's; plain http is accepted for loopback only"
+    )
+    proxy: Annotated[str, AfterValidator(_proxy)] = Field(
+        "", description="an http proxy, such as http://proxy.example.com:3128; the environment's are not used"
+    )
+    proxy_secret: OptionalSecret = Field(
+        None, description="its user:password, if it wants one", examples=["credential:proxy"]
+    )
 
 
 class LogSection(Section):
@@ -345,10 +372,13 @@ def load(
     base = file.parent.resolve()
     if settings is not None:
         faults += [fault(key, text) for key, text in contradictions(settings)]
+        faults += [fault(item.pointer, item.message) for item in _ca_faults(settings.http, base)]
         if vendor is not None:
             faults += [fault(f"{name}.{item.pointer}", item.message) for item in _vendor_faults(vendor, settings)]
     if secrets and settings is not None and not settings.storage.key.startswith("file:"):  # that one is made
         faults += [fault(f"storage.{key}", text) for key, text in _secret_faults(settings.storage, base)]
+    if secrets and settings is not None:
+        faults += [fault(f"http.{key}", text) for key, text in _secret_faults(settings.http, base)]
     if secrets and vendor is not None:
         faults += [fault(f"{name}.{key}", text) for key, text in _secret_faults(vendor, base)]
     if faults or settings is None or vendor is None:
@@ -365,7 +395,7 @@ def _stated_vendor(table: Any) -> str:
 def contradictions(settings: Settings) -> list[tuple[str, str]]:
     """What the agent's own tables say against each other, as (key, text)."""
     loyalty, replica, queue, retention = settings.loyalty, settings.replica, settings.queue, settings.retention
-    secondary, listen, ca_file = loyalty.secondary_keys, settings.api.listen, settings.http.ca_file
+    secondary, listen, http = loyalty.secondary_keys, settings.api.listen, settings.http
     rules = (
         (bool(replica.fields) and replica.contents == "keys", "replica.fields", 'needs replica.contents = "contacts"'),
         (loyalty.primary_key in secondary, "loyalty.secondary_keys", "names the primary key"),
@@ -376,7 +406,7 @@ def contradictions(settings: Settings) -> list[tuple[str, str]]:
         (retention.delivered > retention.undelivered, "retention.delivered", "is longer than retention.undelivered"),
         (retention.undelivered > retention.audit, "retention.undelivered", "is longer than retention.audit"),
         (len(set(listen)) != len(listen), "api.listen", "names an address twice"),
-        (bool(ca_file) and not Path(ca_file).is_file(), "http.ca_file", "is not a file"),
+        (http.proxy_secret is not None and not http.proxy, "http.proxy_secret", "is set, but http.proxy is not"),
     )
     found = [(key, text) for broken, key, text in rules if broken]
     for line in messages.check_overrides(settings.messages):  # messages."code.audience.locale": what is wrong
@@ -388,6 +418,14 @@ def contradictions(settings: Settings) -> list[tuple[str, str]]:
 def _vendor_faults(vendor: Section, settings: Settings) -> list[Fault]:
     check: VendorCheck | None = getattr(type(vendor), "contradictions", None)
     return check(vendor, settings) if check else []
+
+
+def _ca_faults(http: HttpSection, base: Path) -> list[Fault]:
+    try:
+        client_context(str(base / http.ca_file) if http.ca_file else "")
+    except ConfigurationError as error:
+        return list(error.faults)
+    return []
 
 
 def secret_keys(section: Section) -> dict[str, str]:

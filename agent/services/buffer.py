@@ -136,7 +136,8 @@ class Buffer:
                 await self._pace()
                 answers.append(await self._lookup.find(reading, timeout_s=self._policy.timeout_s))
         except VendorUnreachableError as error:
-            self._link.silent(self._clock.now(), self._clock.monotonic(), lookup=True, after_s=error.retry_after_s)
+            now, mono = self._clock.now(), self._clock.monotonic()
+            self._link.silent(now, mono, lookup=True, after_s=error.retry_after_s, why=str(error))
             if needed:
                 raise
             return Outcome.UNKNOWN, None

@@ -238,7 +238,7 @@ class Lane:
         if verdict.kind is VerdictKind.HOLD:
             self._hold(now, mono, verdict)
         elif not verdict.reached:
-            self._link.silent(now, mono, after_s=verdict.after_s)
+            self._link.silent(now, mono, after_s=verdict.after_s, why=verdict.title)
         elif verdict.kind is not VerdictKind.RETRY and (verdict.status is not None or verdict.kind in DELIVERED):
             self._release_hold()
             self._link.worked(now, mono)
@@ -308,7 +308,7 @@ class Lane:
             await self._pace()
             await self._connector.ping()
         except VendorUnreachableError as error:
-            self._link.silent(now(), mono(), after_s=error.retry_after_s)
+            self._link.silent(now(), mono(), after_s=error.retry_after_s, why=str(error))
         except LoyaltyAgentError as error:  # refused, or the credentials cannot even be read
             self._hold(now(), mono(), Verdict(VerdictKind.HOLD, error.code))
         else:

@@ -127,7 +127,8 @@ class Identify:
             if mono - started >= self._policy.budget_s * _NEARLY:  # the call's own time-out was a moment faster
                 self._link.too_slow(mono)
             else:
-                self._link.silent(self._clock.now(), mono, lookup=True, after_s=error.retry_after_s)
+                now = self._clock.now()
+                self._link.silent(now, mono, lookup=True, after_s=error.retry_after_s, why=str(error))
             return None
         self._link.worked(self._clock.now(), self._clock.monotonic(), lookup=True)
         return found

@@ -18,6 +18,8 @@ import asyncio
 import hashlib
 import multiprocessing
 import os
+import resource
+import shutil
 import signal
 import threading
 import time
@@ -32,7 +34,7 @@ from datetime import date, datetime, timedelta
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
-from agent.errors import FeedError, FeedUnreadableError, LoyaltyAgentError
+from agent.errors import FeedError, FeedUnreadableError, LoyaltyAgentError, StorageFullError
 from agent.ports import (
     AppliedCounts,
     AppliedFile,
@@ -45,6 +47,10 @@ from agent.ports import (
 )
 
 NICE = 10
+MEMORY_BYTES = 1024 * 1024 * 1024
+"""Most memory that each of these processes may take, whatever it is given to read."""
+GROWTH = 2
+"""For each byte of an export file so many are needed on disk: its copy, and its rows in the replica."""
 YOUNG = timedelta(seconds=60)
 ALONE_BYTES = 24 * 1024 * 1024
 """Up to this much is read by the loader itself: starting processes would take longer."""
@@ -64,6 +70,8 @@ class LoadJob:
         rebuild: build a whole replica from everything there is, beside the present one, from nothing. A build that
             was cut off is gone on with by the next load without this.
         readers: processes that read files side by side.
+        directory: where copies and the replica lie; None: its room is not looked at.
+        kept_free_bytes: what a load leaves free there: a sale must not find the disk full of contacts.
     """
 
     source: FileSource
@@ -74,6 +82,14 @@ class LoadJob:
     settle_s: float = 1.0
     rebuild: bool = False
     readers: int = 2
+    directory: Path | None = None
+    kept_free_bytes: int = 0
+
+    def has_room(self, size_bytes: int) -> bool:
+        """Whether files of that size can be loaded."""
+        if self.directory is None:
+            return True
+        return shutil.disk_usage(self.directory).free - GROWTH * size_bytes >= self.kept_free_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,9 +234,10 @@ def run(job: LoadJob, reports: Connection) -> None:
 
 
 def _stand_back() -> None:
-    """Makes this process wait for every other one, and end with the one that started it."""
+    """Makes this process wait for every other one, keep within its memory, and end with the one that started it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the agent's to act on
     os.nice(NICE)
+    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES, MEMORY_BYTES))
     parent = multiprocessing.parent_process()
     if parent is not None:
 
@@ -233,9 +250,9 @@ def _stand_back() -> None:
 
 def parse(reader: ExportReader, store: ReplicaStore, file: ExportFile, path: Path, today: date) -> _Parsed:
     """A file's changes, ready to be applied; runs in a reading process."""
+    batch = store.digest(reader.read(path, today=today))
     with path.open("rb") as content:
         sha256 = hashlib.file_digest(content, "sha256").hexdigest()
-    batch = store.digest(reader.read(path, today=today))
     return _Parsed(AppliedFile(file.name, path.stat().st_size, sha256), batch)
 
 
@@ -316,18 +333,22 @@ class _Load:
     async def _taken(self, source: FileSource, files: Sequence[ExportFile]) -> AsyncGenerator[_Taken, None]:
         """Fetched and read files in order, a few ahead of who applies them; each copy is discarded afterwards."""
         ahead: deque[asyncio.Task[_Taken]] = deque()
+        sizes: deque[int] = deque()
         waiting = deque(files)
         pooled = len(files) > 1 and sum(file.size_bytes for file in files) > ALONE_BYTES
         pool = self._processes() if pooled else None
         try:
             while ahead or waiting:
-                while waiting and len(ahead) <= self._job.readers:
-                    ahead.append(asyncio.create_task(self._take(source, waiting.popleft(), pool)))
+                while waiting and len(ahead) <= self._job.readers and self._has_room(waiting[0], sizes):
+                    file = waiting.popleft()
+                    sizes.append(file.size_bytes)
+                    ahead.append(asyncio.create_task(self._take(source, file, pool)))
                 item = await ahead[0]
                 try:
                     yield item
                 finally:
                     ahead.popleft()
+                    sizes.popleft()
                     if item.path is not None:
                         await source.discard(item.path)
         finally:
@@ -336,6 +357,14 @@ class _Load:
                     await source.discard(left.path)
             if pool is not None:
                 pool.shutdown(cancel_futures=True)
+
+    def _has_room(self, file: ExportFile, sizes: deque[int]) -> bool:
+        """Whether a file may be taken beside those under way. Raises StorageFullError when it never can be."""
+        if self._job.has_room(file.size_bytes + sum(sizes)):
+            return True
+        if sizes:  # once they are applied there may be room
+            return False
+        raise StorageFullError("there is no room on the disk for another export file")
 
     async def _take(self, source: FileSource, file: ExportFile, pool: ProcessPoolExecutor | None) -> _Taken:
         path = None
@@ -348,6 +377,9 @@ class _Load:
             )
         except FeedUnreadableError as error:
             return _Taken(file.name, path, error)
+        except MemoryError:
+            reason = f"{file.name}: takes more than {MEMORY_BYTES} bytes of memory to read"
+            return _Taken(file.name, path, FeedUnreadableError(reason))
         return _Taken(file.name, path, outcome)
 
     def _processes(self) -> ProcessPoolExecutor:

@@ -235,7 +235,9 @@ class Status:
     def _judge(self, info: ReplicaInfo, queue: QueueInfo, now: datetime) -> None:
         """Conditions that follow from figures are set here; those that follow from events, where they happen."""
         say = self._conditions.set
-        say("vendor.offline", stands=self._links[0].answers is False, now=now, detail=self._links[0].vendor)
+        first = self._links[0]
+        offline = f"{first.vendor}: {first.why}" if first.why else first.vendor
+        say("vendor.offline", stands=first.answers is False, now=now, detail=offline)
         refused = [link.vendor for link in self._links if link.refused]
         say("vendor.credentials_refused", stands=bool(refused), now=now, detail=", ".join(refused))
         say("queue.parked", stands=queue.parked > 0, now=now, detail=str(queue.parked))

@@ -14,7 +14,7 @@ from typing import Protocol
 import structlog
 
 from agent.domain.health import Conditions
-from agent.errors import FeedError, LoyaltyAgentError, StorageError, VendorError, VendorRefusedError
+from agent.errors import FeedError, LoyaltyAgentError, StorageError, StorageFullError, VendorError, VendorRefusedError
 from agent.ports import ChangeFeed, Clock, LoadProgress, ReplicaInfo, ReplicaStore
 from agent.services.loading import Applied, Done, Event, Gap, Late, Listed, Loader, LoadJob, Unreadable
 
@@ -206,5 +206,6 @@ class Sync:
         self._failed += 1
         if self._failed == 1:
             log.warning("feed.failed", code=error.code, reason=str(error))
-        if self._failed >= SILENT_AFTER_SYNCS or isinstance(error, VendorRefusedError):
-            self._conditions.set("feed.silent", stands=True, now=self._clock.now(), detail=error.code)
+        # A line that is down comes back by itself; a refusal and a full disk do not.
+        if self._failed >= SILENT_AFTER_SYNCS or isinstance(error, VendorRefusedError | StorageFullError):
+            self._conditions.set("feed.silent", stands=True, now=self._clock.now(), detail=str(error))

@@ -31,6 +31,8 @@ from agent.ports import AppliedFile, ExportFile, FilePlan
 CHUNK_BYTES = 64 * 1024
 MAX_RECORD_BYTES = 256 * 1024
 """Most that may lie between the ends of two contacts; it bounds depth, texts and attributes alike."""
+MAX_ROWS = 250_000
+"""Most contacts in one file; Engage puts 10,000 into each. They are held in memory until the file is applied."""
 MAX_NAMES = 5_000
 """Most different element and attribute names: the parser keeps each for as long as it lives."""
 
@@ -149,6 +151,8 @@ def _changes(reader: VoyadoExportReader, path: Path, rows: RowReader) -> Iterato
                 name = names[element.tag]
                 if name is not None and not len(element):
                     row[name] = element.text
+            if rows.report.rows >= MAX_ROWS:
+                raise FeedUnreadableError(f"{path.name}: has more than {MAX_ROWS} contacts")
             change = rows.change(row, kind, full_row=full_row)
             if change is not None:
                 yield change
@@ -157,13 +161,18 @@ def _changes(reader: VoyadoExportReader, path: Path, rows: RowReader) -> Iterato
 def _records(reader: VoyadoExportReader, path: Path, report: ReadReport) -> Iterator[tuple[str, list[ET.Element]]]:
     """Finished records with the local name of what they stood in, as the file is parsed."""
     try:
-        with path.open("rb", buffering=0) as stream:
+        with open(path, "rb", buffering=0, opener=_without_detours) as stream:
             first = _opening(reader, path.name, stream)
             yield from _parsed(reader, path.name, stream, first, report)
     except OSError as error:
         raise FeedUnreadableError(f"{path.name}: cannot be read ({error.strerror})") from error
     except ET.ParseError as error:
         raise FeedUnreadableError(f"{path.name}: {_reason(error.code)}") from error
+
+
+def _without_detours(path: str, flags: int) -> int:
+    """Opens what lies there itself: what a link leads to is not the export, and a pipe must not make anybody wait."""
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
 
 
 def _opening(reader: VoyadoExportReader, name: str, stream: BinaryIO) -> bytes:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Self
 from urllib.parse import unquote, urlsplit
 
-from agent.connectors.voyado.files import MAX_FILE_BYTES, MAX_LISTED, Part, check, check_unchanged, listed
+from agent.connectors.voyado.files import MAX_FILE_BYTES, Part, check, check_listing, check_unchanged, listed
 from agent.errors import (
     ConfigurationError,
     Fault,
@@ -33,7 +33,10 @@ if TYPE_CHECKING:
     import asyncssh
 
 PIECE_BYTES = 1024 * 1024
+SLOWEST_BYTES_S = 16 * 1024
+"""Slowest download that is waited for, in bytes a second: a part of 14 MB in a quarter of an hour."""
 
+_GRACE_S = 1.0
 _PARTIAL = ".part"
 _FILE_TYPES = (1, 5)  # SFTP's regular file, and unknown: a server may leave the type out
 _BINARY = getattr(os, "O_BINARY", 0)
@@ -67,6 +70,7 @@ class SftpSource:
     answer_timeout_s: float = 60.0
     _folder: str = field(init=False, repr=False)
     _stack: contextlib.AsyncExitStack = field(init=False, repr=False, default_factory=contextlib.AsyncExitStack)
+    _connection: asyncssh.SSHClientConnection | None = field(init=False, repr=False, default=None)
     _sftp: asyncssh.SFTPClient | None = field(init=False, repr=False, default=None)
 
     def __post_init__(self) -> None:
@@ -96,21 +100,23 @@ class SftpSource:
                 await self._stack.aclose()
 
     async def list(self) -> list[ExportFile]:
-        """The export files that are there. Raises VendorUnreachableError, VendorRefusedError."""
+        """The export files that are there. Raises VendorUnreachableError, VendorRefusedError, FeedError."""
         found: list[ExportFile] = []
+        count = 0
         async with self._answer():
             async for entry in self._client().scandir(self._folder):
+                count += 1
+                check_listing(count)
                 name, attrs = str(entry.filename), entry.attrs
-                is_file = attrs.type in _FILE_TYPES and attrs.size is not None
-                if is_file and Part.of(name) and len(found) < MAX_LISTED:
-                    found.append(listed(name, attrs.size or 0, attrs.mtime or 0))
+                if attrs.type in _FILE_TYPES and attrs.size is not None and Part.of(name):
+                    found.append(listed(name, attrs.size, attrs.mtime or 0))
         return found
 
     async def fetch(self, file: ExportFile) -> Path:
         """A copy in the spool, readable by this user alone.
 
         Raises:
-            FeedUnreadableError: it is larger than allowed, gone, or not what was listed.
+            FeedUnreadableError: it is larger than allowed, gone, not to be read, or not what was listed.
             StorageError: the spool cannot take it.
             VendorUnreachableError, VendorRefusedError: as everywhere.
         """
@@ -156,7 +162,7 @@ class SftpSource:
             ) from None
         parts = urlsplit(self.url)
         async with self._answer():
-            connection = await self._stack.enter_async_context(
+            self._connection = connection = await self._stack.enter_async_context(
                 asyncssh.connect(
                     parts.hostname or "",
                     parts.port or 22,
@@ -176,6 +182,13 @@ class SftpSource:
             self._sftp = await self._stack.enter_async_context(connection.start_sftp_client(path_errors="replace"))
 
     async def _download(self, file: ExportFile, copy: BinaryIO) -> None:
+        try:
+            async with asyncio.timeout(self.answer_timeout_s + file.size_bytes / SLOWEST_BYTES_S):
+                await self._copy(file, copy)
+        except TimeoutError:
+            raise VendorUnreachableError("the SFTP server sends too slowly") from None
+
+    async def _copy(self, file: ExportFile, copy: BinaryIO) -> None:
         import asyncssh  # noqa: PLC0415 - see _connect
 
         async with contextlib.AsyncExitStack() as stack:
@@ -184,6 +197,8 @@ class SftpSource:
                     remote = await self._client().open(f"{self._folder}/{file.name}", "rb")
                 except asyncssh.SFTPNoSuchFile:
                     raise FeedUnreadableError(f"{file.name}: is gone since it was listed") from None
+                except asyncssh.SFTPPermissionDenied:
+                    raise FeedUnreadableError(f"{file.name}: may not be read by the SFTP account") from None
             stack.push_async_callback(self._closed, remote)
             size_bytes, piece = 0, b"-"
             while piece and size_bytes <= file.size_bytes:
@@ -210,9 +225,14 @@ class SftpSource:
 
     @contextlib.asynccontextmanager
     async def _answer(self) -> AsyncIterator[None]:
-        """Bounds the wait for an answer and says in our words what went wrong: asyncssh's name the account."""
+        """Bounds the wait for an answer and says in our words what went wrong: asyncssh's name the account.
+
+        asyncssh tidies up when it is interrupted and waits for the server's word on that, too: so the connection is
+        cut when the interruption itself takes too long.
+        """
         import asyncssh  # noqa: PLC0415 - see _connect
 
+        overdue = asyncio.get_running_loop().call_later(self.answer_timeout_s + _GRACE_S, self._cut)
         try:
             async with asyncio.timeout(self.answer_timeout_s):
                 yield
@@ -220,6 +240,10 @@ class SftpSource:
             raise VendorUnreachableError("the SFTP server does not answer in time") from None
         except asyncssh.HostKeyNotVerifiable:
             raise VendorRefusedError("the SFTP server's host key is not the one in the known_hosts file") from None
+        except asyncssh.KeyExchangeFailed:
+            raise VendorRefusedError(
+                "the SFTP server has no host key of the kind in known_hosts, or shares no cipher with this agent"
+            ) from None
         except asyncssh.PermissionDenied:
             self.secret.refused()
             raise VendorRefusedError("the SFTP server refuses the account's key or password") from None
@@ -229,6 +253,12 @@ class SftpSource:
             raise VendorRefusedError("the SFTP account has no such export folder") from None
         except (asyncssh.Error, OSError) as error:
             raise VendorUnreachableError(f"the SFTP server cannot be reached ({type(error).__name__})") from None
+        finally:
+            overdue.cancel()
+
+    def _cut(self) -> None:
+        if self._connection is not None:
+            self._connection.abort()
 
 
 @contextlib.contextmanager
