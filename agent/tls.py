@@ -16,6 +16,7 @@ _OTHER_NAME = "its certificate is for another name"
 
 _CERTIFICATE: Mapping[int, str] = {
     2: _NOBODY_WE_KNOW,  # X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT
+    7: _NOBODY_WE_KNOW,  # CERT_SIGNATURE_FAILURE: an authority of the same name
     9: "its certificate is not valid yet, or this till's clock is behind",  # CERT_NOT_YET_VALID
     10: "its certificate has expired, or this till's clock is ahead",  # CERT_HAS_EXPIRED
     18: "its certificate is self-signed",  # DEPTH_ZERO_SELF_SIGNED_CERT

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes.util
 import errno
 import logging
 import os
@@ -142,7 +143,8 @@ class SftpSource:
             _sync_directory(self.spool)
 
     async def _connect(self) -> None:
-        import asyncssh  # noqa: PLC0415 - 30 MiB that a till with another feed never needs
+        with _without_library_search():
+            import asyncssh  # noqa: PLC0415 - 30 MiB that a till with another feed never needs
 
         logging.getLogger("asyncssh").setLevel(logging.WARNING)  # below that it names the account
         try:
@@ -269,6 +271,16 @@ def _spooling() -> Iterator[None]:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise StorageFullError("there is no room on the disk for an export file") from error
         raise StorageError(f"the spool for export files cannot be used: {error.strerror}") from error
+
+
+@contextlib.contextmanager
+def _without_library_search() -> Iterator[None]:
+    """Keeps asyncssh from looking for C libraries that it can do without: Python runs the compiler to find them."""
+    find, ctypes.util.find_library = ctypes.util.find_library, lambda _name: None
+    try:
+        yield
+    finally:
+        ctypes.util.find_library = find
 
 
 def _sync_directory(directory: Path) -> None:
