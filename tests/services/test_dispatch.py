@@ -79,6 +79,8 @@ class Drive:
             changed=lambda: None,
         )
         self.link.on_change = self.lane.line_changed
+        self.looks = 0
+        self.lane._pause_s = self._looked  # asked for whenever the lane has nothing to do for now
 
     async def sell(self, count=1, *, prefix="sale", key=None, **changes):
         for number in range(count):
@@ -95,13 +97,15 @@ class Drive:
 
     async def quiet(self):
         """Returns when the lane has looked around a few times without anything to do."""
-        before = len(self.vendor.attempts), self.vendor.pings
-        still = 0
-        while still < 6:
-            await asyncio.sleep(0.005)
-            after = len(self.vendor.attempts), self.vendor.pings
-            still = still + 1 if after == before else 0
-            before = after
+        while True:
+            before, looks = (len(self.vendor.attempts), self.vendor.pings), self.looks
+            await until(lambda looks=looks: self.looks >= looks + 3)
+            if (len(self.vendor.attempts), self.vendor.pings) == before:
+                return
+
+    def _looked(self):
+        self.looks += 1
+        return Lane._pause_s(self.lane)
 
     @contextlib.asynccontextmanager
     async def running(self):
