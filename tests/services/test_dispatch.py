@@ -96,12 +96,18 @@ class Drive:
         return self.outbox._reader.execute("SELECT count(*) FROM deliveries WHERE lease_run IS NOT NULL").fetchone()[0]
 
     async def quiet(self):
-        """Returns when the lane has looked around a few times without anything to do."""
+        """Returns when the lane has looked around a few times without anything to do, or waits for its share."""
         while True:
-            before, looks = (len(self.vendor.attempts), self.vendor.pings), self.looks
-            await until(lambda looks=looks: self.looks >= looks + 3)
+            before, looks, still = (len(self.vendor.attempts), self.vendor.pings), self.looks, 0
+            while self.looks < looks + 3 and still < 6:
+                await asyncio.sleep(0.005)
+                still += self.waits_for_share
             if (len(self.vendor.attempts), self.vendor.pings) == before:
                 return
+
+    @property
+    def waits_for_share(self):
+        return self.vendor.requests_per_second > 0
 
     def _looked(self):
         self.looks += 1
