@@ -340,7 +340,11 @@ class Settled:
 
 @dataclass(frozen=True, slots=True)
 class QueueInfo:
-    """The outbox in figures. ``oldest_at`` is the acceptance of the oldest waiting sale."""
+    """The outbox in figures.
+
+    ``oldest_at`` is the acceptance of the oldest waiting sale; ``bytes`` what sales take that are not finished, without
+    the record that is kept of finished ones.
+    """
 
     depth: int
     held: int

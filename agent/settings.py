@@ -236,7 +236,7 @@ class QueueSection(Section):
         examples=["10s"],
     )
     backoff_max: Duration = Field(timedelta(minutes=15), description="the longest pause", examples=["15m"])
-    max_bytes: Size = Field(1 << 30, description="how large the queue may grow", examples=["1GiB"])
+    max_bytes: Size = Field(1 << 30, description="how large the sales that wait may grow together", examples=["1GiB"])
     reserve_bytes: Size = Field(
         16 << 20, description="kept free so that a full disk can still be worked off", examples=["16MiB"]
     )

@@ -21,7 +21,7 @@ LAST_IDS = """
 KNOWN = "SELECT transaction_id FROM sales WHERE transaction_id IN (SELECT value FROM json_each(?))"
 INSERT_SALES = """
     INSERT INTO sales (id, transaction_id, type, till, number, day, fingerprint, accepted_at, occurred_at, original,
-                       statement, key_kind, key_type, answered_kind, answered_type, finished_at) VALUES """
+                       statement, bytes, key_kind, key_type, answered_kind, answered_type, finished_at) VALUES """
 INSERT_DELIVERIES = "INSERT INTO deliveries (sale, vendor, state, rank, person, open, after_sale) VALUES "
 STATES = "SELECT state FROM deliveries WHERE sale = ?"
 CANCEL_UNSENT = """
@@ -113,6 +113,7 @@ CANCEL_VOIDS = """
 # --- what people ask --------------------------------------------------------------------------------------------
 
 COUNTS = "SELECT what, sum(n) FROM counts WHERE what <> 'number' GROUP BY what"
+UNFINISHED_BYTES = "SELECT bytes FROM unfinished"
 WAITING = "SELECT of, n FROM counts WHERE what = 'queued'"
 OLDEST = """
     SELECT min(s.accepted_at) FROM (

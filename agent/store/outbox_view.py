@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from sqlite3 import Connection
 
 MAX_DELIVERIES = 1_000
-_SIZES = ("page_count", "freelist_count", "page_size")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,15 +76,13 @@ class OutboxView:
         waiting = self._rows(sql.WAITING)
         counts = dict(self._rows(sql.COUNTS))
         oldest = self._number(sql.OLDEST)
-        # SQLCipher answers page_size as text.
-        pages, free, size = (int(self._number(f"PRAGMA {name}") or 0) for name in _SIZES)
         return QueueInfo(
             depth=sum(n for _, n in waiting),
             held=sum(n for vendor, n in waiting if vendor in held),
             parked=counts.get("parked", 0),
             in_doubt=counts.get("in_doubt", 0),
             oldest_at=from_ms(oldest) if oldest is not None else None,
-            bytes=(pages - free) * size,
+            bytes=self._number(sql.UNFINISHED_BYTES) or 0,
         )
 
     def accepted_since(self, since: datetime) -> int:

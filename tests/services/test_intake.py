@@ -399,6 +399,17 @@ async def test_a_full_queue_refuses_new_sales(tmp_path, outbox):
         await till.sell("second")
 
 
+async def test_a_long_record_of_finished_sales_refuses_nothing(tmp_path, outbox):
+    """The limit is for what waits."""
+    till = Till(tmp_path, outbox, max_bytes=1_000)
+    for number in range(20):
+        await till.sell(f"sale-{number}", identifier=PHONE_SAID)
+        (outgoing,) = await outbox.lease(VENDOR, 1, NOW)
+        await outbox.settle([Settled(outgoing.entry, DONE)], NOW)
+        till.clock.advance(1)
+    assert till.intake.has_room()
+
+
 async def test_the_disk_is_looked_at_once_a_second(till, monkeypatch):
     """Not for every sale."""
     looks = []

@@ -759,8 +759,33 @@ async def test_figures_of_the_queue(outbox):
 
     assert (info.depth, info.held, info.parked, info.in_doubt) == (7, 4, 1, 0)
     assert info.oldest_at == NOW
-    assert info.bytes > 0
+    assert 4 * 300 < info.bytes < 4 * 1_000
     assert outbox.accepted_since(NOW + timedelta(minutes=2)) == 2
+
+
+async def test_finished_sales_take_no_room_in_the_queue(outbox):
+    """The record that is kept of them is no reason to refuse the next sale; a sale to two vendors counts once."""
+    await outbox.accept(acceptance("guest", vendors=()), NOW)
+    assert outbox.info().bytes == 0
+    await outbox.accept(acceptance("one", key=phone_key(), vendors=("a",)), NOW)
+    one = outbox.info().bytes
+    await outbox.accept(acceptance("two", key=phone_key(), vendors=("a", "b")), NOW)
+    assert outbox.info().bytes == 2 * one
+    for vendor, left in (("b", 2), ("a", 0)):
+        batch = await leased(outbox, 9, vendor=vendor)
+        await outbox.settle([Settled(outgoing.entry, DONE) for outgoing in batch], NOW)
+        assert outbox.info().bytes == left * one
+
+
+async def test_what_is_forgotten_unfinished_takes_no_room_either(outbox):
+    """A parked sale takes room until its record goes."""
+    await outbox.accept(acceptance(key=phone_key()), NOW)
+    late = NOW + timedelta(days=401)
+    await outbox.purge(RetentionPlan(late, late, NOW, NOW, replica=False), late)
+    assert outbox.info().parked == 1
+    assert outbox.info().bytes > 0
+    await outbox.purge(RetentionPlan(late, late, late, NOW, replica=False), late)
+    assert (outbox.info().parked, outbox.info().bytes) == (0, 0)
 
 
 async def test_a_stranger_s_story_is_unknown(outbox):

@@ -337,6 +337,8 @@ class Till(RuleBasedStateMachine):
         info = self.outbox.info(held={VENDOR})
         assert (info.depth, info.held) == (counted["queued"], counted["queued"])
         assert (info.parked, info.in_doubt) == (counted["parked"], counted["in_doubt"])
+        weights = dict(self.outbox._reader.execute("SELECT transaction_id, bytes FROM sales"))
+        assert info.bytes == sum(weights[sale.name] for sale in self.model.sales if sale.state in UNFINISHED)
         heads = [
             min(
                 (s for s in self.model.sales if s.state == "queued" and s.rank == rank),
