@@ -74,6 +74,7 @@ class Agent:
     outbox: Outbox
     dispatch: Dispatch
     sync: Sync | None
+    purge: Purge
     calendar: Calendar
     status: Status
     tokens: Tokens
@@ -214,7 +215,7 @@ class _Builder:
             metrics=self.metrics,
         )
         calendar = Calendar({"purge": purge.run})
-        return Agent(self.configuration, clock, rooms, outbox, dispatch, sync, calendar, status, tokens)
+        return Agent(self.configuration, clock, rooms, outbox, dispatch, sync, purge, calendar, status, tokens)
 
     # --- the databases ------------------------------------------------------------------------------------------
 

@@ -6,6 +6,9 @@ A plan, pure: the store's purge carries it out. Ages are counted from instants t
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+SWEEPS_AN_AGE = 10
+SHORTEST_SWEEP, LONGEST_SWEEP = timedelta(seconds=1), timedelta(hours=1)
+
 
 @dataclass(frozen=True, slots=True)
 class RetentionPolicy:
@@ -46,6 +49,15 @@ def plan(policy: RetentionPolicy, now: datetime, *, replica_as_of: datetime | No
         tombstones_before=_before(now, policy.tombstones),
         replica=replica_as_of is not None and replica_as_of < _before(now, policy.replica),
     )
+
+
+def sweep_every(policy: RetentionPolicy) -> timedelta:
+    """How often sales are looked at, so that none outstays its age by more than a tenth of the shortest.
+
+    Never more often than each second, nor less often than each hour.
+    """
+    shortest = min(policy.delivered, policy.undelivered, policy.audit)
+    return min(max(shortest / SWEEPS_AN_AGE, SHORTEST_SWEEP), LONGEST_SWEEP)
 
 
 def _before(now: datetime, age: timedelta) -> datetime:

@@ -10,7 +10,7 @@ from typing import Protocol
 import structlog
 
 from agent.domain.health import Conditions
-from agent.domain.retention import RetentionPlan, RetentionPolicy, plan
+from agent.domain.retention import RetentionPlan, RetentionPolicy, plan, sweep_every
 from agent.errors import StorageError
 from agent.ports import Clock, ReplicaInfo
 
@@ -21,6 +21,9 @@ MAX_SKEW_S = 24 * 3600.0
 
 class Sales(Protocol):
     """The outbox's door for the purge."""
+
+    def due(self, plan: RetentionPlan) -> bool:
+        """Whether a purge would find anything; cheap enough for every second."""
 
     async def purge(self, plan: RetentionPlan, now: datetime) -> dict[str, int]:
         """Erases what the plan names; counts."""
@@ -82,7 +85,7 @@ class Purge:
         async with self._running:
             now = self._clock.now()
             counts = {"files": self._spool()}
-            if abs(self._skew_s()) > MAX_SKEW_S:
+            if self._clock_is_wrong():
                 log.warning("purge.skipped", condition="clock.wrong")
                 return counts
             what = plan(self._policy, now, replica_as_of=self._contacts.info().as_of)
@@ -97,6 +100,38 @@ class Purge:
             if failures:
                 raise failures[0]
             return counts
+
+    async def run_often(self) -> None:
+        """Between the runs, sweeps sales as often as the shortest retention asks for; ends by cancellation.
+
+        On monotonic time. A sweep that fails is told once and tried again.
+        """
+        every, failing = sweep_every(self._policy), False
+        while True:
+            try:
+                await self.sweep()
+            except StorageError as error:
+                if not failing:
+                    log.warning("sweep.failed", code=error.code)
+                failing = True
+            else:
+                failing = False
+            await asyncio.sleep(every.total_seconds())
+
+    async def sweep(self) -> dict[str, int]:
+        """Erases the sales that have to go, and only looks when there are none. Raises StorageError."""
+        async with self._running:
+            now = self._clock.now()
+            what = plan(self._policy, now, replica_as_of=None)
+            if self._clock_is_wrong() or not self._sales.due(what):
+                return {}
+            counts = await self._sales_of(what, now)
+            log.info("swept", counts=counts)
+            self._changed()
+            return counts
+
+    def _clock_is_wrong(self) -> bool:
+        return abs(self._skew_s()) > MAX_SKEW_S
 
     async def _sales_of(self, what: RetentionPlan, now: datetime) -> dict[str, int]:
         return await self._sales.purge(what, now)

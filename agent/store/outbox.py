@@ -346,6 +346,11 @@ class Outbox(OutboxView):
 
     # --- the end --------------------------------------------------------------------------------------------
 
+    def due(self, plan: RetentionPlan) -> bool:
+        """Whether a purge would find anything; a point read, whatever is on file."""
+        before = (plan.delivered_before, plan.accepted_before, plan.audit_before)
+        return bool(self._number(sql.DUE, *map(to_ms, before)))
+
     async def purge(self, plan: RetentionPlan, now: datetime) -> dict[str, int]:
         """Erases what the plan names without a trace; how many sales of each kind.
 

@@ -151,6 +151,10 @@ ERASABLE_OLD = """
     SELECT id, statement, occurred_at FROM sales
     WHERE (erased_at IS NULL) = 1 AND accepted_at < ? ORDER BY accepted_at LIMIT ?"""
 ERASE = "UPDATE sales SET body = ?, statement = NULL, erased_at = ? WHERE id = ?"
+DUE = """
+    SELECT EXISTS (SELECT 1 FROM sales WHERE erased_at IS NULL AND finished_at < ?1)
+        OR EXISTS (SELECT 1 FROM sales WHERE (erased_at IS NULL) = 1 AND accepted_at < ?2)
+        OR EXISTS (SELECT 1 FROM sales WHERE (erased_at IS NULL) = 0 AND accepted_at < ?3)"""
 NOTES = "SELECT note FROM deliveries WHERE sale = ? AND note IS NOT NULL"
 ERASE_NOTES = "UPDATE deliveries SET note = NULL WHERE sale = ? AND note IS NOT NULL"
 EXPIRE = """

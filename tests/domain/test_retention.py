@@ -1,10 +1,11 @@
 """When personal data has to go."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from agent.domain.retention import RetentionPlan, RetentionPolicy, plan
+from agent.domain.retention import RetentionPlan, RetentionPolicy, plan, sweep_every
 
 NOW = datetime(2026, 11, 20, 9, 0, tzinfo=UTC)
 POLICY = RetentionPolicy(
@@ -39,6 +40,21 @@ def test_the_plan():
 def test_the_replicas_end(as_of, expected):
     """A replica that nothing renewed goes as a whole."""
     assert plan(POLICY, NOW, replica_as_of=as_of).replica is expected
+
+
+@pytest.mark.parametrize(
+    ("ages", "expected"),
+    [
+        pytest.param({}, timedelta(hours=1), id="as shipped"),
+        pytest.param({"delivered": timedelta(hours=1)}, timedelta(minutes=6), id="an hour"),
+        pytest.param({"undelivered": timedelta(seconds=30)}, timedelta(seconds=3), id="seconds, undelivered"),
+        pytest.param({"audit": timedelta(seconds=30)}, timedelta(seconds=3), id="seconds, audit"),
+        pytest.param({"delivered": timedelta(milliseconds=1)}, timedelta(seconds=1), id="not more than each second"),
+    ],
+)
+def test_how_often_sales_are_looked_at(ages, expected):
+    """By the shortest age."""
+    assert sweep_every(replace(POLICY, **ages)) == expected
 
 
 def test_an_age_beyond_the_calendar_means_never():

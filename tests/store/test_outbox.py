@@ -788,6 +788,22 @@ async def test_what_is_forgotten_unfinished_takes_no_room_either(outbox):
     assert (outbox.info().parked, outbox.info().bytes) == (0, 0)
 
 
+async def test_a_purge_is_due_when_it_would_find_something(outbox):
+    """Finished, old or forgotten: each by its own age, and nothing else."""
+    await outbox.accept(acceptance(key=phone_key()), NOW)
+    (outgoing,) = await leased(outbox, 1)
+    before, after = NOW - timedelta(seconds=1), NOW + timedelta(seconds=1)
+    finished = RetentionPlan(after, before, before, before, replica=False)
+    old = RetentionPlan(before, after, before, before, replica=False)
+    forgotten = RetentionPlan(before, before, after, before, replica=False)
+    assert [outbox.due(plan) for plan in (finished, old, forgotten)] == [False, True, False]
+    await outbox.settle([Settled(outgoing.entry, DONE)], NOW)
+    assert [outbox.due(plan) for plan in (finished, old, forgotten)] == [True, True, False]
+    await outbox.purge(finished, NOW)
+    assert not outbox.due(RetentionPlan(after, after, before, before, replica=False))
+    assert outbox.due(forgotten)
+
+
 async def test_a_stranger_s_story_is_unknown(outbox):
     """An id or entry that nobody recorded is an error, not an empty answer."""
     with pytest.raises(UnknownRecordError):

@@ -53,6 +53,8 @@ def outbox(tmp_path):
         (numbering.FORGET, "sales_by_age"),
         (sql.ABOUT, "sales_by_original"),
         (sql.EVENTS, "events_by_sale"),
+        (sql.DUE, "sales_finished"),
+        (sql.DUE, "sales_by_age"),
         (sql.ACCEPTED_SINCE, "sales_by_age"),
         *((sql.DELIVERIES.format(where=where), "deliveries_") for where in LISTING.values()),
     ],
