@@ -486,8 +486,8 @@ def _sound(model: type[M], values: Any) -> M:
         sound[key] = None if field.is_required() else field.get_default(call_default_factory=True)
         if key in given:
             with contextlib.suppress(ValidationError):
-                checked: TypeAdapter[Any] = TypeAdapter(Annotated[field.annotation, field])
-                sound[key] = checked.validate_python(given[key])
+                annotation: Any = Annotated[field.annotation, field]
+                sound[key] = TypeAdapter(annotation).validate_python(given[key])
     return model.model_construct(**sound)
 
 

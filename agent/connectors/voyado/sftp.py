@@ -276,7 +276,7 @@ def _spooling() -> Iterator[None]:
 @contextlib.contextmanager
 def _without_library_search() -> Iterator[None]:
     """Keeps asyncssh from looking for C libraries that it can do without: Python runs the compiler to find them."""
-    find, ctypes.util.find_library = ctypes.util.find_library, lambda _name: None
+    find, ctypes.util.find_library = ctypes.util.find_library, lambda name: None  # noqa: ARG005 - as it is called
     try:
         yield
     finally:
