@@ -92,11 +92,11 @@ class Lane:
         self._pace = partial(own_share, link, clock)
         self._full_rate = link.bucket.rate
         self._wake = asyncio.Event()
-        self._paused = False
+        self._paused = self._back = False
         self._held_tries = 0
         self._probe_at = 0.0
-        self._delivered = 0
-        self._suspects: dict[int, tuple[int, int]] = {}
+        self._delivered = self._pings = 0
+        self._suspects: dict[int, tuple[int, int, int]] = {}
         self._books = Books(queue, clock, link.vendor)
 
     @property
@@ -139,6 +139,7 @@ class Lane:
         self._link.sending.hurry(self._clock.monotonic())
         if not self._link.refused:
             self._probe_at = 0.0
+        self._back = True
         self.wake()
 
     async def run(self) -> None:
@@ -147,6 +148,9 @@ class Lane:
             self._wake.clear()
             try:
                 await self._books.pay()
+                if self._back:  # no record waits on because it was the probe that failed
+                    await self._queue.make_due()
+                    self._back = False
                 while await self._turn():
                     pass
             except StorageError as error:
@@ -233,6 +237,7 @@ class Lane:
     def _judge(self, outgoing: Outgoing, verdict: Verdict) -> Settled:
         """Feeds the line and the lane with a verdict, and says when the record may be tried again."""
         now, mono = self._clock.now(), self._clock.monotonic()
+        probe = self.held or self._link.sending.state is BreakerState.HALF_OPEN
         verdict = self._suspect(outgoing, verdict)
         self._told(self.vendor, verdict)
         if verdict.kind is VerdictKind.HOLD:
@@ -243,16 +248,22 @@ class Lane:
             self._release_hold()
             self._link.worked(now, mono)
         self._adapt(verdict)
-        retry_at = None
         if verdict.kind in DELIVERED:
             self._delivered += 1
-        elif verdict.kind is VerdictKind.RETRY and verdict.alone:
-            pause_s = backoff_s(
-                outgoing.attempts + 1, self._policy.backoff_first_s, self._policy.backoff_max_s, self._uniform
-            )
-            # The next probe takes another record: this one may be the only one that fails.
-            retry_at = now + timedelta(seconds=max(pause_s, self._link.sending.wait_s(mono) + _BEYOND_PROBE_S))
-        return Settled(outgoing.entry, verdict, retry_at)
+        return Settled(outgoing.entry, verdict, self._retry_at(outgoing, verdict, probe=probe))
+
+    def _retry_at(self, outgoing: Outgoing, verdict: Verdict, *, probe: bool) -> datetime | None:
+        """When a record may be tried again; None for as soon as the lane goes.
+
+        The next probe takes another record: this one may be the only one that fails, and would keep the lane shut.
+        """
+        if verdict.kind not in (VerdictKind.RETRY, VerdictKind.HOLD) or not (verdict.alone or probe):
+            return None
+        mono = self._clock.monotonic()
+        probe_s = max(self._link.sending.wait_s(mono), self._probe_at - mono if self.held else 0.0)
+        first_s, longest_s = self._policy.backoff_first_s, self._policy.backoff_max_s
+        pause_s = backoff_s(outgoing.attempts + 1, first_s, longest_s, self._uniform) if verdict.alone else 0.0
+        return self._clock.now() + timedelta(seconds=max(pause_s, probe_s + _BEYOND_PROBE_S))
 
     def _adapt(self, verdict: Verdict) -> None:
         """Halves the pace when the vendor asks for a pause, and lets it recover with each delivery."""
@@ -266,18 +277,20 @@ class Lane:
         """Parks a record that may itself be the cause of its failures, when its neighbours pass.
 
         Only failures with deliveries of others in between count: while all of them fail it is an outage, which uses
-        up nothing. A batch of one that is too large is parked, too.
+        up nothing. Of an error that the vendor itself admits, an answered ping in between is proof enough. A batch of
+        one that is too large is parked, too.
         """
         if verdict.kind is VerdictKind.SPLIT:
             return replace(verdict, kind=VerdictKind.PARK)
-        if verdict.kind is not VerdictKind.RETRY or not verdict.alone:
-            if verdict.kind is not VerdictKind.RETRY:
-                self._suspects.pop(outgoing.entry, None)
+        if verdict.kind is not VerdictKind.RETRY:
+            self._suspects.pop(outgoing.entry, None)
             return verdict
-        failures, delivered = self._suspects.get(outgoing.entry, (0, -1))
-        if self._delivered > delivered:
+        if verdict.after_s is not None and not verdict.alone:  # it asks for patience, not for another record
+            return verdict
+        failures, delivered, pings = self._suspects.get(outgoing.entry, (0, -1, -1))
+        if self._delivered > delivered or (verdict.alone and self._pings > pings):
             failures += 1
-        self._suspects[outgoing.entry] = (failures, self._delivered)
+        self._suspects[outgoing.entry] = (failures, self._delivered, self._pings)
         if failures <= ALONE_ATTEMPTS:
             return verdict
         self._suspects.pop(outgoing.entry)
@@ -312,6 +325,7 @@ class Lane:
         except LoyaltyAgentError as error:  # refused, or the credentials cannot even be read
             self._hold(now(), mono(), Verdict(VerdictKind.HOLD, error.code))
         else:
+            self._pings += 1
             self._release_hold()
             self._link.worked(now(), mono())
 
