@@ -43,8 +43,8 @@ class State:
 
     @property
     def unencrypted(self) -> bool:
-        """Encryption is wanted, but there is no library for it on this platform."""
-        return self._configuration.settings.storage.encryption == "on" and not ENCRYPTED
+        """The databases can be read by whoever has the files: as configured, or for want of a library."""
+        return not self._encrypts
 
     @property
     def spool(self) -> Path:
@@ -103,5 +103,8 @@ class State:
         return len(left)
 
     def _database_key(self, key: bytes) -> bytes | None:
-        encrypted = self._configuration.settings.storage.encryption == "on" and ENCRYPTED
-        return subkey(key, "database") if encrypted else None
+        return subkey(key, "database") if self._encrypts else None
+
+    @property
+    def _encrypts(self) -> bool:
+        return self._configuration.settings.storage.encryption == "on" and ENCRYPTED

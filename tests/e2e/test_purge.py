@@ -266,3 +266,12 @@ def test_seconds_are_kept_to_without_an_order(vendor, open_till):
     assert till.transaction("s-1")["state"] == "delivered"
     assert till.transaction("s-2")["deliveries"][0]["last_error"]["code"] == "retention.expired"
     assert till.logged("purged") == []
+
+
+@pytest.mark.parametrize("vendor", [5], indirect=True, ids=["few"])
+@pytest.mark.parametrize(("encryption", "standing"), [("off", {"storage.unencrypted"}), ("on", set())])
+def test_a_readable_disk_is_told_and_no_disturbance(vendor, open_till, encryption, standing):
+    """Whoever turns encryption off is told so for as long as it is; the agent is online all the same."""
+    till = open_till(storage={"encryption": encryption}).start()
+    eventually(lambda: till.loaded() and till.status()["state"] == "online")
+    assert till.conditions() == standing
