@@ -168,6 +168,7 @@ class _Builder:
                 vendors=((connector.name, connector.guests),),
             ),
             accepted=self._accepted(dispatch),
+            held=dispatch.held,
         )
         sync = self._sync(store, replica, connector, link)
         status = self.status = Status(

@@ -153,9 +153,8 @@ def test_a_room_s_own_rules_are_told_beside_other_faults(write):
     """A pinned host key is missed although a time-out cannot be read; what is at fault is not judged by its default."""
     path = write(MINIMAL.replace("file:///var/lib/feed", "sftp://acme@ftp.voyado.com/x") + "[http]\nread_timeout = 3\n")
     found = faults(path)
-    assert {f"{path}: voyado.feed_known_hosts", f"{path}: voyado.feed_secret", f"{path}: http.read_timeout"} <= set(
-        found
-    )
+    keys = ("voyado.feed_known_hosts", "voyado.feed_secret", "http.read_timeout")
+    assert {f"{path}: {key}" for key in keys} == set(found)
     path = write(MINIMAL.replace("file:///var/lib/feed", "ftp://x") + "[loyalty]\nfallback_level = 9\n")
     assert set(faults(path)) == {f"{path}: voyado.feed", f"{path}: loyalty.fallback_level"}
 

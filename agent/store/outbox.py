@@ -13,14 +13,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Final
 
-from agent.domain.delivery import DeliveryState, Verdict, VerdictKind, overall_state
+from agent.domain.delivery import DeliveryState, Verdict, VerdictKind, in_lane, overall_state
 from agent.domain.identifiers import Identifier, IdentifierType
 from agent.domain.numbering import till_name
 from agent.domain.retention import RetentionPlan
@@ -33,7 +33,7 @@ from agent.domain.transaction import (
     transaction_of,
     without_person,
 )
-from agent.errors import ConflictError, Fault, InputError, UnknownRecordError
+from agent.errors import ConflictError, Fault, InputError, UnderWayError, UnknownRecordError
 from agent.ports import Acceptance, Outgoing, Receipt, Settled
 from agent.store import numbering, statements
 from agent.store import outbox_sql as sql
@@ -61,6 +61,7 @@ _STATE_AFTER: Final = {
     VerdictKind.PARK: DeliveryState.PARKED,
     VerdictKind.IN_DOUBT: DeliveryState.IN_DOUBT,
 }
+_EXPIRED, _EXPIRED_TITLE = "retention.expired", "The personal part was erased before the sale could be delivered."
 _UNREADABLE: Final = Verdict(
     VerdictKind.PARK, "sale.unreadable", title="The recorded sale cannot be read.", not_received=True
 )
@@ -91,8 +92,13 @@ class Outbox(OutboxView):
 
     # --- intake ---------------------------------------------------------------------------------------------
 
-    async def accept(self, record: Acceptance, now: datetime) -> Receipt:
+    async def accept(self, record: Acceptance, now: datetime, held: Collection[str] = ()) -> Receipt:
         """Records a sale; it is on disk when this returns.
+
+        Args:
+            record: the sale and who gets it.
+            now: its acceptance.
+            held: vendors whose lane is held: what waits for one of them is answered as held.
 
         Raises:
             ConflictError: the id is taken by other content; the sale to be voided is voided already; or the points
@@ -103,7 +109,7 @@ class Outbox(OutboxView):
         body = body_of(record.transaction)
         content = content_of(record.transaction, body, record.readings)
         fingerprint = blake2b(content, key=self._hash_key, person=b"content", digest_size=16).digest()
-        arrival = _Arrival(record, body, fingerprint, to_ms(now))
+        arrival = _Arrival(record, body, fingerprint, to_ms(now), frozenset(held))
         receipt: Receipt = await self._writer.run_together(self._accept, arrival)
         return receipt
 
@@ -131,7 +137,7 @@ class Outbox(OutboxView):
         if known is not None:
             if known[1] != arrival.fingerprint:
                 raise ConflictError
-            return _repeated(db, record, known)
+            return _repeated(db, arrival, known)
         original = db.execute(sql.FIND_SALE, (sale.original_transaction_id,)).fetchone()
         vendors, key = record.vendors, record.key
         follows = False
@@ -178,7 +184,9 @@ class Outbox(OutboxView):
                 deliveries += (
                     sale_id + place, vendor, "queued", rank, person, row.arrival.record.open, row.original,
                 )  # fmt: skip
-            state = DeliveryState.QUEUED if row.vendors else DeliveryState.DELIVERED
+            state = overall_state(
+                in_lane(DeliveryState.QUEUED, held=vendor in row.arrival.held) for vendor in row.vendors
+            )
             receipts.append(
                 Receipt(sale.transaction_id, number, state, False, from_ms(accepted_at), key, kind, key_type)
             )
@@ -236,6 +244,9 @@ class Outbox(OutboxView):
             for item in settled:
                 verdict = item.verdict
                 fine = verdict.kind in (VerdictKind.DONE, VerdictKind.DUPLICATE)
+                code, title = verdict.code, verdict.title
+                if verdict.kind is VerdictKind.PARK and db.execute(sql.IS_EXPIRED, (item.entry,)).fetchone():
+                    code, title = _EXPIRED, _EXPIRED_TITLE  # a person's retry cannot bring the member back
                 known = db.execute(
                     sql.SETTLE,
                     {
@@ -246,9 +257,9 @@ class Outbox(OutboxView):
                         "not_received": verdict.not_received or verdict.kind is VerdictKind.PARK,
                         "delivered_at": to_ms(now) if fine else None,
                         "reference": verdict.reference,
-                        "code": None if fine else verdict.code,
+                        "code": None if fine else code,
                         "status": None if fine else verdict.status,
-                        "title": None if fine else verdict.title,
+                        "title": None if fine else title,
                         "vendor_code": None if fine else verdict.vendor_code,
                     },
                 ).rowcount
@@ -320,7 +331,7 @@ class Outbox(OutboxView):
         await self._writer.run(write)
 
     async def discard(self, entry: int, reason: str, now: datetime) -> None:
-        """Gives up a parked or doubtful delivery; the sale stays on record. A void of it has nothing to clear then.
+        """Gives up an unfinished delivery; the sale stays on record. A void of it has nothing to clear then.
 
         Args:
             entry: the delivery.
@@ -328,14 +339,17 @@ class Outbox(OutboxView):
             now: when it is given up.
 
         Raises:
-            UnknownRecordError: there is none in one of these states.
+            UnknownRecordError: there is none, or it is finished.
+            UnderWayError: it is being sent at this moment.
         """
 
         def write(db: Connection) -> None:
             found = db.execute(sql.TO_DISCARD, (entry,)).fetchone()
             if found is None:
                 raise UnknownRecordError
-            _, vendor, maybe_received, transaction_id, erased_at = found
+            vendor, maybe_received, under_way, transaction_id, erased_at = found
+            if under_way:
+                raise UnderWayError
             note = statements.keep(db, reason) if erased_at is None else None  # nothing is added to an erased sale
             db.execute(sql.DISCARD, (note, entry))
             db.execute(sql.RECORD_EVENT, (entry, to_ms(now), "discarded"))
@@ -392,6 +406,7 @@ class _Arrival:
     body: str
     fingerprint: bytes
     accepted_at: int
+    held: frozenset[str]
 
     @property
     def sale(self) -> Transaction:
@@ -454,8 +469,9 @@ def _take_over(db: Connection, claim: Transaction, original: Any) -> None:
         db.execute(sql.CANCEL_PARKED, (original[0],))
 
 
-def _repeated(db: Connection, record: Acceptance, known: Any) -> Receipt:
+def _repeated(db: Connection, arrival: _Arrival, known: Any) -> Receipt:
     """The first answer again, under the key it named, even if the tag has risen since."""
+    record = arrival.record
     sale_id, _, accepted_at, number, answered_kind, answered_type, kind, key_type, statement, _ = known
     value = None
     if statement is not None:
@@ -465,7 +481,10 @@ def _repeated(db: Connection, record: Acceptance, known: Any) -> Receipt:
             stated = record.transaction.integration_key
             said = (*record.readings, *((stated.identifier,) if stated else ()))
             value = next((item.value for item in said if item.type == answered_type), None)
-    states = [DeliveryState(row[0]) for row in db.execute(sql.STATES, (sale_id,))]
+    states = [
+        in_lane(DeliveryState(state), held=vendor in arrival.held)
+        for state, vendor in db.execute(sql.STATES, (sale_id,))
+    ]
     return Receipt(
         record.transaction.transaction_id,
         number,
@@ -492,7 +511,7 @@ def _erase(db: Connection, row: Any, now: datetime, *, expire: bool) -> None:
         statements.forget(db, note)
     db.execute(sql.ERASE_NOTES, (sale,))
     if expire:
-        db.execute(sql.EXPIRE, (sale,))
+        db.execute(sql.EXPIRE, (_EXPIRED_TITLE, sale))
     db.execute(sql.ERASE, (body, to_ms(now), sale))
 
 

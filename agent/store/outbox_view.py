@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from agent.domain.delivery import DeliveryState
+from agent.domain.delivery import DeliveryState, in_lane
 from agent.errors import UnknownRecordError
 from agent.ports import Delivery, QueueInfo
 from agent.store import outbox_sql as sql
@@ -169,9 +169,7 @@ class OutboxView:
 
 
 def _delivery(row: Any, held: Collection[str]) -> Delivery:
-    state = DeliveryState(row[3])
-    if state is DeliveryState.QUEUED and row[2] in held:
-        state = DeliveryState.HELD
+    state = in_lane(DeliveryState(row[3]), held=row[2] in held)
     return Delivery(
         entry=row[0], transaction_id=row[1], vendor=row[2], state=state, attempts=row[4], accepted_at=from_ms(row[5]),
         next_attempt_at=from_ms(row[6]) if row[6] is not None else None,

@@ -48,6 +48,7 @@ class Till:
             VENDOR, "loyalty", requests_per_second=0, backoff_first_s=10, backoff_max_s=900, uniform=lambda _a, b: b
         )
         self.woken = 0
+        self.held = set()
         self.intake = Intake(
             clock=self.clock,
             normaliser=Normaliser("SE"),
@@ -70,6 +71,7 @@ class Till:
                 vendors=((VENDOR, guests),),
             ),
             accepted=self._accepted,
+            held=lambda: self.held,
         )
 
     def _accepted(self):
@@ -408,6 +410,12 @@ async def test_a_long_record_of_finished_sales_refuses_nothing(tmp_path, outbox)
         await outbox.settle([Settled(outgoing.entry, DONE)], NOW)
         till.clock.advance(1)
     assert till.intake.has_room()
+
+
+async def test_a_sale_for_a_held_lane_is_answered_as_held(till):
+    """The till hears at once what it would hear when it asks."""
+    till.held.add(VENDOR)
+    assert (await till.sell(identifier=PHONE_SAID)).receipt.state == "held"
 
 
 async def test_the_disk_is_looked_at_once_a_second(till, monkeypatch):

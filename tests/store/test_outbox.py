@@ -12,7 +12,7 @@ import pytest
 from agent.domain.delivery import DeliveryState, Verdict, VerdictKind
 from agent.domain.retention import RetentionPlan
 from agent.domain.transaction import IntegrationKey
-from agent.errors import ConflictError, InputError, StorageError, UnknownRecordError
+from agent.errors import ConflictError, InputError, StorageError, UnderWayError, UnknownRecordError
 from agent.ports import Settled
 from tests.fakes import NOW, PHONE, VENDOR, acceptance, email, member_key, open_outbox, phone, phone_key
 
@@ -671,12 +671,20 @@ async def test_retry_puts_back_what_is_stuck_or_waits(outbox):
             await outbox.retry(unknown, NOW)
 
 
-async def test_discard_gives_up_what_is_stuck_alone(outbox):
-    """A parked delivery goes out of the queue for good; a waiting one cannot be given up."""
+async def test_discard_gives_up_what_is_not_on_its_way(outbox):
+    """A delivery goes out of the queue for good, whether it waits or is stuck; while it is sent it cannot."""
+    await outbox.accept(acceptance("waits"), NOW)
+    (delivery,) = outbox.queue(state=None, vendor=None, limit=9, after=0)
+    await leased(outbox, 1)
+    with pytest.raises(UnderWayError):
+        await outbox.discard(delivery.entry, "no", NOW)
+    await outbox.settle([Settled(delivery.entry, LATER, NOW + timedelta(hours=1))], NOW)
+    await outbox.discard(delivery.entry, "made twice", NOW)
+    assert outbox.next_due_at(VENDOR, NOW) is None
+    assert (outbox.info().depth, await names(outbox)) == (0, [])
+
     await outbox.accept(acceptance(), NOW)
     (delivery,) = outbox.queue(state=None, vendor=None, limit=9, after=0)
-    with pytest.raises(UnknownRecordError):
-        await outbox.discard(delivery.entry, "no", NOW)
     await send(outbox, PARK)
     await outbox.discard(delivery.entry, "made twice", NOW)
 
@@ -802,6 +810,31 @@ async def test_a_purge_is_due_when_it_would_find_something(outbox):
     await outbox.purge(finished, NOW)
     assert not outbox.due(RetentionPlan(after, after, before, before, replica=False))
     assert outbox.due(forgotten)
+
+
+async def test_a_retry_without_the_member_goes_on_telling_why(outbox):
+    """Whatever the vendor says of a sale whose person was erased, it is parked because of that."""
+    await outbox.accept(acceptance(key=phone_key()), NOW)
+    late = NOW + timedelta(days=31)
+    await outbox.purge(RetentionPlan(late, late, NOW, NOW, replica=False), late)
+    (parked,) = outbox.queue(state="parked", vendor=None, limit=9, after=0)
+    for verdict in (LATER, PARK):
+        await outbox.retry(parked.entry, late)
+        await leased(outbox, 1)
+        await outbox.settle([Settled(parked.entry, verdict)], late)
+    (again,) = outbox.queue(state="parked", vendor=None, limit=9, after=0)
+    assert (again.error_code, again.error_title) == ("retention.expired", parked.error_title)
+    assert again.error_status == PARK.status
+
+
+async def test_what_waits_for_a_held_vendor_is_answered_as_held(outbox):
+    """As the sale itself says when it is asked for; a repeat too."""
+    record = acceptance(key=phone_key(), vendors=("a", "b"))
+    for now_held, said in (({"b"}, "held"), (set(), "queued"), ({"a", "b"}, "held")):
+        receipt = await outbox.accept(record, NOW, now_held)
+        assert receipt.state == said
+    assert (await outbox.accept(acceptance("other", vendors=("a",)), NOW, {"b"})).state == "queued"
+    assert (await outbox.accept(acceptance("guest", vendors=()), NOW, {"b"})).state == "delivered"
 
 
 async def test_a_stranger_s_story_is_unknown(outbox):

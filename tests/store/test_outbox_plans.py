@@ -101,8 +101,8 @@ def multiply(outbox, count):
         )
         db.execute(
             "INSERT INTO sales"
-            " (transaction_id, type, till, number, day, fingerprint, accepted_at, occurred_at, statement, bytes, key_kind,"
-            "  key_type)"
+            " (transaction_id, type, till, number, day, fingerprint, accepted_at, occurred_at, statement, bytes,"
+            "  key_kind, key_type)"
             " SELECT 'copy-' || t.id, type, till, t.id, day, fingerprint, accepted_at + t.id, occurred_at, t.id, bytes,"
             "  key_kind, key_type"
             " FROM statements AS t JOIN sales AS s ON s.id = 1 WHERE t.id > 1"
