@@ -322,6 +322,14 @@ def test_what_went_wrong(error, says):
     assert says in why(error)
 
 
+def test_causes_that_go_in_circles_have_an_end():
+    """An error that is its own cause is told like any other."""
+    error = httpcore.ConnectError()
+    error.__cause__ = OSError()
+    error.__cause__.__cause__ = error
+    assert why(error) == "it cut the connection"
+
+
 def test_a_head_has_a_bound():
     """What may come before a body fits the largest head that vendors send, and no more."""
     assert 16 << 10 <= HEAD_BYTES <= 100 << 10

@@ -13,7 +13,7 @@ import ssl
 import struct
 import threading
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -91,6 +91,9 @@ class Line:
     Args:
         vendor_port: where calls go.
         pem: a certificate and its key, to speak TLS with the agent.
+        hosts: the addresses to listen on.
+        port: the port to listen on; 0 takes a free one.
+        move: moves the line's thread to another machine, before anything is opened.
 
     Attributes:
         fault: what becomes of questions whose path fits; replaced at will.
@@ -98,8 +101,18 @@ class Line:
         asked: questions by path.
     """
 
-    def __init__(self, vendor_port: int, pem: Path | None = None) -> None:
+    def __init__(
+        self,
+        vendor_port: int,
+        pem: Path | None = None,
+        *,
+        hosts: Sequence[str] = (HERE,),
+        port: int = 0,
+        move: Callable[[asyncio.AbstractEventLoop], None] = lambda _loop: None,
+    ) -> None:
         self.vendor_port = vendor_port
+        self._hosts, self._port, self._move = hosts, port, move
+        self._servers: list[asyncio.Server] = []
         self.connections = 0
         self.asked: Counter[str] = Counter()
         self.fault: Fault = passed
@@ -111,7 +124,6 @@ class Line:
         self._tls = _tls(pem) if pem else None
         self._tasks: set[asyncio.Task[None]] = set()
         self._open: set[asyncio.StreamWriter] = set()
-        self._port = 0
 
     @property
     def url(self) -> str:
@@ -149,11 +161,15 @@ class Line:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        self._server = asyncio.run_coroutine_threadsafe(
-            asyncio.start_server(self._accept, HERE, 0, ssl=self._tls), self._loop
-        ).result()
-        self._port = self._server.sockets[0].getsockname()[1]
+        self._move(self._loop)
+        asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result()
         return self
+
+    async def _listen(self) -> None:
+        for host in self._hosts:
+            server = await asyncio.start_server(self._accept, host, self._port, ssl=self._tls)
+            self._port = server.sockets[0].getsockname()[1]
+            self._servers.append(server)
 
     def __exit__(self, *exc: object) -> None:
         asyncio.run_coroutine_threadsafe(self._close(), self._loop).result()
@@ -162,7 +178,8 @@ class Line:
         self._loop.close()
 
     async def _close(self) -> None:
-        self._server.close()
+        for server in self._servers:
+            server.close()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
