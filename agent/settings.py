@@ -40,6 +40,7 @@ _RATE = re.compile(r"([1-9][0-9]{0,6})/(s|min|h)")
 _PERIODS = {"s": 1, "min": 60, "h": 3600}
 _LISTEN = re.compile(r"(127\.0\.0\.1|localhost|\[::1\]):([0-9]{1,5})")
 _MAX_PORT = 65_535
+_MAX_DEPTH = 8  # of a key in the environment; the deepest setting has three parts
 
 
 def _duration(value: object) -> timedelta:
@@ -434,10 +435,11 @@ def _vendor_faults(vendor: Section, settings: Settings) -> list[Fault]:
 
 
 def _ca_faults(http: HttpSection, base: Path) -> list[Fault]:
-    try:
-        client_context(str(base / http.ca_file) if http.ca_file else "")
-    except ConfigurationError as error:
-        return list(error.faults)
+    if http.ca_file:
+        try:
+            client_context(str(base / http.ca_file))
+        except ConfigurationError as error:
+            return list(error.faults)
     return []
 
 
@@ -525,12 +527,17 @@ def _collect(
             )
         except tomllib.TOMLDecodeError as error:
             faults.append(Fault(str(path), f"is not TOML: {error}"))
+        except RecursionError:
+            faults.append(Fault(str(path), "is nested too deeply"))
     for variable, raw in sorted(environ.items()):
         if variable.startswith(ENV_PREFIX):
             keys = variable.removeprefix(ENV_PREFIX).lower().split("__")
+            if len(keys) > _MAX_DEPTH:
+                faults.append(Fault(variable, "is not a setting"))
+                continue
             try:
                 value = tomllib.loads(f"value = {raw}")["value"] if raw.startswith(("[", "{")) else raw
-            except tomllib.TOMLDecodeError:
+            except (tomllib.TOMLDecodeError, RecursionError):
                 faults.append(Fault(f"{variable}: {'.'.join(keys)}", "is not a TOML value"))
                 continue
             _merge(values, _nest(keys, value), origins, variable)

@@ -1,6 +1,7 @@
 """Export files over SFTP, against OpenSSH and, for what OpenSSH will not do, a scripted server."""
 
 import asyncio
+import base64
 import contextlib
 import os
 import stat
@@ -163,6 +164,17 @@ def _broken_key(openssh, source):
     source.secret.text = "-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----"
 
 
+def _key_with(change):
+    """A key whose inside is changed: asyncssh raises what it does not document."""
+
+    def spoil(openssh, source):
+        head, *body, foot = asyncssh.generate_private_key("ecdsa-sha2-nistp256").export_private_key().splitlines()
+        inside = change(base64.b64decode(b"".join(body)))
+        source.secret.text = b"\n".join([head, base64.b64encode(inside), foot]).decode()
+
+    return spoil
+
+
 def _locked_key(openssh, source):
     source.secret.text = (
         asyncssh.generate_private_key("ssh-ed25519").export_private_key("pkcs8-pem", passphrase="x").decode()
@@ -181,6 +193,8 @@ def _password(openssh, source):
         pytest.param(_other_host_key, "host key", 0, id="another host key"),
         pytest.param(_other_key, "refuses", 1, id="another user key"),
         pytest.param(_broken_key, "private key", 1, id="damaged key"),
+        pytest.param(_key_with(lambda key: key.replace(b"p256", b"p296")), "private key", 1, id="a key of no kind"),
+        pytest.param(_key_with(lambda key: key[:16]), "private key", 1, id="a key of a few bytes"),
         pytest.param(_locked_key, "passphrase", 1, id="key with a passphrase"),
         pytest.param(_password, "refuses", 1, id="password where a key is wanted"),
     ],
