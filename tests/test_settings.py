@@ -267,7 +267,10 @@ def test_a_variable_that_is_nested_too_deeply(write):
     """Neither a name nor a value of the environment can be so deep that reading it fails."""
     deep = "LOYALTY_AGENT__A" + "__B" * 2_000
     found = faults(write(), environ={deep: "1", "LOYALTY_AGENT__API__LISTEN": "[" * 5_000})
-    assert found == {deep: "is not a setting", "LOYALTY_AGENT__API__LISTEN: api.listen": "is not a TOML value"}
+    assert found == {
+        f"{deep}: a{'.b' * 2_000}": "is nested too deeply",
+        "LOYALTY_AGENT__API__LISTEN: api.listen": "is not a TOML value",
+    }
 
 
 def test_a_fault_names_the_layer_it_comes_from(write):
@@ -305,8 +308,9 @@ def test_numbers_and_switches_come_from_the_environment_too(write):
         (b"\xff\xfe", "cannot be read: it is not UTF-8 text"),
         (b"a = " + b"[" * 5_000, "is nested too deeply"),
         (b".".join([b"a"] * 5_000) + b" = 1", "is nested too deeply"),
+        (b"a = " + b"9" * 5_000, "is not TOML"),
     ],
-    ids=["missing", "no TOML", "no text", "deep lists", "a deep key"],
+    ids=["missing", "no TOML", "no text", "deep lists", "a deep key", "a long number"],
 )
 def test_a_file_that_cannot_be_read_is_named(tmp_path, content, message):
     """By its path."""

@@ -134,7 +134,7 @@ async def _passed_on(exchange):
         pytest.param(None, _passed_on, 2, id="after the vendor took it"),
     ],
 )
-def test_a_question_that_is_cut(till, vendor, line, meeting, fault, posts):
+def test_a_question_that_is_cut(till, vendor, line, meeting, fault, posts):  # noqa: PLR0917 - a row of the table
     """Wherever in a question the line is cut, the sale arrives, and counts once."""
     ids = [f"s-{number}" for number in range(5)]
     for sale in ids:

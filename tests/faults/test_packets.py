@@ -97,7 +97,7 @@ def _listens(door: Path) -> bool:
 
 @pytest.mark.parametrize("loses", [0.05, 0.2])
 def test_packets_are_lost(shop, loses):
-    """Of all packets some vanish, some come twice, and they overtake each other: every sale arrives, and counts once."""
+    """Packets vanish, come twice and overtake each other: every sale arrives, and counts once."""
     wire = shop.machines.wire
     wire.loses, wire.doubles, wire.delay_s = loses, 0.05, 0.02
     shop.sell(60)
@@ -142,7 +142,7 @@ def test_the_cable_is_pulled(shop):
     ],
 )
 def test_names_do_not_resolve(shop, mood, says):
-    """A name that nobody resolves is an outage with its reason; a cashier waits no longer, and the agent stops in time."""
+    """A name that nobody resolves is an outage with its reason; no cashier waits for it, and no stop does."""
     shop.machines.names.mood = mood
     shop.line.hang_up()
     shop.sell(10)

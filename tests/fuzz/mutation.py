@@ -35,7 +35,8 @@ _BYTES = (
 )
 _WORDS = (
     b"null", b"true", b"[]", b"{}", b'""', b"\r\n", b"\0", b"\xef\xbb\xbf", b"\xff\xfe", b"../../x", b"%00", b"${x}",
-    "\u202e".encode(), "\U0001f600".encode(), b"\xed\xa0\x80", b"\\ud800", b"\\u0000", b"'", b'"', b"<!--", b"]]>", b"&a;",
+    "\u202e".encode(), "\U0001f600".encode(), b"\xed\xa0\x80", b"\\ud800", b"\\u0000",
+    b"'", b'"', b"<!--", b"]]>", b"&a;",
 )  # fmt: skip
 
 

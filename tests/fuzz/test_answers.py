@@ -13,12 +13,13 @@ from agent.connectors.voyado.client import VoyadoClient
 from agent.connectors.voyado.errors import verdict_of
 from agent.connectors.voyado.feeds import PacedApi
 from agent.connectors.voyado.fields import ContactMapping
+from agent.connectors.voyado.history import VoyadoHistory
 from agent.connectors.voyado.people import VoyadoPeople
 from agent.connectors.voyado.settings import VoyadoSettings
 from agent.domain.delivery import VerdictKind
 from agent.domain.identifiers import Identifier, IdentifierType, Normaliser
 from agent.domain.tagging import Outcome
-from agent.domain.transaction import NewContact
+from agent.domain.transaction import IntegrationKey, NewContact
 from agent.errors import InputError, VendorRefusedError, VendorUnreachableError
 from agent.transport import Answer, HttpPolicy, Transport
 from tests.wire import listening
@@ -69,6 +70,10 @@ class Scripted:
 
     async def request(self, *_args, **_kwargs):
         return self.answer
+
+
+async def no_pace() -> None:
+    """Nothing to wait for."""
 
 
 class Key:
@@ -140,16 +145,28 @@ async def test_new_contacts(fuzz, vendor):
     await fuzz.of_calls(samples, WORDS, make, refusals=(*UNANSWERED, InputError))
 
 
+async def test_purchases(fuzz, vendor):
+    """Whatever answers for a member's purchases, each sale asked about is counted or left open."""
+    transport, client = vendor
+    history = VoyadoHistory(client, VoyadoPeople(client, SETTINGS, IdentifierType.CONTACT_ID))
+    key = IntegrationKey(kind="primary", type=IdentifierType.CONTACT_ID, value=ALMA)
+
+    async def ask(data: bytes) -> None:
+        transport.answer = answer_of(data)
+        seen = await history.count(key, ["s-1", "s-2"], pace=no_pace)
+        assert set(seen.counts) <= {"s-1", "s-2"}
+        assert all(times >= 0 for times in seen.counts.values())
+
+    listed = {"items": [{"id": 1, "externalId": "s-1", "totalPrice": 250.0}, {"externalId": "s-9"}], "totalCount": 2}
+    await fuzz.of_calls(statements(listed, {"items": []}), (*WORDS, b"items", b"totalCount"), ask, refusals=UNANSWERED)
+
+
 class Clock:
     def now(self):
         return AT
 
     def today(self):
         return TODAY
-
-
-async def no_pace() -> None:
-    """Nothing to wait for."""
 
 
 async def test_change_lists(fuzz, vendor):
@@ -205,7 +222,8 @@ ANSWERS = [
 HEADERS = (
     b"transfer-encoding: chunked\r\n", b"content-length: 5\r\n", b"content-length: 99999999999999999999\r\n",
     b"content-encoding: gzip\r\n", b"connection: close\r\n", b"connection: upgrade\r\n", b"upgrade: h2c\r\n",
-    b"HTTP/1.1 ", b"HTTP/2 200\r\n", b"0\r\n\r\n", b"ffffffffffffffff\r\n", b": x\r\n", b" folded\r\n", b"101 ", b"location: //[\r\n",
+    b"HTTP/1.1 ", b"HTTP/2 200\r\n", b"0\r\n\r\n", b"ffffffffffffffff\r\n", b": x\r\n", b" folded\r\n",
+    b"101 ", b"location: //[\r\n",
 )  # fmt: skip
 
 

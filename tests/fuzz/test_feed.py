@@ -124,8 +124,10 @@ async def test_change_cursor(fuzz):
     """Whatever stands in the place of a cursor, reading goes on from an instant or the cursor is refused."""
     samples = [
         b'{"from_at": "2026-02-20T09:00:00+00:00"}',
-        (b'{"from_at": "2026-02-20T09:00:00+00:00", "to_at": "2026-02-20T09:30:00+00:00", '
-        b'"until_at": "2026-02-20T10:00:00+00:00", "after": "0f6c2c52-6b0e-4a0c-9c1e-3f1d6a2b7e10"}'),
+        (
+            b'{"from_at": "2026-02-20T09:00:00+00:00", "to_at": "2026-02-20T09:30:00+00:00", '
+            b'"until_at": "2026-02-20T10:00:00+00:00", "after": "0f6c2c52-6b0e-4a0c-9c1e-3f1d6a2b7e10"}'
+        ),
     ]
 
     async def read(data: bytes) -> None:
