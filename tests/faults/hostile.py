@@ -73,7 +73,7 @@ class Watch:
     looks: int = 0
     _stop: threading.Event = field(default_factory=threading.Event)
 
-    def look(self, till: Any) -> None:
+    def look(self, till: Any, also: Callable[[], object]) -> None:
         agent = till.process.pid
         with httpx.Client(base_url=f"http://{HERE}:{till.port}", timeout=30, trust_env=False) as http:
             while not self._stop.is_set():
@@ -82,15 +82,16 @@ class Watch:
                 self.slowest_s = max(self.slowest_s, time.monotonic() - start)
                 self.agent_bytes = max(self.agent_bytes, _peak_bytes(agent))
                 self.loader_bytes = max((self.loader_bytes, *map(_peak_bytes, _descendants(agent))))
+                also()
                 self.looks += 1
                 time.sleep(0.01)
 
 
 @contextlib.contextmanager
-def watching(till: Any) -> Iterator[Watch]:
-    """Watches while the block runs."""
+def watching(till: Any, *, also: Callable[[], object] = lambda: None) -> Iterator[Watch]:
+    """Watches while the block runs, and calls ``also`` at each look."""
     watch = Watch()
-    thread = threading.Thread(target=watch.look, args=(till,), daemon=True)
+    thread = threading.Thread(target=watch.look, args=(till, also), daemon=True)
     thread.start()
     try:
         yield watch

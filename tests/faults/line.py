@@ -141,6 +141,15 @@ class Line:
         """The next connections meet these before anything is read from them, one each."""
         self._meetings = deque(meetings)
 
+    def serve(self, handle: Meeting) -> int:
+        """Another port beside the line, where each connection is handed to ``handle``."""
+
+        async def listen() -> asyncio.Server:
+            return await asyncio.start_server(self._met(handle), HERE, 0)
+
+        self._servers.append(asyncio.run_coroutine_threadsafe(listen(), self._loop).result())
+        return self._servers[-1].sockets[0].getsockname()[1]
+
     def hang_up(self) -> None:
         """Every connection of the agent's ends now, in order."""
 
@@ -167,7 +176,7 @@ class Line:
 
     async def _listen(self) -> None:
         for host in self._hosts:
-            server = await asyncio.start_server(self._accept, host, self._port, ssl=self._tls)
+            server = await asyncio.start_server(self._met(self._relay), host, self._port, ssl=self._tls)
             self._port = server.sockets[0].getsockname()[1]
             self._servers.append(server)
 
@@ -184,22 +193,32 @@ class Line:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        self._tasks.add(task)
-        self._open.add(writer)
-        self.connections += 1
-        # Either side may be gone at any moment: that is what these tests are about.
-        with contextlib.suppress(asyncio.IncompleteReadError, asyncio.CancelledError, OSError):
-            await self._serve(reader, writer)
-        if not writer.is_closing():
-            writer.transport.abort() if self._tls else writer.close()
-        with contextlib.suppress(asyncio.CancelledError, OSError):
-            await writer.wait_closed()
-        self._tasks.discard(task)
-        self._open.discard(writer)
+    def _met(self, handle: Meeting) -> Meeting:
+        """The handler, with its connection closed at its end, whatever that is."""
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        async def met(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            task = asyncio.current_task()
+            self._tasks.add(task)
+            # Either side may be gone at any moment: that is what these tests are about.
+            with contextlib.suppress(asyncio.IncompleteReadError, asyncio.CancelledError, OSError):
+                await handle(reader, writer)
+            if not writer.is_closing():
+                writer.transport.abort() if self._tls else writer.close()
+            with contextlib.suppress(asyncio.CancelledError, OSError):
+                await writer.wait_closed()
+            self._tasks.discard(task)
+
+        return met
+
+    async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        self._open.add(writer)
+        try:
+            await self._exchanges(reader, writer)
+        finally:
+            self._open.discard(writer)
+
+    async def _exchanges(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self._meetings:
             await self._meetings.popleft()(reader, writer)
         while not writer.is_closing():

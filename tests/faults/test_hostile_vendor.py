@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import shutil
 import stat
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -293,6 +295,56 @@ def test_a_hostile_sftp_server(vendor, open_till, tmp_path, behaviour, code, say
     assert outside(till) == before
     assert not any((till.state / "spool").iterdir())
     assert not any(path.name == "x" for path in tmp_path.rglob("*"))
+
+
+class Vast(Served):
+    """Three exports of 20 MiB, a contact each."""
+
+    files = {  # noqa: RUF012 - constant
+        f"2026022010150{number}_{number}_members.xml": (
+            b"<contacts><new>"
+            + ROW % (number, number)
+            + (b"<n>" + b" " * 200_000 + b"</n>") * 100
+            + b"</new></contacts>"
+        )
+        for number in range(3)
+    }
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a small disk is root's to make")
+def test_an_export_larger_than_the_disk(vendor, open_till, tmp_path):
+    """It is refused before the disk is full, sales are kept all the while, and with more room it is read."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=100m", "disk", disk], check=True)
+    try:
+        with SftpServer(Vast) as server:
+            till = open_till(
+                voyado=server.settings(tmp_path),
+                agent={"state_dir": str(disk)},
+                queue={"reserve_bytes": "16MiB"},
+                replica={"sync_every": "1s"},
+            )
+            till.start()
+            free = []
+            with watching(till, also=lambda: free.append(shutil.disk_usage(disk).free)) as watch:
+                told = eventually(lambda: condition(till, "feed.silent"))
+                assert "there is no room on the disk for another export file" in told
+                for number in range(5):
+                    sold = till.sell(f"s-{number}", identifier={"type": "mobile_phone", "value": "+46701740698"})
+                    assert sold.status_code == 202
+            settled(watch)
+            assert min(free) > 64 * MIB
+            assert "storage.full" not in till.conditions()
+            subprocess.run(["mount", "-o", "remount,size=500m", disk], check=True)
+            eventually(lambda: till.loaded(3))
+            eventually(lambda: "feed.silent" not in till.conditions())
+            eventually(till.drained)
+            till.stop()
+    finally:
+        till.kill()
+        subprocess.run(["umount", disk], check=True)
+    assert set(vendor.posts()) == {f"s-{number}" for number in range(5)}
 
 
 def test_an_sftp_server_that_is_another(vendor, open_till, tmp_path):

@@ -153,7 +153,10 @@ class SftpSource:
             raise VendorRefusedError(
                 "the known_hosts file cannot be read; without the SFTP server's host key it is not spoken to"
             ) from None
-        secret = self.secret.value()
+        try:
+            secret = self.secret.value()
+        except ConfigurationError:
+            raise VendorRefusedError("the SFTP account's key or password cannot be read") from None
         is_key = "-----BEGIN" in secret
         try:
             keys = [asyncssh.import_private_key(secret)] if is_key else []

@@ -16,6 +16,7 @@ import pytest
 from agent.connectors.voyado.sftp import SftpSource
 from agent.errors import (
     ConfigurationError,
+    Fault,
     FeedUnreadableError,
     StorageError,
     VendorRefusedError,
@@ -29,10 +30,12 @@ FIRST, SECOND = "20260220101500_0_members.xml", "20260220101512_1_members.xml"
 class Given:
     """A secret as assembly hands it over."""
 
-    text: str
+    text: str | None
     refusals: int = 0
 
     def value(self):
+        if self.text is None:
+            raise ConfigurationError([Fault("file:sftp.key", "cannot be read")])
         return self.text
 
     def refused(self):
@@ -181,6 +184,10 @@ def _locked_key(openssh, source):
     )
 
 
+def _no_secret(openssh, source):
+    source.secret.text = None
+
+
 def _password(openssh, source):
     source.secret.text = "a password that this server does not take"
 
@@ -196,6 +203,7 @@ def _password(openssh, source):
         pytest.param(_key_with(lambda key: key.replace(b"p256", b"p296")), "private key", 1, id="a key of no kind"),
         pytest.param(_key_with(lambda key: key[:16]), "private key", 1, id="a key of a few bytes"),
         pytest.param(_locked_key, "passphrase", 1, id="key with a passphrase"),
+        pytest.param(_no_secret, "cannot be read", 0, id="no secret"),
         pytest.param(_password, "refuses", 1, id="password where a key is wanted"),
     ],
 )
@@ -364,6 +372,6 @@ def test_leaves_asyncssh_alone_until_needed():
 
 def _says_nothing_private(error, source):
     text = str(error)
-    assert source.secret.text not in text
+    assert (source.secret.text or "sftp.key") not in text
     assert urlsplit(source.url).username not in text
     assert source._folder not in text
