@@ -92,7 +92,7 @@ class Lane:
         self._pace = partial(own_share, link, clock)
         self._full_rate = link.bucket.rate
         self._wake = asyncio.Event()
-        self._paused = self._back = False
+        self._paused = self._back = self._probe_waits = False
         self._held_tries = 0
         self._probe_at = 0.0
         self._delivered = self._pings = 0
@@ -139,7 +139,7 @@ class Lane:
         self._link.sending.hurry(self._clock.monotonic())
         if not self._link.refused:
             self._probe_at = 0.0
-        self._back = True
+        self._back = self._probe_waits
         self.wake()
 
     async def run(self) -> None:
@@ -150,7 +150,7 @@ class Lane:
                 await self._books.pay()
                 if self._back:  # no record waits on because it was the probe that failed
                     await self._queue.make_due()
-                    self._back = False
+                    self._back = self._probe_waits = False
                 while await self._turn():
                     pass
             except StorageError as error:
@@ -260,6 +260,7 @@ class Lane:
         if verdict.kind not in (VerdictKind.RETRY, VerdictKind.HOLD) or not (verdict.alone or probe):
             return None
         mono = self._clock.monotonic()
+        self._probe_waits |= not verdict.alone
         probe_s = max(self._link.sending.wait_s(mono), self._probe_at - mono if self.held else 0.0)
         first_s, longest_s = self._policy.backoff_first_s, self._policy.backoff_max_s
         pause_s = backoff_s(outgoing.attempts + 1, first_s, longest_s, self._uniform) if verdict.alone else 0.0
