@@ -36,6 +36,8 @@ and its tag cannot rise any more."""
 IDLE_PING_S = 10.0
 HOLD_PROBE_MAX_S = 60.0
 ALONE_ATTEMPTS = 3
+UNANSWERED_ATTEMPTS = 12
+"""A line that comes and goes can catch the same sale several times in a row; only one that never passes is parked."""
 _SLOWEST_RATE = 0.2
 _RECOVERY = 1.02
 _OUR_FAULT = "agent.error"
@@ -95,8 +97,8 @@ class Lane:
         self._paused = self._back = self._probe_waits = False
         self._held_tries = 0
         self._probe_at = 0.0
-        self._delivered = self._pings = 0
-        self._suspects: dict[int, tuple[int, int, int]] = {}
+        self._delivered = 0
+        self._suspects: dict[int, tuple[int, int]] = {}
         self._books = Books(queue, clock, link.vendor)
 
     @property
@@ -278,8 +280,7 @@ class Lane:
         """Parks a record that may itself be the cause of its failures, when its neighbours pass.
 
         Only failures with deliveries of others in between count: while all of them fail it is an outage, which uses
-        up nothing. Of an error that the vendor itself admits, an answered ping in between is proof enough. A batch of
-        one that is too large is parked, too.
+        up nothing. A batch of one that is too large is parked, too.
         """
         if verdict.kind is VerdictKind.SPLIT:
             return replace(verdict, kind=VerdictKind.PARK)
@@ -288,11 +289,11 @@ class Lane:
             return verdict
         if verdict.after_s is not None and not verdict.alone:  # it asks for patience, not for another record
             return verdict
-        failures, delivered, pings = self._suspects.get(outgoing.entry, (0, -1, -1))
-        if self._delivered > delivered or (verdict.alone and self._pings > pings):
+        failures, delivered = self._suspects.get(outgoing.entry, (0, -1))
+        if self._delivered > delivered:
             failures += 1
-        self._suspects[outgoing.entry] = (failures, self._delivered, self._pings)
-        if failures <= ALONE_ATTEMPTS:
+        self._suspects[outgoing.entry] = (failures, self._delivered)
+        if failures <= (ALONE_ATTEMPTS if verdict.alone else UNANSWERED_ATTEMPTS):
             return verdict
         self._suspects.pop(outgoing.entry)
         code = verdict.code if verdict.status is None else "vendor.rejected"
@@ -326,7 +327,6 @@ class Lane:
         except LoyaltyAgentError as error:  # refused, or the credentials cannot even be read
             self._hold(now(), mono(), Verdict(VerdictKind.HOLD, error.code))
         else:
-            self._pings += 1
             self._release_hold()
             self._link.worked(now(), mono())
 

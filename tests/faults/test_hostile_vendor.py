@@ -55,7 +55,6 @@ def condition(till, code: str) -> str:
 
 def settled(watch) -> None:
     """What holds whatever was tried: memory has a bound, and the door was never away for long."""
-    assert watch.looks > 3
     assert watch.agent_bytes < AGENT_BYTES
     assert watch.loader_bytes < LOADER_BYTES
     assert watch.slowest_s < STALL_S
