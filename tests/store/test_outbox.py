@@ -58,7 +58,7 @@ def state(outbox, transaction_id):
 
 def everything(now):
     """A plan that erases whatever is older than ``now``."""
-    return RetentionPlan(now, now, now - timedelta(days=400), now, replica=False)
+    return RetentionPlan(now, now, now - timedelta(days=400), now)
 
 
 # --- intake ---------------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Self
 
 from agent.errors import FeedError, FeedUnreadableError, VendorRefusedError, VendorUnreachableError
-from agent.ports import AppliedFile, ExportFile, FilePlan
+from agent.ports import AppliedFile, ExportFile, FilePlan, LocalFile
 
 MAX_FILE_BYTES = 64 * 1024 * 1024
 """Largest export file that is taken; 10,000 rich contacts, the most that Engage puts into one, are 14 MB."""
@@ -123,7 +123,7 @@ class FolderSource:
         check_unchanged(file, status.st_size, status.st_mtime)
         return path
 
-    async def discard(self, path: Path) -> None:
+    async def discard(self, file: LocalFile) -> None:
         """Nothing: the file is not ours."""
 
 
