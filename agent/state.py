@@ -91,11 +91,15 @@ class State:
         return self._under(keys, file, _outbox_page_key)
 
     def replica(self, keys: StorageKeys, lease: LeaseFile) -> ReplicaFile:
-        """The replica's file: it can be fetched again. Raises StorageKeyError."""
+        """The replica's file: it can be fetched again."""
         settings = self._configuration.settings
         file = DatabaseFile(self.directory / REPLICA, None, "NORMAL", REPLICA_CACHE_KIB)
+        try:
+            file = self._under(keys, file, lambda key: _replica_page_key(key, lease))
+        except StorageKeyError:  # the key of the replica was read: the file is another one's, and fetched anew
+            file = self._under(StorageKeys(keys.current), file, lambda key: _replica_page_key(key, lease))
         return ReplicaFile(
-            database=self._under(keys, file, lambda key: _replica_page_key(key, lease)),
+            database=file,
             key=subkey(lease.key, "lookup"),
             primary=settings.loyalty.primary,
             contents=settings.replica.contents,
@@ -134,21 +138,26 @@ class State:
         return replace(reference, base=self.directory) if reference.kind == "file" else reference
 
     def _under(self, keys: StorageKeys, file: DatabaseFile, page_key: Callable[[bytes], bytes]) -> DatabaseFile:
-        """The file with the page key that opens it: the current one's, unless a former one does."""
+        """The file with the page key that opens it: the current one's, unless a former one does.
+
+        Raises:
+            StorageKeyError: none does.
+        """
         if not self._encrypted:
             return file
         candidates = [replace(file, key=page_key(key)) for key in keys]
-        if keys.former and file.path.exists():
-            for candidate in candidates:
-                try:
-                    candidate.connect().close()
-                except StorageKeyError:
-                    continue
-                except StorageError:  # damaged, or in use: whoever opens it next says so
-                    pass
-                return candidate
-            raise StorageKeyError(f"no key at hand opens {file.path.name}")
-        return candidates[0]
+        if not (keys.former or keys.unreadable) or not file.path.exists():
+            return candidates[0]
+        for candidate in candidates:
+            try:
+                candidate.connect().close()
+            except StorageKeyError as error:
+                failure = error
+                continue
+            except StorageError:
+                pass  # damaged, or in use: whoever opens it next says so
+            return candidate
+        raise StorageKeyError(f"{failure}; {keys.unreadable}" if keys.unreadable else str(failure))
 
 
 def _outbox_page_key(key: bytes) -> bytes:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from agent.errors import StorageDamagedError, StorageError, StorageFullError
+from agent.errors import StorageDamagedError, StorageError, StorageFullError, StorageKeyError
 from agent.keys import sync_directory
 from agent.store.database import DatabaseFile, remove, sqlite, storage_error
 from agent.store.pagekey import PageKey
@@ -59,10 +59,8 @@ def _copy(file: DatabaseFile, copy: DatabaseFile, key: PageKey, alter: Callable[
         os.close(os.open(copy.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
         shutil.copyfile(file.path, copy.path)
         _encrypt_anew(replace(copy, key=file.key), key)
-        connection = copy.connect()
+        connection = _verified(file, copy)
         try:
-            if connection.execute("PRAGMA cipher_integrity_check").fetchone() is not None:
-                raise StorageDamagedError(f"{file.path.name} could not be encrypted anew")
             alter(connection)
             connection.execute("PRAGMA journal_mode = DELETE").fetchall()
         finally:
@@ -81,10 +79,22 @@ def _copy(file: DatabaseFile, copy: DatabaseFile, key: PageKey, alter: Callable[
 def _encrypt_anew(copy: DatabaseFile, key: PageKey) -> None:
     connection = copy.connect()
     try:
-        # Nobody needs a half-done copy: it is not worth a journal.
+        # Nobody needs a half-done copy: it is not worth a journal. Without one the statement says "ok" in any case.
         connection.execute("PRAGMA journal_mode = OFF").fetchall()
         connection.execute("PRAGMA synchronous = OFF")
-        if connection.execute(key.pragma_anew).fetchone() != ("ok",):
-            raise StorageError(f"{copy.path.name} could not be encrypted anew")
+        connection.execute(key.pragma_anew).fetchall()
     finally:
         connection.close()
+
+
+def _verified(file: DatabaseFile, copy: DatabaseFile) -> Connection:
+    """The copy opened under its new key, once the signature of every page has been found right."""
+    damaged = StorageDamagedError(f"{file.path.name} has a damaged page")
+    try:
+        connection = copy.connect()
+    except (StorageDamagedError, StorageKeyError) as error:  # it stopped at a page that the former key did not open
+        raise damaged from error
+    if connection.execute("PRAGMA cipher_integrity_check").fetchone() is not None:
+        connection.close()
+        raise damaged
+    return connection
