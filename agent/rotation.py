@@ -34,6 +34,8 @@ def rotate(state: State, keys: StorageKeys) -> list[str]:
                 moved.append(name)
         except StorageError as error:
             failures.append(error)
+        except OSError as error:
+            failures.append(StorageError(f"{name} cannot be brought under another key: {error.strerror}"))
     if failures:
         raise failures[0]
     state.key_place.settle()
@@ -70,10 +72,7 @@ def _move_replica(state: State, keys: StorageKeys) -> bool:
 
 def _move_lease(state: State, keys: StorageKeys) -> bool:
     lease = state.lease(keys)
-    try:
-        return lease is not None and lease.reseal(keys.current)
-    except OSError as error:
-        raise StorageError(f"{KEY_FILE} cannot be written: {error.strerror}") from error
+    return lease is not None and lease.reseal(keys.current)
 
 
 _STEPS: dict[str, Callable[[State, StorageKeys], bool]] = {

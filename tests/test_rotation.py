@@ -162,7 +162,7 @@ def test_again_and_again(house):
 class Step:
     """Counts the calls that change the disk, and refuses one of them and, if wished, all that follow."""
 
-    CALLS = ("os.fsync", "pathlib.Path.replace", "pathlib.Path.unlink", "shutil.copyfile")
+    CALLS = ("os.fsync", "pathlib.Path.replace", "pathlib.Path.unlink", "shutil.copyfileobj")
 
     def __init__(self, monkeypatch, refused: int, *, for_good: bool) -> None:
         self.count, self.refused, self.for_good = 0, refused, for_good
@@ -217,14 +217,14 @@ def test_a_disk_that_says_no_on_the_way(tmp_path, encryption, for_good):
 @encrypted
 def test_no_room_for_a_copy(house, monkeypatch):
     """The other file moves, the failure is told, both keys stay, and everything is readable."""
-    copy = shutil.copyfile
+    copy = shutil.copyfileobj
 
-    def refuse(source, target):
-        if Path(source).name == OUTBOX:
+    def refuse(source, target, length):
+        if Path(source.name).name == OUTBOX:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        return copy(source, target)
+        return copy(source, target, length)
 
-    monkeypatch.setattr("shutil.copyfile", refuse)
+    monkeypatch.setattr("shutil.copyfileobj", refuse)
     old = house.key()
     with pytest.raises(StorageFullError):
         house.exchange()

@@ -23,6 +23,9 @@ from agent.store.pagekey import PageKey
 if TYPE_CHECKING:
     from sqlite3 import Connection
 
+CHUNK_BYTES = 1024 * 1024
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+
 
 def rekey(file: DatabaseFile, key: bytes, alter: Callable[[Connection], object] = lambda _db: None) -> None:
     """Puts an encrypted file under another key. Takes about 1.5 s per 100 MB, and as much room again.
@@ -56,8 +59,8 @@ def _copy(file: DatabaseFile, copy: DatabaseFile, key: PageKey, alter: Callable[
         # Fails while anybody else has the file open; empties the write-ahead log and removes it.
         source.execute("PRAGMA journal_mode = DELETE").fetchall()
         source.execute("BEGIN EXCLUSIVE")
-        os.close(os.open(copy.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-        shutil.copyfile(file.path, copy.path)
+        with file.path.open("rb") as content, os.fdopen(os.open(copy.path, _NEW, 0o600), "wb") as target:
+            shutil.copyfileobj(content, target, CHUNK_BYTES)
         _encrypt_anew(replace(copy, key=file.key), key)
         connection = _verified(file, copy)
         try:

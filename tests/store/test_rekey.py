@@ -90,7 +90,7 @@ def refuse_to(call, monkeypatch):
     [
         pytest.param(lambda path, mp: overwrite(path, 100), StorageDamagedError, id="a damaged page"),
         pytest.param(lambda path, mp: overwrite(path, 0), StorageDamagedError, id="a damaged first page"),
-        pytest.param(lambda path, mp: refuse_to("shutil.copyfile", mp), StorageFullError, id="no room for a copy"),
+        pytest.param(lambda path, mp: refuse_to("shutil.copyfileobj", mp), StorageFullError, id="no room for a copy"),
         pytest.param(lambda path, mp: refuse_to("os.fsync", mp), StorageFullError, id="no room at its end"),
         pytest.param(lambda path, mp: refuse_to("pathlib.Path.replace", mp), StorageFullError, id="no room for a name"),
     ],
