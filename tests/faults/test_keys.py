@@ -169,6 +169,28 @@ def test_the_key_thrown_away_is_the_end_of_the_data(vendor, open_till):
     eventually(lambda: vendor.held() == {"s-1": 1})
 
 
+@FEW
+def test_another_key_beside_a_replica_alone(vendor, open_till):
+    """No outbox tells whether the key is right: 78, and neither is an outbox made nor the replica given up."""
+    till = open_till().start()
+    eventually(lambda: till.logged("synced"))
+    till.stop()
+    for path in till.state.glob("outbox.db*"):
+        path.unlink()
+    key = till.state / "storage.key"
+    kept, files = key.read_bytes(), {path.name: path.read_bytes() for path in till.state.glob("replica*")}
+    key.write_bytes(base64.b64encode(bytes(32)))
+    for _ in range(2):
+        run = refused(till)
+        assert (run.returncode, "the key does not open replica.key" in run.stderr) == (78, True)
+    assert not (till.state / "outbox.db").exists()
+    assert {path.name: path.read_bytes() for path in till.state.glob("replica*")} == files
+    key.write_bytes(kept)
+    till.start()
+    assert till.identify("member_number", members(vendor, 1)[0].value("memberNumber"))["outcome"] == "matched"
+    assert not till.logged("replica.damaged")
+
+
 # --- the key exchanged --------------------------------------------------------------------------------------------
 
 

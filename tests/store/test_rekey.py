@@ -6,10 +6,12 @@ import errno
 import os
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from agent.errors import StorageDamagedError, StorageError, StorageFullError, StorageKeyError
+from agent.store import rekey as rekeying
 from agent.store.database import ENCRYPTED, DatabaseFile, immediate, truncate_log
 from agent.store.pagekey import PageKey
 from agent.store.rekey import rekey
@@ -130,6 +132,25 @@ def test_a_file_in_use_is_left_alone(file, monkeypatch):
     assert len(people(replace(file, key=NEW))) == 4_286
 
 
+def test_the_copy_is_on_disk_before_it_takes_the_place(file, monkeypatch):
+    """Whatever SQLite has synced by then: first the copy, then the rename, then the name."""
+    calls, sync, move = [], os.fsync, Path.replace
+
+    def note_sync(handle):
+        calls.append(os.fstat(handle).st_ino)
+        sync(handle)
+
+    def note_move(path, target):
+        calls.append((path.stat().st_ino, target.name))
+        move(path, target)
+
+    monkeypatch.setattr("os.fsync", note_sync)
+    monkeypatch.setattr("pathlib.Path.replace", note_move)
+    rekey(file, NEW)
+    number = file.path.stat().st_ino
+    assert calls == [number, (number, "a.db"), file.path.parent.stat().st_ino]
+
+
 def test_a_copy_left_by_a_kill_is_in_nobodys_way(file):
     """Nor are its journals."""
     for suffix in ("", "-wal", "-journal"):
@@ -137,6 +158,21 @@ def test_a_copy_left_by_a_kill_is_in_nobodys_way(file):
     rekey(file, NEW)
     assert files(file) == ["a.db"]
     assert len(people(replace(file, key=NEW))) == 4_286
+
+
+def test_a_copy_that_was_not_written_right_is_not_taken(file, monkeypatch):
+    """Every page of it is verified under the new key before it takes the file's place."""
+    encrypt = rekeying._encrypt_anew
+
+    def botch(copy, key):
+        encrypt(copy, key)
+        overwrite(copy.path, 60)
+
+    monkeypatch.setattr(rekeying, "_encrypt_anew", botch)
+    with pytest.raises(StorageDamagedError):
+        rekey(file, NEW)
+    assert files(file) == ["a.db"]
+    assert len(people(file)) == 4_286
 
 
 def test_an_error_of_what_is_altered_undoes_everything(file):
