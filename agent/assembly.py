@@ -67,7 +67,7 @@ TOMBSTONES_KEPT = timedelta(days=8)
 LOOKUP_AT_DELIVERY_S = 15.0
 RESERVES_KEPT_FREE = 4
 """So often `queue.reserve_bytes` stay free of contacts; at one of them the till's sales are refused."""
-PURGE_PATIENCE_S = 60.0
+PURGE_PATIENCE_S = 5.0
 CLOCK_TOLERANCE_S = 120.0
 
 
@@ -208,7 +208,7 @@ class _Builder:
         stack.push_async_callback(orders.close)
         reconcile = Reconcile(
             clock=clock,
-            daybook=OutboxDaybook(self.state.outbox(key)),
+            daybook=OutboxDaybook(self.state.outbox(keys)),
             books=[Books(link, connector.history, partial(own_share, link, clock))],
             held=dispatch.held,
             chance=self.chance,
@@ -469,7 +469,10 @@ class _Builder:
 
 
 class _Contacts:
-    """The replica as the purge sees it: written in a thread with a connection of its own, in turns with the sync."""
+    """The replica as the purge sees it: written in a thread with a connection of its own, in turns with the sync.
+
+    What a sync that takes long leaves no time for goes with the next purge.
+    """
 
     def __init__(self, replica: SqliteReplica, writing: asyncio.Lock) -> None:
         self._replica, self._writing = replica, writing
@@ -483,7 +486,8 @@ class _Contacts:
             async with asyncio.timeout(PURGE_PATIENCE_S):
                 await self._writing.acquire()
         except TimeoutError:
-            raise StorageError("the replica is being written; its traces go with the next purge") from None
+            log.info("purge.postponed", file=self._replica.file.database.path.name)
+            return {}
         try:
             return {"tombstones": await asyncio.to_thread(work, SqliteReplicaStore(self._replica.file))}
         finally:

@@ -160,18 +160,13 @@ def _changes(reader: VoyadoExportReader, path: LocalFile, rows: RowReader) -> It
 def _records(reader: VoyadoExportReader, path: LocalFile, report: ReadReport) -> Iterator[tuple[str, list[ET.Element]]]:
     """Finished records with the local name of what they stood in, as the file is parsed."""
     try:
-        with open(path, "rb", buffering=0, opener=_without_detours) as stream:
+        with path.open("rb", buffering=0) as stream:
             first = _opening(reader, path.name, stream)
             yield from _parsed(reader, path.name, stream, first, report)
     except OSError as error:
         raise FeedUnreadableError(f"{path.name}: cannot be read ({error.strerror})") from error
     except ET.ParseError as error:
         raise FeedUnreadableError(f"{path.name}: {_reason(error.code)}") from error
-
-
-def _without_detours(path: str, flags: int) -> int:
-    """Opens what lies there itself: what a link leads to is not the export, and a pipe must not make anybody wait."""
-    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
 
 
 def _opening(reader: VoyadoExportReader, name: str, stream: BinaryIO) -> bytes:
