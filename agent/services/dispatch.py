@@ -36,6 +36,8 @@ and its tag cannot rise any more."""
 IDLE_PING_S = 10.0
 HOLD_PROBE_MAX_S = 60.0
 ALONE_ATTEMPTS = 3
+UNANSWERED_ATTEMPTS = 12
+"""A line that comes and goes can catch the same sale several times in a row; only one that never passes is parked."""
 _SLOWEST_RATE = 0.2
 _RECOVERY = 1.02
 _OUR_FAULT = "agent.error"
@@ -92,11 +94,11 @@ class Lane:
         self._pace = partial(own_share, link, clock)
         self._full_rate = link.bucket.rate
         self._wake = asyncio.Event()
-        self._paused = self._back = False
+        self._paused = self._back = self._probe_waits = False
         self._held_tries = 0
         self._probe_at = 0.0
-        self._delivered = self._pings = 0
-        self._suspects: dict[int, tuple[int, int, int]] = {}
+        self._delivered = 0
+        self._suspects: dict[int, tuple[int, int]] = {}
         self._books = Books(queue, clock, link.vendor)
 
     @property
@@ -139,7 +141,7 @@ class Lane:
         self._link.sending.hurry(self._clock.monotonic())
         if not self._link.refused:
             self._probe_at = 0.0
-        self._back = True
+        self._back = self._probe_waits
         self.wake()
 
     async def run(self) -> None:
@@ -150,7 +152,7 @@ class Lane:
                 await self._books.pay()
                 if self._back:  # no record waits on because it was the probe that failed
                     await self._queue.make_due()
-                    self._back = False
+                    self._back = self._probe_waits = False
                 while await self._turn():
                     pass
             except StorageError as error:
@@ -260,6 +262,7 @@ class Lane:
         if verdict.kind not in (VerdictKind.RETRY, VerdictKind.HOLD) or not (verdict.alone or probe):
             return None
         mono = self._clock.monotonic()
+        self._probe_waits |= not verdict.alone
         probe_s = max(self._link.sending.wait_s(mono), self._probe_at - mono if self.held else 0.0)
         first_s, longest_s = self._policy.backoff_first_s, self._policy.backoff_max_s
         pause_s = backoff_s(outgoing.attempts + 1, first_s, longest_s, self._uniform) if verdict.alone else 0.0
@@ -277,8 +280,7 @@ class Lane:
         """Parks a record that may itself be the cause of its failures, when its neighbours pass.
 
         Only failures with deliveries of others in between count: while all of them fail it is an outage, which uses
-        up nothing. Of an error that the vendor itself admits, an answered ping in between is proof enough. A batch of
-        one that is too large is parked, too.
+        up nothing. A batch of one that is too large is parked, too.
         """
         if verdict.kind is VerdictKind.SPLIT:
             return replace(verdict, kind=VerdictKind.PARK)
@@ -287,11 +289,11 @@ class Lane:
             return verdict
         if verdict.after_s is not None and not verdict.alone:  # it asks for patience, not for another record
             return verdict
-        failures, delivered, pings = self._suspects.get(outgoing.entry, (0, -1, -1))
-        if self._delivered > delivered or (verdict.alone and self._pings > pings):
+        failures, delivered = self._suspects.get(outgoing.entry, (0, -1))
+        if self._delivered > delivered:
             failures += 1
-        self._suspects[outgoing.entry] = (failures, self._delivered, self._pings)
-        if failures <= ALONE_ATTEMPTS:
+        self._suspects[outgoing.entry] = (failures, self._delivered)
+        if failures <= (ALONE_ATTEMPTS if verdict.alone else UNANSWERED_ATTEMPTS):
             return verdict
         self._suspects.pop(outgoing.entry)
         code = verdict.code if verdict.status is None else "vendor.rejected"
@@ -325,7 +327,6 @@ class Lane:
         except LoyaltyAgentError as error:  # refused, or the credentials cannot even be read
             self._hold(now(), mono(), Verdict(VerdictKind.HOLD, error.code))
         else:
-            self._pings += 1
             self._release_hold()
             self._link.worked(now(), mono())
 

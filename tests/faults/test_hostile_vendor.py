@@ -57,7 +57,6 @@ def condition(till, code: str) -> str:
 
 def settled(watch) -> None:
     """What holds whatever was tried: memory has a bound, and the door was never away for long."""
-    assert watch.looks > 3
     assert watch.agent_bytes < AGENT_BYTES
     assert watch.loader_bytes < LOADER_BYTES
     assert watch.slowest_s < STALL_S
@@ -174,7 +173,7 @@ def test_hostile_export_files(vendor, open_till, other):
 
 @FEW
 def test_what_lies_in_the_folder_and_is_no_file(vendor, open_till):
-    """Ten gigabytes are refused by their size; links, pipes and odd names are not looked at; the disk is as before."""
+    """Ten gigabytes are refused by their size; links, pipes and odd names are passed by; the disk stays as it is."""
     till = open_till().start()
     eventually(till.loaded)
     secret = till.home / "secret.xml"
@@ -275,7 +274,9 @@ class Endless(Served):
         pytest.param(Endless, "feed.silent", "more than 100000 entries", 0, id="a listing that never ends"),
     ],
 )
-def test_a_hostile_sftp_server(vendor, open_till, tmp_path, behaviour, code, says, contacts):  # noqa: PLR0917 - a row
+def test_a_hostile_sftp_server(  # noqa: PLR0917 - fixtures and a table's columns
+    vendor, open_till, tmp_path, behaviour, code, says, contacts
+):
     """What can be applied is; the rest is refused with its reason, and nothing lies anywhere but in the replica."""
     with SftpServer(behaviour) as server:
         till = open_till(voyado=server.settings(tmp_path), replica={"sync_every": "1s"})
