@@ -8,16 +8,12 @@ from datetime import timedelta
 
 import pytest
 
-from agent.domain.health import Conditions
 from agent.domain.retention import RetentionPolicy
 from agent.errors import StorageError
-from agent.ports import ReplicaInfo
 from agent.services.purge import Purge
 from tests.fakes import NOW, FakeClock, until
 
-POLICY = RetentionPolicy(
-    timedelta(hours=24), timedelta(days=30), timedelta(days=400), timedelta(days=14), timedelta(days=8)
-)
+POLICY = RetentionPolicy(timedelta(hours=24), timedelta(days=30), timedelta(days=400), timedelta(days=8))
 
 
 class Sales:
@@ -40,26 +36,20 @@ class Sales:
 
 class Contacts:
     def __init__(self):
-        self.as_of, self.before, self.erased = NOW, [], 0
-
-    def info(self):
-        return ReplicaInfo(7, self.as_of, "keys")
+        self.before = []
 
     async def purge(self, tombstones_before):
         self.before.append(tombstones_before)
         return {"tombstones": 3}
 
-    async def erase_all(self):
-        self.erased += 1
-
 
 class Bench:
     def __init__(self, policy=POLICY):
-        self.clock, self.sales, self.contacts, self.conditions = FakeClock(), Sales(), Contacts(), Conditions()
+        self.clock, self.sales, self.contacts = FakeClock(), Sales(), Contacts()
         self.changes, self.skew_s = 0, 0.0
         self.purge = Purge(
             clock=self.clock, policy=policy, sales=self.sales, contacts=self.contacts, spool=lambda: 4,
-            conditions=self.conditions, changed=self._changed, skew_s=lambda: self.skew_s,
+            changed=self._changed, skew_s=lambda: self.skew_s,
         )  # fmt: skip
 
     def _changed(self):
@@ -82,27 +72,12 @@ async def test_everything_is_asked_and_counted(bench):
     assert bench.changes == 1
 
 
-async def test_a_replica_that_nothing_renewed_is_erased(bench):
-    """And a condition says so."""
-    bench.clock.advance(14 * 86_400 + 1)
-    await bench.purge.run()
-    assert bench.contacts.erased == 1
-    assert bench.conditions.stands("replica.expired")
-
-
-async def test_a_replica_that_was_never_loaded_does_not_expire(bench):
-    """There is nothing in it."""
-    bench.contacts.as_of = None
-    await bench.purge.run()
-    assert (bench.contacts.erased, bench.conditions.standing()) == (0, ())
-
-
 @pytest.mark.parametrize("years", [-3, 3], ids=["back", "ahead"])
 async def test_nothing_expires_while_the_clock_is_days_off(bench, years):
     """Ages mean nothing then; downloads that were left behind have none and go."""
     bench.skew_s = years * 365 * 86_400.0
     assert await bench.purge.run() == {"files": 4}
-    assert (bench.sales.plans, bench.contacts.erased, bench.contacts.before) == ([], 0, [])
+    assert (bench.sales.plans, bench.contacts.before) == ([], [])
 
     bench.skew_s = 0.0
     await bench.purge.run()
