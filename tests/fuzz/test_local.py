@@ -14,7 +14,8 @@ from domain.conftest import SALE
 from agent.connectors.registry import SETTINGS
 from agent.connectors.voyado.sftp import SftpSource
 from agent.errors import ConfigurationError, StorageError, StorageKeyError, VendorRefusedError, VendorUnreachableError
-from agent.secrets import SecretReference, storage_key
+from agent.keys import KeyPlace
+from agent.secrets import SecretReference
 from agent.settings import load
 from agent.tokens import Tokens
 from tests.api.conftest import HeldClock, open_house
@@ -94,13 +95,13 @@ def test_tokens_file(fuzz, tmp_path):
 
 def test_storage_key(fuzz, tmp_path):
     """Whatever stands in the key's file, it is 32 bytes or no key."""
-    storage_key(SecretReference("file", "storage.key", tmp_path), may_create=True)
+    place = KeyPlace(SecretReference("file", "storage.key", tmp_path))
+    place.read(may_create=True)
     sample = (tmp_path / "storage.key").read_bytes()
 
     def read(data: bytes) -> None:
         (tmp_path / "storage.key").write_bytes(data)
-        key = storage_key(SecretReference("file", "storage.key", tmp_path), may_create=False)
-        assert len(key) == 32
+        assert len(place.read(may_create=False).current) == 32
 
     fuzz.of([sample], (b"=", b"\n", b" "), read, refusals=(StorageKeyError,))
 

@@ -1,5 +1,6 @@
 """What a sync that fails says, and when."""
 
+import asyncio
 from datetime import timedelta
 
 import pytest
@@ -30,6 +31,10 @@ def _conditions():
     return Conditions()
 
 
+async def _renewed():
+    pass
+
+
 @pytest.fixture(name="sync")
 def _sync(feed, conditions):
     return Sync(
@@ -40,6 +45,8 @@ def _sync(feed, conditions):
         every=timedelta(minutes=15),
         uniform=lambda low, _high: low,
         changed=lambda: None,
+        renewed=_renewed,
+        writing=asyncio.Lock(),
     )
 
 
