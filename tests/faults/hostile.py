@@ -138,6 +138,7 @@ class SftpServer:
         self._behaviour, self.port = behaviour, port
         self.key = asyncssh.generate_private_key("ssh-ed25519")
         self.offered: list[str] = []
+        self._connections: list[asyncssh.SSHServerConnection] = []
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
 
@@ -148,9 +149,12 @@ class SftpServer:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        offered = self.offered
+        offered, connections = self.offered, self._connections
 
         class Accounts(asyncssh.SSHServer):
+            def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
+                connections.append(conn)
+
             def password_auth_supported(self) -> bool:
                 return True
 
@@ -171,6 +175,9 @@ class SftpServer:
         async def close() -> None:
             self._server.close()
             await self._server.wait_closed()
+            for connection in self._connections:
+                connection.abort()
+                await connection.wait_closed()
 
         self._run(close)
         self._loop.call_soon_threadsafe(self._loop.stop)

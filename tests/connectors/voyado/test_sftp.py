@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import contextlib
+import itertools
 import os
 import stat
 import subprocess
@@ -13,10 +14,12 @@ from urllib.parse import urlsplit
 import asyncssh
 import pytest
 
+from agent.connectors.voyado import files
 from agent.connectors.voyado.sftp import SftpSource
 from agent.errors import (
     ConfigurationError,
     Fault,
+    FeedError,
     FeedUnreadableError,
     StorageError,
     VendorRefusedError,
@@ -326,6 +329,22 @@ async def test_takes_a_password(tmp_path):
         with pytest.raises(VendorRefusedError) as caught:
             await source.__aenter__()
         _says_nothing_private(caught.value, source)
+
+
+async def test_an_endless_listing_is_cut_off(tmp_path, monkeypatch):
+    """A server that goes on listing is told as such, and not listened to any longer."""
+    listed = itertools.count()
+
+    async def scandir(self, path):
+        for number in listed:
+            yield asyncssh.SFTPName(b"%014d_0_members.xml" % number, b"", asyncssh.SFTPAttrs(size=1))
+
+    monkeypatch.setattr(_Scripted, "scandir", scandir)
+    monkeypatch.setattr(files, "MAX_LISTED", 1000)
+    async with scripted(tmp_path, "correct horse") as source, source:
+        with pytest.raises(FeedError, match="more than 1000 entries"):
+            await source.list()
+    assert next(listed) < 3000
 
 
 async def test_an_endless_file_is_cut_off(tmp_path):
