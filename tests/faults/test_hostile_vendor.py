@@ -273,11 +273,11 @@ def test_a_hostile_sftp_server(vendor, open_till, tmp_path, behaviour, says):
         before = outside(till)
         till.start()
         with watching(till) as watch:
-            eventually(lambda: till.status()["replica"]["contacts"] == 3)
+            eventually(lambda: till.logged("feed.applied"))
             if says:
                 assert says in eventually(lambda: condition(till, "feed.unreadable"))
         settled(watch)
-        assert len(till.logged("feed.applied")) == 1
+        assert [row["count"] for row in till.logged("feed.applied")] == [3]
         assert set(server.offered) == {PASSWORD}
         assert till.conditions() == ({"feed.unreadable"} if says else set())
         till.stop()
