@@ -81,6 +81,14 @@ def _listen(value: str) -> str:
     return value
 
 
+def _socket_user(value: str) -> str:
+    if not re.fullmatch(r"@?[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}", value):
+        raise ValueError("is not a user, nor @ and a group")
+    if value.removeprefix("@") in ("nobody", "nogroup", "65534"):
+        raise ValueError("stands for whoever the kernel cannot name, which may be anybody")
+    return value
+
+
 def _zone(value: str) -> str:
     try:
         ZoneInfo(value)
@@ -147,6 +155,11 @@ class ApiSection(Section):
     )
     web_pos_origin: Annotated[str, AfterValidator(_origin)] = Field(
         "", description="one exact origin, if the POS is a web page"
+    )
+    socket_users: dict[Annotated[str, AfterValidator(_socket_user)], Literal["pos", "admin"]] = Field(
+        default_factory=dict,
+        description="who needs no token on a unix: address: a user, or @ and a group, and pos or admin",
+        examples=[{"pos": "pos", "@tills": "pos", "root": "admin"}],
     )
     hits: Ration = Field(
         Rate(5.0), description='look-up ration per token, burst 60; "off" for benches', examples=["300/min"]
@@ -376,6 +389,11 @@ def contradictions(settings: Settings) -> list[tuple[str, str]]:
         (retention.delivered > retention.undelivered, "retention.delivered", "is longer than retention.undelivered"),
         (retention.undelivered > retention.audit, "retention.undelivered", "is longer than retention.audit"),
         (len(set(listen)) != len(listen), "api.listen", "names an address twice"),
+        (
+            bool(settings.api.socket_users) and not any(place.startswith("unix:") for place in listen),
+            "api.socket_users",
+            "needs a unix: address in api.listen",
+        ),
         (bool(ca_file) and not Path(ca_file).is_file(), "http.ca_file", "is not a file"),
     )
     found = [(key, text) for broken, key, text in rules if broken]
