@@ -63,9 +63,7 @@ class Guard:
         head = _combined(scope["headers"])
         language = head.get(b"accept-language")
         visit = Visit(f"{self._run}-{next(self._numbers):x}", language.decode("latin-1") if language else None)
-        request = _Request(
-            scope, receive, head, visit, _Answer(send, visit.request_id), scope["state"]["connection"]
-        )
+        request = _Request(scope, receive, head, visit, _Answer(send, visit.request_id), scope["state"]["connection"])
         try:
             await self._serve(request)
         except GoneError:
@@ -140,7 +138,6 @@ class Guard:
         if head.get(b"sec-fetch-site", b"none") not in (b"none", b"same-origin"):
             raise DoorError(problems.ORIGIN_REFUSED)
         return ()
-
 
     def _reserve(self, call: Call, visit: Visit, token: Token) -> Ration | None:
         ration = self._rations.of(token.name)

@@ -213,7 +213,7 @@ class DoorProtocol(HttpToolsProtocol):
         waited_s = self.loop.time() - self._begun
         if self.transport.is_closing():
             return 0, self._begun
-        if self.cycle is None:
+        if self._running is None:
             return (0 if waited_s > DRIBBLE_S else 3), self._begun
         if (self._reading == _BODY or self.flow.write_paused) and waited_s > DRIBBLE_S:
             return 1, self._begun
@@ -260,9 +260,7 @@ class DoorProtocol(HttpToolsProtocol):
             return
         cycle = self.cycle
         answered = (
-            cycle.response_started
-            if self._reading == _BODY
-            else cycle is not None and not cycle.response_complete
+            cycle.response_started if self._reading == _BODY else cycle is not None and not cycle.response_complete
         )
         if not answered:
             body = problems.render(DoorError(kind), "-")

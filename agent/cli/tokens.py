@@ -1,4 +1,4 @@
-"""`token add|list|rotate|revoke`: who may call. Works on the file, so the agent need not run; it notices within a second."""
+"""`token add|list|rotate|revoke`: who may call. Works on the file; a running agent hears of it within a second."""
 
 from __future__ import annotations
 

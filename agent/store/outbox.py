@@ -131,12 +131,14 @@ class Outbox(OutboxView):
                 raise ConflictError
             return _repeated(db, record, known)
         original = db.execute(sql.FIND_SALE, (sale.original_transaction_id,)).fetchone()
-        vendors, key = record.vendors, record.key
+        vendors, key, told = record.vendors, record.key, None
         if sale.type is TransactionType.VOID:
             vendors, key = _void(db, record, original)
+            if original is not None and original[4] and record.key is None:
+                told = original[5:7]
         elif sale.type is TransactionType.POINTS_CLAIM:
             _refuse_second_claim(db, sale)
-        (receipt,) = self._insert(db, [_Row(arrival, key, vendors, original[0] if original else None)])
+        (receipt,) = self._insert(db, [_Row(arrival, key, vendors, original[0] if original else None, told)])
         return receipt
 
     def _insert(self, db: Connection, rows: Sequence[_Row]) -> list[Receipt]:
@@ -153,6 +155,8 @@ class Outbox(OutboxView):
             key, sale, accepted_at = row.key, row.arrival.sale, row.arrival.accepted_at
             readings = row.arrival.record.readings
             kind, key_type = (key.kind, key.type.value) if key else (None, None)
+            told_kind, told_type = row.told or (kind, key_type)
+            quiet = row.told is not None or row.arrival.record.quiet
             till = till_name(sale.store_id or "", sale.till_id or "")
             number = numbers[till] = numbers.get(till, 0) + 1
             kept += (statement_id + place, statements.padded(_statement(key, readings, row.arrival.body)))
@@ -160,7 +164,7 @@ class Outbox(OutboxView):
                 sale_id + place, sale.transaction_id, sale.type.value, till, number,
                 row.arrival.record.day.toordinal(), row.arrival.fingerprint, accepted_at,
                 sale.occurred_at.isoformat(), sale.original_transaction_id, statement_id + place,
-                kind, key_type, kind, key_type, None if row.vendors else accepted_at,
+                kind, key_type, told_kind, told_type, quiet, None if row.vendors else accepted_at,
             )  # fmt: skip
             person = self._person(key, readings) or (row.original.to_bytes(8, "big") if row.original else b"")
             rank = RANK_PRIMARY if kind == "primary" else RANK_SECONDARY
@@ -169,11 +173,10 @@ class Outbox(OutboxView):
                     sale_id + place, vendor, "queued", rank, person, row.arrival.record.open, row.original,
                 )  # fmt: skip
             state = DeliveryState.QUEUED if row.vendors else DeliveryState.DELIVERED
-            receipts.append(
-                Receipt(sale.transaction_id, number, state, False, from_ms(accepted_at), key, kind, key_type)
-            )
+            at = from_ms(accepted_at)
+            receipts.append(Receipt(sale.transaction_id, number, state, False, at, key, told_kind, told_type))
         _insert_rows(db, statements.KEEP_AS, kept, columns=2)
-        _insert_rows(db, sql.INSERT_SALES, sales, columns=16)
+        _insert_rows(db, sql.INSERT_SALES, sales, columns=17)
         _insert_rows(db, sql.INSERT_DELIVERIES, deliveries, columns=7)
         return receipts
 
@@ -385,12 +388,16 @@ class _Arrival:
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """A new sale, decided: under which key it goes to whom, and the id of the sale it refers to."""
+    """A new sale, decided: under which key it goes to whom, and the id of the sale it refers to.
+
+    ``told``: the key's kind and type as the till hears of them, where it may not hear how a quiet sale was resolved.
+    """
 
     arrival: _Arrival
     key: IntegrationKey | None
     vendors: tuple[str, ...]
     original: int | None = None
+    told: tuple[str | None, str | None] | None = None
 
 
 def _insert_rows(db: Connection, statement: str, values: list[Any], *, columns: int) -> None:
@@ -423,7 +430,7 @@ def _refuse_second_claim(db: Connection, claim: Transaction) -> None:
 
 def _repeated(db: Connection, record: Acceptance, known: Any) -> Receipt:
     """The first answer again, under the key it named, even if the tag has risen since."""
-    sale_id, _, accepted_at, number, answered_kind, answered_type, kind, key_type, statement, _ = known
+    sale_id, _, accepted_at, number, _, answered_kind, answered_type, kind, key_type, statement, _ = known
     value = None
     if statement is not None:
         if (answered_kind, answered_type) == (kind, key_type):

@@ -250,7 +250,7 @@ async def test_an_old_replica_says_so_and_an_expired_one_says_nothing(till):
     till.clock.advance(14 * 86_400)
     taken = await till.sell("late", identifier=PHONE_SAID)
     assert (taken.receipt.key, taken.served.level) == (phone_key(), 2)
-    assert taken.looked_up is None
+    assert taken.looked_up is False
 
 
 @pytest.mark.parametrize("method", ["info", "resolve"])
@@ -274,7 +274,7 @@ async def test_below_level_three_the_replica_is_not_read(tmp_path, outbox, level
         till.offline()
     taken = await till.sell(identifier=PHONE_SAID)
     assert taken.receipt.key == (phone_key() if level == 2 else None)
-    assert taken.looked_up is None
+    assert taken.looked_up is False
 
 
 async def test_beyond_the_ration_nobody_is_looked_up(till):
