@@ -17,10 +17,10 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 CHROMIUM = next((path for name in ("chromium", "chromium-browser") if (path := shutil.which(name))), None)
-PATIENCE_S = 20.0
+PATIENCE_S = 90.0
 FLAGS = (
     "--headless",
     "--no-sandbox",  # CI runs as root
@@ -30,7 +30,9 @@ FLAGS = (
     "--disable-background-timer-throttling",
     "--disable-backgrounding-occluded-windows",
     "--disable-renderer-backgrounding",
+    "--disable-breakpad",
     "--disable-component-update",
+    "--disable-crash-reporter",
     "--disable-default-apps",
     "--disable-extensions",
     "--disable-sync",
@@ -41,6 +43,8 @@ FLAGS = (
     "--remote-debugging-port=0",  # keeps a headless browser open; nobody connects
 )
 NAMES = ("evil.example.com", "pos.example.com", "pos.example.com.evil.example.com")
+REBOUND = "rebound.example.com"
+OURS = ("127.0.0.1", "127.0.0.2", "localhost", "0.0.0.0")
 ATTACKS = (Path(__file__).parent / "attacks.js").read_text(encoding="utf-8")
 
 
@@ -50,7 +54,7 @@ class Site:
     Args:
         page: the HTML of every other path.
         address: where it listens.
-        becomes: the address that the site's name leads to after its page was loaded: DNS rebinding, as both ends see it.
+        becomes: where the site's name leads once its page is loaded: DNS rebinding, as both ends see it.
     """
 
     def __init__(self, page: str = "", *, address: tuple[str, int] = ("127.0.0.1", 0), becomes: Any = None) -> None:
@@ -62,7 +66,7 @@ class Site:
         self.port = self._server.server_port
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
 
-    def __enter__(self) -> Site:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
@@ -98,7 +102,7 @@ class Site:
                 self.end_headers()
                 site._reported.set()
 
-            do_OPTIONS = do_PUT = do_PATCH = do_DELETE = do_POST
+            do_OPTIONS = do_PUT = do_POST  # noqa: N815 - the library's names
 
             def _relay(self, to: tuple[str, int] | None) -> None:
                 if to is None:
@@ -135,16 +139,15 @@ def page(site: Site, bases: list[str], token: str, *, host: str = "evil.example.
 def browsing(url: str, *flags: str) -> Iterator[Path]:
     """Chromium with that page open. Names of ours lead to this machine, no other name is resolved."""
     assert CHROMIUM is not None
-    rules = ", ".join([*(f"MAP {name} 127.0.0.1" for name in NAMES), "MAP rebound.example.com 127.0.0.2"])
+    mapped = [*(f"MAP {name} 127.0.0.1" for name in NAMES), f"MAP {REBOUND} 127.0.0.2"]
+    rules = ", ".join([*mapped, "MAP * ~NOTFOUND", *(f"EXCLUDE {name}" for name in OURS)])
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         output = Path(profile) / "output"
         with output.open("wb") as out:
             browser = subprocess.Popen(
                 [
                     CHROMIUM, *FLAGS, f"--user-data-dir={profile}",
-                    f"--host-resolver-rules={rules}, MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE 127.0.0.2, "
-                    "EXCLUDE localhost, EXCLUDE 0.0.0.0",
-                    *flags, url,
+                    f"--host-resolver-rules={rules}", *flags, url,
                 ],
                 stdout=out, stderr=out, start_new_session=True,
             )  # fmt: skip
