@@ -14,7 +14,6 @@ from agent.api import problems
 from agent.api.peers import Peer, SocketUsers
 from agent.api.problems import DoorError
 from agent.api.rooms import Verifier
-from agent.api.visits import GoneError
 from agent.tokens import Token
 
 PAUSE_S: Final = 0.004
@@ -28,10 +27,8 @@ class Connection(Protocol):
     """Somebody has shown here who they are."""
     peer: Peer | None
     """The Unix user at the other end."""
-
-    @property
-    def gone(self) -> bool:
-        """Whether nobody hears an answer any more."""
+    turn: asyncio.Future[None] | None
+    """What a stranger waits for; it fails with GoneError when they hang up."""
 
 
 class Callers:
@@ -71,7 +68,7 @@ class Strangers:
     """The line in which strangers wait: nobody waits in an empty one, and no two are answered at once."""
 
     def __init__(self) -> None:
-        self._line: deque[tuple[asyncio.Future[None], Connection]] = deque()
+        self._line: deque[asyncio.Future[None]] = deque()
 
     async def turn(self, connection: Connection) -> None:
         """Waits for this stranger's turn; not at all for somebody known. Raises GoneError when they hung up."""
@@ -80,19 +77,16 @@ class Strangers:
         loop = asyncio.get_running_loop()
         if not self._line:
             loop.call_soon(self._next)
-        called = loop.create_future()
-        self._line.append((called, connection))
-        await called
+        connection.turn = loop.create_future()
+        self._line.append(connection.turn)
+        await connection.turn
 
     def _next(self) -> None:
-        """Calls the first who is still there; those who are not cost no turn."""
+        """Calls the first who is still there."""
         while self._line:
-            called, connection = self._line.popleft()
-            if called.done():  # the server stops
-                continue
-            if not connection.gone:
-                called.set_result(None)
+            turn = self._line.popleft()
+            if not turn.done():  # they hung up, or the server stops
+                turn.set_result(None)
                 break
-            called.set_exception(GoneError())
         if self._line:
             asyncio.get_running_loop().call_later(PAUSE_S, self._next)

@@ -20,7 +20,7 @@ from uvicorn.server import ServerState
 from agent.api import problems
 from agent.api.peers import Peer, peer_of
 from agent.api.problems import DoorError, Kind
-from agent.api.visits import SAFETY
+from agent.api.visits import SAFETY, GoneError
 
 HEAD_S: Final = 5.0
 REQUEST_S: Final = 10.0
@@ -34,7 +34,7 @@ MAX_BYTES: Final = 1024 * 1024
 MAX_PIPELINED: Final = 16
 MAX_CONNECTIONS: Final = 256
 MADE_ROOM: Final = 16
-_KNOWN: Final = 4
+_KNOWN, _SENDING = 4, 5
 _NO_MORE: Final = [(b"", b"")] * MAX_FIELDS
 _NOTHING, _HEAD, _BODY = range(3)
 """What is being read. Plain numbers: looking an enumeration's member up costs more than the comparison."""
@@ -55,6 +55,8 @@ class DoorProtocol(HttpToolsProtocol):
         """Somebody showed a valid token here, or is a Unix user who needs none."""
         self.peer: Peer | None = None
         """The Unix user at the other end; None on a port."""
+        self.turn: asyncio.Future[None] | None = None
+        """What a stranger's call waits for."""
         self.app_state = {"connection": self}
         self._running: Any = None
         self._reading = _NOTHING
@@ -198,17 +200,12 @@ class DoorProtocol(HttpToolsProtocol):
         self._quiet_since = self.loop.time()
         super().on_response_complete()
 
-    @property
-    def gone(self) -> bool:
-        """Whether nobody hears an answer any more."""
-        return self.transport.is_closing()
-
     def patience(self) -> tuple[int, float] | None:
         """How soon this connection may be hung up on when there are too many, the lowest first; None: never.
 
         Who said nothing for a second goes first; then whose body dribbles in, or who does not take the answer; then
-        strangers between two calls; then strangers who wait for an answer or have just come; and last whom we know,
-        between two calls.
+        strangers between two calls; then strangers who wait for an answer or have just come; then whom we know, between
+        two calls; and last whose request is coming in.
         """
         waited_s = self.loop.time() - self._begun
         if self.transport.is_closing():
@@ -219,7 +216,9 @@ class DoorProtocol(HttpToolsProtocol):
             return 1, self._begun
         if not self.known:
             return (2, self._quiet_since) if self.cycle.response_complete else (3, self._begun)
-        return (_KNOWN, self._quiet_since) if self.cycle.response_complete else None
+        if self.cycle.response_complete:
+            return _KNOWN, self._quiet_since
+        return (_SENDING, self._begun) if self._reading == _BODY else None
 
     def drop(self) -> None:
         """Hangs up at once, whatever is under way."""
@@ -237,6 +236,9 @@ class DoorProtocol(HttpToolsProtocol):
             if cycle is not None:
                 cycle.disconnected = True
                 cycle.message_event.set()
+                cycle.body = bytearray()
+        if self.turn is not None and not self.turn.done():
+            self.turn.set_exception(GoneError())
 
     def _expect_within(self, seconds: float) -> None:
         self._expect_nothing()
@@ -278,8 +280,11 @@ class DoorProtocol(HttpToolsProtocol):
 def _make_room(connections: set[Any]) -> bool:
     """Hangs up on those who are waited for least, if there are any; several strangers at once, for more will come."""
     ranked = sorted(((rank, one) for one in connections if (rank := one.patience()) is not None), key=itemgetter(0))
+    sending = [item for item in ranked if item[0][0] == _SENDING]
+    if len(sending) > MAX_CONNECTIONS // 2:  # no tills do that: whoever has that token keeps the others out
+        ranked = sending
     for number, ((rank, _), victim) in enumerate(ranked[:MADE_ROOM]):
-        if number == 0 or rank < _KNOWN:
+        if number == 0 or rank != _KNOWN:
             connections.discard(victim)
             victim.drop()
     return bool(ranked)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from e2e.shop import Till, Vendor, eventually, sale
+from e2e.shop import Till, Vendor, eventually, members, sale
 
 PHONE = "+46701740699"
 """Nobody's number."""
@@ -24,6 +24,11 @@ class Door:
     def __init__(self, till: Till, vendor: Vendor) -> None:
         self.till, self.vendor = till, vendor
         self.port, self.token = till.port, till.token
+
+    @property
+    def member(self) -> str:
+        """The phone of somebody whom the local contacts know."""
+        return members(self.vendor, 1)[0].value("mobilePhone")
 
     @property
     def pid(self) -> int:
@@ -90,7 +95,7 @@ class Door:
         return found
 
     def metrics(self) -> list[str]:
-        return httpx.get(f"http://127.0.0.1:{self.port}/metrics", trust_env=False).text.splitlines()
+        return self.till.http.get("/metrics").text.splitlines()
 
     def memory_mib(self) -> float:
         """What the agent holds resident now."""
