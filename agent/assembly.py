@@ -9,8 +9,7 @@ import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
-from email.utils import parsedate_to_datetime
+from datetime import date, datetime, timedelta
 from functools import partial
 from importlib.metadata import version
 from zoneinfo import ZoneInfo
@@ -29,16 +28,19 @@ from agent.domain.identifiers import Normaliser
 from agent.domain.link import Link
 from agent.domain.retention import RetentionPolicy
 from agent.domain.tagging import TaggingPolicy
-from agent.errors import StorageDamagedError
+from agent.errors import StorageError
 from agent.jobs import Calendar
+from agent.keys import StorageKeys
 from agent.messages import Messages
 from agent.orders import Orders
 from agent.ports import Clock, QueueInfo
-from agent.secrets import WatchedSecret, subkey
+from agent.rotation import rotate
+from agent.secrets import WatchedSecret
 from agent.services.buffer import Buffer, BufferPolicy
 from agent.services.dispatch import Dispatch, DispatchPolicy, Lane, own_share
 from agent.services.identify import Identify, IdentifyPolicy
 from agent.services.intake import Intake, IntakePolicy
+from agent.services.lease import Lease
 from agent.services.loading import Loader, LoadJob
 from agent.services.purge import Purge
 from agent.services.reconcile import Books, Reconcile
@@ -46,12 +48,15 @@ from agent.services.status import Status, StatusPolicy
 from agent.services.sync import FileFeed, PageFeed, Sync
 from agent.settings import Configuration
 from agent.state import State
-from agent.store.database import GroupWriter, migrate
+from agent.store.database import GroupWriter, migrate, remove
 from agent.store.daybook import OutboxDaybook
+from agent.store.hashkey import hash_key
+from agent.store.lease_file import LeaseFile
+from agent.store.leased_replica import LeasedReplica
 from agent.store.outbox import Outbox
 from agent.store.replica import SqliteReplica
 from agent.store.replica_builder import SqliteReplicaStore
-from agent.store.replica_file import remove
+from agent.store.replica_file import ReplicaFile
 from agent.tokens import Tokens
 from agent.transport import Answer, HttpPolicy
 
@@ -60,6 +65,9 @@ log = structlog.get_logger(__name__)
 TOMBSTONES_KEPT = timedelta(days=8)
 """Voyado can restore a deleted contact within 7 days; a day more for the feed to say so."""
 LOOKUP_AT_DELIVERY_S = 15.0
+RESERVES_KEPT_FREE = 4
+"""So often `queue.reserve_bytes` stay free of contacts; at one of them the till's sales are refused."""
+PURGE_PATIENCE_S = 5.0
 CLOCK_TOLERANCE_S = 120.0
 
 
@@ -73,6 +81,8 @@ class Agent:
     outbox: Outbox
     dispatch: Dispatch
     sync: Sync | None
+    purge: Purge
+    lease: Lease
     calendar: Calendar
     status: Status
     tokens: Tokens
@@ -113,16 +123,21 @@ class _Builder:
         self.normaliser = Normaliser(self.settings.agent.country, guid_contact_ids=voyado.Voyado.guid_contact_ids)
         self.conditions = Conditions(on_edge=_log_edge)
         self.status: Status | None = None
+        self.writing = asyncio.Lock()
+        self.lease: Lease | None = None
         self.metrics = Metrics(version("loyalty-agent"))
 
     async def build(self, stack: AsyncExitStack) -> Agent:
         settings, clock = self.settings, self.clock
         stack.enter_context(self.state.held())
-        key = self.state.key(may_create=True)
+        keys = self._keys()
         self.conditions.set("storage.unencrypted", stands=self.state.unencrypted, now=clock.now())
-        outbox = self._outbox(stack, key)
+        known = self.state.lease(keys)
+        outbox = self._outbox(stack, keys)  # from here on the storage key is known to be right
         await outbox.recover()
-        store, replica = self._replica(stack, key)
+        lease_file = known or self.state.make_lease(keys)
+        replica = SqliteReplica(self.state.replica(keys, lease_file), withheld=True)
+        stack.callback(replica.close)
         link = self._link()
         connector = self._connector(link)
         stack.push_async_callback(connector.close)
@@ -143,7 +158,6 @@ class _Builder:
                 live=settings.loyalty.live_lookup,
                 budget_s=settings.loyalty.live_lookup_budget.total_seconds(),
                 stale_after=settings.replica.stale_after,
-                expires_after=settings.replica.expires_after,
             ),
         )
         intake = Intake(
@@ -159,15 +173,18 @@ class _Builder:
                 till_id=settings.agent.till_id,
                 zone=self.zone,
                 stale_after=settings.replica.stale_after,
-                expires_after=settings.replica.expires_after,
                 max_bytes=settings.queue.max_bytes,
                 reserve_bytes=settings.queue.reserve_bytes,
                 state_dir=self.state.directory,
                 vendors=((connector.name, connector.guests),),
             ),
             accepted=self._accepted(dispatch),
+            held=dispatch.held,
         )
-        sync = self._sync(store, replica, connector, link)
+        lease = self.lease = self._lease(keys, replica, lease_file)
+        await lease.start()
+        stack.push_async_callback(lease.close)
+        sync = self._sync(replica, connector, link, lease)
         status = self.status = Status(
             clock=clock,
             version=version("loyalty-agent"),
@@ -175,7 +192,6 @@ class _Builder:
                 level=settings.loyalty.fallback_level,
                 secondary_keys=bool(settings.loyalty.secondary_keys),
                 stale_after=settings.replica.stale_after,
-                expires_after=settings.replica.expires_after,
                 max_queue_bytes=settings.queue.max_bytes,
             ),
             links=[link],
@@ -186,13 +202,13 @@ class _Builder:
             ready=intake.has_room,
             loading=lambda: sync.progress if sync else None,
         )
-        purge = self._purge(outbox, replica, store, link)
+        purge = self._purge(outbox, replica, link)
         tokens = Tokens(self.state.directory, clock)
         orders = Orders(dispatch, sync, purge)
         stack.push_async_callback(orders.close)
         reconcile = Reconcile(
             clock=clock,
-            daybook=OutboxDaybook(self.state.outbox(key)),
+            daybook=OutboxDaybook(self.state.outbox(keys)),
             books=[Books(link, connector.history, partial(own_share, link, clock))],
             held=dispatch.held,
             chance=self.chance,
@@ -213,39 +229,60 @@ class _Builder:
             metrics=self.metrics,
         )
         calendar = Calendar({"purge": purge.run})
-        return Agent(self.configuration, clock, rooms, outbox, dispatch, sync, calendar, status, tokens)
+        return Agent(self.configuration, clock, rooms, outbox, dispatch, sync, purge, lease, calendar, status, tokens)
 
     # --- the databases ------------------------------------------------------------------------------------------
 
-    def _outbox(self, stack: AsyncExitStack, key: bytes) -> Outbox:
+    def _keys(self) -> StorageKeys:
+        """The storage key; one that follows another takes its place now, before any file is opened."""
+        keys = self.state.keys(may_create=True)
+        if keys.former:
+            try:
+                files = rotate(self.state, keys)
+            except StorageError as error:  # every file is readable all the same, and the next start tries again
+                log.warning("key.not_rotated", code=error.code, reason=str(error))
+            else:
+                log.info("key.rotated", files=files)
+        return keys
+
+    def _outbox(self, stack: AsyncExitStack, keys: StorageKeys) -> Outbox:
         from agent.store.migrations import outbox as migrations  # noqa: PLC0415 - sqlite-utils: start-up alone needs it
 
-        file = self.state.outbox(key)
+        file = self.state.outbox(keys)
         connection = file.connect()
         migrate(connection, migrations)
         outbox = Outbox(
             GroupWriter(connection, "outbox"),
             file.connect(),
-            hash_key=subkey(key, "fingerprint"),
+            hash_key=hash_key(connection, keys),
             run=secrets.token_hex(8),
         )
         stack.callback(outbox.close)
         return outbox
 
-    def _replica(self, stack: AsyncExitStack, key: bytes) -> tuple[SqliteReplicaStore, SqliteReplica]:
-        file = self.state.replica(key)
-        try:
-            replica = SqliteReplica(file)
-        except StorageDamagedError as error:
-            # It can be fetched again; a sale must not wait for anybody to mend it.
-            detail = f"{file.database.path.name}: fetched anew"
-            self.conditions.set("storage.damaged", stands=True, now=self.clock.now(), detail=detail)
-            log.warning("replica.damaged", reason=str(error))
-            remove(file.side)
-            remove(file.database)
-            replica = SqliteReplica(file)
-        stack.callback(replica.close)
-        return SqliteReplicaStore(file), replica
+    def _lease(self, keys: StorageKeys, replica: SqliteReplica, lease: LeaseFile) -> Lease:
+        return Lease(
+            clock=self.clock,
+            term=self.settings.replica.expires_after,
+            replica=LeasedReplica(
+                replica,
+                lease,
+                renew_key=lambda: self.state.make_lease(keys),
+                file_of=lambda lease: self.state.replica(keys, lease),
+                damaged=self._damaged,
+            ),
+            conditions=self.conditions,
+            changed=self._changed,
+            busy=self.writing.locked,
+        )
+
+    def _damaged(self, file: ReplicaFile, error: StorageError) -> None:
+        """It can be fetched again; a sale must not wait for anybody to mend it."""
+        detail = f"{file.database.path.name}: fetched anew"
+        self.conditions.set("storage.damaged", stands=True, now=self.clock.now(), detail=detail)
+        log.warning("replica.damaged", reason=str(error))
+        remove(file.side)
+        remove(file.database)
 
     # --- the vendor ---------------------------------------------------------------------------------------------
 
@@ -267,14 +304,24 @@ class _Builder:
             raise TypeError(type(vendor).__name__)
         return vendor
 
-    def _connector(self, link: Link) -> voyado.Voyado:
+    def _secret(self, reference: str) -> WatchedSecret:
+        return WatchedSecret(self.configuration.secret(reference), self.clock)
+
+    def _http(self) -> HttpPolicy:
         http = self.settings.http
+        return HttpPolicy(
+            http.connect_timeout.total_seconds(),
+            http.read_timeout.total_seconds(),
+            ca_file=str(self.configuration.base / http.ca_file) if http.ca_file else "",
+            proxy=http.proxy,
+            proxy_secret=self._secret(http.proxy_secret) if http.proxy_secret else None,
+        )
+
+    def _connector(self, link: Link) -> voyado.Voyado:
         return voyado.build(
             self._voyado,
-            api_key=WatchedSecret(self.configuration.secret(self._voyado.api_key), self.clock),
-            http=HttpPolicy(
-                http.connect_timeout.total_seconds(), http.read_timeout.total_seconds(), http.ca_file, http.proxy
-            ),
+            api_key=self._secret(self._voyado.api_key),
+            http=self._http(),
             primary=self.tagging.primary,
             zone=self.zone,
             fields=self.settings.replica.fields,
@@ -284,13 +331,13 @@ class _Builder:
 
     def _hear_time(self, answer: Answer, link: Link) -> None:
         """What an answer's `Date` says of our clock."""
-        try:
-            theirs = parsedate_to_datetime(answer.headers["date"])
-        except (KeyError, ValueError):
+        theirs, now = answer.date, self.clock.now()
+        if theirs is None:
             return
-        now = self.clock.now()
-        skew_s = (theirs.replace(tzinfo=theirs.tzinfo or UTC) - now).total_seconds()
+        skew_s = (theirs - now).total_seconds()
         link.heard_time(skew_s)
+        if self.lease is not None:
+            self.lease.heard(theirs)
         wrong = abs(skew_s) > CLOCK_TOLERANCE_S
         self.conditions.set("clock.wrong", stands=wrong, now=now, detail=f"{skew_s:+.0f} s" if wrong else "")
 
@@ -307,7 +354,6 @@ class _Builder:
                 loyalty.live_lookup,
                 loyalty.unknown_at_delivery,
                 LOOKUP_AT_DELIVERY_S,
-                expires_after=self.settings.replica.expires_after,
             ),
             pace=partial(own_share, link, self.clock),
         )
@@ -330,9 +376,10 @@ class _Builder:
 
     # --- the feed -----------------------------------------------------------------------------------------------
 
-    def _sync(
-        self, store: SqliteReplicaStore, replica: SqliteReplica, connector: voyado.Voyado, link: Link
-    ) -> Sync | None:
+    def _sync(self, replica: SqliteReplica, connector: voyado.Voyado, link: Link, lease: Lease) -> Sync | None:
+        def store() -> SqliteReplicaStore:
+            return SqliteReplicaStore(replica.file)
+
         if self.tagging.level < 3:  # noqa: PLR2004 - level 3 reads a replica
             return None
         table, fields = self._voyado, self.settings.replica.fields
@@ -344,14 +391,23 @@ class _Builder:
         else:
             source = feeds.file_source(
                 table,
-                secret=WatchedSecret(self.configuration.secret(table.feed_secret), self.clock),
+                secret=self._secret(table.feed_secret),
                 base=self.configuration.base,
                 spool=self.state.spool,
             )
             reader = feeds.export_reader(table, mapping)
 
             def job(now: datetime, today: date, rebuild: bool) -> LoadJob:  # noqa: FBT001 - FileFeed's form
-                return LoadJob(source(), reader, store, now, today, rebuild=rebuild)
+                return LoadJob(
+                    source(),
+                    reader,
+                    store(),
+                    now,
+                    today,
+                    rebuild=rebuild,
+                    directory=self.state.directory,
+                    kept_free_bytes=RESERVES_KEPT_FREE * self.settings.queue.reserve_bytes,
+                )
 
             feed = FileFeed(job=job, loader=Loader(), contacts=replica, conditions=self.conditions, clock=self.clock)
         return Sync(
@@ -362,11 +418,13 @@ class _Builder:
             every=self.settings.replica.sync_every,
             uniform=self.chance.uniform,
             changed=self._changed,
+            renewed=lease.renewed,
+            writing=self.writing,
         )
 
     # --- the end ------------------------------------------------------------------------------------------------
 
-    def _purge(self, outbox: Outbox, replica: SqliteReplica, store: SqliteReplicaStore, link: Link) -> Purge:
+    def _purge(self, outbox: Outbox, replica: SqliteReplica, link: Link) -> Purge:
         retention = self.settings.retention
         return Purge(
             clock=self.clock,
@@ -374,13 +432,11 @@ class _Builder:
                 retention.delivered,
                 retention.undelivered,
                 retention.audit,
-                self.settings.replica.expires_after,
                 TOMBSTONES_KEPT,
             ),
             sales=outbox,
-            contacts=_Contacts(replica, store),
+            contacts=_Contacts(replica, self.writing),
             spool=self.state.empty_spool,
-            conditions=self.conditions,
             changed=self._changed,
             skew_s=lambda: link.skew_s,
         )
@@ -404,7 +460,7 @@ class _Builder:
 
     def _line_changed(self, dispatch: Dispatch, link: Link) -> Callable[[], None]:
         def changed() -> None:
-            log.info("line.changed", vendor=link.vendor, state=link.state)
+            log.info("line.changed", vendor=link.vendor, state=link.state, reason=link.why)
             if link.state == "online":
                 dispatch.line_changed()
             self._changed()
@@ -413,21 +469,29 @@ class _Builder:
 
 
 class _Contacts:
-    """The replica as the purge sees it: reads here, writes in a thread with a connection of their own."""
+    """The replica as the purge sees it: written in a thread with a connection of its own, in turns with the sync.
 
-    def __init__(self, replica: SqliteReplica, store: SqliteReplicaStore) -> None:
-        self._replica, self._store = replica, store
-        self.info = replica.info
+    What a sync that takes long leaves no time for goes with the next purge.
+    """
+
+    def __init__(self, replica: SqliteReplica, writing: asyncio.Lock) -> None:
+        self._replica, self._writing = replica, writing
 
     async def purge(self, tombstones_before: datetime) -> dict[str, int]:
-        def work() -> int:
-            with self._store.open_writer() as writer:
+        def work(store: SqliteReplicaStore) -> int:
+            with store.open_writer() as writer:
                 return writer.purge(tombstones_before)
 
-        return {"tombstones": await asyncio.to_thread(work)}
-
-    async def erase_all(self) -> None:
-        self._replica.erase()
+        try:
+            async with asyncio.timeout(PURGE_PATIENCE_S):
+                await self._writing.acquire()
+        except TimeoutError:
+            log.info("purge.postponed", file=self._replica.file.database.path.name)
+            return {}
+        try:
+            return {"tombstones": await asyncio.to_thread(work, SqliteReplicaStore(self._replica.file))}
+        finally:
+            self._writing.release()
 
 
 def _log_edge(code: str, stands: bool, detail: str) -> None:  # noqa: FBT001 - Conditions' form

@@ -62,7 +62,9 @@ async def running(
         loops = [
             asyncio.create_task(_supervised("dispatch", agent.dispatch.run)),
             asyncio.create_task(_supervised("clock", lambda: _watch_clock(agent))),
+            asyncio.create_task(_supervised("purge", agent.purge.run_often)),
         ]
+        loops.append(asyncio.create_task(_supervised("lease", agent.lease.run)))
         if agent.sync is not None:
             loops.append(asyncio.create_task(_supervised("sync", agent.sync.run)))
         agent.calendar.start()

@@ -1,34 +1,19 @@
 """Calls over HTTP: what can have arrived, and nothing believed that should not be."""
 
 import asyncio
-import gzip
 import json
 import socket
-import ssl
 from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent import transport as module
-from agent.errors import ConfigurationError, VendorUnreachableError
-from agent.transport import Answer, HttpPolicy, Transport
-from tests.wire import (
-    POLICY,
-    Handler,
-    answer,
-    certificate,
-    cut,
-    cut_in_the_body,
-    dribble,
-    flood,
-    hang,
-    listening,
-    nonsense,
-    tls_server,
-    wire,
-)
+from agent.dialling import HEAD_BYTES
+from agent.errors import VendorUnreachableError
+from agent.transport import MAX_ANSWER_BYTES, MAX_VALUES, Answer, HttpPolicy, Transport
+from tests.authority import Authority, serving
+from tests.wire import POLICY, answer, cut, cut_in_the_body, dribble, flood, hang, in_turn, nonsense, wire
 
 SECRET = "canary-key"
 HEADERS = {"apikey": SECRET, "Content-Type": "application/json"}
@@ -155,41 +140,212 @@ async def test_a_call_without_a_limit_has_one(connect, script):
     assert error.maybe_received
 
 
-async def test_an_answer_is_bounded(connect, monkeypatch):
-    """A body without end is given up at the bound, announced or not."""
-    monkeypatch.setattr(module, "MAX_ANSWER_BYTES", 1 << 20)
-    async with wire(flood) as server:
-        error = await failure(connect(server.url))
+def endless(head: bytes, piece: bytes):
+    """Sends a head, then the same bytes until nobody takes them any more."""
+
+    async def script(_request: bytes, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 " + head)
+        while True:
+            writer.write(piece)
+            await writer.drain()
+
+    return script
+
+
+CHUNKED = b"200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        pytest.param(flood, id="a body without end"),
+        pytest.param(endless(b"200 OK\r\ncontent-length: 2147483648\r\n\r\n", b" " * 65536), id="2 GiB, announced"),
+        pytest.param(endless(b"200 OK\r\ncontent-length: %s\r\n\r\n" % (b"9" * 18), b" " * 65536), id="a huge length"),
+        pytest.param(endless(b"200 OK\r\n\r\n", b" " * 65536), id="a body without a length"),
+        pytest.param(endless(CHUNKED, b"1\r\nx\r\n" * 5000), id="crumbs"),
+        pytest.param(endless(CHUNKED, b"1;" + b"x" * 30_000 + b"\r\nx\r\n"), id="chunks with long extensions"),
+        pytest.param(endless(CHUNKED + b"0\r\n", b"a: b\r\n" * 1000), id="trailers without end"),
+        pytest.param(endless(b"200 OK\r\n", b"a: b\r\n" * 1000), id="headers without end"),
+        pytest.param(endless(b"200 OK\r\na: ", b"x" * 4096), id="a header without end"),
+        pytest.param(endless(b"200 ", b"x" * 4096), id="a status line without end"),
+        pytest.param(endless(b"103 Early Hints\r\n\r\n", b"HTTP/1.1 103 X\r\n\r\n" * 500), id="hints without end"),
+    ],
+)
+async def test_an_answer_is_bounded(connect, script):
+    """Whatever has no end, or says that it is too long, is given up long before the time-out, and little is read."""
+    sent_bytes = 0
+
+    async def counted(request: bytes, writer: asyncio.StreamWriter) -> None:
+        write = writer.write
+
+        def count(data: bytes) -> None:
+            nonlocal sent_bytes
+            sent_bytes += len(data)
+            write(data)
+
+        writer.write = count
+        await script(request, writer)
+
+    async with wire(counted) as server:
+        error = await failure(connect(server.url), timeout_s=60.0)
 
     assert error.maybe_received
-    assert "more than it was asked for" in str(error)
+    assert str(error).startswith(("answered with more than it was asked for", "did not answer: it does not speak HTTP"))
+    assert sent_bytes < 2 * MAX_ANSWER_BYTES + HEAD_BYTES + (8 << 20)  # what lies in the sockets' buffers
+
+
+async def test_an_answer_of_just_the_bound(connect):
+    """The last byte that is allowed is read, in whatever chunks."""
+    body = b"x" * MAX_ANSWER_BYTES
+
+    async def script(_request: bytes, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 " + CHUNKED)
+        for start in range(0, len(body), 1000):
+            writer.write(b"%x\r\n%s\r\n" % (len(body[start : start + 1000]), body[start : start + 1000]))
+        writer.write(b"0\r\n\r\n")
+
+    async with wire(script) as server:
+        assert (await call(connect(server.url))).body == body
 
 
 async def test_the_largest_documented_answer_fits(connect):
     """250,000 contact ids, the most that Voyado lists at once, are read."""
     ids = json.dumps(["0f6c2c52-6b0e-4a0c-9c1e-3f1d6a2b7e10"] * 250_000).encode()
     async with wire(answer(200, ids)) as server:
-        got = await call(connect(server.url))
+        got = await call(connect(server.url), max_bytes=16 << 20)
 
     assert len(got.json()) == 250_000
 
 
-async def test_nothing_is_unpacked(connect):
-    """A compressed answer that nobody asked for stays as small as it came."""
-    bomb = gzip.compress(b" " * (8 << 20))
-    async with wire(answer(200, bomb, content_encoding="gzip")) as server:
-        got = await call(connect(server.url))
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "zstd", "identity, gzip", "x-unknown"])
+async def test_nothing_is_unpacked(connect, coding):
+    """A compressed answer, which nobody asked for, is none: what it says cannot be told within bounds."""
+    async with wire(answer(200, b"\x1f\x8b\x08", content_encoding=coding)) as server:
+        error = await failure(connect(server.url))
 
-    assert got.body == bomb
+    assert error.maybe_received
+    assert "a coding that was not asked for" in str(error)
 
 
-async def test_redirects_are_not_followed(connect):
-    """The secret goes to no other host."""
-    async with wire(answer()) as other, wire(answer(307, location=f"{other.url}/elsewhere")) as server:
-        got = await call(connect(server.url))
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_redirects_are_not_followed(connect, status):
+    """The secret goes to no other host, and an address that is none does no harm."""
+    async with wire(answer()) as other:
+        for location in (f"{other.url}/elsewhere", "//other.example.com", "http://[", "https://x:99999"):
+            async with wire(answer(status, location=location)) as server:
+                got = await call(connect(server.url))
+            assert got.status == status
+        assert other.connections == 0
 
-    assert got.status == 307
-    assert other.connections == 0
+
+async def test_cookies_are_not_kept(connect):
+    """What a vendor wants remembered is forgotten: nothing grows from call to call."""
+    async with wire(answer(200, b"{}", set_cookie="a=b; Path=/")) as server:
+        client = connect(server.url)
+        for _ in range(3):
+            await call(client)
+
+    assert server.connections == 1
+    assert not any(b"cookie" in request.lower() for request in server.requests)
+
+
+async def test_another_protocol_is_not_changed_to(connect):
+    """An answer that leaves HTTP is no answer."""
+    async with wire(answer(101, upgrade="h2c", connection="upgrade")) as server:
+        error = await failure(connect(server.url))
+
+    assert error.maybe_received
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_what_comes_behind_an_answer_answers_nothing(connect, tmp_path, scheme):
+    """A vendor that answers twice gets no second answer taken for the next sale's: neither of them counts."""
+    authority = Authority(tmp_path)
+    calls = 0
+
+    async def twice(_request: bytes, writer: asyncio.StreamWriter) -> None:
+        nonlocal calls
+        calls += 1
+        for status in (200, 422):
+            writer.write(b"HTTP/1.1 %d X\r\ncontent-length: 1\r\n\r\n%d" % (status, calls))
+
+    tls = serving(authority.issue("127.0.0.1")) if scheme == "https" else None
+    async with wire(twice, tls=tls) as server:
+        client = connect(server.url, replace(POLICY, ca_file=str(authority.pem)))
+        for _ in range(3):
+            error = await failure(client)
+            assert error.maybe_received
+            assert "more than once" in str(error)
+        server.script = answer(204)
+        assert (await call(client)).status == 204
+
+    assert server.connections == 4
+
+
+async def test_what_comes_late_answers_nothing(connect):
+    """Bytes that arrive on a kept connection between two calls are not the second call's answer."""
+    more = asyncio.Event()
+
+    async def late(_request: bytes, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+        await writer.drain()
+        await more.wait()
+        writer.write(b"HTTP/1.1 422 X\r\ncontent-length: 0\r\n\r\n")
+        await writer.drain()
+        sent.set()
+
+    sent = asyncio.Event()
+    async with wire(late) as server:
+        client = connect(server.url)
+        assert (await call(client)).status == 200
+        more.set()
+        await sent.wait()
+        server.script = answer(204)
+        assert (await call(client)).status == 204
+
+    assert server.connections == 2
+
+
+class TestKeptConnection:
+    """A connection that the vendor cuts as it is used again."""
+
+    @staticmethod
+    async def used_again(connect, script, method):
+        async with wire(in_turn(answer(200, b"1"), script, answer(200, b"3"))) as server:
+            client = connect(server.url)
+            await call(client)
+            try:
+                return await client.request(method, "/x", headers=HEADERS, timeout_s=1.0), server
+            except VendorUnreachableError as error:
+                return error, server
+
+    async def test_a_question_is_asked_again(self, connect):
+        """Somebody else's close is no outage for a cashier's look-up: it is asked again over a new connection."""
+        got, server = await self.used_again(connect, cut, "GET")
+
+        assert got.body == b"3"
+        assert server.connections == 2
+
+    async def test_a_sale_is_left_to_the_queue(self, connect):
+        """A sale may have arrived: when and whether it is sent again is not decided here."""
+        error, server = await self.used_again(connect, cut, "POST")
+
+        assert error.maybe_received
+        assert len(server.requests) == 2
+
+    async def test_silence_is_no_cut(self, connect):
+        """A question that nobody answers is not asked twice."""
+        error, server = await self.used_again(connect, hang, "GET")
+
+        assert error.maybe_received
+        assert len(server.requests) == 2
+
+    async def test_a_new_connection_that_is_cut_is_the_vendor_s(self, connect):
+        """A question is asked again once, and not when its own new connection was cut."""
+        async with wire(cut) as server:
+            with pytest.raises(VendorUnreachableError):
+                await connect(server.url).request("GET", "/x", headers=HEADERS)
+        assert len(server.requests) == 1
 
 
 async def test_a_dead_connection_is_not_blamed_on_the_vendor(connect):
@@ -229,148 +385,6 @@ async def test_a_header_that_cannot_be_sent_was_not_received(connect, value):
     assert not caught.value.maybe_received
     assert value not in str(caught.value)
     assert server.requests == []
-
-
-class TestTls:
-    async def test_a_certificate_nobody_vouches_for(self, connect, tmp_path):
-        """A self-signed server gets nothing."""
-        async with wire(answer(), tls=tls_server(certificate(tmp_path))) as server:
-            error = await failure(connect(server.url))
-
-        assert not error.maybe_received
-        assert server.requests == []
-
-    async def test_a_private_ca(self, connect, tmp_path):
-        """A CA file makes it trusted."""
-        pem = certificate(tmp_path)
-        async with wire(answer(204), tls=tls_server(pem)) as server:
-            got = await call(connect(server.url, replace(POLICY, ca_file=str(pem))))
-
-        assert got.status == 204
-
-    async def test_a_certificate_for_another_name(self, connect, tmp_path):
-        """A trusted certificate of somebody else gets nothing."""
-        pem = certificate(tmp_path, "somebody.example.com")
-        async with wire(answer(), tls=tls_server(pem)) as server:
-            error = await failure(connect(server.url, replace(POLICY, ca_file=str(pem))))
-
-        assert not error.maybe_received
-        assert server.requests == []
-
-    @pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1:DeprecationWarning")
-    async def test_an_old_protocol(self, connect, tmp_path):
-        """Nothing older than TLS 1.2 is spoken."""
-        pem = certificate(tmp_path)
-        context = tls_server(pem)
-        context.minimum_version, context.maximum_version = ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1
-        async with wire(answer(), tls=context) as server:
-            error = await failure(connect(server.url, replace(POLICY, ca_file=str(pem))))
-
-        assert not error.maybe_received
-
-    async def test_a_server_without_tls(self, connect):
-        """TLS to a port that does not speak it gets nothing but a greeting."""
-        async with wire(answer()) as server:
-            policy = replace(POLICY, connect_timeout_s=0.5)
-            error = await failure(connect(server.url.replace("http:", "https:"), policy))
-
-        assert not error.maybe_received
-
-    @pytest.mark.parametrize("content", [None, b"not a certificate"], ids=["missing", "no PEM"])
-    def test_a_ca_file_that_cannot_be_read(self, tmp_path, content):
-        """It is a fault of the configuration, said with its key."""
-        path = tmp_path / "ca.pem"
-        if content is not None:
-            path.write_bytes(content)
-        with pytest.raises(ConfigurationError) as caught:
-            Transport("https://x", replace(POLICY, ca_file=str(path)), connections=1, user_agent="x")
-        assert caught.value.faults[0].pointer == "http.ca_file"
-
-
-def tunnel(target_port: int | None, seen: list[bytes]) -> Handler:
-    """A CONNECT proxy: to one port, or refusing."""
-
-    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        seen.append(await reader.readuntil(b"\r\n\r\n"))
-        if target_port is None:
-            writer.write(b"HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n")
-            await writer.drain()
-            return
-        there, back = await asyncio.open_connection("127.0.0.1", target_port)
-        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
-
-        async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-            while chunk := await source.read(65536):
-                sink.write(chunk)
-                await sink.drain()
-
-        try:
-            pumps = {asyncio.create_task(pump(reader, back)), asyncio.create_task(pump(there, writer))}
-            _, left = await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
-            for task in left:
-                task.cancel()
-            await asyncio.gather(*pumps, return_exceptions=True)
-        finally:
-            back.close()
-            await back.wait_closed()
-
-    return handle
-
-
-class TestProxy:
-    async def test_calls_go_through_it(self, connect, tmp_path):
-        """With `http.proxy` the vendor is reached through a tunnel that sees no secret."""
-        pem, seen = certificate(tmp_path), []
-        async with (
-            wire(answer(204), tls=tls_server(pem)) as server,
-            listening(tunnel(server.port, seen)) as port,
-        ):
-            policy = replace(POLICY, ca_file=str(pem), proxy=f"http://user:pass@127.0.0.1:{port}")
-            client = connect(server.url, policy)
-            got = await call(client)
-            await client.close()
-
-        assert got.status == 204
-        assert seen[0].startswith(b"CONNECT 127.0.0.1:")
-        assert b"Proxy-Authorization: Basic " in seen[0]
-        assert SECRET.encode() not in seen[0]
-
-    async def test_a_vendor_that_is_cut_behind_it(self, connect, tmp_path):
-        """Once the vendor has the request, a tunnel changes nothing about the doubt."""
-        pem = certificate(tmp_path)
-        async with wire(cut, tls=tls_server(pem)) as server, listening(tunnel(server.port, [])) as port:
-            client = connect(server.url, replace(POLICY, ca_file=str(pem), proxy=f"http://127.0.0.1:{port}"))
-            error = await failure(client)
-            await client.close()
-
-        assert error.maybe_received
-
-    async def test_a_proxy_that_refuses(self, connect):
-        """Nothing reached the vendor."""
-        seen = []
-        async with listening(tunnel(None, seen)) as port:
-            error = await failure(connect("https://voyado.invalid", replace(POLICY, proxy=f"http://127.0.0.1:{port}")))
-
-        assert not error.maybe_received
-        assert len(seen) == 1
-
-    @pytest.mark.parametrize("scheme", ["http", "https"])
-    async def test_a_proxy_that_is_away(self, connect, scheme):
-        """Nothing reached the vendor."""
-        policy = replace(POLICY, proxy=f"{scheme}://127.0.0.1:{unused_port()}")
-        error = await failure(connect("https://voyado.invalid", policy))
-
-        assert not error.maybe_received
-
-    async def test_the_environment_names_none(self, connect, monkeypatch):
-        """Proxies of the environment are for other programs."""
-        for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
-            monkeypatch.setenv(name, f"http://127.0.0.1:{unused_port()}")
-            monkeypatch.setenv(name.lower(), f"http://127.0.0.1:{unused_port()}")
-        async with wire(answer(204)) as server:
-            got = await call(connect(server.url))
-
-        assert got.status == 204
 
 
 async def test_look_ups_do_not_wait_for_deliveries(connect):
@@ -413,8 +427,10 @@ DATE = "Fri, 20 Nov 2026 09:00:00 GMT"
         pytest.param({"retry_after": "Sun, 20 Dec 2026 09:00:00 GMT", "date": DATE}, 86400.0, id="a date far off"),
         pytest.param({"retry_after": "Fri, 20 Nov 2026 09:02:00 GMT"}, None, id="a date without ours to compare"),
         pytest.param(
-            {"retry_after": "Fri, 20 Nov 2026 09:02:00 -0000", "date": DATE}, None, id="a date without a zone"
+            {"retry_after": "Fri, 20 Nov 2026 09:02:00 -0000", "date": DATE}, 120.0, id="a date without a zone"
         ),
+        pytest.param({"retry_after": f"Fri, 20 Nov 2026 09:02:00 +{'9' * 30}", "date": DATE}, None, id="a huge offset"),
+        pytest.param({"retry_after": f"Fri, 20 Nov {'9' * 30} 09:02:00 GMT", "date": DATE}, None, id="a huge year"),
         pytest.param({"retry_after": "Fri, 32 Nov 2026 09:02:00 GMT", "date": DATE}, None, id="no such date"),
     ],
 )
@@ -426,9 +442,30 @@ def test_retry_after(headers, expected):
 @given(retry_after=st.text(st.characters(max_codepoint=255), max_size=60), date=st.text(max_size=40))
 def test_retry_after_never_fails(retry_after, date):
     """Whatever stands there: seconds within a day, or nothing."""
-    value = answered(retry_after=retry_after, date=date).retry_after_s
+    got = answered(retry_after=retry_after, date=date)
 
-    assert value is None or 0.0 <= value <= 86400.0
+    assert got.retry_after_s is None or 0.0 <= got.retry_after_s <= 86400.0
+    assert got.date is None or got.date.tzinfo is not None
+
+
+@pytest.mark.parametrize(
+    ("date", "expected"),
+    [
+        (DATE, "2026-11-20T09:00:00+00:00"),
+        ("Fri, 20 Nov 2026 10:00:00 +0100", "2026-11-20T10:00:00+01:00"),
+        ("Fri, 20 Nov 2026 09:00:00", "2026-11-20T09:00:00+00:00"),
+        (f"Fri, 20 Nov 2026 09:00:00 +{'9' * 30}", None),
+        (f"Fri, 20 Nov {'9' * 30} 09:00:00 GMT", None),
+        ("Fri, 20 Nov 2026 09:00:00 +9999", None),
+        ("yesterday", None),
+    ],
+)
+def test_the_vendor_s_clock(date, expected):
+    """The `Date` of an answer as an instant; one that cannot be is none, and no error."""
+    got = answered(date=date).date
+
+    assert (got and got.isoformat()) == expected
+    assert answered().date is None
 
 
 @pytest.mark.parametrize(
@@ -459,3 +496,11 @@ def test_what_is_no_json_is_no_answer(body):
     with pytest.raises(VendorUnreachableError) as caught:
         answered(body).json()
     assert caught.value.maybe_received
+
+
+@pytest.mark.parametrize("value", [b"[]", b"{}", b"1"], ids=["lists", "objects", "numbers"])
+def test_what_swells_is_not_read(value):
+    """A body of millions of empty values, which would take twenty times its size, is refused unread."""
+    assert len(answered(b"[" + b"1," * (MAX_VALUES - 2) + b"1]").json()) == MAX_VALUES - 1
+    with pytest.raises(VendorUnreachableError, match="more than it was asked for"):
+        answered(b"[" + (value + b",") * MAX_VALUES + b"1]").json()

@@ -12,11 +12,10 @@ from agent.cli import exits
 from agent.cli.configuration import file_of, load
 from agent.cli.example import example as example_text
 from agent.cli.invocation import Invocation, common, overridable, pass_invocation
-from agent.cli.values import spelled, toml, without_password
+from agent.cli.values import spelled, toml
 from agent.errors import ConfigurationError
 from agent.settings import Configuration, Settings
 
-_URLS = frozenset({"http.proxy"})
 _ORIGIN_COLUMN = 64
 
 
@@ -88,6 +87,4 @@ def _table(name: str, table: BaseModel, configuration: Configuration) -> Iterato
     for key, field in type(table).model_fields.items():
         path = f"{name}.{key}"
         value = spelled(getattr(table, key), field)
-        if path in _URLS:
-            value = without_password(value)
         yield {"key": path, "value": value, "origin": configuration.origins.get(path, "default")}

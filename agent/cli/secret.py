@@ -72,9 +72,10 @@ def _keep_owner(before: os.stat_result, file: Path) -> None:
 
 
 def _references(configuration: Configuration) -> Iterator[tuple[str, SecretReference]]:
-    vendor = configuration.settings.loyalty.vendor
-    for key, text in secret_keys(configuration.vendor).items():
-        yield f"{vendor}.{key}", configuration.secret(text)
+    tables = {configuration.settings.loyalty.vendor: configuration.vendor, "http": configuration.settings.http}
+    for table, section in tables.items():
+        for key, text in secret_keys(section).items():
+            yield f"{table}.{key}", configuration.secret(text)
 
 
 def _named(configuration: Configuration, name: str) -> tuple[str, SecretReference]:

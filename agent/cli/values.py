@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from datetime import timedelta
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 from pydantic.fields import FieldInfo
 
@@ -61,14 +60,6 @@ def rate(value: Rate) -> str:
         return "off"
     per = next((unit for unit, seconds in _SECONDS.items() if (value.per_second * seconds).is_integer()), "h")
     return f"{round(value.per_second * _SECONDS[per])}/{per}"
-
-
-def without_password(url: str) -> str:
-    """A URL that can be shown: the user and password in it are starred."""
-    parts = urlsplit(url)
-    if "@" not in parts.netloc:
-        return url
-    return urlunsplit(parts._replace(netloc=f"***@{parts.netloc.rpartition('@')[2]}"))
 
 
 def _largest(value: int, units: dict[str, int]) -> str:

@@ -22,6 +22,9 @@ class Link:
         backoff_max_s: longest pause, seconds.
         uniform: the source of chance.
         on_change: called after every change of what the line can do.
+
+    Attributes:
+        why: why it does not answer; empty while it does.
     """
 
     LOOKUP_PAUSE_S = 1.0
@@ -49,6 +52,7 @@ class Link:
         )
         self.answers: bool | None = None
         self.refused = False
+        self.why = ""
         self.since: datetime | None = None
         self.last_success_at: datetime | None = None
         self.reached_mono: float | None = None
@@ -78,11 +82,21 @@ class Link:
         (self.lookups if lookup else self.sending).succeeded(mono)
         self._become(now, mono, answers=True, refused=True)
 
-    def silent(self, now: datetime, mono: float, *, lookup: bool = False, after_s: float | None = None) -> None:
+    def silent(
+        self, now: datetime, mono: float, *, lookup: bool = False, after_s: float | None = None, why: str = ""
+    ) -> None:
         """No answer came, or only 429, 5xx or nonsense.
 
-        ``after_s`` is a pause that the vendor asked for; it is meant for every call, whichever drew it.
+        Args:
+            now: the instant.
+            mono: the same, monotonic.
+            lookup: a look-up drew it.
+            after_s: a pause that the vendor asked for; it is meant for every call, whichever drew it.
+            why: what went wrong, for an operator; a look-up's counts only while nothing else is known, so that what
+                is told does not change with every cashier's question.
         """
+        if not lookup or self.answers is not False:
+            self.why = why
         if lookup or after_s is not None:
             self.lookups.failed(mono, after_s=after_s)
         if after_s is not None or not lookup:
@@ -102,6 +116,8 @@ class Link:
             self.reached_mono = mono
         before = self.state if self.answers is not None else None
         self.answers, self.refused = answers, refused
+        if answers:
+            self.why = ""
         if self.state != before:
             self.since = now
             self.on_change()

@@ -7,7 +7,7 @@ then one durable commit; then the answer.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
@@ -31,8 +31,8 @@ DISK_CHECK_EVERY_S = 1.0
 class Recorder(Protocol):
     """The outbox's door for intake."""
 
-    async def accept(self, record: Acceptance, now: datetime) -> Receipt:
-        """Puts the sale on disk."""
+    async def accept(self, record: Acceptance, now: datetime, held: Collection[str] = ()) -> Receipt:
+        """Puts the sale on disk; what waits for a vendor of ``held`` is answered as held."""
 
     def knows(self, transaction_id: str) -> bool:
         """Whether a sale of that id is on disk."""
@@ -65,7 +65,6 @@ class IntakePolicy:
     till_id: str
     zone: tzinfo
     stale_after: timedelta
-    expires_after: timedelta
     max_bytes: int
     reserve_bytes: int
     state_dir: Path
@@ -85,6 +84,7 @@ class Intake:
         link: the line to the loyalty system.
         policy: the configuration.
         accepted: called after a sale is on disk, so that its delivery can begin.
+        held: the vendors whose lane is held.
     """
 
     def __init__(
@@ -98,10 +98,12 @@ class Intake:
         link: Link,
         policy: IntakePolicy,
         accepted: Callable[[], None],
+        held: Callable[[], Collection[str]] = frozenset,
     ) -> None:
         self._clock, self._normaliser, self._outbox = clock, normaliser, outbox
-        self._contacts = LocalContacts(replica, policy.tagging, policy.expires_after)
+        self._contacts = LocalContacts(replica, policy.tagging)
         self._queue, self._link, self._policy, self._accepted = queue, link, policy, accepted
+        self._held = held
         self._room_mono = float("-inf")
         self._room = True
 
@@ -143,7 +145,7 @@ class Intake:
         )
         now = self._clock.now()
         asked = people.named if resolve else ()
-        members, as_of = self._contacts.find(asked, now)
+        members, as_of = self._contacts.find(asked)
         answers = self._link.answers is not False
         decision = tag(
             stated_key=people.stated,
@@ -157,8 +159,8 @@ class Intake:
         names_somebody = bool(people.named) or decision.open
         quiet = names_somebody and not resolve
         record = Acceptance(sale, people.all, decision.key, decision.open, vendors, day, quiet)
-        receipt = await self._outbox.accept(record, now)
-        if not people.all and people.stated is None:  # a void's key is that of the sale it names by number alone
+        receipt = await self._outbox.accept(record, now, self._held())
+        if not people.all and people.stated is None:  # it goes under the key of the sale it names by number alone
             receipt = replace(receipt, key=None)
         if not receipt.duplicate:
             self._accepted()

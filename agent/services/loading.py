@@ -18,6 +18,8 @@ import asyncio
 import hashlib
 import multiprocessing
 import os
+import resource
+import shutil
 import signal
 import threading
 import time
@@ -32,7 +34,7 @@ from datetime import date, datetime, timedelta
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
-from agent.errors import FeedError, FeedUnreadableError, LoyaltyAgentError
+from agent.errors import FeedError, FeedUnreadableError, LoyaltyAgentError, StorageFullError
 from agent.ports import (
     AppliedCounts,
     AppliedFile,
@@ -40,12 +42,18 @@ from agent.ports import (
     ExportFile,
     ExportReader,
     FileSource,
+    LocalFile,
     ReplicaLoader,
     ReplicaStore,
 )
 
 NICE = 10
+MEMORY_BYTES = 1024 * 1024 * 1024
+"""Most memory that each of these processes may take, whatever it is given to read."""
+GROWTH = 2
+"""For each byte of an export file so many are needed on disk: its copy, and its rows in the replica."""
 YOUNG = timedelta(seconds=60)
+PIECE_BYTES = 1024 * 1024
 ALONE_BYTES = 24 * 1024 * 1024
 """Up to this much is read by the loader itself: starting processes would take longer."""
 
@@ -64,6 +72,8 @@ class LoadJob:
         rebuild: build a whole replica from everything there is, beside the present one, from nothing. A build that
             was cut off is gone on with by the next load without this.
         readers: processes that read files side by side.
+        directory: where copies and the replica lie; None: its room is not looked at.
+        kept_free_bytes: what a load leaves free there: a sale must not find the disk full of contacts.
     """
 
     source: FileSource
@@ -74,6 +84,14 @@ class LoadJob:
     settle_s: float = 1.0
     rebuild: bool = False
     readers: int = 2
+    directory: Path | None = None
+    kept_free_bytes: int = 0
+
+    def has_room(self, size_bytes: int) -> bool:
+        """Whether files of that size can be loaded."""
+        if self.directory is None:
+            return True
+        return shutil.disk_usage(self.directory).free - GROWTH * size_bytes >= self.kept_free_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,9 +236,10 @@ def run(job: LoadJob, reports: Connection) -> None:
 
 
 def _stand_back() -> None:
-    """Makes this process wait for every other one, and end with the one that started it."""
+    """Makes this process wait for every other one, keep within its memory, and end with the one that started it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the agent's to act on
     os.nice(NICE)
+    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES, MEMORY_BYTES))
     parent = multiprocessing.parent_process()
     if parent is not None:
 
@@ -231,12 +250,15 @@ def _stand_back() -> None:
         threading.Thread(target=follow, name="follow-parent", daemon=True).start()
 
 
-def parse(reader: ExportReader, store: ReplicaStore, file: ExportFile, path: Path, today: date) -> _Parsed:
+def parse(reader: ExportReader, store: ReplicaStore, file: ExportFile, copy: LocalFile, today: date) -> _Parsed:
     """A file's changes, ready to be applied; runs in a reading process."""
-    with path.open("rb") as content:
-        sha256 = hashlib.file_digest(content, "sha256").hexdigest()
-    batch = store.digest(reader.read(path, today=today))
-    return _Parsed(AppliedFile(file.name, path.stat().st_size, sha256), batch)
+    batch = store.digest(reader.read(copy, today=today))
+    sha256 = hashlib.sha256()
+    with copy.open("rb") as content:
+        while piece := content.read(PIECE_BYTES):
+            sha256.update(piece)
+        size_bytes = os.fstat(content.fileno()).st_size
+    return _Parsed(AppliedFile(file.name, size_bytes, sha256.hexdigest()), batch)
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,7 +272,7 @@ class _Taken:
     """A file that was fetched and read, or could not be."""
 
     name: str
-    path: Path | None
+    copy: LocalFile | None
     outcome: _Parsed | FeedUnreadableError
 
 
@@ -316,39 +338,54 @@ class _Load:
     async def _taken(self, source: FileSource, files: Sequence[ExportFile]) -> AsyncGenerator[_Taken, None]:
         """Fetched and read files in order, a few ahead of who applies them; each copy is discarded afterwards."""
         ahead: deque[asyncio.Task[_Taken]] = deque()
+        sizes: deque[int] = deque()
         waiting = deque(files)
         pooled = len(files) > 1 and sum(file.size_bytes for file in files) > ALONE_BYTES
         pool = self._processes() if pooled else None
         try:
             while ahead or waiting:
-                while waiting and len(ahead) <= self._job.readers:
-                    ahead.append(asyncio.create_task(self._take(source, waiting.popleft(), pool)))
+                while waiting and len(ahead) <= self._job.readers and self._has_room(waiting[0], sizes):
+                    file = waiting.popleft()
+                    sizes.append(file.size_bytes)
+                    ahead.append(asyncio.create_task(self._take(source, file, pool)))
                 item = await ahead[0]
                 try:
                     yield item
                 finally:
                     ahead.popleft()
-                    if item.path is not None:
-                        await source.discard(item.path)
+                    sizes.popleft()
+                    if item.copy is not None:
+                        await source.discard(item.copy)
         finally:
             for left in await asyncio.gather(*ahead, return_exceptions=True):
-                if isinstance(left, _Taken) and left.path is not None:
-                    await source.discard(left.path)
+                if isinstance(left, _Taken) and left.copy is not None:
+                    await source.discard(left.copy)
             if pool is not None:
                 pool.shutdown(cancel_futures=True)
 
+    def _has_room(self, file: ExportFile, sizes: deque[int]) -> bool:
+        """Whether a file may be taken beside those under way. Raises StorageFullError when it never can be."""
+        if self._job.has_room(file.size_bytes + sum(sizes)):
+            return True
+        if sizes:  # once they are applied there may be room
+            return False
+        raise StorageFullError("there is no room on the disk for another export file")
+
     async def _take(self, source: FileSource, file: ExportFile, pool: ProcessPoolExecutor | None) -> _Taken:
-        path = None
+        copy = None
         try:
-            path = await source.fetch(file)
+            copy = await source.fetch(file)
             self._report(Fetched(file.name))
             job = self._job
             outcome = await asyncio.get_running_loop().run_in_executor(
-                pool, parse, job.reader, job.store, file, path, job.today
+                pool, parse, job.reader, job.store, file, copy, job.today
             )
         except FeedUnreadableError as error:
-            return _Taken(file.name, path, error)
-        return _Taken(file.name, path, outcome)
+            return _Taken(file.name, copy, error)
+        except MemoryError:
+            reason = f"{file.name}: takes more than {MEMORY_BYTES} bytes of memory to read"
+            return _Taken(file.name, copy, FeedUnreadableError(reason))
+        return _Taken(file.name, copy, outcome)
 
     def _processes(self) -> ProcessPoolExecutor:
         return ProcessPoolExecutor(

@@ -83,7 +83,6 @@ class StatusPolicy:
     level: int
     secondary_keys: bool
     stale_after: timedelta
-    expires_after: timedelta
     max_queue_bytes: int
 
 
@@ -133,8 +132,8 @@ class Status:
         return self._ready()
 
     def replica_usable(self) -> bool:
-        """Whether the replica was loaded and has not expired."""
-        return self._usable(self._replica_info(), self._clock.now())
+        """Whether there is a replica: it was loaded and has not expired."""
+        return self._replica_info().as_of is not None
 
     def level(self) -> int:
         """The fallback level being served now."""
@@ -235,7 +234,9 @@ class Status:
     def _judge(self, info: ReplicaInfo, queue: QueueInfo, now: datetime) -> None:
         """Conditions that follow from figures are set here; those that follow from events, where they happen."""
         say = self._conditions.set
-        say("vendor.offline", stands=self._links[0].answers is False, now=now, detail=self._links[0].vendor)
+        first = self._links[0]
+        offline = f"{first.vendor}: {first.why}" if first.why else first.vendor
+        say("vendor.offline", stands=first.answers is False, now=now, detail=offline)
         refused = [link.vendor for link in self._links if link.refused]
         say("vendor.credentials_refused", stands=bool(refused), now=now, detail=", ".join(refused))
         say("queue.parked", stands=queue.parked > 0, now=now, detail=str(queue.parked))
@@ -243,17 +244,12 @@ class Status:
         say("queue.filling", stands=queue.bytes > self._policy.max_queue_bytes * FILLING_SHARE, now=now)
         say("storage.full", stands=not self._ready(), now=now)
         say("replica.stale", stands=self._stale(info, now), now=now)
-        if info.as_of is not None:  # what the purge has erased stays expired until it is loaded again
-            say("replica.expired", stands=not self._usable(info, now), now=now)
         if self._unreadable or self._said_unreadable:  # whoever opens the files says what it found then
             say("storage.damaged", stands=bool(self._unreadable), now=now, detail=", ".join(sorted(self._unreadable)))
         self._said_unreadable = bool(self._unreadable)
 
     def _stale(self, info: ReplicaInfo, now: datetime) -> bool:
         return info.as_of is not None and now - info.as_of > self._policy.stale_after
-
-    def _usable(self, info: ReplicaInfo, now: datetime) -> bool:
-        return info.as_of is not None and now - info.as_of <= self._policy.expires_after
 
     def _outage_left_s(self, queue: QueueInfo, now: datetime) -> int | None:
         mono = self._clock.monotonic()
@@ -265,7 +261,7 @@ class Status:
             self._pace = (mono, sales / RATE_WINDOW.total_seconds())
         if self._pace[1] <= 0:
             return None
-        # What is on record without a person counts as room taken, not as what a waiting sale takes.
+        # Sales that are parked count as room taken, not as what a waiting sale takes.
         bytes_each = min(queue.bytes / queue.depth, MOST_BYTES_A_SALE) if queue.depth else TYPICAL_BYTES_A_SALE
         return int(max(0.0, self._policy.max_queue_bytes - queue.bytes) / (bytes_each * self._pace[1]))
 

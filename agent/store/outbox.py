@@ -13,14 +13,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Final
 
-from agent.domain.delivery import DeliveryState, Verdict, VerdictKind, overall_state
+from agent.domain.delivery import DeliveryState, Verdict, VerdictKind, in_lane, overall_state
 from agent.domain.identifiers import Identifier, IdentifierType
 from agent.domain.numbering import till_name
 from agent.domain.retention import RetentionPlan
@@ -33,7 +33,7 @@ from agent.domain.transaction import (
     transaction_of,
     without_person,
 )
-from agent.errors import ConflictError, Fault, InputError, UnknownRecordError
+from agent.errors import ConflictError, Fault, InputError, UnderWayError, UnknownRecordError
 from agent.ports import Acceptance, Outgoing, Receipt, Settled
 from agent.store import numbering, statements
 from agent.store import outbox_sql as sql
@@ -47,6 +47,8 @@ if TYPE_CHECKING:
 __all__ = ["COUNTS", "RANK_PRIMARY", "RANK_SECONDARY", "Outbox", "Story"]
 
 RANK_PRIMARY, RANK_SECONDARY = 1, 2
+ROWS_BYTES = 320
+"""What the rows of a sale with one delivery take beside its statement, indexes included; measured."""
 ERASE_SLICE = 25
 """Sales erased in one commit: some 5 ms, for which a sale may have to wait."""
 
@@ -59,6 +61,7 @@ _STATE_AFTER: Final = {
     VerdictKind.PARK: DeliveryState.PARKED,
     VerdictKind.IN_DOUBT: DeliveryState.IN_DOUBT,
 }
+_EXPIRED, _EXPIRED_TITLE = "retention.expired", "The personal part was erased before the sale could be delivered."
 _UNREADABLE: Final = Verdict(
     VerdictKind.PARK, "sale.unreadable", title="The recorded sale cannot be read.", not_received=True
 )
@@ -89,8 +92,13 @@ class Outbox(OutboxView):
 
     # --- intake ---------------------------------------------------------------------------------------------
 
-    async def accept(self, record: Acceptance, now: datetime) -> Receipt:
+    async def accept(self, record: Acceptance, now: datetime, held: Collection[str] = ()) -> Receipt:
         """Records a sale; it is on disk when this returns.
+
+        Args:
+            record: the sale and who gets it.
+            now: its acceptance.
+            held: vendors whose lane is held: what waits for one of them is answered as held.
 
         Raises:
             ConflictError: the id is taken by other content; the sale to be voided is voided already; or the points
@@ -101,7 +109,7 @@ class Outbox(OutboxView):
         body = body_of(record.transaction)
         content = content_of(record.transaction, body, record.readings)
         fingerprint = blake2b(content, key=self._hash_key, person=b"content", digest_size=16).digest()
-        arrival = _Arrival(record, body, fingerprint, to_ms(now))
+        arrival = _Arrival(record, body, fingerprint, to_ms(now), frozenset(held))
         receipt: Receipt = await self._writer.run_together(self._accept, arrival)
         return receipt
 
@@ -129,16 +137,21 @@ class Outbox(OutboxView):
         if known is not None:
             if known[1] != arrival.fingerprint:
                 raise ConflictError
-            return _repeated(db, record, known)
+            return _repeated(db, arrival, known)
         original = db.execute(sql.FIND_SALE, (sale.original_transaction_id,)).fetchone()
-        vendors, key, told = record.vendors, record.key, None
+        vendors, key, told, follows = record.vendors, record.key, None, False
         if sale.type is TransactionType.VOID:
             vendors, key = _void(db, record, original)
             if original is not None and original[4] and record.key is None:
                 told = original[5:7]
         elif sale.type is TransactionType.POINTS_CLAIM:
-            _refuse_second_claim(db, sale)
-        (receipt,) = self._insert(db, [_Row(arrival, key, vendors, original[0] if original else None, told)])
+            _take_over(db, sale, original)
+        elif original is not None and key is None and not record.readings:
+            reached, of_original = _of_original(db, original)
+            if reached and of_original is not None:
+                vendors, key, follows = tuple(dict.fromkeys((*vendors, *reached))), of_original, True
+                told = original[5:7] if original[4] else None
+        (receipt,) = self._insert(db, [_Row(arrival, key, vendors, original[0] if original else None, follows, told)])
         return receipt
 
     def _insert(self, db: Connection, rows: Sequence[_Row]) -> list[Receipt]:
@@ -159,24 +172,30 @@ class Outbox(OutboxView):
             quiet = row.told is not None or row.arrival.record.quiet
             till = till_name(sale.store_id or "", sale.till_id or "")
             number = numbers[till] = numbers.get(till, 0) + 1
-            kept += (statement_id + place, statements.padded(_statement(key, readings, row.arrival.body)))
+            content = statements.padded(_statement(key, readings, row.arrival.body))
+            kept += (statement_id + place, content)
             sales += (
                 sale_id + place, sale.transaction_id, sale.type.value, till, number,
                 row.arrival.record.day.toordinal(), row.arrival.fingerprint, accepted_at,
                 sale.occurred_at.isoformat(), sale.original_transaction_id, statement_id + place,
-                kind, key_type, told_kind, told_type, quiet, None if row.vendors else accepted_at,
+                ROWS_BYTES + len(content), kind, key_type, told_kind, told_type, quiet,
+                None if row.vendors else accepted_at,
             )  # fmt: skip
-            person = self._person(key, readings) or (row.original.to_bytes(8, "big") if row.original else b"")
+            person = None if row.follows else self._person(key, readings)
+            if person is None:
+                person = row.original.to_bytes(8, "big") if row.original else b""
             rank = RANK_PRIMARY if kind == "primary" else RANK_SECONDARY
             for vendor in row.vendors:
                 deliveries += (
                     sale_id + place, vendor, "queued", rank, person, row.arrival.record.open, row.original,
                 )  # fmt: skip
-            state = DeliveryState.QUEUED if row.vendors else DeliveryState.DELIVERED
+            state = overall_state(
+                in_lane(DeliveryState.QUEUED, held=vendor in row.arrival.held) for vendor in row.vendors
+            )
             at = from_ms(accepted_at)
             receipts.append(Receipt(sale.transaction_id, number, state, False, at, key, told_kind, told_type))
         _insert_rows(db, statements.KEEP_AS, kept, columns=2)
-        _insert_rows(db, sql.INSERT_SALES, sales, columns=17)
+        _insert_rows(db, sql.INSERT_SALES, sales, columns=18)
         _insert_rows(db, sql.INSERT_DELIVERIES, deliveries, columns=7)
         return receipts
 
@@ -229,6 +248,9 @@ class Outbox(OutboxView):
             for item in settled:
                 verdict = item.verdict
                 fine = verdict.kind in (VerdictKind.DONE, VerdictKind.DUPLICATE)
+                code, title = verdict.code, verdict.title
+                if verdict.kind is VerdictKind.PARK and db.execute(sql.IS_EXPIRED, (item.entry,)).fetchone():
+                    code, title = _EXPIRED, _EXPIRED_TITLE  # a person's retry cannot bring the member back
                 known = db.execute(
                     sql.SETTLE,
                     {
@@ -239,9 +261,9 @@ class Outbox(OutboxView):
                         "not_received": verdict.not_received or verdict.kind is VerdictKind.PARK,
                         "delivered_at": to_ms(now) if fine else None,
                         "reference": verdict.reference,
-                        "code": None if fine else verdict.code,
+                        "code": None if fine else code,
                         "status": None if fine else verdict.status,
-                        "title": None if fine else verdict.title,
+                        "title": None if fine else title,
                         "vendor_code": None if fine else verdict.vendor_code,
                     },
                 ).rowcount
@@ -313,7 +335,7 @@ class Outbox(OutboxView):
         await self._writer.run(write)
 
     async def discard(self, entry: int, reason: str, now: datetime) -> None:
-        """Gives up a parked or doubtful delivery; the sale stays on record. A void of it has nothing to clear then.
+        """Gives up an unfinished delivery; the sale stays on record. A void of it has nothing to clear then.
 
         Args:
             entry: the delivery.
@@ -321,14 +343,17 @@ class Outbox(OutboxView):
             now: when it is given up.
 
         Raises:
-            UnknownRecordError: there is none in one of these states.
+            UnknownRecordError: there is none, or it is finished.
+            UnderWayError: it is being sent at this moment.
         """
 
         def write(db: Connection) -> None:
             found = db.execute(sql.TO_DISCARD, (entry,)).fetchone()
             if found is None:
                 raise UnknownRecordError
-            _, vendor, maybe_received, transaction_id, erased_at = found
+            vendor, maybe_received, under_way, transaction_id, erased_at = found
+            if under_way:
+                raise UnderWayError
             note = statements.keep(db, reason) if erased_at is None else None  # nothing is added to an erased sale
             db.execute(sql.DISCARD, (note, entry))
             db.execute(sql.RECORD_EVENT, (entry, to_ms(now), "discarded"))
@@ -338,6 +363,11 @@ class Outbox(OutboxView):
         await self._writer.run(write)
 
     # --- the end --------------------------------------------------------------------------------------------
+
+    def due(self, plan: RetentionPlan) -> bool:
+        """Whether a purge would find anything; a point read, whatever is on file."""
+        before = (plan.delivered_before, plan.accepted_before, plan.audit_before)
+        return bool(self._number(sql.DUE, *map(to_ms, before)))
 
     async def purge(self, plan: RetentionPlan, now: datetime) -> dict[str, int]:
         """Erases what the plan names without a trace; how many sales of each kind.
@@ -380,6 +410,7 @@ class _Arrival:
     body: str
     fingerprint: bytes
     accepted_at: int
+    held: frozenset[str]
 
     @property
     def sale(self) -> Transaction:
@@ -388,15 +419,22 @@ class _Arrival:
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """A new sale, decided: under which key it goes to whom, and the id of the sale it refers to.
+    """A new sale, decided.
 
-    ``told``: the key's kind and type as the till hears of them, where it may not hear how a quiet sale was resolved.
+    Attributes:
+        arrival: the sale.
+        key: under which it goes.
+        vendors: to whom.
+        original: the id of the sale it refers to, when that is on record.
+        follows: it names nobody and goes under that sale's key, after it.
+        told: the key's kind and type as the till hears of them, where it may not hear how a quiet sale was resolved.
     """
 
     arrival: _Arrival
     key: IntegrationKey | None
     vendors: tuple[str, ...]
     original: int | None = None
+    follows: bool = False
     told: tuple[str | None, str | None] | None = None
 
 
@@ -414,22 +452,32 @@ def _void(db: Connection, record: Acceptance, original: Any) -> tuple[tuple[str,
         if not sale.lines:
             raise InputError([Fault("/original_transaction_id", "is not recorded here, and the void brings no lines")])
         return record.vendors, record.key
+    db.execute(sql.CANCEL_UNSENT, (original[0],))
+    reached, key = _of_original(db, original)
+    return reached, record.key or key
+
+
+def _of_original(db: Connection, original: Any) -> tuple[tuple[str, ...], IntegrationKey | None]:
+    """The vendors that the sale went or goes to, and the key it carries; none once that is erased."""
     sale_id, *_, key_kind, key_type, statement, _ = original
-    db.execute(sql.CANCEL_UNSENT, (sale_id,))
-    reached = tuple(row[0] for row in db.execute(sql.VENDORS_REACHED, (sale_id,)))
-    if record.key is not None or statement is None:
-        return reached, record.key
+    vendors = tuple(row[0] for row in db.execute(sql.VENDORS_REACHED, (sale_id,)))
+    if statement is None:
+        return vendors, None
     value, _, _ = parse_statement(statements.read(db, statement))
-    return reached, _key(key_kind, key_type, value)
+    return vendors, _key(key_kind, key_type, value)
 
 
-def _refuse_second_claim(db: Connection, claim: Transaction) -> None:
-    if claim.original_transaction_id and db.execute(sql.COUNTED, (claim.original_transaction_id,)).fetchone():
+def _take_over(db: Connection, claim: Transaction, original: Any) -> None:
+    """A claim is refused while its sale counts for somebody, and replaces one that waits for a person unsent."""
+    if db.execute(sql.COUNTED, (claim.original_transaction_id,)).fetchone():
         raise ConflictError("The sale counts for a member already; its points cannot be claimed again.")
+    if original is not None:
+        db.execute(sql.CANCEL_PARKED, (original[0],))
 
 
-def _repeated(db: Connection, record: Acceptance, known: Any) -> Receipt:
+def _repeated(db: Connection, arrival: _Arrival, known: Any) -> Receipt:
     """The first answer again, under the key it named, even if the tag has risen since."""
+    record = arrival.record
     sale_id, _, accepted_at, number, _, answered_kind, answered_type, kind, key_type, statement, _ = known
     value = None
     if statement is not None:
@@ -439,7 +487,10 @@ def _repeated(db: Connection, record: Acceptance, known: Any) -> Receipt:
             stated = record.transaction.integration_key
             said = (*record.readings, *((stated.identifier,) if stated else ()))
             value = next((item.value for item in said if item.type == answered_type), None)
-    states = [DeliveryState(row[0]) for row in db.execute(sql.STATES, (sale_id,))]
+    states = [
+        in_lane(DeliveryState(state), held=vendor in arrival.held)
+        for state, vendor in db.execute(sql.STATES, (sale_id,))
+    ]
     return Receipt(
         record.transaction.transaction_id,
         number,
@@ -466,7 +517,7 @@ def _erase(db: Connection, row: Any, now: datetime, *, expire: bool) -> None:
         statements.forget(db, note)
     db.execute(sql.ERASE_NOTES, (sale,))
     if expire:
-        db.execute(sql.EXPIRE, (sale,))
+        db.execute(sql.EXPIRE, (_EXPIRED_TITLE, sale))
     db.execute(sql.ERASE, (body, to_ms(now), sale))
 
 
@@ -494,8 +545,9 @@ def _outgoing(row: Any) -> Outgoing:
     original_key, original = None, None
     if of_sale[-1] is not None:
         original_key, _, original = _sale(*of_sale[5:])
-    if transaction.type is TransactionType.VOID and original_key is not None:
-        key = original_key  # the tag it was sent under, which may have risen since the void was taken
+    follows = transaction.type is TransactionType.RETURN and not is_open and not (key and key.kind == "primary")
+    if original_key is not None and (transaction.type is TransactionType.VOID or follows):
+        key = original_key  # the tag it was sent under, which may have risen since this one was taken
     return Outgoing(
         entry=entry,
         attempts=attempts - 1,

@@ -21,9 +21,9 @@ from agent.domain.identifiers import Identifier, IdentifierType
 from agent.domain.transaction import IntegrationKey
 from agent.errors import StorageDamagedError, StorageKeyError
 from agent.ports import ReplicaInfo
-from agent.store.database import sqlite, storage_error
+from agent.store.database import remove, sqlite, storage_error
 from agent.store.keyhash import HASH_BYTES, KeyHash
-from agent.store.replica_file import ReplicaFile, instant, remove
+from agent.store.replica_file import ReplicaFile, instant
 
 if TYPE_CHECKING:
     from sqlite3 import Connection
@@ -40,26 +40,19 @@ class SqliteReplica:
 
     Args:
         file: where and what; ``file.database.cache_kib`` decides what an encrypted look-up costs.
+        withheld: leave it closed for now; nobody is found until it is opened.
 
     Raises:
         StorageError: the file cannot be opened; it is left as it is, for the owner to set aside.
     """
 
-    def __init__(self, file: ReplicaFile) -> None:
-        self._file = file
-        self._primary = file.primary
-        keys = KeyHash(file.key)
-        self._hash = keys.of
-        # A reference is the identifying hash under a secret mask: no column and no index of its own, and whoever
-        # has seen references cannot find their rows in a stolen file.
-        self._mask = int.from_bytes(keys.derive("ref"))
-        identity = f"ifnull(contact_id, {file.primary.value}), primary_key, contact_key, fields"  # two of our own names
-        self._find = {
-            kind: f"SELECT {identity} FROM contacts WHERE {kind.value} = ?"  # noqa: S608 - a column of ours
-            for kind in IdentifierType
-        }
+    def __init__(self, file: ReplicaFile, *, withheld: bool = False) -> None:
+        self._connection: Connection | None = None
         self._info: ReplicaInfo | None = None
-        self._open()
+        self._use(file)
+        self.withhold()
+        if not withheld:
+            self.open()
 
     def resolve(self, readings: Sequence[Identifier]) -> tuple[Member, ...]:
         """Everybody whom any of the readings names, each person once. Empty while no load has ended.
@@ -112,12 +105,13 @@ class SqliteReplica:
                 contacts, as_of = self._execute(_INFO).fetchone()
             except sqlite.Error as error:
                 raise storage_error(error) from error
-            self._info = ReplicaInfo(contacts, datetime.fromisoformat(as_of) if as_of else None, self._file.contents)
+            self._info = ReplicaInfo(contacts, datetime.fromisoformat(as_of) if as_of else None, self.file.contents)
         return self._info
 
     def refresh(self) -> None:
         """Somebody wrote to the replica: :meth:`info` is read again."""
-        self._info = None
+        if self._connection is not None:
+            self._info = None
 
     def erased_keys(self, since: datetime) -> Iterator[bytes]:
         """The hashes of every key of the contacts deleted at ``since`` or later, for what else is kept of them.
@@ -125,6 +119,8 @@ class SqliteReplica:
         Raises:
             StorageError: the file cannot be read.
         """
+        if self._connection is None:
+            return
         try:
             for (keys,) in self._execute(_TOMBSTONES, (instant(since),)).fetchall():
                 for start in range(0, len(keys), HASH_BYTES):
@@ -142,39 +138,70 @@ class SqliteReplica:
         """
         if not self._side_is_finished():
             return False
-        self._connection.close()
-        self._open()
+        self.withhold()
+        self.open()
         return True
 
-    def erase(self) -> None:
-        """Forgets everybody: removes the replica and whatever is being built, and starts empty.
+    def withhold(self) -> None:
+        """Closes the file: until it is opened nobody is found, and nothing counts as loaded. Idempotent."""
+        self.close()
+        self._connection = None
+        self._info = ReplicaInfo(0, None, self.file.contents)
+
+    def start_over(self, file: ReplicaFile) -> None:
+        """Forgets everybody: removes the replica and whatever is being built, and starts empty with another file.
 
         On the thread that reads, so that no look-up meets a closed file.
+
+        Raises:
+            StorageError: the new file cannot be made.
+            OSError: a file cannot be removed. Nobody is found then, and it can be repeated.
         """
-        self._connection.close()
-        remove(self._file.side)
-        remove(self._file.database)
-        self._open()
+        self.withhold()
+        remove(self.file.side)
+        remove(self.file.database)
+        self._use(file)
+        self.open()
 
     def close(self) -> None:
         """Closes the read connection. Idempotent."""
-        self._connection.close()
+        if self._connection is not None:
+            self._connection.close()
 
-    def _open(self) -> None:
+    def open(self) -> None:
+        """Opens the file, adopting a finished side file.
+
+        Raises:
+            StorageError: it cannot be opened, and stays closed.
+        """
         connection = self._connect()
-        finished, fits = self._side_is_finished(), self._file.fits(connection)
+        finished, fits = self._side_is_finished(), self.file.fits(connection)
         if finished or not fits:
             connection.close()
-            self._replace() if finished else remove(self._file.database)
+            self._replace() if finished else remove(self.file.database)
             connection = self._connect()
         self._connection = connection
         self._execute = connection.execute
         self.refresh()
 
+    def _use(self, file: ReplicaFile) -> None:
+        self.file = file
+        self._primary = file.primary
+        keys = KeyHash(file.key)
+        self._hash = keys.of
+        # A reference is the identifying hash under a secret mask: no column and no index of its own, and whoever
+        # has seen references cannot find their rows in a stolen file.
+        self._mask = int.from_bytes(keys.derive("ref"))
+        identity = f"ifnull(contact_id, {file.primary.value}), primary_key, contact_key, fields"  # two of our own names
+        self._find = {
+            kind: f"SELECT {identity} FROM contacts WHERE {kind.value} = ?"  # noqa: S608 - a column of ours
+            for kind in IdentifierType
+        }
+
     def _connect(self) -> Connection:
-        connection = self._file.database.connect()
+        connection = self.file.database.connect()
         try:
-            self._file.ensure(connection)
+            self.file.ensure(connection)
         except BaseException:
             connection.close()
             raise
@@ -182,7 +209,7 @@ class SqliteReplica:
 
     def _side_is_finished(self) -> bool:
         """Whether the side file is a whole replica of this shape. A damaged one is removed: it is built again."""
-        side = self._file.side
+        side = self.file.side
         if not side.path.exists():
             return False
         try:
@@ -191,7 +218,7 @@ class SqliteReplica:
             remove(side)
             return False
         try:
-            return self._file.fits(connection) and connection.execute(_INFO).fetchone()[1] is not None
+            return self.file.fits(connection) and connection.execute(_INFO).fetchone()[1] is not None
         except sqlite.Error:  # killed before its tables were there
             return False
         finally:
@@ -201,8 +228,8 @@ class SqliteReplica:
         """Puts the side file where the present replica was. Nobody has either open."""
         # The old journal is empty by now; were one left, it would be played into the new file.
         for suffix in ("-wal", "-shm"):
-            Path(f"{self._file.database.path}{suffix}").unlink(missing_ok=True)
-        self._file.side.path.replace(self._file.database.path)
+            Path(f"{self.file.database.path}{suffix}").unlink(missing_ok=True)
+        self.file.side.path.replace(self.file.database.path)
 
     def _member(self, identity: bytes, primary_key: str | None, contact_key: str | None, fields: str | None) -> Member:
         key = (

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.cli.values import duration, rate, size, spelled, toml, without_password
+from agent.cli.values import duration, rate, size, spelled, toml
 from agent.connectors.registry import SETTINGS
 from agent.settings import QueueSection, Rate, Settings, load
 
@@ -80,15 +80,26 @@ def test_show_covers_every_setting(answer):
 
 
 def test_show_never_shows_a_secret(call, configure):
-    """A secret shows as its reference, and a proxy without its password."""
-    configure(more='\n[http]\nproxy = "http://user:hushhush@proxy.example.com:3128"\n')
+    """A secret shows as its reference, the proxy's too."""
+    configure(more='\n[http]\nproxy = "http://proxy.example.com:3128"\nproxy_secret = "file:proxy.key"\n')
 
     for form in ((), ("--json",)):
         shown = call("config", "show", *form).stdout
         assert "file:voyado.key" in shown
-        assert "***@proxy.example.com:3128" in shown
-        assert "hushhush" not in shown
+        assert "file:proxy.key" in shown
         assert "made-up-key" not in shown
+
+
+def test_a_proxy_with_a_password_is_refused_and_not_repeated(call, configure):
+    """A password in the proxy's address is a fault; it stands in no output."""
+    configure(more='\n[http]\nproxy = "http://user:hushhush@proxy.example.com:3128"\n')
+
+    for form in ((), ("--json",)):
+        for command in ("check", "show"):
+            done = call("config", command, *form)
+            assert done.exit_code == 78
+            assert "http.proxy_secret" in done.output
+            assert "hushhush" not in done.output
 
 
 def test_the_example_file_is_current(call):
@@ -129,7 +140,6 @@ def test_the_example_says_what_the_defaults_are_and_loads(tmp_path):
         (rate(Rate(10 / 3600)), "10/h"),
         (spelled((timedelta(seconds=1),)), ["1s"]),
         (toml(["a", True, 1.5, 'x"y']), '["a", true, 1.5, "x\\"y"]'),
-        (without_password("http://proxy.example.com:1"), "http://proxy.example.com:1"),
     ],
 )
 def test_values_are_spelled_as_they_are_read(text, value):

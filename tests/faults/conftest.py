@@ -1,5 +1,3 @@
-"""The shop of the end-to-end tests."""
+"""The shop of the end-to-end tests, on a bad day."""
 
-from e2e.conftest import _open_till, _openssh, _sftp, _till, _vendor
-
-__all__ = ["_open_till", "_openssh", "_sftp", "_till", "_vendor"]
+from e2e.conftest import _open_till, _openssh, _sftp, _till, _vendor  # noqa: F401 - pytest finds fixtures by name

@@ -80,6 +80,8 @@ def command(row, path):
             os.kill(os.getpid(), signal.SIGKILL)
         case "hang":
             time.sleep(600)
+        case "swell":
+            bytearray(row["bytes"])
         case "break":
             raise ValueError(row["text"])
 

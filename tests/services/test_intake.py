@@ -48,6 +48,7 @@ class Till:
             VENDOR, "loyalty", requests_per_second=0, backoff_first_s=10, backoff_max_s=900, uniform=lambda _a, b: b
         )
         self.woken = 0
+        self.held = set()
         self.intake = Intake(
             clock=self.clock,
             normaliser=Normaliser("SE"),
@@ -63,13 +64,13 @@ class Till:
                 till_id="03",
                 zone=ZoneInfo("Europe/Stockholm"),
                 stale_after=timedelta(hours=24),
-                expires_after=timedelta(days=14),
                 max_bytes=max_bytes,
                 reserve_bytes=1,
                 state_dir=tmp_path,
                 vendors=((VENDOR, guests),),
             ),
             accepted=self._accepted,
+            held=lambda: self.held,
         )
 
     def _accepted(self):
@@ -241,13 +242,13 @@ async def test_the_answer_says_how_it_was_served(till):
 
 
 async def test_an_old_replica_says_so_and_an_expired_one_says_nothing(till):
-    """A day old: the member and a warning. Beyond its end: the secondary key, level 2 while offline."""
+    """A day old: the member and a warning. After its end: the secondary key, level 2 while offline."""
     till.replica.add(member(), phone())
     till.clock.advance(25 * 3600)
     taken = await till.sell(identifier=PHONE_SAID)
     assert (taken.receipt.key, taken.codes, taken.served.stale) == (member_key(), ("loyalty.stale",), True)
     till.offline()
-    till.clock.advance(14 * 86_400)
+    till.replica.as_of = None
     taken = await till.sell("late", identifier=PHONE_SAID)
     assert (taken.receipt.key, taken.served.level) == (phone_key(), 2)
     assert taken.looked_up is False
@@ -397,6 +398,23 @@ async def test_a_full_queue_refuses_new_sales(tmp_path, outbox):
     till.clock.advance(1)
     with pytest.raises(StorageFullError):
         await till.sell("second")
+
+
+async def test_a_long_record_of_finished_sales_refuses_nothing(tmp_path, outbox):
+    """The limit is for what waits."""
+    till = Till(tmp_path, outbox, max_bytes=1_000)
+    for number in range(20):
+        await till.sell(f"sale-{number}", identifier=PHONE_SAID)
+        (outgoing,) = await outbox.lease(VENDOR, 1, NOW)
+        await outbox.settle([Settled(outgoing.entry, DONE)], NOW)
+        till.clock.advance(1)
+    assert till.intake.has_room()
+
+
+async def test_a_sale_for_a_held_lane_is_answered_as_held(till):
+    """The till hears at once what it would hear when it asks."""
+    till.held.add(VENDOR)
+    assert (await till.sell(identifier=PHONE_SAID)).receipt.state == "held"
 
 
 async def test_the_disk_is_looked_at_once_a_second(till, monkeypatch):

@@ -10,8 +10,10 @@ import subprocess
 import sys
 import textwrap
 import time
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -20,9 +22,22 @@ from loading_feed import Folder, Reader, member, write
 from told import ToldReplica
 
 from agent.domain.identifiers import Identifier, IdentifierType
-from agent.errors import FeedError, StorageError, VendorUnreachableError
+from agent.errors import FeedError, StorageError, StorageFullError, VendorUnreachableError
 from agent.ports import AppliedCounts
-from agent.services.loading import ALONE_BYTES, Applied, Done, Fetched, Gap, Late, Listed, Loader, LoadJob, Unreadable
+from agent.services import loading
+from agent.services.loading import (
+    ALONE_BYTES,
+    MEMORY_BYTES,
+    Applied,
+    Done,
+    Fetched,
+    Gap,
+    Late,
+    Listed,
+    Loader,
+    LoadJob,
+    Unreadable,
+)
 from agent.store.database import DatabaseFile
 from agent.store.replica_builder import SqliteReplicaStore
 from agent.store.replica_file import ReplicaFile
@@ -251,6 +266,53 @@ async def test_a_surprise_says_nothing_of_the_data(setting):
     with pytest.raises(FeedError, match=r"ValueError in loading_feed\.py:\d+") as caught:
         await setting.load()
     assert "alma" not in str(caught.value)
+
+
+@pytest.mark.parametrize("pad_bytes", [0, MANY_BYTES], ids=["read by the loader", "read by other processes"])
+async def test_memory_has_a_bound(setting, pad_bytes):
+    """A file that makes its reader swell is refused like a broken one; the machine's memory is not touched."""
+    write(setting.folder, 0, member(605), pad_bytes=pad_bytes)
+    write(setting.folder, 1, {"command": "swell", "bytes": MEMORY_BYTES}, member(606), pad_bytes=pad_bytes)
+    await setting.load()
+    assert setting.applied() == ["0000.txt"]
+    assert Unreadable("0001.txt", f"0001.txt: takes more than {MEMORY_BYTES} bytes of memory to read") in setting.events
+
+
+async def test_a_disk_without_room_takes_no_file(setting):
+    """What would leave too little room for sales is not fetched, and the reason is told."""
+    write(setting.folder, 0, member(605))
+    job = replace(setting.job(spool=setting.spool), directory=setting.folder, kept_free_bytes=1 << 60)
+    with pytest.raises(StorageFullError, match="no room on the disk"):
+        await setting.load(job)
+    assert not any(isinstance(event, Fetched) for event in setting.events)
+    assert list(setting.spool.iterdir()) == []
+
+
+@pytest.mark.parametrize(("room", "together"), [(2, 1), (4, 2), (100, 3)], ids=["for one", "for two", "for all"])
+async def test_files_are_taken_as_the_disk_has_room(setting, monkeypatch, room, together):
+    """Copies that are under way count; while there is room for one file more, one more is taken."""
+    size_bytes = max(write(setting.folder, number, member(number)).stat().st_size for number in range(3))
+    free = SimpleNamespace(free=room * size_bytes + 1000)
+    monkeypatch.setattr(loading.shutil, "disk_usage", lambda _directory: free)
+    under_way = most = 0
+
+    class Counted(Folder):
+        async def fetch(self, file):
+            nonlocal under_way, most
+            under_way += 1
+            most = max(most, under_way)
+            return await super().fetch(file)
+
+        async def discard(self, path):
+            nonlocal under_way
+            under_way -= 1
+            await super().discard(path)
+
+    source = Counted(setting.folder, spool=setting.spool)
+    job = replace(setting.job(), source=source, directory=setting.folder, kept_free_bytes=1000)
+    await loading._Load(job, setting.events.append).run()
+    assert setting.applied() == ["0000.txt", "0001.txt", "0002.txt"]
+    assert most == together
 
 
 @pytest.mark.parametrize("pad_bytes", [0, MANY_BYTES], ids=["read by the loader", "read by other processes"])

@@ -18,6 +18,7 @@ from agent.transport import Answer, Transport
 
 _OK, _BAD_REQUEST, _UNAUTHORISED, _FORBIDDEN, _NOT_FOUND = 200, 400, 401, 403, 404
 _HEADERS_CREATE = 2
+_CHANGES_BYTES = 16 << 20  # 250,000 ids are 10 MB
 _KEY = re.compile(r"[!-~]{1,1000}")
 
 
@@ -73,7 +74,7 @@ class VoyadoClient:
             "fromDate": f"{from_at:{form}}.{from_at.microsecond // 1000:03d}",
             "toDate": f"{to_at:{form}}.{to_at.microsecond // 1000:03d}",
         }
-        answer = await self._call("GET", "/contacts/changes", params=params)
+        answer = await self._call("GET", "/contacts/changes", params=params, max_bytes=_CHANGES_BYTES)
         raise_unless_answered(answer)
         if answer.status == _BAD_REQUEST:
             raise TooManyChanges
@@ -83,7 +84,12 @@ class VoyadoClient:
         return ids
 
     async def contact(self, contact_id: str, *, timeout_s: float | None = None) -> Mapping[str, Any] | None:
-        """A whole contact, or None when it is gone. Raises VendorUnreachableError, VendorRefusedError."""
+        """A whole contact, or None when it is gone.
+
+        Raises:
+            VendorUnreachableError: no sensible answer came, or one about somebody else.
+            VendorRefusedError: our credentials are refused.
+        """
         answer = await self.get_contact(contact_id, timeout_s=timeout_s)
         raise_unless_answered(answer)
         if answer.status == _NOT_FOUND:
@@ -91,6 +97,9 @@ class VoyadoClient:
         body = answer.json() if answer.status == _OK else None
         if not isinstance(body, dict):
             raise VendorUnreachableError(f"answered {answer.status} without a contact")
+        named = body.get("id", contact_id)
+        if not isinstance(named, str) or named.strip().lower() != contact_id.lower():
+            raise VendorUnreachableError("answered with another contact than was asked for")
         return body
 
     async def close(self) -> None:

@@ -18,7 +18,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from operator import attrgetter
-from pathlib import Path
 from typing import BinaryIO
 from xml.parsers import expat
 
@@ -26,11 +25,13 @@ from agent.connectors.voyado.fields import ContactMapping, ReadReport, RowReader
 from agent.connectors.voyado.files import MAX_FILE_BYTES, plan_files
 from agent.domain.contact import ChangeKind, ContactChange
 from agent.errors import FeedUnreadableError
-from agent.ports import AppliedFile, ExportFile, FilePlan
+from agent.ports import AppliedFile, ExportFile, FilePlan, LocalFile
 
 CHUNK_BYTES = 64 * 1024
 MAX_RECORD_BYTES = 256 * 1024
 """Most that may lie between the ends of two contacts; it bounds depth, texts and attributes alike."""
+MAX_ROWS = 250_000
+"""Most contacts in one file; Engage puts 10,000 into each. They are held in memory until the file is applied."""
 MAX_NAMES = 5_000
 """Most different element and attribute names: the parser keeps each for as long as it lives."""
 
@@ -81,11 +82,11 @@ class VoyadoExportReader:
         """What to apply next; see :func:`agent.connectors.voyado.files.plan_files`."""
         return plan_files(listing, ledger)
 
-    def read(self, path: Path, *, today: date) -> Reading:
+    def read(self, path: LocalFile, *, today: date) -> Reading:
         """The changes of one file, in order, streamed, with a report of what was left out.
 
         Args:
-            path: a regular file.
+            path: a regular file, or a copy of one in the spool.
             today: the store's date, for ten-digit personal numbers.
 
         Raises:
@@ -136,7 +137,7 @@ class _Names(dict[str, str | None]):
         return name
 
 
-def _changes(reader: VoyadoExportReader, path: Path, rows: RowReader) -> Iterator[ContactChange]:
+def _changes(reader: VoyadoExportReader, path: LocalFile, rows: RowReader) -> Iterator[ContactChange]:
     names = _Names(reader.mapping.names())
     for container, records in _records(reader, path, rows.report):
         meaning = reader.meaning(container)
@@ -149,12 +150,14 @@ def _changes(reader: VoyadoExportReader, path: Path, rows: RowReader) -> Iterato
                 name = names[element.tag]
                 if name is not None and not len(element):
                     row[name] = element.text
+            if rows.report.rows >= MAX_ROWS:
+                raise FeedUnreadableError(f"{path.name}: has more than {MAX_ROWS} contacts")
             change = rows.change(row, kind, full_row=full_row)
             if change is not None:
                 yield change
 
 
-def _records(reader: VoyadoExportReader, path: Path, report: ReadReport) -> Iterator[tuple[str, list[ET.Element]]]:
+def _records(reader: VoyadoExportReader, path: LocalFile, report: ReadReport) -> Iterator[tuple[str, list[ET.Element]]]:
     """Finished records with the local name of what they stood in, as the file is parsed."""
     try:
         with path.open("rb", buffering=0) as stream:

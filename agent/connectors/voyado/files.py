@@ -16,18 +16,19 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import islice
 from operator import itemgetter
 from pathlib import Path
-from typing import Self
+from typing import BinaryIO, Literal, Self
 
-from agent.errors import FeedUnreadableError, VendorRefusedError, VendorUnreachableError
-from agent.ports import AppliedFile, ExportFile, FilePlan
+from agent.errors import FeedError, FeedUnreadableError, VendorRefusedError, VendorUnreachableError
+from agent.ports import AppliedFile, ExportFile, FilePlan, LocalFile
 
-MAX_FILE_BYTES = 256 * 1024 * 1024
-"""Largest export file that is taken; 10,000 rich contacts are 14 MB."""
+MAX_FILE_BYTES = 64 * 1024 * 1024
+"""Largest export file that is taken; 10,000 rich contacts, the most that Engage puts into one, are 14 MB."""
 MAX_LISTED = 100_000
 """Most directory entries that are looked at: eleven years of hourly files."""
+_LAST_S = 253_402_300_799
+"""The last second that a `datetime` can tell; a folder may say anything."""
 _NAME = re.compile(r"(?P<timestamp>[0-9]{14})_(?P<number>[0-9]{1,6})_(?P<series>[A-Za-z0-9._-]{1,120})\.xml")
 
 
@@ -108,11 +109,11 @@ class FolderSource:
         pass
 
     async def list(self) -> list[ExportFile]:
-        """The export files that are there. Raises VendorUnreachableError, VendorRefusedError."""
+        """The export files that are there. Raises VendorUnreachableError, VendorRefusedError, FeedError."""
         return await asyncio.to_thread(_scan, self.folder)
 
-    async def fetch(self, file: ExportFile) -> Path:
-        """The file's own path. Raises FeedUnreadableError when it is too large or not what was listed."""
+    async def fetch(self, file: ExportFile) -> FolderFile:
+        """The file where it lies. Raises FeedUnreadableError when it is too large or not what was listed."""
         check(file, self.max_bytes)
         path = self.folder / file.name
         try:
@@ -120,17 +121,38 @@ class FolderSource:
         except OSError:
             raise FeedUnreadableError(f"{file.name}: is gone since it was listed") from None
         check_unchanged(file, status.st_size, status.st_mtime)
-        return path
+        return FolderFile(path)
 
-    async def discard(self, path: Path) -> None:
+    async def discard(self, file: LocalFile) -> None:
         """Nothing: the file is not ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class FolderFile:
+    """A file of the folder, read in place: what lies there itself, and not what a link leads to."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """Its name, without the folder."""
+        return self.path.name
+
+    def open(self, mode: Literal["rb"], buffering: int = -1) -> BinaryIO:
+        """Its bytes; of a pipe, which must not make anybody wait, none. Raises OSError."""
+        return open(self.path, mode, buffering, opener=_without_detours)
+
+
+def _without_detours(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
 
 
 def _scan(folder: Path) -> list[ExportFile]:
     found = []
     try:
         with os.scandir(folder) as entries:
-            for entry in islice(entries, MAX_LISTED):
+            for count, entry in enumerate(entries, 1):
+                check_listing(count)
                 if Part.of(entry.name) and entry.is_file(follow_symlinks=False):
                     status = entry.stat()
                     found.append(listed(entry.name, status.st_size, status.st_mtime))
@@ -143,7 +165,13 @@ def _scan(folder: Path) -> list[ExportFile]:
 
 def listed(name: str, size_bytes: int, modified_s: float) -> ExportFile:
     """A directory entry as a listed file; ``modified_s`` counts from 1970."""
-    return ExportFile(name, size_bytes, datetime.fromtimestamp(modified_s, UTC))
+    return ExportFile(name, size_bytes, datetime.fromtimestamp(min(max(modified_s, 0), _LAST_S), UTC))
+
+
+def check_listing(count: int) -> None:
+    """Raises FeedError when a folder has more entries than are looked at: half a listing is no listing."""
+    if count > MAX_LISTED:
+        raise FeedError(f"the export folder holds more than {MAX_LISTED} entries; move old files away")
 
 
 def check(file: ExportFile, max_bytes: int) -> None:

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes.util
 import errno
 import logging
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Self
+from typing import TYPE_CHECKING, Self
 from urllib.parse import unquote, urlsplit
 
-from agent.connectors.voyado.files import MAX_FILE_BYTES, MAX_LISTED, Part, check, check_unchanged, listed
+from agent.connectors.voyado.files import MAX_FILE_BYTES, Part, check, check_listing, check_unchanged, listed
 from agent.errors import (
     ConfigurationError,
     Fault,
@@ -27,13 +28,17 @@ from agent.errors import (
     VendorRefusedError,
     VendorUnreachableError,
 )
-from agent.ports import ExportFile, Secret
+from agent.ports import ExportFile, LocalFile, Secret
+from agent.spool import SpooledFile
 
 if TYPE_CHECKING:
     import asyncssh
 
 PIECE_BYTES = 1024 * 1024
+SLOWEST_BYTES_S = 16 * 1024
+"""Slowest download that is waited for, in bytes a second: a part of 14 MB in a quarter of an hour."""
 
+_GRACE_S = 1.0
 _PARTIAL = ".part"
 _FILE_TYPES = (1, 5)  # SFTP's regular file, and unknown: a server may leave the type out
 _BINARY = getattr(os, "O_BINARY", 0)
@@ -67,6 +72,7 @@ class SftpSource:
     answer_timeout_s: float = 60.0
     _folder: str = field(init=False, repr=False)
     _stack: contextlib.AsyncExitStack = field(init=False, repr=False, default_factory=contextlib.AsyncExitStack)
+    _connection: asyncssh.SSHClientConnection | None = field(init=False, repr=False, default=None)
     _sftp: asyncssh.SFTPClient | None = field(init=False, repr=False, default=None)
 
     def __post_init__(self) -> None:
@@ -96,47 +102,50 @@ class SftpSource:
                 await self._stack.aclose()
 
     async def list(self) -> list[ExportFile]:
-        """The export files that are there. Raises VendorUnreachableError, VendorRefusedError."""
+        """The export files that are there. Raises VendorUnreachableError, VendorRefusedError, FeedError."""
         found: list[ExportFile] = []
+        count = 0
         async with self._answer():
             async for entry in self._client().scandir(self._folder):
+                count += 1
+                check_listing(count)
                 name, attrs = str(entry.filename), entry.attrs
-                is_file = attrs.type in _FILE_TYPES and attrs.size is not None
-                if is_file and Part.of(name) and len(found) < MAX_LISTED:
-                    found.append(listed(name, attrs.size or 0, attrs.mtime or 0))
+                if attrs.type in _FILE_TYPES and attrs.size is not None and Part.of(name):
+                    found.append(listed(name, attrs.size, attrs.mtime or 0))
         return found
 
-    async def fetch(self, file: ExportFile) -> Path:
-        """A copy in the spool, readable by this user alone.
+    async def fetch(self, file: ExportFile) -> SpooledFile:
+        """A copy in the spool, noise to everybody else.
 
         Raises:
-            FeedUnreadableError: it is larger than allowed, gone, or not what was listed.
+            FeedUnreadableError: it is larger than allowed, gone, not to be read, or not what was listed.
             StorageError: the spool cannot take it.
             VendorUnreachableError, VendorRefusedError: as everywhere.
         """
         check(file, self.max_bytes)
-        target = self.spool / file.name
-        partial = target.with_name(target.name + _PARTIAL)
+        target = SpooledFile.at(self.spool / file.name)
+        partial = self.spool / (file.name + _PARTIAL)
         try:
             with _spooling():
                 descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, 0o600)
             with os.fdopen(descriptor, "wb") as copy:
-                await self._download(file, copy)
+                await self._download(file, target.writing(copy))
             with _spooling():
-                partial.replace(target)
+                partial.replace(target.path)
         except BaseException:
             partial.unlink(missing_ok=True)
             raise
         return target
 
-    async def discard(self, path: Path) -> None:
+    async def discard(self, file: LocalFile) -> None:
         """Removes a copy from the spool. Raises StorageError."""
         with _spooling():
-            (self.spool / path.name).unlink(missing_ok=True)
+            (self.spool / file.name).unlink(missing_ok=True)
             _sync_directory(self.spool)
 
     async def _connect(self) -> None:
-        import asyncssh  # noqa: PLC0415 - 30 MiB that a till with another feed never needs
+        with _without_library_search():
+            import asyncssh  # noqa: PLC0415 - 30 MiB that a till with another feed never needs
 
         logging.getLogger("asyncssh").setLevel(logging.WARNING)  # below that it names the account
         try:
@@ -156,7 +165,7 @@ class SftpSource:
             ) from None
         parts = urlsplit(self.url)
         async with self._answer():
-            connection = await self._stack.enter_async_context(
+            self._connection = connection = await self._stack.enter_async_context(
                 asyncssh.connect(
                     parts.hostname or "",
                     parts.port or 22,
@@ -175,7 +184,14 @@ class SftpSource:
             )
             self._sftp = await self._stack.enter_async_context(connection.start_sftp_client(path_errors="replace"))
 
-    async def _download(self, file: ExportFile, copy: BinaryIO) -> None:
+    async def _download(self, file: ExportFile, write: Callable[[bytes], object]) -> None:
+        try:
+            async with asyncio.timeout(self.answer_timeout_s + file.size_bytes / SLOWEST_BYTES_S):
+                await self._copy(file, write)
+        except TimeoutError:
+            raise VendorUnreachableError("the SFTP server sends too slowly") from None
+
+    async def _copy(self, file: ExportFile, write: Callable[[bytes], object]) -> None:
         import asyncssh  # noqa: PLC0415 - see _connect
 
         async with contextlib.AsyncExitStack() as stack:
@@ -184,6 +200,8 @@ class SftpSource:
                     remote = await self._client().open(f"{self._folder}/{file.name}", "rb")
                 except asyncssh.SFTPNoSuchFile:
                     raise FeedUnreadableError(f"{file.name}: is gone since it was listed") from None
+                except asyncssh.SFTPPermissionDenied:
+                    raise FeedUnreadableError(f"{file.name}: may not be read by the SFTP account") from None
             stack.push_async_callback(self._closed, remote)
             size_bytes, piece = 0, b"-"
             while piece and size_bytes <= file.size_bytes:
@@ -191,7 +209,7 @@ class SftpSource:
                     piece = await remote.read(PIECE_BYTES, size_bytes)
                 size_bytes += len(piece)
                 with _spooling():
-                    copy.write(piece)
+                    write(piece)
             async with self._answer():
                 attrs = await remote.stat()
             check_unchanged(file, size_bytes, attrs.mtime or 0)
@@ -210,9 +228,14 @@ class SftpSource:
 
     @contextlib.asynccontextmanager
     async def _answer(self) -> AsyncIterator[None]:
-        """Bounds the wait for an answer and says in our words what went wrong: asyncssh's name the account."""
+        """Bounds the wait for an answer and says in our words what went wrong: asyncssh's name the account.
+
+        asyncssh tidies up when it is interrupted and waits for the server's word on that, too: so the connection is
+        cut when the interruption itself takes too long.
+        """
         import asyncssh  # noqa: PLC0415 - see _connect
 
+        overdue = asyncio.get_running_loop().call_later(self.answer_timeout_s + _GRACE_S, self._cut)
         try:
             async with asyncio.timeout(self.answer_timeout_s):
                 yield
@@ -220,6 +243,10 @@ class SftpSource:
             raise VendorUnreachableError("the SFTP server does not answer in time") from None
         except asyncssh.HostKeyNotVerifiable:
             raise VendorRefusedError("the SFTP server's host key is not the one in the known_hosts file") from None
+        except asyncssh.KeyExchangeFailed:
+            raise VendorRefusedError(
+                "the SFTP server has no host key of the kind in known_hosts, or shares no cipher with this agent"
+            ) from None
         except asyncssh.PermissionDenied:
             self.secret.refused()
             raise VendorRefusedError("the SFTP server refuses the account's key or password") from None
@@ -229,6 +256,12 @@ class SftpSource:
             raise VendorRefusedError("the SFTP account has no such export folder") from None
         except (asyncssh.Error, OSError) as error:
             raise VendorUnreachableError(f"the SFTP server cannot be reached ({type(error).__name__})") from None
+        finally:
+            overdue.cancel()
+
+    def _cut(self) -> None:
+        if self._connection is not None:
+            self._connection.abort()
 
 
 @contextlib.contextmanager
@@ -239,6 +272,16 @@ def _spooling() -> Iterator[None]:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise StorageFullError("there is no room on the disk for an export file") from error
         raise StorageError(f"the spool for export files cannot be used: {error.strerror}") from error
+
+
+@contextlib.contextmanager
+def _without_library_search() -> Iterator[None]:
+    """Keeps asyncssh from looking for C libraries that it can do without: Python runs the compiler to find them."""
+    find, ctypes.util.find_library = ctypes.util.find_library, lambda name: None  # noqa: ARG005 - as it is called
+    try:
+        yield
+    finally:
+        ctypes.util.find_library = find
 
 
 def _sync_directory(directory: Path) -> None:

@@ -152,8 +152,10 @@ async def test_changes_that_are_none(connect, body):
 
 async def test_a_contact(connect):
     """A whole contact, or None when it is gone."""
-    async with wire(answer(200, b'{"id": "x"}')) as server:
-        assert await connect(server).contact(GUID) == {"id": "x"}
+    async with wire(answer(200, b'{"id": "%s "}' % GUID.upper().encode())) as server:
+        assert await connect(server).contact(GUID) == {"id": f"{GUID.upper()} "}
+    async with wire(answer(200, b'{"attributes": {}}')) as server:
+        assert await connect(server).contact(GUID) == {"attributes": {}}
     async with wire(answer(404, b'{"errorCode": "ContactNotFound"}')) as server:
         assert await connect(server).contact(GUID) is None
 
@@ -162,6 +164,8 @@ async def test_a_contact(connect):
     "script",
     [
         pytest.param(answer(200, b"[]"), id="a list"),
+        pytest.param(answer(200, b'{"id": "0f6c2c52-6b0e-4a0c-9c1e-3f1d6a2b7e11"}'), id="somebody else"),
+        pytest.param(answer(200, b'{"id": 1}'), id="an id that is none"),
         pytest.param(answer(200, b"\xff"), id="bytes"),
         pytest.param(answer(200), id="nothing"),
         pytest.param(answer(200, HTML), id="a web page"),

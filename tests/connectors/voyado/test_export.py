@@ -1,5 +1,6 @@
 """Reading contact export files: what they may look like, what is left out, and what is refused."""
 
+import os
 import pickle
 import tracemalloc
 from datetime import date
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from agent.connectors.voyado import export
 from agent.connectors.voyado.export import VoyadoExportReader
 from agent.connectors.voyado.fields import _ALREADY_NORMAL, ContactMapping
+from agent.connectors.voyado.files import FolderFile
 from agent.domain.contact import ChangeKind, ContactChange
 from agent.domain.identifiers import IdentifierType, Normaliser
 from agent.errors import FeedUnreadableError, IdentifierInvalidError
@@ -388,14 +390,19 @@ def test_refuses_a_file_that_grows_over_the_limit(tmp_path):
         list(reading)
 
 
-@pytest.mark.parametrize("what", ["gone", "a folder"])
+@pytest.mark.parametrize("what", ["gone", "a folder", "a link", "a pipe"])
 def test_refuses_what_is_no_file(tmp_path, what):
-    """What cannot be opened is refused like a broken file."""
+    """What cannot be opened is refused like a broken file; a link is not followed, and a pipe not waited for."""
     path = tmp_path / NAME
     if what == "a folder":
         path.mkdir()
+    elif what == "a link":
+        (tmp_path / "other").write_bytes(b"<contacts/>")
+        path.symlink_to(tmp_path / "other")
+    elif what == "a pipe":
+        os.mkfifo(path)
     with pytest.raises(FeedUnreadableError, match=NAME):
-        list(reader().read(path, today=TODAY))
+        list(reader().read(FolderFile(path), today=TODAY))
 
 
 @pytest.mark.parametrize(
@@ -414,6 +421,15 @@ def test_refuses_endless_names(read, member):
     """The parser keeps every name it meets, so a file that never stops inventing names is refused."""
     with pytest.raises(FeedUnreadableError, match="different names"):
         read("<contacts><new>" + "".join(map(member, range(1_000))) + "</new></contacts>")
+
+
+def test_refuses_too_many_contacts(read, monkeypatch):
+    """A file of more contacts than can be held until it is applied is refused."""
+    monkeypatch.setattr(export, "MAX_ROWS", 100)
+    member = "<member><memberNumber>1</memberNumber></member>"
+    assert len(read("<contacts><new>" + member * 100 + "</new></contacts>")[0]) == 100
+    with pytest.raises(FeedUnreadableError, match="more than 100 contacts"):
+        read("<contacts><new>" + member * 101 + "</new></contacts>")
 
 
 def test_memory_stays_flat(tmp_path):

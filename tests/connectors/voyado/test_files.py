@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.connectors.voyado import files
 from agent.connectors.voyado.files import FolderSource, Part, plan_files
-from agent.errors import FeedUnreadableError, VendorRefusedError, VendorUnreachableError
+from agent.errors import FeedError, FeedUnreadableError, VendorRefusedError, VendorUnreachableError
 from agent.ports import AppliedFile, ExportFile
 
 AT = datetime(2026, 2, 20, 10, tzinfo=UTC)
@@ -171,6 +172,15 @@ def test_a_file_of_another_size(name, rewritten_is):
         "20260220100000_0_members.xml.part",
         "20260220100000_0_members.XML",
         "20260220100000_0_.xml/x",
+        "20260220100000_0_..\\x.xml",
+        "20260220100000_0_mem\0bers.xml",
+        "20260220100000_0_mem\nbers.xml",
+        "20260220100000_0_members.xml:stream",
+        "20260220100000_0_members.xml.",
+        "20260220100000_0_members.xml ",
+        "/20260220100000_0_members.xml",
+        "C:20260220100000_0_members.xml",
+        "20260220100000_0_\u202emembers.xml",
         "2026022010000_0_members.xml",
         "20260220100000_-1_members.xml",
         "20260220100000_1234567_members.xml",
@@ -257,10 +267,12 @@ class TestFolder:
         os.mkfifo(tmp_path / "20260220100000_3_members.xml")
         async with FolderSource(tmp_path) as source:
             (file,) = await source.list()
-            path = await source.fetch(file)
-            assert (file.name, file.size_bytes, path) == (name, 11, tmp_path / name)
-            await source.discard(path)
-        assert path.exists()
+            copy = await source.fetch(file)
+            assert (file.name, file.size_bytes, copy.path) == (name, 11, tmp_path / name)
+            with copy.open("rb") as content:
+                assert (copy.name, content.read()) == (name, b"<contacts/>")
+            await source.discard(copy)
+        assert copy.path.exists()
 
     @pytest.mark.parametrize(
         "spoil",
@@ -286,6 +298,21 @@ class TestFolder:
             (file,) = await source.list()
             with pytest.raises(FeedUnreadableError, match="larger"):
                 await source.fetch(file)
+
+    async def test_too_many_files_are_no_listing(self, tmp_path, monkeypatch):
+        """A folder with more entries than are looked at is told as such: half of it would look like a gap."""
+        monkeypatch.setattr(files, "MAX_LISTED", 3)
+        for number in range(3):
+            (tmp_path / f"{number}.txt").touch()
+        assert await FolderSource(tmp_path).list() == []
+        (tmp_path / "one more").touch()
+        with pytest.raises(FeedError, match="more than 3 entries"):
+            await FolderSource(tmp_path).list()
+
+    @pytest.mark.parametrize("modified_s", [-1e10, -1, 1e13, 1e18])
+    async def test_any_time_is_a_time(self, tmp_path, modified_s):
+        """What a folder says of a file's age never fails."""
+        assert files.listed("x", 1, modified_s).modified_at.tzinfo is UTC
 
     async def test_no_name_leads_out(self, tmp_path):
         """A name that is a path is refused."""
