@@ -40,6 +40,8 @@ _RATE = re.compile(r"([1-9][0-9]{0,6})/(s|min|h)")
 _PERIODS = {"s": 1, "min": 60, "h": 3600}
 _LISTEN = re.compile(r"(127\.0\.0\.1|localhost|\[::1\]):([0-9]{1,5})")
 _MAX_PORT = 65_535
+_UNIX = "unix:"
+_SOCKET_NAME = re.compile(r"unix:[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 
 
 def _duration(value: object) -> timedelta:
@@ -76,11 +78,13 @@ def _rate(value: object) -> Rate:
 
 
 def _listen(value: str) -> str:
-    if value.startswith("unix:/"):
+    if value.startswith("unix:/") or _SOCKET_NAME.fullmatch(value):
         return value
     match = _LISTEN.fullmatch(value)
     if match is None or int(match[2]) > _MAX_PORT:
-        raise ValueError("is not a loopback address with a port, such as 127.0.0.1:8787, nor unix:/path")
+        raise ValueError(
+            "is not a loopback address with a port, such as 127.0.0.1:8787, nor unix: and a path or a name"
+        )
     return value
 
 
@@ -334,6 +338,7 @@ class Configuration:
         origins: where each key's value came from, by dotted path; what is not in it is a default.
         base: the directory that relative references start from.
         state_dir: the state directory, decided.
+        runtime_dir: where a socket lies that is named without a directory.
     """
 
     settings: Settings
@@ -341,6 +346,15 @@ class Configuration:
     origins: Mapping[str, str]
     base: Path
     state_dir: Path
+    runtime_dir: Path
+
+    @property
+    def listen(self) -> tuple[str, ...]:
+        """`api.listen`, each socket with its directory."""
+        return tuple(
+            f"{_UNIX}{self.runtime_dir / place.removeprefix(_UNIX)}" if place.startswith(_UNIX) else place
+            for place in self.settings.api.listen
+        )
 
     def secret(self, text: str) -> SecretReference:
         """The reference that a checked setting spells."""
@@ -408,7 +422,8 @@ def load(
     faults += [fault(other, "is set, but loyalty.vendor is another system") for other in tables if other != name]
     if faults or vendor is None:
         raise ConfigurationError(faults)
-    return Configuration(settings, vendor, origins, base, paths.state_dir(settings.agent.state_dir))
+    configured = settings.agent.state_dir
+    return Configuration(settings, vendor, origins, base, paths.state_dir(configured), paths.runtime_dir(configured))
 
 
 def contradictions(settings: Settings) -> list[tuple[str, tuple[str, ...], str]]:

@@ -79,10 +79,7 @@ class Tokens:
 
     def verify(self, secret: str) -> Token | None:
         """Whose token that is, or None. A change of the file counts within half a second."""
-        mono = self._clock.monotonic()
-        if mono - self._looked_mono >= LOOK_EVERY_S:
-            self._looked_mono = mono
-            self._look()
+        self._look_again()
         if len(secret) > MAX_TOKEN_CHARS:
             return None
         digest = _digest(secret)
@@ -91,6 +88,11 @@ class Tokens:
             if hmac.compare_digest(token.digest, digest):
                 found = token
         return found
+
+    def holds(self, token: Token) -> bool:
+        """Whether a token that :meth:`verify` gave is valid still; a change of the file counts as it does there."""
+        self._look_again()
+        return token in (*self._own, *self._kept)
 
     def list(self) -> tuple[Token, ...]:
         """Every token in the file, in order of creation. Raises StorageDamagedError, StorageError."""
@@ -157,6 +159,12 @@ class Tokens:
         _replace(self._dir / CLI_FILE, secret + "\n")
         self._own = (Token(CLI_NAME, "admin", self._clock.now(), _digest(secret)),)
         return secret
+
+    def _look_again(self) -> None:
+        mono = self._clock.monotonic()
+        if mono - self._looked_mono >= LOOK_EVERY_S:
+            self._looked_mono = mono
+            self._look()
 
     def _look(self) -> None:
         path = self._dir / FILE

@@ -6,15 +6,17 @@ loop is left to others between two of them; a caller who is known never stands i
 """
 
 import asyncio
+import contextlib
 from collections import deque
-from collections.abc import Mapping
-from typing import Final, Protocol
+from collections.abc import Mapping, MutableMapping
+from typing import Any, Final, Protocol
 
 from agent.api import problems
 from agent.api.peers import Peer, SocketUsers
 from agent.api.problems import DoorError
 from agent.api.rooms import Verifier
-from agent.tokens import Token
+from agent.api.visits import Receive
+from agent.tokens import LOOK_EVERY_S, Token
 
 PAUSE_S: Final = 0.004
 _CHALLENGE: Final = ((b"www-authenticate", b"Bearer"),)
@@ -62,6 +64,25 @@ class Callers:
                 raise DoorError(problems.TOKEN_INVALID, headers=_CHALLENGE)
         connection.known = True
         return token
+
+    def while_valid(self, token: Token | None, receive: Receive) -> Receive:
+        """What a listener sends, who is taken to have hung up as soon as the token is no longer valid.
+
+        Args:
+            token: the listener's; without one, and for a Unix user who needs none, it is ``receive`` unchanged.
+            receive: where the listener is heard; asked again at will.
+        """
+        if token is None or not token.digest:
+            return receive
+
+        async def hear() -> MutableMapping[str, Any]:
+            while self._tokens.holds(token):
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(LOOK_EVERY_S / 2):
+                        return await receive()
+            return {"type": "http.disconnect"}
+
+        return hear
 
 
 class Strangers:

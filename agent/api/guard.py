@@ -105,7 +105,7 @@ class Guard:
         if isinstance(reply, Reply):
             await answer.send(reply)
         else:
-            await answer.stream(reply, request.receive)
+            await answer.stream(reply, self._callers.while_valid(visit.token, request.receive))
 
     async def _refuse(self, request: "_Request", error: Exception) -> None:
         try:

@@ -153,6 +153,9 @@ class Verifier(Protocol):
     def verify(self, secret: str) -> Token | None:
         """Whose token that is, or None."""
 
+    def holds(self, token: Token) -> bool:
+        """Whether it is valid still."""
+
 
 class Orders(Protocol):
     """What an administrator can have done. Everything starts and returns at once."""
