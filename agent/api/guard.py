@@ -119,9 +119,11 @@ class Guard:
         call, answer, now = request.call, request.answer, self._clock.monotonic()
         if request.ration is not None:
             _settle(request.ration, request.visit.found, now)
+        if not answer.status:  # nobody was there to hear it
+            return
         if call is None:
             self._metrics.request("other", "other", answer.status, now - began)
-        elif answer.status and not call.stream:
+        elif not call.stream:
             self._metrics.request(request.scope["method"], call.path, answer.status, now - began)
 
     def _check_origin(self, head: Head) -> Headers:

