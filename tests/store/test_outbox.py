@@ -816,7 +816,7 @@ async def test_a_retry_without_the_member_goes_on_telling_why(outbox):
     """Whatever the vendor says of a sale whose person was erased, it is parked because of that."""
     await outbox.accept(acceptance(key=phone_key()), NOW)
     late = NOW + timedelta(days=31)
-    await outbox.purge(RetentionPlan(late, late, NOW, NOW, replica=False), late)
+    await outbox.purge(RetentionPlan(late, late, NOW, NOW), late)
     (parked,) = outbox.queue(state="parked", vendor=None, limit=9, after=0)
     for verdict in (LATER, PARK):
         await outbox.retry(parked.entry, late)
