@@ -178,15 +178,16 @@ class ApiSection(Section):
     """The till's door."""
 
     listen: Annotated[tuple[Annotated[str, AfterValidator(_listen)], ...], Field(min_length=1)] = Field(
-        ("127.0.0.1:8787",), description='loopback addresses, also "unix:/run/loyalty-agent/pos.sock"'
+        ("127.0.0.1:8787",),
+        description='loopback addresses, also "unix:pos.sock" in the runtime directory, or unix: and a path',
     )
     web_pos_origin: Annotated[str, AfterValidator(_origin)] = Field(
         "", description="one exact origin, if the POS is a web page"
     )
     socket_users: dict[Annotated[str, AfterValidator(_socket_user)], Literal["pos", "admin"]] = Field(
-        default_factory=dict,
-        description="who needs no token on a unix: address: a user, or @ and a group, and pos or admin",
-        examples=[{"pos": "pos", "@tills": "pos", "root": "admin"}],
+        {},
+        description='who needs no token on a unix: address, such as { kassa = "pos", "@tills" = "pos", root = "admin" }:'
+        " a user, or @ and a group, and the scope",
     )
     hits: Ration = Field(
         Rate(5.0), description='look-up ration per token, burst 60; "off" for benches', examples=["300/min"]

@@ -25,6 +25,7 @@ from agent.ports import Clock
 UNIX: Final = "unix:"
 KEEP_ALIVE_S: Final = 120
 BACKLOG: Final = 256
+"""Short on purpose: a cashier who connects anew waits behind everybody in it, and a flood fills any."""
 SEND_BUFFER_BYTES: Final = 64 * 1024
 """What the kernel keeps of answers that nobody takes; it doubles this for its own needs (socket(7))."""
 SOCKET_MODE: Final = 0o660
