@@ -186,8 +186,8 @@ class ApiSection(Section):
     )
     socket_users: dict[Annotated[str, AfterValidator(_socket_user)], Literal["pos", "admin"]] = Field(
         {},
-        description='who needs no token on a unix: address, such as { kassa = "pos", "@tills" = "pos", root = "admin" }:'
-        " a user, or @ and a group, and the scope",
+        description='who needs no token on a unix: address, as { kassa = "pos", "@tills" = "pos", root = "admin" }: '
+        "a user, or @ and a group, and the scope",
     )
     hits: Ration = Field(
         Rate(5.0), description='look-up ration per token, burst 60; "off" for benches', examples=["300/min"]
