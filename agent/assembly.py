@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import partial
 from importlib.metadata import version
+from typing import TYPE_CHECKING, NamedTuple
 from zoneinfo import ZoneInfo
 
 import structlog
@@ -34,25 +35,36 @@ from agent.messages import Messages
 from agent.orders import Orders
 from agent.ports import Clock, QueueInfo
 from agent.secrets import WatchedSecret, subkey
+from agent.services.audit import Audit
 from agent.services.buffer import Buffer, BufferPolicy
 from agent.services.dispatch import Dispatch, DispatchPolicy, Lane, own_share
 from agent.services.identify import Identify, IdentifyPolicy
 from agent.services.intake import Intake, IntakePolicy
 from agent.services.loading import Loader, LoadJob
+from agent.services.privacy import Privacy
 from agent.services.purge import Purge
 from agent.services.reconcile import Books, Reconcile
 from agent.services.status import Status, StatusPolicy
 from agent.services.sync import FileFeed, PageFeed, Sync
 from agent.settings import Configuration
 from agent.state import State
+from agent.store.audit import FILE as AUDIT_FILE
+from agent.store.audit import AuditAnchor, AuditTrail
 from agent.store.database import GroupWriter, migrate
 from agent.store.daybook import OutboxDaybook
+from agent.store.keyhash import KeyHash
 from agent.store.outbox import Outbox
+from agent.store.persons import PersonalSales
+from agent.store.refusals import ErasedPeople
 from agent.store.replica import SqliteReplica
 from agent.store.replica_builder import SqliteReplicaStore
 from agent.store.replica_file import remove
+from agent.store.replica_people import ReplicaPeople
 from agent.tokens import Tokens
 from agent.transport import Answer, HttpPolicy
+
+if TYPE_CHECKING:
+    from sqlite3 import Connection
 
 log = structlog.get_logger(__name__)
 
@@ -72,12 +84,31 @@ class Agent:
     clock: Clock
     rooms: Rooms
     outbox: Outbox
+    audit: Audit
     dispatch: Dispatch
     sync: Sync | None
     purge: Purge
     calendar: Calendar
     status: Status
     tokens: Tokens
+
+
+class _Outbox(NamedTuple):
+    """The opened outbox: as sales, and its two connections for what else is kept in it."""
+
+    sales: Outbox
+    writer: GroupWriter
+    reader: Connection
+    names: KeyHash
+
+    @property
+    def erased(self) -> ErasedPeople:
+        """Who must not come back by the feed."""
+        return ErasedPeople(self.writer, self.reader)
+
+    def of_persons(self, guests: tuple[str, ...]) -> PersonalSales:
+        """The sales by person."""
+        return PersonalSales(self.sales, self.writer, self.reader, names=self.names, guests=guests)
 
 
 @contextlib.asynccontextmanager
@@ -115,6 +146,7 @@ class _Builder:
         self.normaliser = Normaliser(self.settings.agent.country, guid_contact_ids=voyado.Voyado.guid_contact_ids)
         self.conditions = Conditions(on_edge=_log_edge)
         self.status: Status | None = None
+        self.alone = asyncio.Lock()
         self.metrics = Metrics(version("loyalty-agent"))
 
     async def build(self, stack: AsyncExitStack) -> Agent:
@@ -122,8 +154,10 @@ class _Builder:
         stack.enter_context(self.state.held())
         key = self.state.key(may_create=True)
         self.conditions.set("storage.unencrypted", stands=self.state.unencrypted, now=clock.now())
-        outbox = self._outbox(stack, key)
+        opened = self._outbox(stack, key)
+        outbox = opened.sales
         await outbox.recover()
+        audit = self._audit(opened)
         store, replica = self._replica(stack, key)
         link = self._link()
         connector = self._connector(link)
@@ -170,7 +204,26 @@ class _Builder:
             accepted=self._accepted(dispatch),
             held=dispatch.held,
         )
-        sync = self._sync(store, replica, connector, link)
+        people = ReplicaPeople(replica, store)
+        privacy = Privacy(
+            clock=clock,
+            readings=identify.readings,
+            contacts=people,
+            sales=opened.of_persons((connector.name,) if connector.guests else ()),
+            refused=opened.erased,
+            trail=audit,
+            spool=self.state.empty_spool,
+            conditions=self.conditions,
+            feed_halted=lambda: sync.halted() if sync is not None else contextlib.nullcontext(),
+            lanes_halted=dispatch.halted,
+            alone=self.alone,
+            changed=self._changed,
+        )
+
+        def refusing() -> SqliteReplicaStore:
+            return store.refusing(opened.erased.refusals())
+
+        sync = self._sync(refusing, replica, connector, link, privacy=privacy, audit=audit)
         status = self.status = Status(
             clock=clock,
             version=version("loyalty-agent"),
@@ -189,7 +242,7 @@ class _Builder:
             ready=intake.has_room,
             loading=lambda: sync.progress if sync else None,
         )
-        purge = self._purge(outbox, replica, store, link)
+        purge = self._purge(outbox, people, audit, link)
         tokens = Tokens(self.state.directory, clock)
         orders = Orders(dispatch, sync, purge)
         stack.push_async_callback(orders.close)
@@ -209,6 +262,8 @@ class _Builder:
             intake=intake,
             replica=replica,
             outbox=outbox,
+            privacy=privacy,
+            record=audit.record,
             status=status,
             tokens=tokens,
             orders=orders,
@@ -216,24 +271,29 @@ class _Builder:
             metrics=self.metrics,
         )
         calendar = Calendar({"purge": purge.run})
-        return Agent(self.configuration, clock, rooms, outbox, dispatch, sync, purge, calendar, status, tokens)
+        return Agent(self.configuration, clock, rooms, outbox, audit, dispatch, sync, purge, calendar, status, tokens)
 
     # --- the databases ------------------------------------------------------------------------------------------
 
-    def _outbox(self, stack: AsyncExitStack, key: bytes) -> Outbox:
+    def _outbox(self, stack: AsyncExitStack, key: bytes) -> _Outbox:
         from agent.store.migrations import outbox as migrations  # noqa: PLC0415 - sqlite-utils: start-up alone needs it
 
-        file = self.state.outbox(key)
+        file, names = self.state.outbox(key), KeyHash(self.state.replica(key).key)
         connection = file.connect()
         migrate(connection, migrations)
-        outbox = Outbox(
-            GroupWriter(connection, "outbox"),
-            file.connect(),
-            hash_key=subkey(key, "fingerprint"),
-            run=secrets.token_hex(8),
-        )
+        writer, reader = GroupWriter(connection, "outbox"), file.connect()
+        outbox = Outbox(writer, reader, hash_key=subkey(key, "fingerprint"), names=names, run=secrets.token_hex(8))
         stack.callback(outbox.close)
-        return outbox
+        return _Outbox(outbox, writer, reader, names)
+
+    def _audit(self, opened: _Outbox) -> Audit:
+        def told(intact: bool) -> None:  # noqa: FBT001 - Audit's form
+            if self.status is not None:
+                self.status.damaged(AUDIT_FILE, stands=not intact)
+                self._changed()
+
+        anchor = AuditAnchor(opened.writer, opened.reader)
+        return Audit(clock=self.clock, trail=AuditTrail(self.state.directory), anchor=anchor, told=told)
 
     def _replica(self, stack: AsyncExitStack, key: bytes) -> tuple[SqliteReplicaStore, SqliteReplica]:
         file = self.state.replica(key)
@@ -342,16 +402,24 @@ class _Builder:
     # --- the feed -----------------------------------------------------------------------------------------------
 
     def _sync(
-        self, store: SqliteReplicaStore, replica: SqliteReplica, connector: voyado.Voyado, link: Link
+        self,
+        store: Callable[[], SqliteReplicaStore],
+        replica: SqliteReplica,
+        connector: voyado.Voyado,
+        link: Link,
+        *,
+        privacy: Privacy,
+        audit: Audit,
     ) -> Sync | None:
         if self.tagging.level < 3:  # noqa: PLR2004 - level 3 reads a replica
             return None
         table, fields = self._voyado, self.settings.replica.fields
         mapping = feeds.contact_mapping(table, normaliser=self.normaliser, primary=self.tagging.primary, fields=fields)
         feed: FileFeed | PageFeed
+
         if table.feed == feeds.API:
             changes = feeds.change_feed(connector.client, mapping, self.clock, partial(own_share, link, self.clock))
-            feed = PageFeed(feed=changes, store=store, contacts=replica, clock=self.clock)
+            feed = PageFeed(feed=changes, store=store, contacts=replica, erased=privacy, clock=self.clock)
         else:
             source = feeds.file_source(
                 table,
@@ -365,7 +433,7 @@ class _Builder:
                 return LoadJob(
                     source(),
                     reader,
-                    store,
+                    store(),
                     now,
                     today,
                     rebuild=rebuild,
@@ -373,11 +441,20 @@ class _Builder:
                     kept_free_bytes=RESERVES_KEPT_FREE * self.settings.queue.reserve_bytes,
                 )
 
-            feed = FileFeed(job=job, loader=Loader(), contacts=replica, conditions=self.conditions, clock=self.clock)
+            feed = FileFeed(
+                job=job,
+                loader=Loader(),
+                contacts=replica,
+                conditions=self.conditions,
+                erased=privacy,
+                record=audit.record,
+                clock=self.clock,
+            )
         return Sync(
             clock=self.clock,
             feed=feed,
             contacts=replica,
+            erased=privacy,
             conditions=self.conditions,
             every=self.settings.replica.sync_every,
             uniform=self.chance.uniform,
@@ -386,7 +463,7 @@ class _Builder:
 
     # --- the end ------------------------------------------------------------------------------------------------
 
-    def _purge(self, outbox: Outbox, replica: SqliteReplica, store: SqliteReplicaStore, link: Link) -> Purge:
+    def _purge(self, outbox: Outbox, people: ReplicaPeople, audit: Audit, link: Link) -> Purge:
         retention = self.settings.retention
         return Purge(
             clock=self.clock,
@@ -398,9 +475,11 @@ class _Builder:
                 TOMBSTONES_KEPT,
             ),
             sales=outbox,
-            contacts=_Contacts(replica, store),
+            contacts=people,
+            trail=audit,
             spool=self.state.empty_spool,
             conditions=self.conditions,
+            alone=self.alone,
             changed=self._changed,
             skew_s=lambda: link.skew_s,
         )
@@ -430,24 +509,6 @@ class _Builder:
             self._changed()
 
         return changed
-
-
-class _Contacts:
-    """The replica as the purge sees it: reads here, writes in a thread with a connection of their own."""
-
-    def __init__(self, replica: SqliteReplica, store: SqliteReplicaStore) -> None:
-        self._replica, self._store = replica, store
-        self.info = replica.info
-
-    async def purge(self, tombstones_before: datetime) -> dict[str, int]:
-        def work() -> int:
-            with self._store.open_writer() as writer:
-                return writer.purge(tombstones_before)
-
-        return {"tombstones": await asyncio.to_thread(work)}
-
-    async def erase_all(self) -> None:
-        self._replica.erase()
 
 
 def _log_edge(code: str, stands: bool, detail: str) -> None:  # noqa: FBT001 - Conditions' form

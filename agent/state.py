@@ -8,6 +8,7 @@
     replica.db       the local contacts; replica.next.db while one is being built
     spool/           export files while they are being read
     tokens.json      the door's tokens, hashed; cli.token, the commands' own
+    audit.jsonl      the audit trail
 """
 
 from __future__ import annotations
@@ -45,6 +46,11 @@ class State:
     def unencrypted(self) -> bool:
         """The databases can be read by whoever has the files: as configured, or for want of a library."""
         return not self._encrypts
+
+    @property
+    def has_outbox(self) -> bool:
+        """An agent ran here."""
+        return (self.directory / OUTBOX).exists()
 
     @property
     def spool(self) -> Path:

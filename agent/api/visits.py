@@ -56,6 +56,11 @@ class Visit:
     body: bytes = b""
     found: bool | None = None
 
+    @property
+    def caller(self) -> str:
+        """The name of the token that it carries; empty on the open paths."""
+        return self.token.name if self.token is not None else ""
+
 
 @dataclass(frozen=True, slots=True)
 class Reply:

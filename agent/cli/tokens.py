@@ -13,6 +13,7 @@ from agent.cli.ownership import as_owner_of
 from agent.cli.render import instant, table
 from agent.clock import SystemClock
 from agent.settings import Configuration
+from agent.store.audit import AuditTrail
 from agent.tokens import Scope, Tokens
 
 
@@ -33,6 +34,7 @@ def add(invocation: Invocation, name: str, scope: Scope) -> None:
     configuration = load(invocation, secrets=False)
     with _writing(configuration):
         made = _tokens(configuration).add(name, scope)
+        _record(configuration, "token.added", {"name": name, "scope": scope})
     invocation.answer({"name": name, "scope": scope, "token": made}, made)
 
 
@@ -61,6 +63,7 @@ def revoke(invocation: Invocation, name: str) -> None:
     configuration = load(invocation, secrets=False)
     with _writing(configuration):
         _tokens(configuration).revoke(name)
+        _record(configuration, "token.revoked", {"name": name})
     invocation.answer({"name": name, "revoked": True}, f"{name}: revoked")
 
 
@@ -70,6 +73,10 @@ def _writing(configuration: Configuration) -> Iterator[None]:
     configuration.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     with as_owner_of(configuration.state_dir):
         yield
+
+
+def _record(configuration: Configuration, event: str, facts: dict[str, int | str]) -> None:
+    AuditTrail(configuration.state_dir).append(event, SystemClock().now(), facts)
 
 
 def _tokens(configuration: Configuration) -> Tokens:

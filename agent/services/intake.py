@@ -155,8 +155,9 @@ class Intake:
             vendor_answers=answers,
         )
         vendors = self._vendors(sale, decision, vendor_answers=answers)
+        ref = members[0].ref if len(members) == 1 else None
         day = business_day(sale.occurred_at, self._policy.zone)
-        record = Acceptance(sale, people.all, decision.key, decision.open, vendors, day)
+        record = Acceptance(sale, people.all, decision.key, decision.open, vendors, day, ref)
         receipt = await self._outbox.accept(record, now, self._held())
         if not receipt.duplicate:
             self._accepted()

@@ -9,6 +9,7 @@ from typing import Protocol
 
 import structlog
 
+from agent.domain.audit import Head
 from agent.domain.health import Conditions
 from agent.domain.retention import RetentionPlan, RetentionPolicy, plan, sweep_every
 from agent.errors import StorageError
@@ -42,6 +43,19 @@ class Contacts(Protocol):
         """The whole replica goes."""
 
 
+class Trail(Protocol):
+    """The audit trail's door for the purge."""
+
+    async def record(self, event: str, /, **facts: int | str) -> Head:
+        """Puts an entry into it."""
+
+    async def trim(self, before: datetime) -> None:
+        """Drops older entries."""
+
+    async def check(self) -> object:
+        """Looks whether the trail is whole."""
+
+
 class Purge:
     """Erases what has to go.
 
@@ -50,8 +64,10 @@ class Purge:
         policy: `[retention]`.
         sales: the outbox.
         contacts: the replica.
+        trail: the audit trail, which has its own end.
         spool: erases downloaded export files that were left behind; how many there were.
         conditions: where an expired replica is told.
+        alone: held by whoever erases.
         changed: called when something was erased.
         skew_s: how far ahead of our clock the loyalty system's is, as far as that is known; seconds.
     """
@@ -63,14 +79,16 @@ class Purge:
         policy: RetentionPolicy,
         sales: Sales,
         contacts: Contacts,
+        trail: Trail,
         spool: Callable[[], int],
         conditions: Conditions,
+        alone: asyncio.Lock,
         changed: Callable[[], None],
         skew_s: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self._clock, self._policy, self._sales, self._contacts = clock, policy, sales, contacts
         self._spool, self._conditions, self._changed, self._skew_s = spool, conditions, changed, skew_s
-        self._running = asyncio.Lock()
+        self._trail, self._alone = trail, alone
 
     async def run(self) -> dict[str, int]:
         """Carries the plan out; how many records of each kind were erased.
@@ -82,7 +100,7 @@ class Purge:
         Raises:
             StorageError: something could not be erased; it will be at the next run.
         """
-        async with self._running:
+        async with self._alone:
             now = self._clock.now()
             counts = {"files": self._spool()}
             if self._clock_is_wrong():
@@ -90,7 +108,7 @@ class Purge:
                 return counts
             what = plan(self._policy, now, replica_as_of=self._contacts.info().as_of)
             failures = []
-            for erase in (self._sales_of(what, now), self._contacts_of(what, now)):
+            for erase in (self._sales_of(what, now), self._contacts_of(what, now), self._trail_of(what, counts)):
                 try:
                     counts |= await erase
                 except StorageError as error:
@@ -120,12 +138,13 @@ class Purge:
 
     async def sweep(self) -> dict[str, int]:
         """Erases the sales that have to go, and only looks when there are none. Raises StorageError."""
-        async with self._running:
+        async with self._alone:
             now = self._clock.now()
             what = plan(self._policy, now, replica_as_of=None)
             if self._clock_is_wrong() or not self._sales.due(what):
                 return {}
             counts = await self._sales_of(what, now)
+            await self._trail.record("retention.purged", **counts)
             log.info("swept", counts=counts)
             self._changed()
             return counts
@@ -141,4 +160,12 @@ class Purge:
             return await self._contacts.purge(what.tombstones_before)
         await self._contacts.erase_all()
         self._conditions.set("replica.expired", stands=True, now=now)
+        await self._trail.record("replica.expired")
+        return {}
+
+    async def _trail_of(self, what: RetentionPlan, counts: dict[str, int]) -> dict[str, int]:
+        if any(counts.values()):
+            await self._trail.record("retention.purged", **counts)
+        await self._trail.trim(what.audit_before)
+        await self._trail.check()
         return {}

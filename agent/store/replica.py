@@ -11,25 +11,26 @@ the one, renaming the other and opening it again cannot be torn.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from agent.domain.contact import Member
 from agent.domain.identifiers import Identifier, IdentifierType
 from agent.domain.transaction import IntegrationKey
 from agent.errors import StorageDamagedError, StorageKeyError
-from agent.ports import ReplicaInfo
+from agent.ports import Identity, Person, ReplicaInfo
 from agent.store.database import sqlite, storage_error
 from agent.store.keyhash import HASH_BYTES, KeyHash
-from agent.store.replica_file import ReplicaFile, instant, remove
+from agent.store.replica_file import COLUMNS, KEY_COLUMNS, ReplicaFile, remove
 
 if TYPE_CHECKING:
     from sqlite3 import Connection
 
 _INFO = "SELECT contacts, as_of FROM state"
-_TOMBSTONES = "SELECT keys FROM tombstones WHERE deleted_at >= ?"
+_WHOLE = f"SELECT {', '.join(COLUMNS)} FROM contacts WHERE {{column}} = ?"  # noqa: S608 - names of ours
+_SHARED = "SELECT 1 FROM contacts WHERE {column} = ? LIMIT 2"
 
 
 class SqliteReplica:
@@ -119,18 +120,38 @@ class SqliteReplica:
         """Somebody wrote to the replica: :meth:`info` is read again."""
         self._info = None
 
-    def erased_keys(self, since: datetime) -> Iterator[bytes]:
-        """The hashes of every key of the contacts deleted at ``since`` or later, for what else is kept of them.
+    def identity(self, mark: bytes, primary: bytes | None = None) -> Identity:
+        """Who somebody with these keyed hashes is, whether or not they are here."""
+        return Identity(self._ref(mark), mark, primary)
+
+    def persons(self, readings: Sequence[Identifier]) -> tuple[Person, ...]:
+        """Everybody whom any of the readings names, with all that leads to them; whatever the replica's age.
 
         Raises:
             StorageError: the file cannot be read.
         """
+        found: dict[bytes, Person] = {}
         try:
-            for (keys,) in self._execute(_TOMBSTONES, (instant(since),)).fetchall():
-                for start in range(0, len(keys), HASH_BYTES):
-                    yield keys[start : start + HASH_BYTES]
+            for reading in readings:
+                hashed = self._hash(reading.type, reading.value)
+                for row in self._execute(_WHOLE.format(column=reading.type.value), (hashed,)).fetchall():
+                    person = self._person(row)
+                    found[person.identity.mark] = person
         except sqlite.Error as error:
             raise storage_error(error) from error
+        return tuple(found.values())
+
+    def _person(self, row: Sequence[Any]) -> Person:
+        keys = {kind: key for kind, key in zip(IdentifierType, row, strict=False) if key is not None}
+        primary = keys.get(self._primary)
+        mark = keys.get(IdentifierType.CONTACT_ID) or primary or b""
+        shared = frozenset(
+            key
+            for kind, key in keys.items()
+            if len(self._execute(_SHARED.format(column=kind.value), (key,)).fetchall()) > 1
+        )
+        member = self._member(mark, *row[len(KEY_COLUMNS) :])
+        return Person(member, self.identity(mark, primary if primary != mark else None), keys, shared)
 
     def adopt(self) -> bool:
         """Takes a finished side file in place of the present replica; False when there is none.
@@ -210,5 +231,7 @@ class SqliteReplica:
             if primary_key is not None
             else IntegrationKey(kind="primary", type=IdentifierType.CONTACT_ID, value=contact_key or "")
         )
-        ref = f"{int.from_bytes(identity) ^ self._mask:032x}"
-        return Member(ref, key, json.loads(fields) if fields is not None else {})
+        return Member(self._ref(identity), key, json.loads(fields) if fields is not None else {})
+
+    def _ref(self, mark: bytes) -> str:
+        return f"{int.from_bytes(mark) ^ self._mask:032x}"

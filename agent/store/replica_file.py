@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from agent.domain.identifiers import IdentifierType
 from agent.store.database import DatabaseFile, immediate, migrate, sqlite, storage_error
 from agent.store.keyhash import KeyHash
+from agent.store.refusals import NOBODY, Refusals
 
 if TYPE_CHECKING:
     from sqlite3 import Connection
@@ -40,6 +41,7 @@ class ReplicaFile:
         primary: the type of the primary integration key.
         contents: ``keys``, or ``contacts`` to keep ``fields`` too.
         fields: the names of the extra fields that are kept.
+        refusals: whose rows are left out.
     """
 
     database: DatabaseFile
@@ -47,6 +49,7 @@ class ReplicaFile:
     primary: IdentifierType
     contents: str = "keys"
     fields: tuple[str, ...] = ()
+    refusals: Refusals = NOBODY
 
     @property
     def kept_fields(self) -> frozenset[str]:

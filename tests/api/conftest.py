@@ -17,6 +17,7 @@ from agent.api.app import Door, create_app
 from agent.api.metrics import Metrics
 from agent.api.rooms import Rooms
 from agent.api.server import Server
+from agent.domain.audit import Head
 from agent.domain.contact import Member
 from agent.domain.health import Conditions
 from agent.domain.identifiers import Identifier, IdentifierType, Normaliser
@@ -33,6 +34,7 @@ from agent.services.status import Status, StatusPolicy
 from agent.settings import AgentSection, ApiSection, Rate, ReplicaSection, Settings
 from agent.store.database import DatabaseFile, GroupWriter, migrate
 from agent.store.daybook import OutboxDaybook
+from agent.store.keyhash import KeyHash
 from agent.store.migrations import outbox as migrations
 from agent.store.outbox import Outbox
 from agent.tokens import Tokens
@@ -126,6 +128,31 @@ class Given:
 
 
 @dataclass
+class Officer:
+    """Whom was asked about, by which caller; answers as told. And what was recorded."""
+
+    asked: list[tuple[str, Any, str]] = field(default_factory=list)
+    answer: Any = None
+    recorded: list[tuple[str, dict[str, int | str]]] = field(default_factory=list)
+
+    async def erase(self, statement: Any, by: str) -> Any:
+        return self._answer("erase", statement, by)
+
+    async def export(self, statement: Any, by: str) -> Any:
+        return self._answer("export", statement, by)
+
+    async def record(self, event: str, /, **facts: int | str) -> Head:
+        self.recorded.append((event, facts))
+        return Head(len(self.recorded), "hash")
+
+    def _answer(self, what: str, statement: Any, by: str) -> Any:
+        self.asked.append((what, statement, by))
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+@dataclass
 class House:
     """A running door and everything behind it."""
 
@@ -137,6 +164,7 @@ class House:
     link: Link
     outbox: Outbox
     orders: Given
+    officer: Officer
     tokens: Tokens
     conditions: Conditions
     state_dir: Path
@@ -199,7 +227,9 @@ def build(state_dir: Path, settings: Settings, *, heartbeat_s: float = 15.0) -> 
     file = DatabaseFile(state_dir / "outbox.db", None, "FULL")
     connection = file.connect()
     migrate(connection, migrations)
-    outbox = Outbox(GroupWriter(connection, "outbox"), file.connect(), hash_key=b"k" * 32, run="run")
+    outbox = Outbox(
+        GroupWriter(connection, "outbox"), file.connect(), hash_key=b"k" * 32, names=KeyHash(b"n" * 32), run="run"
+    )
     stale_after, expires_after = settings.replica.stale_after, settings.replica.expires_after
     room: dict[str, Any] = {"error": None}
     intake = Intake(
@@ -241,7 +271,7 @@ def build(state_dir: Path, settings: Settings, *, heartbeat_s: float = 15.0) -> 
         conditions=conditions,
         ready=lambda: room["error"] is None,
     )
-    tokens = Tokens(state_dir, clock)
+    tokens, officer = Tokens(state_dir, clock), Officer()
     rooms = Rooms(
         clock=clock,
         settings=settings,
@@ -251,6 +281,8 @@ def build(state_dir: Path, settings: Settings, *, heartbeat_s: float = 15.0) -> 
         intake=Doorman(),
         replica=people,
         outbox=outbox,
+        privacy=officer,
+        record=officer.record,
         status=status,
         tokens=tokens,
         orders=orders,
@@ -271,6 +303,7 @@ def build(state_dir: Path, settings: Settings, *, heartbeat_s: float = 15.0) -> 
         "link": link,
         "outbox": outbox,
         "orders": orders,
+        "officer": officer,
         "tokens": tokens,
         "conditions": conditions,
         "state_dir": state_dir,
