@@ -29,17 +29,20 @@ from agent.domain.identifiers import Normaliser
 from agent.domain.link import Link
 from agent.domain.retention import RetentionPolicy
 from agent.domain.tagging import TaggingPolicy
-from agent.errors import StorageDamagedError
+from agent.errors import StorageError
 from agent.jobs import Calendar
+from agent.keys import StorageKeys
 from agent.messages import Messages
 from agent.orders import Orders
 from agent.ports import Clock, QueueInfo
-from agent.secrets import WatchedSecret, subkey
+from agent.rotation import rotate
+from agent.secrets import WatchedSecret
 from agent.services.audit import Audit
 from agent.services.buffer import Buffer, BufferPolicy
 from agent.services.dispatch import Dispatch, DispatchPolicy, Lane, own_share
 from agent.services.identify import Identify, IdentifyPolicy
 from agent.services.intake import Intake, IntakePolicy
+from agent.services.lease import Lease
 from agent.services.loading import Loader, LoadJob
 from agent.services.privacy import Privacy
 from agent.services.purge import Purge
@@ -50,15 +53,18 @@ from agent.settings import Configuration
 from agent.state import State
 from agent.store.audit import FILE as AUDIT_FILE
 from agent.store.audit import AuditAnchor, AuditTrail
-from agent.store.database import GroupWriter, migrate
+from agent.store.database import GroupWriter, migrate, remove
 from agent.store.daybook import OutboxDaybook
+from agent.store.hashkey import hash_key, lookup_key
 from agent.store.keyhash import KeyHash
+from agent.store.lease_file import LeaseFile
+from agent.store.leased_replica import LeasedReplica
 from agent.store.outbox import Outbox
 from agent.store.persons import PersonalSales
 from agent.store.refusals import ErasedPeople
 from agent.store.replica import SqliteReplica
 from agent.store.replica_builder import SqliteReplicaStore
-from agent.store.replica_file import remove
+from agent.store.replica_file import ReplicaFile
 from agent.store.replica_people import ReplicaPeople
 from agent.tokens import Tokens
 from agent.transport import Answer, HttpPolicy
@@ -88,6 +94,7 @@ class Agent:
     dispatch: Dispatch
     sync: Sync | None
     purge: Purge
+    lease: Lease
     calendar: Calendar
     status: Status
     tokens: Tokens
@@ -99,7 +106,7 @@ class _Outbox(NamedTuple):
     sales: Outbox
     writer: GroupWriter
     reader: Connection
-    names: KeyHash
+    lookup_key: bytes
 
     @property
     def erased(self) -> ErasedPeople:
@@ -108,7 +115,7 @@ class _Outbox(NamedTuple):
 
     def of_persons(self, guests: tuple[str, ...]) -> PersonalSales:
         """The sales by person."""
-        return PersonalSales(self.sales, self.writer, self.reader, names=self.names, guests=guests)
+        return PersonalSales(self.sales, self.writer, self.reader, names=KeyHash(self.lookup_key), guests=guests)
 
 
 @contextlib.asynccontextmanager
@@ -147,18 +154,23 @@ class _Builder:
         self.conditions = Conditions(on_edge=_log_edge)
         self.status: Status | None = None
         self.alone = asyncio.Lock()
+        self.writing = asyncio.Lock()
+        self.lease: Lease | None = None
         self.metrics = Metrics(version("loyalty-agent"))
 
     async def build(self, stack: AsyncExitStack) -> Agent:
         settings, clock = self.settings, self.clock
         stack.enter_context(self.state.held())
-        key = self.state.key(may_create=True)
+        keys = self._keys()
         self.conditions.set("storage.unencrypted", stands=self.state.unencrypted, now=clock.now())
-        opened = self._outbox(stack, key)
+        known = self.state.lease(keys)
+        opened = self._outbox(stack, keys)  # from here on the storage key is known to be right
         outbox = opened.sales
         await outbox.recover()
         audit = self._audit(opened)
-        store, replica = self._replica(stack, key)
+        lease_file = known or self.state.make_lease(keys)
+        replica = SqliteReplica(self.state.replica(keys, lease_file, opened.lookup_key), withheld=True)
+        stack.callback(replica.close)
         link = self._link()
         connector = self._connector(link)
         stack.push_async_callback(connector.close)
@@ -179,7 +191,6 @@ class _Builder:
                 live=settings.loyalty.live_lookup,
                 budget_s=settings.loyalty.live_lookup_budget.total_seconds(),
                 stale_after=settings.replica.stale_after,
-                expires_after=settings.replica.expires_after,
             ),
         )
         intake = Intake(
@@ -195,7 +206,6 @@ class _Builder:
                 till_id=settings.agent.till_id,
                 zone=self.zone,
                 stale_after=settings.replica.stale_after,
-                expires_after=settings.replica.expires_after,
                 max_bytes=settings.queue.max_bytes,
                 reserve_bytes=settings.queue.reserve_bytes,
                 state_dir=self.state.directory,
@@ -204,7 +214,10 @@ class _Builder:
             accepted=self._accepted(dispatch),
             held=dispatch.held,
         )
-        people = ReplicaPeople(replica, store)
+        lease = self.lease = self._lease(keys, opened, replica, lease_file, audit)
+        await lease.start()
+        stack.push_async_callback(lease.close)
+        people = ReplicaPeople(replica, self.writing)
         privacy = Privacy(
             clock=clock,
             readings=identify.readings,
@@ -219,11 +232,7 @@ class _Builder:
             alone=self.alone,
             changed=self._changed,
         )
-
-        def refusing() -> SqliteReplicaStore:
-            return store.refusing(opened.erased.refusals())
-
-        sync = self._sync(refusing, replica, connector, link, privacy=privacy, audit=audit)
+        sync = self._sync(opened, replica, connector, link, lease=lease, privacy=privacy, audit=audit)
         status = self.status = Status(
             clock=clock,
             version=version("loyalty-agent"),
@@ -231,7 +240,6 @@ class _Builder:
                 level=settings.loyalty.fallback_level,
                 secondary_keys=bool(settings.loyalty.secondary_keys),
                 stale_after=settings.replica.stale_after,
-                expires_after=settings.replica.expires_after,
                 max_queue_bytes=settings.queue.max_bytes,
             ),
             links=[link],
@@ -248,7 +256,7 @@ class _Builder:
         stack.push_async_callback(orders.close)
         reconcile = Reconcile(
             clock=clock,
-            daybook=OutboxDaybook(self.state.outbox(key)),
+            daybook=OutboxDaybook(self.state.outbox(keys)),
             books=[Books(link, connector.history, partial(own_share, link, clock))],
             held=dispatch.held,
             chance=self.chance,
@@ -271,20 +279,36 @@ class _Builder:
             metrics=self.metrics,
         )
         calendar = Calendar({"purge": purge.run})
-        return Agent(self.configuration, clock, rooms, outbox, audit, dispatch, sync, purge, calendar, status, tokens)
+        return Agent(
+            self.configuration, clock, rooms, outbox, audit, dispatch, sync, purge, lease, calendar, status, tokens
+        )
 
     # --- the databases ------------------------------------------------------------------------------------------
 
-    def _outbox(self, stack: AsyncExitStack, key: bytes) -> _Outbox:
+    def _keys(self) -> StorageKeys:
+        """The storage key; one that follows another takes its place now, before any file is opened."""
+        keys = self.state.keys(may_create=True)
+        if keys.former:
+            try:
+                files = rotate(self.state, keys)
+            except StorageError as error:  # every file is readable all the same, and the next start tries again
+                log.warning("key.not_rotated", code=error.code, reason=str(error))
+            else:
+                log.info("key.rotated", files=files)
+        return keys
+
+    def _outbox(self, stack: AsyncExitStack, keys: StorageKeys) -> _Outbox:
         from agent.store.migrations import outbox as migrations  # noqa: PLC0415 - sqlite-utils: start-up alone needs it
 
-        file, names = self.state.outbox(key), KeyHash(self.state.replica(key).key)
+        file = self.state.outbox(keys)
         connection = file.connect()
         migrate(connection, migrations)
+        hashed_under = hash_key(connection, keys)
+        found_by = lookup_key(hashed_under)
         writer, reader = GroupWriter(connection, "outbox"), file.connect()
-        outbox = Outbox(writer, reader, hash_key=subkey(key, "fingerprint"), names=names, run=secrets.token_hex(8))
+        outbox = Outbox(writer, reader, hash_key=hashed_under, names=KeyHash(found_by), run=secrets.token_hex(8))
         stack.callback(outbox.close)
-        return _Outbox(outbox, writer, reader, names)
+        return _Outbox(outbox, writer, reader, found_by)
 
     def _audit(self, opened: _Outbox) -> Audit:
         def told(intact: bool) -> None:  # noqa: FBT001 - Audit's form
@@ -295,20 +319,32 @@ class _Builder:
         anchor = AuditAnchor(opened.writer, opened.reader)
         return Audit(clock=self.clock, trail=AuditTrail(self.state.directory), anchor=anchor, told=told)
 
-    def _replica(self, stack: AsyncExitStack, key: bytes) -> tuple[SqliteReplicaStore, SqliteReplica]:
-        file = self.state.replica(key)
-        try:
-            replica = SqliteReplica(file)
-        except StorageDamagedError as error:
-            # It can be fetched again; a sale must not wait for anybody to mend it.
-            detail = f"{file.database.path.name}: fetched anew"
-            self.conditions.set("storage.damaged", stands=True, now=self.clock.now(), detail=detail)
-            log.warning("replica.damaged", reason=str(error))
-            remove(file.side)
-            remove(file.database)
-            replica = SqliteReplica(file)
-        stack.callback(replica.close)
-        return SqliteReplicaStore(file), replica
+    def _lease(
+        self, keys: StorageKeys, opened: _Outbox, replica: SqliteReplica, lease: LeaseFile, audit: Audit
+    ) -> Lease:
+        return Lease(
+            clock=self.clock,
+            term=self.settings.replica.expires_after,
+            replica=LeasedReplica(
+                replica,
+                lease,
+                renew_key=lambda: self.state.make_lease(keys),
+                file_of=lambda lease: self.state.replica(keys, lease, opened.lookup_key),
+                damaged=self._damaged,
+            ),
+            conditions=self.conditions,
+            changed=self._changed,
+            busy=self.writing.locked,
+            record=audit.record,
+        )
+
+    def _damaged(self, file: ReplicaFile, error: StorageError) -> None:
+        """It can be fetched again; a sale must not wait for anybody to mend it."""
+        detail = f"{file.database.path.name}: fetched anew"
+        self.conditions.set("storage.damaged", stands=True, now=self.clock.now(), detail=detail)
+        log.warning("replica.damaged", reason=str(error))
+        remove(file.side)
+        remove(file.database)
 
     # --- the vendor ---------------------------------------------------------------------------------------------
 
@@ -362,6 +398,8 @@ class _Builder:
             return
         skew_s = (theirs - now).total_seconds()
         link.heard_time(skew_s)
+        if self.lease is not None:
+            self.lease.heard(theirs)
         wrong = abs(skew_s) > CLOCK_TOLERANCE_S
         self.conditions.set("clock.wrong", stands=wrong, now=now, detail=f"{skew_s:+.0f} s" if wrong else "")
 
@@ -378,7 +416,6 @@ class _Builder:
                 loyalty.live_lookup,
                 loyalty.unknown_at_delivery,
                 LOOKUP_AT_DELIVERY_S,
-                expires_after=self.settings.replica.expires_after,
             ),
             pace=partial(own_share, link, self.clock),
         )
@@ -403,14 +440,18 @@ class _Builder:
 
     def _sync(
         self,
-        store: Callable[[], SqliteReplicaStore],
+        opened: _Outbox,
         replica: SqliteReplica,
         connector: voyado.Voyado,
         link: Link,
         *,
+        lease: Lease,
         privacy: Privacy,
         audit: Audit,
     ) -> Sync | None:
+        def store() -> SqliteReplicaStore:
+            return SqliteReplicaStore(replica.file).refusing(opened.erased.refusals())
+
         if self.tagging.level < 3:  # noqa: PLR2004 - level 3 reads a replica
             return None
         table, fields = self._voyado, self.settings.replica.fields
@@ -459,6 +500,8 @@ class _Builder:
             every=self.settings.replica.sync_every,
             uniform=self.chance.uniform,
             changed=self._changed,
+            renewed=lease.renewed,
+            writing=self.writing,
         )
 
     # --- the end ------------------------------------------------------------------------------------------------
@@ -471,14 +514,12 @@ class _Builder:
                 retention.delivered,
                 retention.undelivered,
                 retention.audit,
-                self.settings.replica.expires_after,
                 TOMBSTONES_KEPT,
             ),
             sales=outbox,
             contacts=people,
             trail=audit,
             spool=self.state.empty_spool,
-            conditions=self.conditions,
             alone=self.alone,
             changed=self._changed,
             skew_s=lambda: link.skew_s,

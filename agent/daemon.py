@@ -65,6 +65,7 @@ async def running(
             asyncio.create_task(_supervised("clock", lambda: _watch_clock(agent))),
             asyncio.create_task(_supervised("purge", agent.purge.run_often)),
         ]
+        loops.append(asyncio.create_task(_supervised("lease", agent.lease.run)))
         if agent.sync is not None:
             loops.append(asyncio.create_task(_supervised("sync", agent.sync.run)))
         agent.calendar.start()

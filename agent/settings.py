@@ -138,6 +138,8 @@ Ration = Annotated[Rate, BeforeValidator(_rate)]
 Secret = Annotated[str, AfterValidator(_reference)]
 """A reference to a secret; its value never stands in the configuration."""
 OptionalSecret = Annotated[str | None, AfterValidator(_reference)]
+FormerSecret = Annotated[str, AfterValidator(lambda value: value and _reference(value))]
+"""A reference to a secret that need not be there any more, or nothing."""
 Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.:-]+$")]
 
 
@@ -264,6 +266,10 @@ class StorageSection(Section):
     key: Secret = Field(
         "file:storage.key",
         description="relative to the state directory, made at first start; credential:NAME in a package",
+    )
+    previous_key: FormerSecret = Field(
+        "",
+        description="the key before, while one that is handed over takes its place; credential:NAME or file:PATH",
     )
 
 

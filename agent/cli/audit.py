@@ -76,7 +76,7 @@ def _lines(found: Verification, *, anchored: bool) -> list[str]:
 def _anchor(configuration: Configuration) -> Head | None:
     state = State(configuration)
     try:
-        return anchor_in(state.outbox(state.key(may_create=False))) if state.has_outbox else None
+        return anchor_in(state.outbox(state.keys(may_create=False))) if state.has_outbox else None
     except StorageError:
         return None
 

@@ -33,6 +33,7 @@ COMMANDS = {
     "audit": "agent.cli.audit:audit",
     "token": "agent.cli.tokens:token",
     "secret": "agent.cli.secret:secret",
+    "key": "agent.cli.key:key",
     "simulate": "agent.cli.workbench:simulate",
     "version": "agent.cli.version:version",
 }

@@ -12,12 +12,11 @@ SHORTEST_SWEEP, LONGEST_SWEEP = timedelta(seconds=1), timedelta(hours=1)
 
 @dataclass(frozen=True, slots=True)
 class RetentionPolicy:
-    """`[retention]`, `replica.expires_after` and the vendor's restore window."""
+    """`[retention]` and the vendor's restore window."""
 
     delivered: timedelta
     undelivered: timedelta
     audit: timedelta
-    replica: timedelta
     tombstones: timedelta
 
 
@@ -30,24 +29,21 @@ class RetentionPlan:
         accepted_before: personal parts of sales accepted before, whatever their state; they are parked.
         audit_before: whole records accepted before.
         tombstones_before: tombstones of contacts deleted before.
-        replica: the whole replica: nothing renewed it in time.
     """
 
     delivered_before: datetime
     accepted_before: datetime
     audit_before: datetime
     tombstones_before: datetime
-    replica: bool
 
 
-def plan(policy: RetentionPolicy, now: datetime, *, replica_as_of: datetime | None) -> RetentionPlan:
+def plan(policy: RetentionPolicy, now: datetime) -> RetentionPlan:
     """What has to go at ``now``."""
     return RetentionPlan(
         delivered_before=_before(now, policy.delivered),
         accepted_before=_before(now, policy.undelivered),
         audit_before=_before(now, policy.audit),
         tombstones_before=_before(now, policy.tombstones),
-        replica=replica_as_of is not None and replica_as_of < _before(now, policy.replica),
     )
 
 

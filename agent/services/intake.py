@@ -64,7 +64,6 @@ class IntakePolicy:
     till_id: str
     zone: tzinfo
     stale_after: timedelta
-    expires_after: timedelta
     max_bytes: int
     reserve_bytes: int
     state_dir: Path
@@ -101,7 +100,7 @@ class Intake:
         held: Callable[[], Collection[str]] = frozenset,
     ) -> None:
         self._clock, self._normaliser, self._outbox = clock, normaliser, outbox
-        self._contacts = LocalContacts(replica, policy.tagging, policy.expires_after)
+        self._contacts = LocalContacts(replica, policy.tagging)
         self._queue, self._link, self._policy, self._accepted = queue, link, policy, accepted
         self._held = held
         self._room_mono = float("-inf")
@@ -145,7 +144,7 @@ class Intake:
         )
         now = self._clock.now()
         asked = people.named if resolve else ()
-        members, as_of = self._contacts.find(asked, now)
+        members, as_of = self._contacts.find(asked)
         answers = self._link.answers is not False
         decision = tag(
             stated_key=people.stated,

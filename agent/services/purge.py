@@ -10,10 +10,9 @@ from typing import Protocol
 import structlog
 
 from agent.domain.audit import Head
-from agent.domain.health import Conditions
 from agent.domain.retention import RetentionPlan, RetentionPolicy, plan, sweep_every
 from agent.errors import StorageError
-from agent.ports import Clock, ReplicaInfo
+from agent.ports import Clock
 
 log = structlog.get_logger(__name__)
 
@@ -33,14 +32,8 @@ class Sales(Protocol):
 class Contacts(Protocol):
     """The replica's door for the purge."""
 
-    def info(self) -> ReplicaInfo:
-        """Size and freshness."""
-
     async def purge(self, tombstones_before: datetime) -> dict[str, int]:
         """Drops old tombstones and every trace of removed contacts; counts."""
-
-    async def erase_all(self) -> None:
-        """The whole replica goes."""
 
 
 class Trail(Protocol):
@@ -66,7 +59,6 @@ class Purge:
         contacts: the replica.
         trail: the audit trail, which has its own end.
         spool: erases downloaded export files that were left behind; how many there were.
-        conditions: where an expired replica is told.
         alone: held by whoever erases.
         changed: called when something was erased.
         skew_s: how far ahead of our clock the loyalty system's is, as far as that is known; seconds.
@@ -81,13 +73,12 @@ class Purge:
         contacts: Contacts,
         trail: Trail,
         spool: Callable[[], int],
-        conditions: Conditions,
         alone: asyncio.Lock,
         changed: Callable[[], None],
         skew_s: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self._clock, self._policy, self._sales, self._contacts = clock, policy, sales, contacts
-        self._spool, self._conditions, self._changed, self._skew_s = spool, conditions, changed, skew_s
+        self._spool, self._changed, self._skew_s = spool, changed, skew_s
         self._trail, self._alone = trail, alone
 
     async def run(self) -> dict[str, int]:
@@ -106,9 +97,13 @@ class Purge:
             if self._clock_is_wrong():
                 log.warning("purge.skipped", condition="clock.wrong")
                 return counts
-            what = plan(self._policy, now, replica_as_of=self._contacts.info().as_of)
+            what = plan(self._policy, now)
             failures = []
-            for erase in (self._sales_of(what, now), self._contacts_of(what, now), self._trail_of(what, counts)):
+            for erase in (
+                self._sales.purge(what, now),
+                self._contacts.purge(what.tombstones_before),
+                self._trail_of(what, counts),
+            ):
                 try:
                     counts |= await erase
                 except StorageError as error:
@@ -140,10 +135,10 @@ class Purge:
         """Erases the sales that have to go, and only looks when there are none. Raises StorageError."""
         async with self._alone:
             now = self._clock.now()
-            what = plan(self._policy, now, replica_as_of=None)
+            what = plan(self._policy, now)
             if self._clock_is_wrong() or not self._sales.due(what):
                 return {}
-            counts = await self._sales_of(what, now)
+            counts = await self._sales.purge(what, now)
             await self._trail.record("retention.purged", **counts)
             log.info("swept", counts=counts)
             self._changed()
@@ -151,17 +146,6 @@ class Purge:
 
     def _clock_is_wrong(self) -> bool:
         return abs(self._skew_s()) > MAX_SKEW_S
-
-    async def _sales_of(self, what: RetentionPlan, now: datetime) -> dict[str, int]:
-        return await self._sales.purge(what, now)
-
-    async def _contacts_of(self, what: RetentionPlan, now: datetime) -> dict[str, int]:
-        if not what.replica:
-            return await self._contacts.purge(what.tombstones_before)
-        await self._contacts.erase_all()
-        self._conditions.set("replica.expired", stands=True, now=now)
-        await self._trail.record("replica.expired")
-        return {}
 
     async def _trail_of(self, what: RetentionPlan, counts: dict[str, int]) -> dict[str, int]:
         if any(counts.values()):

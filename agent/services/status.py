@@ -83,7 +83,6 @@ class StatusPolicy:
     level: int
     secondary_keys: bool
     stale_after: timedelta
-    expires_after: timedelta
     max_queue_bytes: int
 
 
@@ -133,8 +132,8 @@ class Status:
         return self._ready()
 
     def replica_usable(self) -> bool:
-        """Whether the replica was loaded and has not expired."""
-        return self._usable(self._replica_info(), self._clock.now())
+        """Whether there is a replica: it was loaded and has not expired."""
+        return self._replica_info().as_of is not None
 
     def level(self) -> int:
         """The fallback level being served now."""
@@ -249,17 +248,12 @@ class Status:
         say("queue.filling", stands=queue.bytes > self._policy.max_queue_bytes * FILLING_SHARE, now=now)
         say("storage.full", stands=not self._ready(), now=now)
         say("replica.stale", stands=self._stale(info, now), now=now)
-        if info.as_of is not None:  # what the purge has erased stays expired until it is loaded again
-            say("replica.expired", stands=not self._usable(info, now), now=now)
         if self._unreadable or self._said_unreadable:  # whoever opens the files says what it found then
             say("storage.damaged", stands=bool(self._unreadable), now=now, detail=", ".join(sorted(self._unreadable)))
         self._said_unreadable = bool(self._unreadable)
 
     def _stale(self, info: ReplicaInfo, now: datetime) -> bool:
         return info.as_of is not None and now - info.as_of > self._policy.stale_after
-
-    def _usable(self, info: ReplicaInfo, now: datetime) -> bool:
-        return info.as_of is not None and now - info.as_of <= self._policy.expires_after
 
     def _outage_left_s(self, queue: QueueInfo, now: datetime) -> int | None:
         mono = self._clock.monotonic()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import date, datetime, timedelta
 from functools import partial
 from typing import Protocol, TypeVar
@@ -92,8 +92,8 @@ class FileFeed:
         self._conditions, self._erased, self._record, self._clock = conditions, erased, record, clock
         self._heard = _Heard()
 
-    async def read(self, told: Callable[[LoadProgress], None], *, rebuild: bool) -> None:
-        """Reads what is new. Raises VendorError, StorageError, FeedError."""
+    async def read(self, told: Callable[[LoadProgress], None], *, rebuild: bool) -> bool:
+        """Reads what is new; whether that was everything. Raises VendorError, StorageError, FeedError."""
         now = self._clock.now()
         seen: dict[str, str] = {}
         progress = LoadProgress()
@@ -129,6 +129,7 @@ class FileFeed:
             await self._record("replica.rebuilt", contacts=self._contacts.info().contacts)
         for code in ("feed.gap", "feed.unreadable"):
             self._conditions.set(code, stands=code in seen, now=now, detail=seen.get(code, ""))
+        return done.as_of is not None
 
     async def _tell_erased(self) -> None:
         """Passes on what was heard in this load, and in an earlier one that was interrupted."""
@@ -142,7 +143,7 @@ class PageFeed:
 
     Args:
         feed: the vendor's pages.
-        store: opens the replica for writing, without those who were erased here up to now.
+        store: opens the replica for writing as it is now, without those who were erased here up to now.
         contacts: the replica.
         erased: hears what the pages say of people who were erased here.
         clock: for instants.
@@ -159,8 +160,8 @@ class PageFeed:
     ) -> None:
         self._feed, self._store, self._contacts, self._erased, self._clock = feed, store, contacts, erased, clock
 
-    async def read(self, told: Callable[[LoadProgress], None], *, rebuild: bool) -> None:
-        """Reads what is new, or everything with ``rebuild``. Raises VendorError, StorageError, FeedError."""
+    async def read(self, told: Callable[[LoadProgress], None], *, rebuild: bool) -> bool:
+        """Reads what is new, or everything with ``rebuild``: True. Raises VendorError, StorageError, FeedError."""
         as_of = self._clock.now()
         progress = LoadProgress()
         with await _to_its_end(self._store().open_writer) as writer:
@@ -173,6 +174,7 @@ class PageFeed:
                 told(progress)
             await _to_its_end(partial(writer.finish, as_of=as_of))
         self._contacts.refresh()
+        return True
 
 
 async def _to_its_end(work: Callable[[], T]) -> T:
@@ -197,6 +199,8 @@ class Sync:
         every: `replica.sync_every`.
         uniform: the source of chance, so that a chain of stores does not ask in the same second.
         changed: called when the replica or a condition changed.
+        renewed: called when everything that the loyalty system has said is in the replica.
+        writing: held while the replica is written; whoever else writes to it, or replaces it, waits.
     """
 
     def __init__(
@@ -210,10 +214,13 @@ class Sync:
         every: timedelta,
         uniform: Callable[[float, float], float],
         changed: Callable[[], None],
+        renewed: Callable[[], Awaitable[None]],
+        writing: asyncio.Lock,
     ) -> None:
         self._clock, self._feed, self._contacts, self._conditions = clock, feed, contacts, conditions
         self._erased = erased
         self._every_s, self._uniform, self._changed = every.total_seconds(), uniform, changed
+        self._renewed, self._writing = renewed, writing
         self._wake = asyncio.Event()
         self._rebuild = False
         self._failed = 0
@@ -273,7 +280,7 @@ class Sync:
 
     async def _read(self, *, rebuild: bool) -> bool:
         """Reads the feed, then carries out what it removed, whatever became of the rest; False if it was halted."""
-        reading = self._reading = asyncio.create_task(self._feed.read(self._tell, rebuild=rebuild))
+        reading = self._reading = asyncio.create_task(self._read_feed(rebuild=rebuild))
         try:
             await asyncio.wait([reading])
         finally:
@@ -291,13 +298,17 @@ class Sync:
             return False
         return True
 
+    async def _read_feed(self, *, rebuild: bool) -> None:
+        async with self._writing:
+            if await self._feed.read(self._tell, rebuild=rebuild):
+                await self._renewed()
+
     def _succeed(self, started: float) -> None:
         self._failed = 0
         now = self._clock.now()
         self._conditions.set("feed.silent", stands=False, now=now)
         info = self._contacts.info()
         if info.as_of is not None:
-            self._conditions.set("replica.expired", stands=False, now=now)
             self._conditions.set("storage.damaged", stands=False, now=now)
         log.info("synced", contacts=info.contacts, elapsed_s=round(self._clock.monotonic() - started, 3))
 

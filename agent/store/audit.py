@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from agent.domain.audit import START, Facts, Head, Verification, head_of, line_of, parse, verify
 from agent.errors import StorageError, StorageFullError
+from agent.keys import write_durably
 from agent.store import outbox_sql as sql
 from agent.store.database import DatabaseFile, GroupWriter
 from agent.store.outbox_view import read
@@ -97,7 +98,7 @@ class AuditTrail:
             last, head = head_of(lines[old - 1]), head_of(lines[-1])
             facts: Facts = {"through": last.seq, "hash": last.hash}
             trimmed = line_of(head.seq + 1, now, "audit.trimmed", facts, head.hash)
-            self._replace(b"".join(line + b"\n" for line in (*lines[old:], trimmed)))
+            write_durably(self._path, b"".join(line + b"\n" for line in (*lines[old:], trimmed)))
             return head_of(trimmed)
 
     @contextlib.contextmanager
@@ -110,22 +111,6 @@ class AuditTrail:
                 fcntl.flock(lock, fcntl.LOCK_EX)
             handle = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
             yield stack.enter_context(open(handle, "r+b"))  # noqa: PTH123 - opened with its mode
-
-    def _replace(self, content: bytes) -> None:
-        draft = self._path.with_name(f"{FILE}.new")
-        draft.unlink(missing_ok=True)
-        handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with open(handle, "wb") as file:  # noqa: PTH123 - opened with its mode, above
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(self._path)
-        if hasattr(os, "O_DIRECTORY"):  # Windows has none, and needs none
-            directory = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                os.fsync(directory)
-            finally:
-                os.close(directory)
 
     def _lines(self) -> list[bytes]:
         with _told():

@@ -28,6 +28,7 @@ _FIRST = (
         forgotten INTEGER NOT NULL DEFAULT 0,
         content BLOB NOT NULL
     ) STRICT""",
+    "CREATE TABLE hash_key (one INTEGER PRIMARY KEY CHECK (one = 1), sealed BLOB NOT NULL) STRICT",
     """
     CREATE TABLE sales (
         id INTEGER PRIMARY KEY,

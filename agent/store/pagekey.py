@@ -42,7 +42,16 @@ class PageKey:
     @property
     def pragma(self) -> str:
         """The statement that hands key and salt to SQLCipher. A secret: it must not be logged."""
-        return f"PRAGMA key = \"x'{self.key.hex()}{self.salt.hex()}'\""
+        return f"PRAGMA key = {self._literal}"
+
+    @property
+    def pragma_anew(self) -> str:
+        """The statement that encrypts an open file anew under this key. A secret: it must not be logged."""
+        return f"PRAGMA rekey = {self._literal}"
+
+    @property
+    def _literal(self) -> str:
+        return f"\"x'{self.key.hex()}{self.salt.hex()}'\""
 
     def wrote(self, path: Path) -> bool:
         """Whether any page of the file was written under this key."""

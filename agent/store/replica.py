@@ -10,8 +10,9 @@ the one, renaming the other and opening it again cannot be torn.
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,12 +22,12 @@ from agent.domain.identifiers import Identifier, IdentifierType
 from agent.domain.transaction import IntegrationKey
 from agent.errors import StorageDamagedError, StorageKeyError
 from agent.ports import Identity, Person, ReplicaInfo
-from agent.store.database import sqlite, storage_error
+from agent.store.database import remove, sqlite, storage_error
 from agent.store.keyhash import HASH_BYTES, KeyHash
-from agent.store.replica_file import COLUMNS, KEY_COLUMNS, ReplicaFile, remove
+from agent.store.replica_file import COLUMNS, KEY_COLUMNS, ReplicaFile
 
 if TYPE_CHECKING:
-    from sqlite3 import Connection
+    from sqlite3 import Connection, Cursor
 
 _INFO = "SELECT contacts, as_of FROM state"
 _WHOLE = f"SELECT {', '.join(COLUMNS)} FROM contacts WHERE {{column}} = ?"  # noqa: S608 - names of ours
@@ -41,26 +42,19 @@ class SqliteReplica:
 
     Args:
         file: where and what; ``file.database.cache_kib`` decides what an encrypted look-up costs.
+        withheld: leave it closed for now; nobody is found until it is opened.
 
     Raises:
         StorageError: the file cannot be opened; it is left as it is, for the owner to set aside.
     """
 
-    def __init__(self, file: ReplicaFile) -> None:
-        self._file = file
-        self._primary = file.primary
-        keys = KeyHash(file.key)
-        self._hash = keys.of
-        # A reference is the identifying hash under a secret mask: no column and no index of its own, and whoever
-        # has seen references cannot find their rows in a stolen file.
-        self._mask = int.from_bytes(keys.derive("ref"))
-        identity = f"ifnull(contact_id, {file.primary.value}), primary_key, contact_key, fields"  # two of our own names
-        self._find = {
-            kind: f"SELECT {identity} FROM contacts WHERE {kind.value} = ?"  # noqa: S608 - a column of ours
-            for kind in IdentifierType
-        }
+    def __init__(self, file: ReplicaFile, *, withheld: bool = False) -> None:
+        self._connection: Connection | None = None
         self._info: ReplicaInfo | None = None
-        self._open()
+        self._use(file)
+        self.withhold()
+        if not withheld:
+            self.open()
 
     def resolve(self, readings: Sequence[Identifier]) -> tuple[Member, ...]:
         """Everybody whom any of the readings names, each person once. Empty while no load has ended.
@@ -88,15 +82,12 @@ class SqliteReplica:
         Raises:
             StorageError: the file cannot be read.
         """
-        try:
-            identity = (int.from_bytes(bytes.fromhex(ref)) ^ self._mask).to_bytes(HASH_BYTES)
-        except (ValueError, OverflowError):
-            return None
-        if self.info().as_of is None:
+        mark = self._mark_of(ref)
+        if mark is None or self.info().as_of is None:
             return None
         try:
-            for kind in (IdentifierType.CONTACT_ID, self._primary):
-                for row in self._execute(self._find[kind], (identity,)):
+            for kind in self._identifying:
+                for row in self._execute(self._find[kind], (mark,)):
                     return self._member(*row)
         except sqlite.Error as error:
             raise storage_error(error) from error
@@ -113,42 +104,63 @@ class SqliteReplica:
                 contacts, as_of = self._execute(_INFO).fetchone()
             except sqlite.Error as error:
                 raise storage_error(error) from error
-            self._info = ReplicaInfo(contacts, datetime.fromisoformat(as_of) if as_of else None, self._file.contents)
+            self._info = ReplicaInfo(contacts, datetime.fromisoformat(as_of) if as_of else None, self.file.contents)
         return self._info
 
     def refresh(self) -> None:
         """Somebody wrote to the replica: :meth:`info` is read again."""
-        self._info = None
+        if self._connection is not None:
+            self._info = None
 
     def identity(self, mark: bytes, primary: bytes | None = None) -> Identity:
         """Who somebody with these keyed hashes is, whether or not they are here."""
         return Identity(self._ref(mark), mark, primary)
 
     def persons(self, readings: Sequence[Identifier]) -> tuple[Person, ...]:
-        """Everybody whom any of the readings names, with all that leads to them; whatever the replica's age.
+        """Everybody whom any of the readings names, with all that leads to them.
+
+        Whatever the replica's age, and while look-ups are closed as well: what is kept is asked, not who may be found.
 
         Raises:
             StorageError: the file cannot be read.
         """
         found: dict[bytes, Person] = {}
-        try:
+        with self._kept() as execute:
             for reading in readings:
                 hashed = self._hash(reading.type, reading.value)
-                for row in self._execute(_WHOLE.format(column=reading.type.value), (hashed,)).fetchall():
-                    person = self._person(row)
+                for row in execute(_WHOLE.format(column=reading.type.value), (hashed,)).fetchall():
+                    person = self._person(execute, row)
                     found[person.identity.mark] = person
-        except sqlite.Error as error:
-            raise storage_error(error) from error
         return tuple(found.values())
 
-    def _person(self, row: Sequence[Any]) -> Person:
+    def there(self, refs: Iterable[str]) -> frozenset[str]:
+        """Those of the handles behind which somebody is kept; asked as :meth:`persons` is. Raises StorageError."""
+        marks = {ref: mark for ref in refs if (mark := self._mark_of(ref)) is not None}
+        with self._kept() as execute:
+            return frozenset(
+                ref
+                for ref, mark in marks.items()
+                if any(execute(self._find[kind], (mark,)).fetchone() for kind in self._identifying)
+            )
+
+    @contextlib.contextmanager
+    def _kept(self) -> Iterator[Callable[..., Cursor]]:
+        """Runs statements on the file, which is opened for the purpose while it is closed to look-ups."""
+        connection = self._connection or self._connect()
+        try:
+            yield connection.execute
+        except sqlite.Error as error:
+            raise storage_error(error) from error
+        finally:
+            if connection is not self._connection:
+                connection.close()
+
+    def _person(self, execute: Callable[..., Cursor], row: Sequence[Any]) -> Person:
         keys = {kind: key for kind, key in zip(IdentifierType, row, strict=False) if key is not None}
         primary = keys.get(self._primary)
         mark = keys.get(IdentifierType.CONTACT_ID) or primary or b""
         shared = frozenset(
-            key
-            for kind, key in keys.items()
-            if len(self._execute(_SHARED.format(column=kind.value), (key,)).fetchall()) > 1
+            key for kind, key in keys.items() if len(execute(_SHARED.format(column=kind.value), (key,)).fetchall()) > 1
         )
         member = self._member(mark, *row[len(KEY_COLUMNS) :])
         return Person(member, self.identity(mark, primary if primary != mark else None), keys, shared)
@@ -163,39 +175,71 @@ class SqliteReplica:
         """
         if not self._side_is_finished():
             return False
-        self._connection.close()
-        self._open()
+        self.withhold()
+        self.open()
         return True
 
-    def erase(self) -> None:
-        """Forgets everybody: removes the replica and whatever is being built, and starts empty.
+    def withhold(self) -> None:
+        """Closes the file: until it is opened nobody is found, and nothing counts as loaded. Idempotent."""
+        self.close()
+        self._connection = None
+        self._info = ReplicaInfo(0, None, self.file.contents)
+
+    def start_over(self, file: ReplicaFile) -> None:
+        """Forgets everybody: removes the replica and whatever is being built, and starts empty with another file.
 
         On the thread that reads, so that no look-up meets a closed file.
+
+        Raises:
+            StorageError: the new file cannot be made.
+            OSError: a file cannot be removed. Nobody is found then, and it can be repeated.
         """
-        self._connection.close()
-        remove(self._file.side)
-        remove(self._file.database)
-        self._open()
+        self.withhold()
+        remove(self.file.side)
+        remove(self.file.database)
+        self._use(file)
+        self.open()
 
     def close(self) -> None:
         """Closes the read connection. Idempotent."""
-        self._connection.close()
+        if self._connection is not None:
+            self._connection.close()
 
-    def _open(self) -> None:
+    def open(self) -> None:
+        """Opens the file, adopting a finished side file.
+
+        Raises:
+            StorageError: it cannot be opened, and stays closed.
+        """
         connection = self._connect()
-        finished, fits = self._side_is_finished(), self._file.fits(connection)
+        finished, fits = self._side_is_finished(), self.file.fits(connection)
         if finished or not fits:
             connection.close()
-            self._replace() if finished else remove(self._file.database)
+            self._replace() if finished else remove(self.file.database)
             connection = self._connect()
         self._connection = connection
         self._execute = connection.execute
         self.refresh()
 
+    def _use(self, file: ReplicaFile) -> None:
+        self.file = file
+        self._primary = file.primary
+        self._identifying = (IdentifierType.CONTACT_ID, file.primary)
+        keys = KeyHash(file.key)
+        self._hash = keys.of
+        # A reference is the identifying hash under a secret mask: no column and no index of its own, and whoever
+        # has seen references cannot find their rows in a stolen file.
+        self._mask = int.from_bytes(keys.derive("ref"))
+        identity = f"ifnull(contact_id, {file.primary.value}), primary_key, contact_key, fields"  # two of our own names
+        self._find = {
+            kind: f"SELECT {identity} FROM contacts WHERE {kind.value} = ?"  # noqa: S608 - a column of ours
+            for kind in IdentifierType
+        }
+
     def _connect(self) -> Connection:
-        connection = self._file.database.connect()
+        connection = self.file.database.connect()
         try:
-            self._file.ensure(connection)
+            self.file.ensure(connection)
         except BaseException:
             connection.close()
             raise
@@ -203,7 +247,7 @@ class SqliteReplica:
 
     def _side_is_finished(self) -> bool:
         """Whether the side file is a whole replica of this shape. A damaged one is removed: it is built again."""
-        side = self._file.side
+        side = self.file.side
         if not side.path.exists():
             return False
         try:
@@ -212,7 +256,7 @@ class SqliteReplica:
             remove(side)
             return False
         try:
-            return self._file.fits(connection) and connection.execute(_INFO).fetchone()[1] is not None
+            return self.file.fits(connection) and connection.execute(_INFO).fetchone()[1] is not None
         except sqlite.Error:  # killed before its tables were there
             return False
         finally:
@@ -222,8 +266,8 @@ class SqliteReplica:
         """Puts the side file where the present replica was. Nobody has either open."""
         # The old journal is empty by now; were one left, it would be played into the new file.
         for suffix in ("-wal", "-shm"):
-            Path(f"{self._file.database.path}{suffix}").unlink(missing_ok=True)
-        self._file.side.path.replace(self._file.database.path)
+            Path(f"{self.file.database.path}{suffix}").unlink(missing_ok=True)
+        self.file.side.path.replace(self.file.database.path)
 
     def _member(self, identity: bytes, primary_key: str | None, contact_key: str | None, fields: str | None) -> Member:
         key = (
@@ -232,6 +276,13 @@ class SqliteReplica:
             else IntegrationKey(kind="primary", type=IdentifierType.CONTACT_ID, value=contact_key or "")
         )
         return Member(self._ref(identity), key, json.loads(fields) if fields is not None else {})
+
+    def _mark_of(self, ref: str) -> bytes | None:
+        """The identifying hash behind a handle; None when it is no handle at all."""
+        try:
+            return (int.from_bytes(bytes.fromhex(ref)) ^ self._mask).to_bytes(HASH_BYTES)
+        except (ValueError, OverflowError):
+            return None
 
     def _ref(self, mark: bytes) -> str:
         return f"{int.from_bytes(mark) ^ self._mask:032x}"

@@ -6,15 +6,12 @@ integration key. With `replica.contents = "contacts"` the configured fields are 
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.domain.identifiers import IdentifierType
-from agent.store.database import DatabaseFile, immediate, migrate, sqlite, storage_error
+from agent.store.database import DatabaseFile, migrate, sqlite, transaction
 from agent.store.keyhash import KeyHash
 from agent.store.refusals import NOBODY, Refusals
 
@@ -59,7 +56,7 @@ class ReplicaFile:
     @property
     def side(self) -> DatabaseFile:
         """The file in which a new replica is built."""
-        return replace(self.database, path=self.database.path.with_suffix(".next.db"))
+        return side_of(self.database)
 
     @property
     def shape(self) -> bytes:
@@ -90,24 +87,9 @@ class ReplicaFile:
         return row is not None and row[0] == self.shape
 
 
-@contextlib.contextmanager
-def transaction(connection: Connection) -> Iterator[Connection]:
-    """One write transaction whose failures are of our tree.
-
-    Raises:
-        StorageError: the disk or the file said no; nothing of the transaction is kept.
-    """
-    try:
-        with immediate(connection):
-            yield connection
-    except sqlite.Error as error:
-        raise storage_error(error) from error
-
-
-def remove(file: DatabaseFile) -> None:
-    """Deletes a database that nobody has open, with its journals."""
-    for suffix in ("", "-wal", "-shm", "-journal"):
-        Path(f"{file.path}{suffix}").unlink(missing_ok=True)
+def side_of(database: DatabaseFile) -> DatabaseFile:
+    """The file beside a replica in which the next one is built."""
+    return replace(database, path=database.path.with_suffix(".next.db"))
 
 
 def instant(at: datetime) -> str:

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 from agent.domain.identifiers import IdentifierType
 from agent.ports import AppliedCounts, AppliedFile, Batch, ChangePage, Identity
-from agent.store.database import erase_leftovers, sqlite, storage_error
+from agent.store.database import erase_leftovers, sqlite, storage_error, transaction
 from agent.store.keyhash import HASH_BYTES
-from agent.store.replica_file import COLUMNS, KEY_COLUMNS, ReplicaFile, instant, transaction
+from agent.store.replica_file import COLUMNS, KEY_COLUMNS, ReplicaFile, instant
 from agent.store.replica_rows import CONTACT_ID, DELETE, FIELDS, KEYS, NOTHING, Row, digest, merge
 
 if TYPE_CHECKING:

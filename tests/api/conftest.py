@@ -230,7 +230,7 @@ def build(state_dir: Path, settings: Settings, *, heartbeat_s: float = 15.0) -> 
     outbox = Outbox(
         GroupWriter(connection, "outbox"), file.connect(), hash_key=b"k" * 32, names=KeyHash(b"n" * 32), run="run"
     )
-    stale_after, expires_after = settings.replica.stale_after, settings.replica.expires_after
+    stale_after = settings.replica.stale_after
     room: dict[str, Any] = {"error": None}
     intake = Intake(
         clock=clock,
@@ -239,9 +239,7 @@ def build(state_dir: Path, settings: Settings, *, heartbeat_s: float = 15.0) -> 
         outbox=outbox,
         queue=lambda: outbox.info(orders.held()),
         link=link,
-        policy=IntakePolicy(
-            tagging, "1042", "03", UTC, stale_after, expires_after, 1 << 30, 0, state_dir, (("voyado", False),)
-        ),
+        policy=IntakePolicy(tagging, "1042", "03", UTC, stale_after, 1 << 30, 0, state_dir, (("voyado", False),)),
         accepted=lambda: None,
     )
 
@@ -258,12 +256,12 @@ def build(state_dir: Path, settings: Settings, *, heartbeat_s: float = 15.0) -> 
         replica=people,
         lookup=Vendor(),
         link=link,
-        policy=IdentifyPolicy(tagging, True, 0.8, stale_after, expires_after),
+        policy=IdentifyPolicy(tagging, True, 0.8, stale_after),
     )
     status = Status(
         clock=clock,
         version="0.1.0",
-        policy=StatusPolicy(settings.loyalty.fallback_level, True, stale_after, expires_after, 1 << 30),
+        policy=StatusPolicy(settings.loyalty.fallback_level, True, stale_after, 1 << 30),
         links=[link],
         replica=people,
         queue=lambda: outbox.info(orders.held()),

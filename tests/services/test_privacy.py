@@ -57,7 +57,7 @@ class World:
         self.audit = Audit(
             clock=self.clock, trail=self.trail, anchor=AuditAnchor(writer, reader), told=lambda _intact: None
         )
-        self.people = ReplicaPeople(self.replica, self.store)
+        self.people = ReplicaPeople(self.replica, asyncio.Lock())
         self.sales = PersonalSales(outbox, writer, reader, names=NAMES, guests=())
         self.normaliser = Normaliser("SE")
         self.halted: list[str] = []
@@ -235,7 +235,7 @@ async def test_a_member_the_replica_lost_is_found_by_contact_id(world):
     world.feed(upsert(ALMA))
     (alma,) = world.people.persons([*world._readings(IdentifierStatement(type="email", value=ALMA[EMAIL]))])
     await world.sell("s-1", key=member_key(ALMA[MEMBER]), ref=alma.member.ref)
-    world.replica.erase()
+    world.replica.start_over(world.replica.file)
     done = await world.erase("contact_id", ALMA[ID])
 
     assert done.counts == {"contacts": 0, "sales_waiting": 1, "sales_finished": 0, "notes": 0}
@@ -317,7 +317,7 @@ async def test_a_removal_reaches_a_sale_by_its_member_s_handle(world):
     world.feed(upsert(ALMA))
     (alma,) = world.people.persons([*world._readings(IdentifierStatement(type="email", value=ALMA[EMAIL]))])
     await world.sell("s-1", key=member_key(ALMA[MEMBER]), ref=alma.member.ref, at=NOW - timedelta(days=20))
-    world.replica.erase()
+    world.replica.start_over(world.replica.file)
     world.feed(delete({ID: ALMA[ID]}))
     await world.privacy.carry_out()
     assert world.remembered() == set()

@@ -8,16 +8,12 @@ from datetime import timedelta
 
 import pytest
 
-from agent.domain.health import Conditions
 from agent.domain.retention import RetentionPolicy
 from agent.errors import StorageError
-from agent.ports import ReplicaInfo
 from agent.services.purge import Purge
 from tests.fakes import NOW, FakeClock, until
 
-POLICY = RetentionPolicy(
-    timedelta(hours=24), timedelta(days=30), timedelta(days=400), timedelta(days=14), timedelta(days=8)
-)
+POLICY = RetentionPolicy(timedelta(hours=24), timedelta(days=30), timedelta(days=400), timedelta(days=8))
 
 
 class Sales:
@@ -41,17 +37,11 @@ class Sales:
 
 class Contacts:
     def __init__(self):
-        self.as_of, self.before, self.erased, self.tombstones = NOW, [], 0, 3
-
-    def info(self):
-        return ReplicaInfo(7, self.as_of, "keys")
+        self.before, self.tombstones = [], 3
 
     async def purge(self, tombstones_before):
         self.before.append(tombstones_before)
         return {"tombstones": self.tombstones}
-
-    async def erase_all(self):
-        self.erased += 1
 
 
 class Trail:
@@ -70,7 +60,7 @@ class Trail:
 
 class Bench:
     def __init__(self, policy=POLICY):
-        self.clock, self.sales, self.contacts, self.conditions = FakeClock(), Sales(), Contacts(), Conditions()
+        self.clock, self.sales, self.contacts = FakeClock(), Sales(), Contacts()
         self.trail, self.changes, self.skew_s, self.files = Trail(), 0, 0.0, 4
         self.purge = Purge(
             clock=self.clock,
@@ -79,7 +69,6 @@ class Bench:
             contacts=self.contacts,
             trail=self.trail,
             spool=lambda: self.files,
-            conditions=self.conditions,
             alone=asyncio.Lock(),
             changed=self._changed,
             skew_s=lambda: self.skew_s,
@@ -121,28 +110,12 @@ async def test_a_purge_of_nothing_is_not_recorded(bench):
     assert bench.trail.recorded == []
 
 
-async def test_a_replica_that_nothing_renewed_is_erased(bench):
-    """And a condition says so."""
-    bench.clock.advance(14 * 86_400 + 1)
-    await bench.purge.run()
-    assert bench.contacts.erased == 1
-    assert bench.conditions.stands("replica.expired")
-    assert ("replica.expired", {}) in bench.trail.recorded
-
-
-async def test_a_replica_that_was_never_loaded_does_not_expire(bench):
-    """There is nothing in it."""
-    bench.contacts.as_of = None
-    await bench.purge.run()
-    assert (bench.contacts.erased, bench.conditions.standing()) == (0, ())
-
-
 @pytest.mark.parametrize("years", [-3, 3], ids=["back", "ahead"])
 async def test_nothing_expires_while_the_clock_is_days_off(bench, years):
     """Ages mean nothing then; downloads that were left behind have none and go."""
     bench.skew_s = years * 365 * 86_400.0
     assert await bench.purge.run() == {"files": 4}
-    assert (bench.sales.plans, bench.contacts.erased, bench.contacts.before) == ([], 0, [])
+    assert (bench.sales.plans, bench.contacts.before) == ([], [])
 
     bench.skew_s = 0.0
     await bench.purge.run()
@@ -181,7 +154,7 @@ async def test_a_sweep_looks_before_it_works(bench):
     bench.sales.old = True
     bench.clock.advance(60 * 86_400)
     assert await bench.purge.sweep() == {"delivered": 2, "undelivered": 1, "forgotten": 0}
-    assert (len(bench.sales.plans), bench.contacts.before, bench.contacts.erased) == (1, [], 0)
+    assert (len(bench.sales.plans), bench.contacts.before) == (1, [])
     assert bench.changes == 1
 
 

@@ -37,13 +37,14 @@ class Erased:
     """What was heard of the erased, and when removals were carried out."""
 
     def __init__(self):
-        self.told, self.carried_out, self.fault = [], 0, None
+        self.told, self.carried_out, self.fault, self.held, self.writing = [], 0, None, False, None
 
     async def heard(self, refused, removed):
         self.told.append((refused, removed))
 
     async def carry_out(self):
         self.carried_out += 1
+        self.held = self.held or self.writing.locked()
         if self.fault is not None:
             raise self.fault
 
@@ -55,7 +56,7 @@ class Feed:
         self.reads, self.ended, self.under_way = [], [], 0
         self.gate = asyncio.Event()
         self.gate.set()
-        self.fault = None
+        self.fault, self.whole = None, True
         self.progress = LoadProgress()
 
     async def read(self, told, *, rebuild):
@@ -67,6 +68,7 @@ class Feed:
             if self.fault is not None:
                 raise self.fault
             self.ended.append("read")
+            return self.whole
         except asyncio.CancelledError:
             self.ended.append("cut off")
             raise
@@ -77,10 +79,17 @@ class Feed:
 class Bench:
     def __init__(self):
         self.feed, self.contacts, self.erased, self.conditions = Feed(), Contacts(), Erased(), Conditions()
+        self.writing, self.renewals = asyncio.Lock(), 0
+        self.erased.writing = self.writing
         self.sync = Sync(
             clock=FakeClock(), feed=self.feed, contacts=self.contacts, erased=self.erased, conditions=self.conditions,
             every=timedelta(hours=1), uniform=lambda _low, high: high, changed=lambda: None,
+            renewed=self._renewed, writing=self.writing,
         )  # fmt: skip
+
+    async def _renewed(self):
+        assert self.writing.locked(), "nobody may end the replica between the last page and its renewal"
+        self.renewals += 1
 
     @contextlib.asynccontextmanager
     async def running(self):
@@ -341,3 +350,35 @@ async def test_a_page_that_is_being_written_is_waited_for():
     with pytest.raises(asyncio.CancelledError):
         await task
     assert (pages.open, len(pages.counts)) == (0, 1)
+
+
+async def test_whoever_writes_to_the_replica_waits_for_the_feed(bench):
+    """The replica is held from the first page until it is renewed, and free again before removals are carried out."""
+    bench.feed.gate.clear()
+    async with bench.running():
+        await until(lambda: bench.feed.under_way)
+        assert bench.writing.locked()
+        bench.feed.gate.set()
+        await until(lambda: bench.erased.carried_out)
+    assert bench.renewals == 1
+    assert not bench.erased.held
+
+
+async def test_a_feed_that_waits_for_its_turn_is_halted_at_once(bench):
+    """Whoever erases does not wait for a sync that has not begun to read."""
+    async with bench.writing, bench.running():
+        await until(lambda: bench.sync.progress is not None)
+        async with asyncio.timeout(5), bench.sync.halted():
+            assert bench.feed.reads == []
+
+
+async def test_only_what_was_read_to_its_end_renews_the_replica(bench):
+    """A feed that fails, has more to come or was halted does not."""
+    bench.feed.fault = FeedError("cut")
+    await bench.sync.once()
+    bench.feed.fault, bench.feed.whole = None, False
+    await bench.sync.once()
+    assert bench.renewals == 0
+    bench.feed.whole = True
+    await bench.sync.once()
+    assert bench.renewals == 1

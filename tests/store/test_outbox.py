@@ -58,7 +58,7 @@ def state(outbox, transaction_id):
 
 def everything(now):
     """A plan that erases whatever is older than ``now``."""
-    return RetentionPlan(now, now, now - timedelta(days=400), now, replica=False)
+    return RetentionPlan(now, now, now - timedelta(days=400), now)
 
 
 # --- intake ---------------------------------------------------------------------------------------------------
@@ -789,10 +789,10 @@ async def test_what_is_forgotten_unfinished_takes_no_room_either(outbox):
     """A parked sale takes room until its record goes."""
     await outbox.accept(acceptance(key=phone_key()), NOW)
     late = NOW + timedelta(days=401)
-    await outbox.purge(RetentionPlan(late, late, NOW, NOW, replica=False), late)
+    await outbox.purge(RetentionPlan(late, late, NOW, NOW), late)
     assert outbox.info().parked == 1
     assert outbox.info().bytes > 0
-    await outbox.purge(RetentionPlan(late, late, late, NOW, replica=False), late)
+    await outbox.purge(RetentionPlan(late, late, late, NOW), late)
     assert (outbox.info().parked, outbox.info().bytes) == (0, 0)
 
 
@@ -801,14 +801,14 @@ async def test_a_purge_is_due_when_it_would_find_something(outbox):
     await outbox.accept(acceptance(key=phone_key()), NOW)
     (outgoing,) = await leased(outbox, 1)
     before, after = NOW - timedelta(seconds=1), NOW + timedelta(seconds=1)
-    finished = RetentionPlan(after, before, before, before, replica=False)
-    old = RetentionPlan(before, after, before, before, replica=False)
-    forgotten = RetentionPlan(before, before, after, before, replica=False)
+    finished = RetentionPlan(after, before, before, before)
+    old = RetentionPlan(before, after, before, before)
+    forgotten = RetentionPlan(before, before, after, before)
     assert [outbox.due(plan) for plan in (finished, old, forgotten)] == [False, True, False]
     await outbox.settle([Settled(outgoing.entry, DONE)], NOW)
     assert [outbox.due(plan) for plan in (finished, old, forgotten)] == [True, True, False]
     await outbox.purge(finished, NOW)
-    assert not outbox.due(RetentionPlan(after, after, before, before, replica=False))
+    assert not outbox.due(RetentionPlan(after, after, before, before))
     assert outbox.due(forgotten)
 
 
@@ -816,7 +816,7 @@ async def test_a_retry_without_the_member_goes_on_telling_why(outbox):
     """Whatever the vendor says of a sale whose person was erased, it is parked because of that."""
     await outbox.accept(acceptance(key=phone_key()), NOW)
     late = NOW + timedelta(days=31)
-    await outbox.purge(RetentionPlan(late, late, NOW, NOW, replica=False), late)
+    await outbox.purge(RetentionPlan(late, late, NOW, NOW), late)
     (parked,) = outbox.queue(state="parked", vendor=None, limit=9, after=0)
     for verdict in (LATER, PARK):
         await outbox.retry(parked.entry, late)

@@ -285,9 +285,7 @@ class Till(RuleBasedStateMachine):
     def purge(self, hours):
         """Time passes and the purge comes by."""
         self.now += timedelta(hours=hours)
-        plan = RetentionPlan(
-            self.now - DELIVERED, self.now - UNDELIVERED, self.now - timedelta(days=4_000), self.now, replica=False
-        )
+        plan = RetentionPlan(self.now - DELIVERED, self.now - UNDELIVERED, self.now - timedelta(days=4_000), self.now)
         self.wait(self.outbox.purge(plan, self.now))
         for sale in self.model.sales:
             if sale.erased:

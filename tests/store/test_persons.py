@@ -244,7 +244,7 @@ async def test_the_purge_too_leaves_no_group_behind(tmp_path):
     with shop(tmp_path) as (outbox, _):
         await outbox.accept(acceptance("s-1", key=phone_key(5)), NOW)
         await settle(outbox, DONE)
-        await outbox.purge(RetentionPlan(NOW + DAY, NOW - DAY, NOW - DAY, NOW, replica=False), NOW)
+        await outbox.purge(RetentionPlan(NOW + DAY, NOW - DAY, NOW - DAY, NOW), NOW)
         assert outbox._reader.execute("SELECT person FROM deliveries").fetchall() == [(b"",)]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pickle
 from datetime import UTC, datetime, timedelta
 
@@ -362,14 +363,38 @@ def test_a_purge_leaves_no_trace(contacts_file, opened):
 
 
 def test_erasing_forgets_everybody(file, opened):
-    """Erasing removes the replica and what is being built, and look-ups go on with nobody."""
+    """Starting over removes the replica and what is being built, and look-ups go on with nobody, under another key."""
     replica = opened(file)
     page(file, upsert(ALMA))
     load(file, [upsert(BO)], rebuild=True)
-    replica.erase()
+    other = dataclasses.replace(file, key=b"another hash key".ljust(32))
+    replica.start_over(other)
     assert who(replica, PHONE, ALMA[PHONE]) == set()
     assert replica.info().as_of is None
     assert not file.side.path.exists()
+    page(other, upsert(ALMA))
+    replica.refresh()
+    assert replica.file is other
+    assert who(replica, PHONE, ALMA[PHONE])
+
+
+def test_a_withheld_replica_knows_nobody(file, opened):
+    """Closed, it finds nobody and counts as never loaded, whoever writes to it; opened, everybody is there again."""
+    replica = opened(file)
+    page(file, upsert(ALMA))
+    replica.refresh()
+    (ref,) = (member.ref for member in replica.resolve([Identifier(PHONE, ALMA[PHONE])]))
+    replica.withhold()
+    page(file, upsert(BO))
+    replica.refresh()
+
+    assert (replica.info().as_of, replica.info().contacts) == (None, 0)
+    assert who(replica, PHONE, ALMA[PHONE]) == set()
+    assert replica.member(ref) is None
+
+    replica.open()
+    assert replica.info().contacts == 2
+    assert replica.member(ref) is not None
 
 
 def test_a_rebuild_goes_on_beside_the_old_replica(file, opened):

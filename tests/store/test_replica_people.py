@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import pickle
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -12,6 +14,7 @@ from told import ToldReplica
 from agent.domain.contact import ChangeKind, ContactChange
 from agent.domain.identifiers import Identifier, IdentifierType
 from agent.ports import AppliedFile, ChangePage
+from agent.store import replica_people
 from agent.store.database import DatabaseFile
 from agent.store.keyhash import KeyHash
 from agent.store.refusals import ErasedPeople, Refusals
@@ -59,7 +62,8 @@ class World:
         self.file = ReplicaFile(database, KEY, MEMBER, "contacts", ("first_name",))
         self.store = SqliteReplicaStore(self.file)
         self.replica = ToldReplica(self.file)
-        self.people = ReplicaPeople(self.replica, self.store)
+        self.writing = asyncio.Lock()
+        self.people = ReplicaPeople(self.replica, self.writing)
         self.directory = tmp_path
         self.applied = 0
 
@@ -340,3 +344,65 @@ async def test_the_list_holds_hashes_alone(world, tmp_path):
         await erased.add(found.identity, "receipt-1", NOW)
         rows = erased._reader.execute("SELECT * FROM erasures").fetchall()
     assert rows == [(HASH(ID, ALMA[ID]), HASH(MEMBER, ALMA[MEMBER]), "receipt-1", int(NOW.timestamp() * 1000), None)]
+
+
+async def test_a_replica_that_is_closed_to_look_ups_is_erased_from_all_the_same(world):
+    """Who may not be found any more is held all the same: by whom they are asked for, and until they are erased."""
+    world.page(upsert(ALMA), upsert(BO))
+    (bo,) = world.people.persons(named(MEMBER, BO[MEMBER]))
+    world.replica.withhold()
+    (alma,) = world.people.persons(named(EMAIL, ALMA[EMAIL]))
+    assert world.people.there([alma.identity.ref, bo.identity.ref, "nobody's"]) == {alma.identity.ref, bo.identity.ref}
+
+    assert await world.people.erase(alma.identity, alma.keys.values()) == 1
+    assert HASH(ID, ALMA[ID]) not in world.bytes()
+    assert world.people.there([alma.identity.ref, bo.identity.ref]) == {bo.identity.ref}
+    assert world.replica.info().as_of is None, "it stays closed"
+
+
+async def test_whoever_writes_waits_for_the_other(world):
+    """A sync under way, or the end of the replica, never meets an erasure in the same file."""
+    world.page(upsert(ALMA))
+    (alma,) = world.people.persons(named(EMAIL, ALMA[EMAIL]))
+    for write in (
+        lambda: world.people.erase(alma.identity, ()),
+        world.people.removed,
+        lambda: world.people.carried_out(()),
+        world.people.leave_no_trace,
+    ):
+        async with world.writing:
+            waiting = asyncio.create_task(write())
+            await asyncio.sleep(0.02)
+            assert not waiting.done()
+        await waiting
+        assert not world.writing.locked()
+
+
+async def test_a_purge_waits_as_well_but_not_for_ever(world, monkeypatch):
+    """What a sync that takes long leaves no time for goes with the next purge."""
+    world.page(upsert(ALMA))
+    world.page(delete(ALMA))
+    await world.people.carried_out(await world.people.removed())
+    later = NOW + timedelta(days=9)
+    async with world.writing:
+        waiting = asyncio.create_task(world.people.purge(later))
+        await asyncio.sleep(0.02)
+        assert not waiting.done()
+    assert await waiting == {"tombstones": 1}
+    assert not world.writing.locked()
+
+    monkeypatch.setattr(replica_people, "PURGE_PATIENCE_S", 0.01)
+    async with world.writing:
+        assert await world.people.purge(later) == {}
+        assert world.writing.locked()
+
+
+async def test_it_is_the_present_replica_that_is_written(world):
+    """A replica that ended and began anew lies in another file; whoever wrote to the former writes to that."""
+    other = replace(world.file, database=replace(world.file.database, path=world.directory / "other.db"))
+    world.replica.start_over(other)
+    with SqliteReplicaStore(other).open_writer() as writer:
+        writer.apply_page(ChangePage((upsert(ALMA),), "1", last=True), at=NOW)
+    (alma,) = world.people.persons(named(EMAIL, ALMA[EMAIL]))
+    assert await world.people.erase(alma.identity, ()) == 1
+    assert world.people.persons(named(EMAIL, ALMA[EMAIL])) == ()
