@@ -1,6 +1,5 @@
 """The operating system keeps nothing of the agent's memory."""
 
-import ctypes
 import os
 import resource
 import subprocess
@@ -63,6 +62,7 @@ def test_a_crash_leaves_no_core(tmp_path):
         assert any(b"zaphira" in path.read_bytes() for path in tmp_path.iterdir())
 
 
-def test_this_process_is_as_it_was():
-    """Importing the room forbids nothing: whoever runs the agent asks for it."""
-    assert ctypes.CDLL(None).prctl(_GET_DUMPABLE, 0, 0, 0, 0) == 1
+def test_importing_the_room_forbids_nothing():
+    """Whoever runs the agent asks for it."""
+    code = f"import ctypes\nfrom agent import coredump\nprint(ctypes.CDLL(None).prctl({_GET_DUMPABLE}, 0, 0, 0, 0))"
+    assert python(code).stdout == "1\n"

@@ -68,12 +68,12 @@ class Feed:
             if self.fault is not None:
                 raise self.fault
             self.ended.append("read")
-            return self.whole
         except asyncio.CancelledError:
             self.ended.append("cut off")
             raise
         finally:
             self.under_way -= 1
+        return self.whole
 
 
 class Bench:
