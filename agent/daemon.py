@@ -58,7 +58,8 @@ async def running(
     async with open_agent(configuration, clock=clock, chance=chance) as agent:
         await _look_at_the_trail(agent)
         agent.tokens.make_own()
-        server = Server(create_app(agent.rooms), configuration.settings.api.listen)
+        users = bool(configuration.settings.api.socket_users)
+        server = Server(create_app(agent.rooms), configuration.listen, users=users)
         await server.start()
         loops = [
             asyncio.create_task(_supervised("dispatch", agent.dispatch.run)),

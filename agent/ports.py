@@ -288,6 +288,7 @@ class Acceptance:
     Attributes:
         vendors: who gets it.
         day: the business day it counts for.
+        quiet: the till may not learn from the sale's fate who is a member; it hears of the key it was answered with.
         ref: the handle of the member whom the replica knows its customer as.
     """
 
@@ -297,6 +298,7 @@ class Acceptance:
     open: bool
     vendors: tuple[str, ...]
     day: date
+    quiet: bool = False
     ref: str | None = None
 
 

@@ -7,6 +7,7 @@ from typing import Any, Final, Protocol
 
 from agent.api.problems import Headers
 from agent.api.schemas import Message
+from agent.domain.audit import word
 from agent.messages import Messages
 from agent.tokens import Token
 
@@ -58,8 +59,8 @@ class Visit:
 
     @property
     def caller(self) -> str:
-        """The name of the token that it carries; empty on the open paths."""
-        return self.token.name if self.token is not None else ""
+        """Who asks, as the audit trail may name them: the token it carries, or the Unix user; a dash for nobody."""
+        return word(self.token.name if self.token is not None else "")
 
 
 @dataclass(frozen=True, slots=True)

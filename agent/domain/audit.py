@@ -29,7 +29,8 @@ EVENTS: Final[Mapping[str, tuple[str, ...]]] = {
     "queue.retried": ("by", "entry", "transaction_id"),
     "queue.discarded": ("by", "entry", "transaction_id"),
     "token.added": ("name", "scope"),
-    "token.revoked": ("name",),
+    "token.rotated": ("name", "scope"),
+    "token.revoked": ("name", "which"),
     "key.rotated": (),
     "storage.rescued": ("file", "rescued", "lost"),
     "audit.trimmed": ("through", "hash"),
@@ -39,6 +40,7 @@ EVENTS: Final[Mapping[str, tuple[str, ...]]] = {
 """What is recorded, and the facts each entry may have: counts, and words. None of them is about a person."""
 
 _WORD: Final = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
+_NO_PART_OF_A_WORD: Final = re.compile(r"[^A-Za-z0-9_.:-]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,11 @@ class Verification:
     def intact(self) -> bool:
         """Whether nothing is wrong with it."""
         return self.fault is None
+
+
+def word(name: str) -> str:
+    """A name as the trail may hold it: what is no part of a word becomes a dash; cut after 64 characters."""
+    return _NO_PART_OF_A_WORD.sub("-", name)[:64] or "-"
 
 
 def line_of(seq: int, now: datetime, event: str, facts: Facts, prev: str) -> bytes:

@@ -1,4 +1,4 @@
-"""`token add|list|revoke`, without a running agent."""
+"""`token add|list|rotate|revoke`, without a running agent."""
 
 import os
 import stat
@@ -34,15 +34,21 @@ def test_a_tokens_life(answer, call, config):
 def test_adding_and_revoking_is_recorded(call, config):
     """The audit trail says who may call since when, and until when; it does not have the token."""
     token = call("token", "add", "till-03", "--scope", "pos").stdout.strip()
+    rotated = call("token", "rotate", "till-03").stdout.strip()
+    call("token", "revoke", "till-03", "--old")
     call("token", "revoke", "till-03")
     call("token", "revoke", "nobody")
     trail = AuditTrail(config.parent / "state")
 
-    assert [(entry["event"], entry["name"]) for entry in trail.entries()] == [
-        ("token.added", "till-03"),
-        ("token.revoked", "till-03"),
+    assert [(entry["event"], entry["name"], entry.get("which")) for entry in trail.entries()] == [
+        ("token.added", "till-03", None),
+        ("token.rotated", "till-03", None),
+        ("token.revoked", "till-03", "old"),
+        ("token.revoked", "till-03", "every"),
     ]
-    assert token not in (config.parent / "state" / "audit.jsonl").read_text()
+    written = (config.parent / "state" / "audit.jsonl").read_text()
+    assert token not in written
+    assert rotated not in written
 
 
 def test_the_bare_token_is_all_that_is_printed(call, config):
@@ -59,6 +65,21 @@ def test_a_name_is_given_once(call):
 
     assert (first.exit_code, second.exit_code) == (0, 64)
     assert "is taken" in second.stderr
+
+
+def test_a_token_is_replaced_without_a_gap(answer, call, config):
+    """A second token of the name, both listed and taken; then the old one alone is ended."""
+    old = answer("token", "add", "till-03", "--scope", "admin")["token"]
+    made = answer("token", "rotate", "till-03")
+    assert (made["name"], made["scope"]) == ("till-03", "admin")
+    assert [row["name"] for row in answer("token", "list")["tokens"]] == ["till-03"] * 2
+    assert call("token", "rotate", "till-03").exit_code == 64
+
+    assert answer("token", "revoke", "till-03", "--old") == {"name": "till-03", "revoked": True}
+    tokens = Tokens(config.parent / "state", SystemClock())
+    assert (tokens.verify(old), tokens.verify(made["token"]).scope) == (None, "admin")
+    assert call("token", "revoke", "till-03", "--old").exit_code == 1
+    assert call("token", "rotate", "nobody").exit_code == 1
 
 
 def test_revoking_nobody_is_told(call):

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from agent.domain.audit import START, Head, head_of, line_of, parse, verify
+from agent.domain.audit import START, Head, head_of, line_of, parse, verify, word
 
 NOW = datetime(2026, 11, 20, 9, 0, tzinfo=UTC)
 
@@ -125,3 +125,20 @@ def test_an_entry_reads_as_it_was_written():
         "seq": 7, "at": NOW.isoformat(), "event": "privacy.erased", "by": "cli", "contacts": 1, "prev": START,
     }  # fmt: skip
     assert b"\n" not in line
+
+
+@pytest.mark.parametrize(
+    ("name", "kept"),
+    [
+        ("till-03", "till-03"),
+        ("unix:@staff", "unix:-staff"),
+        ("unix:CORP\\alma ek@example.com", "unix:CORP-alma-ek-example.com"),
+        ("x" * 200, "x" * 64),
+        ("", "-"),
+    ],
+    ids=["a token", "a group", "an account of a directory", "long", "nobody"],
+)
+def test_whoever_asks_has_a_name_that_can_be_recorded(name, kept):
+    """No name of a token or of a Unix user makes an erasure fail at its last step."""
+    assert word(name) == kept
+    assert parse(line_of(1, NOW, "privacy.erased", {"by": word(name)}, START))["by"] == kept
