@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import json
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -29,6 +29,7 @@ from agent.messages import Messages
 from agent.ports import ReplicaInfo
 from agent.services.identify import Identify, IdentifyPolicy
 from agent.services.intake import Intake, IntakePolicy
+from agent.services.privacy import Erasure, Export
 from agent.services.reconcile import Books, Reconcile
 from agent.services.status import Status, StatusPolicy
 from agent.settings import AgentSection, ApiSection, Rate, ReplicaSection, Settings
@@ -129,23 +130,26 @@ class Given:
 
 @dataclass
 class Officer:
-    """Whom was asked about, by which caller; answers as told. And what was recorded."""
+    """Whom was asked about, by which caller; answers as told, that nobody is known if not. And what was recorded."""
 
+    readings: Callable[[Any], Any]
     asked: list[tuple[str, Any, str]] = field(default_factory=list)
     answer: Any = None
     recorded: list[tuple[str, dict[str, int | str]]] = field(default_factory=list)
 
     async def erase(self, statement: Any, by: str) -> Any:
-        return self._answer("erase", statement, by)
+        nothing = dict.fromkeys(("contacts", "sales_waiting", "sales_finished", "notes"), 0)
+        return self._answer("erase", statement, by) or Erasure("9f86d081", NOW, nothing, Head(1, "a" * 64))
 
     async def export(self, statement: Any, by: str) -> Any:
-        return self._answer("export", statement, by)
+        return self._answer("export", statement, by) or Export(NOW, (), (), 0, (), ())
 
     async def record(self, event: str, /, **facts: int | str) -> Head:
         self.recorded.append((event, facts))
         return Head(len(self.recorded), "hash")
 
     def _answer(self, what: str, statement: Any, by: str) -> Any:
+        self.readings(statement)
         self.asked.append((what, statement, by))
         if isinstance(self.answer, Exception):
             raise self.answer
@@ -269,7 +273,7 @@ def build(state_dir: Path, settings: Settings, *, heartbeat_s: float = 15.0) -> 
         conditions=conditions,
         ready=lambda: room["error"] is None,
     )
-    tokens, officer = Tokens(state_dir, clock), Officer()
+    tokens, officer = Tokens(state_dir, clock), Officer(identify.readings)
     rooms = Rooms(
         clock=clock,
         settings=settings,

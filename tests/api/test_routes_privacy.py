@@ -105,7 +105,7 @@ async def test_what_cannot_be_done_is_a_problem(house, call, error, status, code
     [
         ({}, 422),
         ({"identifier": {"type": "shoe_size", "value": PHONE}}, 422),
-        ({"identifier": {"type": "any"}}, 422),
+        ({"identifier": {"type": "any", "value": ""}}, 422),
         ({**WHO, "reason": PHONE}, 422),
     ],
     ids=["empty", "no such type", "no value", "more"],
