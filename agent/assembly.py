@@ -25,7 +25,7 @@ from agent.connectors.voyado.settings import VoyadoSettings
 from agent.domain.delivery import Verdict
 from agent.domain.health import Conditions
 from agent.domain.identifiers import Normaliser
-from agent.domain.link import Link
+from agent.domain.link import CLOCK_TOLERANCE, Link
 from agent.domain.retention import RetentionPolicy
 from agent.domain.tagging import TaggingPolicy
 from agent.errors import StorageError
@@ -68,7 +68,6 @@ LOOKUP_AT_DELIVERY_S = 15.0
 RESERVES_KEPT_FREE = 4
 """So often `queue.reserve_bytes` stay free of contacts; at one of them the till's sales are refused."""
 PURGE_PATIENCE_S = 5.0
-CLOCK_TOLERANCE_S = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -338,7 +337,7 @@ class _Builder:
         link.heard_time(skew_s)
         if self.lease is not None:
             self.lease.heard(theirs)
-        wrong = abs(skew_s) > CLOCK_TOLERANCE_S
+        wrong = abs(skew_s) > CLOCK_TOLERANCE.total_seconds()
         self.conditions.set("clock.wrong", stands=wrong, now=now, detail=f"{skew_s:+.0f} s" if wrong else "")
 
     def _dispatch(self, outbox: Outbox, replica: SqliteReplica, connector: voyado.Voyado, link: Link) -> Dispatch:

@@ -722,7 +722,10 @@ async def test_a_corrected_clock_moves_what_this_run_accepted(path):
 
         assert outbox.story("before").accepted_at == NOW
         assert outbox.story("during").accepted_at == NOW
-        assert await names(outbox) == ["before", "during"]
+        before, during = await leased(outbox, 2)
+        assert [outgoing.transaction.transaction_id for outgoing in (before, during)] == ["before", "during"]
+        assert [outgoing.accepted_at for outgoing in (before, during)] == [NOW, NOW]
+        assert [outgoing.clock_off for outgoing in (before, during)] == [timedelta(), back]
 
 
 async def test_the_queue_is_paged_and_filtered(outbox):
