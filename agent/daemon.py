@@ -56,7 +56,8 @@ async def running(
     """An agent that takes sales while the block runs, and stops in order at its end."""
     async with open_agent(configuration, clock=clock, chance=chance) as agent:
         agent.tokens.make_own()
-        server = Server(create_app(agent.rooms), configuration.settings.api.listen)
+        users = bool(configuration.settings.api.socket_users)
+        server = Server(create_app(agent.rooms), configuration.listen, users=users)
         await server.start()
         loops = [
             asyncio.create_task(_supervised("dispatch", agent.dispatch.run)),
