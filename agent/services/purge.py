@@ -15,8 +15,6 @@ from agent.ports import Clock
 
 log = structlog.get_logger(__name__)
 
-MAX_SKEW_S = 24 * 3600.0
-
 
 class Sales(Protocol):
     """The outbox's door for the purge."""
@@ -45,7 +43,7 @@ class Purge:
         contacts: the replica.
         spool: erases downloaded export files that were left behind; how many there were.
         changed: called when something was erased.
-        skew_s: how far ahead of our clock the loyalty system's is, as far as that is known; seconds.
+        trusted: whether ages by the wall clock mean something.
     """
 
     def __init__(
@@ -57,10 +55,10 @@ class Purge:
         contacts: Contacts,
         spool: Callable[[], int],
         changed: Callable[[], None],
-        skew_s: Callable[[], float] = lambda: 0.0,
+        trusted: Callable[[], bool] = lambda: True,
     ) -> None:
         self._clock, self._policy, self._sales, self._contacts = clock, policy, sales, contacts
-        self._spool, self._changed, self._skew_s = spool, changed, skew_s
+        self._spool, self._changed, self._trusted = spool, changed, trusted
         self._running = asyncio.Lock()
 
     async def run(self) -> dict[str, int]:
@@ -76,7 +74,7 @@ class Purge:
         async with self._running:
             now = self._clock.now()
             counts = {"files": self._spool()}
-            if self._clock_is_wrong():
+            if not self._trusted():
                 log.warning("purge.skipped", condition="clock.wrong")
                 return counts
             what = plan(self._policy, now)
@@ -114,12 +112,9 @@ class Purge:
         async with self._running:
             now = self._clock.now()
             what = plan(self._policy, now)
-            if self._clock_is_wrong() or not self._sales.due(what):
+            if not self._trusted() or not self._sales.due(what):
                 return {}
             counts = await self._sales.purge(what, now)
             log.info("swept", counts=counts)
             self._changed()
             return counts
-
-    def _clock_is_wrong(self) -> bool:
-        return abs(self._skew_s()) > MAX_SKEW_S

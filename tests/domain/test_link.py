@@ -145,7 +145,9 @@ YEARS, MINUTE = timedelta(days=3 * 365), timedelta(minutes=1)
         pytest.param(NOW - 9 * YEARS, NOW - YEARS, timedelta(), YEARS, NOW, id="another wrong clock"),
     ],
 )
-def test_a_sale_dated_by_a_wrong_clock_is_dated_by_the_vendors(link, till, accepted, put_right, skew, corrected):
+def test_a_sale_dated_by_a_wrong_clock_is_dated_by_the_vendors(  # noqa: PLR0917 - a table's columns
+    link, till, accepted, put_right, skew, corrected
+):
     """Only where our clock was wrong and the till's with it; the delay between sale and acceptance is kept."""
     link.heard_time(skew.total_seconds())
 

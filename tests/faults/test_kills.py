@@ -19,7 +19,7 @@ import pytest
 from e2e import powercut
 from e2e.shop import Till, Vendor, eventually, members
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1_200)]
 
 FEW = pytest.mark.parametrize("vendor", [40], indirect=True, ids=["few"])
 MOMENTS = {
@@ -34,7 +34,7 @@ MOMENTS = {
 PEOPLE = 20
 
 
-class Killed(Exception):
+class KilledError(Exception):
     """The agent is gone."""
 
 
@@ -70,7 +70,7 @@ class Shop:
             self._sell()
             self._deliver()
             self._purge()
-        except (Killed, httpx.TransportError):
+        except (KilledError, httpx.TransportError):
             assert self.till.process is not None
             self.till.process.wait(timeout=30)
             self.deaths[self._part] += 1
@@ -93,7 +93,7 @@ class Shop:
             assert self.till.process is not None
             if self.till.process.poll() is None:
                 raise
-            raise Killed from None
+            raise KilledError from None
 
     def _load(self) -> None:
         """The export is applied, or the process that applies it was killed: the agent goes on without."""
@@ -129,7 +129,7 @@ class Shop:
         def looked() -> bool:
             assert self.till.process is not None
             if self.till.process.poll() is not None:
-                raise Killed
+                raise KilledError
             return bool(what())
 
         eventually(looked, within_s=60)
@@ -137,7 +137,7 @@ class Shop:
 
 @FEW
 @pytest.mark.parametrize("call", MOMENTS)
-def test_killed_at_every_step(vendor, open_till, tmp_path, call):
+def test_killed_at_every_step(vendor, open_till, tmp_path, call, record_property):
     """Shift after shift somebody dies a little later; in the end every sale counts once and has its number."""
     if powercut.STRACE is None:
         powercut.wrapper(tmp_path / "none")  # skips, or fails in CI
@@ -150,7 +150,7 @@ def test_killed_at_every_step(vendor, open_till, tmp_path, call):
     shifts = 1 + sum(1 for _ in itertools.takewhile(lambda n: not shop.shift(call, n), MOMENTS[call]))
     shop.finish()
 
-    print(f"{call}: {shifts} shifts, deaths: {dict(shop.deaths)}")
+    record_property("deaths", dict(shop.deaths))
     names = set(shop.sold)
     assert vendor.held() == dict.fromkeys(names, 1)
     assert len({posted["uniqueReceiptId"]: 0 for posted in vendor.receipts()}) == len(names)
