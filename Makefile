@@ -13,7 +13,7 @@ test: $(READY)  ## the default test run
 	$(BIN)/python -m pytest -n auto $(ARGS)
 
 slow: $(READY)  ## the suites that take long or need a real service
-	$(BIN)/python -m pytest -n auto -m slow $(ARGS)
+	$(BIN)/python -m pytest -n auto -m slow --timeout 600 $(ARGS)
 
 fuzz: $(READY)  ## every parser that meets foreign bytes, for FUZZ_SECONDS each
 	FUZZ_SECONDS=$(or $(FUZZ_SECONDS),20) $(BIN)/python -m pytest -n auto tests/fuzz $(ARGS)
