@@ -458,7 +458,8 @@ class _Builder:
         feed: FileFeed | PageFeed
 
         if table.feed == feeds.API:
-            changes = feeds.change_feed(connector.client, mapping, self.clock, partial(own_share, link, self.clock))
+            api = feeds.PacedApi(connector.client, partial(own_share, link, self.clock), link, self.clock)
+            changes = feeds.change_feed(api, mapping, self.clock)
             feed = PageFeed(feed=changes, store=store, contacts=replica, erased=privacy, clock=self.clock)
         else:
             source = feeds.file_source(

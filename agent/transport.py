@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import httpcore
 
@@ -161,7 +161,7 @@ class Transport:
             method: of HTTP.
             path: below the base URL.
             headers: of this call; credentials are resolved here and now, never kept.
-            params: of the query; values are percent-encoded.
+            params: of the query; values are percent-encoded, blanks too: a plus is a plus to some who read it.
             content: the body.
             timeout_s: for the whole call; None: connecting and twice the read time-out.
             max_bytes: the largest body that is read.
@@ -170,7 +170,7 @@ class Transport:
             VendorUnreachableError: no whole answer came; its ``maybe_received`` says whether the request may have
                 arrived.
         """
-        target = f"{path}?{urlencode(params)}" if params else path
+        target = f"{path}?{urlencode(params, quote_via=quote)}" if params else path
         call = _Call(
             self._policy,
             method,

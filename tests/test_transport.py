@@ -62,12 +62,12 @@ async def test_an_answer_is_read_whole(connect):
 
 
 async def test_what_goes_out(connect):
-    """The call's own headers, ours, the body, and a query in which `+` and `@` are spelled out."""
+    """The call's own headers, ours, the body, and a query in which `+`, `@` and blanks are spelled out."""
     async with wire(answer()) as server:
         await call(connect(server.url + "/base"), params={"mobilePhone": "+46701740605", "email": "a b@example.com"})
 
     head = server.requests[0].decode()
-    assert head.startswith("POST /base/api/v3/receipts?mobilePhone=%2B46701740605&email=a+b%40example.com HTTP/1.1")
+    assert head.startswith("POST /base/api/v3/receipts?mobilePhone=%2B46701740605&email=a%20b%40example.com HTTP/1.1")
     lines = head.lower().split("\r\n")
     assert "user-agent: loyaltyagent/0.1" in lines
     assert "accept: application/json" in lines

@@ -138,6 +138,10 @@ class Breaker:
         self._probe_at = max(now + pause, self._not_before)
         self._probing_since = None
 
+    def pause_s(self, now: float) -> float:
+        """Seconds left of a pause that the vendor asked for."""
+        return max(0.0, self._not_before - now)
+
     def hurry(self, now: float) -> None:
         """Somebody asked for an attempt now: an open breaker lets its probe go, but not before the vendor allows."""
         if self._probe_at is not None and self._probing_since is None:

@@ -14,7 +14,7 @@ from agent.domain.contact import Member
 from agent.domain.delivery import Verdict, VerdictKind
 from agent.domain.identifiers import Identifier, IdentifierType
 from agent.domain.link import Link
-from agent.domain.tagging import Outcome, Settlement, TaggingPolicy, settle, together
+from agent.domain.tagging import Found, Outcome, Settlement, TaggingPolicy, settle, together
 from agent.domain.transaction import IntegrationKey, NewContact
 from agent.errors import ConfigurationError, InputError, VendorRefusedError, VendorUnreachableError
 from agent.ports import Clock, Lookup, Outgoing, Replica, Writer
@@ -128,22 +128,33 @@ class Buffer:
         askable = [reading for reading in readings if self._lookup.knows(reading)]
         if not askable:
             return Outcome.AMBIGUOUS, None
-        answers = []
-        try:
-            for reading in askable:
-                await self._pace()
-                answers.append(await self._lookup.find(reading, timeout_s=self._policy.timeout_s))
-        except VendorUnreachableError as error:
-            now, mono = self._clock.now(), self._clock.monotonic()
-            self._link.silent(now, mono, lookup=True, after_s=error.retry_after_s, why=str(error))
-            if needed:
-                raise
-            return Outcome.UNKNOWN, None
-        self._link.worked(self._clock.now(), self._clock.monotonic(), lookup=True)
-        found = together(answers)
+        found, error = await self._ask(self._lookup, askable)
         if found.key is not None:
             return Outcome.MATCHED, Member("", found.key)
+        if error is not None and needed:
+            raise error
+        if error is not None:
+            return Outcome.UNKNOWN, None
         return (Outcome.AMBIGUOUS if members else found.outcome), None
+
+    async def _ask(self, lookup: Lookup, readings: Sequence[Identifier]) -> tuple[Found, VendorUnreachableError | None]:
+        """What the vendor says of all readings together, and why it said nothing of one of them."""
+        answers: list[Found] = []
+        error: VendorUnreachableError | None = None
+        for reading in readings:
+            await self._pace()
+            try:
+                answers.append(await lookup.find(reading, timeout_s=self._policy.timeout_s))
+            except VendorUnreachableError as failed:
+                error = failed
+                if failed.retry_after_s is not None:
+                    break
+        now, mono = self._clock.now(), self._clock.monotonic()
+        if error is not None and (not answers or error.retry_after_s is not None):
+            self._link.silent(now, mono, lookup=True, after_s=error.retry_after_s, why=str(error))
+        else:  # who answers one question is not down
+            self._link.worked(now, mono, lookup=True)
+        return together(answers), error
 
     async def _create(self, outgoing: Outgoing, readings: Sequence[Identifier]) -> Outgoing | Verdict:
         identifiers = [reading for reading in readings if reading.type in _CREATABLE]

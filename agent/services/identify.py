@@ -133,9 +133,10 @@ class Identify:
         return found
 
     async def _ask_all(self, lookup: Lookup, readings: Sequence[Identifier]) -> Found | None:
-        """One answer for all readings, asked side by side; None when the vendor answered only some of them.
+        """One answer for all readings, asked side by side.
 
-        Otherwise the first error, once none is under way any more.
+        Who is found by one of them is found, whatever becomes of the others; that nobody is says nothing while the
+        vendor answered only some of them: None. Otherwise the first error, once none is under way any more.
         """
         answers = await asyncio.gather(
             *(lookup.find(reading, timeout_s=self._policy.budget_s) for reading in readings), return_exceptions=True
@@ -143,10 +144,11 @@ class Identify:
         found = [answer for answer in answers if isinstance(answer, Found)]
         for answer in answers:
             if isinstance(answer, VendorUnreachableError) and found and answer.retry_after_s is None:
-                return None  # who answers one question is not down
+                continue  # who answers one question is not down
             if isinstance(answer, BaseException):
                 raise answer
-        return together(found)
+        whole = together(found)
+        return None if whole.outcome is Outcome.NOT_FOUND and len(found) < len(answers) else whole
 
     def _as_members(self, found: Found) -> tuple[Member, ...]:
         if found.key is None:

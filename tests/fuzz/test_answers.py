@@ -18,10 +18,12 @@ from agent.connectors.voyado.people import VoyadoPeople
 from agent.connectors.voyado.settings import VoyadoSettings
 from agent.domain.delivery import VerdictKind
 from agent.domain.identifiers import Identifier, IdentifierType, Normaliser
+from agent.domain.link import Link
 from agent.domain.tagging import Outcome
 from agent.domain.transaction import IntegrationKey, NewContact
 from agent.errors import InputError, VendorRefusedError, VendorUnreachableError
 from agent.transport import Answer, HttpPolicy, Transport
+from tests.fakes import FakeClock
 from tests.wire import listening
 
 ALMA = "0f6c2c52-6b0e-4a0c-9c1e-3f1d6a2b7e10"
@@ -182,7 +184,9 @@ async def test_change_lists(fuzz, vendor):
             return answers["/changes" not in path]
 
         transport.request = request
-        async for page in VoyadoChanges(PacedApi(client, no_pace), mapping, Clock()).pages(None):
+        line = Link("voyado", "loyalty", requests_per_second=0, backoff_first_s=1, backoff_max_s=1, uniform=min)
+        api = PacedApi(client, no_pace, line, FakeClock())
+        async for page in VoyadoChanges(api, mapping, Clock()).pages(None):
             assert page.cursor
             assert all(change.identifiers for change in page.changes)
 

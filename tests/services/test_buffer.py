@@ -12,7 +12,14 @@ from agent.domain.identifiers import Identifier, IdentifierType
 from agent.domain.link import Link
 from agent.domain.pacing import BreakerState
 from agent.domain.tagging import Found, Outcome, TaggingPolicy
-from agent.errors import ConfigurationError, Fault, InputError, StorageDamagedError, VendorRefusedError
+from agent.errors import (
+    ConfigurationError,
+    Fault,
+    InputError,
+    StorageDamagedError,
+    VendorRefusedError,
+    VendorUnreachableError,
+)
 from agent.ports import Outgoing
 from agent.services.buffer import Buffer, BufferPolicy
 from agent.services.dispatch import DispatchPolicy, Lane
@@ -41,8 +48,10 @@ CARD = Identifier(IdentifierType.CARD_NUMBER, "7350012345")
 class Bench:
     """A buffer and everything around it."""
 
-    def __init__(self, *, level=3, secondary=SECONDARY, live=True, unknown="tag", lookup=True, writer=True):
-        self.clock, self.replica, self.vendor = FakeClock(), FakeReplica(), FakeVendor()
+    def __init__(
+        self, *, level=3, secondary=SECONDARY, live=True, unknown="tag", lookup=True, writer=True, vendor=None
+    ):
+        self.clock, self.replica, self.vendor = FakeClock(), FakeReplica(), vendor or FakeVendor()
         self.paced = 0
         self.link = Link(
             VENDOR, "loyalty", requests_per_second=0, backoff_first_s=10, backoff_max_s=900, uniform=lambda _a, b: b
@@ -171,6 +180,37 @@ async def test_a_doubt_here_can_be_solved_there():
     bench.replica.add(member("2"), phone())
     bench.vendor.contacts[phone()] = ["2"]
     assert (await bench.settle(open_sale())).key == member_key("2")
+
+
+class Half(FakeVendor):
+    """Cannot be asked for an address."""
+
+    def __init__(self, after_s=None):
+        super().__init__()
+        self.after_s = after_s
+
+    async def find(self, identifier, *, timeout_s):
+        if identifier.type is IdentifierType.EMAIL:
+            self.asked.append(identifier)
+            raise VendorUnreachableError("answered 500", retry_after_s=self.after_s)
+        return await super().find(identifier, timeout_s=timeout_s)
+
+
+@pytest.mark.parametrize("readings", [(email(), phone()), (phone(), email())], ids=["before", "after"])
+async def test_who_is_found_by_one_reading_is_found(readings):
+    """One of two readings cannot be asked: a match by the other stands, and the line counts as up."""
+    bench = Bench(vendor=Half())
+    bench.vendor.contacts[phone()] = ["10000422"]
+    assert (await bench.settle(open_sale(readings=readings))).key == member_key("10000422")
+    assert bench.link.state == "online"
+
+
+async def test_a_vendor_that_asks_for_a_pause_is_asked_nothing_more():
+    """The other reading waits as well, and the pause is everybody's."""
+    bench = Bench(vendor=Half(after_s=30.0))
+    await bench.settle(open_sale(readings=(email(), phone())))
+    assert bench.vendor.asked == [email()]
+    assert bench.link.sending.wait_s(bench.clock.monotonic()) >= 30.0
 
 
 async def test_two_readings_of_two_people_are_nobody():

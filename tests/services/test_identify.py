@@ -341,6 +341,21 @@ async def test_one_reading_s_failure_leaves_nothing_running(desk):
     assert ended
 
 
+async def test_who_is_found_by_one_reading_is_found(desk):
+    """A value that can be two things: a match by one of them stands, though the other cannot be asked."""
+    find = desk.vendor.find
+    desk.vendor.contacts[phone()] = ["10000421"]
+
+    async def half(reading, *, timeout_s):
+        if reading.type is not IdentifierType.MOBILE_PHONE:
+            raise VendorUnreachableError("answered 400 to a look-up (InvalidSearchQuery)")
+        return await find(reading, timeout_s=timeout_s)
+
+    desk.vendor.find = half
+    found = await desk.who("0701740605", "any")
+    assert (found.outcome, found.key, desk.link.state) == (Outcome.MATCHED, member_key(), "online")
+
+
 async def test_who_answers_one_of_two_questions_is_not_offline(desk):
     """A value that can be two things: one question answered, one not, leaves the person unknown and the line up."""
     find = desk.vendor.find

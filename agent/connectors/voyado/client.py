@@ -46,7 +46,7 @@ class VoyadoClient:
         """`POST /receipts`."""
         return await self._call("POST", "/receipts", content=body)
 
-    async def find_contact_id(self, params: Mapping[str, str], *, timeout_s: float) -> Answer:
+    async def find_contact_id(self, params: Mapping[str, str], *, timeout_s: float | None) -> Answer:
         """`GET /contacts/id`."""
         return await self._call("GET", "/contacts/id", params=params, timeout_s=timeout_s)
 
@@ -97,7 +97,7 @@ class VoyadoClient:
         body = answer.json() if answer.status == _OK else None
         if not isinstance(body, dict):
             raise VendorUnreachableError(f"answered {answer.status} without a contact")
-        named = body.get("id", contact_id)
+        named = body.get("id")
         if not isinstance(named, str) or named.strip().lower() != contact_id.lower():
             raise VendorUnreachableError("answered with another contact than was asked for")
         return body

@@ -15,12 +15,13 @@ from agent.connectors.voyado.fields import kept_of
 from agent.connectors.voyado.mapping import render_contact
 from agent.connectors.voyado.settings import VoyadoSettings
 from agent.domain.identifiers import MAX_VALUE_CHARS, Identifier, IdentifierType
-from agent.domain.tagging import Found, Outcome
+from agent.domain.tagging import Found, Outcome, together
 from agent.domain.transaction import IntegrationKey, NewContact
 from agent.errors import Fault, InputError, VendorError, VendorUnreachableError
 
 _OK, _CREATED, _ACCEPTED, _BAD_REQUEST, _NOT_FOUND, _CONFLICT = 200, 201, 202, 400, 404, 409
 _MAX_CANDIDATES = 8
+_TAKEN = "ApprovedContactWithKeyExists"
 _GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _PARAMETERS = {
     IdentifierType.MOBILE_PHONE: "mobilePhone",
@@ -54,11 +55,16 @@ class VoyadoPeople:
         """Who it is. Raises VendorUnreachableError, VendorRefusedError."""
         if identifier.type is IdentifierType.CONTACT_ID:
             contact = await self._client.contact(identifier.value, timeout_s=timeout_s)
-            return Found(Outcome.NOT_FOUND) if contact is None else self._match(identifier.value, contact)
+            if contact is None or self._is_of_another_type(contact):
+                return Found(Outcome.NOT_FOUND)
+            return self._match(identifier.value, contact)
         parameter = self._parameter(identifier.type)
         if parameter is None:
             raise VendorUnreachableError(f"cannot be asked for a {identifier.type}")
         params = {"contactType": self._settings.contact_type, parameter: identifier.value}
+        return await self._found(params, timeout_s)
+
+    async def _found(self, params: Mapping[str, str], timeout_s: float | None) -> Found:
         answer = await self._client.find_contact_id(params, timeout_s=timeout_s)
         raise_unless_answered(answer)
         if answer.status == _OK:
@@ -89,7 +95,9 @@ class VoyadoPeople:
         return _contact_id(answer.json()) if answer.status == _OK else None
 
     async def create(self, contact: NewContact, identifiers: Sequence[Identifier], *, store_id: str) -> Found:
-        """Makes a contact; ``ambiguous`` when Voyado says that it exists already or is being made by somebody else.
+        """Makes a contact, or finds the one that has its keys already, of whatever type that is.
+
+        ``ambiguous`` when it is being made by somebody else, or nobody can say which it is.
 
         Raises:
             VendorUnreachableError: no answer, or 504, after which Voyado keeps nothing.
@@ -102,7 +110,8 @@ class VoyadoPeople:
         answer = await self._client.create_contact(body, store_id=store_id)
         raise_unless_answered(answer)
         if answer.status == _CONFLICT:
-            return Found(Outcome.AMBIGUOUS)
+            taken = vendor_code(answer) == _TAKEN
+            return await self._of_any_type(identifiers) if taken else Found(Outcome.AMBIGUOUS)
         if answer.status not in (_OK, _CREATED, _ACCEPTED):
             code = vendor_code(answer) or str(answer.status)
             raise InputError([Fault("/new_contact", f"is refused by the loyalty system ({code})")])
@@ -110,21 +119,30 @@ class VoyadoPeople:
         contact_id = _contact_id(made.get("id")) if isinstance(made, dict) else None
         return Found(Outcome.AMBIGUOUS) if contact_id is None else self._match(contact_id, made)
 
+    async def _of_any_type(self, identifiers: Sequence[Identifier]) -> Found:
+        """Who has these keys: a contact that keeps a member from being made need not be a member."""
+        asked = [(self._parameter(one.type), one.value) for one in identifiers]
+        answers = [await self._found({name: value}, None) for name, value in asked if name is not None]
+        found = together(answers)
+        return found if found.key is not None else Found(Outcome.AMBIGUOUS)
+
     def _parameter(self, kind: IdentifierType) -> str | None:
         if kind.value == self._settings.custom_key:
             return "customKey"
         return _PARAMETERS.get(kind)
 
-    async def _with_primary_key(self, contact_id: str, timeout_s: float) -> Found:
+    async def _with_primary_key(self, contact_id: str, timeout_s: float | None) -> Found:
         if self._primary is IdentifierType.CONTACT_ID and not self._fields:
             return self._match(contact_id, {})
         try:
             contact = await self._client.contact(contact_id, timeout_s=timeout_s)
         except VendorError:
-            contact = None  # the id alone ties the sale as well
-        return self._match(contact_id, contact or {})
+            return self._match(contact_id, {})  # the id alone ties the sale as well
+        if contact is None:  # deleted, and the vendor's index does not know it yet
+            return Found(Outcome.NOT_FOUND)
+        return self._match(contact_id, contact)
 
-    async def _only_member(self, body: Any, timeout_s: float) -> Found:
+    async def _only_member(self, body: Any, timeout_s: float | None) -> Found:
         """Of several contacts that share a key, the one of the members' type; nobody is guessed among several."""
         details = body.get("messageDetails") if isinstance(body, dict) else None
         listed = details.get("multipleMatchesFound") if isinstance(details, dict) else None
@@ -143,9 +161,11 @@ class VoyadoPeople:
         return members[0] if len(members) == 1 else Found(Outcome.AMBIGUOUS)
 
     def _is_member(self, contact: Mapping[str, Any]) -> bool:
-        meta = contact.get("meta")
-        kind = meta.get("contactType") if isinstance(meta, dict) else None
-        return isinstance(kind, str) and kind.casefold() == self._settings.contact_type.casefold()
+        return _type(contact) == self._settings.contact_type.casefold()
+
+    def _is_of_another_type(self, contact: Mapping[str, Any]) -> bool:
+        """Whether it says so; one that says nothing is not."""
+        return _type(contact) not in ("", self._settings.contact_type.casefold())
 
     def _match(self, contact_id: str, contact: Mapping[str, Any]) -> Found:
         """The match under its primary key, or under its contact id when that field is not there."""
@@ -160,6 +180,12 @@ class VoyadoPeople:
         except ValueError:
             raise VendorUnreachableError("answers something that is no contact") from None
         return Found(Outcome.MATCHED, key, contact_id, fields)
+
+
+def _type(contact: Mapping[str, Any]) -> str:
+    meta = contact.get("meta")
+    kind = meta.get("contactType") if isinstance(meta, dict) else None
+    return kind.strip().casefold() if isinstance(kind, str) else ""
 
 
 def _contact_id(value: Any) -> str | None:

@@ -172,12 +172,59 @@ async def test_two_members_who_share_an_address(tenant, ask):
 
 
 async def test_somebody_who_is_there_already(tenant, ask):
-    """The tenant says that the key is taken, but not by whom."""
+    """The tenant says that the key is taken, but not by whom: it is asked."""
     _, url = tenant
     people = ask(url)
-    await enrol(people)
+    made = await enrol(people)
 
-    assert await enrol(people) == Found(Outcome.AMBIGUOUS)
+    assert await enrol(people) == made
+
+
+async def test_a_key_that_is_taken_by_another_type(ask):
+    """A contact that keeps a member from being made need not be a member: it is asked for without a type."""
+    listed = answer(200, f'"{ALMA}"'.encode())
+    read = answer(200, contact(ALMA, "Contact"))
+    async with wire(in_turn(TAKEN, listed, read, listed, read)) as server:
+        assert await enrol(ask(server.url)) == matched("contact_id", ALMA)
+    assert not [request for request in server.requests if b"GET" in request and b"contactType" in request]
+
+
+TAKEN = refused(409, "ApprovedContactWithKeyExists")
+
+
+@pytest.mark.parametrize(
+    ("scripts", "questions"),
+    [
+        pytest.param([TAKEN, answer(404), answer(404)], 3, id="nobody knows by whom"),
+        pytest.param([TAKEN, several(ALMA, BO), answer(404), answer(404), answer(404)], 5, id="by two"),
+        pytest.param([refused(409, "ContactWithKeyIsBeingCreated")], 1, id="somebody else makes it"),
+        pytest.param([answer(409)], 1, id="without a word"),
+    ],
+)
+async def test_a_key_that_is_taken_by_nobody_knows_whom(ask, scripts, questions):
+    """Nobody is guessed, and who asks is not told a contact type."""
+    async with wire(in_turn(*scripts)) as server:
+        assert await enrol(ask(server.url)) == Found(Outcome.AMBIGUOUS)
+    assert len(server.requests) == questions
+    assert not [request for request in server.requests if b"GET" in request and b"contactType" in request]
+
+
+@pytest.mark.parametrize("kind", ["Contact", "contact "])
+async def test_a_contact_id_of_another_type(ask, kind):
+    """Somebody who is no member is nobody, asked for by whichever key; who says no type is one."""
+    identifier = Identifier(IdentifierType.CONTACT_ID, ALMA)
+    async with wire(answer(200, contact(ALMA, kind, memberNumber="1"))) as server:
+        assert await ask(server.url).find(identifier, timeout_s=30.0) == Found(Outcome.NOT_FOUND)
+    async with wire(answer(200, contact(ALMA, "", memberNumber="1"))) as server:
+        assert await ask(server.url).find(identifier, timeout_s=30.0) == matched("member_number", "1")
+    async with wire(answer(200, contact(ALMA, "MEMBER", memberNumber="1"))) as server:
+        assert await ask(server.url).find(identifier, timeout_s=30.0) == matched("member_number", "1")
+
+
+async def test_a_match_that_is_gone(ask):
+    """An id that the index still lists and that nobody has any more is nobody's."""
+    async with wire(in_turn(answer(200, f'"{ALMA}"'.encode()), answer(404))) as server:
+        assert await ask(server.url).find(PHONE, timeout_s=30.0) == Found(Outcome.NOT_FOUND)
 
 
 async def test_what_a_tenant_refuses(tenant, ask):
@@ -272,7 +319,6 @@ async def test_the_primary_key_of_a_match(ask, primary, attributes, expected):
 @pytest.mark.parametrize(
     "second",
     [
-        pytest.param(answer(404), id="gone meanwhile"),
         pytest.param(answer(503), id="down meanwhile"),
         pytest.param(answer(401), id="refused meanwhile"),
         pytest.param(answer(200, HTML), id="a web page"),
@@ -317,7 +363,11 @@ async def test_a_match_that_cannot_be_read(ask, second):
         pytest.param([refused(409, "MultipleMatches")], Found(Outcome.AMBIGUOUS), id="no list"),
         pytest.param([answer(409, b"[]")], Found(Outcome.AMBIGUOUS), id="no object"),
         pytest.param(
-            [several(ALMA, BO), answer(200, b'{"meta": "Member"}'), answer(200, b'{"meta": {"contactType": 1}}')],
+            [
+                several(ALMA, BO),
+                answer(200, b'{"id": "%s", "meta": "Member"}' % ALMA.encode()),
+                answer(200, b'{"id": "%s", "meta": {"contactType": 1}}' % BO.encode()),
+            ],
             Found(Outcome.AMBIGUOUS),
             id="types that are none",
         ),
