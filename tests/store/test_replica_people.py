@@ -212,6 +212,16 @@ async def test_what_is_being_built_goes_on_without_a_reason(world):
         assert len(loader.ledger()) == 1
 
 
+async def test_a_build_with_traces_of_whoever_was_taken_out_is_begun_anew(world):
+    """Finished and not adopted yet, it was told of a removal: the row is gone, and bytes of it may not be."""
+    world.build(upsert(ALMA, first_name="Almanova"), upsert(BO))
+    with world.store.open_loader(rebuild=False) as loader:
+        loader.apply_file(AppliedFile("z.xml", 9, f"{9:064x}"), world.store.digest([delete({ID: ALMA[ID]})]), at=NOW)
+    await world.people.erase(None, [HASH(EMAIL, ALMA[EMAIL])])
+    with world.store.open_loader(rebuild=False) as loader:
+        assert (loader.builds, loader.ledger()) == (True, [])
+
+
 async def test_a_damaged_build_is_begun_anew(world):
     """What cannot be searched is not kept."""
     world.build(upsert(BO), finish=False)
