@@ -13,7 +13,7 @@ test: $(READY)  ## the default test run
 	$(BIN)/python -m pytest -n auto $(ARGS)
 
 slow: $(READY)  ## the suites that take long or need a real service
-	$(BIN)/python -m pytest -n auto -m slow $(ARGS)
+	$(BIN)/python -m pytest -n auto -m slow --timeout 600 $(ARGS)
 
 bench: $(READY)  ## every bench beside its limit: a table, and bench/out/results.json
 	$(BIN)/python -m bench $(ARGS)
