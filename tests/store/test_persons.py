@@ -119,7 +119,7 @@ async def test_a_settled_sale_is_still_found_by_what_was_said(tmp_path):
 
 
 async def test_a_key_that_was_settled_leads_to_the_sale_too(tmp_path):
-    """A till that gave no more than a secondary key: it still leads to the sale once the vendor has named the member."""
+    """A till may give no more than a secondary key: it leads to the sale also when the vendor has named the member."""
     with shop(tmp_path) as (outbox, sales):
         await outbox.accept(acceptance("s-1", key=phone_key(5), open_=True), NOW)
         await settle(outbox, DONE, retag=member_key("4711"))
