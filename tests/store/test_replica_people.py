@@ -222,6 +222,23 @@ async def test_a_build_with_traces_of_whoever_was_taken_out_is_begun_anew(world)
         assert (loader.builds, loader.ledger()) == (True, [])
 
 
+async def test_what_was_never_committed_leaves_no_trace_either(world):
+    """A load that was cut off in the middle of a file has pages in the log that no row tells of."""
+    world.page(upsert(BO))
+    with world.store.open_writer() as writer:
+        connection = writer._connection
+        connection.execute("PRAGMA cache_size = 1")
+        connection.execute("PRAGMA cache_spill = 1")
+        connection.execute("BEGIN IMMEDIATE")
+        for number in range(200):
+            row = (bytes([number]) * 16, "Almanova" * 100)
+            connection.execute("INSERT INTO contacts (contact_id, fields) VALUES (?, ?)", row)
+        connection.execute("ROLLBACK")
+    assert b"AlmanovaAlmanova" in world.bytes()
+    assert await world.people.erase(world.replica.identity(HASH(ID, ALMA[ID])), [HASH(ID, ALMA[ID])]) == 0
+    assert b"AlmanovaAlmanova" not in world.bytes()
+
+
 async def test_a_damaged_build_is_begun_anew(world):
     """What cannot be searched is not kept."""
     world.build(upsert(BO), finish=False)
