@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import partial
 from importlib.metadata import version
+from typing import TYPE_CHECKING, NamedTuple
 from zoneinfo import ZoneInfo
 
 import structlog
@@ -36,29 +37,40 @@ from agent.orders import Orders
 from agent.ports import Clock, QueueInfo
 from agent.rotation import rotate
 from agent.secrets import WatchedSecret
+from agent.services.audit import Audit
 from agent.services.buffer import Buffer, BufferPolicy
 from agent.services.dispatch import Dispatch, DispatchPolicy, Lane, own_share
 from agent.services.identify import Identify, IdentifyPolicy
 from agent.services.intake import Intake, IntakePolicy
 from agent.services.lease import Lease
 from agent.services.loading import Loader, LoadJob
+from agent.services.privacy import Privacy
 from agent.services.purge import Purge
 from agent.services.reconcile import Books, Reconcile
 from agent.services.status import Status, StatusPolicy
 from agent.services.sync import FileFeed, PageFeed, Sync
 from agent.settings import Configuration
 from agent.state import State
+from agent.store.audit import FILE as AUDIT_FILE
+from agent.store.audit import AuditAnchor, AuditTrail
 from agent.store.database import GroupWriter, migrate, remove
 from agent.store.daybook import OutboxDaybook
-from agent.store.hashkey import hash_key
+from agent.store.hashkey import hash_key, lookup_key
+from agent.store.keyhash import KeyHash
 from agent.store.lease_file import LeaseFile
 from agent.store.leased_replica import LeasedReplica
 from agent.store.outbox import Outbox
+from agent.store.persons import PersonalSales
+from agent.store.refusals import ErasedPeople
 from agent.store.replica import SqliteReplica
 from agent.store.replica_builder import SqliteReplicaStore
 from agent.store.replica_file import ReplicaFile
+from agent.store.replica_people import ReplicaPeople
 from agent.tokens import Tokens
 from agent.transport import Answer, HttpPolicy
+
+if TYPE_CHECKING:
+    from sqlite3 import Connection
 
 log = structlog.get_logger(__name__)
 
@@ -67,7 +79,6 @@ TOMBSTONES_KEPT = timedelta(days=8)
 LOOKUP_AT_DELIVERY_S = 15.0
 RESERVES_KEPT_FREE = 4
 """So often `queue.reserve_bytes` stay free of contacts; at one of them the till's sales are refused."""
-PURGE_PATIENCE_S = 5.0
 CLOCK_TOLERANCE_S = 120.0
 
 
@@ -79,6 +90,7 @@ class Agent:
     clock: Clock
     rooms: Rooms
     outbox: Outbox
+    audit: Audit
     dispatch: Dispatch
     sync: Sync | None
     purge: Purge
@@ -86,6 +98,24 @@ class Agent:
     calendar: Calendar
     status: Status
     tokens: Tokens
+
+
+class _Outbox(NamedTuple):
+    """The opened outbox: as sales, and its two connections for what else is kept in it."""
+
+    sales: Outbox
+    writer: GroupWriter
+    reader: Connection
+    lookup_key: bytes
+
+    @property
+    def erased(self) -> ErasedPeople:
+        """Who must not come back by the feed."""
+        return ErasedPeople(self.writer, self.reader)
+
+    def of_persons(self, guests: tuple[str, ...]) -> PersonalSales:
+        """The sales by person."""
+        return PersonalSales(self.sales, self.writer, self.reader, names=KeyHash(self.lookup_key), guests=guests)
 
 
 @contextlib.asynccontextmanager
@@ -123,6 +153,7 @@ class _Builder:
         self.normaliser = Normaliser(self.settings.agent.country, guid_contact_ids=voyado.Voyado.guid_contact_ids)
         self.conditions = Conditions(on_edge=_log_edge)
         self.status: Status | None = None
+        self.alone = asyncio.Lock()
         self.writing = asyncio.Lock()
         self.lease: Lease | None = None
         self.metrics = Metrics(version("loyalty-agent"))
@@ -133,10 +164,12 @@ class _Builder:
         keys = self._keys()
         self.conditions.set("storage.unencrypted", stands=self.state.unencrypted, now=clock.now())
         known = self.state.lease(keys)
-        outbox = self._outbox(stack, keys)  # from here on the storage key is known to be right
+        opened = self._outbox(stack, keys)  # from here on the storage key is known to be right
+        outbox = opened.sales
         await outbox.recover()
+        audit = self._audit(opened)
         lease_file = known or self.state.make_lease(keys)
-        replica = SqliteReplica(self.state.replica(keys, lease_file), withheld=True)
+        replica = SqliteReplica(self.state.replica(keys, lease_file, opened.lookup_key), withheld=True)
         stack.callback(replica.close)
         link = self._link()
         connector = self._connector(link)
@@ -181,10 +214,25 @@ class _Builder:
             accepted=self._accepted(dispatch),
             held=dispatch.held,
         )
-        lease = self.lease = self._lease(keys, replica, lease_file)
+        lease = self.lease = self._lease(keys, opened, replica, lease_file, audit)
         await lease.start()
         stack.push_async_callback(lease.close)
-        sync = self._sync(replica, connector, link, lease)
+        people = ReplicaPeople(replica, self.writing)
+        privacy = Privacy(
+            clock=clock,
+            readings=identify.readings,
+            contacts=people,
+            sales=opened.of_persons((connector.name,) if connector.guests else ()),
+            refused=opened.erased,
+            trail=audit,
+            spool=self.state.empty_spool,
+            conditions=self.conditions,
+            feed_halted=lambda: sync.halted() if sync is not None else contextlib.nullcontext(),
+            lanes_halted=dispatch.halted,
+            alone=self.alone,
+            changed=self._changed,
+        )
+        sync = self._sync(opened, replica, connector, link, lease=lease, privacy=privacy, audit=audit)
         status = self.status = Status(
             clock=clock,
             version=version("loyalty-agent"),
@@ -202,7 +250,7 @@ class _Builder:
             ready=intake.has_room,
             loading=lambda: sync.progress if sync else None,
         )
-        purge = self._purge(outbox, replica, link)
+        purge = self._purge(outbox, people, audit, link)
         tokens = Tokens(self.state.directory, clock)
         orders = Orders(dispatch, sync, purge)
         stack.push_async_callback(orders.close)
@@ -222,6 +270,8 @@ class _Builder:
             intake=intake,
             replica=replica,
             outbox=outbox,
+            privacy=privacy,
+            record=audit.record,
             status=status,
             tokens=tokens,
             orders=orders,
@@ -229,7 +279,9 @@ class _Builder:
             metrics=self.metrics,
         )
         calendar = Calendar({"purge": purge.run})
-        return Agent(self.configuration, clock, rooms, outbox, dispatch, sync, purge, lease, calendar, status, tokens)
+        return Agent(
+            self.configuration, clock, rooms, outbox, audit, dispatch, sync, purge, lease, calendar, status, tokens
+        )
 
     # --- the databases ------------------------------------------------------------------------------------------
 
@@ -245,22 +297,31 @@ class _Builder:
                 log.info("key.rotated", files=files)
         return keys
 
-    def _outbox(self, stack: AsyncExitStack, keys: StorageKeys) -> Outbox:
+    def _outbox(self, stack: AsyncExitStack, keys: StorageKeys) -> _Outbox:
         from agent.store.migrations import outbox as migrations  # noqa: PLC0415 - sqlite-utils: start-up alone needs it
 
         file = self.state.outbox(keys)
         connection = file.connect()
         migrate(connection, migrations)
-        outbox = Outbox(
-            GroupWriter(connection, "outbox"),
-            file.connect(),
-            hash_key=hash_key(connection, keys),
-            run=secrets.token_hex(8),
-        )
+        hashed_under = hash_key(connection, keys)
+        found_by = lookup_key(hashed_under)
+        writer, reader = GroupWriter(connection, "outbox"), file.connect()
+        outbox = Outbox(writer, reader, hash_key=hashed_under, names=KeyHash(found_by), run=secrets.token_hex(8))
         stack.callback(outbox.close)
-        return outbox
+        return _Outbox(outbox, writer, reader, found_by)
 
-    def _lease(self, keys: StorageKeys, replica: SqliteReplica, lease: LeaseFile) -> Lease:
+    def _audit(self, opened: _Outbox) -> Audit:
+        def told(intact: bool) -> None:  # noqa: FBT001 - Audit's form
+            if self.status is not None:
+                self.status.damaged(AUDIT_FILE, stands=not intact)
+                self._changed()
+
+        anchor = AuditAnchor(opened.writer, opened.reader)
+        return Audit(clock=self.clock, trail=AuditTrail(self.state.directory), anchor=anchor, told=told)
+
+    def _lease(
+        self, keys: StorageKeys, opened: _Outbox, replica: SqliteReplica, lease: LeaseFile, audit: Audit
+    ) -> Lease:
         return Lease(
             clock=self.clock,
             term=self.settings.replica.expires_after,
@@ -268,12 +329,13 @@ class _Builder:
                 replica,
                 lease,
                 renew_key=lambda: self.state.make_lease(keys),
-                file_of=lambda lease: self.state.replica(keys, lease),
+                file_of=lambda lease: self.state.replica(keys, lease, opened.lookup_key),
                 damaged=self._damaged,
             ),
             conditions=self.conditions,
             changed=self._changed,
             busy=self.writing.locked,
+            record=audit.record,
         )
 
     def _damaged(self, file: ReplicaFile, error: StorageError) -> None:
@@ -376,18 +438,29 @@ class _Builder:
 
     # --- the feed -----------------------------------------------------------------------------------------------
 
-    def _sync(self, replica: SqliteReplica, connector: voyado.Voyado, link: Link, lease: Lease) -> Sync | None:
+    def _sync(
+        self,
+        opened: _Outbox,
+        replica: SqliteReplica,
+        connector: voyado.Voyado,
+        link: Link,
+        *,
+        lease: Lease,
+        privacy: Privacy,
+        audit: Audit,
+    ) -> Sync | None:
         def store() -> SqliteReplicaStore:
-            return SqliteReplicaStore(replica.file)
+            return SqliteReplicaStore(replica.file).refusing(opened.erased.refusals())
 
         if self.tagging.level < 3:  # noqa: PLR2004 - level 3 reads a replica
             return None
         table, fields = self._voyado, self.settings.replica.fields
         mapping = feeds.contact_mapping(table, normaliser=self.normaliser, primary=self.tagging.primary, fields=fields)
         feed: FileFeed | PageFeed
+
         if table.feed == feeds.API:
             changes = feeds.change_feed(connector.client, mapping, self.clock, partial(own_share, link, self.clock))
-            feed = PageFeed(feed=changes, store=store, contacts=replica, clock=self.clock)
+            feed = PageFeed(feed=changes, store=store, contacts=replica, erased=privacy, clock=self.clock)
         else:
             source = feeds.file_source(
                 table,
@@ -409,11 +482,20 @@ class _Builder:
                     kept_free_bytes=RESERVES_KEPT_FREE * self.settings.queue.reserve_bytes,
                 )
 
-            feed = FileFeed(job=job, loader=Loader(), contacts=replica, conditions=self.conditions, clock=self.clock)
+            feed = FileFeed(
+                job=job,
+                loader=Loader(),
+                contacts=replica,
+                conditions=self.conditions,
+                erased=privacy,
+                record=audit.record,
+                clock=self.clock,
+            )
         return Sync(
             clock=self.clock,
             feed=feed,
             contacts=replica,
+            erased=privacy,
             conditions=self.conditions,
             every=self.settings.replica.sync_every,
             uniform=self.chance.uniform,
@@ -424,7 +506,7 @@ class _Builder:
 
     # --- the end ------------------------------------------------------------------------------------------------
 
-    def _purge(self, outbox: Outbox, replica: SqliteReplica, link: Link) -> Purge:
+    def _purge(self, outbox: Outbox, people: ReplicaPeople, audit: Audit, link: Link) -> Purge:
         retention = self.settings.retention
         return Purge(
             clock=self.clock,
@@ -435,8 +517,10 @@ class _Builder:
                 TOMBSTONES_KEPT,
             ),
             sales=outbox,
-            contacts=_Contacts(replica, self.writing),
+            contacts=people,
+            trail=audit,
             spool=self.state.empty_spool,
+            alone=self.alone,
             changed=self._changed,
             skew_s=lambda: link.skew_s,
         )
@@ -466,32 +550,6 @@ class _Builder:
             self._changed()
 
         return changed
-
-
-class _Contacts:
-    """The replica as the purge sees it: written in a thread with a connection of its own, in turns with the sync.
-
-    What a sync that takes long leaves no time for goes with the next purge.
-    """
-
-    def __init__(self, replica: SqliteReplica, writing: asyncio.Lock) -> None:
-        self._replica, self._writing = replica, writing
-
-    async def purge(self, tombstones_before: datetime) -> dict[str, int]:
-        def work(store: SqliteReplicaStore) -> int:
-            with store.open_writer() as writer:
-                return writer.purge(tombstones_before)
-
-        try:
-            async with asyncio.timeout(PURGE_PATIENCE_S):
-                await self._writing.acquire()
-        except TimeoutError:
-            log.info("purge.postponed", file=self._replica.file.database.path.name)
-            return {}
-        try:
-            return {"tombstones": await asyncio.to_thread(work, SqliteReplicaStore(self._replica.file))}
-        finally:
-            self._writing.release()
 
 
 def _log_edge(code: str, stands: bool, detail: str) -> None:  # noqa: FBT001 - Conditions' form

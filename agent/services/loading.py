@@ -34,6 +34,7 @@ from datetime import date, datetime, timedelta
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
+from agent import coredump
 from agent.errors import FeedError, FeedUnreadableError, LoyaltyAgentError, StorageFullError
 from agent.ports import (
     AppliedCounts,
@@ -236,7 +237,11 @@ def run(job: LoadJob, reports: Connection) -> None:
 
 
 def _stand_back() -> None:
-    """Makes this process wait for every other one, keep within its memory, and end with the one that started it."""
+    """Makes this process wait for every other one, end with the one that started it, and leave nothing of its memory.
+
+    It keeps within its memory, too.
+    """
+    coredump.forbid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the agent's to act on
     os.nice(NICE)
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES, MEMORY_BYTES))

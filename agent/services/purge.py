@@ -9,6 +9,7 @@ from typing import Protocol
 
 import structlog
 
+from agent.domain.audit import Head
 from agent.domain.retention import RetentionPlan, RetentionPolicy, plan, sweep_every
 from agent.errors import StorageError
 from agent.ports import Clock
@@ -35,6 +36,19 @@ class Contacts(Protocol):
         """Drops old tombstones and every trace of removed contacts; counts."""
 
 
+class Trail(Protocol):
+    """The audit trail's door for the purge."""
+
+    async def record(self, event: str, /, **facts: int | str) -> Head:
+        """Puts an entry into it."""
+
+    async def trim(self, before: datetime) -> None:
+        """Drops older entries."""
+
+    async def check(self) -> object:
+        """Looks whether the trail is whole."""
+
+
 class Purge:
     """Erases what has to go.
 
@@ -43,7 +57,9 @@ class Purge:
         policy: `[retention]`.
         sales: the outbox.
         contacts: the replica.
+        trail: the audit trail, which has its own end.
         spool: erases downloaded export files that were left behind; how many there were.
+        alone: held by whoever erases.
         changed: called when something was erased.
         skew_s: how far ahead of our clock the loyalty system's is, as far as that is known; seconds.
     """
@@ -55,13 +71,15 @@ class Purge:
         policy: RetentionPolicy,
         sales: Sales,
         contacts: Contacts,
+        trail: Trail,
         spool: Callable[[], int],
+        alone: asyncio.Lock,
         changed: Callable[[], None],
         skew_s: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self._clock, self._policy, self._sales, self._contacts = clock, policy, sales, contacts
         self._spool, self._changed, self._skew_s = spool, changed, skew_s
-        self._running = asyncio.Lock()
+        self._trail, self._alone = trail, alone
 
     async def run(self) -> dict[str, int]:
         """Carries the plan out; how many records of each kind were erased.
@@ -73,7 +91,7 @@ class Purge:
         Raises:
             StorageError: something could not be erased; it will be at the next run.
         """
-        async with self._running:
+        async with self._alone:
             now = self._clock.now()
             counts = {"files": self._spool()}
             if self._clock_is_wrong():
@@ -81,7 +99,11 @@ class Purge:
                 return counts
             what = plan(self._policy, now)
             failures = []
-            for erase in (self._sales.purge(what, now), self._contacts.purge(what.tombstones_before)):
+            for erase in (
+                self._sales.purge(what, now),
+                self._contacts.purge(what.tombstones_before),
+                self._trail_of(what, counts),
+            ):
                 try:
                     counts |= await erase
                 except StorageError as error:
@@ -111,15 +133,23 @@ class Purge:
 
     async def sweep(self) -> dict[str, int]:
         """Erases the sales that have to go, and only looks when there are none. Raises StorageError."""
-        async with self._running:
+        async with self._alone:
             now = self._clock.now()
             what = plan(self._policy, now)
             if self._clock_is_wrong() or not self._sales.due(what):
                 return {}
             counts = await self._sales.purge(what, now)
+            await self._trail.record("retention.purged", **counts)
             log.info("swept", counts=counts)
             self._changed()
             return counts
 
     def _clock_is_wrong(self) -> bool:
         return abs(self._skew_s()) > MAX_SKEW_S
+
+    async def _trail_of(self, what: RetentionPlan, counts: dict[str, int]) -> dict[str, int]:
+        if any(counts.values()):
+            await self._trail.record("retention.purged", **counts)
+        await self._trail.trim(what.audit_before)
+        await self._trail.check()
+        return {}

@@ -188,6 +188,10 @@ class Status:
             codes=_codes(state, level, stale=self._stale(info, now)),
         )
 
+    def damaged(self, file: str, *, stands: bool) -> None:
+        """Somebody found a file not to be what was written, or whole again."""
+        (self._unreadable.add if stands else self._unreadable.discard)(file)
+
     def changed(self) -> None:
         """Something changed: everybody who listens takes a look."""
         for listener in self._listeners:

@@ -163,10 +163,15 @@ class OutboxView:
         return number
 
     def _rows(self, statement: str, *values: Any) -> list[Any]:
-        try:
-            return self._reader.execute(statement, values).fetchall()
-        except sqlite.Error as error:
-            raise storage_error(error) from error
+        return read(self._reader, statement, *values)
+
+
+def read(reader: Connection, statement: str, *values: Any) -> list[Any]:
+    """The rows of a point read. Raises StorageError."""
+    try:
+        return reader.execute(statement, values).fetchall()
+    except sqlite.Error as error:
+        raise storage_error(error) from error
 
 
 def _delivery(row: Any, held: Collection[str]) -> Delivery:

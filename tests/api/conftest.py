@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import json
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -17,6 +17,7 @@ from agent.api.app import Door, create_app
 from agent.api.metrics import Metrics
 from agent.api.rooms import Rooms
 from agent.api.server import Server
+from agent.domain.audit import Head
 from agent.domain.contact import Member
 from agent.domain.health import Conditions
 from agent.domain.identifiers import Identifier, IdentifierType, Normaliser
@@ -28,11 +29,13 @@ from agent.messages import Messages
 from agent.ports import ReplicaInfo
 from agent.services.identify import Identify, IdentifyPolicy
 from agent.services.intake import Intake, IntakePolicy
+from agent.services.privacy import Erasure, Export
 from agent.services.reconcile import Books, Reconcile
 from agent.services.status import Status, StatusPolicy
 from agent.settings import AgentSection, ApiSection, Rate, ReplicaSection, Settings
 from agent.store.database import DatabaseFile, GroupWriter, migrate
 from agent.store.daybook import OutboxDaybook
+from agent.store.keyhash import KeyHash
 from agent.store.migrations import outbox as migrations
 from agent.store.outbox import Outbox
 from agent.tokens import Tokens
@@ -126,6 +129,34 @@ class Given:
 
 
 @dataclass
+class Officer:
+    """Whom was asked about, by which caller; answers as told, that nobody is known if not. And what was recorded."""
+
+    readings: Callable[[Any], Any]
+    asked: list[tuple[str, Any, str]] = field(default_factory=list)
+    answer: Any = None
+    recorded: list[tuple[str, dict[str, int | str]]] = field(default_factory=list)
+
+    async def erase(self, statement: Any, by: str) -> Any:
+        nothing = dict.fromkeys(("contacts", "sales_waiting", "sales_finished", "notes"), 0)
+        return self._answer("erase", statement, by) or Erasure("9f86d081", NOW, nothing, Head(1, "a" * 64))
+
+    async def export(self, statement: Any, by: str) -> Any:
+        return self._answer("export", statement, by) or Export(NOW, (), (), 0, (), ())
+
+    async def record(self, event: str, /, **facts: int | str) -> Head:
+        self.recorded.append((event, facts))
+        return Head(len(self.recorded), "hash")
+
+    def _answer(self, what: str, statement: Any, by: str) -> Any:
+        self.readings(statement)
+        self.asked.append((what, statement, by))
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+@dataclass
 class House:
     """A running door and everything behind it."""
 
@@ -137,6 +168,7 @@ class House:
     link: Link
     outbox: Outbox
     orders: Given
+    officer: Officer
     tokens: Tokens
     conditions: Conditions
     state_dir: Path
@@ -199,7 +231,9 @@ def build(state_dir: Path, settings: Settings, *, heartbeat_s: float = 15.0) -> 
     file = DatabaseFile(state_dir / "outbox.db", None, "FULL")
     connection = file.connect()
     migrate(connection, migrations)
-    outbox = Outbox(GroupWriter(connection, "outbox"), file.connect(), hash_key=b"k" * 32, run="run")
+    outbox = Outbox(
+        GroupWriter(connection, "outbox"), file.connect(), hash_key=b"k" * 32, names=KeyHash(b"n" * 32), run="run"
+    )
     stale_after = settings.replica.stale_after
     room: dict[str, Any] = {"error": None}
     intake = Intake(
@@ -239,7 +273,7 @@ def build(state_dir: Path, settings: Settings, *, heartbeat_s: float = 15.0) -> 
         conditions=conditions,
         ready=lambda: room["error"] is None,
     )
-    tokens = Tokens(state_dir, clock)
+    tokens, officer = Tokens(state_dir, clock), Officer(identify.readings)
     rooms = Rooms(
         clock=clock,
         settings=settings,
@@ -249,6 +283,8 @@ def build(state_dir: Path, settings: Settings, *, heartbeat_s: float = 15.0) -> 
         intake=Doorman(),
         replica=people,
         outbox=outbox,
+        privacy=officer,
+        record=officer.record,
         status=status,
         tokens=tokens,
         orders=orders,
@@ -269,6 +305,7 @@ def build(state_dir: Path, settings: Settings, *, heartbeat_s: float = 15.0) -> 
         "link": link,
         "outbox": outbox,
         "orders": orders,
+        "officer": officer,
         "tokens": tokens,
         "conditions": conditions,
         "state_dir": state_dir,
