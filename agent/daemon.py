@@ -1,8 +1,7 @@
 """The running agent: started, watched over, stopped.
 
 Every loop of the agent is supervised: one that dies is logged and started again, because a till that stops
-forwarding must never look healthy. The wall clock is compared with the monotonic one every second; after a jump the
-calendar is armed anew and no delivery waits for an instant that the old clock wrote.
+forwarding must never look healthy.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ import random
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from datetime import timedelta
 
 import structlog
 
@@ -30,8 +28,6 @@ from agent.tokens import Tokens, forget_own
 log = structlog.get_logger(__name__)
 
 RESTART_PAUSE_S = 5.0
-CLOCK_CHECK_S = 1.0
-CLOCK_JUMP_S = 5.0
 STOP_GRACE_S = 5.0
 
 
@@ -63,7 +59,7 @@ async def running(
         await server.start()
         loops = [
             asyncio.create_task(_supervised("dispatch", agent.dispatch.run)),
-            asyncio.create_task(_supervised("clock", lambda: _watch_clock(agent))),
+            asyncio.create_task(_supervised("clock", agent.timekeeper.run)),
             asyncio.create_task(_supervised("purge", agent.purge.run_often)),
         ]
         loops.append(asyncio.create_task(_supervised("lease", agent.lease.run)))
@@ -127,21 +123,3 @@ async def _supervised(name: str, work: Callable[[], Awaitable[None]]) -> None:
         except Exception:  # whatever it was, the till goes on
             log.exception("loop.failed", name=name)
         await asyncio.sleep(RESTART_PAUSE_S)
-
-
-async def _watch_clock(agent: Agent) -> None:
-    clock = agent.clock
-    wall, mono = clock.now(), clock.monotonic()
-    longest = agent.configuration.settings.queue.backoff_max
-    await agent.outbox.clamp_due(wall + longest)
-    while True:
-        await asyncio.sleep(CLOCK_CHECK_S)
-        now, now_mono = clock.now(), clock.monotonic()
-        jump = (now - wall) - timedelta(seconds=now_mono - mono)
-        if abs(jump.total_seconds()) > CLOCK_JUMP_S:
-            log.warning("clock.jumped", seconds=round(jump.total_seconds()))
-            agent.calendar.rearm()
-            await agent.outbox.shift(jump)
-            await agent.outbox.clamp_due(now + longest)
-            agent.status.changed()
-        wall, mono = now, now_mono
