@@ -387,21 +387,32 @@ async def test_a_replica_that_is_closed_to_look_ups_is_erased_from_all_the_same(
     assert world.replica.info().as_of is None, "it stays closed"
 
 
-async def test_whoever_writes_waits_for_the_other(world):
+async def test_whoever_writes_waits_for_the_other(world, monkeypatch):
     """A sync under way, or the end of the replica, never meets an erasure in the same file."""
     world.page(upsert(ALMA))
     (alma,) = world.people.persons(named(EMAIL, ALMA[EMAIL]))
+    run, held = world.people._run, []
+
+    async def watched(work):
+        held.append(world.writing.locked())
+        return await run(work)
+
+    monkeypatch.setattr(world.people, "_run", watched)
     for write in (
         lambda: world.people.erase(alma.identity, ()),
         world.people.removed,
         lambda: world.people.carried_out(()),
         world.people.leave_no_trace,
+        lambda: world.people.purge(NOW),
     ):
+        held.clear()
         async with world.writing:
             waiting = asyncio.create_task(write())
-            await asyncio.sleep(0.02)
-            assert not waiting.done()
+            for _ in range(20):
+                await asyncio.sleep(0)
+            assert held == []
         await waiting
+        assert held == [True]
         assert not world.writing.locked()
 
 
