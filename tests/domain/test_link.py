@@ -127,6 +127,25 @@ def test_the_vendors_clock(link):
     assert link.skew_s == -3.5
 
 
+def test_why_it_does_not_answer(link):
+    """The reason is that of the latest attempt, and goes when the line is back."""
+    link.silent(NOW, 1.0, why="it refuses connections")
+    assert link.why == "it refuses connections"
+    link.silent(NOW, 2.0, why="it does not answer in time")
+    assert link.why == "it does not answer in time"
+    link.answered(NOW, 3.0)
+    assert link.why == ""
+
+
+def test_a_look_up_s_reason_counts_while_there_is_no_other(link):
+    """A cashier's question tells why a line went away, and changes nothing that a delivery told."""
+    link.silent(NOW, 1.0, lookup=True, why="it cut the connection")
+    assert link.why == "it cut the connection"
+    link.silent(NOW, 2.0, why="it refuses connections")
+    link.silent(NOW, 3.0, lookup=True, why="it cut the connection")
+    assert link.why == "it refuses connections"
+
+
 YEARS, MINUTE = timedelta(days=3 * 365), timedelta(minutes=1)
 
 

@@ -96,6 +96,16 @@ def test_figures_name_the_count(bench):
     assert condition.detail == "1"
 
 
+def test_a_line_that_is_down_says_why(bench):
+    """The condition names the vendor, and the reason where one is known."""
+    bench.link.silent(NOW, 0.0, why="cannot be reached: its certificate has expired")
+    (condition,) = bench.status.snapshot().conditions
+    assert condition.detail == f"{bench.link.vendor}: cannot be reached: its certificate has expired"
+    bench.link.silent(NOW, 0.0)
+    (condition,) = bench.status.snapshot().conditions
+    assert condition.detail == bench.link.vendor
+
+
 @pytest.mark.parametrize("name", ["replica.db", "outbox.db"])
 def test_a_file_that_cannot_be_read_is_told_and_not_hidden(bench, name):
     """Status goes on answering, and never looks healthy meanwhile."""
