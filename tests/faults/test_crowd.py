@@ -72,10 +72,7 @@ class Memory:
 
     async def lease(self, _vendor, limit, _now):
         taken = [self.waiting.popleft() for _ in range(min(limit, len(self.waiting)))]
-        return [
-            Outgoing(entry, 0, False, member_key(10_000_000), False, (), SALE, None, b"", NOW)
-            for entry in taken
-        ]
+        return [Outgoing(entry, 0, False, member_key(10_000_000), False, (), SALE, None, b"", NOW) for entry in taken]
 
     async def settle(self, settled, _now):
         for one in settled:
