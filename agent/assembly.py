@@ -154,6 +154,7 @@ class _Builder:
         self.alone = asyncio.Lock()
         self.writing = asyncio.Lock()
         self.lease: Lease | None = None
+        self.rotated = False
         self.metrics = Metrics(version("loyalty-agent"))
 
     async def build(self, stack: AsyncExitStack) -> Agent:
@@ -166,6 +167,8 @@ class _Builder:
         outbox = opened.sales
         await outbox.recover()
         audit = self._audit(opened)
+        if self.rotated:
+            await self._record_rotation(audit)
         lease_file = known or self.state.make_lease(keys)
         replica = SqliteReplica(self.state.replica(keys, lease_file, opened.lookup_key), withheld=True)
         stack.callback(replica.close)
@@ -299,6 +302,7 @@ class _Builder:
                 log.warning("key.not_rotated", code=error.code, reason=str(error))
             else:
                 log.info("key.rotated", files=files)
+                self.rotated = bool(files)
         return keys
 
     def _outbox(self, stack: AsyncExitStack, keys: StorageKeys) -> _Outbox:
@@ -322,6 +326,12 @@ class _Builder:
 
         anchor = AuditAnchor(opened.writer, opened.reader)
         return Audit(clock=self.clock, trail=AuditTrail(self.state.directory), anchor=anchor, told=told)
+
+    async def _record_rotation(self, audit: Audit) -> None:
+        try:
+            await audit.record("key.rotated")
+        except StorageError as error:  # sales are taken all the same
+            log.warning("audit.not_recorded", code=error.code)
 
     def _lease(
         self, keys: StorageKeys, opened: _Outbox, replica: SqliteReplica, lease: LeaseFile, audit: Audit
