@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -28,12 +27,11 @@ from agent.domain.identifiers import Normaliser
 from agent.domain.link import Link
 from agent.domain.retention import RetentionPolicy
 from agent.domain.tagging import TaggingPolicy
-from agent.errors import StorageDamagedError
 from agent.jobs import Calendar
 from agent.messages import Messages
 from agent.orders import Orders
 from agent.ports import Clock, QueueInfo
-from agent.secrets import WatchedSecret, subkey
+from agent.secrets import WatchedSecret
 from agent.services.buffer import Buffer, BufferPolicy
 from agent.services.dispatch import Dispatch, DispatchPolicy, Lane, own_share
 from agent.services.identify import Identify, IdentifyPolicy
@@ -45,12 +43,11 @@ from agent.services.status import Status, StatusPolicy
 from agent.services.sync import FileFeed, PageFeed, Sync
 from agent.settings import Configuration
 from agent.state import State
-from agent.store.database import GroupWriter, migrate
+from agent.storage import Storage
 from agent.store.daybook import OutboxDaybook
 from agent.store.outbox import Outbox
 from agent.store.replica import SqliteReplica
 from agent.store.replica_builder import SqliteReplicaStore
-from agent.store.replica_file import remove
 from agent.tokens import Tokens
 from agent.transport import Answer, HttpPolicy
 
@@ -71,7 +68,7 @@ class Agent:
     configuration: Configuration
     clock: Clock
     rooms: Rooms
-    outbox: Outbox
+    storage: Storage
     dispatch: Dispatch
     sync: Sync | None
     calendar: Calendar
@@ -114,6 +111,8 @@ class _Builder:
         self.normaliser = Normaliser(self.settings.agent.country, guid_contact_ids=voyado.Voyado.guid_contact_ids)
         self.conditions = Conditions(on_edge=_log_edge)
         self.status: Status | None = None
+        self.dispatch: Dispatch | None = None
+        self.sync: Sync | None = None
         self.metrics = Metrics(version("loyalty-agent"))
 
     async def build(self, stack: AsyncExitStack) -> Agent:
@@ -121,13 +120,23 @@ class _Builder:
         stack.enter_context(self.state.held())
         key = self.state.key(may_create=True)
         self.conditions.set("storage.unencrypted", stands=self.state.unencrypted, now=clock.now())
-        outbox = self._outbox(stack, key)
-        await outbox.recover()
-        store, replica = self._replica(stack, key)
+        storage = Storage(
+            self.state,
+            key,
+            settings.queue,
+            clock,
+            vendors=(voyado.NAME,),
+            changed=self._storage_changed,
+            refetch=self._refetch,
+        )
+        stack.callback(storage.close)
+        await asyncio.to_thread(storage.room.take)
+        await storage.integrity.start()
+        outbox, store, replica = storage.outbox, storage.contacts, storage.replica
         link = self._link()
         connector = self._connector(link)
         stack.push_async_callback(connector.close)
-        dispatch = self._dispatch(outbox, replica, connector, link)
+        dispatch = self.dispatch = self._dispatch(outbox, replica, connector, link)
         link.on_change = self._line_changed(dispatch, link)
 
         def queue() -> QueueInfo:
@@ -152,7 +161,7 @@ class _Builder:
             normaliser=self.normaliser,
             replica=replica,
             outbox=outbox,
-            queue=queue,
+            room=storage.room.has_room,
             link=link,
             policy=IntakePolicy(
                 tagging=self.tagging,
@@ -161,14 +170,12 @@ class _Builder:
                 zone=self.zone,
                 stale_after=settings.replica.stale_after,
                 expires_after=settings.replica.expires_after,
-                max_bytes=settings.queue.max_bytes,
-                reserve_bytes=settings.queue.reserve_bytes,
-                state_dir=self.state.directory,
                 vendors=((connector.name, connector.guests),),
             ),
             accepted=self._accepted(dispatch),
         )
-        sync = self._sync(store, replica, connector, link)
+        tokens = Tokens(self.state.directory, clock)
+        sync = self.sync = self._sync(store, replica, connector, link)
         status = self.status = Status(
             clock=clock,
             version=version("loyalty-agent"),
@@ -184,11 +191,12 @@ class _Builder:
             queue=queue,
             accepted_since=outbox.accepted_since,
             conditions=self.conditions,
-            ready=intake.has_room,
+            ready=storage.ready,
+            room=storage.room.has_room,
+            damage=storage.integrity.findings,
             loading=lambda: sync.progress if sync else None,
         )
-        purge = self._purge(outbox, replica, store, link)
-        tokens = Tokens(self.state.directory, clock)
+        purge = self._purge(storage, link)
         orders = Orders(dispatch, sync, purge)
         stack.push_async_callback(orders.close)
         reconcile = Reconcile(
@@ -211,42 +219,11 @@ class _Builder:
             tokens=tokens,
             orders=orders,
             reconcile=reconcile,
+            damage=storage.integrity,
             metrics=self.metrics,
         )
-        calendar = Calendar({"purge": purge.run})
-        return Agent(self.configuration, clock, rooms, outbox, dispatch, sync, calendar, status, tokens)
-
-    # --- the databases ------------------------------------------------------------------------------------------
-
-    def _outbox(self, stack: AsyncExitStack, key: bytes) -> Outbox:
-        from agent.store.migrations import outbox as migrations  # noqa: PLC0415 - sqlite-utils: start-up alone needs it
-
-        file = self.state.outbox(key)
-        connection = file.connect()
-        migrate(connection, migrations)
-        outbox = Outbox(
-            GroupWriter(connection, "outbox"),
-            file.connect(),
-            hash_key=subkey(key, "fingerprint"),
-            run=secrets.token_hex(8),
-        )
-        stack.callback(outbox.close)
-        return outbox
-
-    def _replica(self, stack: AsyncExitStack, key: bytes) -> tuple[SqliteReplicaStore, SqliteReplica]:
-        file = self.state.replica(key)
-        try:
-            replica = SqliteReplica(file)
-        except StorageDamagedError as error:
-            # It can be fetched again; a sale must not wait for anybody to mend it.
-            detail = f"{file.database.path.name}: fetched anew"
-            self.conditions.set("storage.damaged", stands=True, now=self.clock.now(), detail=detail)
-            log.warning("replica.damaged", reason=str(error))
-            remove(file.side)
-            remove(file.database)
-            replica = SqliteReplica(file)
-        stack.callback(replica.close)
-        return SqliteReplicaStore(file), replica
+        calendar = Calendar({"purge": purge.run, "check": storage.integrity.check})
+        return Agent(self.configuration, clock, rooms, storage, dispatch, sync, calendar, status, tokens)
 
     # --- the vendor ---------------------------------------------------------------------------------------------
 
@@ -384,7 +361,7 @@ class _Builder:
 
     # --- the end ------------------------------------------------------------------------------------------------
 
-    def _purge(self, outbox: Outbox, replica: SqliteReplica, store: SqliteReplicaStore, link: Link) -> Purge:
+    def _purge(self, storage: Storage, link: Link) -> Purge:
         retention = self.settings.retention
         return Purge(
             clock=self.clock,
@@ -395,8 +372,10 @@ class _Builder:
                 self.settings.replica.expires_after,
                 TOMBSTONES_KEPT,
             ),
-            sales=outbox,
-            contacts=_Contacts(replica, store),
+            sales=storage.outbox,
+            contacts=_Contacts(storage.replica, storage.contacts),
+            kept=storage.integrity,
+            alone=storage.alone,
             spool=self.state.empty_spool,
             conditions=self.conditions,
             changed=self._changed,
@@ -408,6 +387,16 @@ class _Builder:
     def _changed(self) -> None:
         if self.status is not None:
             self.status.changed()
+
+    def _storage_changed(self) -> None:
+        """A database is open again, or there is room: whoever waits for it need not wait for their next look."""
+        if self.dispatch is not None:
+            self.dispatch.wake()
+        self._changed()
+
+    def _refetch(self) -> None:
+        if self.sync is not None:
+            self.sync.order()
 
     def _told(self, vendor: str, verdict: Verdict) -> None:
         self.metrics.delivery(vendor, verdict.kind)

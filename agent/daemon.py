@@ -22,6 +22,7 @@ from agent.api.app import create_app
 from agent.api.rooms import Rooms
 from agent.api.server import Server
 from agent.assembly import Agent, open_agent
+from agent.errors import StorageError
 from agent.ports import Clock
 from agent.settings import Configuration
 from agent.tokens import Tokens, forget_own
@@ -55,15 +56,20 @@ async def running(
 ) -> AsyncIterator[RunningAgent]:
     """An agent that takes sales while the block runs, and stops in order at its end."""
     async with open_agent(configuration, clock=clock, chance=chance) as agent:
-        agent.tokens.make_own()
         server = Server(create_app(agent.rooms), configuration.settings.api.listen)
+        unwritten = _make_own_token(agent.tokens)
         await server.start()
-        loops = [
-            asyncio.create_task(_supervised("dispatch", agent.dispatch.run)),
-            asyncio.create_task(_supervised("clock", lambda: _watch_clock(agent))),
-        ]
+        work: dict[str, Callable[[], Awaitable[None]]] = {
+            "dispatch": agent.dispatch.run,
+            "clock": lambda: _watch_clock(agent),
+            "integrity": agent.storage.integrity.run,
+            "room": agent.storage.room.watch,
+        }
         if agent.sync is not None:
-            loops.append(asyncio.create_task(_supervised("sync", agent.sync.run)))
+            work["sync"] = agent.sync.run
+        loops = [asyncio.create_task(_supervised(name, loop)) for name, loop in work.items()]
+        if unwritten:
+            loops.append(asyncio.create_task(_own_token_later(agent.tokens)))
         agent.calendar.start()
         log.info("started", version=agent.rooms.version, listen=list(server.addresses))
         try:
@@ -116,19 +122,40 @@ async def _supervised(name: str, work: Callable[[], Awaitable[None]]) -> None:
         await asyncio.sleep(RESTART_PAUSE_S)
 
 
+def _make_own_token(tokens: Tokens) -> bool:
+    """Leaves a token for the commands; whether that failed, which is no reason not to take sales."""
+    try:
+        tokens.make_own()
+    except StorageError as error:
+        log.warning("token.unwritten", code=error.code, reason=str(error))
+        return True
+    return False
+
+
+async def _own_token_later(tokens: Tokens) -> None:
+    while _make_own_token(tokens):  # noqa: ASYNC110 - no event tells of room on the disk
+        await asyncio.sleep(RESTART_PAUSE_S)
+
+
 async def _watch_clock(agent: Agent) -> None:
-    clock = agent.clock
+    clock, outbox = agent.clock, agent.storage.outbox
     wall, mono = clock.now(), clock.monotonic()
     longest = agent.configuration.settings.queue.backoff_max
-    await agent.outbox.clamp_due(wall + longest)
+    owed, clamped = timedelta(), False
     while True:
-        await asyncio.sleep(CLOCK_CHECK_S)
         now, now_mono = clock.now(), clock.monotonic()
         jump = (now - wall) - timedelta(seconds=now_mono - mono)
+        wall, mono = now, now_mono
         if abs(jump.total_seconds()) > CLOCK_JUMP_S:
             log.warning("clock.jumped", seconds=round(jump.total_seconds()))
             agent.calendar.rearm()
-            await agent.outbox.shift(jump)
-            await agent.outbox.clamp_due(now + longest)
-            agent.status.changed()
-        wall, mono = now, now_mono
+            owed, clamped = owed + jump, False
+        if not clamped:
+            with contextlib.suppress(StorageError):  # the outbox is not there at the moment: a second later, then
+                if owed:
+                    await outbox.shift(owed)
+                    owed = timedelta()
+                await outbox.clamp_due(now + longest)
+                clamped = True
+                agent.status.changed()
+        await asyncio.sleep(CLOCK_CHECK_S)

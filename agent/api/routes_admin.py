@@ -10,6 +10,9 @@ from agent.api.routes_till import delivery_fields, stored_key
 from agent.api.schemas import (
     AboutIt,
     AttemptAnswer,
+    DamageAcknowledged,
+    DamageAnswer,
+    DamageList,
     DiscardRequest,
     Nothing,
     OrderAccepted,
@@ -63,6 +66,11 @@ class AdminCalls:
             Call(
                 "POST", "/v1/queue/{entry}/discard", "admin", self.discard, "Give a delivery up",
                 takes=DiscardRequest, gives={202: OrderAccepted}, refuses=unknown,
+            ),
+            Call("GET", "/v1/damage", "admin", self.damage, "What was damaged", gives={200: DamageList}),
+            Call(
+                "POST", "/v1/damage/acknowledge", "admin", self.acknowledge, "Damage has been seen",
+                gives={200: DamageAcknowledged}, refuses={503: "It cannot be written now."},
             ),
             *(
                 Call("POST", f"/v1/{name}", "admin", self._order(name), summary, gives={202: OrderAccepted})
@@ -124,6 +132,17 @@ class AdminCalls:
         entry = _entry_of(visit)
         await self._rooms.outbox.discard(entry, request.reason, self._rooms.clock.now())
         return Reply(202, OrderAccepted(ordered="discard", entry=entry).model_dump_json().encode())
+
+    async def damage(self, _visit: Visit) -> Reply:
+        """Damaged files that were set aside: what was rescued of each, and what was not."""
+        damages = tuple(DamageAnswer.model_validate(report) for report in self._rooms.damage.reports)
+        return Reply(200, DamageList(damages=damages).model_dump_json().encode())
+
+    async def acknowledge(self, visit: Visit) -> Reply:
+        """Ends the condition `storage.damaged` for what is whole again; the files stay until retention takes them."""
+        _take_nothing(visit.body)
+        seen = self._rooms.damage.acknowledge()
+        return Reply(200, DamageAcknowledged(acknowledged=seen).model_dump_json().encode())
 
     def _order(self, name: str) -> Handler:
         start = getattr(self._rooms.orders, name)

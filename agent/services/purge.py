@@ -39,6 +39,13 @@ class Contacts(Protocol):
         """The whole replica goes."""
 
 
+class KeptFiles(Protocol):
+    """Damaged files that were kept, as the purge sees them."""
+
+    async def purge(self, taken_before: datetime, now: datetime) -> int:
+        """Erases those that hold personal data from before an instant; how many."""
+
+
 class Purge:
     """Erases what has to go.
 
@@ -47,6 +54,8 @@ class Purge:
         policy: `[retention]`.
         sales: the outbox.
         contacts: the replica.
+        kept: damaged files that were kept.
+        alone: held meanwhile; nobody else reads whole files through then.
         spool: erases downloaded export files that were left behind; how many there were.
         conditions: where an expired replica is told.
         changed: called when something was erased.
@@ -60,6 +69,8 @@ class Purge:
         policy: RetentionPolicy,
         sales: Sales,
         contacts: Contacts,
+        kept: KeptFiles,
+        alone: asyncio.Lock,
         spool: Callable[[], int],
         conditions: Conditions,
         changed: Callable[[], None],
@@ -67,7 +78,7 @@ class Purge:
     ) -> None:
         self._clock, self._policy, self._sales, self._contacts = clock, policy, sales, contacts
         self._spool, self._conditions, self._changed, self._skew_s = spool, conditions, changed, skew_s
-        self._running = asyncio.Lock()
+        self._kept, self._alone = kept, alone
 
     async def run(self) -> dict[str, int]:
         """Carries the plan out; how many records of each kind were erased.
@@ -79,7 +90,7 @@ class Purge:
         Raises:
             StorageError: something could not be erased; it will be at the next run.
         """
-        async with self._running:
+        async with self._alone:
             now = self._clock.now()
             counts = {"files": self._spool()}
             if abs(self._skew_s()) > MAX_SKEW_S:
@@ -87,7 +98,7 @@ class Purge:
                 return counts
             what = plan(self._policy, now, replica_as_of=self._contacts.info().as_of)
             failures = []
-            for erase in (self._sales_of(what, now), self._contacts_of(what, now)):
+            for erase in (self._sales_of(what, now), self._contacts_of(what, now), self._kept_of(what, now)):
                 try:
                     counts |= await erase
                 except StorageError as error:
@@ -100,6 +111,9 @@ class Purge:
 
     async def _sales_of(self, what: RetentionPlan, now: datetime) -> dict[str, int]:
         return await self._sales.purge(what, now)
+
+    async def _kept_of(self, what: RetentionPlan, now: datetime) -> dict[str, int]:
+        return {"kept_files": await self._kept.purge(what.accepted_before, now)}
 
     async def _contacts_of(self, what: RetentionPlan, now: datetime) -> dict[str, int]:
         if not what.replica:

@@ -192,7 +192,6 @@ class Sync:
             info = self._contacts.info()
             if info.as_of is not None:
                 self._conditions.set("replica.expired", stands=False, now=now)
-                self._conditions.set("storage.damaged", stands=False, now=now)
             log.info("synced", contacts=info.contacts, elapsed_s=round(self._clock.monotonic() - started, 3))
         finally:
             self.progress = None

@@ -11,15 +11,15 @@ the one, renaming the other and opening it again cannot be torn.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from agent.domain.contact import Member
 from agent.domain.identifiers import Identifier, IdentifierType
 from agent.domain.transaction import IntegrationKey
-from agent.errors import StorageDamagedError, StorageKeyError
+from agent.errors import StorageDamagedError, StorageError, StorageKeyError
 from agent.ports import ReplicaInfo
 from agent.store.database import sqlite, storage_error
 from agent.store.keyhash import HASH_BYTES, KeyHash
@@ -40,13 +40,17 @@ class SqliteReplica:
 
     Args:
         file: where and what; ``file.database.cache_kib`` decides what an encrypted look-up costs.
+        at_once: False leaves the opening to :meth:`open`; until then there is nothing to read.
+        suspected: called when the file turns out to be damaged.
 
     Raises:
         StorageError: the file cannot be opened; it is left as it is, for the owner to set aside.
     """
 
-    def __init__(self, file: ReplicaFile) -> None:
-        self._file = file
+    def __init__(
+        self, file: ReplicaFile, *, at_once: bool = True, suspected: Callable[[], None] = lambda: None
+    ) -> None:
+        self._file, self._suspected = file, suspected
         self._primary = file.primary
         keys = KeyHash(file.key)
         self._hash = keys.of
@@ -59,7 +63,30 @@ class SqliteReplica:
             for kind in IdentifierType
         }
         self._info: ReplicaInfo | None = None
-        self._open()
+        self._connection: Connection | None = None
+        self.shut(StorageError("the replica is not open"))
+        if at_once:
+            self.open()
+
+    def open(self) -> None:
+        """Opens the file; nothing when it is open. Raises StorageError."""
+        if self._connection is None:
+            try:
+                self._open()
+            except (StorageError, sqlite.Error) as error:
+                failure = error if isinstance(error, StorageError) else storage_error(error)
+                self.shut(failure)
+                raise failure from error.__cause__
+
+    def shut(self, reason: StorageError) -> None:
+        """Closes the file; from now on everybody who asks hears the reason."""
+
+        def closed(*_: object) -> NoReturn:
+            raise reason
+
+        self.close()
+        self._execute: Callable[..., Any] = closed
+        self.refresh()
 
     def resolve(self, readings: Sequence[Identifier]) -> tuple[Member, ...]:
         """Everybody whom any of the readings names, each person once. Empty while no load has ended.
@@ -78,7 +105,7 @@ class SqliteReplica:
                     if identity not in found:
                         found[identity] = self._member(identity, primary_key, contact_key, fields)
         except sqlite.Error as error:
-            raise storage_error(error) from error
+            raise self._failure(error) from error
         return tuple(found.values())
 
     def member(self, ref: str) -> Member | None:
@@ -98,7 +125,7 @@ class SqliteReplica:
                 for row in self._execute(self._find[kind], (identity,)):
                     return self._member(*row)
         except sqlite.Error as error:
-            raise storage_error(error) from error
+            raise self._failure(error) from error
         return None
 
     def info(self) -> ReplicaInfo:
@@ -111,7 +138,7 @@ class SqliteReplica:
             try:
                 contacts, as_of = self._execute(_INFO).fetchone()
             except sqlite.Error as error:
-                raise storage_error(error) from error
+                raise self._failure(error) from error
             self._info = ReplicaInfo(contacts, datetime.fromisoformat(as_of) if as_of else None, self._file.contents)
         return self._info
 
@@ -130,7 +157,7 @@ class SqliteReplica:
                 for start in range(0, len(keys), HASH_BYTES):
                     yield keys[start : start + HASH_BYTES]
         except sqlite.Error as error:
-            raise storage_error(error) from error
+            raise self._failure(error) from error
 
     def adopt(self) -> bool:
         """Takes a finished side file in place of the present replica; False when there is none.
@@ -142,8 +169,8 @@ class SqliteReplica:
         """
         if not self._side_is_finished():
             return False
-        self._connection.close()
-        self._open()
+        self.close()
+        self.open()
         return True
 
     def erase(self) -> None:
@@ -151,14 +178,22 @@ class SqliteReplica:
 
         On the thread that reads, so that no look-up meets a closed file.
         """
-        self._connection.close()
+        self.close()
         remove(self._file.side)
         remove(self._file.database)
-        self._open()
+        self.open()
 
     def close(self) -> None:
         """Closes the read connection. Idempotent."""
-        self._connection.close()
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _failure(self, error: BaseException) -> StorageError:
+        failure = storage_error(error)
+        if isinstance(failure, StorageDamagedError):
+            self._suspected()
+        return failure
 
     def _open(self) -> None:
         connection = self._connect()

@@ -49,12 +49,23 @@ class Contacts:
         self.erased += 1
 
 
+class Kept:
+    def __init__(self):
+        self.asked = []
+
+    async def purge(self, taken_before, now):
+        self.asked.append((taken_before, now))
+        return 1
+
+
 class Bench:
     def __init__(self):
         self.clock, self.sales, self.contacts, self.conditions = FakeClock(), Sales(), Contacts(), Conditions()
+        self.kept = Kept()
         self.changes, self.skew_s = 0, 0.0
         self.purge = Purge(
             clock=self.clock, policy=POLICY, sales=self.sales, contacts=self.contacts, spool=lambda: 4,
+            kept=self.kept, alone=asyncio.Lock(),
             conditions=self.conditions, changed=self._changed, skew_s=lambda: self.skew_s,
         )  # fmt: skip
 
@@ -70,7 +81,10 @@ def bench():
 async def test_everything_is_asked_and_counted(bench):
     """Sales, tombstones and forgotten downloads, by the ages of the configuration."""
     counts = await bench.purge.run()
-    assert counts == {"files": 4, "delivered": 2, "undelivered": 1, "forgotten": 0, "tombstones": 3}
+    assert counts == {
+        "files": 4, "delivered": 2, "undelivered": 1, "forgotten": 0, "tombstones": 3, "kept_files": 1,
+    }  # fmt: skip
+    assert bench.kept.asked == [(NOW - POLICY.undelivered, NOW)]
     (plan,) = bench.sales.plans
     assert plan.delivered_before == NOW - timedelta(hours=24)
     assert plan.accepted_before == NOW - timedelta(days=30)
