@@ -9,7 +9,7 @@ may have become since.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -76,6 +76,7 @@ FINISH = """
         coalesce((SELECT max(delivered_at) FROM deliveries AS d WHERE d.sale = sales.id), accepted_at)
     WHERE id = ? AND finished_at IS NULL AND NOT EXISTS (
         SELECT 1 FROM deliveries AS d WHERE d.sale = sales.id AND d.state IN ('queued', 'parked', 'in_doubt'))"""
+FORGET_NUMBERS = "DELETE FROM counts WHERE what = 'number'"
 FORGET_COUNTS = "DELETE FROM counts WHERE what <> 'number'"
 COUNT_AGAIN = "INSERT INTO counts SELECT vendor, state, count(*) FROM deliveries GROUP BY vendor, state"
 SALE_IDS = "SELECT id FROM sales"
@@ -121,7 +122,7 @@ def mend(
     db: Connection,
     *,
     whole: Collection[str],
-    stale: Collection[int],
+    stale: Mapping[str, Collection[int]],
     clues: Clues,
     vendors: Sequence[str],
     hash_key: bytes,
@@ -132,7 +133,7 @@ def mend(
     Args:
         db: an outbox with whatever rows were saved.
         whole: the tables of which nothing is missing.
-        stale: entries of which a later version may have been lost.
+        stale: the numbers of rows of which a later version may have been lost, by table.
         clues: to what is missing.
         vendors: who gets sales.
         hash_key: the outbox's.
@@ -147,15 +148,18 @@ def mend(
         sent_again = _send_again(db, clues, vendors, hash_key)
         db.execute(DROP_ATTEMPTS)
         db.execute(DROP_EVENTS)
-        for entry in (*stale, *sent_again):
+        doubtful = stale.get("deliveries", ())
+        for entry in (*doubtful, *sent_again):
             db.execute(VOIDED_UNSENT, (entry,))
-        for entry in stale:  # taken for what it may have become
+        for entry in doubtful:  # taken for what it may have become
             db.execute(FINISHED_SINCE, (entry,))
             db.execute(MAYBE_SENT_SINCE, (entry,))
         for sale, *_ in db.execute(UNSETTLED).fetchall():
             db.execute(FINISH, (sale,))
     db.execute(FORGET_COUNTS)
     db.execute(COUNT_AGAIN)
+    if stale.get("counts"):  # a number that was given must not be given again
+        db.execute(FORGET_NUMBERS)
     lost = numbering.mend(db, now)
     (oldest,) = db.execute(OLDEST_PERSON).fetchone()
     return Mended(len(sent_again), unreadable, lost, lost_ids, from_ms(oldest) if oldest is not None else None)

@@ -59,7 +59,7 @@ class Rescued:
         unreadable: sales whose content is gone.
         lost: sales that are gone.
         lost_ids: the transaction ids of those that may be owed.
-        pages: pages of which nothing could be read.
+        pages: pages of the file and of its log that could not be read.
         broken: rows that could not be read on pages that could.
         hidden: commits' pages that SQLite would have passed over in silence, and that were found.
         oldest_at: when the oldest sale with a person in it was accepted.
@@ -120,7 +120,7 @@ def _rescue(job: RescueJob, fresh: Connection) -> Rescued:
             mended = mend(
                 fresh,
                 whole=rows.keys(),
-                stale=saved.stale["deliveries"],
+                stale=saved.stale,
                 clues=Clues(partial(salvager.entries, BY_NAME), partial(salvager.entries, BY_SALE)),
                 vendors=job.vendors,
                 hash_key=job.hash_key,
@@ -135,7 +135,7 @@ def _rescue(job: RescueJob, fresh: Connection) -> Rescued:
         unreadable=mended.unreadable,
         lost=mended.lost,
         lost_ids=mended.lost_ids,
-        pages=saved.pages,
+        pages=saved.pages + pages.unreadable_frames + log.missing,
         broken=saved.broken,
         hidden=log.committed - log.taken,
         oldest_at=mended.oldest_at,

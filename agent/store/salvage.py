@@ -33,7 +33,8 @@ class Salvage:
 
     Attributes:
         rows: how many were put into each table.
-        stale: numbers of rows, by table, of which a later version may have been lost.
+        stale: numbers of rows, by table, of which a later version may have been lost; of a table WITHOUT ROWID its
+            root, when any row may be.
         broken: rows that stand on a readable page and cannot be read.
         pages: pages of which nothing could be read; 0 where no table had to be gone through page by page.
     """
@@ -245,7 +246,11 @@ class Salvager:
             yield record
 
     def _tree_rows(self, table: _Table) -> int:
-        return self._put(table, [record for record in self._below(self._roots[table.name]) if table.fits(record)])
+        """The rows of a table WITHOUT ROWID; any of them may be stale as soon as one page is."""
+        root = self._roots[table.name]
+        if any((page := self._pages.read(number)) is not None and page.stale for number, _ in self._walk(root)):
+            self._done.stale[table.name].add(root)
+        return self._put(table, [record for record in self._below(root) if table.fits(record)])
 
     def _below(self, root: int) -> Iterator[Record]:
         """Every record of a tree, of an index's inner nodes too."""

@@ -187,7 +187,8 @@ async def test_what_cannot_be_opened_now_is_tried_again(bench, error):
     """A full disk does not keep the agent from starting; when there is space, the outbox opens by itself."""
     bench.outbox.refuses = [error, error, error]
     async with bench.running():
-        assert bench.integrity.findings() == (() if isinstance(error, StorageFullError) else ("outbox.db: database is locked",))
+        told = () if isinstance(error, StorageFullError) else ("outbox.db: database is locked",)
+        assert bench.integrity.findings() == told
         while not bench.outbox.is_open:
             bench.clock.advance(60)
             bench.integrity._wake.set()

@@ -31,6 +31,7 @@ TABLES = {
     "statements": "SELECT id, * FROM statements",
     "deliveries": "SELECT entry, * FROM deliveries",
     "attempts": "SELECT rowid, * FROM attempts",
+    "events": "SELECT rowid, * FROM events",
 }
 DONE = Verdict(VerdictKind.DONE, status=202)
 VERDICTS = (
@@ -102,7 +103,7 @@ async def fill(path: Path, key: bytes | None, *, sales: int, seed: int) -> None:
                 await outbox.settle([Settled(one.entry, chance.choice(VERDICTS), now) for one in batch], now)
             if number % 40 == 39:
                 for delivery in outbox.queue(state="parked", vendor=None, limit=2, after=0):
-                    await outbox.discard(delivery.entry, "the cashier says it was a mistake")
+                    await outbox.discard(delivery.entry, "the cashier says it was a mistake", now)
             if number == sales // 2:
                 before = now - timedelta(minutes=sales // 4)
                 never = NOW - timedelta(days=9)
