@@ -13,11 +13,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+
+import structlog
 
 from agent.errors import StateHeldError
 from agent.secrets import storage_key, subkey
@@ -25,7 +28,12 @@ from agent.settings import Configuration
 from agent.store.database import ENCRYPTED, DatabaseFile
 from agent.store.replica_file import ReplicaFile
 
+log = structlog.get_logger(__name__)
+
 OUTBOX, REPLICA, SPOOL, LOCK = "outbox.db", "replica.db", "spool", "agent.lock"
+DATABASE_PARTS = ("", "-wal", "-shm")
+OWN_FILES = (*(f"{name}{part}" for name in (OUTBOX, REPLICA) for part in DATABASE_PARTS), "storage.key", "tokens.json")
+OWN_MODE = 0o600
 OUTBOX_CACHE_KIB = 4_096
 REPLICA_CACHE_KIB = 16_384
 
@@ -53,14 +61,22 @@ class State:
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
-        """Holds the directory, made if need be, against any other agent. Raises StateHeldError."""
+        """Holds the directory, made if need be, against any other agent, and closes its files to other users.
+
+        Raises:
+            StateHeldError: another agent holds it.
+            OSError: it cannot be written.
+        """
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not os.access(self.directory, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), os.fspath(self.directory))
         handle = os.open(self.directory / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise StateHeldError from None
+            self._close_to_others()
             yield
         finally:
             os.close(handle)
@@ -101,6 +117,15 @@ class State:
         for path in left:
             path.unlink(missing_ok=True)
         return len(left)
+
+    def _close_to_others(self) -> None:
+        """Takes from everybody else what a backup or a hand gave them: our own files, not what others put here."""
+        for path in (self.directory / name for name in OWN_FILES):
+            with contextlib.suppress(OSError):  # it is not there, or not ours to change: who opens it says so
+                mode = path.stat().st_mode & 0o777
+                if mode != OWN_MODE:
+                    path.chmod(OWN_MODE)
+                    log.warning("state.closed", file=path.name)
 
     def _database_key(self, key: bytes) -> bytes | None:
         encrypted = self._configuration.settings.storage.encryption == "on" and ENCRYPTED
