@@ -246,7 +246,10 @@ def test_pages_at_random(afternoon, seed):
     chance = random.Random(seed)
     file = outbox_of(afternoon.till)
     pages = file.path.stat().st_size // PAGE_BYTES
-    damaged = {Place(page) for page in chance.sample(range(1, pages + 1), chance.randint(1, pages // 3))}
+    in_log = {frame.page for frame in log_frames.read(file.path).frames}
+    chosen = chance.sample(range(1, pages + 1), chance.randint(1, pages // 3))
+    chosen.append(chance.choice([page for page in range(1, pages + 1) if page not in in_log]))  # others are replaced
+    damaged = {Place(page) for page in chosen}
     for place in damaged:
         noise, zeros = chance.randbytes(PAGE_BYTES), bytes(PAGE_BYTES)
         wreck.overwrite(file, place, chance.choice((noise, zeros, noise[:2000] + zeros[2000:])))
@@ -263,10 +266,12 @@ def test_a_page_that_is_not_in_use(afternoon):
     file = outbox_of(afternoon.till)
     connection = file.connect()
     connection.execute("CREATE TABLE filling (content BLOB)")
-    connection.execute("INSERT INTO filling VALUES (zeroblob(20000))")
+    used = connection.execute("PRAGMA page_count").fetchone()[0]
+    connection.execute("INSERT INTO filling VALUES (zeroblob(1000000))")
     connection.execute("DROP TABLE filling")
     connection.close()
-    wreck.overwrite(file, Place(file.path.stat().st_size // PAGE_BYTES), os.urandom(PAGE_BYTES))
+    for page in range(int(used) + 1, file.path.stat().st_size // PAGE_BYTES):  # some of them are used before they are seen
+        wreck.overwrite(file, Place(page), os.urandom(PAGE_BYTES))
     afternoon.start()
     damages = afternoon.mended()
 
