@@ -27,15 +27,19 @@ from agent.domain.identifiers import Normaliser
 from agent.domain.link import Link
 from agent.domain.retention import RetentionPolicy
 from agent.domain.tagging import TaggingPolicy
+from agent.errors import StorageError
 from agent.jobs import Calendar
+from agent.keys import StorageKeys
 from agent.messages import Messages
 from agent.orders import Orders
 from agent.ports import Clock, QueueInfo
+from agent.rotation import rotate
 from agent.secrets import WatchedSecret
 from agent.services.buffer import Buffer, BufferPolicy
 from agent.services.dispatch import Dispatch, DispatchPolicy, Lane, own_share
 from agent.services.identify import Identify, IdentifyPolicy
 from agent.services.intake import Intake, IntakePolicy
+from agent.services.lease import Lease
 from agent.services.loading import Loader, LoadJob
 from agent.services.purge import Purge
 from agent.services.reconcile import Books, Reconcile
@@ -58,6 +62,7 @@ TOMBSTONES_KEPT = timedelta(days=8)
 LOOKUP_AT_DELIVERY_S = 15.0
 RESERVES_KEPT_FREE = 4
 """So often `queue.reserve_bytes` stay free of contacts; at one of them the till's sales are refused."""
+PURGE_PATIENCE_S = 5.0
 CLOCK_TOLERANCE_S = 120.0
 
 
@@ -71,6 +76,8 @@ class Agent:
     storage: Storage
     dispatch: Dispatch
     sync: Sync | None
+    purge: Purge
+    lease: Lease
     calendar: Calendar
     status: Status
     tokens: Tokens
@@ -113,16 +120,18 @@ class _Builder:
         self.status: Status | None = None
         self.dispatch: Dispatch | None = None
         self.sync: Sync | None = None
+        self.lease: Lease | None = None
         self.metrics = Metrics(version("loyalty-agent"))
 
     async def build(self, stack: AsyncExitStack) -> Agent:
         settings, clock = self.settings, self.clock
         stack.enter_context(self.state.held())
-        key = self.state.key(may_create=True)
+        keys = self._keys()
         self.conditions.set("storage.unencrypted", stands=self.state.unencrypted, now=clock.now())
         storage = Storage(
             self.state,
-            key,
+            keys,
+            self.state.lease(keys) or self.state.make_lease(keys),
             settings.queue,
             clock,
             vendors=(voyado.NAME,),
@@ -132,7 +141,7 @@ class _Builder:
         stack.callback(storage.close)
         await asyncio.to_thread(storage.room.take)
         await storage.integrity.start()
-        outbox, store, replica = storage.outbox, storage.contacts, storage.replica
+        outbox, replica = storage.outbox, storage.replica
         link = self._link()
         connector = self._connector(link)
         stack.push_async_callback(connector.close)
@@ -153,7 +162,6 @@ class _Builder:
                 live=settings.loyalty.live_lookup,
                 budget_s=settings.loyalty.live_lookup_budget.total_seconds(),
                 stale_after=settings.replica.stale_after,
-                expires_after=settings.replica.expires_after,
             ),
         )
         intake = Intake(
@@ -169,13 +177,15 @@ class _Builder:
                 till_id=settings.agent.till_id,
                 zone=self.zone,
                 stale_after=settings.replica.stale_after,
-                expires_after=settings.replica.expires_after,
                 vendors=((connector.name, connector.guests),),
             ),
             accepted=self._accepted(dispatch),
+            held=dispatch.held,
         )
-        tokens = Tokens(self.state.directory, clock)
-        sync = self.sync = self._sync(store, replica, connector, link)
+        lease = self.lease = self._lease(storage)
+        await lease.start()
+        stack.push_async_callback(lease.close)
+        sync = self.sync = self._sync(storage, connector, link, lease)
         status = self.status = Status(
             clock=clock,
             version=version("loyalty-agent"),
@@ -183,7 +193,6 @@ class _Builder:
                 level=settings.loyalty.fallback_level,
                 secondary_keys=bool(settings.loyalty.secondary_keys),
                 stale_after=settings.replica.stale_after,
-                expires_after=settings.replica.expires_after,
                 max_queue_bytes=settings.queue.max_bytes,
             ),
             links=[link],
@@ -197,11 +206,12 @@ class _Builder:
             loading=lambda: sync.progress if sync else None,
         )
         purge = self._purge(storage, link)
+        tokens = Tokens(self.state.directory, clock)
         orders = Orders(dispatch, sync, purge)
         stack.push_async_callback(orders.close)
         reconcile = Reconcile(
             clock=clock,
-            daybook=OutboxDaybook(self.state.outbox(key)),
+            daybook=OutboxDaybook(self.state.outbox(keys)),
             books=[Books(link, connector.history, partial(own_share, link, clock))],
             held=dispatch.held,
             chance=self.chance,
@@ -223,7 +233,31 @@ class _Builder:
             metrics=self.metrics,
         )
         calendar = Calendar({"purge": purge.run, "check": storage.integrity.check})
-        return Agent(self.configuration, clock, rooms, storage, dispatch, sync, calendar, status, tokens)
+        return Agent(self.configuration, clock, rooms, storage, dispatch, sync, purge, lease, calendar, status, tokens)
+
+    # --- the databases ------------------------------------------------------------------------------------------
+
+    def _keys(self) -> StorageKeys:
+        """The storage key; one that follows another takes its place now, before any file is opened."""
+        keys = self.state.keys(may_create=True)
+        if keys.former:
+            try:
+                files = rotate(self.state, keys)
+            except StorageError as error:  # every file is readable all the same, and the next start tries again
+                log.warning("key.not_rotated", code=error.code, reason=str(error))
+            else:
+                log.info("key.rotated", files=files)
+        return keys
+
+    def _lease(self, storage: Storage) -> Lease:
+        return Lease(
+            clock=self.clock,
+            term=self.settings.replica.expires_after,
+            replica=storage.leased,
+            conditions=self.conditions,
+            changed=self._changed,
+            busy=storage.busy,
+        )
 
     # --- the vendor ---------------------------------------------------------------------------------------------
 
@@ -277,6 +311,8 @@ class _Builder:
             return
         skew_s = (theirs - now).total_seconds()
         link.heard_time(skew_s)
+        if self.lease is not None:
+            self.lease.heard(theirs)
         wrong = abs(skew_s) > CLOCK_TOLERANCE_S
         self.conditions.set("clock.wrong", stands=wrong, now=now, detail=f"{skew_s:+.0f} s" if wrong else "")
 
@@ -293,7 +329,6 @@ class _Builder:
                 loyalty.live_lookup,
                 loyalty.unknown_at_delivery,
                 LOOKUP_AT_DELIVERY_S,
-                expires_after=self.settings.replica.expires_after,
             ),
             pace=partial(own_share, link, self.clock),
         )
@@ -316,9 +351,12 @@ class _Builder:
 
     # --- the feed -----------------------------------------------------------------------------------------------
 
-    def _sync(
-        self, store: SqliteReplicaStore, replica: SqliteReplica, connector: voyado.Voyado, link: Link
-    ) -> Sync | None:
+    def _sync(self, storage: Storage, connector: voyado.Voyado, link: Link, lease: Lease) -> Sync | None:
+        replica = storage.replica
+
+        def store() -> SqliteReplicaStore:
+            return SqliteReplicaStore(replica.file)
+
         if self.tagging.level < 3:  # noqa: PLR2004 - level 3 reads a replica
             return None
         table, fields = self._voyado, self.settings.replica.fields
@@ -340,7 +378,7 @@ class _Builder:
                 return LoadJob(
                     source(),
                     reader,
-                    store,
+                    store(),
                     now,
                     today,
                     rebuild=rebuild,
@@ -357,6 +395,8 @@ class _Builder:
             every=self.settings.replica.sync_every,
             uniform=self.chance.uniform,
             changed=self._changed,
+            renewed=lease.renewed,
+            writing=storage.writing,
         )
 
     # --- the end ------------------------------------------------------------------------------------------------
@@ -369,15 +409,13 @@ class _Builder:
                 retention.delivered,
                 retention.undelivered,
                 retention.audit,
-                self.settings.replica.expires_after,
                 TOMBSTONES_KEPT,
             ),
             sales=storage.outbox,
-            contacts=_Contacts(storage.replica, storage.contacts),
+            contacts=_Contacts(storage.replica, storage.writing),
             kept=storage.integrity,
             alone=storage.alone,
             spool=self.state.empty_spool,
-            conditions=self.conditions,
             changed=self._changed,
             skew_s=lambda: link.skew_s,
         )
@@ -420,21 +458,29 @@ class _Builder:
 
 
 class _Contacts:
-    """The replica as the purge sees it: reads here, writes in a thread with a connection of their own."""
+    """The replica as the purge sees it: written in a thread with a connection of its own, in turns with the sync.
 
-    def __init__(self, replica: SqliteReplica, store: SqliteReplicaStore) -> None:
-        self._replica, self._store = replica, store
-        self.info = replica.info
+    What a sync that takes long leaves no time for goes with the next purge.
+    """
+
+    def __init__(self, replica: SqliteReplica, writing: asyncio.Lock) -> None:
+        self._replica, self._writing = replica, writing
 
     async def purge(self, tombstones_before: datetime) -> dict[str, int]:
-        def work() -> int:
-            with self._store.open_writer() as writer:
+        def work(store: SqliteReplicaStore) -> int:
+            with store.open_writer() as writer:
                 return writer.purge(tombstones_before)
 
-        return {"tombstones": await asyncio.to_thread(work)}
-
-    async def erase_all(self) -> None:
-        self._replica.erase()
+        try:
+            async with asyncio.timeout(PURGE_PATIENCE_S):
+                await self._writing.acquire()
+        except TimeoutError:
+            log.info("purge.postponed", file=self._replica.file.database.path.name)
+            return {}
+        try:
+            return {"tombstones": await asyncio.to_thread(work, SqliteReplicaStore(self._replica.file))}
+        finally:
+            self._writing.release()
 
 
 def _log_edge(code: str, stands: bool, detail: str) -> None:  # noqa: FBT001 - Conditions' form

@@ -64,6 +64,8 @@ async def running(
             "clock": lambda: _watch_clock(agent),
             "integrity": agent.storage.integrity.run,
             "room": agent.storage.room.watch,
+            "purge": agent.purge.run_often,
+            "lease": agent.lease.run,
         }
         if agent.sync is not None:
             work["sync"] = agent.sync.run

@@ -9,6 +9,7 @@
     ├── InputError                   what came in cannot be kept                   422
     │   └── IdentifierInvalidError   a value that cannot be of its type
     ├── ConflictError                the same id with other content                409
+    │   └── UnderWayError            a delivery is being sent at this moment       409
     ├── UnknownRecordError           nothing of that name is here                  404
     ├── StorageError                 the disk or a database file said no           503
     │   ├── StorageFullError         no room                                       507
@@ -99,6 +100,13 @@ class ConflictError(LoyaltyAgentError):
 
     code = "transaction.conflict"
     advice = "Give each sale its own transaction_id; repeat a sale only with the same content."
+
+
+class UnderWayError(ConflictError):
+    """The delivery is under way at this moment."""
+
+    code = "queue.under_way"
+    advice = "Try again in a minute: by then the vendor has answered, or the delivery waits again."
 
 
 class UnknownRecordError(LoyaltyAgentError):

@@ -1,4 +1,4 @@
-"""The calendar: what happens by the hour or the day. Syncs and flushes have loops of their own, on monotonic time.
+"""The calendar: what happens by the hour or the day. Syncs, flushes and sweeps have monotonic loops of their own.
 
 APScheduler's traps, as measured: its jobs live on the wall clock, so that an hour back stops them for an hour and a
 jump of years forward makes it count every second between; `coalesce` and an unlimited grace make a late job run once,

@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, BinaryIO, Literal, Protocol, Self
 
 from agent.domain.contact import ContactChange, Member
 from agent.domain.delivery import DeliveryState, Verdict
@@ -108,6 +107,17 @@ class FilePlan:
     late: tuple[str, ...] = ()
 
 
+class LocalFile(Protocol):
+    """An export file on this machine: a `pathlib.Path`, or a copy that is read through a key. Picklable."""
+
+    @property
+    def name(self) -> str:
+        """The export's own name, without a directory."""
+
+    def open(self, mode: Literal["rb"], buffering: int = -1) -> BinaryIO:
+        """Its bytes, from the beginning. Raises OSError."""
+
+
 class FileSource(Protocol):
     """Where export files lie: a folder or an SFTP server. Used as an async context manager, in a process of its own."""
 
@@ -118,14 +128,14 @@ class FileSource(Protocol):
     async def list(self) -> list[ExportFile]:
         """The export files that are there, names checked. Raises VendorUnreachableError, VendorRefusedError."""
 
-    async def fetch(self, file: ExportFile) -> Path:
-        """A local path with the file's bytes; downloaded into the spool if need be.
+    async def fetch(self, file: ExportFile) -> LocalFile:
+        """The file's bytes on this machine; downloaded into the spool if need be.
 
         Raises:
             FeedUnreadableError: it is larger than allowed or changed meanwhile.
         """
 
-    async def discard(self, path: Path) -> None:
+    async def discard(self, file: LocalFile) -> None:
         """Erases a downloaded copy; leaves a file alone that was read in place."""
 
 
@@ -135,7 +145,7 @@ class ExportReader(Protocol):
     def plan(self, listing: Sequence[ExportFile], ledger: Sequence[AppliedFile]) -> FilePlan:
         """Order, gaps and replays, from names alone."""
 
-    def read(self, path: Path, *, today: date) -> Iterator[ContactChange]:
+    def read(self, path: LocalFile, *, today: date) -> Iterator[ContactChange]:
         """The changes of one file, in order, streamed.
 
         Raises:
@@ -340,7 +350,11 @@ class Settled:
 
 @dataclass(frozen=True, slots=True)
 class QueueInfo:
-    """The outbox in figures. ``oldest_at`` is the acceptance of the oldest waiting sale."""
+    """The outbox in figures.
+
+    ``oldest_at`` is the acceptance of the oldest waiting sale; ``bytes`` what sales take that are not finished, without
+    the record that is kept of finished ones.
+    """
 
     depth: int
     held: int

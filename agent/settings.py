@@ -7,6 +7,7 @@ A vendor's table is described in its own room and handed in.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import tomllib
@@ -19,7 +20,7 @@ from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import phonenumbers
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from agent import messages, paths
 from agent.domain.identifiers import IdentifierType
@@ -137,6 +138,8 @@ Ration = Annotated[Rate, BeforeValidator(_rate)]
 Secret = Annotated[str, AfterValidator(_reference)]
 """A reference to a secret; its value never stands in the configuration."""
 OptionalSecret = Annotated[str | None, AfterValidator(_reference)]
+FormerSecret = Annotated[str, AfterValidator(lambda value: value and _reference(value))]
+"""A reference to a secret that need not be there any more, or nothing."""
 Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.:-]+$")]
 
 
@@ -236,7 +239,7 @@ class QueueSection(Section):
         examples=["10s"],
     )
     backoff_max: Duration = Field(timedelta(minutes=15), description="the longest pause", examples=["15m"])
-    max_bytes: Size = Field(1 << 30, description="how large the queue may grow", examples=["1GiB"])
+    max_bytes: Size = Field(1 << 30, description="how large the sales that wait may grow together", examples=["1GiB"])
     reserve_bytes: Size = Field(
         16 << 20, description="kept free so that a full disk can still be worked off", examples=["16MiB"]
     )
@@ -263,6 +266,10 @@ class StorageSection(Section):
     key: Secret = Field(
         "file:storage.key",
         description="relative to the state directory, made at first start; credential:NAME in a package",
+    )
+    previous_key: FormerSecret = Field(
+        "",
+        description="the key before, while one that is handed over takes its place; credential:NAME or file:PATH",
     )
 
 
@@ -359,57 +366,69 @@ def load(
 
     tables = {name: values.pop(name) for name in list(values) if name in vendors}
     settings, found = _parse(Settings, values)
-    faults += [fault(key, text) for key, text in found]
-    name = settings.loyalty.vendor if settings else _stated_vendor(values.get("loyalty"))
+    name = settings.loyalty.vendor
     vendor = None
-    if name not in vendors:
-        known = "is not available in this version" if name in KNOWN_VENDORS else "is not a vendor"
-        faults.append(fault("loyalty.vendor", f"{known}; available: {', '.join(sorted(vendors))}"))
+    if name in vendors:
+        vendor, of_vendor = _parse(vendors[name], tables.get(name, {}))
+        found += [(f"{name}.{key}" if key else name, text) for key, text in of_vendor]
     else:
-        vendor, found = _parse(vendors[name], tables.get(name, {}))
-        faults += [fault(f"{name}.{key}" if key else name, text) for key, text in found]
-    faults += [fault(other, "is set, but loyalty.vendor is another system") for other in tables if other != name]
+        known = "is not available in this version" if name in KNOWN_VENDORS else "is not a vendor"
+        found.append(("loyalty.vendor", f"{known}; available: {', '.join(sorted(vendors))}"))
+    # From here on a key that is at fault has its default: whatever is said about it would be said of that.
+    broken = {prefix for key, _ in found for prefix in _prefixes(key)}
+    found += [(key, text) for key, others, text in contradictions(settings) if not broken & {key, *others}]
     base = file.parent.resolve()
-    if settings is not None:
-        faults += [fault(key, text) for key, text in contradictions(settings)]
-        faults += [fault(item.pointer, item.message) for item in _ca_faults(settings.http, base)]
-        if vendor is not None:
-            faults += [fault(f"{name}.{item.pointer}", item.message) for item in _vendor_faults(vendor, settings)]
-    if secrets and settings is not None and not settings.storage.key.startswith("file:"):  # that one is made
-        faults += [fault(f"storage.{key}", text) for key, text in _secret_faults(settings.storage, base)]
-    if secrets and settings is not None:
-        faults += [fault(f"http.{key}", text) for key, text in _secret_faults(settings.http, base)]
-    if secrets and vendor is not None:
-        faults += [fault(f"{name}.{key}", text) for key, text in _secret_faults(vendor, base)]
-    if faults or settings is None or vendor is None:
+    unreadable: list[tuple[str, str]] = []
+    if secrets and not settings.storage.key.startswith("file:"):  # that one is made
+        unreadable += [(f"storage.{key}", text) for key, text in _secret_faults(settings.storage, base)]
+    unreadable += [(item.pointer, item.message) for item in _ca_faults(settings.http, base)]
+    if secrets:
+        unreadable += [(f"http.{key}", text) for key, text in _secret_faults(settings.http, base)]
+    if vendor is not None:
+        if "loyalty" not in broken:  # which the rooms' own rules read
+            unreadable += [(f"{name}.{item.pointer}", item.message) for item in _vendor_faults(vendor, settings)]
+        if secrets:
+            unreadable += [(f"{name}.{key}", text) for key, text in _secret_faults(vendor, base)]
+    found += [(key, text) for key, text in unreadable if key not in broken]
+    found += _text_faults(values.get("messages"))
+    faults += [fault(key, text) for key, text in found]
+    faults += [fault(other, "is set, but loyalty.vendor is another system") for other in tables if other != name]
+    if faults or vendor is None:
         raise ConfigurationError(faults)
     return Configuration(settings, vendor, origins, base, paths.state_dir(settings.agent.state_dir))
 
 
-def _stated_vendor(table: Any) -> str:
-    """The vendor that a faulty configuration names, so that its table is checked all the same."""
-    name = table.get("vendor") if isinstance(table, dict) else None
-    return name if isinstance(name, str) else KNOWN_VENDORS[0]
-
-
-def contradictions(settings: Settings) -> list[tuple[str, str]]:
-    """What the agent's own tables say against each other, as (key, text)."""
+def contradictions(settings: Settings) -> list[tuple[str, tuple[str, ...], str]]:
+    """What the agent's own tables say against each other, as (key, the other keys it is held against, text)."""
     loyalty, replica, queue, retention = settings.loyalty, settings.replica, settings.queue, settings.retention
     secondary, listen, http = loyalty.secondary_keys, settings.api.listen, settings.http
     rules = (
-        (bool(replica.fields) and replica.contents == "keys", "replica.fields", 'needs replica.contents = "contacts"'),
-        (loyalty.primary_key in secondary, "loyalty.secondary_keys", "names the primary key"),
-        (len(set(secondary)) != len(secondary), "loyalty.secondary_keys", "names a key twice"),
-        (queue.backoff_first > queue.backoff_max, "queue.backoff_first", "is longer than queue.backoff_max"),
-        (queue.reserve_bytes >= queue.max_bytes, "queue.reserve_bytes", "is not less than queue.max_bytes"),
-        (replica.stale_after > replica.expires_after, "replica.stale_after", "is longer than replica.expires_after"),
-        (retention.delivered > retention.undelivered, "retention.delivered", "is longer than retention.undelivered"),
-        (retention.undelivered > retention.audit, "retention.undelivered", "is longer than retention.audit"),
-        (len(set(listen)) != len(listen), "api.listen", "names an address twice"),
-        (http.proxy_secret is not None and not http.proxy, "http.proxy_secret", "is set, but http.proxy is not"),
-    )
-    found = [(key, text) for broken, key, text in rules if broken]
-    for line in messages.check_overrides(settings.messages):  # messages."code.audience.locale": what is wrong
+        (bool(replica.fields) and replica.contents == "keys", "replica.fields", ("replica.contents",),
+         'needs replica.contents = "contacts"'),
+        (loyalty.primary_key in secondary, "loyalty.secondary_keys", ("loyalty.primary_key",), "names the primary key"),
+        (len(set(secondary)) != len(secondary), "loyalty.secondary_keys", (), "names a key twice"),
+        (queue.backoff_first > queue.backoff_max, "queue.backoff_first", ("queue.backoff_max",),
+         "is longer than queue.backoff_max"),
+        (queue.reserve_bytes >= queue.max_bytes, "queue.reserve_bytes", ("queue.max_bytes",),
+         "is not less than queue.max_bytes"),
+        (replica.stale_after > replica.expires_after, "replica.stale_after", ("replica.expires_after",),
+         "is longer than replica.expires_after"),
+        (retention.delivered > retention.undelivered, "retention.delivered", ("retention.undelivered",),
+         "is longer than retention.undelivered"),
+        (retention.undelivered > retention.audit, "retention.undelivered", ("retention.audit",),
+         "is longer than retention.audit"),
+        (len(set(listen)) != len(listen), "api.listen", (), "names an address twice"),
+        (http.proxy_secret is not None and not http.proxy, "http.proxy_secret", ("http.proxy",),
+         "is set, but http.proxy is not"),
+    )  # fmt: skip
+    return [(key, others, text) for contradicts, key, others, text in rules if contradicts]
+
+
+def _text_faults(table: Any) -> list[tuple[str, str]]:
+    """What is wrong with the texts of `[messages]` that are texts, each by its key."""
+    found = []
+    texts = {key: text for key, text in table.items() if isinstance(text, str)} if isinstance(table, dict) else {}
+    for line in messages.check_overrides(texts):  # messages."code.audience.locale": what is wrong
         key, _, text = line.partition('": ')
         found.append((f'{key}"', text))
     return found
@@ -450,14 +469,32 @@ def _secret_faults(section: Section, base: Path) -> list[tuple[str, str]]:
     return found
 
 
-def _parse(model: type[M], values: Any) -> tuple[M | None, list[tuple[str, str]]]:
+def _parse(model: type[M], values: Any) -> tuple[M, list[tuple[str, str]]]:
+    """The table and its faults, as (key, text); with faults, what is sound of it, so that the rest can be judged."""
     try:
         return model.model_validate(values), []
     except ValidationError as error:
         found = error.errors(include_url=False, include_input=False, include_context=False)
         inner = {item["loc"][:length] for item in found for length in range(len(item["loc"]))}
         # "Too short" of a list whose only item is at fault would be a second fault for one mistake.
-        return None, [(".".join(map(str, item["loc"])), _text(item)) for item in found if item["loc"] not in inner]
+        faults = [(".".join(map(str, item["loc"])), _text(item)) for item in found if item["loc"] not in inner]
+        return _sound(model, values), faults
+
+
+def _sound(model: type[M], values: Any) -> M:
+    """A table in which each key that is at fault has its default, and one that has none is None."""
+    given = values if isinstance(values, dict) else {}
+    sound: dict[str, Any] = {}
+    for key, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
+            sound[key] = _sound(field.annotation, given.get(key))
+            continue
+        sound[key] = None if field.is_required() else field.get_default(call_default_factory=True)
+        if key in given:
+            with contextlib.suppress(ValidationError):
+                annotation: Any = Annotated[field.annotation, field]
+                sound[key] = TypeAdapter(annotation).validate_python(given[key])
+    return model.model_construct(**sound)
 
 
 def _text(item: Any) -> str:

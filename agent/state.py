@@ -1,11 +1,12 @@
-"""The state directory: who holds it, its key, its two databases.
+"""The state directory: who holds it, its keys, its two databases.
 
 ::
 
     agent.lock       held while an agent runs; a second one is refused
-    storage.key      what the databases and every keyed hash hang on (`storage.key` may put it elsewhere)
+    storage.key      what all of this hangs on (`storage.key` may put it elsewhere); storage.key.next follows it
     outbox.db        sales and their deliveries
     replica.db       the local contacts; replica.next.db while one is being built
+    replica.key      the replica's own key, and replica.lease, how long ago it was renewed
     spool/           export files while they are being read
     tokens.json      the door's tokens, hashed; cli.token, the commands' own
 """
@@ -16,23 +17,28 @@ import contextlib
 import errno
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import structlog
 
-from agent.errors import StateHeldError
-from agent.secrets import storage_key, subkey
+from agent.errors import StateHeldError, StorageError, StorageKeyError
+from agent.keys import KeyPlace, StorageKeys, subkey
+from agent.secrets import SecretReference
 from agent.settings import Configuration
 from agent.store.database import ENCRYPTED, DatabaseFile
+from agent.store.lease_file import KEY_FILE, RECORD_FILE, LeaseFile
 from agent.store.replica_file import ReplicaFile
 
 log = structlog.get_logger(__name__)
 
 OUTBOX, REPLICA, SPOOL, LOCK = "outbox.db", "replica.db", "spool", "agent.lock"
 DATABASE_PARTS = ("", "-wal", "-shm")
-OWN_FILES = (*(f"{name}{part}" for name in (OUTBOX, REPLICA) for part in DATABASE_PARTS), "storage.key", "tokens.json")
+OWN_FILES = (
+    *(f"{name}{part}" for name in (OUTBOX, REPLICA) for part in DATABASE_PARTS),
+    *("storage.key", "storage.key.next", KEY_FILE, RECORD_FILE, "tokens.json"),
+)
 OWN_MODE = 0o600
 OUTBOX_CACHE_KIB = 4_096
 REPLICA_CACHE_KIB = 16_384
@@ -48,11 +54,16 @@ class State:
     def __init__(self, configuration: Configuration) -> None:
         self._configuration = configuration
         self.directory = configuration.state_dir
+        storage = configuration.settings.storage
+        self._encrypted = storage.encryption == "on" and ENCRYPTED
+        self.key_place = KeyPlace(
+            self._reference(storage.key), self._reference(storage.previous_key) if storage.previous_key else None
+        )
 
     @property
     def unencrypted(self) -> bool:
-        """Encryption is wanted, but there is no library for it on this platform."""
-        return self._configuration.settings.storage.encryption == "on" and not ENCRYPTED
+        """The databases can be read by whoever has the files: as configured, or for want of a library."""
+        return not self._encrypted
 
     @property
     def spool(self) -> Path:
@@ -81,8 +92,8 @@ class State:
         finally:
             os.close(handle)
 
-    def key(self, *, may_create: bool) -> bytes:
-        """The storage key, made when it is a `file:` and there is no database yet.
+    def keys(self, *, may_create: bool) -> StorageKeys:
+        """The storage key, made when it is a `file:` and there is no database yet; with what it follows.
 
         Args:
             may_create: False for who only looks.
@@ -90,26 +101,60 @@ class State:
         Raises:
             StorageKeyError: it is missing or no key.
         """
-        reference = self._configuration.secret(self._configuration.settings.storage.key)
-        if reference.kind == "file":
-            reference = replace(reference, base=self.directory)
         databases = any((self.directory / name).exists() for name in (OUTBOX, REPLICA))
-        return storage_key(reference, may_create=may_create and not databases)
+        return self.key_place.read(may_create=may_create and not databases)
 
-    def outbox(self, key: bytes) -> DatabaseFile:
-        """The outbox's file: what is committed survives a power cut."""
-        return DatabaseFile(self.directory / OUTBOX, self._database_key(key), "FULL", OUTBOX_CACHE_KIB)
+    def outbox(self, keys: StorageKeys) -> DatabaseFile:
+        """The outbox's file: what is committed survives a power cut. Raises StorageKeyError."""
+        file = DatabaseFile(self.directory / OUTBOX, None, "FULL", OUTBOX_CACHE_KIB)
+        return self._under(keys, file, _outbox_page_key)
 
-    def replica(self, key: bytes) -> ReplicaFile:
+    def replica(self, keys: StorageKeys, lease: LeaseFile) -> ReplicaFile:
         """The replica's file: it can be fetched again."""
         settings = self._configuration.settings
+        file = DatabaseFile(self.directory / REPLICA, None, "NORMAL", REPLICA_CACHE_KIB)
+        try:
+            file = self._under(keys, file, lambda key: _replica_page_key(key, lease))
+        except StorageKeyError:  # the key of the replica was read: the file is another one's, and fetched anew
+            file = self._under(StorageKeys(keys.current), file, lambda key: _replica_page_key(key, lease))
         return ReplicaFile(
-            database=DatabaseFile(self.directory / REPLICA, self._database_key(key), "NORMAL", REPLICA_CACHE_KIB),
-            key=subkey(key, "lookup"),
+            database=file,
+            key=subkey(lease.key, "lookup"),
             primary=settings.loyalty.primary,
             contents=settings.replica.contents,
             fields=settings.replica.fields,
         )
+
+    def lease(self, keys: StorageKeys) -> LeaseFile | None:
+        """The replica's own key, or None when there is none that can be read: without it the replica is noise.
+
+        Raises:
+            StorageKeyError: it cannot be read, and nothing tells whether that is the storage key's fault.
+        """
+        try:
+            return LeaseFile.found(self.directory, keys)
+        except StorageKeyError:
+            if not (self.directory / OUTBOX).exists():  # whose pages would have told
+                raise
+            return None
+
+    def make_lease(self, keys: StorageKeys) -> LeaseFile:
+        """A new key for a replica that is not there yet.
+
+        Raises:
+            StorageKeyError: the outbox is under another storage key, and what lies there may be too.
+            StorageError: it cannot be written.
+        """
+        try:
+            self.outbox(keys).connect(read_only=True).close()
+        except StorageKeyError:
+            raise
+        except StorageError:
+            pass  # not there, or damaged: nothing speaks against the key
+        try:
+            return LeaseFile.made(self.directory, keys.current)
+        except OSError as error:
+            raise StorageError(f"{KEY_FILE} cannot be made: {error.strerror}") from error
 
     def empty_spool(self) -> int:
         """Erases downloaded files that nobody is reading any more; how many there were."""
@@ -127,6 +172,36 @@ class State:
                     path.chmod(OWN_MODE)
                     log.warning("state.closed", file=path.name)
 
-    def _database_key(self, key: bytes) -> bytes | None:
-        encrypted = self._configuration.settings.storage.encryption == "on" and ENCRYPTED
-        return subkey(key, "database") if encrypted else None
+    def _reference(self, text: str) -> SecretReference:
+        reference = self._configuration.secret(text)
+        return replace(reference, base=self.directory) if reference.kind == "file" else reference
+
+    def _under(self, keys: StorageKeys, file: DatabaseFile, page_key: Callable[[bytes], bytes]) -> DatabaseFile:
+        """The file with the page key that opens it: the current one's, unless a former one does.
+
+        Raises:
+            StorageKeyError: none does.
+        """
+        if not self._encrypted:
+            return file
+        candidates = [replace(file, key=page_key(key)) for key in keys]
+        if not (keys.former or keys.unreadable) or not file.path.exists():
+            return candidates[0]
+        for candidate in candidates:
+            try:
+                candidate.connect(read_only=True).close()
+            except StorageKeyError as error:
+                failure = error
+                continue
+            except StorageError:
+                pass  # damaged, or in use: whoever opens it next says so
+            return candidate
+        raise StorageKeyError(f"{failure}; {keys.unreadable}" if keys.unreadable else str(failure))
+
+
+def _outbox_page_key(key: bytes) -> bytes:
+    return subkey(key, "database")
+
+
+def _replica_page_key(key: bytes, lease: LeaseFile) -> bytes:
+    return subkey(key, "replica", lease.key)

@@ -9,29 +9,32 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from agent.kept import Kept
+from agent.keys import StorageKeys
 from agent.ports import Clock
-from agent.secrets import subkey
 from agent.services.integrity import Integrity
 from agent.services.room import Room
 from agent.settings import QueueSection
-from agent.state import State
+from agent.state import OUTBOX, REPLICA, State
 from agent.store.database import migrate
 from agent.store.guarded import GuardedOutbox, GuardedReplica
+from agent.store.hashkey import hash_key
+from agent.store.lease_file import LeaseFile
+from agent.store.leased_replica import LeasedReplica
 from agent.store.live import LiveDatabase
 from agent.store.outbox import Outbox
 from agent.store.replica import SqliteReplica
-from agent.store.replica_builder import SqliteReplicaStore
 
 if TYPE_CHECKING:
     from sqlite3 import Connection
 
 
 class Storage:
-    """Everything is built and nothing opened: :meth:`Integrity.start` does that.
+    """Everything is built and nothing opened: :meth:`Integrity.start` opens the outbox, the lease the replica.
 
     Args:
         state: the state directory.
-        key: the storage key.
+        keys: the storage key, and those before it.
+        lease: the replica's key.
         queue: `[queue]`.
         clock: for instants and intervals.
         vendors: who gets sales.
@@ -41,17 +44,18 @@ class Storage:
     Attributes:
         outbox: sales and their deliveries.
         replica: the local contacts, for who reads them.
-        contacts: the same for who writes them.
-        kept: what was damaged.
+        leased: the same for their lease.
         integrity: keeps both whole.
         room: on the disk.
         alone: held by whoever reads a whole file through, or rewrites it.
+        writing: held by whoever writes to the replica.
     """
 
     def __init__(
         self,
         state: State,
-        key: bytes,
+        keys: StorageKeys,
+        lease: LeaseFile,
         queue: QueueSection,
         clock: Clock,
         *,
@@ -59,27 +63,30 @@ class Storage:
         changed: Callable[[], None],
         refetch: Callable[[], None],
     ) -> None:
-        outbox, replica, hash_key = state.outbox(key), state.replica(key), subkey(key, "fingerprint")
-        self.alone = asyncio.Lock()
-        self.kept = Kept(state.directory)
+        file, self._keys = state.outbox(keys), keys
+        self.alone, self.writing = asyncio.Lock(), asyncio.Lock()
         self._live = LiveDatabase(
-            outbox,
-            prepare=self._prepare,
-            suspected=partial(self._suspect, outbox.path.name),
-            spare=self._spare,
+            file, prepare=self._prepare, suspected=partial(self._suspect, OUTBOX), spare=self._spare
         )
-        self.outbox = Outbox(self._live, self._live, hash_key=hash_key, run=secrets.token_hex(8))
+        self.outbox = Outbox(self._live, self._live, run=secrets.token_hex(8))
         self.replica = SqliteReplica(
-            replica, at_once=False, suspected=partial(self._suspect, replica.database.path.name)
+            state.replica(keys, lease), withheld=True, suspected=partial(self._suspect, REPLICA)
         )
-        self.contacts = SqliteReplicaStore(replica)
+        self.leased = LeasedReplica(
+            self.replica,
+            lease,
+            renew_key=lambda: state.make_lease(keys),
+            file_of=lambda lease: state.replica(keys, lease),
+            failed=lambda error: self.integrity.unavailable(REPLICA, error),
+        )
+        kept = Kept(state.directory)
         self.integrity = Integrity(
             clock=clock,
             guarded=(
-                GuardedOutbox(outbox, self._live, self.kept, vendors=vendors, hash_key=hash_key),
-                GuardedReplica(replica, self.replica, self.kept, refetch=refetch),
+                GuardedOutbox(file, self._live, kept, vendors=vendors, keys=tuple(keys)),
+                GuardedReplica(self.leased, kept, writing=self.writing, refetch=refetch),
             ),
-            kept=self.kept,
+            kept=kept,
             alone=self.alone,
             changed=changed,
         )
@@ -96,6 +103,10 @@ class Storage:
         """Whether a sale can be put on disk now."""
         return self._live.is_open and self.room.has_room()
 
+    def busy(self) -> bool:
+        """Whether somebody writes to the replica, or makes it whole."""
+        return self.writing.locked() or self.leased.barred
+
     def close(self) -> None:
         """Closes both databases."""
         self.outbox.close()
@@ -105,7 +116,7 @@ class Storage:
         from agent.store.migrations import outbox  # noqa: PLC0415 - sqlite-utils: start-up alone needs it
 
         migrate(connection, outbox)
-        self.outbox.begin(connection)
+        self.outbox.begin(connection, hash_key(connection, self._keys))
 
     def _spare(self) -> bool:
         return self.room.give()

@@ -73,4 +73,6 @@ def failure(error: ssl.SSLError) -> str:
     """Why a handshake failed, in words for an operator; nothing that the other side wrote is repeated."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return _CERTIFICATE.get(error.verify_code, f"its certificate is refused (OpenSSL {error.verify_code})")
+    if not error.reason:  # OpenSSL has nothing to say of a connection that just ended
+        return "it cut the connection"
     return _HANDSHAKE.get(error.reason, f"the TLS handshake failed ({error.reason})")

@@ -29,6 +29,7 @@ BENCHES = {
     "delta": "replica:delta",
     "accept": "accept:run",
     "identify": "identify:run",
+    "encryption": "encryption:run",
     "drain": "drain:run",
     "backlog": "backlog:run",
     "start": "start:run",

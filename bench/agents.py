@@ -100,13 +100,14 @@ class Till:
 
 
 @contextlib.contextmanager
-def place(*, vendor_port: int, feed: Path, state: Path | None = None) -> Iterator[Place]:
+def place(*, vendor_port: int, feed: Path, state: Path | None = None, encryption: str = "on") -> Iterator[Place]:
     """A configured till, removed at the end.
 
     Args:
         vendor_port: where the loyalty system would answer.
         feed: the folder of its exports.
         state: a state directory to begin with, copied; None: an empty one.
+        encryption: ``on`` or ``off``.
     """
     members.OUT.mkdir(parents=True, exist_ok=True)
     folder = members.OUT / f"till-{time.time_ns()}"
@@ -134,6 +135,10 @@ hits = "off"
 misses = "off"
 [queue]
 max_bytes = "100GiB"
+[replica]
+expires_after = "10000d"
+[storage]
+encryption = "{encryption}"
 [voyado]
 base_url = "http://127.0.0.1:{vendor_port}"
 api_key = "file:api-key"

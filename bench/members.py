@@ -101,7 +101,7 @@ def plain_table(members: int) -> Path:
 def kept_state(members: int) -> Path:
     """Where the state with the loaded replica is kept; its name changes with the code that decides its form."""
     form = hashlib.sha256()
-    names = ("replica_schema", "replica_rows", "replica_file", "keyhash", "pagekey")
+    names = ("replica_schema", "replica_rows", "replica_file", "keyhash", "pagekey", "lease_file")
     for name in names:
         form.update((_AGENT / "store" / f"{name}.py").read_bytes())
     form.update(record(1).encode())

@@ -38,7 +38,7 @@ def exchanged(kept: Kept, now=NOW, **changes) -> Path:
 
 
 def test_the_fresh_file_takes_the_place_of_the_damaged_one(kept, tmp_path):
-    """The damaged file and its log are in the folder as they were, the rescued one is where it was, no log beside it."""
+    """The damaged file and its log are in the folder as they were, the rescued one is in its place without a log."""
     damaged(tmp_path)
     folder = exchanged(kept)
 
@@ -107,7 +107,7 @@ def test_an_exchange_that_is_cut_off_is_gone_on_with(kept, tmp_path, monkeypatch
     assert content in ("damaged", "rescued")
     log = tmp_path / "outbox.db-wal"
     assert (log.read_text() if log.exists() else "") == ("damaged-wal" if content == "damaged" else "")
-    folders = [path for path in (tmp_path / "damaged").iterdir()]
+    folders = list((tmp_path / "damaged").iterdir())
     assert len(folders) == (content == "rescued")
     assert [path.name for folder in folders for path in folder.iterdir() if path.name in (PART, FRESH)] == []
     assert len(kept.reports()) == len(folders)

@@ -76,7 +76,7 @@ async def test_cancelling_kills_it(tmp_path):
     told = tmp_path / "pid"
     running = asyncio.create_task(processes.run(linger, told))
     async with asyncio.timeout(60):
-        while not (told.exists() and told.read_text()):  # noqa: ASYNC110, ASYNC240 - another process writes it
+        while not (told.exists() and told.read_text()):  # noqa: ASYNC110 - another process writes it
             await asyncio.sleep(0.01)
     pid = int(told.read_text())
     running.cancel()

@@ -1,15 +1,11 @@
-"""Secrets by reference, and the one the agent makes itself."""
+"""Secrets by reference."""
 
 from __future__ import annotations
 
-import base64
-import os
-import stat
-
 import pytest
 
-from agent.errors import ConfigurationError, StorageKeyError
-from agent.secrets import MAX_AGE_S, SecretReference, WatchedSecret, storage_key, subkey
+from agent.errors import ConfigurationError
+from agent.secrets import MAX_AGE_S, SecretReference, WatchedSecret
 from tests.fakes import FakeClock
 
 CANARY = "made-up-secret-canary"
@@ -100,81 +96,3 @@ def test_a_secret_that_was_never_there_is_an_error(tmp_path):
     secret = WatchedSecret(SecretReference.parse("file:none", tmp_path), FakeClock())
     with pytest.raises(ConfigurationError, match="file:none"):
         secret.value()
-
-
-# --- the storage key ------------------------------------------------------------------------------------------
-
-
-def reference(tmp_path, text="file:storage.key"):
-    return SecretReference.parse(text, tmp_path)
-
-
-def test_the_key_is_made_once(tmp_path):
-    """At the first start, 32 random bytes, for the owner alone; then it is read."""
-    key = storage_key(reference(tmp_path), may_create=True)
-    assert len(key) == 32
-    assert storage_key(reference(tmp_path), may_create=True) == key
-    assert storage_key(reference(tmp_path), may_create=False) == key
-    assert stat.S_IMODE((tmp_path / "storage.key").stat().st_mode) == 0o600
-    assert [path.name for path in tmp_path.iterdir()] == ["storage.key"]
-
-
-def test_no_two_keys_are_alike(tmp_path):
-    """Each installation has its own."""
-    (tmp_path / "a").mkdir()
-    (tmp_path / "b").mkdir()
-    assert storage_key(reference(tmp_path / "a"), may_create=True) != storage_key(
-        reference(tmp_path / "b"), may_create=True
-    )
-
-
-def test_a_key_lost_beside_its_databases_is_not_made_anew(tmp_path):
-    """They could never be read again; the error says so and nothing is written."""
-    with pytest.raises(StorageKeyError, match="there are databases, but their key is missing"):
-        storage_key(reference(tmp_path), may_create=False)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_draft_left_by_a_kill_is_replaced(tmp_path):
-    """A power cut while the key was being made leaves nothing that stops the next start."""
-    (tmp_path / "storage.key.new").write_text("half")
-    assert len(storage_key(reference(tmp_path), may_create=True)) == 32
-    assert [path.name for path in tmp_path.iterdir()] == ["storage.key"]
-
-
-@pytest.mark.parametrize("content", ["", "short", base64.b64encode(b"x" * 31).decode(), "not base64 " + CANARY])
-def test_what_is_no_key(tmp_path, content):
-    """Too short, or no base64: an error that does not repeat it."""
-    (tmp_path / "storage.key").write_text(content)
-    with pytest.raises(StorageKeyError) as caught:
-        storage_key(reference(tmp_path), may_create=True)
-    assert CANARY not in str(caught.value)
-    assert (tmp_path / "storage.key").read_text() == content
-
-
-@pytest.mark.parametrize("text", ["credential:storage", "env:MADE_UP_KEY"])
-def test_a_key_from_elsewhere_is_not_made(tmp_path, monkeypatch, text):
-    """Whoever hands it over makes it."""
-    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
-    with pytest.raises(StorageKeyError):
-        storage_key(reference(tmp_path, text), may_create=True)
-    monkeypatch.setenv("MADE_UP_KEY", base64.b64encode(b"x" * 32).decode())
-    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
-    (tmp_path / "storage").write_text(os.environ["MADE_UP_KEY"])
-    assert storage_key(reference(tmp_path, text), may_create=False) == b"x" * 32
-
-
-def test_a_key_that_cannot_be_written_is_a_key_error(tmp_path):
-    """A state directory that is not there, or is a file, is told as what it keeps from being made."""
-    (tmp_path / "file").write_text("")
-    for base in (tmp_path / "nowhere", tmp_path / "file"):
-        with pytest.raises(StorageKeyError, match="cannot be made"):
-            storage_key(reference(base), may_create=True)
-
-
-def test_subkeys_tell_nothing_of_each_other():
-    """One purpose, one key; another master, another key."""
-    keys = {subkey(b"m" * 32, "database"), subkey(b"m" * 32, "lookup"), subkey(b"n" * 32, "lookup")}
-    assert len(keys) == 3
-    assert all(len(key) == 32 for key in keys)
-    assert subkey(b"m" * 32, "lookup") in keys

@@ -97,7 +97,7 @@ def test_all_faults_are_told_at_once_with_file_and_key(write):
         for key in (
             "agent.store_id", "agent.till_id", "agent.timezone", "agent.country", "agent.colour", "api.listen.0",
             "api.hits", "loyalty.fallback_level", "queue.flush_every", "queue.max_bytes", "storage.key", "nonsense",
-            "voyado.base_url", "voyado.requests_per_second",
+            "voyado.base_url", "voyado.requests_per_second", "voyado.api_key",
         )
     }  # fmt: skip
     assert found[f"{path}: agent.colour"] == "is not a setting"
@@ -114,6 +114,49 @@ def test_a_missing_secret_is_a_fault_without_its_value(write):
         f"{path}: storage.key": "env:NO_SUCH_KEY is empty",
     }
     assert loaded(path, secrets=False).settings.agent.till_id == "03"
+
+
+def test_no_fault_hides_another(write):
+    """A slip in one table hides neither secrets, nor contradictions, nor texts, in that table or elsewhere."""
+    path = write(
+        MINIMAL.replace("file:key", "file:nowhere")
+        + """    requests_per_second = -1
+    [http]
+    read_timeout = "soon"
+    ca_file = "/nowhere.pem"
+    [queue]
+    flush_every = 10
+    backoff_first = "1h"
+    [retention]
+    delivered = "always"
+    undelivered = "500d"
+    [replica]
+    contents = "everything"
+    fields = ["first_name"]
+    [storage]
+    encryption = "yes"
+    key = "env:NO_SUCH_KEY"
+    [messages]
+    "loyalty.stale.customer.sv-SE" = "x"
+    "loyalty.stale.staff.sv-SE" = 7
+    """
+    )
+    assert {key.removeprefix(f"{path}: ") for key in faults(path)} == {
+        "voyado.requests_per_second", "voyado.api_key", "http.read_timeout", "http.ca_file", "queue.flush_every",
+        "queue.backoff_first", "retention.delivered", "retention.undelivered", "replica.contents",
+        "storage.encryption", "storage.key", 'messages."loyalty.stale.customer.sv-SE"',
+        "messages.loyalty.stale.staff.sv-SE",
+    }  # fmt: skip
+
+
+def test_a_room_s_own_rules_are_told_beside_other_faults(write):
+    """A pinned host key is missed although a time-out cannot be read; what is at fault is not judged by its default."""
+    path = write(MINIMAL.replace("file:///var/lib/feed", "sftp://acme@ftp.voyado.com/x") + "[http]\nread_timeout = 3\n")
+    found = faults(path)
+    keys = ("voyado.feed_known_hosts", "voyado.feed_secret", "http.read_timeout")
+    assert {f"{path}: {key}" for key in keys} == set(found)
+    path = write(MINIMAL.replace("file:///var/lib/feed", "ftp://x") + "[loyalty]\nfallback_level = 9\n")
+    assert set(faults(path)) == {f"{path}: voyado.feed", f"{path}: loyalty.fallback_level"}
 
 
 def test_a_secret_that_is_not_needed_need_not_be_there(write):

@@ -16,6 +16,7 @@ from agent.errors import (
     LoyaltyAgentError,
     StorageError,
     StorageFullError,
+    UnderWayError,
     UnknownRecordError,
 )
 
@@ -61,6 +62,7 @@ _STATUS: Final[Mapping[type[LoyaltyAgentError], int]] = {
     InputError: 422,
     IdentifierInvalidError: 422,
     ConflictError: 409,
+    UnderWayError: 409,
     UnknownRecordError: 404,
     StorageError: 503,
     StorageFullError: 507,

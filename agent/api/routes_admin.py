@@ -65,7 +65,8 @@ class AdminCalls:
             ),
             Call(
                 "POST", "/v1/queue/{entry}/discard", "admin", self.discard, "Give a delivery up",
-                takes=DiscardRequest, gives={202: OrderAccepted}, refuses=unknown,
+                takes=DiscardRequest, gives={202: OrderAccepted},
+                refuses={**unknown, 409: "It is under way right now."},
             ),
             Call("GET", "/v1/damage", "admin", self.damage, "What was damaged", gives={200: DamageList}),
             Call(
@@ -127,7 +128,7 @@ class AdminCalls:
         return Reply(202, OrderAccepted(ordered="retry", entry=entry).model_dump_json().encode())
 
     async def discard(self, visit: Visit) -> Reply:
-        """Gives up a parked or doubtful delivery for a stated reason; the sale stays on record."""
+        """Gives up a delivery for a stated reason, unless it is under way right now; the sale stays on record."""
         request = bodies.parse(DiscardRequest, visit.body)
         entry = _entry_of(visit)
         await self._rooms.outbox.discard(entry, request.reason, self._rooms.clock.now())

@@ -5,7 +5,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Annotated, Final, Literal
 
-from pydantic import Field, PlainSerializer
+from pydantic import BeforeValidator, Field, PlainSerializer
 
 from agent.api import bodies
 from agent.api.calls import Call
@@ -17,7 +17,19 @@ from agent.services.reconcile import Reconciliation
 
 SAMPLE: Final = 20
 
-Day = Annotated[date | None, Field(description="the business day; yesterday, the last that is over, without it")]
+
+def _spelled_out(value: object) -> object:
+    # A number would be taken for seconds since 1970.
+    if value is None or isinstance(value, date) or (isinstance(value, str) and len(value) == len("2026-02-14")):
+        return value
+    raise ValueError("is not a date such as 2026-02-14")
+
+
+Day = Annotated[
+    date | None,
+    BeforeValidator(_spelled_out),
+    Field(description="the business day; yesterday, the last that is over, without it"),
+]
 Sample = Annotated[
     int, Field(ge=0, le=100, description="delivered sales to ask each vendor about, drawn at random; 0 asks nobody")
 ]
@@ -36,7 +48,7 @@ class ReconcileRequest(Request):
     """The same with the till's own list, which proves what the agent has never seen."""
 
     day: Day = None
-    sample: Sample = SAMPLE
+    sample: Annotated[Sample, Field(strict=True)] = SAMPLE
     expected: tuple[TransactionId, ...] = Field(description="ids of what the till says it sold that day")
 
 

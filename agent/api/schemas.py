@@ -171,7 +171,8 @@ class TransactionAnswer(Answer):
 class StoryDelivery(DeliveryAnswer):
     """How a sale stands with one vendor, with the entry that the queue's calls take.
 
-    Two states more than elsewhere: ``cancelled``, voided before it was sent; ``discarded``, given up by a person.
+    Two states more than elsewhere: ``cancelled``, voided or claimed anew before it got there; ``discarded``, given up
+    by a person.
     """
 
     state: Literal["queued", "held", "delivered", "parked", "in_doubt", "cancelled", "discarded"]  # type: ignore[assignment] # it only widens

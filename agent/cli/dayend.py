@@ -17,7 +17,7 @@ _STATES = (
     ("parked", "parked", "refused; a person decides: loyalty-agent queue list --state parked"),
     ("in_doubt", "in doubt", "nobody knows whether they arrived: loyalty-agent queue list --state in_doubt"),
     ("discarded", "given up", "by a person"),
-    ("cancelled", "cancelled", "voided before they were sent"),
+    ("cancelled", "cancelled", "voided, or claimed anew, before they got there"),
     ("guests", "guests", "no member: there is nothing to deliver"),
 )
 _REASONS = {

@@ -32,6 +32,7 @@ COMMANDS = {
     "purge": "agent.cli.orders:purge",
     "token": "agent.cli.tokens:token",
     "secret": "agent.cli.secret:secret",
+    "key": "agent.cli.key:key",
     "simulate": "agent.cli.workbench:simulate",
     "version": "agent.cli.version:version",
 }

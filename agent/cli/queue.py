@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import click
@@ -71,13 +72,15 @@ def retry(invocation: Invocation, entry: tuple[int, ...]) -> None:
 
 @queue.command(short_help="Give up an entry; the sale stays on record.")
 @click.argument("entry", type=int, nargs=-1, required=True)
-@click.option(
-    "--reason", prompt="Reason (never about a person)", help="Why; never about a person. Asked for if left out."
-)
+@click.option("--reason", help="Why; never about a person. Asked for on a terminal if left out.")
 @common
 @pass_invocation
-def discard(invocation: Invocation, entry: tuple[int, ...], reason: str) -> None:
-    """Give up each ENTRY that is parked or in doubt: it is not sent again, the sale stays on record."""
+def discard(invocation: Invocation, entry: tuple[int, ...], reason: str | None) -> None:
+    """Give up each ENTRY that is not under way right now: it is not sent again, the sale stays on record."""
+    if reason is None:
+        if invocation.json or not _on_a_terminal():
+            raise click.UsageError("--reason is needed.")
+        reason = click.prompt("Reason (never about a person)", err=True)
     with Daemon(load(invocation, secrets=False)) as daemon:
         for one in entry:
             daemon.post(f"/v1/queue/{one}/discard", {"reason": reason})
@@ -96,6 +99,10 @@ def _row(row: dict[str, Any]) -> tuple[object, ...]:
         instant(row["next_attempt_at"]),
         " ".join(told) or None,
     )
+
+
+def _on_a_terminal() -> bool:
+    return sys.stdin.isatty()
 
 
 def _listed(entries: tuple[int, ...]) -> str:

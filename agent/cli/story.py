@@ -23,7 +23,7 @@ _STATES = {
     "delivered": "is with {vendor}",
     "parked": "waits for a person: `loyalty-agent queue retry {entry}` or `queue discard {entry}`",
     "in_doubt": "may be with {vendor} or not: a person decides, `loyalty-agent queue retry {entry}` or `discard`",
-    "cancelled": "does not go to {vendor}: it was voided before it was sent",
+    "cancelled": "does not go to {vendor}: it was voided, or claimed anew, before it got there",
     "discarded": "does not go to {vendor}: a person gave it up",
 }
 _EVENTS = {

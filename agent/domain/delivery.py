@@ -9,7 +9,7 @@ States and what moves between them::
       ├──credentials work again── held
       └──a person: retry───────── parked, in_doubt
     queued, held ──the sale is voided before it was sent──▶ cancelled
-    parked, in_doubt ──a person: discard──▶ discarded
+    queued (not leased), held, parked, in_doubt ──a person: discard──▶ discarded
 
 Rules: a lease is written before the vendor is called, so whatever happens afterwards the record knows that an
 attempt may have arrived. Only a verdict that proves the vendor did not take the record clears that. Nothing leaves
@@ -41,6 +41,11 @@ _LEAST_FINISHED = (
     DeliveryState.QUEUED,
     DeliveryState.DELIVERED,
 )
+
+
+def in_lane(state: DeliveryState, *, held: bool) -> DeliveryState:
+    """The state that a delivery is in: what is queued in a held lane is held, which is never stored."""
+    return DeliveryState.HELD if held and state is DeliveryState.QUEUED else state
 
 
 def shown_state(state: DeliveryState) -> DeliveryState:

@@ -23,7 +23,7 @@ SEVERITY: Final[Mapping[str, str]] = {
     "replica.expired": "error",
     "storage.full": "error",
     "storage.damaged": "error",
-    "storage.unencrypted": "warning",
+    "storage.unencrypted": "info",  # a choice or a platform, not a disturbance: the agent is no less online for it
     "clock.wrong": "warning",
     "privacy.erasure_refused_by_feed": "warning",
 }

@@ -6,15 +6,17 @@ A plan, pure: the store's purge carries it out. Ages are counted from instants t
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+SWEEPS_AN_AGE = 10
+SHORTEST_SWEEP, LONGEST_SWEEP = timedelta(seconds=1), timedelta(hours=1)
+
 
 @dataclass(frozen=True, slots=True)
 class RetentionPolicy:
-    """`[retention]`, `replica.expires_after` and the vendor's restore window."""
+    """`[retention]` and the vendor's restore window."""
 
     delivered: timedelta
     undelivered: timedelta
     audit: timedelta
-    replica: timedelta
     tombstones: timedelta
 
 
@@ -27,25 +29,31 @@ class RetentionPlan:
         accepted_before: personal parts of sales accepted before, whatever their state; they are parked.
         audit_before: whole records accepted before.
         tombstones_before: tombstones of contacts deleted before.
-        replica: the whole replica: nothing renewed it in time.
     """
 
     delivered_before: datetime
     accepted_before: datetime
     audit_before: datetime
     tombstones_before: datetime
-    replica: bool
 
 
-def plan(policy: RetentionPolicy, now: datetime, *, replica_as_of: datetime | None) -> RetentionPlan:
+def plan(policy: RetentionPolicy, now: datetime) -> RetentionPlan:
     """What has to go at ``now``."""
     return RetentionPlan(
         delivered_before=_before(now, policy.delivered),
         accepted_before=_before(now, policy.undelivered),
         audit_before=_before(now, policy.audit),
         tombstones_before=_before(now, policy.tombstones),
-        replica=replica_as_of is not None and replica_as_of < _before(now, policy.replica),
     )
+
+
+def sweep_every(policy: RetentionPolicy) -> timedelta:
+    """How often sales are looked at, so that none outstays its age by more than a tenth of the shortest.
+
+    Never more often than each second, nor less often than each hour.
+    """
+    shortest = min(policy.delivered, policy.undelivered, policy.audit)
+    return min(max(shortest / SWEEPS_AN_AGE, SHORTEST_SWEEP), LONGEST_SWEEP)
 
 
 def _before(now: datetime, age: timedelta) -> datetime:

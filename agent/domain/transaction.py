@@ -8,7 +8,7 @@ import json
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -20,11 +20,15 @@ from pydantic import (
     PlainValidator,
     StrictBool,
     StringConstraints,
+    ValidationInfo,
     WithJsonSchema,
+    field_validator,
 )
+from pydantic.config import JsonDict
+from pydantic_core import PydanticKnownError
 
 from agent.domain import money
-from agent.domain.identifiers import Identifier, IdentifierType
+from agent.domain.identifiers import MAX_VALUE_CHARS, Identifier, IdentifierType
 
 MAX_LINES = 1_000
 MAX_ROWS = 100
@@ -55,6 +59,13 @@ def _bounded(rows: object) -> object:
     if isinstance(rows, list | tuple) and len(rows) > MAX_LINES:
         raise ValueError(f"has more than {MAX_LINES} rows")
     return rows
+
+
+_ABSENT: Final = object()
+
+
+def _absent() -> Any:
+    return _ABSENT
 
 
 def _sorted(attributes: dict[str, str | int | bool | None]) -> dict[str, str | int | bool | None]:
@@ -96,12 +107,12 @@ class Record(BaseModel):
 
 
 class IdentifierStatement(Record):
-    """What the customer or the scanner gave, before it is brought to one form."""
+    """What the customer or the scanner gave, before it is brought to one form: that also judges its length."""
 
     type: Literal[
         "contact_id", "member_number", "external_id", "card_number", "mobile_phone", "email", "personal_number", "any"
     ]
-    value: Annotated[str, StringConstraints(min_length=1, max_length=254)] = Field(repr=False)
+    value: str = Field(repr=False, json_schema_extra={"minLength": 1, "maxLength": MAX_VALUE_CHARS})
 
 
 class IntegrationKey(Record):
@@ -237,8 +248,19 @@ class TransactionType(StrEnum):
     POINTS_CLAIM = "points_claim"
 
 
+_NEEDED_BUT_BY_A_VOID: Final[JsonDict] = {
+    "if": {"properties": {"type": {"const": "void"}}, "required": ["type"]},
+    "else": {"required": ["lines", "payments"]},
+}
+
+
 class Transaction(Record):
-    """The whole statement. ``store_id`` and ``till_id`` default to the configuration, ``receipt_number`` to the id."""
+    """The whole statement. ``store_id`` and ``till_id`` default to the configuration, ``receipt_number`` to the id.
+
+    A void alone may leave out ``lines`` and ``payments``.
+    """
+
+    model_config = ConfigDict(json_schema_extra=_NEEDED_BUT_BY_A_VOID)
 
     transaction_id: TransactionId
     type: TransactionType
@@ -254,11 +276,22 @@ class Transaction(Record):
     original_transaction_id: TransactionId | None = None
     identifier: IdentifierStatement | None = None
     integration_key: IntegrationKey | None = None
-    lines: Annotated[tuple[Line, ...], Field(max_length=MAX_LINES), BeforeValidator(_bounded)] = ()
-    payments: Rows[Payment] = ()
+    lines: Annotated[tuple[Line, ...], Field(max_length=MAX_LINES), BeforeValidator(_bounded)] = Field(
+        default_factory=_absent, validate_default=True
+    )
+    payments: Rows[Payment] = Field(default_factory=_absent, validate_default=True)
     vouchers_used: Rows[VoucherUsed] = ()
     offers_used: Rows[OfferUsed] = ()
     new_contact: NewContact | None = None
+
+    @field_validator("lines", "payments", mode="before")
+    @classmethod
+    def _left_out_of_a_void(cls, rows: object, info: ValidationInfo) -> object:
+        if rows is not _ABSENT:
+            return rows
+        if info.data.get("type") is not TransactionType.VOID:
+            raise PydanticKnownError("missing")
+        return ()
 
 
 _ELSEWHERE = {"identifier", "integration_key", "occurred_at"}

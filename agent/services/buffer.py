@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
 
 from agent.domain.contact import Member
 from agent.domain.delivery import Verdict, VerdictKind
@@ -41,7 +40,6 @@ class BufferPolicy:
     live: bool
     unknown_at_delivery: str
     timeout_s: float
-    expires_after: timedelta = timedelta.max
 
 
 class Buffer:
@@ -69,7 +67,7 @@ class Buffer:
         pace: Callable[[], Awaitable[None]],
     ) -> None:
         self._clock, self._lookup, self._writer = clock, lookup, writer
-        self._contacts = LocalContacts(replica, policy.tagging, policy.expires_after)
+        self._contacts = LocalContacts(replica, policy.tagging)
         self._link, self._policy, self._pace = link, policy, pace
 
     async def settle(self, outgoing: Outgoing) -> Outgoing | Verdict:
@@ -121,7 +119,7 @@ class Buffer:
             VendorRefusedError: our credentials are refused.
             VendorUnreachableError: it cannot be asked, and without an answer the sale must wait.
         """
-        members, _ = self._contacts.find(readings, self._clock.now())
+        members, _ = self._contacts.find(readings)
         if len(members) == 1:
             return Outcome.MATCHED, members[0]
         needed = asked_for or self._policy.unknown_at_delivery != "tag"

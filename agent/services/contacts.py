@@ -1,4 +1,4 @@
-"""The local contacts as the services read them: usable or not, how old, and never in the way of a sale.
+"""The local contacts as the services read them: there or not, how old, and never in the way of a sale.
 
 A replica that cannot be read is worth as much as none: the till goes on with secondary keys and the vendor's answers.
 """
@@ -6,7 +6,7 @@ A replica that cannot be read is worth as much as none: the till goes on with se
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import structlog
 
@@ -26,29 +26,28 @@ class LocalContacts:
     Args:
         replica: the local contacts.
         tagging: its level says whether they are read at all.
-        expires_after: the age beyond which they are not.
     """
 
-    def __init__(self, replica: Replica, tagging: TaggingPolicy, expires_after: timedelta) -> None:
-        self._replica, self._tagging, self._expires_after = replica, tagging, expires_after
+    def __init__(self, replica: Replica, tagging: TaggingPolicy) -> None:
+        self._replica, self._tagging = replica, tagging
         self._readable = True
 
-    def as_of(self, now: datetime) -> datetime | None:
-        """Up to when the contacts are right; None when they must not or cannot be used."""
+    def as_of(self) -> datetime | None:
+        """Up to when the contacts are right; None when there are none, or they cannot be read."""
         try:
             as_of = self._replica.info().as_of
         except StorageError as error:
             self._note(error)
             return None
         self._note(None)
-        return as_of if as_of is not None and now - as_of <= self._expires_after else None
+        return as_of
 
-    def find(self, readings: Sequence[Identifier], now: datetime) -> tuple[tuple[Member, ...], datetime | None]:
+    def find(self, readings: Sequence[Identifier]) -> tuple[tuple[Member, ...], datetime | None]:
         """Everybody whom any of the readings names, and up to when that is right.
 
-        Nobody and None when the contacts must not or cannot be used.
+        Nobody and None when there are none, or they cannot be read.
         """
-        as_of = self.as_of(now)
+        as_of = self.as_of()
         if as_of is None or not readings or self._tagging.level < REPLICA_LEVEL:
             return (), as_of
         try:

@@ -36,6 +36,8 @@ and its tag cannot rise any more."""
 IDLE_PING_S = 10.0
 HOLD_PROBE_MAX_S = 60.0
 ALONE_ATTEMPTS = 3
+UNANSWERED_ATTEMPTS = 12
+"""A line that comes and goes can catch the same sale several times in a row; only one that never passes is parked."""
 _SLOWEST_RATE = 0.2
 _RECOVERY = 1.02
 _OUR_FAULT = "agent.error"
@@ -92,7 +94,7 @@ class Lane:
         self._pace = partial(own_share, link, clock)
         self._full_rate = link.bucket.rate
         self._wake = asyncio.Event()
-        self._paused = False
+        self._paused = self._back = self._probe_waits = False
         self._held_tries = 0
         self._probe_at = 0.0
         self._delivered = 0
@@ -139,6 +141,7 @@ class Lane:
         self._link.sending.hurry(self._clock.monotonic())
         if not self._link.refused:
             self._probe_at = 0.0
+        self._back = self._probe_waits
         self.wake()
 
     async def run(self) -> None:
@@ -147,6 +150,9 @@ class Lane:
             self._wake.clear()
             try:
                 await self._books.pay()
+                if self._back:  # no record waits on because it was the probe that failed
+                    await self._queue.make_due()
+                    self._back = self._probe_waits = False
                 while await self._turn():
                     pass
             except StorageError as error:
@@ -233,6 +239,7 @@ class Lane:
     def _judge(self, outgoing: Outgoing, verdict: Verdict) -> Settled:
         """Feeds the line and the lane with a verdict, and says when the record may be tried again."""
         now, mono = self._clock.now(), self._clock.monotonic()
+        probe = self.held or self._link.sending.state is BreakerState.HALF_OPEN
         verdict = self._suspect(outgoing, verdict)
         self._told(self.vendor, verdict)
         if verdict.kind is VerdictKind.HOLD:
@@ -243,16 +250,23 @@ class Lane:
             self._release_hold()
             self._link.worked(now, mono)
         self._adapt(verdict)
-        retry_at = None
         if verdict.kind in DELIVERED:
             self._delivered += 1
-        elif verdict.kind is VerdictKind.RETRY and verdict.alone:
-            pause_s = backoff_s(
-                outgoing.attempts + 1, self._policy.backoff_first_s, self._policy.backoff_max_s, self._uniform
-            )
-            # The next probe takes another record: this one may be the only one that fails.
-            retry_at = now + timedelta(seconds=max(pause_s, self._link.sending.wait_s(mono) + _BEYOND_PROBE_S))
-        return Settled(outgoing.entry, verdict, retry_at)
+        return Settled(outgoing.entry, verdict, self._retry_at(outgoing, verdict, probe=probe))
+
+    def _retry_at(self, outgoing: Outgoing, verdict: Verdict, *, probe: bool) -> datetime | None:
+        """When a record may be tried again; None for as soon as the lane goes.
+
+        The next probe takes another record: this one may be the only one that fails, and would keep the lane shut.
+        """
+        if verdict.kind not in (VerdictKind.RETRY, VerdictKind.HOLD) or not (verdict.alone or probe):
+            return None
+        mono = self._clock.monotonic()
+        self._probe_waits |= not verdict.alone
+        probe_s = max(self._link.sending.wait_s(mono), self._probe_at - mono if self.held else 0.0)
+        first_s, longest_s = self._policy.backoff_first_s, self._policy.backoff_max_s
+        pause_s = backoff_s(outgoing.attempts + 1, first_s, longest_s, self._uniform) if verdict.alone else 0.0
+        return self._clock.now() + timedelta(seconds=max(pause_s, probe_s + _BEYOND_PROBE_S))
 
     def _adapt(self, verdict: Verdict) -> None:
         """Halves the pace when the vendor asks for a pause, and lets it recover with each delivery."""
@@ -270,15 +284,16 @@ class Lane:
         """
         if verdict.kind is VerdictKind.SPLIT:
             return replace(verdict, kind=VerdictKind.PARK)
-        if verdict.kind is not VerdictKind.RETRY or not verdict.alone:
-            if verdict.kind is not VerdictKind.RETRY:
-                self._suspects.pop(outgoing.entry, None)
+        if verdict.kind is not VerdictKind.RETRY:
+            self._suspects.pop(outgoing.entry, None)
+            return verdict
+        if verdict.after_s is not None and not verdict.alone:  # it asks for patience, not for another record
             return verdict
         failures, delivered = self._suspects.get(outgoing.entry, (0, -1))
         if self._delivered > delivered:
             failures += 1
         self._suspects[outgoing.entry] = (failures, self._delivered)
-        if failures <= ALONE_ATTEMPTS:
+        if failures <= (ALONE_ATTEMPTS if verdict.alone else UNANSWERED_ATTEMPTS):
             return verdict
         self._suspects.pop(outgoing.entry)
         code = verdict.code if verdict.status is None else "vendor.rejected"

@@ -53,7 +53,6 @@ class IdentifyPolicy:
     live: bool
     budget_s: float
     stale_after: timedelta
-    expires_after: timedelta
 
 
 class Identify:
@@ -79,7 +78,7 @@ class Identify:
         policy: IdentifyPolicy,
     ) -> None:
         self._clock, self._normaliser = clock, normaliser
-        self._contacts = LocalContacts(replica, policy.tagging, policy.expires_after)
+        self._contacts = LocalContacts(replica, policy.tagging)
         self._lookup, self._link, self._policy = lookup, link, policy
 
     def readings(self, statement: IdentifierStatement) -> tuple[Identifier, ...]:
@@ -93,7 +92,7 @@ class Identify:
         """Who it is, within the budget. Raises IdentifierInvalidError."""
         readings = self.readings(statement)
         now = self._clock.now()
-        members, as_of = self._contacts.find(readings, now)
+        members, as_of = self._contacts.find(readings)
         answer = partial(self._answer, readings, usable_as_of=as_of)
         if members and as_of is not None and now - as_of <= self._policy.stale_after:
             return answer(outcome_of(members), members, "replica", as_of)
@@ -153,7 +152,7 @@ class Identify:
         if found.key is None:
             return ()
         contact_id = (Identifier(IdentifierType.CONTACT_ID, found.contact_id),) if found.contact_id else ()
-        known, _ = self._contacts.find(contact_id, self._clock.now())
+        known, _ = self._contacts.find(contact_id)
         if len(known) == 1:
             return (Member(known[0].ref, found.key, {**known[0].fields, **found.fields}),)
         return (Member("", found.key, found.fields),)

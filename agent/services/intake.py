@@ -6,7 +6,7 @@ then one durable commit; then the answer.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
 from typing import Protocol
@@ -27,8 +27,8 @@ from agent.services.contacts import LocalContacts
 class Recorder(Protocol):
     """The outbox's door for intake."""
 
-    async def accept(self, record: Acceptance, now: datetime) -> Receipt:
-        """Puts the sale on disk."""
+    async def accept(self, record: Acceptance, now: datetime, held: Collection[str] = ()) -> Receipt:
+        """Puts the sale on disk; what waits for a vendor of ``held`` is answered as held."""
 
     def knows(self, transaction_id: str) -> bool:
         """Whether a sale of that id is on disk."""
@@ -60,7 +60,6 @@ class IntakePolicy:
     till_id: str
     zone: tzinfo
     stale_after: timedelta
-    expires_after: timedelta
     vendors: tuple[tuple[str, bool], ...]
     """Each vendor that gets sales, and whether it wants guests."""
 
@@ -77,6 +76,7 @@ class Intake:
         link: the line to the loyalty system.
         policy: the configuration.
         accepted: called after a sale is on disk, so that its delivery can begin.
+        held: the vendors whose lane is held.
     """
 
     def __init__(
@@ -90,10 +90,12 @@ class Intake:
         link: Link,
         policy: IntakePolicy,
         accepted: Callable[[], None],
+        held: Callable[[], Collection[str]] = frozenset,
     ) -> None:
         self._clock, self._normaliser, self._outbox = clock, normaliser, outbox
-        self._contacts = LocalContacts(replica, policy.tagging, policy.expires_after)
+        self._contacts = LocalContacts(replica, policy.tagging)
         self._room, self._link, self._policy, self._accepted = room, link, policy, accepted
+        self._held = held
 
     async def accept(self, transaction: Transaction, *, resolve: bool = True) -> Intaken:
         """Records a sale.
@@ -121,7 +123,7 @@ class Intake:
         )
         now = self._clock.now()
         asked = people.named if resolve else ()
-        members, as_of = self._contacts.find(asked, now)
+        members, as_of = self._contacts.find(asked)
         answers = self._link.answers is not False
         decision = tag(
             stated_key=people.stated,
@@ -133,7 +135,7 @@ class Intake:
         vendors = self._vendors(sale, decision, vendor_answers=answers)
         day = business_day(sale.occurred_at, self._policy.zone)
         record = Acceptance(sale, people.all, decision.key, decision.open, vendors, day)
-        receipt = await self._outbox.accept(record, now)
+        receipt = await self._outbox.accept(record, now, self._held())
         if not receipt.duplicate:
             self._accepted()
         how = served(

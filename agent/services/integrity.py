@@ -116,6 +116,14 @@ class Integrity:
         self._cases[name].suspected = True
         self._wake.set()
 
+    def unavailable(self, name: str, error: StorageError) -> None:
+        """A database could not be opened by somebody else: it is made whole, or tried again until it can."""
+        case = self._cases[name]
+        if isinstance(error, StorageDamagedError | StorageKeyError):  # whose key it is has been seen to already
+            case.damage = str(error)
+        self._failed(case, error)
+        self._wake.set()
+
     def findings(self) -> tuple[str, ...]:
         """What is damaged or was, in words for an administrator; nothing once it is whole and has been seen."""
         standing = [

@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import multiprocessing
+import os
 import resource
 import shutil
 import time
@@ -39,6 +40,7 @@ from agent.ports import (
     ExportFile,
     ExportReader,
     FileSource,
+    LocalFile,
     ReplicaLoader,
     ReplicaStore,
 )
@@ -48,6 +50,7 @@ MEMORY_BYTES = 1024 * 1024 * 1024
 GROWTH = 2
 """For each byte of an export file so many are needed on disk: its copy, and its rows in the replica."""
 YOUNG = timedelta(seconds=60)
+PIECE_BYTES = 1024 * 1024
 ALONE_BYTES = 24 * 1024 * 1024
 """Up to this much is read by the loader itself: starting processes would take longer."""
 
@@ -214,12 +217,15 @@ def _reader() -> None:
     _bounded()
 
 
-def parse(reader: ExportReader, store: ReplicaStore, file: ExportFile, path: Path, today: date) -> _Parsed:
+def parse(reader: ExportReader, store: ReplicaStore, file: ExportFile, copy: LocalFile, today: date) -> _Parsed:
     """A file's changes, ready to be applied; runs in a reading process."""
-    batch = store.digest(reader.read(path, today=today))
-    with path.open("rb") as content:
-        sha256 = hashlib.file_digest(content, "sha256").hexdigest()
-    return _Parsed(AppliedFile(file.name, path.stat().st_size, sha256), batch)
+    batch = store.digest(reader.read(copy, today=today))
+    sha256 = hashlib.sha256()
+    with copy.open("rb") as content:
+        while piece := content.read(PIECE_BYTES):
+            sha256.update(piece)
+        size_bytes = os.fstat(content.fileno()).st_size
+    return _Parsed(AppliedFile(file.name, size_bytes, sha256.hexdigest()), batch)
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,7 +239,7 @@ class _Taken:
     """A file that was fetched and read, or could not be."""
 
     name: str
-    path: Path | None
+    copy: LocalFile | None
     outcome: _Parsed | FeedUnreadableError
 
 
@@ -315,12 +321,12 @@ class _Load:
                 finally:
                     ahead.popleft()
                     sizes.popleft()
-                    if item.path is not None:
-                        await source.discard(item.path)
+                    if item.copy is not None:
+                        await source.discard(item.copy)
         finally:
             for left in await asyncio.gather(*ahead, return_exceptions=True):
-                if isinstance(left, _Taken) and left.path is not None:
-                    await source.discard(left.path)
+                if isinstance(left, _Taken) and left.copy is not None:
+                    await source.discard(left.copy)
             if pool is not None:
                 pool.shutdown(cancel_futures=True)
 
@@ -333,20 +339,20 @@ class _Load:
         raise StorageFullError("there is no room on the disk for another export file")
 
     async def _take(self, source: FileSource, file: ExportFile, pool: ProcessPoolExecutor | None) -> _Taken:
-        path = None
+        copy = None
         try:
-            path = await source.fetch(file)
+            copy = await source.fetch(file)
             self._report(Fetched(file.name))
             job = self._job
             outcome = await asyncio.get_running_loop().run_in_executor(
-                pool, parse, job.reader, job.store, file, path, job.today
+                pool, parse, job.reader, job.store, file, copy, job.today
             )
         except FeedUnreadableError as error:
-            return _Taken(file.name, path, error)
+            return _Taken(file.name, copy, error)
         except MemoryError:
             reason = f"{file.name}: takes more than {MEMORY_BYTES} bytes of memory to read"
-            return _Taken(file.name, path, FeedUnreadableError(reason))
-        return _Taken(file.name, path, outcome)
+            return _Taken(file.name, copy, FeedUnreadableError(reason))
+        return _Taken(file.name, copy, outcome)
 
     def _processes(self) -> ProcessPoolExecutor:
         return ProcessPoolExecutor(

@@ -9,10 +9,9 @@ from typing import Protocol
 
 import structlog
 
-from agent.domain.health import Conditions
-from agent.domain.retention import RetentionPlan, RetentionPolicy, plan
+from agent.domain.retention import RetentionPlan, RetentionPolicy, plan, sweep_every
 from agent.errors import StorageError
-from agent.ports import Clock, ReplicaInfo
+from agent.ports import Clock
 
 log = structlog.get_logger(__name__)
 
@@ -22,6 +21,9 @@ MAX_SKEW_S = 24 * 3600.0
 class Sales(Protocol):
     """The outbox's door for the purge."""
 
+    def due(self, plan: RetentionPlan) -> bool:
+        """Whether a purge would find anything; cheap enough for every second."""
+
     async def purge(self, plan: RetentionPlan, now: datetime) -> dict[str, int]:
         """Erases what the plan names; counts."""
 
@@ -29,14 +31,8 @@ class Sales(Protocol):
 class Contacts(Protocol):
     """The replica's door for the purge."""
 
-    def info(self) -> ReplicaInfo:
-        """Size and freshness."""
-
     async def purge(self, tombstones_before: datetime) -> dict[str, int]:
         """Drops old tombstones and every trace of removed contacts; counts."""
-
-    async def erase_all(self) -> None:
-        """The whole replica goes."""
 
 
 class KeptFiles(Protocol):
@@ -57,7 +53,6 @@ class Purge:
         kept: damaged files that were kept.
         alone: held meanwhile; nobody else reads whole files through then.
         spool: erases downloaded export files that were left behind; how many there were.
-        conditions: where an expired replica is told.
         changed: called when something was erased.
         skew_s: how far ahead of our clock the loyalty system's is, as far as that is known; seconds.
     """
@@ -72,12 +67,11 @@ class Purge:
         kept: KeptFiles,
         alone: asyncio.Lock,
         spool: Callable[[], int],
-        conditions: Conditions,
         changed: Callable[[], None],
         skew_s: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self._clock, self._policy, self._sales, self._contacts = clock, policy, sales, contacts
-        self._spool, self._conditions, self._changed, self._skew_s = spool, conditions, changed, skew_s
+        self._spool, self._changed, self._skew_s = spool, changed, skew_s
         self._kept, self._alone = kept, alone
 
     async def run(self) -> dict[str, int]:
@@ -93,12 +87,16 @@ class Purge:
         async with self._alone:
             now = self._clock.now()
             counts = {"files": self._spool()}
-            if abs(self._skew_s()) > MAX_SKEW_S:
+            if self._clock_is_wrong():
                 log.warning("purge.skipped", condition="clock.wrong")
                 return counts
-            what = plan(self._policy, now, replica_as_of=self._contacts.info().as_of)
+            what = plan(self._policy, now)
             failures = []
-            for erase in (self._sales_of(what, now), self._contacts_of(what, now), self._kept_of(what, now)):
+            for erase in (
+                self._sales.purge(what, now),
+                self._contacts.purge(what.tombstones_before),
+                self._kept_of(what, now),
+            ):
                 try:
                     counts |= await erase
                 except StorageError as error:
@@ -109,15 +107,37 @@ class Purge:
                 raise failures[0]
             return counts
 
-    async def _sales_of(self, what: RetentionPlan, now: datetime) -> dict[str, int]:
-        return await self._sales.purge(what, now)
+    async def run_often(self) -> None:
+        """Between the runs, sweeps sales as often as the shortest retention asks for; ends by cancellation.
+
+        On monotonic time. A sweep that fails is told once and tried again.
+        """
+        every, failing = sweep_every(self._policy), False
+        while True:
+            try:
+                await self.sweep()
+            except StorageError as error:
+                if not failing:
+                    log.warning("sweep.failed", code=error.code)
+                failing = True
+            else:
+                failing = False
+            await asyncio.sleep(every.total_seconds())
+
+    async def sweep(self) -> dict[str, int]:
+        """Erases the sales that have to go, and only looks when there are none. Raises StorageError."""
+        async with self._alone:
+            now = self._clock.now()
+            what = plan(self._policy, now)
+            if self._clock_is_wrong() or not self._sales.due(what):
+                return {}
+            counts = await self._sales.purge(what, now)
+            log.info("swept", counts=counts)
+            self._changed()
+            return counts
+
+    def _clock_is_wrong(self) -> bool:
+        return abs(self._skew_s()) > MAX_SKEW_S
 
     async def _kept_of(self, what: RetentionPlan, now: datetime) -> dict[str, int]:
         return {"kept_files": await self._kept.purge(what.accepted_before, now)}
-
-    async def _contacts_of(self, what: RetentionPlan, now: datetime) -> dict[str, int]:
-        if not what.replica:
-            return await self._contacts.purge(what.tombstones_before)
-        await self._contacts.erase_all()
-        self._conditions.set("replica.expired", stands=True, now=now)
-        return {}

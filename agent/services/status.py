@@ -83,7 +83,6 @@ class StatusPolicy:
     level: int
     secondary_keys: bool
     stale_after: timedelta
-    expires_after: timedelta
     max_queue_bytes: int
 
 
@@ -136,8 +135,8 @@ class Status:
         return self._ready()
 
     def replica_usable(self) -> bool:
-        """Whether the replica was loaded and has not expired."""
-        return self._usable(self._replica_info(), self._clock.now())
+        """Whether there is a replica: it was loaded and has not expired."""
+        return self._replica_info().as_of is not None
 
     def level(self) -> int:
         """The fallback level being served now."""
@@ -245,14 +244,9 @@ class Status:
         damage = self._damage()
         say("storage.damaged", stands=bool(damage), now=now, detail="; ".join(damage))
         say("replica.stale", stands=self._stale(info, now), now=now)
-        if info.as_of is not None:  # what the purge has erased stays expired until it is loaded again
-            say("replica.expired", stands=not self._usable(info, now), now=now)
 
     def _stale(self, info: ReplicaInfo, now: datetime) -> bool:
         return info.as_of is not None and now - info.as_of > self._policy.stale_after
-
-    def _usable(self, info: ReplicaInfo, now: datetime) -> bool:
-        return info.as_of is not None and now - info.as_of <= self._policy.expires_after
 
     def _outage_left_s(self, queue: QueueInfo, now: datetime) -> int | None:
         mono = self._clock.monotonic()
@@ -264,7 +258,7 @@ class Status:
             self._pace = (mono, sales / RATE_WINDOW.total_seconds())
         if self._pace[1] <= 0:
             return None
-        # What is on record without a person counts as room taken, not as what a waiting sale takes.
+        # Sales that are parked count as room taken, not as what a waiting sale takes.
         bytes_each = min(queue.bytes / queue.depth, MOST_BYTES_A_SALE) if queue.depth else TYPICAL_BYTES_A_SALE
         return int(max(0.0, self._policy.max_queue_bytes - queue.bytes) / (bytes_each * self._pace[1]))
 

@@ -7,7 +7,7 @@ call by call, applied page by page with their cursor. Only one sync runs at a ti
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import date, datetime, timedelta
 from typing import Protocol
 
@@ -60,8 +60,8 @@ class FileFeed:
         self._job, self._loader, self._contacts = job, loader, contacts
         self._conditions, self._clock = conditions, clock
 
-    async def read(self, told: Callable[[LoadProgress], None], *, rebuild: bool) -> None:
-        """Reads what is new. Raises VendorError, StorageError, FeedError."""
+    async def read(self, told: Callable[[LoadProgress], None], *, rebuild: bool) -> bool:
+        """Reads what is new; whether that was everything. Raises VendorError, StorageError, FeedError."""
         now = self._clock.now()
         seen: dict[str, str] = {}
         progress = LoadProgress()
@@ -92,6 +92,7 @@ class FileFeed:
             self._contacts.adopt()
         for code in ("feed.gap", "feed.unreadable"):
             self._conditions.set(code, stands=code in seen, now=now, detail=seen.get(code, ""))
+        return done.as_of is not None
 
 
 class PageFeed:
@@ -99,19 +100,21 @@ class PageFeed:
 
     Args:
         feed: the vendor's pages.
-        store: opens the replica for writing.
+        store: what opens the replica for writing, as it is now.
         contacts: the replica.
         clock: for instants.
     """
 
-    def __init__(self, *, feed: ChangeFeed, store: ReplicaStore, contacts: Contacts, clock: Clock) -> None:
+    def __init__(
+        self, *, feed: ChangeFeed, store: Callable[[], ReplicaStore], contacts: Contacts, clock: Clock
+    ) -> None:
         self._feed, self._store, self._contacts, self._clock = feed, store, contacts, clock
 
-    async def read(self, told: Callable[[LoadProgress], None], *, rebuild: bool) -> None:
-        """Reads what is new, or everything with ``rebuild``. Raises VendorError, StorageError, FeedError."""
+    async def read(self, told: Callable[[LoadProgress], None], *, rebuild: bool) -> bool:
+        """Reads what is new, or everything with ``rebuild``: True. Raises VendorError, StorageError, FeedError."""
         as_of = self._clock.now()
         progress = LoadProgress()
-        with await asyncio.to_thread(self._store.open_writer) as writer:
+        with await asyncio.to_thread(self._store().open_writer) as writer:
             cursor = None if rebuild else await asyncio.to_thread(writer.cursor)
             async for page in self._feed.pages(cursor):
                 counts = await asyncio.to_thread(writer.apply_page, page, at=self._clock.now())
@@ -120,6 +123,7 @@ class PageFeed:
                 told(progress)
             await asyncio.to_thread(writer.finish, as_of=as_of)
         self._contacts.refresh()
+        return True
 
 
 class Sync:
@@ -133,6 +137,8 @@ class Sync:
         every: `replica.sync_every`.
         uniform: the source of chance, so that a chain of stores does not ask in the same second.
         changed: called when the replica or a condition changed.
+        renewed: called when everything that the loyalty system has said is in the replica.
+        writing: held while the replica is written; whoever else writes to it, or replaces it, waits.
     """
 
     def __init__(
@@ -145,9 +151,12 @@ class Sync:
         every: timedelta,
         uniform: Callable[[float, float], float],
         changed: Callable[[], None],
+        renewed: Callable[[], Awaitable[None]],
+        writing: asyncio.Lock,
     ) -> None:
         self._clock, self._feed, self._contacts, self._conditions = clock, feed, contacts, conditions
         self._every_s, self._uniform, self._changed = every.total_seconds(), uniform, changed
+        self._renewed, self._writing = renewed, writing
         self._wake = asyncio.Event()
         self._rebuild = False
         self._failed = 0
@@ -181,7 +190,9 @@ class Sync:
         started = self._clock.monotonic()
         self._changed()
         try:
-            await self._feed.read(self._tell, rebuild=rebuild)
+            async with self._writing:
+                if await self._feed.read(self._tell, rebuild=rebuild):
+                    await self._renewed()
         except (VendorError, FeedError, StorageError) as error:
             # A build that was cut off is continued by the next load; asking for it again would start from nothing.
             self._fail(error)
@@ -190,8 +201,6 @@ class Sync:
             now = self._clock.now()
             self._conditions.set("feed.silent", stands=False, now=now)
             info = self._contacts.info()
-            if info.as_of is not None:
-                self._conditions.set("replica.expired", stands=False, now=now)
             log.info("synced", contacts=info.contacts, elapsed_s=round(self._clock.monotonic() - started, 3))
         finally:
             self.progress = None

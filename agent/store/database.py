@@ -56,9 +56,11 @@ __all__ = [
     "erase_leftovers",
     "immediate",
     "migrate",
+    "remove",
     "savepoint",
     "sqlite",
     "storage_error",
+    "transaction",
     "truncate_log",
 ]
 
@@ -212,6 +214,20 @@ def immediate(connection: Connection) -> Iterator[Connection]:
     except BaseException:
         _roll_back(connection)
         raise
+
+
+@contextlib.contextmanager
+def transaction(connection: Connection) -> Iterator[Connection]:
+    """One write transaction whose failures are of our tree.
+
+    Raises:
+        StorageError: the disk or the file said no; nothing of the transaction is kept.
+    """
+    try:
+        with immediate(connection):
+            yield connection
+    except sqlite.Error as error:
+        raise storage_error(error) from error
 
 
 def _roll_back(connection: Connection) -> None:
@@ -440,3 +456,9 @@ def truncate_log(connection: Connection) -> None:
     busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
     if busy:
         raise StorageError("the write-ahead log is in use")
+
+
+def remove(file: DatabaseFile) -> None:
+    """Deletes a database that nobody has open, with its journals."""
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        Path(f"{file.path}{suffix}").unlink(missing_ok=True)

@@ -16,11 +16,10 @@ from typing import Final, TypeVar
 from agent import processes
 from agent.errors import LoyaltyAgentError, StorageDamagedError, StorageError, StorageFullError, StorageKeyError
 from agent.kept import PART, Kept, Report
-from agent.store.database import DatabaseFile
+from agent.store.database import DatabaseFile, remove
 from agent.store.examine import examine, look
+from agent.store.leased_replica import LeasedReplica
 from agent.store.live import LiveDatabase
-from agent.store.replica import SqliteReplica
-from agent.store.replica_file import ReplicaFile, remove
 from agent.store.rescue import Rescued, RescueJob, rescue
 
 T = TypeVar("T")
@@ -37,16 +36,16 @@ class GuardedOutbox:
         live: what its users hold on to.
         kept: where damaged files go.
         vendors: who gets sales.
-        hash_key: the outbox's.
+        keys: the storage keys, the current one first.
     """
 
     irreplaceable = True
 
     def __init__(
-        self, file: DatabaseFile, live: LiveDatabase, kept: Kept, *, vendors: tuple[str, ...], hash_key: bytes
+        self, file: DatabaseFile, live: LiveDatabase, kept: Kept, *, vendors: tuple[str, ...], keys: tuple[bytes, ...]
     ) -> None:
         self._file, self._live, self._kept = file, live, kept
-        self._vendors, self._hash_key = vendors, hash_key
+        self._vendors, self._keys = vendors, keys
         self.name = file.path.name
 
     async def open(self) -> None:
@@ -86,7 +85,7 @@ class GuardedOutbox:
             folder = await asyncio.to_thread(self._kept.folder, now)
         try:
             fresh = DatabaseFile(folder / PART, self._file.key, self._file.synchronous, self._file.cache_kib)
-            rescued = await _elsewhere(rescue, RescueJob(self._file, fresh, self._vendors, self._hash_key, now))
+            rescued = await _elsewhere(rescue, RescueJob(self._file, fresh, self._vendors, self._keys, now))
             report = _report(folder.name, self.name, now, reason, rescued)
             with _told():
                 await asyncio.to_thread(self._kept.exchange, folder, report)
@@ -105,37 +104,39 @@ class GuardedReplica:
     """The replica's file.
 
     Args:
-        file: the database and what is kept in it.
-        replica: what its users hold on to.
+        replica: the contacts, with their lease.
         kept: where damaged files go.
+        writing: held by whoever writes to the file.
         refetch: orders a sync.
     """
 
     irreplaceable = False
 
-    def __init__(self, file: ReplicaFile, replica: SqliteReplica, kept: Kept, *, refetch: Callable[[], None]) -> None:
-        self._file, self._replica, self._kept, self._refetch = file, replica, kept, refetch
-        self.name = file.database.path.name
+    def __init__(
+        self, replica: LeasedReplica, kept: Kept, *, writing: asyncio.Lock, refetch: Callable[[], None]
+    ) -> None:
+        self._replica, self._kept, self._writing, self._refetch = replica, kept, writing, refetch
+        self.name = replica.file.database.path.name
 
     async def open(self) -> None:
-        """Opens it; on this thread, because look-ups are made there.
+        """Opens it, if its lease allows that; on this thread, because look-ups are made there.
 
         Raises:
-            StorageDamagedError: it is damaged, or of another key than the outbox, which has opened.
+            StorageDamagedError: it is damaged, or of another key than its own, which has been read.
             StorageError: it cannot be opened now.
         """
         try:
-            self._replica.open()
+            self._replica.unbar()
         except StorageKeyError as error:
             raise StorageDamagedError(str(error)) from error
 
-    async def shut(self, reason: StorageError) -> None:
-        """Takes it away from its users, who hear the reason."""
-        self._replica.shut(reason)
+    async def shut(self, _reason: StorageError) -> None:
+        """Closes it to look-ups: nobody is found, as while nothing is loaded."""
+        self._replica.bar()
 
     async def examine(self) -> str | None:
         """What is wrong with it; None when it is whole. Raises StorageError."""
-        return await _elsewhere(examine, self._file.database)
+        return await _elsewhere(examine, self._replica.file.database)
 
     async def mend(self, reason: str, now: datetime) -> Report:
         """Keeps the damaged file while there is room, and has everything fetched again into an empty one.
@@ -143,14 +144,15 @@ class GuardedReplica:
         Raises:
             StorageError: it could not be done now.
         """
-        report = Report("", self.name, now, reason)
-        with _told():
-            if self._room():
-                folder = await asyncio.to_thread(self._kept.folder, now)
-                report = Report(folder.name, self.name, now, reason)
-                await asyncio.to_thread(self._kept.exchange, folder, report)
-            else:
-                remove(self._file.database)
+        async with self._writing:  # a sync would go on writing into the file that is set aside
+            report = Report("", self.name, now, reason)
+            with _told():
+                if self._room():
+                    folder = await asyncio.to_thread(self._kept.folder, now)
+                    report = Report(folder.name, self.name, now, reason)
+                    await asyncio.to_thread(self._kept.exchange, folder, report)
+                else:
+                    remove(self._replica.file.database)
         self._refetch()
         return report
 
@@ -158,12 +160,12 @@ class GuardedReplica:
     def whole(self) -> bool:
         """Whether everybody is in it."""
         try:
-            return self._replica.info().as_of is not None
+            return not self._replica.barred and self._replica.loaded
         except StorageError:
             return False
 
     def _room(self) -> bool:
-        path = self._file.database.path
+        path = self._replica.file.database.path
         size = path.stat().st_size if path.exists() else 0
         return shutil.disk_usage(path.parent).free > (ROOM_TO_KEEP - 1) * size
 

@@ -28,6 +28,7 @@ _FIRST = (
         forgotten INTEGER NOT NULL DEFAULT 0,
         content BLOB NOT NULL
     ) STRICT""",
+    "CREATE TABLE hash_key (one INTEGER PRIMARY KEY CHECK (one = 1), sealed BLOB NOT NULL) STRICT",
     """
     CREATE TABLE sales (
         id INTEGER PRIMARY KEY,
@@ -41,6 +42,7 @@ _FIRST = (
         occurred_at TEXT NOT NULL,
         original TEXT,
         statement INTEGER,
+        bytes INTEGER NOT NULL,
         body TEXT,
         key_kind TEXT,
         key_type TEXT,
@@ -135,6 +137,21 @@ _FIRST = (
     """
     CREATE TRIGGER number_given AFTER INSERT ON sales BEGIN
         INSERT INTO counts VALUES (new.till, 'number', new.number) ON CONFLICT DO UPDATE SET n = max(n, excluded.n);
+    END""",
+    "CREATE TABLE unfinished (bytes INTEGER NOT NULL) STRICT",
+    "INSERT INTO unfinished VALUES (0)",
+    """
+    CREATE TRIGGER weigh_new AFTER INSERT ON sales WHEN new.finished_at IS NULL BEGIN
+        UPDATE unfinished SET bytes = bytes + new.bytes;
+    END""",
+    """
+    CREATE TRIGGER weigh_finished AFTER UPDATE OF finished_at ON sales
+    WHEN old.finished_at IS NULL AND new.finished_at IS NOT NULL BEGIN
+        UPDATE unfinished SET bytes = bytes - old.bytes;
+    END""",
+    """
+    CREATE TRIGGER weigh_gone AFTER DELETE ON sales WHEN old.finished_at IS NULL BEGIN
+        UPDATE unfinished SET bytes = bytes - old.bytes;
     END""",
     """
     CREATE TRIGGER sale_finished AFTER UPDATE OF state ON deliveries

@@ -13,14 +13,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Final
 
-from agent.domain.delivery import DeliveryState, Verdict, VerdictKind, overall_state
+from agent.domain.delivery import DeliveryState, Verdict, VerdictKind, in_lane, overall_state
 from agent.domain.identifiers import Identifier, IdentifierType
 from agent.domain.numbering import till_name
 from agent.domain.retention import RetentionPlan
@@ -33,7 +33,7 @@ from agent.domain.transaction import (
     transaction_of,
     without_person,
 )
-from agent.errors import ConflictError, Fault, InputError, UnknownRecordError
+from agent.errors import ConflictError, Fault, InputError, UnderWayError, UnknownRecordError
 from agent.ports import Acceptance, Outgoing, Receipt, Settled
 from agent.store import numbering, statements
 from agent.store import outbox_sql as sql
@@ -47,6 +47,8 @@ if TYPE_CHECKING:
 __all__ = ["COUNTS", "RANK_PRIMARY", "RANK_SECONDARY", "Outbox", "Story"]
 
 RANK_PRIMARY, RANK_SECONDARY = 1, 2
+ROWS_BYTES = 320
+"""What the rows of a sale with one delivery take beside its statement, indexes included; measured."""
 ERASE_SLICE = 25
 """Sales erased in one commit: some 5 ms, for which a sale may have to wait."""
 
@@ -59,6 +61,7 @@ _STATE_AFTER: Final = {
     VerdictKind.PARK: DeliveryState.PARKED,
     VerdictKind.IN_DOUBT: DeliveryState.IN_DOUBT,
 }
+_EXPIRED, _EXPIRED_TITLE = "retention.expired", "The personal part was erased before the sale could be delivered."
 _UNREADABLE: Final = Verdict(
     VerdictKind.PARK, "sale.unreadable", title="The recorded sale cannot be read.", not_received=True
 )
@@ -70,13 +73,13 @@ class Outbox(OutboxView):
     Args:
         writer: the database's one writer.
         reader: for point reads, used on the event loop's thread.
-        hash_key: the key of fingerprints and person groups.
         run: a name for this run of the program, for its leases.
     """
 
-    def __init__(self, writer: Writer, reader: Reader, *, hash_key: bytes, run: str) -> None:
+    def __init__(self, writer: Writer, reader: Reader, *, run: str) -> None:
         super().__init__(reader)
-        self._writer, self._hash_key, self._run = writer, hash_key, run
+        self._writer, self._run = writer, run
+        self._hash_key = b""
         self._last_of_former_run: int | None = None
 
     def close(self) -> None:
@@ -86,8 +89,13 @@ class Outbox(OutboxView):
 
     # --- intake ---------------------------------------------------------------------------------------------
 
-    async def accept(self, record: Acceptance, now: datetime) -> Receipt:
+    async def accept(self, record: Acceptance, now: datetime, held: Collection[str] = ()) -> Receipt:
         """Records a sale; it is on disk when this returns.
+
+        Args:
+            record: the sale and who gets it.
+            now: its acceptance.
+            held: vendors whose lane is held: what waits for one of them is answered as held.
 
         Raises:
             ConflictError: the id is taken by other content; the sale to be voided is voided already; or the points
@@ -98,7 +106,7 @@ class Outbox(OutboxView):
         body = body_of(record.transaction)
         content = content_of(record.transaction, body, record.readings)
         fingerprint = blake2b(content, key=self._hash_key, person=b"content", digest_size=16).digest()
-        arrival = _Arrival(record, body, fingerprint, to_ms(now))
+        arrival = _Arrival(record, body, fingerprint, to_ms(now), frozenset(held))
         receipt: Receipt = await self._writer.run_together(self._accept, arrival)
         return receipt
 
@@ -124,9 +132,9 @@ class Outbox(OutboxView):
         record, sale = arrival.record, arrival.sale
         known = db.execute(sql.FIND_SALE, (sale.transaction_id,)).fetchone()
         if known is not None:
-            if known[1] != arrival.fingerprint:
+            if known[1] and known[1] != arrival.fingerprint:  # none where the key of fingerprints was lost
                 raise ConflictError
-            return _repeated(db, record, known)
+            return _repeated(db, arrival, known)
         original = db.execute(sql.FIND_SALE, (sale.original_transaction_id,)).fetchone()
         vendors, key = record.vendors, record.key
         follows = False
@@ -157,12 +165,13 @@ class Outbox(OutboxView):
             kind, key_type = (key.kind, key.type.value) if key else (None, None)
             till = till_name(sale.store_id or "", sale.till_id or "")
             number = numbers[till] = numbers.get(till, 0) + 1
-            kept += (statement_id + place, statements.padded(_statement(key, readings, row.arrival.body)))
+            content = statements.padded(_statement(key, readings, row.arrival.body))
+            kept += (statement_id + place, content)
             sales += (
                 sale_id + place, sale.transaction_id, sale.type.value, till, number,
                 row.arrival.record.day.toordinal(), row.arrival.fingerprint, accepted_at,
                 sale.occurred_at.isoformat(), sale.original_transaction_id, statement_id + place,
-                kind, key_type, kind, key_type, None if row.vendors else accepted_at,
+                ROWS_BYTES + len(content), kind, key_type, kind, key_type, None if row.vendors else accepted_at,
             )  # fmt: skip
             person = None if row.follows else person_group(self._hash_key, key, readings)
             if person is None:
@@ -172,23 +181,30 @@ class Outbox(OutboxView):
                 deliveries += (
                     sale_id + place, vendor, "queued", rank, person, row.arrival.record.open, row.original,
                 )  # fmt: skip
-            state = DeliveryState.QUEUED if row.vendors else DeliveryState.DELIVERED
+            state = overall_state(
+                in_lane(DeliveryState.QUEUED, held=vendor in row.arrival.held) for vendor in row.vendors
+            )
             receipts.append(
                 Receipt(sale.transaction_id, number, state, False, from_ms(accepted_at), key, kind, key_type)
             )
         _insert_rows(db, statements.KEEP_AS, kept, columns=2)
-        _insert_rows(db, sql.INSERT_SALES, sales, columns=16)
+        _insert_rows(db, sql.INSERT_SALES, sales, columns=17)
         _insert_rows(db, sql.INSERT_DELIVERIES, deliveries, columns=7)
         return receipts
 
     # --- delivery -------------------------------------------------------------------------------------------
 
-    def begin(self, db: Connection) -> int:
+    def begin(self, db: Connection, hash_key: bytes) -> int:
         """Takes back the leases of an earlier run, before anything else is done in this one; how many there were.
+
+        Args:
+            db: the file, brought to its schema.
+            hash_key: its key of fingerprints and person groups.
 
         Those deliveries may have arrived, except the open ones that had not been sent yet. When the file is opened
         again in the same run, its leases are this run's own and nothing is done.
         """
+        self._hash_key = hash_key
         if self._last_of_former_run is not None:
             return 0
         (self._last_of_former_run,) = db.execute(sql.LAST_SALE).fetchone()
@@ -227,6 +243,9 @@ class Outbox(OutboxView):
             for item in settled:
                 verdict = item.verdict
                 fine = verdict.kind in (VerdictKind.DONE, VerdictKind.DUPLICATE)
+                code, title = verdict.code, verdict.title
+                if verdict.kind is VerdictKind.PARK and db.execute(sql.IS_EXPIRED, (item.entry,)).fetchone():
+                    code, title = _EXPIRED, _EXPIRED_TITLE  # a person's retry cannot bring the member back
                 known = db.execute(
                     sql.SETTLE,
                     {
@@ -237,9 +256,9 @@ class Outbox(OutboxView):
                         "not_received": verdict.not_received or verdict.kind is VerdictKind.PARK,
                         "delivered_at": to_ms(now) if fine else None,
                         "reference": verdict.reference,
-                        "code": None if fine else verdict.code,
+                        "code": None if fine else code,
                         "status": None if fine else verdict.status,
-                        "title": None if fine else verdict.title,
+                        "title": None if fine else title,
                         "vendor_code": None if fine else verdict.vendor_code,
                     },
                 ).rowcount
@@ -311,7 +330,7 @@ class Outbox(OutboxView):
         await self._writer.run(write)
 
     async def discard(self, entry: int, reason: str, now: datetime) -> None:
-        """Gives up a parked or doubtful delivery; the sale stays on record. A void of it has nothing to clear then.
+        """Gives up an unfinished delivery; the sale stays on record. A void of it has nothing to clear then.
 
         Args:
             entry: the delivery.
@@ -319,14 +338,17 @@ class Outbox(OutboxView):
             now: when it is given up.
 
         Raises:
-            UnknownRecordError: there is none in one of these states.
+            UnknownRecordError: there is none, or it is finished.
+            UnderWayError: it is being sent at this moment.
         """
 
         def write(db: Connection) -> None:
             found = db.execute(sql.TO_DISCARD, (entry,)).fetchone()
             if found is None:
                 raise UnknownRecordError
-            _, vendor, maybe_received, transaction_id, erased_at = found
+            vendor, maybe_received, under_way, transaction_id, erased_at = found
+            if under_way:
+                raise UnderWayError
             note = statements.keep(db, reason) if erased_at is None else None  # nothing is added to an erased sale
             db.execute(sql.DISCARD, (note, entry))
             db.execute(sql.RECORD_EVENT, (entry, to_ms(now), "discarded"))
@@ -336,6 +358,11 @@ class Outbox(OutboxView):
         await self._writer.run(write)
 
     # --- the end --------------------------------------------------------------------------------------------
+
+    def due(self, plan: RetentionPlan) -> bool:
+        """Whether a purge would find anything; a point read, whatever is on file."""
+        before = (plan.delivered_before, plan.accepted_before, plan.audit_before)
+        return bool(self._number(sql.DUE, *map(to_ms, before)))
 
     async def purge(self, plan: RetentionPlan, now: datetime) -> dict[str, int]:
         """Erases what the plan names without a trace; how many sales of each kind.
@@ -378,6 +405,7 @@ class _Arrival:
     body: str
     fingerprint: bytes
     accepted_at: int
+    held: frozenset[str]
 
     @property
     def sale(self) -> Transaction:
@@ -457,8 +485,9 @@ def _take_over(db: Connection, claim: Transaction, original: Any) -> None:
         db.execute(sql.CANCEL_PARKED, (original[0],))
 
 
-def _repeated(db: Connection, record: Acceptance, known: Any) -> Receipt:
+def _repeated(db: Connection, arrival: _Arrival, known: Any) -> Receipt:
     """The first answer again, under the key it named, even if the tag has risen since."""
+    record = arrival.record
     sale_id, _, accepted_at, number, answered_kind, answered_type, kind, key_type, statement, _ = known
     value = None
     if statement is not None:
@@ -468,7 +497,10 @@ def _repeated(db: Connection, record: Acceptance, known: Any) -> Receipt:
             stated = record.transaction.integration_key
             said = (*record.readings, *((stated.identifier,) if stated else ()))
             value = next((item.value for item in said if item.type == answered_type), None)
-    states = [DeliveryState(row[0]) for row in db.execute(sql.STATES, (sale_id,))]
+    states = [
+        in_lane(DeliveryState(state), held=vendor in arrival.held)
+        for state, vendor in db.execute(sql.STATES, (sale_id,))
+    ]
     return Receipt(
         record.transaction.transaction_id,
         number,
@@ -495,7 +527,7 @@ def _erase(db: Connection, row: Any, now: datetime, *, expire: bool) -> None:
         statements.forget(db, note)
     db.execute(sql.ERASE_NOTES, (sale,))
     if expire:
-        db.execute(sql.EXPIRE, (sale,))
+        db.execute(sql.EXPIRE, (_EXPIRED_TITLE, sale))
     db.execute(sql.ERASE, (body, to_ms(now), sale))
 
 

@@ -21,9 +21,9 @@ LAST_IDS = """
 KNOWN = "SELECT transaction_id FROM sales WHERE transaction_id IN (SELECT value FROM json_each(?))"
 INSERT_SALES = """
     INSERT INTO sales (id, transaction_id, type, till, number, day, fingerprint, accepted_at, occurred_at, original,
-                       statement, key_kind, key_type, answered_kind, answered_type, finished_at) VALUES """
+                       statement, bytes, key_kind, key_type, answered_kind, answered_type, finished_at) VALUES """
 INSERT_DELIVERIES = "INSERT INTO deliveries (sale, vendor, state, rank, person, open, after_sale) VALUES "
-STATES = "SELECT state FROM deliveries WHERE sale = ?"
+STATES = "SELECT state, vendor FROM deliveries WHERE sale = ?"
 CANCEL_UNSENT = """
     UPDATE deliveries SET state = 'cancelled', next_attempt_at = NULL
     WHERE sale = ? AND state IN ('queued', 'parked') AND maybe_received = 0 AND lease_run IS NULL"""
@@ -102,9 +102,15 @@ RETRY = """
     UPDATE deliveries SET state = 'queued', next_attempt_at = NULL
     WHERE entry = ? AND state IN ('queued', 'parked', 'in_doubt')"""
 TO_DISCARD = """
-    SELECT d.sale, d.vendor, d.maybe_received, s.transaction_id, s.erased_at
-    FROM deliveries AS d JOIN sales AS s ON s.id = d.sale WHERE d.entry = ? AND d.state IN ('parked', 'in_doubt')"""
-DISCARD = "UPDATE deliveries SET state = 'discarded', error_code = 'queue.discarded', note = ? WHERE entry = ?"
+    SELECT d.vendor, d.maybe_received, d.lease_run IS NOT NULL, s.transaction_id, s.erased_at
+    FROM deliveries AS d JOIN sales AS s ON s.id = d.sale
+    WHERE d.entry = ? AND d.state IN ('queued', 'parked', 'in_doubt')"""
+DISCARD = """
+    UPDATE deliveries SET state = 'discarded', error_code = 'queue.discarded', note = ?, next_attempt_at = NULL
+    WHERE entry = ?"""
+IS_EXPIRED = """
+    SELECT 1 FROM deliveries AS d JOIN sales AS s ON s.id = d.sale
+    WHERE d.entry = ? AND s.erased_at IS NOT NULL"""
 CANCEL_VOIDS = """
     UPDATE deliveries SET state = 'cancelled', next_attempt_at = NULL
     WHERE vendor = ? AND state = 'queued' AND lease_run IS NULL AND maybe_received = 0
@@ -113,6 +119,7 @@ CANCEL_VOIDS = """
 # --- what people ask --------------------------------------------------------------------------------------------
 
 COUNTS = "SELECT what, sum(n) FROM counts WHERE what <> 'number' GROUP BY what"
+UNFINISHED_BYTES = "SELECT bytes FROM unfinished"
 WAITING = "SELECT of, n FROM counts WHERE what = 'queued'"
 OLDEST = """
     SELECT min(s.accepted_at) FROM (
@@ -150,12 +157,15 @@ ERASABLE_OLD = """
     SELECT id, statement, occurred_at FROM sales
     WHERE (erased_at IS NULL) = 1 AND accepted_at < ? ORDER BY accepted_at LIMIT ?"""
 ERASE = "UPDATE sales SET body = ?, statement = NULL, erased_at = ? WHERE id = ?"
+DUE = """
+    SELECT EXISTS (SELECT 1 FROM sales WHERE erased_at IS NULL AND finished_at < ?1)
+        OR EXISTS (SELECT 1 FROM sales WHERE (erased_at IS NULL) = 1 AND accepted_at < ?2)
+        OR EXISTS (SELECT 1 FROM sales WHERE (erased_at IS NULL) = 0 AND accepted_at < ?3)"""
 NOTES = "SELECT note FROM deliveries WHERE sale = ? AND note IS NOT NULL"
 ERASE_NOTES = "UPDATE deliveries SET note = NULL WHERE sale = ? AND note IS NOT NULL"
 EXPIRE = """
     UPDATE deliveries SET state = 'parked', error_code = 'retention.expired', error_status = NULL, vendor_code = NULL,
-        error_title = 'The personal part was erased before the sale could be delivered.', next_attempt_at = NULL,
-        open = 0
+        error_title = ?, next_attempt_at = NULL, open = 0
     WHERE sale = ? AND state IN ('queued', 'parked', 'in_doubt')"""
 
 

@@ -11,14 +11,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from agent.domain.delivery import DeliveryState
+from agent.domain.delivery import DeliveryState, in_lane
 from agent.errors import UnknownRecordError
 from agent.ports import Delivery, QueueInfo
 from agent.store import outbox_sql as sql
 from agent.store.database import Reader, sqlite, storage_error
 
 MAX_DELIVERIES = 1_000
-_SIZES = ("page_count", "freelist_count", "page_size")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,15 +73,13 @@ class OutboxView:
         waiting = self._rows(sql.WAITING)
         counts = dict(self._rows(sql.COUNTS))
         oldest = self._number(sql.OLDEST)
-        # SQLCipher answers page_size as text.
-        pages, free, size = (int(self._number(f"PRAGMA {name}") or 0) for name in _SIZES)
         return QueueInfo(
             depth=sum(n for _, n in waiting),
             held=sum(n for vendor, n in waiting if vendor in held),
             parked=counts.get("parked", 0),
             in_doubt=counts.get("in_doubt", 0),
             oldest_at=from_ms(oldest) if oldest is not None else None,
-            bytes=(pages - free) * size,
+            bytes=self._number(sql.UNFINISHED_BYTES) or 0,
         )
 
     def accepted_since(self, since: datetime) -> int:
@@ -170,9 +167,7 @@ class OutboxView:
 
 
 def _delivery(row: Any, held: Collection[str]) -> Delivery:
-    state = DeliveryState(row[3])
-    if state is DeliveryState.QUEUED and row[2] in held:
-        state = DeliveryState.HELD
+    state = in_lane(DeliveryState(row[3]), held=row[2] in held)
     return Delivery(
         entry=row[0], transaction_id=row[1], vendor=row[2], state=state, attempts=row[4], accepted_at=from_ms(row[5]),
         next_attempt_at=from_ms(row[6]) if row[6] is not None else None,

@@ -42,14 +42,19 @@ class PageKey:
         return hashlib.blake2b(key=self.key, person=b"salt", digest_size=_SALT_BYTES).digest()
 
     @property
+    def literal(self) -> str:
+        """Key and salt as SQLCipher reads them. A secret: it must not be logged."""
+        return f"x'{self.key.hex()}{self.salt.hex()}'"
+
+    @property
     def pragma(self) -> str:
         """The statement that hands key and salt to SQLCipher. A secret: it must not be logged."""
         return f'PRAGMA key = "{self.literal}"'
 
     @property
-    def literal(self) -> str:
-        """Key and salt as SQLCipher reads them. A secret: it must not be logged."""
-        return f"x'{self.key.hex()}{self.salt.hex()}'"
+    def pragma_anew(self) -> str:
+        """The statement that encrypts an open file anew under this key. A secret: it must not be logged."""
+        return f'PRAGMA rekey = "{self.literal}"'
 
     def wrote(self, path: Path) -> bool:
         """Whether any page of the file was written under this key."""

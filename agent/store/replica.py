@@ -14,16 +14,16 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING
 
 from agent.domain.contact import Member
 from agent.domain.identifiers import Identifier, IdentifierType
 from agent.domain.transaction import IntegrationKey
 from agent.errors import StorageDamagedError, StorageError, StorageKeyError
 from agent.ports import ReplicaInfo
-from agent.store.database import sqlite, storage_error
+from agent.store.database import remove, sqlite, storage_error
 from agent.store.keyhash import HASH_BYTES, KeyHash
-from agent.store.replica_file import ReplicaFile, instant, remove
+from agent.store.replica_file import ReplicaFile, instant
 
 if TYPE_CHECKING:
     from sqlite3 import Connection
@@ -40,53 +40,23 @@ class SqliteReplica:
 
     Args:
         file: where and what; ``file.database.cache_kib`` decides what an encrypted look-up costs.
-        at_once: False leaves the opening to :meth:`open`; until then there is nothing to read.
-        suspected: called when the file turns out to be damaged.
+        withheld: leave it closed for now; nobody is found until it is opened.
+        suspected: called when the open file turns out to be damaged.
 
     Raises:
         StorageError: the file cannot be opened; it is left as it is, for the owner to set aside.
     """
 
     def __init__(
-        self, file: ReplicaFile, *, at_once: bool = True, suspected: Callable[[], None] = lambda: None
+        self, file: ReplicaFile, *, withheld: bool = False, suspected: Callable[[], None] = lambda: None
     ) -> None:
-        self._file, self._suspected = file, suspected
-        self._primary = file.primary
-        keys = KeyHash(file.key)
-        self._hash = keys.of
-        # A reference is the identifying hash under a secret mask: no column and no index of its own, and whoever
-        # has seen references cannot find their rows in a stolen file.
-        self._mask = int.from_bytes(keys.derive("ref"))
-        identity = f"ifnull(contact_id, {file.primary.value}), primary_key, contact_key, fields"  # two of our own names
-        self._find = {
-            kind: f"SELECT {identity} FROM contacts WHERE {kind.value} = ?"  # noqa: S608 - a column of ours
-            for kind in IdentifierType
-        }
-        self._info: ReplicaInfo | None = None
+        self._suspected = suspected
         self._connection: Connection | None = None
-        self.shut(StorageError("the replica is not open"))
-        if at_once:
+        self._info: ReplicaInfo | None = None
+        self._use(file)
+        self.withhold()
+        if not withheld:
             self.open()
-
-    def open(self) -> None:
-        """Opens the file; nothing when it is open. Raises StorageError."""
-        if self._connection is None:
-            try:
-                self._open()
-            except (StorageError, sqlite.Error) as error:
-                failure = error if isinstance(error, StorageError) else storage_error(error)
-                self.shut(failure)
-                raise failure from error.__cause__
-
-    def shut(self, reason: StorageError) -> None:
-        """Closes the file; from now on everybody who asks hears the reason."""
-
-        def closed(*_: object) -> NoReturn:
-            raise reason
-
-        self.close()
-        self._execute: Callable[..., Any] = closed
-        self.refresh()
 
     def resolve(self, readings: Sequence[Identifier]) -> tuple[Member, ...]:
         """Everybody whom any of the readings names, each person once. Empty while no load has ended.
@@ -139,12 +109,13 @@ class SqliteReplica:
                 contacts, as_of = self._execute(_INFO).fetchone()
             except sqlite.Error as error:
                 raise self._failure(error) from error
-            self._info = ReplicaInfo(contacts, datetime.fromisoformat(as_of) if as_of else None, self._file.contents)
+            self._info = ReplicaInfo(contacts, datetime.fromisoformat(as_of) if as_of else None, self.file.contents)
         return self._info
 
     def refresh(self) -> None:
         """Somebody wrote to the replica: :meth:`info` is read again."""
-        self._info = None
+        if self._connection is not None:
+            self._info = None
 
     def erased_keys(self, since: datetime) -> Iterator[bytes]:
         """The hashes of every key of the contacts deleted at ``since`` or later, for what else is kept of them.
@@ -152,6 +123,8 @@ class SqliteReplica:
         Raises:
             StorageError: the file cannot be read.
         """
+        if self._connection is None:
+            return
         try:
             for (keys,) in self._execute(_TOMBSTONES, (instant(since),)).fetchall():
                 for start in range(0, len(keys), HASH_BYTES):
@@ -169,25 +142,55 @@ class SqliteReplica:
         """
         if not self._side_is_finished():
             return False
-        self.close()
+        self.withhold()
         self.open()
         return True
 
-    def erase(self) -> None:
-        """Forgets everybody: removes the replica and whatever is being built, and starts empty.
+    def withhold(self) -> None:
+        """Closes the file: until it is opened nobody is found, and nothing counts as loaded. Idempotent."""
+        self.close()
+        self._connection = None
+        self._info = ReplicaInfo(0, None, self.file.contents)
+
+    def start_over(self, file: ReplicaFile) -> None:
+        """Forgets everybody: removes the replica and whatever is being built, and starts empty with another file.
 
         On the thread that reads, so that no look-up meets a closed file.
+
+        Raises:
+            StorageError: the new file cannot be made.
+            OSError: a file cannot be removed. Nobody is found then, and it can be repeated.
         """
-        self.close()
-        remove(self._file.side)
-        remove(self._file.database)
+        self.withhold()
+        remove(self.file.side)
+        remove(self.file.database)
+        self._use(file)
         self.open()
 
     def close(self) -> None:
         """Closes the read connection. Idempotent."""
         if self._connection is not None:
             self._connection.close()
-            self._connection = None
+
+    def open(self) -> None:
+        """Opens the file, adopting a finished side file.
+
+        Raises:
+            StorageError: it cannot be opened, and stays closed.
+        """
+        connection = self._connect()
+        try:
+            finished, fits = self._side_is_finished(), self.file.fits(connection)
+        except sqlite.Error as error:
+            connection.close()
+            raise storage_error(error) from error
+        if finished or not fits:
+            connection.close()
+            self._replace() if finished else remove(self.file.database)
+            connection = self._connect()
+        self._connection = connection
+        self._execute = connection.execute
+        self.refresh()
 
     def _failure(self, error: BaseException) -> StorageError:
         failure = storage_error(error)
@@ -195,21 +198,24 @@ class SqliteReplica:
             self._suspected()
         return failure
 
-    def _open(self) -> None:
-        connection = self._connect()
-        finished, fits = self._side_is_finished(), self._file.fits(connection)
-        if finished or not fits:
-            connection.close()
-            self._replace() if finished else remove(self._file.database)
-            connection = self._connect()
-        self._connection = connection
-        self._execute = connection.execute
-        self.refresh()
+    def _use(self, file: ReplicaFile) -> None:
+        self.file = file
+        self._primary = file.primary
+        keys = KeyHash(file.key)
+        self._hash = keys.of
+        # A reference is the identifying hash under a secret mask: no column and no index of its own, and whoever
+        # has seen references cannot find their rows in a stolen file.
+        self._mask = int.from_bytes(keys.derive("ref"))
+        identity = f"ifnull(contact_id, {file.primary.value}), primary_key, contact_key, fields"  # two of our own names
+        self._find = {
+            kind: f"SELECT {identity} FROM contacts WHERE {kind.value} = ?"  # noqa: S608 - a column of ours
+            for kind in IdentifierType
+        }
 
     def _connect(self) -> Connection:
-        connection = self._file.database.connect()
+        connection = self.file.database.connect()
         try:
-            self._file.ensure(connection)
+            self.file.ensure(connection)
         except BaseException:
             connection.close()
             raise
@@ -217,7 +223,7 @@ class SqliteReplica:
 
     def _side_is_finished(self) -> bool:
         """Whether the side file is a whole replica of this shape. A damaged one is removed: it is built again."""
-        side = self._file.side
+        side = self.file.side
         if not side.path.exists():
             return False
         try:
@@ -226,7 +232,7 @@ class SqliteReplica:
             remove(side)
             return False
         try:
-            return self._file.fits(connection) and connection.execute(_INFO).fetchone()[1] is not None
+            return self.file.fits(connection) and connection.execute(_INFO).fetchone()[1] is not None
         except sqlite.Error:  # killed before its tables were there
             return False
         finally:
@@ -236,8 +242,8 @@ class SqliteReplica:
         """Puts the side file where the present replica was. Nobody has either open."""
         # The old journal is empty by now; were one left, it would be played into the new file.
         for suffix in ("-wal", "-shm"):
-            Path(f"{self._file.database.path}{suffix}").unlink(missing_ok=True)
-        self._file.side.path.replace(self._file.database.path)
+            Path(f"{self.file.database.path}{suffix}").unlink(missing_ok=True)
+        self.file.side.path.replace(self.file.database.path)
 
     def _member(self, identity: bytes, primary_key: str | None, contact_key: str | None, fields: str | None) -> Member:
         key = (

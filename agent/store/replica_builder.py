@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Self
 from agent.domain.contact import ContactChange
 from agent.errors import StorageDamagedError, StorageKeyError
 from agent.ports import AppliedCounts, AppliedFile, Batch
-from agent.store.database import DatabaseFile
-from agent.store.replica_file import COLUMNS, KEY_COLUMNS, ReplicaFile, instant, remove, transaction
+from agent.store.database import DatabaseFile, remove, transaction
+from agent.store.replica_file import COLUMNS, KEY_COLUMNS, ReplicaFile, instant
 from agent.store.replica_rows import CONTACT_ID, DELETE, digest, pack
 from agent.store.replica_writer import INSERT, Merger, SqliteReplicaWriter, ledger, record, seen
 

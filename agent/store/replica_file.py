@@ -6,15 +6,12 @@ integration key. With `replica.contents = "contacts"` the configured fields are 
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.domain.identifiers import IdentifierType
-from agent.store.database import DatabaseFile, immediate, migrate, sqlite, storage_error
+from agent.store.database import DatabaseFile, migrate, sqlite, transaction
 from agent.store.keyhash import KeyHash
 
 if TYPE_CHECKING:
@@ -85,26 +82,6 @@ class ReplicaFile:
         except sqlite.OperationalError:
             return False
         return row is not None and row[0] == self.shape
-
-
-@contextlib.contextmanager
-def transaction(connection: Connection) -> Iterator[Connection]:
-    """One write transaction whose failures are of our tree.
-
-    Raises:
-        StorageError: the disk or the file said no; nothing of the transaction is kept.
-    """
-    try:
-        with immediate(connection):
-            yield connection
-    except sqlite.Error as error:
-        raise storage_error(error) from error
-
-
-def remove(file: DatabaseFile) -> None:
-    """Deletes a database that nobody has open, with its journals."""
-    for suffix in ("", "-wal", "-shm", "-journal"):
-        Path(f"{file.path}{suffix}").unlink(missing_ok=True)
 
 
 def instant(at: datetime) -> str:

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 from agent.domain.identifiers import IdentifierType
 from agent.ports import AppliedCounts, AppliedFile, Batch, ChangePage
-from agent.store.database import erase_leftovers, sqlite, storage_error
+from agent.store.database import erase_leftovers, sqlite, storage_error, transaction
 from agent.store.keyhash import HASH_BYTES
-from agent.store.replica_file import COLUMNS, KEY_COLUMNS, ReplicaFile, instant, transaction
+from agent.store.replica_file import COLUMNS, KEY_COLUMNS, ReplicaFile, instant
 from agent.store.replica_rows import CONTACT_ID, DELETE, FIELDS, KEYS, NOTHING, Row, digest, merge
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ INSERT = f"INSERT INTO contacts VALUES ({_CUTS}, nullif(?2, ''), nullif(?3, ''),
 _FIND = f"SELECT rowid, {', '.join(COLUMNS)} FROM contacts WHERE"  # noqa: S608 - names of ours
 _REMOVE = "DELETE FROM contacts WHERE rowid = ?"
 _LEDGER = "SELECT name, size_bytes, sha256 FROM files ORDER BY rowid"
-_SEEN = "SELECT 1 FROM files WHERE sha256 = ? LIMIT 1"
+_SEEN = "SELECT 1 FROM files WHERE sha256 = ? AND name = ? LIMIT 1"
 _RECORD = (
     "INSERT OR REPLACE INTO files (name, size_bytes, sha256, rows, deletes, replay, applied_at)"
     " VALUES (?, ?, ?, ?, ?, ?, ?)"
@@ -249,8 +249,8 @@ def ledger(connection: Connection) -> list[AppliedFile]:
 
 
 def seen(connection: Connection, file: AppliedFile) -> bool:
-    """Whether this content has been applied, under whatever name."""
-    return connection.execute(_SEEN, (file.sha256,)).fetchone() is not None
+    """Whether this file has been applied. The same content under a later name is another event: it can delete again."""
+    return connection.execute(_SEEN, (file.sha256, file.name)).fetchone() is not None
 
 
 def record(connection: Connection, file: AppliedFile, batch: Batch, at: datetime, *, replay: bool) -> None:

@@ -11,12 +11,12 @@ import os
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.errors import StorageError
 from agent.store import log_frames
-from agent.store.database import DatabaseFile, immediate, migrate, sqlite, storage_error
+from agent.store.database import DatabaseFile, immediate, migrate, remove, sqlite, storage_error
+from agent.store.hashkey import hash_key_again
 from agent.store.mending import Clues, mend
 from agent.store.pages import Pages
 from agent.store.salvage import TABLES, Salvager
@@ -38,14 +38,14 @@ class RescueJob:
         damaged: the outbox, which nobody has open.
         fresh: the file that is made; whatever is there goes.
         vendors: who gets sales.
-        hash_key: the outbox's.
+        keys: the storage keys that its own may be sealed under, the current one first.
         now: the instant of the rescue.
     """
 
     damaged: DatabaseFile
     fresh: DatabaseFile
     vendors: tuple[str, ...]
-    hash_key: bytes = field(repr=False)
+    keys: tuple[bytes, ...] = field(repr=False)
     now: datetime
 
 
@@ -83,7 +83,7 @@ def rescue(job: RescueJob) -> Rescued:
         StorageFullError: there is no room for it.
         StorageError: it cannot be written, or the damaged one not even be read.
     """
-    remove(job.fresh.path)
+    remove(job.fresh)
     try:
         connection = job.fresh.connect(cache_kib=CACHE_KIB)
         try:
@@ -114,6 +114,8 @@ def _rescue(job: RescueJob, fresh: Connection) -> Rescued:
         salvager = Salvager(pages, fresh)
         with immediate(fresh):
             saved = salvager.run([name for name in salvager.tables if name not in rows])
+        key = hash_key_again(fresh, job.keys)
+        with immediate(fresh):
             for kind, _, sql in derived:
                 if kind == "index":
                     fresh.execute(sql)
@@ -123,7 +125,7 @@ def _rescue(job: RescueJob, fresh: Connection) -> Rescued:
                 stale=saved.stale,
                 clues=Clues(partial(salvager.entries, BY_NAME), partial(salvager.entries, BY_SALE)),
                 vendors=job.vendors,
-                hash_key=job.hash_key,
+                hash_key=key,
                 now=job.now,
             )
             for kind, _, sql in derived:
@@ -161,9 +163,3 @@ def _copy(damaged: DatabaseFile, fresh: Connection) -> dict[str, int]:
         finally:
             fresh.execute("DETACH damaged")
     return rows
-
-
-def remove(path: Path) -> None:
-    """Deletes a database that nobody has open, with its journals."""
-    for suffix in ("", "-wal", "-shm", "-journal"):
-        Path(f"{path}{suffix}").unlink(missing_ok=True)

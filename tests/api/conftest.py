@@ -213,8 +213,9 @@ def build(state_dir: Path, settings: Settings, *, heartbeat_s: float = 15.0) -> 
     file = DatabaseFile(state_dir / "outbox.db", None, "FULL")
     connection = file.connect()
     migrate(connection, migrations)
-    outbox = Outbox(GroupWriter(connection, "outbox"), file.connect(), hash_key=b"k" * 32, run="run")
-    stale_after, expires_after = settings.replica.stale_after, settings.replica.expires_after
+    outbox = Outbox(GroupWriter(connection, "outbox"), file.connect(), run="run")
+    outbox.begin(connection, b"k" * 32)
+    stale_after = settings.replica.stale_after
     room: dict[str, Any] = {"error": None}
     intake = Intake(
         clock=clock,
@@ -223,7 +224,7 @@ def build(state_dir: Path, settings: Settings, *, heartbeat_s: float = 15.0) -> 
         outbox=outbox,
         room=lambda: True,
         link=link,
-        policy=IntakePolicy(tagging, "1042", "03", UTC, stale_after, expires_after, (("voyado", False),)),
+        policy=IntakePolicy(tagging, "1042", "03", UTC, stale_after, (("voyado", False),)),
         accepted=lambda: None,
     )
 
@@ -240,12 +241,12 @@ def build(state_dir: Path, settings: Settings, *, heartbeat_s: float = 15.0) -> 
         replica=people,
         lookup=Vendor(),
         link=link,
-        policy=IdentifyPolicy(tagging, True, 0.8, stale_after, expires_after),
+        policy=IdentifyPolicy(tagging, True, 0.8, stale_after),
     )
     status = Status(
         clock=clock,
         version="0.1.0",
-        policy=StatusPolicy(settings.loyalty.fallback_level, True, stale_after, expires_after, 1 << 30),
+        policy=StatusPolicy(settings.loyalty.fallback_level, True, stale_after, 1 << 30),
         links=[link],
         replica=people,
         queue=lambda: outbox.info(orders.held()),

@@ -161,3 +161,10 @@ async def test_a_sales_number_is_answered(house, sale):
     assert (await house.http.get("/v1/transactions/s-2")).json()["number"] == 2
     story = (await house.admin.get("/v1/transactions/s-3/story")).json()
     assert (story["store_id"], story["till_id"], story["number"]) == ("1042", "04", 1)
+
+
+@pytest.mark.parametrize("body", [{"day": 0, "expected": []}, {"expected": [], "sample": False}])
+async def test_a_number_is_no_day_and_a_truth_no_number(house, body):
+    """What only looks like a day or a count is refused with its place."""
+    refused = await house.admin.post("/v1/reconcile", json=body)
+    assert (refused.status_code, refused.json()["errors"][0]["pointer"][1:] in body) == (422, True)

@@ -83,12 +83,15 @@ async def test_messages_come_in_the_language_asked_for(house, accepted, locale):
     ("body", "status", "code", "pointers"),
     [
         (who("07"), 422, "identifier.invalid", ["/identifier/value"]),
+        (who(""), 422, "identifier.invalid", ["/identifier/value"]),
+        (who("7" * 255), 422, "identifier.invalid", ["/identifier/value"]),
+        (who("7" * 200_000, "any"), 422, "identifier.invalid", ["/identifier/value"]),
         (who("x", "shoe_size"), 422, "request.invalid", ["/identifier/type"]),
         ({}, 422, "request.invalid", ["/identifier"]),
         ({**who(ALMA_PHONE), "more": 1}, 422, "request.invalid", ["/more"]),
         ({"identifier": {"type": "any", "value": 701740605}}, 422, "request.invalid", ["/identifier/value"]),
     ],
-    ids=["invalid-value", "unknown-type", "missing", "unknown-field", "a-number"],
+    ids=["invalid-value", "empty", "too-long", "far-too-long", "unknown-type", "missing", "unknown-field", "a-number"],
 )
 async def test_identify_refuses_what_does_not_fit(house, body, status, code, pointers):
     """A value that cannot be of its type, and a body that does not fit, are 422 with pointers and without values."""
@@ -104,7 +107,7 @@ async def test_identify_refuses_what_does_not_fit(house, body, status, code, poi
 
 async def test_the_shape_of_a_problem(house):
     """A problem has exactly the published members, and its request id is the header's."""
-    answer = await house.http.post(IDENTIFY, json={"identifier": {"type": "any", "value": ""}})
+    answer = await house.http.post(IDENTIFY, json={"identifier": {"type": "any"}})
     problem = answer.json()
 
     assert problem.pop("request_id") == answer.headers["x-request-id"]
@@ -114,7 +117,7 @@ async def test_the_shape_of_a_problem(house):
         "status": 422,
         "detail": "The request does not fit the contract.",
         "code": "request.invalid",
-        "errors": [{"pointer": "/identifier/value", "message": "string should have at least 1 character"}],
+        "errors": [{"pointer": "/identifier/value", "message": "is needed"}],
     }
     refused = (await house.http.get("/v1/nothing")).json()
     assert set(refused) == {"type", "title", "status", "detail", "code", "request_id"}
@@ -139,9 +142,9 @@ async def test_a_stale_replica_says_so(house):
 
 
 async def test_an_expired_replica_shows_nobody(house):
-    """A replica past its expiry shows nobody; an unknown handle is the same 404."""
+    """A replica that has ended shows nobody; an unknown handle is the same 404."""
     unknown = await house.http.get("/v1/contacts/c_none")
-    house.people.as_of = NOW - timedelta(days=15)
+    house.people.as_of = None
     expired = await house.http.get("/v1/contacts/c_5f3a")
     assert (unknown.status_code, expired.status_code) == (404, 404)
     assert unknown.json()["code"] == expired.json()["code"] == "record.unknown"
@@ -209,13 +212,16 @@ async def test_numbers_reach_the_outbox_digit_by_digit(house, sale):
         ({"transaction_id": "a b"}, {"/transaction_id"}),
         ({"transaction_id": None, "colour": "red"}, {"/transaction_id", "/colour"}),
         ({"identifier": {"type": "email", "value": "alma"}}, {"/identifier/value"}),
+        ({"lines": ..., "payments": ...}, {"/lines", "/payments"}),
+        ({"lines": [], "payments": [], "total": "0"}, {"/lines"}),
         ({"total": 1e400}, None),
     ],
-    ids=["sums", "no-offset", "id", "missing-and-unknown", "identifier", "infinity"],
+    ids=["sums", "no-offset", "id", "missing-and-unknown", "identifier", "left-out", "empty", "infinity"],
 )
 async def test_a_sale_that_does_not_fit_is_kept_nowhere(house, sale, changes, pointers):
     """What does not fit is refused with pointers, and nothing of it is kept."""
-    answer = await house.http.post(SALES, content=json.dumps(sale(**changes)), headers=WIRE)
+    stated = {name: value for name, value in sale(**changes).items() if value is not ...}
+    answer = await house.http.post(SALES, content=json.dumps(stated), headers=WIRE)
 
     assert answer.status_code == (422 if pointers else 400)
     assert {error["pointer"] for error in answer.json().get("errors", [])} == (pointers or set())

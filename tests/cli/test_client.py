@@ -127,12 +127,25 @@ def test_an_environments_proxy_is_not_asked(call, door, monkeypatch):
     assert call("purge").exit_code == 0
 
 
+@pytest.mark.parametrize("json_", [(), ("--json",)], ids=["in words", "in JSON"])
+def test_nobody_is_asked_for_a_reason_who_cannot_answer(call, door, json_):
+    """Without a terminal a missing reason is a mistake in the call: nothing is prompted, nothing is discarded."""
+    done = call("queue", "discard", "7", *json_, stdin="till was reset\n")
+
+    assert done.exit_code == 64
+    assert "Reason" not in done.stdout
+    assert "--reason is needed" in done.stdout + done.stderr
+    assert door.heard == []
+
+
 @pytest.mark.parametrize("reason", [("--reason", "till was reset"), ()], ids=["given", "asked for"])
-def test_discarding_gives_a_reason(call, door, reason):
-    """The reason goes with it, from the option or from a prompt."""
+def test_discarding_gives_a_reason(call, door, reason, monkeypatch):
+    """The reason goes with it, from the option or from a prompt on a terminal."""
+    monkeypatch.setattr("agent.cli.queue._on_a_terminal", lambda: True)
     done = call("queue", "discard", "7", "8", *reason, stdin="till was reset\n")
 
     assert done.exit_code == 0
+    assert "Reason" not in done.stdout
     assert [(path, json.loads(body)) for _, path, _, body in door.heard] == [
         ("/v1/queue/7/discard", {"reason": "till was reset"}),
         ("/v1/queue/8/discard", {"reason": "till was reset"}),

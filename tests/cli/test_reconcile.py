@@ -117,7 +117,7 @@ def test_the_verdict_names_each_witness():
         ({"parked": 2}, "parked              2  refused; a person decides: loyalty-agent queue list --state parked"),
         ({"in_doubt": 1}, "in doubt            1  nobody knows whether they arrived"),
         ({"discarded": 1}, "given up            1  by a person"),
-        ({"cancelled": 2}, "cancelled           2  voided before they were sent"),
+        ({"cancelled": 2}, "cancelled           2  voided, or claimed anew, before they got there"),
         ({"guests": 4}, "guests              4  no member: there is nothing to deliver"),
     ],
 )

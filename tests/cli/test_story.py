@@ -76,7 +76,7 @@ def test_what_came_later_is_told():
     lines = list(tell(story("cancelled", verdicts=(), about_it=about)))
 
     assert [line.split("  ")[-1] for line in lines[4:6]] == ["voided by v-1", "returned by r-1"]
-    assert lines[-1] == "Now it does not go to voyado: it was voided before it was sent."
+    assert lines[-1] == "Now it does not go to voyado: it was voided, or claimed anew, before it got there."
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_each_verdict_has_words(verdict, words):
         ("held", "because voyado refuses our credentials"),
         ("parked", "`loyalty-agent queue retry 7` or `queue discard 7` (Refused.)"),
         ("in_doubt", "may be with voyado or not"),
-        ("cancelled", "voided before it was sent"),
+        ("cancelled", "voided, or claimed anew, before it got there"),
         ("discarded", "a person gave it up"),
     ],
 )

@@ -203,7 +203,6 @@ def test_a_person_never_shows_in_a_repr(sale):
         pytest.param({"lines": [{}] * 1001}, "lines", id="too many lines"),
         pytest.param({"payments": [{}] * 1001}, "payments", id="too many payments"),
         pytest.param({"payments": [{"type": "card", "amount": "1"}] * 101}, "payments", id="one payment too many"),
-        pytest.param({"identifier__value": ""}, "identifier.value", id="empty identifier"),
         pytest.param({"new_contact": {"consents": [{"id": "a", "value": 1, "given_at": "2026-02-14T16:41:09Z",
                                                     "place": "x"}]}}, "new_contact.consents.0.value",
                      id="a consent that is not plainly one"),
@@ -254,3 +253,37 @@ def test_the_published_schema(sale):
     assert [way["type"] for way in schema["properties"]["total"]["anyOf"]] == ["string", "number"]
     assert schema["properties"]["occurred_at"]["format"] == "date-time"
     assert Transaction.model_json_schema(mode="serialization")["properties"]["total"]
+
+
+@pytest.mark.parametrize("kind", ["purchase", "return", "points_claim"])
+def test_lines_and_payments_are_needed(kind):
+    """Both are named at once, also beside other faults."""
+    stated = {"transaction_id": "s-1", "type": kind, "occurred_at": "2026-02-14T16:41:09+01:00", "currency": "SEK"}
+    with pytest.raises(ValidationError) as caught:
+        read(stated)
+    assert [(error["loc"], error["type"]) for error in caught.value.errors()] == [
+        (("total",), "missing"), (("lines",), "missing"), (("payments",), "missing"),
+    ]  # fmt: skip
+
+
+def test_a_void_may_leave_them_out():
+    """Left out or empty is the same statement; it comes back from the record as it went in."""
+    stated = {
+        "transaction_id": "v-1", "type": "void", "occurred_at": "2026-02-14T16:41:09+01:00", "currency": "SEK",
+        "total": "0", "original_transaction_id": "s-1",
+    }  # fmt: skip
+    void = read(stated)
+    assert (void.lines, void.payments) == ((), ())
+    assert content(stated) == content({**stated, "lines": [], "payments": []})
+    assert transaction_of(body_of(void), void.occurred_at.isoformat()) == void
+
+
+def test_a_sale_that_nothing_was_paid_for_comes_back_as_it_went_in():
+    """Empty payments are stated, not left out."""
+    line = {"kind": "purchase", "sku": "SK-77", "quantity": "1", "gross_paid": "0"}
+    stated = {
+        "transaction_id": "s-1", "type": "purchase", "occurred_at": "2026-02-14T16:41:09+01:00", "currency": "SEK",
+        "total": "0", "lines": [line], "payments": [],
+    }  # fmt: skip
+    gift = read(stated)
+    assert transaction_of(body_of(gift), gift.occurred_at.isoformat()) == gift

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -65,7 +65,7 @@ def events(traces: Path, below: Path) -> list[Event]:
     found = []
     for trace in traces.iterdir():
         for line in trace.read_text("ascii").splitlines():
-            if not (match := _EVENT.fullmatch(line)):
+            if not (match := _EVENT.fullmatch(line)) or ">(deleted)" in line:  # a file without a name is gone
                 continue
             texts = tuple(bytes.fromhex(text.replace("\\x", "")) for text in _TEXT.findall(match["args"]))
             if any(text.startswith(os.fsencode(below)) for text in texts):
@@ -103,6 +103,9 @@ class _Disk:
         self.current: dict[Path, _File] = {}
         self.durable: dict[Path, _File] = {}
 
+    def begin(self, path: Path, file: _File) -> None:
+        self.current[path] = self.durable[path] = file
+
     def open(self, path: Path, flags: str) -> None:
         if "O_CREAT" in flags or "O_TRUNC" in flags:
             file = self.current.setdefault(path, _File())
@@ -127,7 +130,14 @@ class _Disk:
         self.durable = kept | {name: file for name, file in self.current.items() if name.parent == path}
 
 
-def disk_after(history: list[Event], cut_at: float, target: Path, *, unsynced: Choice | None = None) -> None:
+def disk_after(
+    history: list[Event],
+    cut_at: float,
+    target: Path,
+    *,
+    unsynced: Choice | None = None,
+    before: Mapping[Path, bytes] | None = None,
+) -> None:
     """Writes the directory as it is after the power went at an instant.
 
     Args:
@@ -136,10 +146,13 @@ def disk_after(history: list[Event], cut_at: float, target: Path, *, unsynced: C
         target: an absent directory.
         unsynced: chooses from what had not been synced to a file what is on the disk all the same, and every name is;
             without it nothing is.
+        before: the files that were there, and had been synced, when the trace began.
     """
     disk = _Disk()
+    for path, content in (before or {}).items():
+        disk.begin(path, _File(bytearray(content), bytearray(content)))
     for event in history:
-        if event.at <= cut_at and not event.path.name.endswith(("-shm", "(deleted)")):
+        if event.at <= cut_at and not event.path.name.endswith("-shm"):
             _replay(disk, event, cut_at)
     target.mkdir(mode=0o700)
     for path, file in (disk.durable if unsynced is None else disk.current).items():

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import asyncssh
 import httpx
@@ -34,7 +34,7 @@ class OtherHost:
         self.port = self._listener.getsockname()[1]
         self.url = f"http://{HERE}:{self.port}"
 
-    def __enter__(self) -> OtherHost:
+    def __enter__(self) -> Self:
         self._thread = threading.Thread(target=self._listen, daemon=True)
         self._thread.start()
         return self
@@ -138,7 +138,7 @@ class SftpServer:
         """Its line of known_hosts."""
         return f"[{HERE}]:{self.port} {self.key.export_public_key().decode()}"
 
-    def __enter__(self) -> SftpServer:
+    def __enter__(self) -> Self:
         self._thread.start()
         offered = self.offered
 

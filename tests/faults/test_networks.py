@@ -134,7 +134,9 @@ async def _passed_on(exchange):
         pytest.param(None, _passed_on, 2, id="after the vendor took it"),
     ],
 )
-def test_a_question_that_is_cut(till, vendor, line, meeting, fault, posts):
+def test_a_question_that_is_cut(  # noqa: PLR0917 - fixtures and a table's columns
+    till, vendor, line, meeting, fault, posts
+):
     """Wherever in a question the line is cut, the sale arrives, and counts once."""
     ids = [f"s-{number}" for number in range(5)]
     for sale in ids:

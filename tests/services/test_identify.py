@@ -59,7 +59,6 @@ class Desk:
                 live,
                 BUDGET_S,
                 timedelta(hours=24),
-                timedelta(days=14),
             ),
         )
 
@@ -248,14 +247,12 @@ async def test_below_level_three_the_replica_is_not_read(level):
     assert (found.served.source, found.member.ref) == ("live", "")
 
 
-@pytest.mark.parametrize("how", ["never loaded", "expired", "damaged"])
+@pytest.mark.parametrize("how", ["never loaded or expired", "damaged"])
 async def test_an_unusable_replica_is_passed_by(desk, how):
     """The vendor answers; offline the level falls to tagging."""
     desk.replica.add(member(), phone())
-    if how == "never loaded":
+    if how == "never loaded or expired":
         desk.replica.as_of = None
-    elif how == "expired":
-        desk.clock.advance(15 * 86_400)
     else:
         desk.replica.info = desk.replica.resolve = lambda *_args: (_ for _ in ()).throw(StorageDamagedError())
     desk.vendor.contacts[phone()] = ["9"]

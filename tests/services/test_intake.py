@@ -41,6 +41,7 @@ class Till:
             VENDOR, "loyalty", requests_per_second=0, backoff_first_s=10, backoff_max_s=900, uniform=lambda _a, b: b
         )
         self.woken, self.room = 0, True
+        self.held = set()
         self.intake = Intake(
             clock=self.clock,
             normaliser=Normaliser("SE"),
@@ -56,10 +57,10 @@ class Till:
                 till_id="03",
                 zone=ZoneInfo("Europe/Stockholm"),
                 stale_after=timedelta(hours=24),
-                expires_after=timedelta(days=14),
                 vendors=((VENDOR, guests),),
             ),
             accepted=self._accepted,
+            held=lambda: self.held,
         )
 
     def _accepted(self):
@@ -231,13 +232,13 @@ async def test_the_answer_says_how_it_was_served(till):
 
 
 async def test_an_old_replica_says_so_and_an_expired_one_says_nothing(till):
-    """A day old: the member and a warning. Beyond its end: the secondary key, level 2 while offline."""
+    """A day old: the member and a warning. After its end: the secondary key, level 2 while offline."""
     till.replica.add(member(), phone())
     till.clock.advance(25 * 3600)
     taken = await till.sell(identifier=PHONE_SAID)
     assert (taken.receipt.key, taken.codes, taken.served.stale) == (member_key(), ("loyalty.stale",), True)
     till.offline()
-    till.clock.advance(14 * 86_400)
+    till.replica.as_of = None
     taken = await till.sell("late", identifier=PHONE_SAID)
     assert (taken.receipt.key, taken.served.level) == (phone_key(), 2)
     assert taken.looked_up is None
@@ -372,6 +373,12 @@ async def test_without_room_new_sales_are_refused(till):
 
     till.room = True
     assert not (await till.sell("refused", identifier=PHONE_SAID)).receipt.duplicate
+
+
+async def test_a_sale_for_a_held_lane_is_answered_as_held(till):
+    """The till hears at once what it would hear when it asks."""
+    till.held.add(VENDOR)
+    assert (await till.sell(identifier=PHONE_SAID)).receipt.state == "held"
 
 
 async def test_a_disk_that_fills_up_between_two_looks_keeps_nothing_of_the_sale(till):

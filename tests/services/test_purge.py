@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
-from agent.domain.health import Conditions
 from agent.domain.retention import RetentionPolicy
 from agent.errors import StorageError
-from agent.ports import ReplicaInfo
 from agent.services.purge import Purge
-from tests.fakes import NOW, FakeClock
+from tests.fakes import NOW, FakeClock, until
 
-POLICY = RetentionPolicy(
-    timedelta(hours=24), timedelta(days=30), timedelta(days=400), timedelta(days=14), timedelta(days=8)
-)
+POLICY = RetentionPolicy(timedelta(hours=24), timedelta(days=30), timedelta(days=400), timedelta(days=8))
 
 
 class Sales:
     def __init__(self):
-        self.plans, self.fault, self.under_way = [], None, 0
+        self.plans, self.fault, self.under_way, self.old = [], None, 0, False
+
+    def due(self, plan):
+        return self.old
 
     async def purge(self, plan, now):
         self.under_way += 1
@@ -36,17 +36,11 @@ class Sales:
 
 class Contacts:
     def __init__(self):
-        self.as_of, self.before, self.erased = NOW, [], 0
-
-    def info(self):
-        return ReplicaInfo(7, self.as_of, "keys")
+        self.before = []
 
     async def purge(self, tombstones_before):
         self.before.append(tombstones_before)
         return {"tombstones": 3}
-
-    async def erase_all(self):
-        self.erased += 1
 
 
 class Kept:
@@ -59,14 +53,12 @@ class Kept:
 
 
 class Bench:
-    def __init__(self):
-        self.clock, self.sales, self.contacts, self.conditions = FakeClock(), Sales(), Contacts(), Conditions()
-        self.kept = Kept()
+    def __init__(self, policy=POLICY):
+        self.clock, self.sales, self.contacts = FakeClock(), Sales(), Contacts()
         self.changes, self.skew_s = 0, 0.0
         self.purge = Purge(
-            clock=self.clock, policy=POLICY, sales=self.sales, contacts=self.contacts, spool=lambda: 4,
-            kept=self.kept, alone=asyncio.Lock(),
-            conditions=self.conditions, changed=self._changed, skew_s=lambda: self.skew_s,
+            clock=self.clock, policy=policy, sales=self.sales, contacts=self.contacts, spool=lambda: 4,
+            changed=self._changed, skew_s=lambda: self.skew_s,
         )  # fmt: skip
 
     def _changed(self):
@@ -92,27 +84,12 @@ async def test_everything_is_asked_and_counted(bench):
     assert bench.changes == 1
 
 
-async def test_a_replica_that_nothing_renewed_is_erased(bench):
-    """And a condition says so."""
-    bench.clock.advance(14 * 86_400 + 1)
-    await bench.purge.run()
-    assert bench.contacts.erased == 1
-    assert bench.conditions.stands("replica.expired")
-
-
-async def test_a_replica_that_was_never_loaded_does_not_expire(bench):
-    """There is nothing in it."""
-    bench.contacts.as_of = None
-    await bench.purge.run()
-    assert (bench.contacts.erased, bench.conditions.standing()) == (0, ())
-
-
 @pytest.mark.parametrize("years", [-3, 3], ids=["back", "ahead"])
 async def test_nothing_expires_while_the_clock_is_days_off(bench, years):
     """Ages mean nothing then; downloads that were left behind have none and go."""
     bench.skew_s = years * 365 * 86_400.0
     assert await bench.purge.run() == {"files": 4}
-    assert (bench.sales.plans, bench.contacts.erased, bench.contacts.before) == ([], 0, [])
+    assert (bench.sales.plans, bench.contacts.before) == ([], [])
 
     bench.skew_s = 0.0
     await bench.purge.run()
@@ -138,3 +115,45 @@ async def test_two_purges_take_turns(bench):
     """An order in the middle of the hourly one waits for it."""
     await asyncio.gather(bench.purge.run(), bench.purge.run())
     assert len(bench.sales.plans) == 2
+
+
+# --- between the runs -----------------------------------------------------------------------------------------
+
+
+async def test_a_sweep_looks_before_it_works(bench):
+    """Nothing is written while nothing is due; then sales go, and sales alone."""
+    assert await bench.purge.sweep() == {}
+    assert bench.sales.plans == []
+    bench.sales.old = True
+    bench.clock.advance(60 * 86_400)
+    assert await bench.purge.sweep() == {"delivered": 2, "undelivered": 1, "forgotten": 0}
+    assert (len(bench.sales.plans), bench.contacts.before, bench.contacts.erased) == (1, [], 0)
+    assert bench.changes == 1
+
+
+async def test_no_sweep_while_the_clock_is_days_off(bench):
+    """Ages mean nothing then."""
+    bench.sales.old, bench.skew_s = True, 3 * 86_400.0
+    assert await bench.purge.sweep() == {}
+    assert bench.sales.plans == []
+
+
+async def test_a_sweep_waits_for_a_run(bench):
+    """They never work on the same rows at once."""
+    bench.sales.old = True
+    await asyncio.gather(bench.purge.run(), bench.purge.sweep())
+    assert len(bench.sales.plans) == 2
+
+
+async def test_sweeps_go_on_after_one_that_failed():
+    """The disk may be back at the next."""
+    bench = Bench(replace(POLICY, delivered=timedelta(seconds=1)))
+    bench.sales.old, bench.sales.fault = True, StorageError()
+    sweeping = asyncio.create_task(bench.purge.run_often())
+    await until(lambda: len(bench.sales.plans) == 2)
+    assert bench.changes == 0
+    bench.sales.fault = None
+    await until(lambda: bench.changes > 0)
+    sweeping.cancel()
+    await asyncio.wait([sweeping])
+    assert sweeping.cancelled()

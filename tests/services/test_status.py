@@ -29,7 +29,7 @@ class Bench:
         self.status = Status(
             clock=self.clock,
             version="1.0",
-            policy=StatusPolicy(level, True, timedelta(hours=24), timedelta(days=14), 100 * MIB),
+            policy=StatusPolicy(level, True, timedelta(hours=24), 100 * MIB),
             links=[self.link],
             replica=self.replica,
             queue=lambda: self.queue,

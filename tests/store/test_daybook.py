@@ -84,7 +84,7 @@ async def test_an_erased_sale_keeps_its_amount_and_nobody(outbox, daybook):
     await outbox.accept(sale("a"), NOW)
     await settle(outbox, DONE)
     now = NOW + timedelta(days=2)
-    await outbox.purge(RetentionPlan(now, now, NOW - timedelta(days=400), now, replica=False), now)
+    await outbox.purge(RetentionPlan(now, now, NOW - timedelta(days=400), now), now)
     (found,) = daybook.read(SATURDAY).sales
 
     assert (found.total, found.key, found.handlings[0].state) == (Decimal(250), None, DeliveryState.DELIVERED)

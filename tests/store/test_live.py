@@ -19,9 +19,7 @@ class Bench:
     def __init__(self, path, key=None):
         self.file = DatabaseFile(path, key, "FULL", cache_kib=64)
         self.suspicions, self.pieces, self.prepared = 0, 0, 0
-        self.live = LiveDatabase(
-            self.file, prepare=self._prepare, suspected=self._suspected, spare=self._spare
-        )
+        self.live = LiveDatabase(self.file, prepare=self._prepare, suspected=self._suspected, spare=self._spare)
 
     def _prepare(self, connection):
         self.prepared += 1

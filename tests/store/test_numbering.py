@@ -52,7 +52,7 @@ async def forget(outbox, now=NOW + 500 * DAY):
     """Delivers what waits, then lets everything on record grow older than `retention.audit`."""
     while batch := await outbox.lease(VENDOR, 100, NOW):
         await outbox.settle([Settled(one.entry, Verdict(VerdictKind.DONE)) for one in batch], NOW)
-    await outbox.purge(RetentionPlan(now, now, now - 400 * DAY, now, replica=False), now)
+    await outbox.purge(RetentionPlan(now, now, now - 400 * DAY, now), now)
 
 
 # --- given ----------------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import pytest
 from agent.domain.delivery import DeliveryState, Verdict, VerdictKind
 from agent.domain.retention import RetentionPlan
 from agent.domain.transaction import IntegrationKey
-from agent.errors import ConflictError, InputError, StorageError, UnknownRecordError
+from agent.errors import ConflictError, InputError, StorageError, UnderWayError, UnknownRecordError
 from agent.ports import Settled
 from tests.fakes import NOW, PHONE, VENDOR, acceptance, email, member_key, open_outbox, phone, phone_key
 
@@ -58,7 +58,7 @@ def state(outbox, transaction_id):
 
 def everything(now):
     """A plan that erases whatever is older than ``now``."""
-    return RetentionPlan(now, now, now - timedelta(days=400), now, replica=False)
+    return RetentionPlan(now, now, now - timedelta(days=400), now)
 
 
 # --- intake ---------------------------------------------------------------------------------------------------
@@ -671,12 +671,20 @@ async def test_retry_puts_back_what_is_stuck_or_waits(outbox):
             await outbox.retry(unknown, NOW)
 
 
-async def test_discard_gives_up_what_is_stuck_alone(outbox):
-    """A parked delivery goes out of the queue for good; a waiting one cannot be given up."""
+async def test_discard_gives_up_what_is_not_on_its_way(outbox):
+    """A delivery goes out of the queue for good, whether it waits or is stuck; while it is sent it cannot."""
+    await outbox.accept(acceptance("waits"), NOW)
+    (delivery,) = outbox.queue(state=None, vendor=None, limit=9, after=0)
+    await leased(outbox, 1)
+    with pytest.raises(UnderWayError):
+        await outbox.discard(delivery.entry, "no", NOW)
+    await outbox.settle([Settled(delivery.entry, LATER, NOW + timedelta(hours=1))], NOW)
+    await outbox.discard(delivery.entry, "made twice", NOW)
+    assert outbox.next_due_at(VENDOR, NOW) is None
+    assert (outbox.info().depth, await names(outbox)) == (0, [])
+
     await outbox.accept(acceptance(), NOW)
     (delivery,) = outbox.queue(state=None, vendor=None, limit=9, after=0)
-    with pytest.raises(UnknownRecordError):
-        await outbox.discard(delivery.entry, "no", NOW)
     await send(outbox, PARK)
     await outbox.discard(delivery.entry, "made twice", NOW)
 
@@ -760,8 +768,74 @@ async def test_figures_of_the_queue(outbox):
 
     assert (info.depth, info.held, info.parked, info.in_doubt) == (7, 4, 1, 0)
     assert info.oldest_at == NOW
-    assert info.bytes > 0
+    assert 4 * 300 < info.bytes < 4 * 1_000
     assert outbox.accepted_since(NOW + timedelta(minutes=2)) == 2
+
+
+async def test_finished_sales_take_no_room_in_the_queue(outbox):
+    """The record that is kept of them is no reason to refuse the next sale; a sale to two vendors counts once."""
+    await outbox.accept(acceptance("guest", vendors=()), NOW)
+    assert outbox.info().bytes == 0
+    await outbox.accept(acceptance("one", key=phone_key(), vendors=("a",)), NOW)
+    one = outbox.info().bytes
+    await outbox.accept(acceptance("two", key=phone_key(), vendors=("a", "b")), NOW)
+    assert outbox.info().bytes == 2 * one
+    for vendor, left in (("b", 2), ("a", 0)):
+        batch = await leased(outbox, 9, vendor=vendor)
+        await outbox.settle([Settled(outgoing.entry, DONE) for outgoing in batch], NOW)
+        assert outbox.info().bytes == left * one
+
+
+async def test_what_is_forgotten_unfinished_takes_no_room_either(outbox):
+    """A parked sale takes room until its record goes."""
+    await outbox.accept(acceptance(key=phone_key()), NOW)
+    late = NOW + timedelta(days=401)
+    await outbox.purge(RetentionPlan(late, late, NOW, NOW), late)
+    assert outbox.info().parked == 1
+    assert outbox.info().bytes > 0
+    await outbox.purge(RetentionPlan(late, late, late, NOW), late)
+    assert (outbox.info().parked, outbox.info().bytes) == (0, 0)
+
+
+async def test_a_purge_is_due_when_it_would_find_something(outbox):
+    """Finished, old or forgotten: each by its own age, and nothing else."""
+    await outbox.accept(acceptance(key=phone_key()), NOW)
+    (outgoing,) = await leased(outbox, 1)
+    before, after = NOW - timedelta(seconds=1), NOW + timedelta(seconds=1)
+    finished = RetentionPlan(after, before, before, before)
+    old = RetentionPlan(before, after, before, before)
+    forgotten = RetentionPlan(before, before, after, before)
+    assert [outbox.due(plan) for plan in (finished, old, forgotten)] == [False, True, False]
+    await outbox.settle([Settled(outgoing.entry, DONE)], NOW)
+    assert [outbox.due(plan) for plan in (finished, old, forgotten)] == [True, True, False]
+    await outbox.purge(finished, NOW)
+    assert not outbox.due(RetentionPlan(after, after, before, before))
+    assert outbox.due(forgotten)
+
+
+async def test_a_retry_without_the_member_goes_on_telling_why(outbox):
+    """Whatever the vendor says of a sale whose person was erased, it is parked because of that."""
+    await outbox.accept(acceptance(key=phone_key()), NOW)
+    late = NOW + timedelta(days=31)
+    await outbox.purge(RetentionPlan(late, late, NOW, NOW, replica=False), late)
+    (parked,) = outbox.queue(state="parked", vendor=None, limit=9, after=0)
+    for verdict in (LATER, PARK):
+        await outbox.retry(parked.entry, late)
+        await leased(outbox, 1)
+        await outbox.settle([Settled(parked.entry, verdict)], late)
+    (again,) = outbox.queue(state="parked", vendor=None, limit=9, after=0)
+    assert (again.error_code, again.error_title) == ("retention.expired", parked.error_title)
+    assert again.error_status == PARK.status
+
+
+async def test_what_waits_for_a_held_vendor_is_answered_as_held(outbox):
+    """As the sale itself says when it is asked for; a repeat too."""
+    record = acceptance(key=phone_key(), vendors=("a", "b"))
+    for now_held, said in (({"b"}, "held"), (set(), "queued"), ({"a", "b"}, "held")):
+        receipt = await outbox.accept(record, NOW, now_held)
+        assert receipt.state == said
+    assert (await outbox.accept(acceptance("other", vendors=("a",)), NOW, {"b"})).state == "queued"
+    assert (await outbox.accept(acceptance("guest", vendors=()), NOW, {"b"})).state == "delivered"
 
 
 async def test_a_stranger_s_story_is_unknown(outbox):

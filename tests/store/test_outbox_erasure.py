@@ -22,7 +22,7 @@ DAY = timedelta(days=1)
 
 
 def plan(now, *, delivered=DAY, undelivered=30 * DAY, audit=400 * DAY):
-    return RetentionPlan(now - delivered, now - undelivered, now - audit, now, replica=False)
+    return RetentionPlan(now - delivered, now - undelivered, now - audit, now)
 
 
 def bytes_of(path):

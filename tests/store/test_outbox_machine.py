@@ -21,7 +21,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from agent.domain.delivery import Verdict, VerdictKind
 from agent.domain.retention import RetentionPlan
-from agent.errors import ConflictError, UnknownRecordError
+from agent.errors import ConflictError, UnderWayError, UnknownRecordError
 from agent.ports import Settled
 from agent.store import numbering
 from tests.fakes import NOW, VENDOR, acceptance, member_key, open_outbox, phone, phone_key
@@ -259,22 +259,21 @@ class Till(RuleBasedStateMachine):
     @precondition(lambda self: self.model.sales)
     @rule(data=st.data(), what=st.sampled_from(["retry", "discard"]))
     def decide(self, data, what):
-        """A person retries or discards any sale; only what is stuck or waits can be."""
+        """A person retries or discards any sale; only what is not finished can be, nor discarded on its way."""
         sale = data.draw(st.sampled_from(self.model.sales))
         if sale.state in ("none", "cancelled"):
             return
-        allowed = UNFINISHED if what == "retry" else ("parked", "in_doubt")
         entry = self.entry(sale)
         work = self.outbox.retry(entry, NOW) if what == "retry" else self.outbox.discard(entry, "why", NOW)
-        if sale.state not in allowed:
-            with pytest.raises(UnknownRecordError):
+        if sale.state not in UNFINISHED or (what == "discard" and sale.leased):
+            with pytest.raises(UnknownRecordError if sale.state not in UNFINISHED else UnderWayError):
                 self.wait(work)
             return
         self.wait(work)
         if what == "retry":
             sale.state, sale.due_at = "queued", None
             return
-        sale.state = "discarded"
+        sale.state, sale.due_at = "discarded", None
         for void in self.model.sales:
             if (
                 void.kind == "void" and void.original is sale and not sale.maybe_received
@@ -286,9 +285,7 @@ class Till(RuleBasedStateMachine):
     def purge(self, hours):
         """Time passes and the purge comes by."""
         self.now += timedelta(hours=hours)
-        plan = RetentionPlan(
-            self.now - DELIVERED, self.now - UNDELIVERED, self.now - timedelta(days=4_000), self.now, replica=False
-        )
+        plan = RetentionPlan(self.now - DELIVERED, self.now - UNDELIVERED, self.now - timedelta(days=4_000), self.now)
         self.wait(self.outbox.purge(plan, self.now))
         for sale in self.model.sales:
             if sale.erased:
@@ -337,6 +334,8 @@ class Till(RuleBasedStateMachine):
         info = self.outbox.info(held={VENDOR})
         assert (info.depth, info.held) == (counted["queued"], counted["queued"])
         assert (info.parked, info.in_doubt) == (counted["parked"], counted["in_doubt"])
+        weights = dict(self.outbox._reader.execute("SELECT transaction_id, bytes FROM sales"))
+        assert info.bytes == sum(weights[sale.name] for sale in self.model.sales if sale.state in UNFINISHED)
         heads = [
             min(
                 (s for s in self.model.sales if s.state == "queued" and s.rank == rank),

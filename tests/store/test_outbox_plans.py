@@ -53,6 +53,8 @@ def outbox(tmp_path):
         (numbering.FORGET, "sales_by_age"),
         (sql.ABOUT, "sales_by_original"),
         (sql.EVENTS, "events_by_sale"),
+        (sql.DUE, "sales_finished"),
+        (sql.DUE, "sales_by_age"),
         (sql.ACCEPTED_SINCE, "sales_by_age"),
         *((sql.DELIVERIES.format(where=where), "deliveries_") for where in LISTING.values()),
     ],
@@ -99,9 +101,9 @@ def multiply(outbox, count):
         )
         db.execute(
             "INSERT INTO sales"
-            " (transaction_id, type, till, number, day, fingerprint, accepted_at, occurred_at, statement, key_kind,"
-            "  key_type)"
-            " SELECT 'copy-' || t.id, type, till, t.id, day, fingerprint, accepted_at + t.id, occurred_at, t.id,"
+            " (transaction_id, type, till, number, day, fingerprint, accepted_at, occurred_at, statement, bytes,"
+            "  key_kind, key_type)"
+            " SELECT 'copy-' || t.id, type, till, t.id, day, fingerprint, accepted_at + t.id, occurred_at, t.id, bytes,"
             "  key_kind, key_type"
             " FROM statements AS t JOIN sales AS s ON s.id = 1 WHERE t.id > 1"
         )

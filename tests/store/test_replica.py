@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pickle
 from datetime import UTC, datetime, timedelta
 
@@ -260,7 +261,7 @@ def test_keys_are_never_in_clear(file, opened):
 
 
 def test_applying_a_file_again_changes_nothing(file, opened):
-    """A replayed file, under its own name or another, is recorded and otherwise nothing."""
+    """A replayed file is recorded and otherwise nothing; the same content under a later name is another event."""
     replica = opened(file)
     load(file, [upsert(ALMA)])
     replica.adopt()
@@ -270,9 +271,9 @@ def test_applying_a_file_again_changes_nothing(file, opened):
         first = loader.apply_file(AppliedFile("a.xml", 10, "aa"), store.digest([delete(ALMA)]), at=NOW)
         again = loader.apply_file(AppliedFile("a.xml", 10, "aa"), store.digest([delete(ALMA)]), at=NOW)
         copy = loader.apply_file(AppliedFile("0 (copy)", 1, f"sha-{NOW}-0"), store.digest([upsert(ALMA)]), at=NOW)
-        assert (first.replay, again.replay, copy.replay) == (False, True, True)
+        assert (first.replay, again.replay, copy.replay) == (False, True, False)
         assert [entry.name for entry in loader.ledger()] == ["0", "a.xml", "0 (copy)"]
-    assert replica.info().contacts == 0
+    assert replica.info().contacts == 1
 
 
 def test_a_file_is_applied_whole_or_not_at_all(file, opened):
@@ -353,14 +354,39 @@ def test_a_purge_leaves_no_trace(contacts_file, opened):
 
 
 def test_erasing_forgets_everybody(file, opened):
-    """Erasing removes the replica and what is being built, and look-ups go on with nobody."""
+    """Starting over removes the replica and what is being built, and look-ups go on with nobody, under another key."""
     replica = opened(file)
     page(file, upsert(ALMA))
     load(file, [upsert(BO)], rebuild=True)
-    replica.erase()
+    other = dataclasses.replace(file, key=b"another hash key".ljust(32))
+    replica.start_over(other)
     assert who(replica, PHONE, ALMA[PHONE]) == set()
     assert replica.info().as_of is None
     assert not file.side.path.exists()
+    page(other, upsert(ALMA))
+    replica.refresh()
+    assert replica.file is other
+    assert who(replica, PHONE, ALMA[PHONE])
+
+
+def test_a_withheld_replica_knows_nobody(file, opened):
+    """Closed, it finds nobody and counts as never loaded, whoever writes to it; opened, everybody is there again."""
+    replica = opened(file)
+    page(file, upsert(ALMA))
+    replica.refresh()
+    (ref,) = (member.ref for member in replica.resolve([Identifier(PHONE, ALMA[PHONE])]))
+    replica.withhold()
+    page(file, upsert(BO))
+    replica.refresh()
+
+    assert (replica.info().as_of, replica.info().contacts) == (None, 0)
+    assert who(replica, PHONE, ALMA[PHONE]) == set()
+    assert replica.member(ref) is None
+    assert list(replica.erased_keys(NOW)) == []
+
+    replica.open()
+    assert replica.info().contacts == 2
+    assert replica.member(ref) is not None
 
 
 def test_a_rebuild_goes_on_beside_the_old_replica(file, opened):

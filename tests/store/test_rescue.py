@@ -1,4 +1,4 @@
-"""Whatever is overwritten: each row that can be read is rescued as it was, and what is made up for is on the safe side."""
+"""Whatever is overwritten: each row that can be read is rescued as it was; what is made up for is on the safe side."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from agent.store.database import DatabaseFile, migrate, sqlite
 from agent.store.migrations import outbox as migrations
 from agent.store.pagekey import PAGE_BYTES
 from agent.store.rescue import Rescued, RescueJob, rescue
-from tests.fakes import HASH_KEY, NOW, VENDOR, acceptance, open_outbox
+from tests.fakes import NOW, STORAGE_KEY, VENDOR, acceptance, open_outbox
 from tests.store import wreck
 from tests.store.wreck import Place, Wreck
 
@@ -36,7 +36,7 @@ def outbox(request, tmp_path_factory) -> Wreck:
 def rescued(damaged: DatabaseFile) -> tuple[Rescued, dict[str, dict]]:
     """What the rescue says, and the rows of the file it made, which must be sound."""
     fresh = DatabaseFile(damaged.path.with_name("fresh.db"), damaged.key, "FULL")
-    told = rescue(RescueJob(damaged, fresh, (VENDOR,), HASH_KEY, NOW))
+    told = rescue(RescueJob(damaged, fresh, (VENDOR,), (STORAGE_KEY,), NOW))
     connection = fresh.connect()
     try:
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
@@ -229,7 +229,7 @@ def test_a_file_is_cut_off(outbox, tmp_path, part, share):
         kept = (size - log_frames.HEADER_BYTES) // log_frames.FRAME_BYTES
         damaged = {Place(frame.page, number) for number, frame in enumerate(whole, 1) if number > kept}
     else:
-        pages = max((place.page for rows in outbox.places.values() for needs in rows.values() for place in needs))
+        pages = max(place.page for rows in outbox.places.values() for needs in rows.values() for place in needs)
         damaged = {Place(page) for page in range(size // PAGE_BYTES + 1, pages + 1)}
     _, after = rescued(file)
 

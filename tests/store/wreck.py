@@ -107,15 +107,18 @@ async def fill(path: Path, key: bytes | None, *, sales: int, seed: int) -> None:
             if number == sales // 2:
                 before = now - timedelta(minutes=sales // 4)
                 never = NOW - timedelta(days=9)
-                await outbox.purge(RetentionPlan(before, never, never, never, replica=False), now)
+                await outbox.purge(RetentionPlan(before, never, never, never), now)
             if number == sales * 3 // 4:
                 await outbox._writer.run_alone(truncate_log)
         await outbox.lease(VENDOR, 5, NOW + timedelta(days=9))
         for part in PARTS:  # as a killed process leaves them: closing would move the log into the file
             shutil.copy(f"{path}{part}", f"{path}.left{part}")
+    _put_back(path)
+
+
+def _put_back(path: Path) -> None:
     for part in PARTS:
-        Path(f"{path}{part}").unlink(missing_ok=True)
-        Path(f"{path}.left{part}").rename(f"{path}{part}")
+        Path(f"{path}.left{part}").replace(f"{path}{part}")
 
 
 def _record(number: int, chance: random.Random) -> Any:

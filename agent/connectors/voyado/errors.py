@@ -7,7 +7,8 @@ status or code               verdict    source
                                         It means queued, not matched: matching is asynchronous and never reported
 2xx with an error code       park       find-contact page, body of an error: it says so whatever the status
 2xx "An error has occurred"  retry      non-functional requirements page: what an error of Engage's own looks like
-2xx with cut-off JSON        retry      not the whole answer
+2xx with other words         retry      somebody else's page, or not the whole answer; an empty body, a JSON value
+                                        and a single word ("OK") are answers
 401, 402, 403                hold       [assumed] bad key, blocked address
 408, 425, 429                retry      rate limit page: 429 above 200 requests/s per key; no `Retry-After` is
                                         documented, so a second's silence is kept without one
@@ -38,6 +39,8 @@ _SERVER_ERROR = 500
 _OK, _REDIRECT, _CLIENT_ERROR = 200, 300, 400
 _SILENCE_S = 1.0
 _OWN_ERROR = "an error has occurred"
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_WORD = re.compile(rb"[A-Za-z]{1,20}[.!]?")
 
 
 def vendor_code(answer: Answer) -> str | None:
@@ -66,7 +69,7 @@ def verdict_of(answer: Answer) -> Verdict:  # noqa: PLR0911 - one for each row o
             VerdictKind.RETRY, "vendor.error", status, "The vendor had an error of its own.", code,
             after_s=answer.retry_after_s, alone=True, reached=False,
         )  # fmt: skip
-    if _is_not_voyado(answer) or (status < _REDIRECT and _is_cut_off(answer, body)):
+    if _is_not_voyado(answer) or (status < _REDIRECT and not _is_readable(answer)):
         return Verdict(
             VerdictKind.RETRY, "vendor.unreadable", status, "Something else than the vendor answered.", code,
             after_s=answer.retry_after_s, reached=False,
@@ -105,29 +108,36 @@ def raise_unless_answered(answer: Answer) -> None:
         raise VendorUnreachableError(f"answered {status}", retry_after_s=answer.retry_after_s, maybe_received=True)
 
 
-def _object(answer: Answer) -> dict[str, Any]:
-    """The JSON object in the body; empty when there is none or it is something else."""
-    if not answer.body.lstrip().startswith(b"{"):
-        return {}
+def _value(answer: Answer) -> Any:
+    """The JSON value in the body; None when there is none or it is something else."""
     try:
-        body = json.loads(answer.body)
+        return json.loads(answer.body.removeprefix(_BYTE_ORDER_MARK))
     except (ValueError, RecursionError):
-        return {}
-    return body if isinstance(body, dict) else {}
+        return None
+
+
+def _object(answer: Answer) -> dict[str, Any]:
+    """The JSON object in the body, its keys in small letters; of a list the first, of a text what it says."""
+    value = _value(answer)
+    if isinstance(value, list) and value:
+        value = value[0]
+    if isinstance(value, str):
+        return {"message": value}
+    return {str(key).casefold(): item for key, item in value.items()} if isinstance(value, dict) else {}
 
 
 def _code_name(body: dict[str, Any]) -> str | None:
-    code = body.get("errorCode")
+    code = body.get("errorcode")
     return code if isinstance(code, str) and _CODE_NAME.fullmatch(code) else None
 
 
 def _is_error(body: dict[str, Any]) -> bool:
-    return bool(body.get("errorCode") or body.get("validationErrors"))
+    return any(body.get(name) for name in ("errorcode", "validationerrors", "errors"))
 
 
 def _is_own_error(status: int, body: dict[str, Any]) -> bool:
     """Whether Engage had an error of its own; it says so in words, too, whatever status came with them."""
-    words = body.get("message", body.get("Message"))
+    words = body.get("message")
     return status >= _SERVER_ERROR or (
         status < _REDIRECT and isinstance(words, str) and words.casefold().startswith(_OWN_ERROR)
     )
@@ -141,10 +151,10 @@ def _is_not_voyado(answer: Answer) -> bool:
     return answer.is_markup and status != _TOO_LARGE
 
 
-def _is_cut_off(answer: Answer, body: dict[str, Any]) -> bool:
-    """Whether JSON began that did not end. An empty body, or a word, is an answer; Voyado's is undocumented."""
-    text = answer.body.strip()
-    return not body and text[:1] in (b"{", b"[") and text[-1:] not in (b"}", b"]")
+def _is_readable(answer: Answer) -> bool:
+    """Whether a good status came with an answer: nothing, a JSON value, or one word; Voyado's is undocumented."""
+    text = answer.body.removeprefix(_BYTE_ORDER_MARK).strip()
+    return not text or _WORD.fullmatch(text) is not None or _value(answer) is not None
 
 
 def _silence_s(answer: Answer) -> float:

@@ -18,7 +18,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from operator import attrgetter
-from pathlib import Path
 from typing import BinaryIO
 from xml.parsers import expat
 
@@ -26,7 +25,7 @@ from agent.connectors.voyado.fields import ContactMapping, ReadReport, RowReader
 from agent.connectors.voyado.files import MAX_FILE_BYTES, plan_files
 from agent.domain.contact import ChangeKind, ContactChange
 from agent.errors import FeedUnreadableError
-from agent.ports import AppliedFile, ExportFile, FilePlan
+from agent.ports import AppliedFile, ExportFile, FilePlan, LocalFile
 
 CHUNK_BYTES = 64 * 1024
 MAX_RECORD_BYTES = 256 * 1024
@@ -83,11 +82,11 @@ class VoyadoExportReader:
         """What to apply next; see :func:`agent.connectors.voyado.files.plan_files`."""
         return plan_files(listing, ledger)
 
-    def read(self, path: Path, *, today: date) -> Reading:
+    def read(self, path: LocalFile, *, today: date) -> Reading:
         """The changes of one file, in order, streamed, with a report of what was left out.
 
         Args:
-            path: a regular file.
+            path: a regular file, or a copy of one in the spool.
             today: the store's date, for ten-digit personal numbers.
 
         Raises:
@@ -138,7 +137,7 @@ class _Names(dict[str, str | None]):
         return name
 
 
-def _changes(reader: VoyadoExportReader, path: Path, rows: RowReader) -> Iterator[ContactChange]:
+def _changes(reader: VoyadoExportReader, path: LocalFile, rows: RowReader) -> Iterator[ContactChange]:
     names = _Names(reader.mapping.names())
     for container, records in _records(reader, path, rows.report):
         meaning = reader.meaning(container)
@@ -158,21 +157,16 @@ def _changes(reader: VoyadoExportReader, path: Path, rows: RowReader) -> Iterato
                 yield change
 
 
-def _records(reader: VoyadoExportReader, path: Path, report: ReadReport) -> Iterator[tuple[str, list[ET.Element]]]:
+def _records(reader: VoyadoExportReader, path: LocalFile, report: ReadReport) -> Iterator[tuple[str, list[ET.Element]]]:
     """Finished records with the local name of what they stood in, as the file is parsed."""
     try:
-        with open(path, "rb", buffering=0, opener=_without_detours) as stream:
+        with path.open("rb", buffering=0) as stream:
             first = _opening(reader, path.name, stream)
             yield from _parsed(reader, path.name, stream, first, report)
     except OSError as error:
         raise FeedUnreadableError(f"{path.name}: cannot be read ({error.strerror})") from error
     except ET.ParseError as error:
         raise FeedUnreadableError(f"{path.name}: {_reason(error.code)}") from error
-
-
-def _without_detours(path: str, flags: int) -> int:
-    """Opens what lies there itself: what a link leads to is not the export, and a pipe must not make anybody wait."""
-    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
 
 
 def _opening(reader: VoyadoExportReader, name: str, stream: BinaryIO) -> bytes:

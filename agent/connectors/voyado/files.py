@@ -18,10 +18,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from operator import itemgetter
 from pathlib import Path
-from typing import Self
+from typing import BinaryIO, Literal, Self
 
 from agent.errors import FeedError, FeedUnreadableError, VendorRefusedError, VendorUnreachableError
-from agent.ports import AppliedFile, ExportFile, FilePlan
+from agent.ports import AppliedFile, ExportFile, FilePlan, LocalFile
 
 MAX_FILE_BYTES = 64 * 1024 * 1024
 """Largest export file that is taken; 10,000 rich contacts, the most that Engage puts into one, are 14 MB."""
@@ -112,8 +112,8 @@ class FolderSource:
         """The export files that are there. Raises VendorUnreachableError, VendorRefusedError, FeedError."""
         return await asyncio.to_thread(_scan, self.folder)
 
-    async def fetch(self, file: ExportFile) -> Path:
-        """The file's own path. Raises FeedUnreadableError when it is too large or not what was listed."""
+    async def fetch(self, file: ExportFile) -> FolderFile:
+        """The file where it lies. Raises FeedUnreadableError when it is too large or not what was listed."""
         check(file, self.max_bytes)
         path = self.folder / file.name
         try:
@@ -121,10 +121,30 @@ class FolderSource:
         except OSError:
             raise FeedUnreadableError(f"{file.name}: is gone since it was listed") from None
         check_unchanged(file, status.st_size, status.st_mtime)
-        return path
+        return FolderFile(path)
 
-    async def discard(self, path: Path) -> None:
+    async def discard(self, file: LocalFile) -> None:
         """Nothing: the file is not ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class FolderFile:
+    """A file of the folder, read in place: what lies there itself, and not what a link leads to."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """Its name, without the folder."""
+        return self.path.name
+
+    def open(self, mode: Literal["rb"], buffering: int = -1) -> BinaryIO:
+        """Its bytes; of a pipe, which must not make anybody wait, none. Raises OSError."""
+        return open(self.path, mode, buffering, opener=_without_detours)
+
+
+def _without_detours(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
 
 
 def _scan(folder: Path) -> list[ExportFile]:

@@ -12,10 +12,10 @@ import ctypes.util
 import errno
 import logging
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Self
+from typing import TYPE_CHECKING, Self
 from urllib.parse import unquote, urlsplit
 
 from agent.connectors.voyado.files import MAX_FILE_BYTES, Part, check, check_listing, check_unchanged, listed
@@ -28,7 +28,8 @@ from agent.errors import (
     VendorRefusedError,
     VendorUnreachableError,
 )
-from agent.ports import ExportFile, Secret
+from agent.ports import ExportFile, LocalFile, Secret
+from agent.spool import SpooledFile
 
 if TYPE_CHECKING:
     import asyncssh
@@ -113,8 +114,8 @@ class SftpSource:
                     found.append(listed(name, attrs.size, attrs.mtime or 0))
         return found
 
-    async def fetch(self, file: ExportFile) -> Path:
-        """A copy in the spool, readable by this user alone.
+    async def fetch(self, file: ExportFile) -> SpooledFile:
+        """A copy in the spool, noise to everybody else.
 
         Raises:
             FeedUnreadableError: it is larger than allowed, gone, not to be read, or not what was listed.
@@ -122,24 +123,24 @@ class SftpSource:
             VendorUnreachableError, VendorRefusedError: as everywhere.
         """
         check(file, self.max_bytes)
-        target = self.spool / file.name
-        partial = target.with_name(target.name + _PARTIAL)
+        target = SpooledFile.at(self.spool / file.name)
+        partial = self.spool / (file.name + _PARTIAL)
         try:
             with _spooling():
                 descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, 0o600)
             with os.fdopen(descriptor, "wb") as copy:
-                await self._download(file, copy)
+                await self._download(file, target.writing(copy))
             with _spooling():
-                partial.replace(target)
+                partial.replace(target.path)
         except BaseException:
             partial.unlink(missing_ok=True)
             raise
         return target
 
-    async def discard(self, path: Path) -> None:
+    async def discard(self, file: LocalFile) -> None:
         """Removes a copy from the spool. Raises StorageError."""
         with _spooling():
-            (self.spool / path.name).unlink(missing_ok=True)
+            (self.spool / file.name).unlink(missing_ok=True)
             _sync_directory(self.spool)
 
     async def _connect(self) -> None:
@@ -183,14 +184,14 @@ class SftpSource:
             )
             self._sftp = await self._stack.enter_async_context(connection.start_sftp_client(path_errors="replace"))
 
-    async def _download(self, file: ExportFile, copy: BinaryIO) -> None:
+    async def _download(self, file: ExportFile, write: Callable[[bytes], object]) -> None:
         try:
             async with asyncio.timeout(self.answer_timeout_s + file.size_bytes / SLOWEST_BYTES_S):
-                await self._copy(file, copy)
+                await self._copy(file, write)
         except TimeoutError:
             raise VendorUnreachableError("the SFTP server sends too slowly") from None
 
-    async def _copy(self, file: ExportFile, copy: BinaryIO) -> None:
+    async def _copy(self, file: ExportFile, write: Callable[[bytes], object]) -> None:
         import asyncssh  # noqa: PLC0415 - see _connect
 
         async with contextlib.AsyncExitStack() as stack:
@@ -208,7 +209,7 @@ class SftpSource:
                     piece = await remote.read(PIECE_BYTES, size_bytes)
                 size_bytes += len(piece)
                 with _spooling():
-                    copy.write(piece)
+                    write(piece)
             async with self._answer():
                 attrs = await remote.stat()
             check_unchanged(file, size_bytes, attrs.mtime or 0)
@@ -276,7 +277,7 @@ def _spooling() -> Iterator[None]:
 @contextlib.contextmanager
 def _without_library_search() -> Iterator[None]:
     """Keeps asyncssh from looking for C libraries that it can do without: Python runs the compiler to find them."""
-    find, ctypes.util.find_library = ctypes.util.find_library, lambda _name: None
+    find, ctypes.util.find_library = ctypes.util.find_library, lambda name: None  # noqa: ARG005 - as it is called
     try:
         yield
     finally:

@@ -33,7 +33,15 @@ def error(code: str, **more: Any) -> dict[str, Any]:
         pytest.param(got(204), "done", "", None, id="204"),
         pytest.param(got(201, b"queued"), "done", "", None, id="201 with a word"),
         pytest.param(got(200, ["errorCode"]), "done", "", None, id="200 with a list"),
-        pytest.param(got(200, b"\xff\xfe\x00"), "done", "", None, id="200 with bytes"),
+        pytest.param(got(200, b"\xff\xfe\x00"), "retry", "vendor.unreadable", None, id="200 with bytes"),
+        pytest.param(got(200, b"Please accept the terms"), "retry", "vendor.unreadable", None, id="200 with words"),
+        pytest.param(got(200, b"\xef\xbb\xbf{}"), "done", "", None, id="200 with a byte order mark"),
+        pytest.param(got(200, {"ErrorCode": "Odd"}), "park", "vendor.rejected", "Odd", id="200 with an ErrorCode"),
+        pytest.param(
+            got(200, [{"errorCode": "Odd"}]), "park", "vendor.rejected", "Odd", id="200 with a list of errors"
+        ),
+        pytest.param(got(200, {"errors": ["x"]}), "park", "vendor.rejected", None, id="200 with errors"),
+        pytest.param(got(200, b'"An error has occurred."'), "retry", "vendor.error", None, id="200 with its own error"),
         pytest.param(got(200, b'"queued"'), "done", "", None, id="200 with a JSON text"),
         pytest.param(got(200, {"message": "Receipt received"}), "done", "", None, id="200 with a friendly message"),
         pytest.param(

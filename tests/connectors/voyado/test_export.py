@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from agent.connectors.voyado import export
 from agent.connectors.voyado.export import VoyadoExportReader
 from agent.connectors.voyado.fields import _ALREADY_NORMAL, ContactMapping
+from agent.connectors.voyado.files import FolderFile
 from agent.domain.contact import ChangeKind, ContactChange
 from agent.domain.identifiers import IdentifierType, Normaliser
 from agent.errors import FeedUnreadableError, IdentifierInvalidError
@@ -401,7 +402,7 @@ def test_refuses_what_is_no_file(tmp_path, what):
     elif what == "a pipe":
         os.mkfifo(path)
     with pytest.raises(FeedUnreadableError, match=NAME):
-        list(reader().read(path, today=TODAY))
+        list(reader().read(FolderFile(path), today=TODAY))
 
 
 @pytest.mark.parametrize(

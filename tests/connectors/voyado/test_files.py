@@ -267,10 +267,12 @@ class TestFolder:
         os.mkfifo(tmp_path / "20260220100000_3_members.xml")
         async with FolderSource(tmp_path) as source:
             (file,) = await source.list()
-            path = await source.fetch(file)
-            assert (file.name, file.size_bytes, path) == (name, 11, tmp_path / name)
-            await source.discard(path)
-        assert path.exists()
+            copy = await source.fetch(file)
+            assert (file.name, file.size_bytes, copy.path) == (name, 11, tmp_path / name)
+            with copy.open("rb") as content:
+                assert (copy.name, content.read()) == (name, b"<contacts/>")
+            await source.discard(copy)
+        assert copy.path.exists()
 
     @pytest.mark.parametrize(
         "spoil",

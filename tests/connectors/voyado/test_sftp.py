@@ -57,17 +57,21 @@ async def test_lists_export_files_alone(openssh, source):
 
 
 async def test_downloads_a_private_copy(openssh, source, tmp_path):
-    """A download has the file's bytes, is readable by this user alone, and is gone once discarded."""
+    """A download has the file's bytes, is noise on disk and this user's alone, and is gone once discarded."""
     content = os.urandom(3 * 1024 * 1024 + 17)
     (openssh.folder / FIRST).write_bytes(content)
     async with source:
         (listed,) = await source.list()
-        path = await source.fetch(listed)
-        assert path.read_bytes() == content
-        assert stat.S_IMODE(path.stat().st_mode) == 0o600
-        assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
-        await source.discard(path)
-        await source.discard(path)
+        copy = await source.fetch(listed)
+        with copy.open("rb") as opened:
+            assert opened.read() == content
+        noise = copy.path.read_bytes()
+        assert len(noise) == len(content)
+        assert noise != content
+        assert stat.S_IMODE(copy.path.stat().st_mode) == 0o600
+        assert stat.S_IMODE(copy.path.parent.stat().st_mode) == 0o700
+        await source.discard(copy)
+        await source.discard(copy)
     assert list((tmp_path / "spool").iterdir()) == []
     assert (openssh.folder / FIRST).exists()
 
@@ -101,7 +105,8 @@ async def test_refuses_what_was_not_listed(openssh, source, tmp_path, spoil):
         assert list((tmp_path / "spool").iterdir()) == []
         (openssh.folder / SECOND).write_bytes(b"<contacts/>")
         following = {file.name: file for file in await source.list()}[SECOND]
-        assert (await source.fetch(following)).read_bytes() == b"<contacts/>"
+        with (await source.fetch(following)).open("rb") as opened:
+            assert opened.read() == b"<contacts/>"
 
 
 async def test_refuses_a_file_over_the_limit(openssh, source):

@@ -55,8 +55,10 @@ class RunningSimulator:
             self._ticker.cancel()
             await asyncio.gather(self._ticker, return_exceptions=True)
         self._server.close()
-        for connection in list(self._state.connections):
-            connection.transport.abort()
+        for _ in range(3):  # who is being accepted shows up a turn later, and a socket is closed the turn after that
+            for connection in list(self._state.connections):
+                connection.transport.abort()
+            await asyncio.sleep(0)
         for task in list(self._state.tasks):
             task.cancel()
         await asyncio.gather(*self._state.tasks, return_exceptions=True)
