@@ -46,7 +46,7 @@ from agent.services.reconcile import Books, Reconcile
 from agent.services.status import Status, StatusPolicy
 from agent.services.sync import FileFeed, PageFeed, Sync
 from agent.settings import Configuration
-from agent.state import State
+from agent.state import REPLICA, State
 from agent.storage import Storage
 from agent.store.daybook import OutboxDaybook
 from agent.store.outbox import Outbox
@@ -355,7 +355,7 @@ class _Builder:
         replica = storage.replica
 
         def store() -> SqliteReplicaStore:
-            return SqliteReplicaStore(replica.file)
+            return SqliteReplicaStore(replica.file, self.state.least_contacts)
 
         if self.tagging.level < 3:  # noqa: PLR2004 - level 3 reads a replica
             return None
@@ -396,6 +396,8 @@ class _Builder:
             uniform=self.chance.uniform,
             changed=self._changed,
             renewed=lease.renewed,
+            counted=self._counted,
+            damaged=partial(storage.integrity.suspect, REPLICA),
             writing=storage.writing,
         )
 
@@ -431,6 +433,12 @@ class _Builder:
         if self.dispatch is not None:
             self.dispatch.wake()
         self._changed()
+
+    def _counted(self, contacts: int) -> None:
+        try:
+            self.state.note_contacts(contacts)
+        except OSError as error:  # the disk is full, perhaps; the count before says nearly as much
+            log.warning("replica.size_not_noted", error=type(error).__name__)
 
     def _refetch(self) -> None:
         if self.sync is not None:

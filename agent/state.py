@@ -7,6 +7,7 @@
     outbox.db        sales and their deliveries
     replica.db       the local contacts; replica.next.db while one is being built
     replica.key      the replica's own key, and replica.lease, how long ago it was renewed
+    replica.size     how many contacts it held last: one that is built anew with far fewer is not everybody
     spool/           export files while they are being read
     tokens.json      the door's tokens, hashed; cli.token, the commands' own
 """
@@ -24,7 +25,7 @@ from pathlib import Path
 import structlog
 
 from agent.errors import StateHeldError, StorageError, StorageKeyError
-from agent.keys import KeyPlace, StorageKeys, subkey
+from agent.keys import KeyPlace, StorageKeys, subkey, write_durably
 from agent.secrets import SecretReference
 from agent.settings import Configuration
 from agent.store.database import ENCRYPTED, DatabaseFile
@@ -33,7 +34,9 @@ from agent.store.replica_file import ReplicaFile
 
 log = structlog.get_logger(__name__)
 
-OUTBOX, REPLICA, SPOOL, LOCK = "outbox.db", "replica.db", "spool", "agent.lock"
+OUTBOX, REPLICA, SIZE, SPOOL, LOCK = "outbox.db", "replica.db", "replica.size", "spool", "agent.lock"
+WHOLE_SHARE = 0.9
+"""Members may have gone since the last sync; leftovers of a feed are hours or days of changes, not nine tenths."""
 DATABASE_PARTS = ("", "-wal", "-shm")
 OWN_FILES = (
     *(f"{name}{part}" for name in (OUTBOX, REPLICA) for part in DATABASE_PARTS),
@@ -155,6 +158,21 @@ class State:
             return LeaseFile.made(self.directory, keys.current)
         except OSError as error:
             raise StorageError(f"{KEY_FILE} cannot be made: {error.strerror}") from error
+
+    @property
+    def least_contacts(self) -> int:
+        """So many a replica holds that is built anew, unless the feed lacks its full export; 0 where nobody knows."""
+        try:
+            return int(int((self.directory / SIZE).read_bytes()) * WHOLE_SHARE)
+        except (OSError, ValueError):
+            return 0
+
+    def note_contacts(self, contacts: int) -> None:
+        """Remembers how many contacts a whole replica holds, beyond its own end. Raises OSError."""
+        content = b"%d\n" % contacts
+        path = self.directory / SIZE
+        if not path.exists() or path.read_bytes() != content:
+            write_durably(path, content)
 
     def empty_spool(self) -> int:
         """Erases downloaded files that nobody is reading any more; how many there were."""

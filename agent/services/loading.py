@@ -32,7 +32,7 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 
 from agent import processes
-from agent.errors import FeedError, FeedUnreadableError, LoyaltyAgentError, StorageFullError
+from agent.errors import FeedError, FeedGapError, FeedUnreadableError, LoyaltyAgentError, StorageFullError
 from agent.ports import (
     AppliedCounts,
     AppliedFile,
@@ -116,7 +116,7 @@ class Applied:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """A part is missing; nothing past it is taken."""
+    """A part is missing; nothing past it is taken. Or so much of everything that what was built is not taken."""
 
     place: str
 
@@ -256,10 +256,14 @@ class _Load:
             async with job.source as source:
                 as_of = self._now()
                 done = await self._load(source, loader, as_of)
-            if done and (loader.ledger() or not loader.builds):
+            if not done or (loader.builds and not loader.ledger()):
+                return Done(None, built=False)
+            try:
                 await asyncio.to_thread(loader.finish, as_of=as_of)
-                return Done(as_of, built=loader.builds)
-            return Done(None, built=False)
+            except FeedGapError as error:
+                self._report(Gap(str(error)))
+                return Done(None, built=False)
+            return Done(as_of, built=loader.builds)
 
     async def _load(self, source: FileSource, loader: ReplicaLoader, as_of: datetime) -> bool:
         """Applies what there is; whether that was everything."""

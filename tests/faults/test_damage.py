@@ -217,7 +217,7 @@ def overwrite_pages(file: DatabaseFile, pages: list[int], chance: random.Random)
 
 
 TREES = (
-    "sqlite_schema", "sales", "deliveries", "statements", "attempts", "counts", "overflow",
+    "sqlite_schema", "hash_key", "sales", "deliveries", "statements", "attempts", "counts", "overflow",
     "sqlite_autoindex_sales_1", "sqlite_autoindex_deliveries_1", "sales_by_age", "deliveries_in_line",
     "deliveries_unfinished", "attempts_by_entry",
 )  # fmt: skip
