@@ -23,6 +23,7 @@ import structlog
 from agent.domain.delivery import Verdict, VerdictKind
 from agent.domain.link import Link
 from agent.domain.pacing import BreakerState, backoff_s
+from agent.domain.suspicion import Suspicion
 from agent.errors import LoyaltyAgentError, StorageError, VendorUnreachableError
 from agent.ports import Clock, Connector, Outgoing, Settled
 from agent.services.round import DELIVERED, Books, Queue, Round
@@ -37,7 +38,7 @@ IDLE_PING_S = 10.0
 HOLD_PROBE_MAX_S = 60.0
 ALONE_ATTEMPTS = 3
 UNANSWERED_ATTEMPTS = 12
-"""A line that comes and goes can catch the same sale several times in a row; only one that never passes is parked."""
+"""Failures after which a sale may be blamed. No answer says less about it than a server error: outages come in runs."""
 _SLOWEST_RATE = 0.2
 _RECOVERY = 1.02
 _OUR_FAULT = "agent.error"
@@ -97,8 +98,7 @@ class Lane:
         self._paused = self._back = self._probe_waits = False
         self._held_tries = 0
         self._probe_at = 0.0
-        self._delivered = 0
-        self._suspects: dict[int, tuple[int, int]] = {}
+        self._suspicion = Suspicion()
         self._books = Books(queue, clock, link.vendor)
 
     @property
@@ -251,7 +251,7 @@ class Lane:
             self._link.worked(now, mono)
         self._adapt(verdict)
         if verdict.kind in DELIVERED:
-            self._delivered += 1
+            self._suspicion.delivered()
         return Settled(outgoing.entry, verdict, self._retry_at(outgoing, verdict, probe=probe))
 
     def _retry_at(self, outgoing: Outgoing, verdict: Verdict, *, probe: bool) -> datetime | None:
@@ -277,25 +277,17 @@ class Lane:
             bucket.rate = min(self._full_rate, bucket.rate * _RECOVERY)
 
     def _suspect(self, outgoing: Outgoing, verdict: Verdict) -> Verdict:
-        """Parks a record that may itself be the cause of its failures, when its neighbours pass.
-
-        Only failures with deliveries of others in between count: while all of them fail it is an outage, which uses
-        up nothing. A batch of one that is too large is parked, too.
-        """
+        """Parks a record that is itself the cause of its failures, and a batch of one that is too large."""
         if verdict.kind is VerdictKind.SPLIT:
             return replace(verdict, kind=VerdictKind.PARK)
         if verdict.kind is not VerdictKind.RETRY:
-            self._suspects.pop(outgoing.entry, None)
+            self._suspicion.clear(outgoing.entry)
             return verdict
         if verdict.after_s is not None and not verdict.alone:  # it asks for patience, not for another record
             return verdict
-        failures, delivered = self._suspects.get(outgoing.entry, (0, -1))
-        if self._delivered > delivered:
-            failures += 1
-        self._suspects[outgoing.entry] = (failures, self._delivered)
-        if failures <= (ALONE_ATTEMPTS if verdict.alone else UNANSWERED_ATTEMPTS):
+        enough = ALONE_ATTEMPTS if verdict.alone else UNANSWERED_ATTEMPTS
+        if not self._suspicion.blames(outgoing.entry, at_least=enough):
             return verdict
-        self._suspects.pop(outgoing.entry)
         code = verdict.code if verdict.status is None else "vendor.rejected"
         return replace(verdict, kind=VerdictKind.PARK, code=code, reached=True, after_s=None)
 

@@ -97,9 +97,12 @@ def play(*, quiet: bool, told: Callable[[Result, Kept | None], None], keep: Call
                 count = Day(stage).play()
                 result = Result(count, stage.wrong, time.monotonic() - began)
                 _tell(narrator, result)
-                told(result, _kept(address, config, pos, admin, tenant) if keep else None)
-                if keep is not None:
+                if keep is None:
+                    told(result, None)
+                else:
+                    tenant.simulator.import_receipts_now()
                     tenant.simulator.configure(receipt_interval_s=_KEPT_INTERVAL_S, export_interval_s=_KEPT_INTERVAL_S)
+                    told(result, _kept(address, config, pos, admin, tenant))
                     keep()
             finally:
                 till.close()
