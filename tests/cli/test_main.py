@@ -70,7 +70,7 @@ def test_every_command_of_this_version_is_there():
     """The top level holds the commands that scripts know."""
     assert (
         " ".join(COMMANDS)
-        == "run demo status config sync flush queue explain reconcile purge token secret key simulate version"
+        == "run demo status config sync flush queue damage explain reconcile purge token secret key simulate version"
     )
 
 
