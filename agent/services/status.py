@@ -259,7 +259,9 @@ class Status:
         if self._pace[1] <= 0:
             return None
         # Sales that are parked count as room taken, not as what a waiting sale takes.
-        bytes_each = min(queue.bytes / queue.depth, MOST_BYTES_A_SALE) if queue.depth else TYPICAL_BYTES_A_SALE
+        bytes_each = (
+            min(queue.bytes / queue.depth, MOST_BYTES_A_SALE) if queue.depth and queue.bytes else TYPICAL_BYTES_A_SALE
+        )
         return int(max(0.0, self._policy.max_queue_bytes - queue.bytes) / (bytes_each * self._pace[1]))
 
 

@@ -24,6 +24,8 @@ from agent.store.rescue import Rescued, RescueJob, rescue
 
 T = TypeVar("T")
 
+_UNTOLD: Final = {"counts", "unfinished", "hash_key"}
+"""Tables whose rows are no records of anything."""
 ROOM_TO_KEEP: Final = 3
 """A damaged replica is kept while its disk has room for so many of it: the new one must fit beside it."""
 
@@ -177,7 +179,7 @@ def _report(folder: str, file: str, now: datetime, reason: str, rescued: Rescued
         now,
         reason,
         rescued={
-            **{table: rows for table, rows in rescued.rows.items() if rows and table != "counts"},
+            **{table: rows for table, rows in rescued.rows.items() if rows and table not in _UNTOLD},
             **({"sent_again": rescued.sent_again} if rescued.sent_again else {}),
         },
         lost={

@@ -79,6 +79,8 @@ FINISH = """
 FORGET_NUMBERS = "DELETE FROM counts WHERE what = 'number'"
 FORGET_COUNTS = "DELETE FROM counts WHERE what <> 'number'"
 COUNT_AGAIN = "INSERT INTO counts SELECT vendor, state, count(*) FROM deliveries GROUP BY vendor, state"
+FORGET_WEIGHT = "DELETE FROM unfinished"
+WEIGH_AGAIN = "INSERT INTO unfinished SELECT coalesce(sum(bytes), 0) FROM sales WHERE finished_at IS NULL"
 SALE_IDS = "SELECT id FROM sales"
 OLDEST_PERSON = "SELECT min(accepted_at) FROM sales WHERE erased_at IS NULL"
 
@@ -156,8 +158,8 @@ def mend(
             db.execute(MAYBE_SENT_SINCE, (entry,))
         for sale, *_ in db.execute(UNSETTLED).fetchall():
             db.execute(FINISH, (sale,))
-    db.execute(FORGET_COUNTS)
-    db.execute(COUNT_AGAIN)
+    for statement in (FORGET_COUNTS, COUNT_AGAIN, FORGET_WEIGHT, WEIGH_AGAIN):
+        db.execute(statement)
     if stale.get("counts"):  # a number that was given must not be given again
         db.execute(FORGET_NUMBERS)
     lost = numbering.mend(db, now)

@@ -44,6 +44,8 @@ def rescued(damaged: DatabaseFile) -> tuple[Rescued, dict[str, dict]]:
         rows = {name: {row[0]: row[1:] for row in connection.execute(sql)} for name, sql in wreck.TABLES.items()}
         counted = dict(connection.execute("SELECT what, n FROM counts WHERE of = ?", (VENDOR,)).fetchall())
         assert counted == Counter(row[3] for row in rows["deliveries"].values())
+        owed = connection.execute("SELECT coalesce(sum(bytes), 0) FROM sales WHERE finished_at IS NULL").fetchall()
+        assert connection.execute("SELECT bytes FROM unfinished").fetchall() == owed
         assert schema(connection) == schema_of_a_new_one(damaged.path.with_name("new.db"))
     finally:
         connection.close()
