@@ -119,7 +119,9 @@ class Integrity:
     def unavailable(self, name: str, error: StorageError) -> None:
         """A database could not be opened by somebody else: it is made whole, or tried again until it can."""
         case = self._cases[name]
-        if isinstance(error, StorageDamagedError | StorageKeyError):  # whose key it is has been seen to already
+        if isinstance(error, StorageKeyError):  # its own key was read: the file is another one's
+            error = StorageDamagedError(str(error))
+        if isinstance(error, StorageDamagedError):
             case.damage = str(error)
         self._failed(case, error)
         self._wake.set()

@@ -116,6 +116,30 @@ async def test_damage_met_while_opening_is_mended_at_once(bench):
     assert bench.integrity.reports[0].acknowledged_at == NOW
 
 
+@pytest.mark.parametrize("error", [StorageDamagedError("torn"), StorageKeyError("another's")], ids=["damaged", "key"])
+async def test_what_somebody_else_could_not_open_is_mended(bench, error):
+    """The replica is opened by its lease; a key that does not fit its file is damage, its own key having been read."""
+    async with bench.running():
+        bench.replica.is_open = False
+        bench.integrity.unavailable("replica.db", error)
+        assert bench.integrity.findings() == (f"replica.db: {error}",)
+        await until(lambda: bench.replica.is_open)
+    assert bench.replica.mended == [str(error)]
+
+
+async def test_what_somebody_else_could_not_open_for_now_is_tried_again(bench):
+    """A full disk, say: nothing is taken away."""
+    async with bench.running():
+        bench.replica.is_open = False
+        bench.integrity.unavailable("replica.db", StorageFullError())
+        await asyncio.sleep(0)
+        assert not bench.replica.is_open
+        bench.clock.advance(60)
+        bench.integrity.suspect("outbox.db")  # anything that makes it look around
+        await until(lambda: bench.replica.is_open)
+    assert bench.replica.mended == []
+
+
 async def test_a_suspicion_is_looked_into_with_the_file_shut(bench):
     """Whoever meets damage makes the file unavailable to everybody until it is whole."""
     async with bench.running():

@@ -55,10 +55,10 @@ class Kept:
 class Bench:
     def __init__(self, policy=POLICY):
         self.clock, self.sales, self.contacts = FakeClock(), Sales(), Contacts()
-        self.changes, self.skew_s = 0, 0.0
+        self.kept, self.changes, self.skew_s = Kept(), 0, 0.0
         self.purge = Purge(
             clock=self.clock, policy=policy, sales=self.sales, contacts=self.contacts, spool=lambda: 4,
-            changed=self._changed, skew_s=lambda: self.skew_s,
+            kept=self.kept, alone=asyncio.Lock(), changed=self._changed, skew_s=lambda: self.skew_s,
         )  # fmt: skip
 
     def _changed(self):
