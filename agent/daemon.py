@@ -56,7 +56,8 @@ async def running(
 ) -> AsyncIterator[RunningAgent]:
     """An agent that takes sales while the block runs, and stops in order at its end."""
     async with open_agent(configuration, clock=clock, chance=chance) as agent:
-        server = Server(create_app(agent.rooms), configuration.settings.api.listen)
+        users = bool(configuration.settings.api.socket_users)
+        server = Server(create_app(agent.rooms), configuration.listen, users=users)
         unwritten = _make_own_token(agent.tokens)
         await server.start()
         work: dict[str, Callable[[], Awaitable[None]]] = {

@@ -51,6 +51,22 @@ def state_dir(configured: str | None) -> Path:
     return Path(platformdirs.user_state_dir(APP))
 
 
+def runtime_dir(configured: str | None) -> Path:
+    """The directory of the sockets that the configuration names without one.
+
+    Beside the state, but for the service: systemd's own, or where systemd makes it (`RuntimeDirectory=`), so that a
+    command which an administrator gives finds the socket too.
+
+    Args:
+        configured: `agent.state_dir`.
+    """
+    if directory := _from_systemd("RUNTIME_DIRECTORY"):
+        return directory
+    if configured is None and _is_service() and not _from_systemd("STATE_DIRECTORY"):
+        return Path("/run") / APP
+    return state_dir(configured)
+
+
 def credentials_dir() -> Path | None:
     """Where systemd put this service's credentials, if it did."""
     return _from_systemd("CREDENTIALS_DIRECTORY")

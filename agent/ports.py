@@ -270,7 +270,10 @@ class ReplicaStore(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Acceptance:
-    """A sale about to be recorded, its defaults filled in; the vendors that get it; the business day it counts for."""
+    """A sale about to be recorded, its defaults filled in; the vendors that get it; the business day it counts for.
+
+    ``quiet``: the till may not learn from the sale's fate who is a member; it hears of the key it was answered with.
+    """
 
     transaction: Transaction
     readings: tuple[Identifier, ...] = field(repr=False)
@@ -278,6 +281,7 @@ class Acceptance:
     open: bool
     vendors: tuple[str, ...]
     day: date
+    quiet: bool = False
 
 
 @dataclass(frozen=True, slots=True)

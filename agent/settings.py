@@ -40,6 +40,8 @@ _RATE = re.compile(r"([1-9][0-9]{0,6})/(s|min|h)")
 _PERIODS = {"s": 1, "min": 60, "h": 3600}
 _LISTEN = re.compile(r"(127\.0\.0\.1|localhost|\[::1\]):([0-9]{1,5})")
 _MAX_PORT = 65_535
+_UNIX = "unix:"
+_SOCKET_NAME = re.compile(r"unix:[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 
 
 def _duration(value: object) -> timedelta:
@@ -76,11 +78,21 @@ def _rate(value: object) -> Rate:
 
 
 def _listen(value: str) -> str:
-    if value.startswith("unix:/"):
+    if value.startswith("unix:/") or _SOCKET_NAME.fullmatch(value):
         return value
     match = _LISTEN.fullmatch(value)
     if match is None or int(match[2]) > _MAX_PORT:
-        raise ValueError("is not a loopback address with a port, such as 127.0.0.1:8787, nor unix:/path")
+        raise ValueError(
+            "is not a loopback address with a port, such as 127.0.0.1:8787, nor unix: and a path or a name"
+        )
+    return value
+
+
+def _socket_user(value: str) -> str:
+    if not re.fullmatch(r"@?[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}", value):
+        raise ValueError("is not a user, nor @ and a group")
+    if value.removeprefix("@") in ("nobody", "nogroup", "65534"):
+        raise ValueError("stands for whoever the kernel cannot name, which may be anybody")
     return value
 
 
@@ -166,10 +178,16 @@ class ApiSection(Section):
     """The till's door."""
 
     listen: Annotated[tuple[Annotated[str, AfterValidator(_listen)], ...], Field(min_length=1)] = Field(
-        ("127.0.0.1:8787",), description='loopback addresses, also "unix:/run/loyalty-agent/pos.sock"'
+        ("127.0.0.1:8787",),
+        description='loopback addresses, also "unix:pos.sock" in the runtime directory, or unix: and a path',
     )
     web_pos_origin: Annotated[str, AfterValidator(_origin)] = Field(
         "", description="one exact origin, if the POS is a web page"
+    )
+    socket_users: dict[Annotated[str, AfterValidator(_socket_user)], Literal["pos", "admin"]] = Field(
+        {},
+        description='who needs no token on a unix: address, as { kassa = "pos", "@tills" = "pos", root = "admin" }: '
+        "a user, or @ and a group, and the scope",
     )
     hits: Ration = Field(
         Rate(5.0), description='look-up ration per token, burst 60; "off" for benches', examples=["300/min"]
@@ -321,6 +339,7 @@ class Configuration:
         origins: where each key's value came from, by dotted path; what is not in it is a default.
         base: the directory that relative references start from.
         state_dir: the state directory, decided.
+        runtime_dir: where a socket lies that is named without a directory.
     """
 
     settings: Settings
@@ -328,6 +347,15 @@ class Configuration:
     origins: Mapping[str, str]
     base: Path
     state_dir: Path
+    runtime_dir: Path
+
+    @property
+    def listen(self) -> tuple[str, ...]:
+        """`api.listen`, each socket with its directory."""
+        return tuple(
+            f"{_UNIX}{self.runtime_dir / place.removeprefix(_UNIX)}" if place.startswith(_UNIX) else place
+            for place in self.settings.api.listen
+        )
 
     def secret(self, text: str) -> SecretReference:
         """The reference that a checked setting spells."""
@@ -395,7 +423,8 @@ def load(
     faults += [fault(other, "is set, but loyalty.vendor is another system") for other in tables if other != name]
     if faults or vendor is None:
         raise ConfigurationError(faults)
-    return Configuration(settings, vendor, origins, base, paths.state_dir(settings.agent.state_dir))
+    configured = settings.agent.state_dir
+    return Configuration(settings, vendor, origins, base, paths.state_dir(configured), paths.runtime_dir(configured))
 
 
 def contradictions(settings: Settings) -> list[tuple[str, tuple[str, ...], str]]:
@@ -418,6 +447,8 @@ def contradictions(settings: Settings) -> list[tuple[str, tuple[str, ...], str]]
         (retention.undelivered > retention.audit, "retention.undelivered", ("retention.audit",),
          "is longer than retention.audit"),
         (len(set(listen)) != len(listen), "api.listen", (), "names an address twice"),
+        (bool(settings.api.socket_users) and not any(place.startswith("unix:") for place in listen),
+         "api.socket_users", ("api.listen",), "needs a unix: address in api.listen"),
         (http.proxy_secret is not None and not http.proxy, "http.proxy_secret", ("http.proxy",),
          "is set, but http.proxy is not"),
     )  # fmt: skip

@@ -4,6 +4,9 @@ The file is read by the daemon and written by `loyalty-agent token`, which works
 is replaced whole, and the daemon looks at it twice a second at most. A token is 32 random bytes behind a readable
 prefix; only its SHA-256 is kept (a random secret of that size needs no slow hash).
 
+A name may have two tokens for a while: a new one is made, handed to the till and tried before the old one ends, and the
+till is without a valid one at no moment.
+
 Beside them stands the daemon's own token for the command line, made anew at each start and kept in `cli.token`, 0600.
 """
 
@@ -36,6 +39,7 @@ FILE: Final = "tokens.json"
 CLI_FILE: Final = "cli.token"
 CLI_NAME: Final = "cli"
 LOOK_EVERY_S: Final = 0.5
+NONE_OF_THAT_NAME: Final = "There is no token of that name."
 MAX_TOKEN_CHARS: Final = 200
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _PREFIX: Final = "la"
@@ -75,10 +79,7 @@ class Tokens:
 
     def verify(self, secret: str) -> Token | None:
         """Whose token that is, or None. A change of the file counts within half a second."""
-        mono = self._clock.monotonic()
-        if mono - self._looked_mono >= LOOK_EVERY_S:
-            self._looked_mono = mono
-            self._look()
+        self._look_again()
         if len(secret) > MAX_TOKEN_CHARS:
             return None
         digest = _digest(secret)
@@ -87,6 +88,11 @@ class Tokens:
             if hmac.compare_digest(token.digest, digest):
                 found = token
         return found
+
+    def holds(self, token: Token) -> bool:
+        """Whether a token that :meth:`verify` gave is valid still; a change of the file counts as it does there."""
+        self._look_again()
+        return token in (*self._own, *self._kept)
 
     def list(self) -> tuple[Token, ...]:
         """Every token in the file, in order of creation. Raises StorageDamagedError, StorageError."""
@@ -103,22 +109,45 @@ class Tokens:
             raise InputError([Fault("name", "is not a name: letters, digits, dot, dash and underscore, 64 at most")])
         if scope not in ("pos", "admin"):
             raise InputError([Fault("scope", "is neither pos nor admin")])
-        secret = f"{_PREFIX}_{scope}_{secrets.token_urlsafe(32)}"
         with self._locked():
             tokens = self.list()
             if name == CLI_NAME or any(token.name == name for token in tokens):
-                raise InputError([Fault("name", "is taken; revoke that token first, or choose another name")])
-            self._save((*tokens, Token(name, scope, self._clock.now(), _digest(secret))))
-        return secret
+                raise InputError([Fault("name", "is taken; rotate or revoke that token, or choose another name")])
+            return self._save_new(tokens, name, scope)
 
-    def revoke(self, name: str) -> None:
-        """Ends a token. Raises UnknownRecordError, StorageDamagedError, StorageError."""
+    def rotate(self, name: str) -> str:
+        """A second token's secret, of the same name and scope; the first stays valid until :meth:`revoke`.
+
+        Raises:
+            InputError: the name has two already.
+            UnknownRecordError: it has none.
+            StorageDamagedError, StorageError: the file cannot be read or written.
+        """
         with self._locked():
             tokens = self.list()
-            left = tuple(token for token in tokens if token.name != name)
-            if len(left) == len(tokens):
-                raise UnknownRecordError("There is no token of that name.")
-            self._save(left)
+            same = [token for token in tokens if token.name == name]
+            if not same:
+                raise UnknownRecordError(NONE_OF_THAT_NAME)
+            if len(same) > 1:
+                raise InputError([Fault("name", "has an old and a new token already; revoke the old one first")])
+            return self._save_new(tokens, name, same[0].scope)
+
+    def revoke(self, name: str, *, old: bool = False) -> None:
+        """Ends every token of a name, or of two the older alone.
+
+        Raises:
+            UnknownRecordError: there is none; with ``old``, there are not two.
+            StorageDamagedError, StorageError: the file cannot be read or written.
+        """
+        with self._locked():
+            tokens = self.list()
+            ending = [token for token in tokens if token.name == name]
+            if not ending:
+                raise UnknownRecordError(NONE_OF_THAT_NAME)
+            if old and len(ending) == 1:
+                raise UnknownRecordError("There is one token of that name alone, not an old one and a new one.")
+            ended = {token.digest for token in (ending[:1] if old else ending)}
+            self._save(tuple(token for token in tokens if token.digest not in ended))
 
     def make_own(self) -> str:
         """The daemon's own admin token for the command line, new at each start and written to `cli.token`.
@@ -130,6 +159,12 @@ class Tokens:
         _replace(self._dir / CLI_FILE, secret + "\n")
         self._own = (Token(CLI_NAME, "admin", self._clock.now(), _digest(secret)),)
         return secret
+
+    def _look_again(self) -> None:
+        mono = self._clock.monotonic()
+        if mono - self._looked_mono >= LOOK_EVERY_S:
+            self._looked_mono = mono
+            self._look()
 
     def _look(self) -> None:
         path = self._dir / FILE
@@ -154,6 +189,11 @@ class Tokens:
         if not self.damaged:
             self.damaged = True
             _log.error("tokens.unreadable", file=FILE, error=type(error).__name__)
+
+    def _save_new(self, tokens: tuple[Token, ...], name: str, scope: Scope) -> str:
+        secret = f"{_PREFIX}_{scope}_{secrets.token_urlsafe(32)}"
+        self._save((*tokens, Token(name, scope, self._clock.now(), _digest(secret))))
+        return secret
 
     def _save(self, tokens: tuple[Token, ...]) -> None:
         rows = [

@@ -180,6 +180,7 @@ def test_a_secret_that_is_not_needed_need_not_be_there(write):
         ('[retention]\ndelivered = "31d"', "retention.delivered", "is longer than retention.undelivered"),
         ('[retention]\nundelivered = "500d"', "retention.undelivered", "is longer than retention.audit"),
         ('[api]\nlisten = ["127.0.0.1:1", "127.0.0.1:1"]', "api.listen", "names an address twice"),
+        ('[api]\nsocket_users = { pos = "pos" }', "api.socket_users", "needs a unix: address in api.listen"),
         ('[http]\nca_file = "/nowhere.pem"', "http.ca_file", "is not a readable file of PEM certificates"),
         ('[http]\nca_file = "config.toml"', "http.ca_file", "is not a readable file of PEM certificates"),
         ('[http]\nproxy = "proxy.example.com:3128"', "http.proxy", "is not a proxy's URL"),
@@ -370,8 +371,9 @@ def test_what_is_no_rate(write, text):
     ("address", "fine"),
     [
         ("127.0.0.1:8787", True), ("localhost:1", True), ("[::1]:65535", True), ("unix:/run/a.sock", True),
+        ("unix:a.sock", True), ("unix:../a.sock", False), ("unix:a/b.sock", False), ("unix:", False),
         ("0.0.0.0:8787", False), ("192.168.1.5:80", False), ("127.0.0.1:65536", False), ("127.0.0.1", False),
-        ("[::]:80", False), ("unix:a.sock", False), ("localhost.example.com:80", False),
+        ("[::]:80", False), ("localhost.example.com:80", False),
     ],
 )  # fmt: skip
 def test_the_door_listens_on_loopback_alone(write, address, fine):
@@ -381,6 +383,35 @@ def test_the_door_listens_on_loopback_alone(write, address, fine):
         assert loaded(path).settings.api.listen == (address,)
     else:
         assert f"{path}: api.listen.0" in faults(path)
+
+
+def test_a_socket_without_a_directory_lies_in_the_runtime_directory(write, monkeypatch, tmp_path):
+    """systemd's, when it gives one; a path stays what it is, and so does a port."""
+    listen = 'listen = ["unix:pos.sock", "unix:/srv/pos.sock", "127.0.0.1:8787"]'
+    path = write(MINIMAL + f"[api]\n{listen}\n")
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path / "run"))
+    assert loaded(path).listen == (f"unix:{tmp_path}/run/pos.sock", "unix:/srv/pos.sock", "127.0.0.1:8787")
+    monkeypatch.delenv("RUNTIME_DIRECTORY")
+    state = loaded(path).state_dir
+    assert loaded(path).listen[0] in (f"unix:{state}/pos.sock", "unix:/run/loyalty-agent/pos.sock")
+
+
+@pytest.mark.parametrize(
+    ("users", "fault"),
+    [
+        ('pos = "pos"', None), ('"@tills" = "admin"', None), ('1001 = "pos"', None),
+        ('pos = "root"', "api.socket_users.pos"), ('"a b" = "pos"', "api.socket_users"),
+        ('nobody = "pos"', "api.socket_users"), ('"@nogroup" = "pos"', "api.socket_users"),
+        ('65534 = "pos"', "api.socket_users"),
+    ],
+)  # fmt: skip
+def test_users_of_a_socket(write, users, fault):
+    """Users, groups and numbers, each with a scope; whoever the kernel cannot name is nobody to be named."""
+    path = write(MINIMAL + f'[api]\nlisten = ["unix:/run/a.sock"]\nsocket_users = {{ {users} }}\n')
+    if fault is None:
+        assert len(loaded(path).settings.api.socket_users) == 1
+    else:
+        assert any(key.startswith(f"{path}: {fault}") for key in faults(path))
 
 
 @pytest.mark.parametrize("origin", ["https://*.example.com", "*", "https://a.example.com/", "a.example.com", "null"])

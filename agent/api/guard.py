@@ -14,20 +14,23 @@ from itertools import count
 from typing import Any, Final
 
 from agent.api import bodies, problems
+from agent.api.callers import Callers, Connection, Strangers
 from agent.api.calls import Call, Methods, Table
+from agent.api.peers import SocketUsers
 from agent.api.problems import DoorError, Headers
 from agent.api.ration import Ration, Rations
 from agent.api.refusals import Refusals
 from agent.api.rooms import Rooms
 from agent.api.visits import SAFETY, GoneError, Receive, Reply, Stream, Visit, Voice
 from agent.errors import Fault, InputError
-from agent.tokens import Scope, Token
+from agent.tokens import Token
 
 AsgiScope = MutableMapping[str, Any]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Head = Mapping[bytes, bytes]
 
 MAX_BODY_BYTES: Final = 256 * 1024
+VERSIONS: Final = ("1.1", "1.0")
 WRITES: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _JSON: Final = re.compile(rb'application/json[ \t]*(;[ \t]*charset=("?)utf-8\2[ \t]*)?', re.IGNORECASE)
 _LOOPBACK: Final = re.compile(rb"(?:localhost|127\.0\.0\.1|\[::1\])(?::[0-9]{1,5})?")
@@ -43,8 +46,10 @@ class Guard:
     """
 
     def __init__(self, rooms: Rooms, table: Table) -> None:
-        self._clock, self._tokens, self._metrics = rooms.clock, rooms.tokens, rooms.metrics
+        self._clock, self._metrics = rooms.clock, rooms.metrics
         self._table = table
+        self._callers = Callers(rooms.tokens, SocketUsers(rooms.settings.api.socket_users, rooms.clock.now()))
+        self._strangers = Strangers()
         self._rations = Rations(rooms.settings.api.hits, rooms.settings.api.misses)
         self._web_origin = rooms.settings.api.web_pos_origin.encode() or None
         self._refusals = Refusals(Voice(rooms.messages))
@@ -58,7 +63,7 @@ class Guard:
         head = _combined(scope["headers"])
         language = head.get(b"accept-language")
         visit = Visit(f"{self._run}-{next(self._numbers):x}", language.decode("latin-1") if language else None)
-        request = _Request(scope, receive, head, visit, _Answer(send, visit.request_id))
+        request = _Request(scope, receive, head, visit, _Answer(send, visit.request_id), scope["state"]["connection"])
         try:
             await self._serve(request)
         except GoneError:
@@ -66,12 +71,14 @@ class Guard:
         except Exception as error:  # noqa: BLE001 - whatever happens, the caller gets an answer without details
             if isinstance(error, InputError) and request.call is not None and request.call.ration == "refuse":
                 visit.found = False
-            await request.answer.send(self._refusals.reply(error, visit))
+            await self._refuse(request, error)
         finally:
             self._account(request, began)
 
     async def _serve(self, request: "_Request") -> None:
         scope, head, visit, answer = request.scope, request.head, request.visit, request.answer
+        if scope["http_version"] not in VERSIONS:
+            raise DoorError(problems.HTTP_INVALID)
         _check_host(scope, head)
         answer.cors = self._check_origin(head)
         found = self._table.find(scope["path"])
@@ -82,8 +89,12 @@ class Guard:
             await answer.send(_preflight(methods))
             return
         call = request.call = _call_of(methods, scope["method"])
-        if call.scope is not None:
-            visit.token = self._check_token(call.scope, head)
+        if call.scope is None:
+            await self._strangers.turn(request.connection)
+        else:
+            visit.token = self._callers.caller(head, request.connection)
+            if not visit.token.may(call.scope):
+                raise DoorError(problems.TOKEN_SCOPE)
         _check_content(scope["method"], head)
         if call.ration is not None and visit.token is not None:
             request.ration = self._reserve(call, visit, visit.token)
@@ -94,16 +105,25 @@ class Guard:
         if isinstance(reply, Reply):
             await answer.send(reply)
         else:
-            await answer.stream(reply, request.receive)
+            await answer.stream(reply, self._callers.while_valid(visit.token, request.receive))
+
+    async def _refuse(self, request: "_Request", error: Exception) -> None:
+        try:
+            await self._strangers.turn(request.connection)
+        except GoneError:
+            return
+        await request.answer.send(self._refusals.reply(error, request.visit))
 
     def _account(self, request: "_Request", began: float) -> None:
         """Charges the look-up ration, and counts."""
         call, answer, now = request.call, request.answer, self._clock.monotonic()
         if request.ration is not None:
             _settle(request.ration, request.visit.found, now)
+        if not answer.status:  # nobody was there to hear it
+            return
         if call is None:
             self._metrics.request("other", "other", answer.status, now - began)
-        elif answer.status and not call.stream:
+        elif not call.stream:
             self._metrics.request(request.scope["method"], call.path, answer.status, now - began)
 
     def _check_origin(self, head: Head) -> Headers:
@@ -121,20 +141,8 @@ class Guard:
             raise DoorError(problems.ORIGIN_REFUSED)
         return ()
 
-    def _check_token(self, scope: Scope, head: Head) -> Token:
-        challenge = ((b"www-authenticate", b"Bearer"),)
-        scheme, _, secret = head.get(b"authorization", b"").partition(b" ")
-        if scheme.lower() != b"bearer" or not secret:
-            raise DoorError(problems.TOKEN_MISSING, headers=challenge)
-        token = self._tokens.verify(secret.strip().decode("latin-1"))
-        if token is None:
-            raise DoorError(problems.TOKEN_INVALID, headers=challenge)
-        if not token.may(scope):
-            raise DoorError(problems.TOKEN_SCOPE)
-        return token
-
     def _reserve(self, call: Call, visit: Visit, token: Token) -> Ration | None:
-        ration = self._rations.of(token.digest)
+        ration = self._rations.of(token.name)
         wait_s = ration.reserve(self._clock.monotonic())
         if not wait_s:
             visit.may_look_up = True
@@ -192,6 +200,7 @@ class _Request:
     head: Head
     visit: Visit
     answer: _Answer
+    connection: Connection
     call: Call | None = None
     ration: Ration | None = None
 
@@ -242,6 +251,8 @@ def _call_of(methods: Methods, method: str) -> Call:
 
 
 def _check_content(method: str, head: Head) -> None:
+    if b"transfer-encoding" in head and head[b"transfer-encoding"].lower() != b"chunked":
+        raise DoorError(problems.HTTP_INVALID)  # whatever else the body is wrapped in, nobody unwraps it here
     length = head.get(b"content-length", b"0")
     if method in WRITES:
         media_type = head.get(b"content-type")

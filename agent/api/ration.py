@@ -15,7 +15,7 @@ MISS_BURST: Final = 20
 
 
 class Ration:
-    """The two allowances of one token.
+    """The two allowances of one caller.
 
     Args:
         hits: look-ups that find somebody.
@@ -53,7 +53,9 @@ class Ration:
 
 
 class Rations:
-    """The ration of each token, from its first look-up on.
+    """The ration of each caller, from the first look-up on.
+
+    It goes by name: two tokens of one name, while one replaces the other, share it.
 
     Args:
         hits: as configured.
@@ -62,11 +64,11 @@ class Rations:
 
     def __init__(self, hits: Rate, misses: Rate) -> None:
         self._hits, self._misses = hits, misses
-        self._by_token: dict[bytes, Ration] = {}
+        self._by_name: dict[str, Ration] = {}
 
-    def of(self, digest: bytes) -> Ration:
-        """The ration of the token with that digest."""
-        found = self._by_token.get(digest)
+    def of(self, name: str) -> Ration:
+        """The ration of the caller of that name."""
+        found = self._by_name.get(name)
         if found is None:
-            found = self._by_token[digest] = Ration(self._hits, self._misses)
+            found = self._by_name[name] = Ration(self._hits, self._misses)
         return found

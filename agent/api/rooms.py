@@ -83,6 +83,10 @@ class Story(Protocol):
         """Type of the key that the till was answered with."""
 
     @property
+    def quiet(self) -> bool:
+        """Whether the till hears only of the key that it was answered with: it had used up its look-ups."""
+
+    @property
     def about_it(self) -> Sequence[Mapping[str, Any]]:
         """Later sales that name this one: ``transaction_id``, ``type``, ``accepted_at``."""
 
@@ -148,6 +152,9 @@ class Verifier(Protocol):
 
     def verify(self, secret: str) -> Token | None:
         """Whose token that is, or None."""
+
+    def holds(self, token: Token) -> bool:
+        """Whether it is valid still."""
 
 
 class Orders(Protocol):

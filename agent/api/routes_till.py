@@ -126,12 +126,14 @@ class TillCalls:
     async def transaction(self, visit: Visit) -> Reply:
         """How a sale stands with each vendor; `state` is that of the least finished delivery."""
         story = self._rooms.outbox.story(visit.params["transaction_id"], self._rooms.orders.held())
+        answered, risen = (story.answered_kind, story.answered_type), (story.key_kind, story.key_type)
+        key = answered if story.quiet else risen
         answer = TransactionAnswer(
             transaction_id=story.transaction_id,
             number=story.number,
             state=overall_state(delivery.state for delivery in story.deliveries).value,
             accepted_at=story.accepted_at,
-            integration_key=stored_key(story.key_kind, story.key_type),
+            integration_key=stored_key(*key),
             deliveries=tuple(
                 DeliveryAnswer.model_validate(delivery_fields(delivery))
                 for delivery in story.deliveries

@@ -6,6 +6,7 @@ second; of it only the protocol, its configuration and its state are used here.
 
 import asyncio
 import contextlib
+import errno
 import os
 import socket
 import stat
@@ -24,7 +25,11 @@ from agent.ports import Clock
 UNIX: Final = "unix:"
 KEEP_ALIVE_S: Final = 120
 BACKLOG: Final = 256
+"""Short on purpose: a cashier who connects anew waits behind everybody in it, and a flood fills any."""
+SEND_BUFFER_BYTES: Final = 64 * 1024
+"""What the kernel keeps of answers that nobody takes; it doubles this for its own needs (socket(7))."""
 SOCKET_MODE: Final = 0o660
+OPEN_SOCKET_MODE: Final = 0o666
 CANCEL_S: Final = 1.0
 
 
@@ -53,10 +58,13 @@ class Server:
     Args:
         app: what is served.
         listen: `api.listen`; port 0 takes a free one.
+        users: some Unix users need no token. Everybody may connect to a Unix socket then, as to a port: who calls
+            decides. Else its file keeps out whoever is not in the agent's group.
     """
 
-    def __init__(self, app: Application, listen: Sequence[str]) -> None:
+    def __init__(self, app: Application, listen: Sequence[str], *, users: bool = False) -> None:
         self._app, self._listen = app, tuple(listen)
+        self._socket_mode = OPEN_SOCKET_MODE if users else SOCKET_MODE
         self._config = Config(
             app,
             http=DoorProtocol,
@@ -137,16 +145,17 @@ class Server:
             with contextlib.suppress(OSError):  # a machine without IPv6
                 bound.append(_bind_port("::1", bound[0][0].getsockname()[1]))
         except OSError as error:
-            reason = os.strerror(error.errno) if error.errno else "it is in use"
+            reason = error.strerror or str(error)
             raise ListenError(f"The agent cannot listen on {place}: {reason}.") from error
         return bound
 
     def _bind_unix(self, path: Path) -> socket.socket:
-        """A socket for its owner and group. What a crash left behind is taken away; a live one is not."""
+        """A socket file. What a crash left behind is taken away; a live one is not."""
+        _check_directory(path.parent)
         if path.is_socket():
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
                 if probe.connect_ex(str(path)) == 0:
-                    raise OSError(0, "in use")
+                    raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
             path.unlink()
         bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         before = os.umask(stat.S_IXUSR | stat.S_IXGRP | stat.S_IRWXO)  # never open to others, not for a moment
@@ -157,9 +166,16 @@ class Server:
             raise
         finally:
             os.umask(before)
-        path.chmod(SOCKET_MODE)
+        path.chmod(self._socket_mode)
         self._sockets.append(path)
         return bound
+
+
+def _check_directory(path: Path) -> None:
+    """Raises OSError when others could put a socket of their own there, and be told tokens and phone numbers."""
+    found = path.stat()
+    if found.st_uid not in (0, os.geteuid()) or found.st_mode & stat.S_IWOTH:
+        raise OSError(errno.EPERM, f"{path} is somebody else's, or others may write to it")
 
 
 async def _finish(tasks: set[asyncio.Task[None]], grace_s: float) -> None:
@@ -184,6 +200,7 @@ def _bind_port(host: str, port: int) -> tuple[socket.socket, str]:
             bound.setsockopt(socket.SOL_SOCKET, exclusive, 1)
         else:
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)  # every connection inherits it
         if family == socket.AF_INET6:
             bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         bound.bind((host, port))

@@ -30,7 +30,7 @@ class Daemon:
     """
 
     def __init__(self, configuration: Configuration) -> None:
-        self.address = configuration.settings.api.listen[0]
+        self.address = configuration.listen[0]
         self._state_dir = configuration.state_dir
         transport, base = None, f"http://{self.address}"
         if self.address.startswith(_UNIX):

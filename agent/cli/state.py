@@ -53,7 +53,7 @@ def _from_files(invocation: Invocation, configuration: Configuration, error: Dae
         found = files.look(configuration)
     document = {
         "reachable": False,
-        "address": configuration.settings.api.listen[0],
+        "address": configuration.listen[0],
         "state": "unreachable",
         "message": str(error),
         "files": found,

@@ -1,4 +1,4 @@
-"""`token add|list|revoke`: who may call. Works on the file, so the agent need not run; it notices within a second."""
+"""`token add|list|rotate|revoke`: who may call. Works on the file; a running agent hears of it within a second."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from agent.settings import Configuration
 from agent.tokens import Scope, Tokens
 
 
-@click.group(short_help="Add, list or revoke the tokens of POS software and administrators.")
+@click.group(short_help="Add, list, rotate or revoke the tokens of POS software and administrators.")
 def token() -> None:
-    """Add, list or revoke the tokens of POS software and administrators. A change counts within a second."""
+    """Add, list, rotate or revoke the tokens of POS software and administrators. A change counts within a second."""
 
 
 @token.command(short_help="Make a token and print it, this once.")
@@ -33,6 +33,20 @@ def add(invocation: Invocation, name: str, scope: Scope) -> None:
     configuration = load(invocation, secrets=False)
     with _writing(configuration):
         made = _tokens(configuration).add(name, scope)
+    invocation.answer({"name": name, "scope": scope, "token": made}, made)
+
+
+@token.command(short_help="Make a second token beside the first, to replace it.")
+@click.argument("name")
+@common
+@pass_invocation
+def rotate(invocation: Invocation, name: str) -> None:
+    """Make a new token called NAME and print it, this once; the old one stays valid until `token revoke NAME --old`."""
+    configuration = load(invocation, secrets=False)
+    with _writing(configuration):
+        tokens = _tokens(configuration)
+        made = tokens.rotate(name)
+        scope = next(known.scope for known in tokens.list() if known.name == name)
     invocation.answer({"name": name, "scope": scope, "token": made}, made)
 
 
@@ -54,14 +68,15 @@ def list_tokens(invocation: Invocation) -> None:
 
 @token.command(short_help="End a token.")
 @click.argument("name")
+@click.option("--old", is_flag=True, help="Of two, end the older alone: the till has the new one.")
 @common
 @pass_invocation
-def revoke(invocation: Invocation, name: str) -> None:
-    """End the token called NAME; the running agent refuses it within a second."""
+def revoke(invocation: Invocation, name: str, *, old: bool) -> None:
+    """End every token called NAME; the running agent refuses it within a second."""
     configuration = load(invocation, secrets=False)
     with _writing(configuration):
-        _tokens(configuration).revoke(name)
-    invocation.answer({"name": name, "revoked": True}, f"{name}: revoked")
+        _tokens(configuration).revoke(name, old=old)
+    invocation.answer({"name": name, "revoked": True}, f"{name}: {'the old token is ' if old else ''}revoked")
 
 
 @contextlib.contextmanager

@@ -7,14 +7,14 @@ then one durable commit; then the answer.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, tzinfo
 from typing import Protocol
 
 from agent.domain.arithmetic import faults
 from agent.domain.completeness import business_day
 from agent.domain.delivery import DeliveryState
-from agent.domain.fallback import REPLICA_LEVEL, TAG_LEVEL, Served, served
+from agent.domain.fallback import TAG_LEVEL, Served, served
 from agent.domain.identifiers import Identifier, IdentifierType, Normaliser
 from agent.domain.link import Link
 from agent.domain.tagging import Tag, TaggingPolicy, tag
@@ -42,7 +42,8 @@ class Intaken:
         receipt: what is on disk.
         served: how the member was found.
         codes: messages for the cashier's screen.
-        looked_up: whether the replica was asked for a person, and found exactly one; None when it was not asked.
+        looked_up: whether exactly one member was found for whom the sale names; None when it names nobody, or nobody
+            may be looked up. Whom the replica does not find counts as not found: the sale's tag will tell at delivery.
     """
 
     receipt: Receipt
@@ -102,7 +103,7 @@ class Intake:
 
         Args:
             transaction: well-shaped; its sums are checked here.
-            resolve: whether the replica may be asked; no when the caller's look-up ration is used up.
+            resolve: whether the caller may learn who is a member; no when the look-up ration is used up.
 
         Raises:
             InputError: it does not add up, or an identifier cannot be one; nothing is kept.
@@ -134,8 +135,12 @@ class Intake:
         )
         vendors = self._vendors(sale, decision, vendor_answers=answers)
         day = business_day(sale.occurred_at, self._policy.zone)
-        record = Acceptance(sale, people.all, decision.key, decision.open, vendors, day)
+        names_somebody = bool(people.named) or decision.open
+        quiet = names_somebody and not resolve
+        record = Acceptance(sale, people.all, decision.key, decision.open, vendors, day, quiet)
         receipt = await self._outbox.accept(record, now, self._held())
+        if not people.all and people.stated is None:  # it goes under the key of the sale it names by number alone
+            receipt = replace(receipt, key=None)
         if not receipt.duplicate:
             self._accepted()
         how = served(
@@ -149,8 +154,8 @@ class Intake:
         codes = [decision.code] if decision.code and still else []
         if how.stale:
             codes.append("loyalty.stale")
-        could_tell = bool(asked) and as_of is not None and self._policy.tagging.level >= REPLICA_LEVEL
-        return Intaken(receipt, how, tuple(codes), len(members) == 1 if could_tell else None)
+        looked_up = len(members) == 1 if names_somebody and resolve else None
+        return Intaken(receipt, how, tuple(codes), looked_up)
 
     def _vendors(self, sale: Transaction, decision: Tag, *, vendor_answers: bool) -> tuple[str, ...]:
         member = decision.key is not None or sale.new_contact is not None

@@ -48,6 +48,7 @@ _FIRST = (
         key_type TEXT,
         answered_kind TEXT,
         answered_type TEXT,
+        quiet INTEGER NOT NULL DEFAULT 0,
         finished_at INTEGER,
         erased_at INTEGER
     ) STRICT""",

@@ -136,17 +136,19 @@ class Outbox(OutboxView):
                 raise ConflictError
             return _repeated(db, arrival, known)
         original = db.execute(sql.FIND_SALE, (sale.original_transaction_id,)).fetchone()
-        vendors, key = record.vendors, record.key
-        follows = False
+        vendors, key, told, follows = record.vendors, record.key, None, False
         if sale.type is TransactionType.VOID:
             vendors, key = _void(db, record, original)
+            if original is not None and original[4] and record.key is None:
+                told = original[5:7]
         elif sale.type is TransactionType.POINTS_CLAIM:
             _take_over(db, sale, original)
         elif original is not None and key is None and not record.readings:
             reached, of_original = _of_original(db, original)
             if reached and of_original is not None:
                 vendors, key, follows = tuple(dict.fromkeys((*vendors, *reached))), of_original, True
-        (receipt,) = self._insert(db, [_Row(arrival, key, vendors, original[0] if original else None, follows)])
+                told = original[5:7] if original[4] else None
+        (receipt,) = self._insert(db, [_Row(arrival, key, vendors, original[0] if original else None, follows, told)])
         return receipt
 
     def _insert(self, db: Connection, rows: Sequence[_Row]) -> list[Receipt]:
@@ -163,6 +165,8 @@ class Outbox(OutboxView):
             key, sale, accepted_at = row.key, row.arrival.sale, row.arrival.accepted_at
             readings = row.arrival.record.readings
             kind, key_type = (key.kind, key.type.value) if key else (None, None)
+            told_kind, told_type = row.told or (kind, key_type)
+            quiet = row.told is not None or row.arrival.record.quiet
             till = till_name(sale.store_id or "", sale.till_id or "")
             number = numbers[till] = numbers.get(till, 0) + 1
             content = statements.padded(_statement(key, readings, row.arrival.body))
@@ -171,7 +175,8 @@ class Outbox(OutboxView):
                 sale_id + place, sale.transaction_id, sale.type.value, till, number,
                 row.arrival.record.day.toordinal(), row.arrival.fingerprint, accepted_at,
                 sale.occurred_at.isoformat(), sale.original_transaction_id, statement_id + place,
-                ROWS_BYTES + len(content), kind, key_type, kind, key_type, None if row.vendors else accepted_at,
+                ROWS_BYTES + len(content), kind, key_type, told_kind, told_type, quiet,
+                None if row.vendors else accepted_at,
             )  # fmt: skip
             person = None if row.follows else person_group(self._hash_key, key, readings)
             if person is None:
@@ -184,11 +189,10 @@ class Outbox(OutboxView):
             state = overall_state(
                 in_lane(DeliveryState.QUEUED, held=vendor in row.arrival.held) for vendor in row.vendors
             )
-            receipts.append(
-                Receipt(sale.transaction_id, number, state, False, from_ms(accepted_at), key, kind, key_type)
-            )
+            at = from_ms(accepted_at)
+            receipts.append(Receipt(sale.transaction_id, number, state, False, at, key, told_kind, told_type))
         _insert_rows(db, statements.KEEP_AS, kept, columns=2)
-        _insert_rows(db, sql.INSERT_SALES, sales, columns=17)
+        _insert_rows(db, sql.INSERT_SALES, sales, columns=18)
         _insert_rows(db, sql.INSERT_DELIVERIES, deliveries, columns=7)
         return receipts
 
@@ -422,6 +426,7 @@ class _Row:
         vendors: to whom.
         original: the id of the sale it refers to, when that is on record.
         follows: it names nobody and goes under that sale's key, after it.
+        told: the key's kind and type as the till hears of them, where it may not hear how a quiet sale was resolved.
     """
 
     arrival: _Arrival
@@ -429,6 +434,7 @@ class _Row:
     vendors: tuple[str, ...]
     original: int | None = None
     follows: bool = False
+    told: tuple[str | None, str | None] | None = None
 
 
 def person_group(hash_key: bytes, key: IntegrationKey | None, readings: Sequence[Identifier]) -> bytes | None:
@@ -488,7 +494,7 @@ def _take_over(db: Connection, claim: Transaction, original: Any) -> None:
 def _repeated(db: Connection, arrival: _Arrival, known: Any) -> Receipt:
     """The first answer again, under the key it named, even if the tag has risen since."""
     record = arrival.record
-    sale_id, _, accepted_at, number, answered_kind, answered_type, kind, key_type, statement, _ = known
+    sale_id, _, accepted_at, number, _, answered_kind, answered_type, kind, key_type, statement, _ = known
     value = None
     if statement is not None:
         if (answered_kind, answered_type) == (kind, key_type):

@@ -11,7 +11,8 @@ from functools import cache
 # --- intake -----------------------------------------------------------------------------------------------------
 
 FIND_SALE = """
-    SELECT id, fingerprint, accepted_at, number, answered_kind, answered_type, key_kind, key_type, statement, erased_at
+    SELECT id, fingerprint, accepted_at, number, quiet, answered_kind, answered_type, key_kind, key_type, statement,
+           erased_at
     FROM sales WHERE transaction_id = ?"""
 KNOWS = "SELECT 1 FROM sales WHERE transaction_id = ?"
 LAST_IDS = """
@@ -21,7 +22,8 @@ LAST_IDS = """
 KNOWN = "SELECT transaction_id FROM sales WHERE transaction_id IN (SELECT value FROM json_each(?))"
 INSERT_SALES = """
     INSERT INTO sales (id, transaction_id, type, till, number, day, fingerprint, accepted_at, occurred_at, original,
-                       statement, bytes, key_kind, key_type, answered_kind, answered_type, finished_at) VALUES """
+                       statement, bytes, key_kind, key_type, answered_kind, answered_type, quiet,
+                       finished_at) VALUES """
 INSERT_DELIVERIES = "INSERT INTO deliveries (sale, vendor, state, rank, person, open, after_sale) VALUES "
 STATES = "SELECT state, vendor FROM deliveries WHERE sale = ?"
 CANCEL_UNSENT = """
@@ -130,7 +132,7 @@ OLDEST = """
 ACCEPTED_SINCE = "SELECT count(*) FROM sales WHERE (erased_at IS NULL) IN (0, 1) AND accepted_at >= ?"
 STORY = """
     SELECT id, type, till, number, occurred_at, accepted_at, erased_at, original,
-           key_kind, key_type, answered_kind, answered_type
+           key_kind, key_type, answered_kind, answered_type, quiet
     FROM sales WHERE transaction_id = ?"""
 DELIVERIES = """
     SELECT d.entry, s.transaction_id, d.vendor, d.state, d.attempts, s.accepted_at, d.next_attempt_at, d.delivered_at,

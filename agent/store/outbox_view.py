@@ -44,6 +44,7 @@ class Story:
     key_type: str | None
     answered_kind: str | None
     answered_type: str | None
+    quiet: bool
     about_it: tuple[dict[str, Any], ...]
     deliveries: tuple[Delivery, ...]
     attempts: tuple[dict[str, Any], ...]
@@ -107,7 +108,7 @@ class OutboxView:
             transaction_id=transaction_id, type=row[1], till=row[2], number=row[3], occurred_at=row[4],
             accepted_at=from_ms(row[5]), erased_at=from_ms(row[6]) if row[6] is not None else None,
             original_transaction_id=row[7],
-            key_kind=row[8], key_type=row[9], answered_kind=row[10], answered_type=row[11],
+            key_kind=row[8], key_type=row[9], answered_kind=row[10], answered_type=row[11], quiet=bool(row[12]),
             about_it=tuple(
                 {"transaction_id": name, "type": kind, "accepted_at": from_ms(at)}
                 for name, kind, at in self._rows(sql.ABOUT, transaction_id)

@@ -305,7 +305,7 @@ async def open_house(
         replica=ReplicaSection(contents="contacts", fields=("first_name",)),
     )
     parts = build(state_dir, settings, heartbeat_s=heartbeat_s)
-    server = Server(parts["door"], listen)
+    server = Server(parts["door"], listen, users=bool(settings.api.socket_users))
     await server.start()
     base = f"http://{server.addresses[0]}" if not server.addresses[0].startswith("unix:") else "http://localhost"
     pos, admin = (

@@ -106,6 +106,48 @@ def test_a_name_is_unique_until_revoked(tokens):
         tokens.revoke("till-04")
 
 
+def test_two_tokens_of_a_name_while_one_replaces_the_other(tokens):
+    """A new one is made beside the old one, of its scope; the old one alone is ended; a third is never made."""
+    old = tokens.add("till-03", "pos")
+    new = tokens.rotate("till-03")
+    assert [(tokens.verify(secret).name, tokens.verify(secret).scope) for secret in (old, new)] == [
+        ("till-03", "pos")
+    ] * 2
+    for third in (tokens.rotate, lambda name: tokens.add(name, "pos")):
+        with pytest.raises(InputError):
+            third("till-03")
+    assert len(tokens.list()) == 2
+    tokens.revoke("till-03", old=True)
+    assert tokens.verify(old) is None
+    assert tokens.verify(new) is not None
+    with pytest.raises(UnknownRecordError, match="one token of that name"):
+        tokens.revoke("till-03", old=True)
+    with pytest.raises(UnknownRecordError):
+        tokens.rotate("till-04")
+
+
+def test_revoking_a_name_ends_both_of_its_tokens(tokens):
+    """Whoever may not know which one leaked ends all of them; other names go on."""
+    other = tokens.add("till-04", "pos")
+    both = tokens.add("till-03", "admin"), tokens.rotate("till-03")
+    tokens.revoke("till-03")
+    assert [tokens.verify(secret) for secret in both] == [None, None]
+    assert tokens.verify(other) is not None
+
+
+def test_a_token_is_held_until_it_is_revoked(tokens, tmp_path, clock):
+    """By its secret, not its name: one made anew under the name is another. What a command does counts soon."""
+    tokens.make_own()
+    own = tokens.verify(read_own(tmp_path))
+    old = tokens.verify(tokens.add("till-03", "pos"))
+    assert (tokens.holds(old), tokens.holds(own)) == (True, True)
+    command = Tokens(tmp_path, clock)
+    command.revoke("till-03")
+    command.add("till-03", "pos")
+    clock.mono += LOOK_EVERY_S
+    assert (tokens.holds(old), tokens.holds(own)) == (False, True)
+
+
 def test_another_process_is_noticed_within_half_a_second(tokens, tmp_path, clock):
     """What a command adds or revokes while the daemon runs counts within half a second, without a restart."""
     command = Tokens(tmp_path, clock)
@@ -199,3 +241,31 @@ async def test_a_revoked_token_is_refused_at_the_door_within_a_second(house):
     command.revoke("new")
     house.clock.mono += 1.0
     assert (await house.http.get("/v1/status", headers=headers)).status_code == 401
+
+
+@pytest.mark.parametrize("unreadable", [False, True], ids=["revoked", "file-damaged"])
+async def test_an_event_stream_ends_with_its_token(house, unreadable):
+    """A listener whose token is no longer valid hears the end of the stream; another's goes on, and the page's too."""
+    command = Tokens(house.state_dir, house.clock)
+    leaving = {"authorization": f"Bearer {command.add('leaving', 'pos')}"}
+    house.clock.mono += 1.0
+    async with (
+        asyncio.timeout(30),
+        house.http.stream("GET", "/v1/events", headers=leaving) as ending,
+        house.http.stream("GET", "/page/events") as page,
+        house.admin.stream("GET", "/v1/events") as other,
+    ):
+        heard = ending.aiter_text()
+        others = [stream.aiter_text() for stream in (page, other)]
+        for stream in (heard, *others):
+            assert "event: status" in await anext(stream)
+        if unreadable:
+            (house.state_dir / "tokens.json").write_text("{")
+        else:
+            command.revoke("leaving")
+        house.clock.mono += 1.0
+        assert [text async for text in heard] == []  # a proper end, no cut
+        house.rooms.status.changed()
+        for stream in others[: 1 if unreadable else 2]:
+            while "event: status" not in await anext(stream):
+                pass

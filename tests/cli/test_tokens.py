@@ -1,4 +1,4 @@
-"""`token add|list|revoke`, without a running agent."""
+"""`token add|list|rotate|revoke`, without a running agent."""
 
 import os
 import stat
@@ -44,6 +44,21 @@ def test_a_name_is_given_once(call):
 
     assert (first.exit_code, second.exit_code) == (0, 64)
     assert "is taken" in second.stderr
+
+
+def test_a_token_is_replaced_without_a_gap(answer, call, config):
+    """A second token of the name, both listed and taken; then the old one alone is ended."""
+    old = answer("token", "add", "till-03", "--scope", "admin")["token"]
+    made = answer("token", "rotate", "till-03")
+    assert (made["name"], made["scope"]) == ("till-03", "admin")
+    assert [row["name"] for row in answer("token", "list")["tokens"]] == ["till-03"] * 2
+    assert call("token", "rotate", "till-03").exit_code == 64
+
+    assert answer("token", "revoke", "till-03", "--old") == {"name": "till-03", "revoked": True}
+    tokens = Tokens(config.parent / "state", SystemClock())
+    assert (tokens.verify(old), tokens.verify(made["token"]).scope) == (None, "admin")
+    assert call("token", "revoke", "till-03", "--old").exit_code == 1
+    assert call("token", "rotate", "nobody").exit_code == 1
 
 
 def test_revoking_nobody_is_told(call):

@@ -241,7 +241,7 @@ async def test_an_old_replica_says_so_and_an_expired_one_says_nothing(till):
     till.replica.as_of = None
     taken = await till.sell("late", identifier=PHONE_SAID)
     assert (taken.receipt.key, taken.served.level) == (phone_key(), 2)
-    assert taken.looked_up is None
+    assert taken.looked_up is False
 
 
 @pytest.mark.parametrize("method", ["info", "resolve"])
@@ -265,7 +265,7 @@ async def test_below_level_three_the_replica_is_not_read(tmp_path, outbox, level
         till.offline()
     taken = await till.sell(identifier=PHONE_SAID)
     assert taken.receipt.key == (phone_key() if level == 2 else None)
-    assert taken.looked_up is None
+    assert taken.looked_up is False
 
 
 async def test_beyond_the_ration_nobody_is_looked_up(till):
@@ -274,6 +274,25 @@ async def test_beyond_the_ration_nobody_is_looked_up(till):
     taken = await till.sell(identifier=PHONE_SAID, resolve=False)
     assert (taken.receipt.key, taken.looked_up, taken.codes) == (phone_key(), None, ("loyalty.points_later",))
     assert (await till.kept()).open
+    assert till.outbox.story("sale").quiet
+    await till.sell("within", identifier=PHONE_SAID)
+    await till.sell("guest", resolve=False)
+    assert not till.outbox.story("within").quiet
+    assert not till.outbox.story("guest").quiet
+
+
+@pytest.mark.parametrize("kind", ["void", "return"])
+async def test_whoever_names_a_sale_alone_is_not_told_whose_it_was(till, kind):
+    """It goes under that sale's key, and the answer has no value of it, at once and when it is repeated."""
+    till.replica.add(member(), phone())
+    await till.sell("sale", identifier=PHONE_SAID)
+    about = {"void": {"lines": [], "payments": [], "total": "0"}, "return": {}}[kind] | {
+        "type": kind,
+        "original_transaction_id": "sale",
+    }
+    taken = [await till.sell("later", **about) for _ in range(2)]
+    assert [(one.receipt.key, one.receipt.key_kind) for one in taken] == [(None, "primary")] * 2
+    assert [one.receipt.duplicate for one in taken] == [False, True]
 
 
 @pytest.mark.parametrize(("known", "said"), [(1, True), (0, False), (2, False)], ids=["hit", "miss", "shared"])

@@ -228,6 +228,26 @@ async def test_a_void_follows_under_the_risen_key(outbox):
     assert void.key == member_key()
 
 
+@pytest.mark.parametrize("kind", ["void", "return"])
+@pytest.mark.parametrize("quiet", [True, False], ids=["quiet", "told"])
+async def test_what_follows_a_quiet_sale_does_not_tell_how_it_was_resolved(outbox, kind, quiet):
+    """The key that rose at delivery is the later one's too; of a quiet sale's the till hears what it heard then."""
+    sale = acceptance("sale", key=phone_key(), readings=(phone(),), open_=True)
+    await outbox.accept(replace(sale, quiet=quiet), NOW)
+    (sent,) = await leased(outbox)
+    await outbox.retag(sent.entry, member_key(), NOW)
+    await outbox.settle([Settled(sent.entry, DONE)], NOW)
+    later = acceptance("later", type=kind, original_transaction_id="sale")
+    receipts = [await outbox.accept(later, NOW) for _ in range(2)]
+    story = outbox.story("later")
+
+    told = "secondary" if quiet else "primary"
+    assert [receipt.key_kind for receipt in receipts] == [told] * 2
+    assert (story.quiet, story.answered_kind) == (quiet, told)
+    (following,) = await leased(outbox)
+    assert following.key == member_key()
+
+
 async def test_a_sale_that_may_have_arrived_is_not_cancelled(outbox):
     """After a cut connection the void follows instead of cancelling."""
     await outbox.accept(acceptance("sale", key=member_key()), NOW)
