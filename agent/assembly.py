@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import random
 from collections.abc import AsyncIterator, Callable
@@ -35,23 +34,28 @@ from agent.orders import Orders
 from agent.ports import Clock, QueueInfo
 from agent.rotation import rotate
 from agent.secrets import WatchedSecret
+from agent.services.audit import Audit
 from agent.services.buffer import Buffer, BufferPolicy
 from agent.services.dispatch import Dispatch, DispatchPolicy, Lane, own_share
 from agent.services.identify import Identify, IdentifyPolicy
 from agent.services.intake import Intake, IntakePolicy
 from agent.services.lease import Lease
 from agent.services.loading import Loader, LoadJob
+from agent.services.privacy import Privacy
 from agent.services.purge import Purge
 from agent.services.reconcile import Books, Reconcile
 from agent.services.status import Status, StatusPolicy
 from agent.services.sync import FileFeed, PageFeed, Sync
 from agent.settings import Configuration
 from agent.state import REPLICA, State
-from agent.storage import Storage
+from agent.storage import Contacts, Storage
+from agent.store.audit import FILE as AUDIT_FILE
+from agent.store.audit import AuditAnchor, AuditTrail
 from agent.store.daybook import OutboxDaybook
 from agent.store.outbox import Outbox
 from agent.store.replica import SqliteReplica
 from agent.store.replica_builder import SqliteReplicaStore
+from agent.store.replica_people import ReplicaPeople
 from agent.tokens import Tokens
 from agent.transport import Answer, HttpPolicy
 
@@ -62,7 +66,6 @@ TOMBSTONES_KEPT = timedelta(days=8)
 LOOKUP_AT_DELIVERY_S = 15.0
 RESERVES_KEPT_FREE = 4
 """So often `queue.reserve_bytes` stay free of contacts; at one of them the till's sales are refused."""
-PURGE_PATIENCE_S = 5.0
 CLOCK_TOLERANCE_S = 120.0
 
 
@@ -74,6 +77,7 @@ class Agent:
     clock: Clock
     rooms: Rooms
     storage: Storage
+    audit: Audit
     dispatch: Dispatch
     sync: Sync | None
     purge: Purge
@@ -128,20 +132,17 @@ class _Builder:
         stack.enter_context(self.state.held())
         keys = self._keys()
         self.conditions.set("storage.unencrypted", stands=self.state.unencrypted, now=clock.now())
+        known = self.state.lease(keys)
         storage = Storage(
-            self.state,
-            keys,
-            self.state.lease(keys) or self.state.make_lease(keys),
-            settings.queue,
-            clock,
-            vendors=(voyado.NAME,),
-            changed=self._storage_changed,
-            refetch=self._refetch,
+            self.state, keys, settings.queue, clock, vendors=(voyado.NAME,), changed=self._storage_changed
         )
-        stack.callback(storage.close)
-        await asyncio.to_thread(storage.room.take)
-        await storage.integrity.start()
-        outbox, replica = storage.outbox, storage.replica
+        stack.callback(storage.outbox.close)
+        await storage.open()  # from here on the storage key is known to be right
+        outbox = storage.outbox
+        audit = self._audit(storage)
+        contacts = storage.contacts(known or self.state.make_lease(keys), self._refetch)
+        replica = contacts.replica
+        stack.callback(replica.close)
         link = self._link()
         connector = self._connector(link)
         stack.push_async_callback(connector.close)
@@ -182,10 +183,25 @@ class _Builder:
             accepted=self._accepted(dispatch),
             held=dispatch.held,
         )
-        lease = self.lease = self._lease(storage)
+        lease = self.lease = self._lease(contacts, audit)
         await lease.start()
         stack.push_async_callback(lease.close)
-        sync = self.sync = self._sync(storage, connector, link, lease)
+        people = ReplicaPeople(replica, storage.writing)
+        privacy = Privacy(
+            clock=clock,
+            readings=identify.readings,
+            contacts=people,
+            sales=storage.of_persons((connector.name,) if connector.guests else ()),
+            refused=storage.erased,
+            trail=audit,
+            spool=self.state.empty_spool,
+            conditions=self.conditions,
+            feed_halted=lambda: sync.halted() if sync is not None else contextlib.nullcontext(),
+            lanes_halted=dispatch.halted,
+            alone=storage.alone,
+            changed=self._changed,
+        )
+        sync = self.sync = self._sync(storage, replica, connector, link, lease=lease, privacy=privacy, audit=audit)
         status = self.status = Status(
             clock=clock,
             version=version("loyalty-agent"),
@@ -205,7 +221,7 @@ class _Builder:
             damage=storage.integrity.findings,
             loading=lambda: sync.progress if sync else None,
         )
-        purge = self._purge(storage, link)
+        purge = self._purge(storage, people, audit, link)
         tokens = Tokens(self.state.directory, clock)
         orders = Orders(dispatch, sync, purge)
         stack.push_async_callback(orders.close)
@@ -225,6 +241,8 @@ class _Builder:
             intake=intake,
             replica=replica,
             outbox=outbox,
+            privacy=privacy,
+            record=audit.record,
             status=status,
             tokens=tokens,
             orders=orders,
@@ -233,7 +251,9 @@ class _Builder:
             metrics=self.metrics,
         )
         calendar = Calendar({"purge": purge.run, "check": storage.integrity.check})
-        return Agent(self.configuration, clock, rooms, storage, dispatch, sync, purge, lease, calendar, status, tokens)
+        return Agent(
+            self.configuration, clock, rooms, storage, audit, dispatch, sync, purge, lease, calendar, status, tokens
+        )
 
     # --- the databases ------------------------------------------------------------------------------------------
 
@@ -249,14 +269,24 @@ class _Builder:
                 log.info("key.rotated", files=files)
         return keys
 
-    def _lease(self, storage: Storage) -> Lease:
+    def _audit(self, storage: Storage) -> Audit:
+        def told(intact: bool) -> None:  # noqa: FBT001 - Audit's form
+            if self.status is not None:
+                self.status.damaged(AUDIT_FILE, stands=not intact)
+                self._changed()
+
+        anchor = AuditAnchor(storage.live, storage.live)
+        return Audit(clock=self.clock, trail=AuditTrail(self.state.directory), anchor=anchor, told=told)
+
+    def _lease(self, contacts: Contacts, audit: Audit) -> Lease:
         return Lease(
             clock=self.clock,
             term=self.settings.replica.expires_after,
-            replica=storage.leased,
+            replica=contacts.leased,
             conditions=self.conditions,
             changed=self._changed,
-            busy=storage.busy,
+            busy=contacts.busy,
+            record=audit.record,
         )
 
     # --- the vendor ---------------------------------------------------------------------------------------------
@@ -351,20 +381,29 @@ class _Builder:
 
     # --- the feed -----------------------------------------------------------------------------------------------
 
-    def _sync(self, storage: Storage, connector: voyado.Voyado, link: Link, lease: Lease) -> Sync | None:
-        replica = storage.replica
-
+    def _sync(
+        self,
+        storage: Storage,
+        replica: SqliteReplica,
+        connector: voyado.Voyado,
+        link: Link,
+        *,
+        lease: Lease,
+        privacy: Privacy,
+        audit: Audit,
+    ) -> Sync | None:
         def store() -> SqliteReplicaStore:
-            return SqliteReplicaStore(replica.file, self.state.least_contacts)
+            return SqliteReplicaStore(replica.file, self.state.least_contacts).refusing(storage.erased.refusals())
 
         if self.tagging.level < 3:  # noqa: PLR2004 - level 3 reads a replica
             return None
         table, fields = self._voyado, self.settings.replica.fields
         mapping = feeds.contact_mapping(table, normaliser=self.normaliser, primary=self.tagging.primary, fields=fields)
         feed: FileFeed | PageFeed
+
         if table.feed == feeds.API:
             changes = feeds.change_feed(connector.client, mapping, self.clock, partial(own_share, link, self.clock))
-            feed = PageFeed(feed=changes, store=store, contacts=replica, clock=self.clock)
+            feed = PageFeed(feed=changes, store=store, contacts=replica, erased=privacy, clock=self.clock)
         else:
             source = feeds.file_source(
                 table,
@@ -386,11 +425,20 @@ class _Builder:
                     kept_free_bytes=RESERVES_KEPT_FREE * self.settings.queue.reserve_bytes,
                 )
 
-            feed = FileFeed(job=job, loader=Loader(), contacts=replica, conditions=self.conditions, clock=self.clock)
+            feed = FileFeed(
+                job=job,
+                loader=Loader(),
+                contacts=replica,
+                conditions=self.conditions,
+                erased=privacy,
+                record=audit.record,
+                clock=self.clock,
+            )
         return Sync(
             clock=self.clock,
             feed=feed,
             contacts=replica,
+            erased=privacy,
             conditions=self.conditions,
             every=self.settings.replica.sync_every,
             uniform=self.chance.uniform,
@@ -403,7 +451,7 @@ class _Builder:
 
     # --- the end ------------------------------------------------------------------------------------------------
 
-    def _purge(self, storage: Storage, link: Link) -> Purge:
+    def _purge(self, storage: Storage, people: ReplicaPeople, audit: Audit, link: Link) -> Purge:
         retention = self.settings.retention
         return Purge(
             clock=self.clock,
@@ -414,10 +462,11 @@ class _Builder:
                 TOMBSTONES_KEPT,
             ),
             sales=storage.outbox,
-            contacts=_Contacts(storage.replica, storage.writing),
+            contacts=people,
             kept=storage.integrity,
-            alone=storage.alone,
+            trail=audit,
             spool=self.state.empty_spool,
+            alone=storage.alone,
             changed=self._changed,
             skew_s=lambda: link.skew_s,
         )
@@ -463,32 +512,6 @@ class _Builder:
             self._changed()
 
         return changed
-
-
-class _Contacts:
-    """The replica as the purge sees it: written in a thread with a connection of its own, in turns with the sync.
-
-    What a sync that takes long leaves no time for goes with the next purge.
-    """
-
-    def __init__(self, replica: SqliteReplica, writing: asyncio.Lock) -> None:
-        self._replica, self._writing = replica, writing
-
-    async def purge(self, tombstones_before: datetime) -> dict[str, int]:
-        def work(store: SqliteReplicaStore) -> int:
-            with store.open_writer() as writer:
-                return writer.purge(tombstones_before)
-
-        try:
-            async with asyncio.timeout(PURGE_PATIENCE_S):
-                await self._writing.acquire()
-        except TimeoutError:
-            log.info("purge.postponed", file=self._replica.file.database.path.name)
-            return {}
-        try:
-            return {"tombstones": await asyncio.to_thread(work, SqliteReplicaStore(self._replica.file))}
-        finally:
-            self._writing.release()
 
 
 def _log_edge(code: str, stands: bool, detail: str) -> None:  # noqa: FBT001 - Conditions' form

@@ -17,7 +17,7 @@ from datetime import timedelta
 
 import structlog
 
-from agent import logs
+from agent import coredump, logs
 from agent.api.app import create_app
 from agent.api.rooms import Rooms
 from agent.api.server import Server
@@ -56,6 +56,7 @@ async def running(
 ) -> AsyncIterator[RunningAgent]:
     """An agent that takes sales while the block runs, and stops in order at its end."""
     async with open_agent(configuration, clock=clock, chance=chance) as agent:
+        await _look_at_the_trail(agent)
         users = bool(configuration.settings.api.socket_users)
         server = Server(create_app(agent.rooms), configuration.listen, users=users)
         unwritten = _make_own_token(agent.tokens)
@@ -87,12 +88,20 @@ async def running(
             log.info("stopped")
 
 
+async def _look_at_the_trail(agent: Agent) -> None:
+    try:
+        await agent.audit.check()
+    except StorageError:  # sales do not wait for it; the purge looks again by the hour
+        log.exception("audit.unreadable")
+
+
 def main(configuration: Configuration) -> int:
     """Runs until SIGTERM or SIGINT; the exit status.
 
     Raises:
         LoyaltyAgentError: it could not start.
     """
+    coredump.forbid()
     logs.configure(configuration.settings.log.level, configuration.settings.log.format)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_until_signalled(configuration))

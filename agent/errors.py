@@ -11,6 +11,7 @@
     ├── ConflictError                the same id with other content                409
     │   └── UnderWayError            a delivery is being sent at this moment       409
     ├── UnknownRecordError           nothing of that name is here                  404
+    ├── AmbiguousPersonError         several people share the identifier           409
     ├── StorageError                 the disk or a database file said no           503
     │   ├── StorageFullError         no room                                       507
     │   ├── StorageDamagedError      a file is not what was written
@@ -114,6 +115,13 @@ class UnknownRecordError(LoyaltyAgentError):
 
     code = "record.unknown"
     advice = "Check the id; records older than retention.audit are gone."
+
+
+class AmbiguousPersonError(LoyaltyAgentError):
+    """Several people share this identifier; nothing was done."""
+
+    code = "privacy.ambiguous"
+    advice = "Name the person by what is theirs alone: contact id, member number or external id."
 
 
 class StorageError(LoyaltyAgentError):

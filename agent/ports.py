@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any, BinaryIO, Literal, Protocol, Self
 
+from agent.domain.audit import Head
 from agent.domain.contact import ContactChange, Member
 from agent.domain.delivery import DeliveryState, Verdict
-from agent.domain.identifiers import Identifier
+from agent.domain.identifiers import Identifier, IdentifierType
 from agent.domain.tagging import Found
 from agent.domain.transaction import IntegrationKey, NewContact, Transaction
 
@@ -28,6 +29,13 @@ class Clock(Protocol):
 
     def today(self) -> date:
         """The date in the store's time zone."""
+
+
+class Record(Protocol):
+    """Puts an entry into the audit trail."""
+
+    async def __call__(self, event: str, /, **facts: int | str) -> Head:
+        """The entry, on disk. Raises StorageError."""
 
 
 class Secret(Protocol):
@@ -179,15 +187,22 @@ class Batch:
     Attributes:
         rows: in the feed's order; their layout is the store's own business.
         unidentified: upserts that name neither a contact id nor the primary key, and were left out.
+        refused: marks of people erased here whose rows were left out.
+        removed: marks of people erased here of whom this says at the end that they are gone.
     """
 
     rows: Sequence[Any] = field(repr=False)
     unidentified: int = 0
+    refused: frozenset[bytes] = field(default=frozenset(), repr=False)
+    removed: frozenset[bytes] = field(default=frozenset(), repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class AppliedCounts:
-    """What applying a batch did. ``replay``: this content had been applied before, so nothing was done."""
+    """What applying a batch did. ``replay``: this content had been applied before, so nothing was done.
+
+    ``refused`` and ``removed`` are the batch's.
+    """
 
     rows: int = 0
     inserted: int = 0
@@ -195,6 +210,8 @@ class AppliedCounts:
     unchanged: int = 0
     deleted: int = 0
     unidentified: int = 0
+    refused: frozenset[bytes] = field(default=frozenset(), repr=False)
+    removed: frozenset[bytes] = field(default=frozenset(), repr=False)
     replay: bool = False
 
 
@@ -270,9 +287,13 @@ class ReplicaStore(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Acceptance:
-    """A sale about to be recorded, its defaults filled in; the vendors that get it; the business day it counts for.
+    """A sale about to be recorded, its defaults filled in.
 
-    ``quiet``: the till may not learn from the sale's fate who is a member; it hears of the key it was answered with.
+    Attributes:
+        vendors: who gets it.
+        day: the business day it counts for.
+        quiet: the till may not learn from the sale's fate who is a member; it hears of the key it was answered with.
+        ref: the handle of the member whom the replica knows its customer as.
     """
 
     transaction: Transaction
@@ -282,6 +303,7 @@ class Acceptance:
     vendors: tuple[str, ...]
     day: date
     quiet: bool = False
+    ref: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -370,6 +392,79 @@ class QueueInfo:
     in_doubt: int
     oldest_at: datetime | None
     bytes: int
+
+
+# --- one person -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who somebody is, for a replica.
+
+    Attributes:
+        ref: their handle, whether or not they are in it.
+        mark: the keyed hash of the contact id; of the primary key where no contact id is known.
+        primary: the keyed hash of the primary key, beside a contact id.
+    """
+
+    ref: str
+    mark: bytes = field(repr=False)
+    primary: bytes | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """A member as the replica knows them, for whoever exports or erases everything about them.
+
+    Attributes:
+        member: what may be shown.
+        identity: what a feed's row about them is recognised by.
+        keys: the keyed hash of each identifier the replica finds them by.
+        shared: of those, the ones that find somebody else too.
+    """
+
+    member: Member
+    identity: Identity = field(repr=False)
+    keys: Mapping[IdentifierType, bytes] = field(repr=False)
+    shared: frozenset[bytes] = field(default=frozenset(), repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """Somebody whom the feed has removed.
+
+    Attributes:
+        identity: who it was.
+        keys: the keyed hashes of everything that named them.
+        at: when.
+    """
+
+    identity: Identity
+    keys: tuple[bytes, ...] = field(repr=False)
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ErasedBefore:
+    """Somebody was erased here, and their rows of the feed are refused since."""
+
+    receipt: str
+    erased_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ErasedSales:
+    """What was erased of sales; each sale stays, without its person.
+
+    Attributes:
+        waiting: sales that were still owed to a vendor; they are untagged.
+        finished: sales that were not.
+        notes: reasons for giving one up.
+    """
+
+    waiting: int = 0
+    finished: int = 0
+    notes: int = 0
 
 
 # --- vendors ----------------------------------------------------------------------------------------------------

@@ -15,6 +15,8 @@ from contextlib import aclosing
 from multiprocessing.connection import Connection, wait
 from typing import Any, TypeVar
 
+from agent import coredump
+
 T = TypeVar("T")
 Send = Callable[[Any], None]
 
@@ -78,7 +80,8 @@ async def told(work: Callable[..., None], *args: Any) -> AsyncGenerator[Any, Non
 
 
 def stand_back() -> None:
-    """Makes this process wait for every other one, and end with the one that started it."""
+    """Makes this process wait for every other one, end with the one that started it, and leave no core dump."""
+    coredump.forbid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the agent's to act on
     os.nice(NICE)
     parent = multiprocessing.parent_process()

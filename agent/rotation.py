@@ -17,6 +17,7 @@ from agent.store.examine import look
 from agent.store.hashkey import reseal
 from agent.store.lease_file import KEY_FILE
 from agent.store.rekey import rekey
+from agent.store.replica_file import side_of
 
 
 def rotate(state: State, keys: StorageKeys) -> list[str]:
@@ -64,12 +65,12 @@ def _move_replica(state: State, keys: StorageKeys) -> bool:
     lease = state.lease(keys)
     if lease is None:
         return False
-    file = state.replica(keys, lease)
-    key = state.replica(StorageKeys(keys.current), lease).database.key
-    if key is None or key == file.database.key or not file.database.path.exists():
+    file = state.replica_pages(keys, lease)
+    key = state.replica_pages(StorageKeys(keys.current), lease).key
+    if key is None or key == file.key or not file.path.exists():
         return False
-    remove(file.side)  # what is being built is begun anew
-    rekey(file.database, key)
+    remove(side_of(file))  # what is being built is begun anew
+    rekey(file, key)
     return True
 
 

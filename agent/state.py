@@ -10,6 +10,7 @@
     replica.size     how many contacts it held last: one that is built anew with far fewer is not everybody
     spool/           export files while they are being read
     tokens.json      the door's tokens, hashed; cli.token, the commands' own
+    audit.jsonl      the audit trail
 """
 
 from __future__ import annotations
@@ -69,6 +70,11 @@ class State:
         return not self._encrypted
 
     @property
+    def has_outbox(self) -> bool:
+        """An agent ran here."""
+        return (self.directory / OUTBOX).exists()
+
+    @property
     def spool(self) -> Path:
         """Where export files lie while they are being read."""
         return self.directory / SPOOL
@@ -112,17 +118,26 @@ class State:
         file = DatabaseFile(self.directory / OUTBOX, None, "FULL", OUTBOX_CACHE_KIB)
         return self._under(keys, file, _outbox_page_key)
 
-    def replica(self, keys: StorageKeys, lease: LeaseFile) -> ReplicaFile:
-        """The replica's file: it can be fetched again."""
-        settings = self._configuration.settings
+    def replica_pages(self, keys: StorageKeys, lease: LeaseFile) -> DatabaseFile:
+        """The replica's file as SQLite sees it: it can be fetched again."""
         file = DatabaseFile(self.directory / REPLICA, None, "NORMAL", REPLICA_CACHE_KIB)
         try:
-            file = self._under(keys, file, lambda key: _replica_page_key(key, lease))
+            return self._under(keys, file, lambda key: _replica_page_key(key, lease))
         except StorageKeyError:  # the key of the replica was read: the file is another one's, and fetched anew
-            file = self._under(StorageKeys(keys.current), file, lambda key: _replica_page_key(key, lease))
+            return self._under(StorageKeys(keys.current), file, lambda key: _replica_page_key(key, lease))
+
+    def replica(self, keys: StorageKeys, lease: LeaseFile, lookup_key: bytes) -> ReplicaFile:
+        """The replica's file and what is in it.
+
+        Args:
+            keys: the storage keys.
+            lease: the replica's own key.
+            lookup_key: what contacts are found by is hashed under it, in every replica and in the outbox.
+        """
+        settings = self._configuration.settings
         return ReplicaFile(
-            database=file,
-            key=subkey(lease.key, "lookup"),
+            database=self.replica_pages(keys, lease),
+            key=lookup_key,
             primary=settings.loyalty.primary,
             contents=settings.replica.contents,
             fields=settings.replica.fields,
@@ -137,7 +152,7 @@ class State:
         try:
             return LeaseFile.found(self.directory, keys)
         except StorageKeyError:
-            if not (self.directory / OUTBOX).exists():  # whose pages would have told
+            if not self.has_outbox:  # whose pages would have told
                 raise
             return None
 

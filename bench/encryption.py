@@ -95,7 +95,7 @@ def _decrypt(at: agents.Place) -> None:
     state = State(encrypted)
     keys = StorageKeys(state.keys(may_create=False).current)
     lease = state.lease(keys)
-    file = state.replica(keys, lease).database if lease else None
+    file = state.replica_pages(keys, lease) if lease else None
     if file is None or file.key is None:
         raise RuntimeError("the kept state has no replica")
     aside = DatabaseFile(file.path.with_suffix(".plain"), None, "NORMAL")

@@ -23,6 +23,7 @@ from agent.errors import VendorUnreachableError
 from agent.ports import Acceptance, Outgoing, ReplicaInfo
 from agent.store.database import DatabaseFile, GroupWriter, migrate
 from agent.store.hashkey import hash_key
+from agent.store.keyhash import KeyHash
 from agent.store.migrations import outbox as outbox_migrations
 from agent.store.outbox import Outbox
 
@@ -31,6 +32,7 @@ VENDOR = "voyado"
 PHONE = "+46701740605"
 EMAIL = "alma@example.com"
 STORAGE_KEY = bytes(range(32))
+NAMES = KeyHash(STORAGE_KEY)
 
 
 @dataclass
@@ -242,7 +244,7 @@ def open_outbox(path: Path, *, run: str = "run-1", key: bytes | None = None) -> 
     connection = file.connect()
     migrate(connection, outbox_migrations)
     outbox = Outbox(GroupWriter(connection, "outbox"), file.connect(), run=run)
-    outbox.begin(connection, hash_key(connection, (STORAGE_KEY,)))
+    outbox.begin(connection, hash_key(connection, (STORAGE_KEY,)), NAMES)
     try:
         yield outbox
     finally:

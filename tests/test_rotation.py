@@ -20,11 +20,12 @@ from agent.rotation import rotate
 from agent.settings import load
 from agent.state import OUTBOX, REPLICA, State
 from agent.store.database import ENCRYPTED, migrate
-from agent.store.hashkey import hash_key
+from agent.store.hashkey import hash_key, lookup_key
 from agent.store.lease_file import KEY_FILE
 from agent.store.migrations import outbox as migrations
 from agent.store.replica import SqliteReplica
 from agent.store.replica_builder import SqliteReplicaStore
+from agent.store.replica_file import ReplicaFile
 from tests.fakes import NOW
 from tests.store.test_replica import ALMA, BO, PHONE, page, upsert
 
@@ -61,7 +62,7 @@ class House:
         self.hash_key = hash_key(outbox, keys)
         outbox.execute("INSERT INTO statements (content) VALUES (?)", (b"Alma Made-Up bought wool socks",))
         outbox.close()
-        file = self.state.replica(keys, self.lease)
+        file = self.replica(keys)
         SqliteReplica(file).close()
         page(file, upsert(ALMA))
 
@@ -69,6 +70,9 @@ class House:
         config = self.root / "config.toml"
         config.write_text(CONFIG.format(root=self.root, encryption=self.encryption, storage=storage))
         return State(load(config=config, vendors=SETTINGS, environ={}, secrets=False))
+
+    def replica(self, keys: StorageKeys) -> ReplicaFile:
+        return self.state.replica(keys, self.lease, lookup_key(self.hash_key))
 
     def exchange(self) -> list[str]:
         self.state.key_place.prepare()
@@ -84,7 +88,7 @@ class House:
         lease = self.state.lease(keys)
         assert lease == self.lease
         assert lease.load() == LeaseRecord(5.0, NOW, contents=Contents.HELD)
-        replica = SqliteReplica(self.state.replica(keys, lease))
+        replica = SqliteReplica(self.replica(keys))
         assert replica.resolve([Identifier(PHONE, ALMA[PHONE])])
         replica.close()
 
@@ -132,7 +136,7 @@ def test_a_copy_made_before_gives_the_new_files_to_nobody(house):
     thief.directory = stolen
     thief.key_place = replace(thief.key_place, reference=replace(thief.key_place.reference, base=stolen))
     keys = thief.keys(may_create=False)
-    for file in (thief.outbox(keys), thief.replica(keys, house.lease).database):
+    for file in (thief.outbox(keys), thief.replica_pages(keys, house.lease)):
         with pytest.raises(StorageKeyError):
             file.connect()
 
@@ -241,7 +245,7 @@ def test_no_room_for_a_copy(house, monkeypatch):
 def test_what_is_being_built_is_begun_anew(house):
     """A half-done replica would stay under the former key."""
     keys = house.state.keys(may_create=False)
-    file = house.state.replica(keys, house.lease)
+    file = house.replica(keys)
     with SqliteReplicaStore(file).open_loader(rebuild=True):
         pass
     assert "replica.next.db" in house.names()
@@ -318,6 +322,6 @@ def test_a_replica_key_that_cannot_be_read_is_fetched_anew_only_beside_an_outbox
 
 def test_other_contacts_are_others(house):
     """The check that the tests above rely on finds who is not there."""
-    replica = SqliteReplica(house.state.replica(house.state.keys(may_create=False), house.lease))
+    replica = SqliteReplica(house.replica(house.state.keys(may_create=False)))
     assert not replica.resolve([Identifier(PHONE, BO[PHONE])])
     replica.close()

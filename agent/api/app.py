@@ -6,6 +6,7 @@ from agent.api.guard import AsgiScope, Guard, Send
 from agent.api.openapi import Document
 from agent.api.rooms import Rooms
 from agent.api.routes_admin import AdminCalls
+from agent.api.routes_privacy import PrivacyCalls
 from agent.api.routes_reconcile import ReconcileCalls
 from agent.api.routes_state import StateCalls
 from agent.api.routes_till import TillCalls
@@ -29,6 +30,7 @@ class Door:
             *StateCalls(rooms, voice, self._broadcast).calls(),
             *AdminCalls(rooms).calls(),
             *ReconcileCalls(rooms).calls(),
+            *PrivacyCalls(rooms).calls(),
             Call("GET", "/openapi.json", None, document.answer),
         )
         document.describe(offered)

@@ -9,6 +9,7 @@ from typing import Final
 
 from agent.api.schemas import FaultItem, Message, Problem
 from agent.errors import (
+    AmbiguousPersonError,
     ConflictError,
     Fault,
     IdentifierInvalidError,
@@ -64,6 +65,7 @@ _STATUS: Final[Mapping[type[LoyaltyAgentError], int]] = {
     ConflictError: 409,
     UnderWayError: 409,
     UnknownRecordError: 404,
+    AmbiguousPersonError: 409,
     StorageError: 503,
     StorageFullError: 507,
 }

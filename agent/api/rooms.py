@@ -8,9 +8,10 @@ from typing import Any, Protocol
 from agent.api.metrics import Metrics
 from agent.domain.transaction import IdentifierStatement, Transaction
 from agent.messages import Messages
-from agent.ports import Clock, Delivery, Replica
+from agent.ports import Clock, Delivery, Record, Replica
 from agent.services.identify import Identification
 from agent.services.intake import Intaken
+from agent.services.privacy import Erasure, Export
 from agent.services.reconcile import Reconciliation
 from agent.services.status import Snapshot
 from agent.settings import Settings
@@ -114,11 +115,24 @@ class Queue(Protocol):
     ) -> Sequence[Delivery]:
         """Unfinished deliveries beyond the entry ``after``, in order."""
 
-    async def retry(self, entry: int, now: datetime) -> None:
-        """Puts a delivery back in line. Raises UnknownRecordError, StorageError."""
+    async def retry(self, entry: int, now: datetime) -> str:
+        """Puts a delivery back in line; whose transaction it is. Raises UnknownRecordError, StorageError."""
 
-    async def discard(self, entry: int, reason: str, now: datetime) -> None:
-        """Gives a delivery up. Raises UnknownRecordError, StorageError."""
+    async def discard(self, entry: int, reason: str, now: datetime) -> str:
+        """Gives a delivery up; whose transaction it is. Raises UnknownRecordError, StorageError."""
+
+
+class Privacy(Protocol):
+    """Everything about one person (`agent.services.privacy.Privacy`); ``by`` is the name of the caller's token.
+
+    Raises IdentifierInvalidError, AmbiguousPersonError, StorageError.
+    """
+
+    async def erase(self, statement: IdentifierStatement, by: str) -> Erasure:
+        """Nothing is left of them when this returns."""
+
+    async def export(self, statement: IdentifierStatement, by: str) -> Export:
+        """Everything that is held."""
 
 
 class Reconcile(Protocol):
@@ -241,6 +255,8 @@ class Rooms:
     intake: Intake
     replica: Replica
     outbox: Queue
+    privacy: Privacy
+    record: Record
     status: Status
     tokens: Verifier
     orders: Orders

@@ -123,15 +123,17 @@ class AdminCalls:
         """Puts a parked or doubtful delivery back in line, or drops the back-off of a waiting one."""
         _take_nothing(visit.body)
         entry = _entry_of(visit)
-        await self._rooms.outbox.retry(entry, self._rooms.clock.now())
+        transaction_id = await self._rooms.outbox.retry(entry, self._rooms.clock.now())
         self._rooms.orders.wake()
+        await self._record("queue.retried", visit, entry, transaction_id)
         return Reply(202, OrderAccepted(ordered="retry", entry=entry).model_dump_json().encode())
 
     async def discard(self, visit: Visit) -> Reply:
         """Gives up a delivery for a stated reason, unless it is under way right now; the sale stays on record."""
         request = bodies.parse(DiscardRequest, visit.body)
         entry = _entry_of(visit)
-        await self._rooms.outbox.discard(entry, request.reason, self._rooms.clock.now())
+        transaction_id = await self._rooms.outbox.discard(entry, request.reason, self._rooms.clock.now())
+        await self._record("queue.discarded", visit, entry, transaction_id)
         return Reply(202, OrderAccepted(ordered="discard", entry=entry).model_dump_json().encode())
 
     async def damage(self, _visit: Visit) -> Reply:
@@ -144,6 +146,9 @@ class AdminCalls:
         _take_nothing(visit.body)
         seen = self._rooms.damage.acknowledge()
         return Reply(200, DamageAcknowledged(acknowledged=seen).model_dump_json().encode())
+
+    async def _record(self, event: str, visit: Visit, entry: int, transaction_id: str) -> None:
+        await self._rooms.record(event, by=visit.caller, entry=entry, transaction_id=transaction_id)
 
     def _order(self, name: str) -> Handler:
         start = getattr(self._rooms.orders, name)

@@ -7,6 +7,7 @@ from typing import Any, Final, Protocol
 
 from agent.api.problems import Headers
 from agent.api.schemas import Message
+from agent.domain.audit import word
 from agent.messages import Messages
 from agent.tokens import Token
 
@@ -55,6 +56,11 @@ class Visit:
     query: Any = None
     body: bytes = b""
     found: bool | None = None
+
+    @property
+    def caller(self) -> str:
+        """Who asks, as the audit trail may name them: the token it carries, or the Unix user; a dash for nobody."""
+        return word(self.token.name if self.token is not None else "")
 
 
 @dataclass(frozen=True, slots=True)

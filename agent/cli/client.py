@@ -18,7 +18,7 @@ from agent.settings import Configuration
 from agent.tokens import read_own
 
 _UNIX = "unix:"
-_TIMEOUT = httpx.Timeout(30.0, connect=2.0)
+_CONNECT_S = 2.0
 _UNAUTHORIZED, _FORBIDDEN, _SERVER_ERROR = 401, 403, 500
 
 
@@ -27,15 +27,17 @@ class Daemon:
 
     Args:
         configuration: says where it listens and where its token lies.
+        timeout_s: how long an answer may take.
     """
 
-    def __init__(self, configuration: Configuration) -> None:
+    def __init__(self, configuration: Configuration, *, timeout_s: float = 30.0) -> None:
         self.address = configuration.listen[0]
         self._state_dir = configuration.state_dir
         transport, base = None, f"http://{self.address}"
         if self.address.startswith(_UNIX):
             transport, base = httpx.HTTPTransport(uds=self.address.removeprefix(_UNIX)), "http://localhost"
-        self._client = httpx.Client(base_url=base, transport=transport, timeout=_TIMEOUT, trust_env=False)
+        timeout = httpx.Timeout(timeout_s, connect=_CONNECT_S)
+        self._client = httpx.Client(base_url=base, transport=transport, timeout=timeout, trust_env=False)
 
     def __enter__(self) -> Self:
         return self

@@ -30,6 +30,8 @@ COMMANDS = {
     "explain": "agent.cli.state:explain",
     "reconcile": "agent.cli.reconcile:reconcile",
     "purge": "agent.cli.orders:purge",
+    "privacy": "agent.cli.privacy:privacy",
+    "audit": "agent.cli.audit:audit",
     "token": "agent.cli.tokens:token",
     "secret": "agent.cli.secret:secret",
     "key": "agent.cli.key:key",

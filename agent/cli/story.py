@@ -32,7 +32,7 @@ _EVENTS = {
     "discarded": "a person gave up its delivery to {vendor}",
 }
 _LATER = {"return": "returned", "void": "voided", "points_claim": "points claimed"}
-_EXPIRED = "retention.expired"
+_EXPIRED, _ERASED = "retention.expired", "privacy.erased"
 
 
 def tell(story: dict[str, Any]) -> Iterator[str]:
@@ -47,7 +47,7 @@ def tell(story: dict[str, Any]) -> Iterator[str]:
     for at, text in sorted(_events(story, deliveries), key=lambda event: event[0]):
         yield f"  {instant(at.isoformat())}  {text}"
     for delivery in deliveries.values():
-        state = _STATES.get(delivery["state"], delivery["state"]).format(**delivery)
+        state = _state(delivery).format(**delivery)
         yield f"Now it {state}{_detail(delivery)}."
     if not deliveries:
         yield "Nobody is owed it: a sale without a member stays here, and so does a void of what was never sent."
@@ -70,8 +70,8 @@ def _events(story: dict[str, Any], deliveries: dict[int, dict[str, Any]]) -> Ite
         what = _LATER.get(later["type"], later["type"])
         yield datetime.fromisoformat(later["accepted_at"]), f"{what} by {later['transaction_id']}"
     if story["erased_at"]:
-        expired = any((delivery["last_error"] or {}).get("code") == _EXPIRED for delivery in deliveries.values())
-        why = "undelivered for too long: " if expired else ""
+        codes = {_code(delivery) for delivery in deliveries.values()}
+        why = "undelivered for too long: " if _EXPIRED in codes else ""
         yield (
             datetime.fromisoformat(story["erased_at"]),
             f"{why}the personal part was erased; the sale itself stays for the audit",
@@ -91,6 +91,17 @@ def _attempts(attempts: list[dict[str, Any]], deliveries: dict[int, dict[str, An
         )
         facts = [str(fact) for fact in (attempt["code"], attempt["status"]) if fact]
         yield at, f"attempt {len(earlier)}{pause}: {text}" + (f" ({', '.join(facts)})" if facts else "")
+
+
+def _state(delivery: dict[str, Any]) -> str:
+    if _code(delivery) == _ERASED:
+        return "does not go to {vendor}, which takes no sales without a member: the person was erased"
+    return _STATES.get(delivery["state"], str(delivery["state"]))
+
+
+def _code(delivery: dict[str, Any]) -> str | None:
+    code: str | None = (delivery.get("last_error") or {}).get("code")
+    return code
 
 
 def _key(key: dict[str, Any] | None) -> str:

@@ -13,6 +13,7 @@ from agent.cli.ownership import as_owner_of
 from agent.cli.render import instant, table
 from agent.clock import SystemClock
 from agent.settings import Configuration
+from agent.store.audit import AuditTrail
 from agent.tokens import Scope, Tokens
 
 
@@ -33,6 +34,7 @@ def add(invocation: Invocation, name: str, scope: Scope) -> None:
     configuration = load(invocation, secrets=False)
     with _writing(configuration):
         made = _tokens(configuration).add(name, scope)
+        _record(configuration, "token.added", {"name": name, "scope": scope})
     invocation.answer({"name": name, "scope": scope, "token": made}, made)
 
 
@@ -47,6 +49,7 @@ def rotate(invocation: Invocation, name: str) -> None:
         tokens = _tokens(configuration)
         made = tokens.rotate(name)
         scope = next(known.scope for known in tokens.list() if known.name == name)
+        _record(configuration, "token.rotated", {"name": name, "scope": scope})
     invocation.answer({"name": name, "scope": scope, "token": made}, made)
 
 
@@ -76,6 +79,7 @@ def revoke(invocation: Invocation, name: str, *, old: bool) -> None:
     configuration = load(invocation, secrets=False)
     with _writing(configuration):
         _tokens(configuration).revoke(name, old=old)
+        _record(configuration, "token.revoked", {"name": name, "which": "old" if old else "every"})
     invocation.answer({"name": name, "revoked": True}, f"{name}: {'the old token is ' if old else ''}revoked")
 
 
@@ -85,6 +89,10 @@ def _writing(configuration: Configuration) -> Iterator[None]:
     configuration.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     with as_owner_of(configuration.state_dir):
         yield
+
+
+def _record(configuration: Configuration, event: str, facts: dict[str, int | str]) -> None:
+    AuditTrail(configuration.state_dir).append(event, SystemClock().now(), facts)
 
 
 def _tokens(configuration: Configuration) -> Tokens:

@@ -12,8 +12,9 @@ there and back. The pauses are monotonic and kept here; what must survive a rest
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -96,6 +97,8 @@ class Lane:
         self._full_rate = link.bucket.rate
         self._wake = asyncio.Event()
         self._paused = self._back = self._probe_waits = False
+        self._halts = 0
+        self._at_work = asyncio.Lock()
         self._held_tries = 0
         self._probe_at = 0.0
         self._suspicion = Suspicion()
@@ -124,6 +127,17 @@ class Lane:
         self._paused = False
         self.wake()
 
+    @contextlib.asynccontextmanager
+    async def halted(self) -> AsyncIterator[None]:
+        """Nothing is leased or on its way while the block runs; what is on its way gets its answer first."""
+        self._halts += 1
+        try:
+            async with self._at_work:
+                yield
+        finally:
+            self._halts -= 1
+            self.wake()
+
     async def flush(self) -> None:
         """Tries everything now, whatever its back-off; a vendor's `Retry-After` still wins."""
         await self._queue.make_due()
@@ -149,11 +163,7 @@ class Lane:
         while True:
             self._wake.clear()
             try:
-                await self._books.pay()
-                if self._back:  # no record waits on because it was the probe that failed
-                    await self._queue.make_due()
-                    self._back = self._probe_waits = False
-                while await self._turn():
+                while await self._turn_alone():
                     pass
             except StorageError as error:
                 self._books.note(error)
@@ -166,6 +176,14 @@ class Lane:
                     await self._wake.wait()
             except TimeoutError:
                 pass
+
+    async def _turn_alone(self) -> bool:
+        async with self._at_work:
+            await self._books.pay()
+            if self._back:  # no record waits on because it was the probe that failed
+                await self._queue.make_due()
+                self._back = self._probe_waits = False
+            return await self._turn()
 
     # --- one batch ------------------------------------------------------------------------------------------
 
@@ -191,7 +209,7 @@ class Lane:
             batch,
             connections=self._connector.connections,
             books=self._books,
-            go_on=lambda: always or self._may_go_on(),
+            go_on=lambda: not self._halts and (always or self._may_go_on()),
             pace=self._pace,
             send=self._send,
             judge=self._judge,
@@ -375,6 +393,14 @@ class Dispatch:
         """Sends again."""
         for lane in self._lanes:
             lane.resume()
+
+    @contextlib.asynccontextmanager
+    async def halted(self) -> AsyncIterator[None]:
+        """Nothing is leased or on its way to anybody while the block runs."""
+        async with contextlib.AsyncExitStack() as stack:
+            for lane in self._lanes:
+                await stack.enter_async_context(lane.halted())
+            yield
 
     async def flush(self) -> None:
         """Tries everything now."""

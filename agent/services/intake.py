@@ -134,10 +134,11 @@ class Intake:
             vendor_answers=answers,
         )
         vendors = self._vendors(sale, decision, vendor_answers=answers)
+        ref = members[0].ref if len(members) == 1 else None
         day = business_day(sale.occurred_at, self._policy.zone)
         names_somebody = bool(people.named) or decision.open
         quiet = names_somebody and not resolve
-        record = Acceptance(sale, people.all, decision.key, decision.open, vendors, day, quiet)
+        record = Acceptance(sale, people.all, decision.key, decision.open, vendors, day, quiet, ref)
         receipt = await self._outbox.accept(record, now, self._held())
         if not people.all and people.stated is None:  # it goes under the key of the sale it names by number alone
             receipt = replace(receipt, key=None)

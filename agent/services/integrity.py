@@ -101,15 +101,23 @@ class Integrity:
         self._reports: tuple[Report, ...] = ()
 
     async def start(self) -> None:
-        """Opens the databases. What cannot be opened is left to :meth:`run`: the till is answered meanwhile.
+        """Opens the databases, each made whole if it is damaged.
 
         Raises:
             StorageKeyError: the outbox is there, but not its key.
-            StorageError: the state directory cannot be read.
+            StorageError: one cannot be opened.
         """
         for case in self._cases.values():
             await self._open(case)
+            if case.damage is not None:
+                await self._mend(case, case.damage)
+            if case.shut is not None:
+                raise case.shut
         self._read_reports()
+
+    def guard(self, guarded: Guarded) -> None:
+        """Watches over another one, which somebody else opens."""
+        self._cases[guarded.name] = _Case(guarded)
 
     def suspect(self, name: str) -> None:
         """Somebody met damage in a database."""

@@ -21,7 +21,7 @@ import structlog
 from agent.domain.health import Conditions
 from agent.domain.lease import Ageing, Contents, LeaseRecord, Standing
 from agent.errors import StorageError
-from agent.ports import Clock
+from agent.ports import Clock, Record
 
 log = structlog.get_logger(__name__)
 
@@ -63,6 +63,7 @@ class Lease:
         conditions: `replica.expired` is told here.
         changed: called when the replica opens or closes.
         busy: whether a sync, or somebody else, is writing to the replica.
+        record: the audit trail, which says when a replica ended.
     """
 
     def __init__(
@@ -74,9 +75,11 @@ class Lease:
         conditions: Conditions,
         changed: Callable[[], None],
         busy: Callable[[], bool],
+        record: Record,
     ) -> None:
         self._clock, self._term, self._replica = clock, term, replica
         self._conditions, self._changed, self._busy = conditions, changed, busy
+        self._record = record
         self._contents = Contents.NONE
         self._closed_mono: float | None = clock.monotonic()
         self._saved_mono = float("-inf")
@@ -108,6 +111,8 @@ class Lease:
         self._act(mono)
         if self._contents is not before or mono - self._saved_mono >= min(SAVE_S, self._term.total_seconds() / 20):
             await self._save()
+        if before is Contents.HELD and self._contents is Contents.ENDED:
+            await self._record_end()
 
     async def renewed(self) -> None:
         """A sync has succeeded: the replica is right as of now."""
@@ -158,6 +163,12 @@ class Lease:
         if self._contents is Contents.HELD:
             self._contents = Contents.ENDED
             log.warning("replica.expired")
+
+    async def _record_end(self) -> None:
+        try:
+            await self._record("replica.expired")
+        except StorageError as error:  # the end itself is what counts; the log and the condition say it as well
+            self._say_once("audit.not_recorded", error)
 
     async def _save(self) -> None:
         async with self._saving:

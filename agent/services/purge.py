@@ -9,6 +9,7 @@ from typing import Protocol
 
 import structlog
 
+from agent.domain.audit import Head
 from agent.domain.retention import RetentionPlan, RetentionPolicy, plan, sweep_every
 from agent.errors import StorageError
 from agent.ports import Clock
@@ -42,6 +43,19 @@ class KeptFiles(Protocol):
         """Erases those that hold personal data from before an instant; how many."""
 
 
+class Trail(Protocol):
+    """The audit trail's door for the purge."""
+
+    async def record(self, event: str, /, **facts: int | str) -> Head:
+        """Puts an entry into it."""
+
+    async def trim(self, before: datetime) -> None:
+        """Drops older entries."""
+
+    async def check(self) -> object:
+        """Looks whether the trail is whole."""
+
+
 class Purge:
     """Erases what has to go.
 
@@ -51,8 +65,9 @@ class Purge:
         sales: the outbox.
         contacts: the replica.
         kept: damaged files that were kept.
-        alone: held meanwhile; nobody else reads whole files through then.
+        trail: the audit trail, which has its own end.
         spool: erases downloaded export files that were left behind; how many there were.
+        alone: held by whoever erases, or reads a whole file through.
         changed: called when something was erased.
         skew_s: how far ahead of our clock the loyalty system's is, as far as that is known; seconds.
     """
@@ -65,14 +80,15 @@ class Purge:
         sales: Sales,
         contacts: Contacts,
         kept: KeptFiles,
-        alone: asyncio.Lock,
+        trail: Trail,
         spool: Callable[[], int],
+        alone: asyncio.Lock,
         changed: Callable[[], None],
         skew_s: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self._clock, self._policy, self._sales, self._contacts = clock, policy, sales, contacts
         self._spool, self._changed, self._skew_s = spool, changed, skew_s
-        self._kept, self._alone = kept, alone
+        self._kept, self._trail, self._alone = kept, trail, alone
 
     async def run(self) -> dict[str, int]:
         """Carries the plan out; how many records of each kind were erased.
@@ -96,6 +112,7 @@ class Purge:
                 self._sales.purge(what, now),
                 self._contacts.purge(what.tombstones_before),
                 self._kept_of(what, now),
+                self._trail_of(what, counts),
             ):
                 try:
                     counts |= await erase
@@ -132,6 +149,7 @@ class Purge:
             if self._clock_is_wrong() or not self._sales.due(what):
                 return {}
             counts = await self._sales.purge(what, now)
+            await self._trail.record("retention.purged", **counts)
             log.info("swept", counts=counts)
             self._changed()
             return counts
@@ -141,3 +159,10 @@ class Purge:
 
     async def _kept_of(self, what: RetentionPlan, now: datetime) -> dict[str, int]:
         return {"kept_files": await self._kept.purge(what.accepted_before, now)}
+
+    async def _trail_of(self, what: RetentionPlan, counts: dict[str, int]) -> dict[str, int]:
+        if any(counts.values()):
+            await self._trail.record("retention.purged", **counts)
+        await self._trail.trim(what.audit_before)
+        await self._trail.check()
+        return {}

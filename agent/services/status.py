@@ -129,6 +129,7 @@ class Status:
         self._listeners: set[asyncio.Event] = set()
         self._pace: tuple[float, float] | None = None
         self._contents = "keys"
+        self._torn: set[str] = set()
 
     def ready(self) -> bool:
         """Whether a sale can be put on disk now, whatever vendor and replica do."""
@@ -191,6 +192,10 @@ class Status:
             codes=_codes(state, level, stale=self._stale(info, now)),
         )
 
+    def damaged(self, file: str, *, stands: bool) -> None:
+        """Somebody found a file not to be what was written, or whole again."""
+        (self._torn.add if stands else self._torn.discard)(file)
+
     def changed(self) -> None:
         """Something changed: everybody who listens takes a look."""
         for listener in self._listeners:
@@ -241,7 +246,7 @@ class Status:
         say("queue.in_doubt", stands=queue.in_doubt > 0, now=now, detail=str(queue.in_doubt))
         say("queue.filling", stands=queue.bytes > self._policy.max_queue_bytes * FILLING_SHARE, now=now)
         say("storage.full", stands=not self._room(), now=now)
-        damage = self._damage()
+        damage = [*self._damage(), *sorted(self._torn)]
         say("storage.damaged", stands=bool(damage), now=now, detail="; ".join(damage))
         say("replica.stale", stands=self._stale(info, now), now=now)
 

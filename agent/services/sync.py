@@ -7,9 +7,11 @@ call by call, applied page by page with their cursor. Only one sync runs at a ti
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import date, datetime, timedelta
-from typing import Protocol
+from functools import partial
+from typing import Protocol, TypeVar
 
 import structlog
 
@@ -23,10 +25,12 @@ from agent.errors import (
     VendorError,
     VendorRefusedError,
 )
-from agent.ports import ChangeFeed, Clock, LoadProgress, ReplicaInfo, ReplicaStore
+from agent.ports import AppliedCounts, ChangeFeed, Clock, LoadProgress, Record, ReplicaInfo, ReplicaStore
 from agent.services.loading import Applied, Done, Event, Gap, Late, Listed, Loader, LoadJob, Unreadable
 
 log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
 
 SILENT_AFTER_SYNCS = 3
 JITTER = 0.1
@@ -45,6 +49,29 @@ class Contacts(Protocol):
         """Takes a finished new replica in place of the present one."""
 
 
+class Erased(Protocol):
+    """What the feed says of people who were erased here or by the vendor."""
+
+    async def heard(self, refused: frozenset[bytes], removed: frozenset[bytes]) -> None:
+        """The vendor still sends some of those who were erased here, and has removed others."""
+
+    async def carry_out(self) -> None:
+        """Erases what else is kept of those whom the vendor has removed."""
+
+
+class _Heard:
+    """The last word of a feed on each of those who were erased here."""
+
+    def __init__(self) -> None:
+        self._gone: dict[bytes, bool] = {}
+
+    def add(self, counts: AppliedCounts) -> None:
+        self._gone |= dict.fromkeys(counts.refused, False) | dict.fromkeys(counts.removed, True)
+
+    def those(self, *, gone: bool) -> frozenset[bytes]:
+        return frozenset(mark for mark, is_gone in self._gone.items() if is_gone is gone)
+
+
 class FileFeed:
     """Export files.
 
@@ -53,6 +80,8 @@ class FileFeed:
         loader: runs it.
         contacts: the replica.
         conditions: gaps and unreadable files are told here.
+        erased: hears what the files say of people who were erased here.
+        record: the audit trail.
         clock: for instants.
     """
 
@@ -63,10 +92,13 @@ class FileFeed:
         loader: Loader,
         contacts: Contacts,
         conditions: Conditions,
+        erased: Erased,
+        record: Record,
         clock: Clock,
     ) -> None:
         self._job, self._loader, self._contacts = job, loader, contacts
-        self._conditions, self._clock = conditions, clock
+        self._conditions, self._erased, self._record, self._clock = conditions, erased, record, clock
+        self._heard = _Heard()
 
     async def read(self, told: Callable[[LoadProgress], None], *, rebuild: bool) -> bool:
         """Reads what is new; whether that was everything. Raises VendorError, StorageError, FeedError."""
@@ -83,6 +115,7 @@ class FileFeed:
                 case Applied(file=file, counts=counts):
                     progress = LoadProgress(progress.files, progress.applied + 1, progress.rows + counts.rows)
                     self._contacts.refresh()
+                    self._heard.add(counts)
                     told(progress)
                     log.info("feed.applied", file=file, count=counts.rows, deleted=counts.deleted)
                 case Gap(place=place):
@@ -94,13 +127,23 @@ class FileFeed:
                 case _:
                     pass
 
-        done: Done = await self._loader.load(self._job(now, self._clock.today(), rebuild), report)
-        self._contacts.refresh()
-        if done.built:
-            self._contacts.adopt()
+        try:
+            done: Done = await self._loader.load(self._job(now, self._clock.today(), rebuild), report)
+        except LoyaltyAgentError:
+            await self._tell_erased()
+            raise
+        await self._tell_erased()
+        if done.built and self._contacts.adopt():
+            await self._record("replica.rebuilt", contacts=self._contacts.info().contacts)
         for code in ("feed.gap", "feed.unreadable"):
             self._conditions.set(code, stands=code in seen, now=now, detail=seen.get(code, ""))
         return done.as_of is not None
+
+    async def _tell_erased(self) -> None:
+        """Passes on what was heard in this load, and in an earlier one that was interrupted."""
+        self._contacts.refresh()
+        await self._erased.heard(self._heard.those(gone=False), self._heard.those(gone=True))
+        self._heard = _Heard()
 
 
 class PageFeed:
@@ -108,30 +151,48 @@ class PageFeed:
 
     Args:
         feed: the vendor's pages.
-        store: what opens the replica for writing, as it is now.
+        store: opens the replica for writing as it is now, without those who were erased here up to now.
         contacts: the replica.
+        erased: hears what the pages say of people who were erased here.
         clock: for instants.
     """
 
     def __init__(
-        self, *, feed: ChangeFeed, store: Callable[[], ReplicaStore], contacts: Contacts, clock: Clock
+        self,
+        *,
+        feed: ChangeFeed,
+        store: Callable[[], ReplicaStore],
+        contacts: Contacts,
+        erased: Erased,
+        clock: Clock,
     ) -> None:
-        self._feed, self._store, self._contacts, self._clock = feed, store, contacts, clock
+        self._feed, self._store, self._contacts, self._erased, self._clock = feed, store, contacts, erased, clock
 
     async def read(self, told: Callable[[LoadProgress], None], *, rebuild: bool) -> bool:
         """Reads what is new, or everything with ``rebuild``: True. Raises VendorError, StorageError, FeedError."""
         as_of = self._clock.now()
         progress = LoadProgress()
-        with await asyncio.to_thread(self._store().open_writer) as writer:
-            cursor = None if rebuild else await asyncio.to_thread(writer.cursor)
+        with await _to_its_end(self._store().open_writer) as writer:
+            cursor = None if rebuild else await _to_its_end(writer.cursor)
             async for page in self._feed.pages(cursor):
-                counts = await asyncio.to_thread(writer.apply_page, page, at=self._clock.now())
+                counts = await _to_its_end(partial(writer.apply_page, page, at=self._clock.now()))
                 progress = LoadProgress(0, progress.applied + 1, progress.rows + counts.rows)
                 self._contacts.refresh()
+                await self._erased.heard(counts.refused, counts.removed)
                 told(progress)
-            await asyncio.to_thread(writer.finish, as_of=as_of)
+            await _to_its_end(partial(writer.finish, as_of=as_of))
         self._contacts.refresh()
         return True
+
+
+async def _to_its_end(work: Callable[[], T]) -> T:
+    """Runs it in a thread; a cancelled caller waits for its end, lest the connection is closed under it."""
+    running = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.wait([running])
+        raise
 
 
 class Sync:
@@ -141,6 +202,7 @@ class Sync:
         clock: for instants and intervals.
         feed: where changes come from.
         contacts: the replica.
+        erased: carries out what the feed removed, after each sync, whatever came of it.
         conditions: what stands in the way.
         every: `replica.sync_every`.
         uniform: the source of chance, so that a chain of stores does not ask in the same second.
@@ -157,6 +219,7 @@ class Sync:
         clock: Clock,
         feed: FileFeed | PageFeed,
         contacts: Contacts,
+        erased: Erased,
         conditions: Conditions,
         every: timedelta,
         uniform: Callable[[float, float], float],
@@ -167,11 +230,14 @@ class Sync:
         writing: asyncio.Lock,
     ) -> None:
         self._clock, self._feed, self._contacts, self._conditions = clock, feed, contacts, conditions
+        self._erased = erased
         self._every_s, self._uniform, self._changed = every.total_seconds(), uniform, changed
         self._renewed, self._counted, self._damaged, self._writing = renewed, counted, damaged, writing
         self._wake = asyncio.Event()
         self._rebuild = False
         self._failed = 0
+        self._one_at_a_time = asyncio.Lock()
+        self._reading: asyncio.Task[None] | None = None
         self.progress: LoadProgress | None = None
 
     def order(self, *, rebuild: bool = False) -> None:
@@ -195,30 +261,68 @@ class Sync:
             except TimeoutError:
                 pass
 
+    @contextlib.asynccontextmanager
+    async def halted(self) -> AsyncIterator[None]:
+        """No feed is read while the block runs. What was being read is given up, and gone on with afterwards."""
+        reading = self._reading
+        if reading is not None and reading.cancel():
+            self._wake.set()
+        async with self._one_at_a_time:
+            yield
+
     async def once(self) -> None:
         """One sync, whatever comes of it: what goes wrong becomes a condition, and the next one tries again."""
+        async with self._one_at_a_time:
+            await self._once()
+
+    async def _once(self) -> None:
         rebuild, self._rebuild = self._rebuild, False
         self.progress = LoadProgress()
         started = self._clock.monotonic()
         self._changed()
         try:
-            async with self._writing:
-                if await self._feed.read(self._tell, rebuild=rebuild):
-                    await self._renewed()
+            if await self._read(rebuild=rebuild):
+                self._succeed(started)
         except (VendorError, FeedError, StorageError) as error:
             # A build that was cut off is continued by the next load; asking for it again would start from nothing.
             self._fail(error)
-        else:
-            self._failed = 0
-            now = self._clock.now()
-            self._conditions.set("feed.silent", stands=False, now=now)
-            info = self._contacts.info()
-            if info.as_of is not None:
-                self._counted(info.contacts)
-            log.info("synced", contacts=info.contacts, elapsed_s=round(self._clock.monotonic() - started, 3))
         finally:
             self.progress = None
             self._changed()
+
+    async def _read(self, *, rebuild: bool) -> bool:
+        """Reads the feed, then carries out what it removed, whatever became of the rest; False if it was halted."""
+        reading = self._reading = asyncio.create_task(self._read_feed(rebuild=rebuild))
+        try:
+            await asyncio.wait([reading])
+        finally:
+            self._reading = None
+            if not reading.done():  # the agent stops
+                reading.cancel()
+                await asyncio.wait([reading])
+            failure = None if reading.cancelled() else reading.exception()
+        await self._erased.carry_out()
+        if failure is not None:
+            raise failure
+        if reading.cancelled():
+            begun = self.progress is not None and (self.progress.files or self.progress.applied)
+            self._rebuild = self._rebuild or (rebuild and not begun)  # what has begun is remembered by its file
+            return False
+        return True
+
+    async def _read_feed(self, *, rebuild: bool) -> None:
+        async with self._writing:
+            if await self._feed.read(self._tell, rebuild=rebuild):
+                await self._renewed()
+
+    def _succeed(self, started: float) -> None:
+        self._failed = 0
+        now = self._clock.now()
+        self._conditions.set("feed.silent", stands=False, now=now)
+        info = self._contacts.info()
+        if info.as_of is not None:
+            self._counted(info.contacts)
+        log.info("synced", contacts=info.contacts, elapsed_s=round(self._clock.monotonic() - started, 3))
 
     def _tell(self, progress: LoadProgress) -> None:
         self.progress = progress

@@ -19,8 +19,8 @@ from agent.domain.money import parse_amount
 from agent.domain.transaction import IntegrationKey, TransactionType
 from agent.store import numbering
 from agent.store.database import DatabaseFile, sqlite, storage_error
-from agent.store.outbox import parse_statement
 from agent.store.outbox_view import from_ms
+from agent.store.said import Said
 
 if TYPE_CHECKING:
     from sqlite3 import Connection
@@ -92,7 +92,8 @@ def _sale(row: Any, handlings: tuple[Handling, ...]) -> DaySale:
     value = None
     try:
         if content is not None:
-            value, _, body = parse_statement(bytes(content).decode())
+            said = Said.parse(bytes(content).decode())
+            value, body = said.key, said.body
         stated = json.loads(body)
         currency, total = str(stated["currency"]), parse_amount(stated["total"])
     except (ValueError, KeyError, TypeError):  # a damaged record still counts as a sale

@@ -1,8 +1,9 @@
-"""The key of the outbox's fingerprints: it has to stay the same for as long as a sale may be repeated.
+"""The key of fingerprints and look-ups: it has to stay the same for as long as what was hashed may be asked for.
 
-A fingerprint is compared long after what it was made of has been erased, so it can never be made anew under another
-key. Its key is random, lies in the file that it serves, and is sealed under the storage key, so that the file alone
-gives nothing away even where it is not encrypted.
+A fingerprint is compared long after what it was made of has been erased, and so is the hash of a phone that a settled
+sale or an erased person is found by: none can be made anew under another key. The key is random, lies in the outbox,
+which keeps all of them, and is sealed under the storage key, so that the file alone gives nothing away even where it
+is not encrypted. The replica's look-ups are hashed under it as well: who is in both is known by the same hash.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from agent.errors import StorageKeyError
-from agent.keys import KEY_BYTES, seal, unseal
+from agent.keys import KEY_BYTES, seal, subkey, unseal
 from agent.store.database import transaction
 
 if TYPE_CHECKING:
@@ -21,6 +22,11 @@ if TYPE_CHECKING:
 
 _READ = "SELECT sealed FROM hash_key"
 _WRITE = "INSERT INTO hash_key (one, sealed) VALUES (1, ?) ON CONFLICT DO UPDATE SET sealed = excluded.sealed"
+
+
+def lookup_key(hash_key: bytes) -> bytes:
+    """What contacts are found by is hashed under it (:class:`agent.store.keyhash.KeyHash`)."""
+    return subkey(hash_key, "lookup")
 
 
 def hash_key(db: Connection, keys: Iterable[bytes]) -> bytes:

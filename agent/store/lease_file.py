@@ -5,9 +5,9 @@
     replica.key      32 random bytes, sealed under the storage key: without them the replica is noise
     replica.lease    when it was last renewed, signed with that key
 
-The pages of the replica hang on the storage key and on this one, its look-up hashes on this one alone. So the lease
-ends with one small overwritten file, however large the replica is, and a storage key that is exchanged leaves the
-hashes as they are.
+The pages of the replica hang on the storage key and on this one. So the lease ends with one small overwritten file,
+however large the replica is. Look-up hashes hang on neither (:mod:`agent.store.hashkey`): whom the outbox remembers by
+a hash must be found after the replica that knew them has ended.
 """
 
 from __future__ import annotations

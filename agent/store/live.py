@@ -64,11 +64,17 @@ class LiveDatabase:
         """Opens the file; nothing when it is open. Raises StorageError, which stands for the database until then."""
         if self._writer is not None:
             return
-        try:
-            connection, self._reader = await asyncio.to_thread(self._connect)
-        except StorageError as error:
-            self._reason = error
-            raise
+        while True:
+            try:
+                connection, self._reader = await asyncio.to_thread(self._connect)
+                break
+            except StorageFullError as error:
+                self._reason = error
+                if not self._spare():
+                    raise
+            except StorageError as error:
+                self._reason = error
+                raise
         self._writer = GroupWriter(connection, self._file.path.stem)
 
     async def shut(self, reason: StorageError) -> None:

@@ -20,7 +20,7 @@ def sales_and_deliveries(db: Database) -> None:
 
 
 # Personal data is in `statements` alone, whose rows are never moved: agent.store.statements says why. The rest of a
-# sale, its deliveries and what happened to them name nobody.
+# sale, its deliveries and what happened to them name nobody. docs/gdpr.md has a row for every column.
 _FIRST = (
     """
     CREATE TABLE statements (
@@ -162,4 +162,18 @@ _FIRST = (
         WHERE id = new.sale AND NOT EXISTS (
             SELECT 1 FROM deliveries WHERE sale = new.sale AND state IN ('queued', 'parked', 'in_doubt'));
     END""",
+    """
+    CREATE TABLE erasures (
+        mark BLOB PRIMARY KEY,
+        primary_key BLOB,
+        receipt TEXT NOT NULL,
+        erased_at INTEGER NOT NULL,
+        refused_at INTEGER
+    ) STRICT, WITHOUT ROWID""",
+    """
+    CREATE TABLE anchor (
+        one INTEGER PRIMARY KEY CHECK (one = 1),
+        seq INTEGER NOT NULL,
+        hash TEXT NOT NULL
+    ) STRICT""",
 )

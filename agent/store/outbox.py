@@ -21,7 +21,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Final
 
 from agent.domain.delivery import DeliveryState, Verdict, VerdictKind, in_lane, overall_state
-from agent.domain.identifiers import Identifier, IdentifierType
+from agent.domain.identifiers import Identifier
 from agent.domain.numbering import till_name
 from agent.domain.retention import RetentionPlan
 from agent.domain.transaction import (
@@ -38,8 +38,10 @@ from agent.ports import Acceptance, Outgoing, Receipt, Settled
 from agent.store import numbering, statements
 from agent.store import outbox_sql as sql
 from agent.store.database import Reader, Writer, savepoint, truncate_log
+from agent.store.keyhash import KeyHash
 from agent.store.outbox_sql import COUNTS  # the command line counts a stopped agent's queue with it
 from agent.store.outbox_view import OutboxView, Story, from_ms, to_ms
+from agent.store.said import Said
 
 if TYPE_CHECKING:
     from sqlite3 import Connection
@@ -79,7 +81,7 @@ class Outbox(OutboxView):
     def __init__(self, writer: Writer, reader: Reader, *, run: str) -> None:
         super().__init__(reader)
         self._writer, self._run = writer, run
-        self._hash_key = b""
+        self._hash_key, self._names = b"", KeyHash(bytes(32))
         self._last_of_former_run: int | None = None
 
     def close(self) -> None:
@@ -164,12 +166,13 @@ class Outbox(OutboxView):
         for place, row in enumerate(rows, 1):
             key, sale, accepted_at = row.key, row.arrival.sale, row.arrival.accepted_at
             readings = row.arrival.record.readings
+            said = Said(key.value if key else None, readings, row.arrival.body, row.arrival.record.ref)
             kind, key_type = (key.kind, key.type.value) if key else (None, None)
             told_kind, told_type = row.told or (kind, key_type)
             quiet = row.told is not None or row.arrival.record.quiet
             till = till_name(sale.store_id or "", sale.till_id or "")
             number = numbers[till] = numbers.get(till, 0) + 1
-            content = statements.padded(_statement(key, readings, row.arrival.body))
+            content = statements.padded(said.text())
             kept += (statement_id + place, content)
             sales += (
                 sale_id + place, sale.transaction_id, sale.type.value, till, number,
@@ -198,17 +201,18 @@ class Outbox(OutboxView):
 
     # --- delivery -------------------------------------------------------------------------------------------
 
-    def begin(self, db: Connection, hash_key: bytes) -> int:
+    def begin(self, db: Connection, hash_key: bytes, names: KeyHash) -> int:
         """Takes back the leases of an earlier run, before anything else is done in this one; how many there were.
 
         Args:
             db: the file, brought to its schema.
             hash_key: its key of fingerprints and person groups.
+            names: hashes what names people, as the replica does.
 
         Those deliveries may have arrived, except the open ones that had not been sent yet. When the file is opened
         again in the same run, its leases are this run's own and nothing is done.
         """
-        self._hash_key = hash_key
+        self._hash_key, self._names = hash_key, names
         if self._last_of_former_run is not None:
             return 0
         (self._last_of_former_run,) = db.execute(sql.LAST_SALE).fetchone()
@@ -292,8 +296,8 @@ class Outbox(OutboxView):
             if found is None:
                 return
             sale, statement = found
-            _, _, body = parse_statement(statements.read(db, statement))
-            kept = statements.keep(db, _statement(key, (), body))
+            said = Said.parse(statements.read(db, statement))
+            kept = statements.keep(db, said.settled(key, self._names).text())
             statements.forget(db, statement)
             db.execute(sql.RETAG, (key.kind, key.type.value, kept, sale))
             db.execute(sql.CLOSE_TAG, (RANK_PRIMARY if key.kind == "primary" else RANK_SECONDARY, entry))
@@ -319,21 +323,25 @@ class Outbox(OutboxView):
 
     # --- a person decides -----------------------------------------------------------------------------------
 
-    async def retry(self, entry: int, now: datetime) -> None:
+    async def retry(self, entry: int, now: datetime) -> str:
         """Puts a parked or doubtful delivery back in line, or drops the back-off of a waiting one.
+
+        Returns:
+            The transaction's id.
 
         Raises:
             UnknownRecordError: there is none, or it is finished.
         """
 
-        def write(db: Connection) -> None:
+        def write(db: Connection) -> str:
             if not db.execute(sql.RETRY, (entry,)).rowcount:
                 raise UnknownRecordError
             db.execute(sql.RECORD_EVENT, (entry, to_ms(now), "retried"))
+            return str(db.execute(sql.TRANSACTION_OF, (entry,)).fetchone()[0])
 
-        await self._writer.run(write)
+        return await self._writer.run(write)
 
-    async def discard(self, entry: int, reason: str, now: datetime) -> None:
+    async def discard(self, entry: int, reason: str, now: datetime) -> str:
         """Gives up an unfinished delivery; the sale stays on record. A void of it has nothing to clear then.
 
         Args:
@@ -341,12 +349,15 @@ class Outbox(OutboxView):
             reason: a person's words; they are erased with the sale's personal part and shown nowhere.
             now: when it is given up.
 
+        Returns:
+            The transaction's id.
+
         Raises:
             UnknownRecordError: there is none, or it is finished.
             UnderWayError: it is being sent at this moment.
         """
 
-        def write(db: Connection) -> None:
+        def write(db: Connection) -> str:
             found = db.execute(sql.TO_DISCARD, (entry,)).fetchone()
             if found is None:
                 raise UnknownRecordError
@@ -358,8 +369,9 @@ class Outbox(OutboxView):
             db.execute(sql.RECORD_EVENT, (entry, to_ms(now), "discarded"))
             if not maybe_received:
                 db.execute(sql.CANCEL_VOIDS, (vendor, transaction_id))
+            return str(transaction_id)
 
-        await self._writer.run(write)
+        return await self._writer.run(write)
 
     # --- the end --------------------------------------------------------------------------------------------
 
@@ -375,18 +387,20 @@ class Outbox(OutboxView):
         that no sale waits for it; one that is interrupted goes on at the next purge.
         """
 
-        def erase(db: Connection, statement: str, before: datetime, *, expire: bool) -> int:
+        def erase_due(db: Connection, statement: str, before: datetime, *, expire: bool) -> int:
             rows = db.execute(statement, (to_ms(before), ERASE_SLICE)).fetchall()
             for row in rows:
-                _erase(db, row, now, expire=expire)
+                erase(db, row, now)
+                if expire:
+                    db.execute(sql.EXPIRE, (_EXPIRED_TITLE, row[0]))
             return len(rows)
 
         counts = {
             "delivered": await self._in_slices(
-                lambda db: erase(db, sql.ERASABLE_FINISHED, plan.delivered_before, expire=False)
+                lambda db: erase_due(db, sql.ERASABLE_FINISHED, plan.delivered_before, expire=False)
             ),
             "undelivered": await self._in_slices(
-                lambda db: erase(db, sql.ERASABLE_OLD, plan.accepted_before, expire=True)
+                lambda db: erase_due(db, sql.ERASABLE_OLD, plan.accepted_before, expire=True)
             ),
             "forgotten": await self._in_slices(lambda db: numbering.forget(db, plan.audit_before, ERASE_SLICE, now)),
         }
@@ -450,8 +464,8 @@ def said(
     content: bytes, kind: str | None, key_type: str | None
 ) -> tuple[IntegrationKey | None, tuple[Identifier, ...]]:
     """A kept sale's key, given what its row says of it, and its readings. Raises ValueError when it cannot be read."""
-    value, readings, _ = parse_statement(bytes(content).decode())
-    return _key(kind, key_type, value), readings
+    told = Said.parse(bytes(content).decode())
+    return _key(kind, key_type, told.key), tuple(told.readings)
 
 
 def _insert_rows(db: Connection, statement: str, values: list[Any], *, columns: int) -> None:
@@ -479,8 +493,7 @@ def _of_original(db: Connection, original: Any) -> tuple[tuple[str, ...], Integr
     vendors = tuple(row[0] for row in db.execute(sql.VENDORS_REACHED, (sale_id,)))
     if statement is None:
         return vendors, None
-    value, _, _ = parse_statement(statements.read(db, statement))
-    return vendors, _key(key_kind, key_type, value)
+    return vendors, _key(key_kind, key_type, Said.parse(statements.read(db, statement)).key)
 
 
 def _take_over(db: Connection, claim: Transaction, original: Any) -> None:
@@ -498,7 +511,7 @@ def _repeated(db: Connection, arrival: _Arrival, known: Any) -> Receipt:
     value = None
     if statement is not None:
         if (answered_kind, answered_type) == (kind, key_type):
-            value, _, _ = parse_statement(statements.read(db, statement))
+            value = Said.parse(statements.read(db, statement)).key
         else:  # the repeat itself spells what was answered first
             stated = record.transaction.integration_key
             said = (*record.readings, *((stated.identifier,) if stated else ()))
@@ -519,34 +532,33 @@ def _repeated(db: Connection, arrival: _Arrival, known: Any) -> Receipt:
     )
 
 
-def _erase(db: Connection, row: Any, now: datetime, *, expire: bool) -> None:
+def erase(db: Connection, row: Sequence[Any], now: datetime) -> int:
+    """Erases the personal part of a sale where it stands; the sale stays.
+
+    Args:
+        db: inside a transaction.
+        row: its number, its statement and when it happened.
+        now: what it says of when.
+
+    Returns:
+        How many reasons for giving it up went along.
+    """
     sale, statement, occurred_at = row
     body = None
     if statement is not None:
         try:
-            _, _, body = parse_statement(statements.read(db, statement))
-            body = body_of(without_person(transaction_of(body, occurred_at)))
+            said = Said.parse(statements.read(db, statement))
+            body = body_of(without_person(transaction_of(said.body, occurred_at)))
         except ValueError:  # what cannot be read any more cannot be stripped of a person either
             body = None
         statements.forget(db, statement)
-    for (note,) in db.execute(sql.NOTES, (sale,)).fetchall():
+    notes = db.execute(sql.NOTES, (sale,)).fetchall()
+    for (note,) in notes:
         statements.forget(db, note)
     db.execute(sql.ERASE_NOTES, (sale,))
-    if expire:
-        db.execute(sql.EXPIRE, (_EXPIRED_TITLE, sale))
+    db.execute(sql.ERASE_GROUP, (sale,))
     db.execute(sql.ERASE, (body, to_ms(now), sale))
-
-
-def _statement(key: IntegrationKey | None, readings: Sequence[Identifier], body: str) -> str:
-    """The personal part of a sale as one text: a line with the key's value and the readings, then the sale."""
-    return json.dumps([key.value if key else None, [(item.type, item.value) for item in readings]]) + "\n" + body
-
-
-def parse_statement(statement: str) -> tuple[str | None, tuple[Identifier, ...], str]:
-    """The personal part of a sale: the key's value, the readings, and the sale as the till stated it."""
-    head, _, body = statement.partition("\n")
-    value, readings = json.loads(head)
-    return value, tuple(Identifier(IdentifierType(kind), text) for kind, text in readings), body
+    return len(notes)
 
 
 def _key(kind: str | None, key_type: str | None, value: str | None) -> IntegrationKey | None:
@@ -583,5 +595,5 @@ def _sale(
     """A sale's key, readings and statement: as the till made it, or what the purge left."""
     if content is None:
         return None, (), transaction_of(body or "", occurred_at)
-    value, readings, body = parse_statement(bytes(content).decode())
-    return _key(kind, key_type, value), readings, transaction_of(body, occurred_at)
+    said = Said.parse(bytes(content).decode())
+    return _key(kind, key_type, said.key), tuple(said.readings), transaction_of(said.body, occurred_at)

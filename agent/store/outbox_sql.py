@@ -103,6 +103,7 @@ SHIFT = """
 RETRY = """
     UPDATE deliveries SET state = 'queued', next_attempt_at = NULL
     WHERE entry = ? AND state IN ('queued', 'parked', 'in_doubt')"""
+TRANSACTION_OF = "SELECT s.transaction_id FROM deliveries AS d JOIN sales AS s ON s.id = d.sale WHERE d.entry = ?"
 TO_DISCARD = """
     SELECT d.vendor, d.maybe_received, d.lease_run IS NOT NULL, s.transaction_id, s.erased_at
     FROM deliveries AS d JOIN sales AS s ON s.id = d.sale
@@ -112,7 +113,8 @@ DISCARD = """
     WHERE entry = ?"""
 IS_EXPIRED = """
     SELECT 1 FROM deliveries AS d JOIN sales AS s ON s.id = d.sale
-    WHERE d.entry = ? AND s.erased_at IS NOT NULL"""
+    WHERE d.entry = ? AND s.erased_at IS NOT NULL AND s.key_kind IS NOT NULL"""
+"""Its member was erased by age; a sale that was untagged goes as a guest's, if at all."""
 CANCEL_VOIDS = """
     UPDATE deliveries SET state = 'cancelled', next_attempt_at = NULL
     WHERE vendor = ? AND state = 'queued' AND lease_run IS NULL AND maybe_received = 0
@@ -165,10 +167,52 @@ DUE = """
         OR EXISTS (SELECT 1 FROM sales WHERE (erased_at IS NULL) = 0 AND accepted_at < ?3)"""
 NOTES = "SELECT note FROM deliveries WHERE sale = ? AND note IS NOT NULL"
 ERASE_NOTES = "UPDATE deliveries SET note = NULL WHERE sale = ? AND note IS NOT NULL"
+ERASE_GROUP = "UPDATE deliveries SET person = x'' WHERE sale = ?"
+"""Nothing on file can tell any more that two sales are one person's."""
 EXPIRE = """
     UPDATE deliveries SET state = 'parked', error_code = 'retention.expired', error_status = NULL, vendor_code = NULL,
         error_title = ?, next_attempt_at = NULL, open = 0
     WHERE sale = ? AND state IN ('queued', 'parked', 'in_doubt')"""
+
+# --- one person -------------------------------------------------------------------------------------------------
+
+_REMEMBERED = """
+    SELECT s.accepted_at, s.day, s.till, s.number, s.id, s.transaction_id, s.original, s.key_type, t.content
+    FROM sales AS s LEFT JOIN statements AS t ON t.id = s.statement WHERE {where}"""
+REMEMBERED = _REMEMBERED.format(
+    where="(s.erased_at IS NULL) = 1 AND (s.accepted_at, s.day, s.till, s.number) > (?, ?, ?, ?)"
+    " ORDER BY s.accepted_at, s.day, s.till, s.number LIMIT ?"
+)
+"""In the order of their index: the first four columns of a row lead to the next."""
+REMEMBERED_OF = _REMEMBERED.format(
+    where="s.id IN (SELECT value FROM json_each(?)) AND s.erased_at IS NULL ORDER BY s.id"
+)
+TO_ERASE = """
+    SELECT id, statement, occurred_at FROM sales
+    WHERE id IN (SELECT value FROM json_each(?)) AND erased_at IS NULL"""
+WAITS = "SELECT count(*) FROM deliveries WHERE sale = ? AND state IN ('queued', 'parked', 'in_doubt')"
+UNTAG = "UPDATE sales SET key_kind = NULL, key_type = NULL WHERE id = ?"
+UNTAG_DELIVERIES = """
+    UPDATE deliveries SET open = 0, rank = 2, lease_run = NULL, sending = 0
+    WHERE sale = ? AND state IN ('queued', 'parked', 'in_doubt')"""
+CANCEL_UNTAGGED = """
+    UPDATE deliveries SET state = 'cancelled', next_attempt_at = NULL, error_code = 'privacy.erased',
+        error_title = 'The person was erased.', error_status = NULL, vendor_code = NULL
+    WHERE sale = ?1 AND state IN ('queued', 'parked', 'in_doubt')
+      AND vendor NOT IN (SELECT value FROM json_each(?2))"""
+"""A sale without a member still goes to the vendors that take guests; to the others it is owed no more."""
+NOTES_OF = """
+    SELECT t.content FROM deliveries AS d JOIN statements AS t ON t.id = d.note WHERE d.sale = ? ORDER BY d.entry"""
+
+ERASURES = "SELECT mark, primary_key, receipt, erased_at, refused_at FROM erasures ORDER BY erased_at"
+ADD_ERASURE = "INSERT OR IGNORE INTO erasures (mark, primary_key, receipt, erased_at) VALUES (?, ?, ?, ?)"
+REFUSED = "UPDATE erasures SET refused_at = ? WHERE mark = ?"
+END_ERASURE = "DELETE FROM erasures WHERE mark = ?"
+
+ANCHOR = "SELECT seq, hash FROM anchor"
+SET_ANCHOR = """
+    INSERT INTO anchor (one, seq, hash) VALUES (1, ?, ?)
+    ON CONFLICT DO UPDATE SET seq = excluded.seq, hash = excluded.hash"""
 
 
 # --- many rows in one statement ---------------------------------------------------------------------------------

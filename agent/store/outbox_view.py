@@ -160,11 +160,16 @@ class OutboxView:
         return number
 
     def _rows(self, statement: str, *values: Any) -> list[Any]:
-        try:
-            rows: list[Any] = self._reader.execute(statement, values).fetchall()
-        except sqlite.Error as error:
-            raise storage_error(error) from error
-        return rows
+        return read(self._reader, statement, *values)
+
+
+def read(reader: Reader, statement: str, *values: Any) -> list[Any]:
+    """The rows of a point read. Raises StorageError."""
+    try:
+        rows: list[Any] = reader.execute(statement, values).fetchall()
+    except sqlite.Error as error:
+        raise storage_error(error) from error
+    return rows
 
 
 def _delivery(row: Any, held: Collection[str]) -> Delivery:

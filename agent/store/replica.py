@@ -10,26 +10,28 @@ the one, renaming the other and opening it again cannot be torn.
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from agent.domain.contact import Member
 from agent.domain.identifiers import Identifier, IdentifierType
 from agent.domain.transaction import IntegrationKey
 from agent.errors import StorageDamagedError, StorageError, StorageKeyError
-from agent.ports import ReplicaInfo
+from agent.ports import Identity, Person, ReplicaInfo
 from agent.store.database import remove, sqlite, storage_error
 from agent.store.keyhash import HASH_BYTES, KeyHash
-from agent.store.replica_file import ReplicaFile, instant
+from agent.store.replica_file import COLUMNS, KEY_COLUMNS, ReplicaFile
 
 if TYPE_CHECKING:
-    from sqlite3 import Connection
+    from sqlite3 import Connection, Cursor
 
 _INFO = "SELECT contacts, as_of FROM state"
-_TOMBSTONES = "SELECT keys FROM tombstones WHERE deleted_at >= ?"
+_WHOLE = f"SELECT {', '.join(COLUMNS)} FROM contacts WHERE {{column}} = ?"  # noqa: S608 - names of ours
+_SHARED = "SELECT 1 FROM contacts WHERE {column} = ? LIMIT 2"
 
 
 class SqliteReplica:
@@ -84,15 +86,12 @@ class SqliteReplica:
         Raises:
             StorageError: the file cannot be read.
         """
-        try:
-            identity = (int.from_bytes(bytes.fromhex(ref)) ^ self._mask).to_bytes(HASH_BYTES)
-        except (ValueError, OverflowError):
-            return None
-        if self.info().as_of is None:
+        mark = self._mark_of(ref)
+        if mark is None or self.info().as_of is None:
             return None
         try:
-            for kind in (IdentifierType.CONTACT_ID, self._primary):
-                for row in self._execute(self._find[kind], (identity,)):
+            for kind in self._identifying:
+                for row in self._execute(self._find[kind], (mark,)):
                     return self._member(*row)
         except sqlite.Error as error:
             raise self._failure(error) from error
@@ -117,20 +116,58 @@ class SqliteReplica:
         if self._connection is not None:
             self._info = None
 
-    def erased_keys(self, since: datetime) -> Iterator[bytes]:
-        """The hashes of every key of the contacts deleted at ``since`` or later, for what else is kept of them.
+    def identity(self, mark: bytes, primary: bytes | None = None) -> Identity:
+        """Who somebody with these keyed hashes is, whether or not they are here."""
+        return Identity(self._ref(mark), mark, primary)
+
+    def persons(self, readings: Sequence[Identifier]) -> tuple[Person, ...]:
+        """Everybody whom any of the readings names, with all that leads to them.
+
+        Whatever the replica's age, and while look-ups are closed as well: what is kept is asked, not who may be found.
 
         Raises:
             StorageError: the file cannot be read.
         """
-        if self._connection is None:
-            return
+        found: dict[bytes, Person] = {}
+        with self._kept() as execute:
+            for reading in readings:
+                hashed = self._hash(reading.type, reading.value)
+                for row in execute(_WHOLE.format(column=reading.type.value), (hashed,)).fetchall():
+                    person = self._person(execute, row)
+                    found[person.identity.mark] = person
+        return tuple(found.values())
+
+    def there(self, refs: Iterable[str]) -> frozenset[str]:
+        """Those of the handles behind which somebody is kept; asked as :meth:`persons` is. Raises StorageError."""
+        marks = {ref: mark for ref in refs if (mark := self._mark_of(ref)) is not None}
+        with self._kept() as execute:
+            return frozenset(
+                ref
+                for ref, mark in marks.items()
+                if any(execute(self._find[kind], (mark,)).fetchone() for kind in self._identifying)
+            )
+
+    @contextlib.contextmanager
+    def _kept(self) -> Iterator[Callable[..., Cursor]]:
+        """Runs statements on the file, which is opened for the purpose while it is closed to look-ups."""
+        connection = self._connection or self._connect()
         try:
-            for (keys,) in self._execute(_TOMBSTONES, (instant(since),)).fetchall():
-                for start in range(0, len(keys), HASH_BYTES):
-                    yield keys[start : start + HASH_BYTES]
+            yield connection.execute
         except sqlite.Error as error:
-            raise self._failure(error) from error
+            raise storage_error(error) from error
+        finally:
+            if connection is not self._connection:
+                connection.close()
+
+    def _person(self, execute: Callable[..., Cursor], row: Sequence[Any]) -> Person:
+        keys = {kind: key for kind, key in zip(IdentifierType, row, strict=False) if key is not None}
+        primary = keys.get(self._primary)
+        mark = keys.get(IdentifierType.CONTACT_ID) or primary or b""
+        shared = frozenset(
+            key for kind, key in keys.items() if len(execute(_SHARED.format(column=kind.value), (key,)).fetchall()) > 1
+        )
+        member = self._member(mark, *row[len(KEY_COLUMNS) :])
+        return Person(member, self.identity(mark, primary if primary != mark else None), keys, shared)
 
     def adopt(self) -> bool:
         """Takes a finished side file in place of the present replica; False when there is none.
@@ -201,6 +238,7 @@ class SqliteReplica:
     def _use(self, file: ReplicaFile) -> None:
         self.file = file
         self._primary = file.primary
+        self._identifying = (IdentifierType.CONTACT_ID, file.primary)
         keys = KeyHash(file.key)
         self._hash = keys.of
         # A reference is the identifying hash under a secret mask: no column and no index of its own, and whoever
@@ -251,5 +289,14 @@ class SqliteReplica:
             if primary_key is not None
             else IntegrationKey(kind="primary", type=IdentifierType.CONTACT_ID, value=contact_key or "")
         )
-        ref = f"{int.from_bytes(identity) ^ self._mask:032x}"
-        return Member(ref, key, json.loads(fields) if fields is not None else {})
+        return Member(self._ref(identity), key, json.loads(fields) if fields is not None else {})
+
+    def _mark_of(self, ref: str) -> bytes | None:
+        """The identifying hash behind a handle; None when it is no handle at all."""
+        try:
+            return (int.from_bytes(bytes.fromhex(ref)) ^ self._mask).to_bytes(HASH_BYTES)
+        except (ValueError, OverflowError):
+            return None
+
+    def _ref(self, mark: bytes) -> str:
+        return f"{int.from_bytes(mark) ^ self._mask:032x}"

@@ -12,14 +12,15 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Self
 
 from agent.domain.contact import ContactChange
-from agent.errors import FeedGapError, StorageDamagedError, StorageKeyError
+from agent.errors import FeedGapError, StorageDamagedError, StorageError, StorageKeyError
 from agent.ports import AppliedCounts, AppliedFile, Batch
-from agent.store.database import DatabaseFile, remove, transaction
+from agent.store.database import DatabaseFile, remove, sqlite, transaction
+from agent.store.refusals import Refusals
 from agent.store.replica_file import COLUMNS, KEY_COLUMNS, ReplicaFile, instant
 from agent.store.replica_rows import CONTACT_ID, DELETE, digest, pack
 from agent.store.replica_writer import INSERT, Merger, SqliteReplicaWriter, ledger, record, seen
@@ -60,6 +61,7 @@ _SET_ASIDE = (
     f"CREATE TABLE building_again AS SELECT rowid AS number, {', '.join(COLUMNS)} FROM contacts"  # noqa: S608 - ours
     " WHERE rowid IN taken ORDER BY rowid"
 )
+_HOLDS = f"SELECT 1 FROM contacts WHERE ? IN ({', '.join(KEY_COLUMNS)}) LIMIT 1"  # noqa: S608 - names of ours
 _KNOWN = "SELECT 1 FROM contacts WHERE contact_id = ?1 UNION ALL SELECT 1 FROM contacts WHERE {primary} = ?1 LIMIT 1"
 
 
@@ -104,7 +106,12 @@ class SqliteReplicaBuilder:
                 connection.execute(_MARKS, (first, marks.tobytes(), orphans, deletes, instant(at)))
             record(connection, file, batch, at, replay=False)
         return AppliedCounts(
-            rows=len(rows), inserted=len(rows) - deletes, deleted=deletes, unidentified=batch.unidentified
+            rows=len(rows),
+            inserted=len(rows) - deletes,
+            deleted=deletes,
+            unidentified=batch.unidentified,
+            refused=batch.refused,
+            removed=batch.removed,
         )
 
     def finish(self, *, as_of: datetime) -> None:
@@ -183,13 +190,13 @@ class SqliteReplicaBuilder:
             return
         present = self._present.connect()
         try:
-            rows = present.execute("SELECT identity, keys, deleted_at FROM tombstones").fetchall()
+            rows = present.execute("SELECT identity, keys, deleted_at, carried_out FROM tombstones").fetchall()
         finally:
             present.close()
         known = _KNOWN.format(primary=self._file.primary.value)
         for row in rows:
             if not self._connection.execute(known, row[:1]).fetchone():
-                self._connection.execute("INSERT OR IGNORE INTO tombstones VALUES (?, ?, ?)", row)
+                self._connection.execute("INSERT OR IGNORE INTO tombstones VALUES (?, ?, ?, ?)", row)
 
 
 class _Marks:
@@ -261,6 +268,31 @@ class SqliteReplicaStore:
         if _is_finished(file, side):  # nobody has adopted it yet; it only needs what is newer
             return SqliteReplicaWriter(file, side, builds=True)
         return SqliteReplicaBuilder(file, side, file.database if loaded else None, self.least)
+
+    def refusing(self, refusals: Refusals) -> SqliteReplicaStore:
+        """The same store, in which these people are not kept."""
+        return replace(self, file=replace(self.file, refusals=refusals))
+
+    def give_up_build(self, keys: Iterable[bytes]) -> bool:
+        """Begins what is being built anew if it holds anybody whom one of these keyed hashes names; whether it did.
+
+        Nobody may have it open. What cannot be read is begun anew too.
+        """
+        side = self.file.side
+        if not side.path.exists():
+            return False
+        try:
+            connection = side.connect()
+            try:
+                held = any(connection.execute(_HOLDS, (key,)).fetchone() for key in keys)
+            finally:
+                connection.close()
+        except (StorageError, sqlite.Error):
+            held = True
+        if held:
+            remove(side)
+            self._open_side().close()  # a rebuild that was asked for is remembered by its file
+        return held
 
     def _open_side(self) -> Connection:
         """The side file, brought to its schema; made anew when it is damaged or of another shape."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from agent.domain.identifiers import IdentifierType
 from agent.store.database import DatabaseFile, migrate, sqlite, transaction
 from agent.store.keyhash import KeyHash
+from agent.store.refusals import NOBODY, Refusals
 
 if TYPE_CHECKING:
     from sqlite3 import Connection
@@ -37,6 +38,7 @@ class ReplicaFile:
         primary: the type of the primary integration key.
         contents: ``keys``, or ``contacts`` to keep ``fields`` too.
         fields: the names of the extra fields that are kept.
+        refusals: whose rows are left out.
     """
 
     database: DatabaseFile
@@ -44,6 +46,7 @@ class ReplicaFile:
     primary: IdentifierType
     contents: str = "keys"
     fields: tuple[str, ...] = ()
+    refusals: Refusals = NOBODY
 
     @property
     def kept_fields(self) -> frozenset[str]:
@@ -53,7 +56,7 @@ class ReplicaFile:
     @property
     def side(self) -> DatabaseFile:
         """The file in which a new replica is built."""
-        return replace(self.database, path=self.database.path.with_suffix(".next.db"))
+        return side_of(self.database)
 
     @property
     def shape(self) -> bytes:
@@ -82,6 +85,11 @@ class ReplicaFile:
         except sqlite.OperationalError:
             return False
         return row is not None and row[0] == self.shape
+
+
+def side_of(database: DatabaseFile) -> DatabaseFile:
+    """The file beside a replica in which the next one is built."""
+    return replace(database, path=database.path.with_suffix(".next.db"))
 
 
 def instant(at: datetime) -> str:

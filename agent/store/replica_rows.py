@@ -58,10 +58,14 @@ def pack(stored: Sequence[Any], mark: int) -> Row:
 
 
 def digest(changes: Iterable[ContactChange], file: ReplicaFile) -> Batch:
-    """The changes as rows of hashes, in order, with everything dropped that the replica does not keep."""
+    """The changes as rows of hashes, in order, with everything and everybody dropped that the replica does not keep.
+
+    Whoever was erased here stays out, however often they are sent; the row that removes them is kept.
+    """
     hash_of = KeyHash(file.key).of
     starts = {kind: column * HASH_BYTES for column, kind in enumerate(IdentifierType)}
     primary, kept = file.primary, file.kept_fields
+    erased = _Erased(file)
     rows: list[Row] = []
     unidentified = 0
     for change in changes:
@@ -74,6 +78,8 @@ def digest(changes: Iterable[ContactChange], file: ReplicaFile) -> Batch:
                 keys[start : start + HASH_BYTES] = hash_of(kind, value)
             elif start:
                 mark |= CLEARED << start // HASH_BYTES
+        if file.refusals and erased.refuses(change.kind, keys):
+            continue
         if change.kind is ChangeKind.DELETE:
             rows.append(Row(keys, "", "", "", mark | DELETE))
             continue
@@ -86,7 +92,32 @@ def digest(changes: Iterable[ContactChange], file: ReplicaFile) -> Batch:
         if kept and (wanted := {name: value for name, value in change.fields.items() if name in kept}):
             fields = _json(wanted)
         rows.append(Row(keys, primary_key, "" if primary_key else contact_key, fields, mark))
-    return Batch(rows, unidentified)
+    return Batch(rows, unidentified, erased.those(gone=False), erased.those(gone=True))
+
+
+class _Erased:
+    """Those of a batch who were erased here, and what its last row about each says."""
+
+    def __init__(self, file: ReplicaFile) -> None:
+        self._mark_of = file.refusals.mark_of
+        self._primary = KEY_COLUMNS.index(file.primary.value)
+        self._last: dict[bytes, ChangeKind] = {}
+
+    def refuses(self, kind: ChangeKind, keys: bytearray) -> bool:
+        """Whether a row is left out."""
+        mark = self._mark_of(self._key(keys, CONTACT_ID), self._key(keys, self._primary))
+        if mark is None:
+            return False
+        self._last[mark] = kind
+        return kind is not ChangeKind.DELETE
+
+    def those(self, *, gone: bool) -> frozenset[bytes]:
+        """The marks of those whom the batch removes, or leaves in."""
+        return frozenset(mark for mark, kind in self._last.items() if (kind is ChangeKind.DELETE) is gone)
+
+    def _key(self, keys: bytearray, column: int) -> bytes | None:
+        key = bytes(keys[column * HASH_BYTES : (column + 1) * HASH_BYTES])
+        return key if key != NOTHING else None
 
 
 def merge(old: Sequence[Any], change: Row, primary: int) -> list[Any]:

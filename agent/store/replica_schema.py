@@ -45,7 +45,8 @@ _FIRST = (
     CREATE TABLE tombstones (
         identity BLOB PRIMARY KEY,
         keys BLOB NOT NULL,
-        deleted_at TEXT NOT NULL
+        deleted_at TEXT NOT NULL,
+        carried_out INTEGER NOT NULL DEFAULT 0
     ) STRICT, WITHOUT ROWID""",
     """
     CREATE TABLE files (

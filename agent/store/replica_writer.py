@@ -16,7 +16,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Self
 
 from agent.domain.identifiers import IdentifierType
-from agent.ports import AppliedCounts, AppliedFile, Batch, ChangePage
+from agent.ports import AppliedCounts, AppliedFile, Batch, ChangePage, Identity
 from agent.store.database import erase_leftovers, sqlite, storage_error, transaction
 from agent.store.keyhash import HASH_BYTES
 from agent.store.replica_file import COLUMNS, KEY_COLUMNS, ReplicaFile, instant
@@ -40,6 +40,9 @@ _RECORD = (
     " VALUES (?, ?, ?, ?, ?, ?, ?)"
 )
 _BURY = "INSERT OR REPLACE INTO tombstones (identity, keys, deleted_at) VALUES (?, ?, ?)"
+_REMOVED = "SELECT identity, keys, deleted_at FROM tombstones WHERE carried_out = 0"
+_CARRIED_OUT = "UPDATE tombstones SET carried_out = 1 WHERE identity = ? AND deleted_at = ?"
+_ERASE = "DELETE FROM contacts WHERE {column} = ?"
 _RESTORE = "DELETE FROM tombstones WHERE identity IN (?, ?)"
 _COUNT = "UPDATE state SET contacts = contacts + ?, erasures = erasures + ?"
 
@@ -78,6 +81,8 @@ class Merger:
             unchanged=self.unchanged,
             deleted=self.deleted,
             unidentified=batch.unidentified,
+            refused=batch.refused,
+            removed=batch.removed,
         )
 
     def record(self) -> None:
@@ -211,7 +216,7 @@ class SqliteReplicaWriter:
     def purge(self, tombstones_before: datetime) -> int:
         """Forgets tombstones of contacts deleted before an instant and erases every trace of deleted rows.
 
-        The file is rebuilt only when something has been erased since the last time: a till's disk wears.
+        A removal that has not been carried out elsewhere yet is not forgotten.
 
         Returns:
             How many tombstones went.
@@ -221,17 +226,62 @@ class SqliteReplicaWriter:
         """
         with transaction(self._connection) as connection:
             gone = connection.execute(
-                "DELETE FROM tombstones WHERE deleted_at < ?", (instant(tombstones_before),)
+                "DELETE FROM tombstones WHERE deleted_at < ? AND carried_out = 1", (instant(tombstones_before),)
             ).rowcount
-            (erasures,) = connection.execute("SELECT erasures FROM state").fetchone()
-        if erasures or gone:
-            try:
-                erase_leftovers(self._connection)
-            except sqlite.Error as error:
-                raise storage_error(error) from error
-            with transaction(self._connection) as connection:
-                connection.execute("UPDATE state SET erasures = 0")
+            if gone:
+                connection.execute(_COUNT, (0, gone))
+        self.leave_no_trace()
         return int(gone)
+
+    def removed(self) -> list[tuple[bytes, bytes, datetime]]:
+        """Whom the feed has removed, as long as nobody said that it is carried out.
+
+        Returns:
+            For each the identifying hash, the hashes of all their keys side by side, and when.
+
+        Raises:
+            StorageError: the file cannot be read.
+        """
+        try:
+            rows = self._connection.execute(_REMOVED).fetchall()
+        except sqlite.Error as error:
+            raise storage_error(error) from error
+        return [(identity, keys, datetime.fromisoformat(at)) for identity, keys, at in rows]
+
+    def carried_out(self, removed: Iterable[tuple[bytes, datetime]]) -> None:
+        """Nothing else is kept of these, who were removed then. Raises StorageError."""
+        with self._transaction() as connection:
+            connection.executemany(_CARRIED_OUT, [(identity, instant(at)) for identity, at in removed])
+
+    def erase(self, identity: Identity) -> int:
+        """Takes somebody out, their tombstone included; how many contacts that was.
+
+        There are traces until :meth:`leave_no_trace` has erased them. Raises StorageError.
+        """
+        with self._transaction() as connection:
+            contacts = connection.execute(_ERASE.format(column=KEY_COLUMNS[CONTACT_ID]), (identity.mark,)).rowcount
+            if not contacts:
+                statement = f"{_ERASE} AND contact_id IS NULL".format(column=self._file.primary.value)
+                contacts = connection.execute(statement, (identity.mark,)).rowcount
+            buried = connection.execute(_RESTORE, (identity.mark, identity.primary)).rowcount
+            connection.execute(_COUNT, (-contacts, contacts + buried))
+            return int(contacts)
+
+    def leave_no_trace(self) -> None:
+        """Rebuilds the file if anything was erased since the last time: a till's disk wears.
+
+        Raises:
+            StorageError: among others because readers kept the log busy; call it again later.
+        """
+        try:
+            (erasures,) = self._connection.execute("SELECT erasures FROM state").fetchone()
+            if not erasures:
+                return
+            erase_leftovers(self._connection)
+        except sqlite.Error as error:
+            raise storage_error(error) from error
+        with transaction(self._connection) as connection:
+            connection.execute("UPDATE state SET erasures = 0")
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[Connection]:

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import json
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -17,6 +17,7 @@ from agent.api.app import Door, create_app
 from agent.api.metrics import Metrics
 from agent.api.rooms import Rooms
 from agent.api.server import Server
+from agent.domain.audit import Head
 from agent.domain.contact import Member
 from agent.domain.health import Conditions
 from agent.domain.identifiers import Identifier, IdentifierType, Normaliser
@@ -29,11 +30,13 @@ from agent.messages import Messages
 from agent.ports import ReplicaInfo
 from agent.services.identify import Identify, IdentifyPolicy
 from agent.services.intake import Intake, IntakePolicy
+from agent.services.privacy import Erasure, Export
 from agent.services.reconcile import Books, Reconcile
 from agent.services.status import Status, StatusPolicy
 from agent.settings import AgentSection, ApiSection, Rate, ReplicaSection, Settings
 from agent.store.database import DatabaseFile, GroupWriter, migrate
 from agent.store.daybook import OutboxDaybook
+from agent.store.keyhash import KeyHash
 from agent.store.migrations import outbox as migrations
 from agent.store.outbox import Outbox
 from agent.tokens import Tokens
@@ -138,6 +141,33 @@ class Seen:
         return new
 
 
+class Officer:
+    """Whom was asked about, by which caller; answers as told, that nobody is known if not. And what was recorded."""
+
+    readings: Callable[[Any], Any]
+    asked: list[tuple[str, Any, str]] = field(default_factory=list)
+    answer: Any = None
+    recorded: list[tuple[str, dict[str, int | str]]] = field(default_factory=list)
+
+    async def erase(self, statement: Any, by: str) -> Any:
+        nothing = dict.fromkeys(("contacts", "sales_waiting", "sales_finished", "notes"), 0)
+        return self._answer("erase", statement, by) or Erasure("9f86d081", NOW, nothing, Head(1, "a" * 64))
+
+    async def export(self, statement: Any, by: str) -> Any:
+        return self._answer("export", statement, by) or Export(NOW, (), (), 0, (), ())
+
+    async def record(self, event: str, /, **facts: int | str) -> Head:
+        self.recorded.append((event, facts))
+        return Head(len(self.recorded), "hash")
+
+    def _answer(self, what: str, statement: Any, by: str) -> Any:
+        self.readings(statement)
+        self.asked.append((what, statement, by))
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
 @dataclass
 class House:
     """A running door and everything behind it."""
@@ -150,6 +180,7 @@ class House:
     link: Link
     outbox: Outbox
     orders: Given
+    officer: Officer
     tokens: Tokens
     conditions: Conditions
     state_dir: Path
@@ -214,7 +245,7 @@ def build(state_dir: Path, settings: Settings, *, heartbeat_s: float = 15.0) -> 
     connection = file.connect()
     migrate(connection, migrations)
     outbox = Outbox(GroupWriter(connection, "outbox"), file.connect(), run="run")
-    outbox.begin(connection, b"k" * 32)
+    outbox.begin(connection, b"k" * 32, KeyHash(b"n" * 32))
     stale_after = settings.replica.stale_after
     room: dict[str, Any] = {"error": None}
     intake = Intake(
@@ -256,7 +287,7 @@ def build(state_dir: Path, settings: Settings, *, heartbeat_s: float = 15.0) -> 
         room=lambda: room["error"] is None,
         damage=tuple,
     )
-    tokens = Tokens(state_dir, clock)
+    tokens, officer = Tokens(state_dir, clock), Officer(identify.readings)
     rooms = Rooms(
         clock=clock,
         settings=settings,
@@ -266,6 +297,8 @@ def build(state_dir: Path, settings: Settings, *, heartbeat_s: float = 15.0) -> 
         intake=Doorman(),
         replica=people,
         outbox=outbox,
+        privacy=officer,
+        record=officer.record,
         status=status,
         tokens=tokens,
         orders=orders,
@@ -287,6 +320,7 @@ def build(state_dir: Path, settings: Settings, *, heartbeat_s: float = 15.0) -> 
         "link": link,
         "outbox": outbox,
         "orders": orders,
+        "officer": officer,
         "tokens": tokens,
         "conditions": conditions,
         "state_dir": state_dir,

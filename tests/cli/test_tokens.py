@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from agent.clock import SystemClock
+from agent.store.audit import AuditTrail
 from agent.tokens import Tokens
 
 
@@ -28,6 +29,26 @@ def test_a_tokens_life(answer, call, config):
     assert answer("token", "revoke", "till-03") == {"name": "till-03", "revoked": True}
     assert Tokens(state, SystemClock()).verify(made["token"]) is None
     assert call("token", "list").stdout == "There are no tokens.\n"
+
+
+def test_adding_and_revoking_is_recorded(call, config):
+    """The audit trail says who may call since when, and until when; it does not have the token."""
+    token = call("token", "add", "till-03", "--scope", "pos").stdout.strip()
+    rotated = call("token", "rotate", "till-03").stdout.strip()
+    call("token", "revoke", "till-03", "--old")
+    call("token", "revoke", "till-03")
+    call("token", "revoke", "nobody")
+    trail = AuditTrail(config.parent / "state")
+
+    assert [(entry["event"], entry["name"], entry.get("which")) for entry in trail.entries()] == [
+        ("token.added", "till-03", None),
+        ("token.rotated", "till-03", None),
+        ("token.revoked", "till-03", "old"),
+        ("token.revoked", "till-03", "every"),
+    ]
+    written = (config.parent / "state" / "audit.jsonl").read_text()
+    assert token not in written
+    assert rotated not in written
 
 
 def test_the_bare_token_is_all_that_is_printed(call, config):

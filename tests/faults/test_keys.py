@@ -28,7 +28,7 @@ from agent.keys import StorageKeys
 from agent.rotation import rotate
 from agent.state import State
 from agent.store.database import ENCRYPTED
-from agent.store.hashkey import hash_key
+from agent.store.hashkey import hash_key, lookup_key
 from agent.store.replica import SqliteReplica
 
 pytestmark = [
@@ -421,7 +421,7 @@ def _read(state: State, keys: StorageKeys, till: Till) -> dict[str, object]:
         outbox.close()
     lease = state.lease(keys)
     assert lease is not None
-    replica = SqliteReplica(state.replica(keys, lease))
+    replica = SqliteReplica(state.replica(keys, lease, lookup_key(rows["hash key"])))
     try:
         rows["contacts"] = replica.info().contacts
         rows["lease"] = lease.load()
@@ -491,7 +491,7 @@ def test_it_ends_by_itself_while_the_agent_runs(vendor, open_till):
     state = State(replace(settings.load(config=till.config, vendors=SETTINGS, environ={}), state_dir=stolen))
     keys = state.keys(may_create=False)
     with pytest.raises(StorageKeyError):
-        state.replica(keys, state.lease(keys)).database.connect()
+        state.replica_pages(keys, state.lease(keys)).connect()
 
     vendor.exports.with_name("hidden").rename(vendor.exports)
     vendor.mend()

@@ -733,3 +733,63 @@ async def test_one_record_at_the_head_does_not_stop_the_line(drive, vendor, cloc
             clock.advance(MAX_S + 2)
             await drive.quiet()
         assert drive.states()["delivered"] == 20
+
+
+async def test_a_halted_lane_has_nothing_on_its_way(drive, vendor):
+    """Whoever halts it waits for what is on its way; the rest of the batch is given back, and goes afterwards."""
+    vendor.connections = 1
+    await drive.sell(5)
+    vendor.gate.clear()
+    async with drive.running():
+        await until(lambda: vendor.under_way == 1)
+        entered = asyncio.Event()
+
+        async def halt():
+            async with drive.lane.halted():
+                entered.set()
+                assert (vendor.under_way, drive.leased()) == (0, 0)
+                assert drive.states() == {"delivered": 1, "queued": 4}
+                drive.lane.wake()
+                await asyncio.sleep(0.05)
+                assert len(vendor.attempts) == 1
+
+        halting = asyncio.create_task(halt())
+        await asyncio.sleep(0.05)
+        assert not entered.is_set(), "one is on its way still"
+        vendor.gate.set()
+        await halting
+        await until(lambda: drive.states() == {"delivered": 5})
+    assert [outgoing.transaction.transaction_id for outgoing in vendor.attempts] == [f"sale-{n:03d}" for n in range(5)]
+
+
+async def test_a_lane_may_be_halted_before_it_runs(drive, vendor):
+    """An idle lane is halted at once, and two who halt it take turns."""
+    order = []
+
+    async def halt(name):
+        async with Dispatch([drive.lane]).halted():
+            order.append(name)
+            await asyncio.sleep(0)
+            order.append(name)
+
+    await asyncio.gather(halt("a"), halt("b"))
+    assert order == ["a", "a", "b", "b"]
+    await drive.sell()
+    async with drive.running():
+        await until(lambda: drive.states() == {"delivered": 1})
+
+
+async def test_a_probe_is_not_sent_while_it_is_halted(drive, vendor, clock):
+    """Not even the one record that a held lane tries."""
+    vendor.answer = lambda _outgoing: REFUSED
+    await drive.sell(2)
+    async with drive.running():
+        await until(lambda: drive.lane.held)
+        await drive.quiet()
+        async with drive.lane.halted():
+            clock.advance(MAX_S)
+            drive.lane.wake()
+            before = len(vendor.attempts)
+            await asyncio.sleep(0.05)
+            assert len(vendor.attempts) == before
+        await until(lambda: len(vendor.attempts) > before)

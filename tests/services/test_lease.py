@@ -52,17 +52,23 @@ class Bench:
         self.clock, self.conditions, self.changes, self.busy = FakeClock(), Conditions(), 0, False
         self.clock.wall += timedelta(seconds=off_s)
         self.replica = Replica(record, there=there)
+        self.recorded, self.unrecorded = [], None
         self.lease = self.again()
 
     def again(self):
         """The lease as a new run of the program begins with it."""
         return Lease(
             clock=self.clock, term=timedelta(days=14), replica=self.replica, conditions=self.conditions,
-            changed=self._changed, busy=lambda: self.busy,
+            changed=self._changed, busy=lambda: self.busy, record=self._record,
         )  # fmt: skip
 
     def _changed(self):
         self.changes += 1
+
+    async def _record(self, event, /, **facts):
+        if self.unrecorded:
+            raise self.unrecorded
+        self.recorded.append((event, facts))
 
     @property
     def did(self):
@@ -114,6 +120,7 @@ async def test_it_ends_on_its_own_while_the_agent_runs():
     await bench.pass_by(1)
     assert (bench.did, bench.expired) == (["withhold", "start over"], True)
     assert bench.replica.record.contents is Contents.ENDED
+    assert bench.recorded == [("replica.expired", {})]
     await bench.pass_by(20 * DAY_S)
     assert bench.expired
 
@@ -281,3 +288,14 @@ async def test_how_often_it_is_written_down():
     await bench.lease.renewed()
     await bench.lease.close()
     assert (bench.replica.saves, bench.replica.record.age_s) == (saves + 3, 0)
+
+
+async def test_an_end_that_cannot_be_recorded_is_an_end_all_the_same():
+    """A full disk keeps nobody in the replica, and the lease goes on."""
+    bench = Bench(held())
+    await bench.lease.start()
+    bench.unrecorded = StorageError()
+    await bench.pass_by(15 * DAY_S)
+    assert bench.did[-1] == "start over"
+    await bench.pass_by(1)
+    assert bench.expired

@@ -19,6 +19,7 @@ POLICY = RetentionPolicy(timedelta(hours=24), timedelta(days=30), timedelta(days
 class Sales:
     def __init__(self):
         self.plans, self.fault, self.under_way, self.old = [], None, 0, False
+        self.counts = {"delivered": 2, "undelivered": 1, "forgotten": 0}
 
     def due(self, plan):
         return self.old
@@ -31,16 +32,30 @@ class Sales:
         self.under_way -= 1
         if self.fault:
             raise self.fault
-        return {"delivered": 2, "undelivered": 1, "forgotten": 0}
+        return self.counts
 
 
 class Contacts:
     def __init__(self):
-        self.before = []
+        self.before, self.tombstones = [], 3
 
     async def purge(self, tombstones_before):
         self.before.append(tombstones_before)
-        return {"tombstones": 3}
+        return {"tombstones": self.tombstones}
+
+
+class Trail:
+    def __init__(self):
+        self.recorded, self.before, self.checks = [], [], 0
+
+    async def record(self, event, /, **facts):
+        self.recorded.append((event, facts))
+
+    async def trim(self, before):
+        self.before.append(before)
+
+    async def check(self):
+        self.checks += 1
 
 
 class Kept:
@@ -55,11 +70,19 @@ class Kept:
 class Bench:
     def __init__(self, policy=POLICY):
         self.clock, self.sales, self.contacts = FakeClock(), Sales(), Contacts()
-        self.kept, self.changes, self.skew_s = Kept(), 0, 0.0
+        self.kept, self.trail, self.changes, self.skew_s, self.files = Kept(), Trail(), 0, 0.0, 4
         self.purge = Purge(
-            clock=self.clock, policy=policy, sales=self.sales, contacts=self.contacts, spool=lambda: 4,
-            kept=self.kept, alone=asyncio.Lock(), changed=self._changed, skew_s=lambda: self.skew_s,
-        )  # fmt: skip
+            clock=self.clock,
+            policy=policy,
+            sales=self.sales,
+            contacts=self.contacts,
+            kept=self.kept,
+            trail=self.trail,
+            spool=lambda: self.files,
+            alone=asyncio.Lock(),
+            changed=self._changed,
+            skew_s=lambda: self.skew_s,
+        )
 
     def _changed(self):
         self.changes += 1
@@ -82,6 +105,22 @@ async def test_everything_is_asked_and_counted(bench):
     assert plan.accepted_before == NOW - timedelta(days=30)
     assert bench.contacts.before == [NOW - timedelta(days=8)]
     assert bench.changes == 1
+    assert bench.trail.recorded == [("retention.purged", counts)]
+
+
+async def test_the_audit_trail_has_an_end_too(bench):
+    """Each run drops entries older than `retention.audit`, and looks whether the trail is whole."""
+    await bench.purge.run()
+    assert bench.trail.before == [NOW - timedelta(days=400)]
+    assert bench.trail.checks == 1
+
+
+async def test_a_purge_of_nothing_is_not_recorded(bench):
+    """The trail holds what was done, not that there was nothing to do."""
+    bench.sales.counts = dict.fromkeys(bench.sales.counts, 0)
+    bench.contacts.tombstones = bench.files = 0
+    await bench.purge.run()
+    assert bench.trail.recorded == []
 
 
 @pytest.mark.parametrize("years", [-3, 3], ids=["back", "ahead"])
@@ -109,6 +148,7 @@ async def test_one_room_s_trouble_does_not_keep_the_other_s_data(bench):
     with pytest.raises(StorageError, match="in use"):
         await bench.purge.run()
     assert bench.contacts.before
+    assert bench.trail.recorded == [("retention.purged", {"files": 4, "tombstones": 3})]
 
 
 async def test_two_purges_take_turns(bench):

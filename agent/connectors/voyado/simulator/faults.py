@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 from typing import Any, Literal, cast, get_args
 
 FaultKind = Literal["drop", "latency", "hang", "answer", "poison", "lose", "double"]
-BodyKind = Literal["error", "json", "empty", "html", "text", "truncated", "huge"]
+BodyKind = Literal["error", "json", "empty", "html", "text", "truncated", "huge", "echo"]
 RECEIPT_KINDS = ("poison", "lose", "double")
 FileFault = Literal["truncated", "missing_part", "duplicate", "reordered", "wrong_encoding"]
 
@@ -31,7 +31,7 @@ class Fault:
         after_processing: For `drop`, `hang` and `answer`: Engage does the work first, only its answer is replaced.
         delay_s: Waiting time of `latency`.
         status: Status of `answer` and of `poison` (for which 0 stands for 422).
-        body: Body of `answer`.
+        body: Body of `answer`; `echo` repeats in its texts whatever was asked.
         size_bytes: Length of a `huge` body.
         headers: Headers of `answer`, such as `Retry-After` or, for a redirect, `Location`.
         receipt_id: Of a receipt's fault: meets the receipt with this `uniqueReceiptId`.

@@ -4,11 +4,14 @@ The door is, in this order: the API key and the addresses it may come from, the 
 """
 
 import asyncio
+import json
 from collections.abc import Mapping
 from datetime import timedelta
 from email.utils import format_datetime
 from typing import TYPE_CHECKING
+from urllib.parse import unquote_plus
 
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -115,6 +118,9 @@ async def _answer_instead(fault: Fault, scope: Scope, receive: Receive, send: Se
     if fault.body == "huge":
         await _send_huge(fault, headers, send)
         return
+    if fault.body == "echo":
+        await (await _echo(fault, headers, scope, receive))(scope, receive, send)
+        return
     content, media_type = {
         "error": (b'{"message":"An error has occurred"}', "application/json"),
         "json": (b"{}", "application/json"),
@@ -124,6 +130,14 @@ async def _answer_instead(fault: Fault, scope: Scope, receive: Receive, send: Se
         "truncated": (b'{"id":"0f6c2c52-6b0e-4a0c-9c1e', "application/json"),
     }[fault.body]
     await Response(content, fault.status, headers, media_type)(scope, receive, send)
+
+
+async def _echo(fault: Fault, headers: Mapping[str, str], scope: Scope, receive: Receive) -> Response:
+    """An error in Engage's form, whose texts repeat whatever was asked."""
+    body = await Request(scope, receive).body()
+    asked = f"{scope['path']}?{unquote_plus(scope['query_string'].decode())} {body.decode(errors='replace')}"
+    content = {"errorCode": "ValidationError", "message": asked, "validationErrors": [asked], "messageDetails": asked}
+    return Response(json.dumps(content, ensure_ascii=False), fault.status, headers, "application/json")
 
 
 async def _send_huge(fault: Fault, headers: Mapping[str, str], send: Send) -> None:

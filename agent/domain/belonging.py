@@ -1,0 +1,82 @@
+"""Whose a sale is, for whoever has to erase or export everything of one person. Pure.
+
+A sale names people by keys: what its integration key says, what the customer said, and the member whom the replica
+knew them as. Several people can share a key (a family its phone), so that a key alone does not always say whose it is:
+
+* Known as a member, it is that member's, whatever keys it names besides, for as long as that member is there.
+* Otherwise it belongs to everybody whom one of its keys names.
+* What names nobody (a return without a member, the cash sale whose points were claimed afterwards) belongs with the
+  sale that it is about, or that is about it.
+"""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Whom to look for.
+
+    Attributes:
+        refs: their handles as a member.
+        keys: keyed hashes of everything that names them; with an instant, only sales accepted before it count: the
+            key may be somebody else's by now.
+    """
+
+    refs: frozenset[str]
+    keys: Mapping[bytes, datetime | None] = field(repr=False)
+
+    def by_key(self, keys: Iterable[bytes], accepted_at: datetime) -> bool:
+        """Whether one of the keys of a sale accepted then names them."""
+        limits = (self.keys[key] for key in keys if key in self.keys)
+        return any(limit is None or accepted_at < limit for limit in limits)
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """What a sale says of whose it is.
+
+    Attributes:
+        sale: the store's number of it.
+        transaction_id: the till's own.
+        original: the transaction that it is about.
+        ref: the handle of the member whom the replica knew them as.
+        keyed: one of its keys names whom we look for.
+        nobodys: it names nobody at all.
+    """
+
+    sale: int
+    transaction_id: str
+    original: str | None
+    ref: str | None
+    keyed: bool
+    nobodys: bool
+
+
+def belonging(traces: Collection[Trace], wanted: Wanted, others: Collection[str]) -> frozenset[int]:
+    """The sales that are theirs.
+
+    Args:
+        traces: of every sale that is theirs by a key or a handle, and of every sale that names nobody.
+        wanted: whom we look for.
+        others: handles of other members who are still there.
+    """
+    named = [trace for trace in traces if trace.ref in wanted.refs or (trace.keyed and trace.ref not in others)]
+    by_id = {trace.transaction_id: trace for trace in traces if trace.nobodys}
+    about: dict[str, list[Trace]] = defaultdict(list)
+    for trace in by_id.values():
+        if trace.original is not None:
+            about[trace.original].append(trace)
+    found: set[int] = set()
+    waiting = list(named)
+    while waiting:
+        trace = waiting.pop()
+        if trace.sale in found:
+            continue
+        found.add(trace.sale)
+        waiting += about[trace.transaction_id]
+        if trace.original in by_id:
+            waiting.append(by_id[trace.original])
+    return frozenset(found)

@@ -1,0 +1,306 @@
+"""Everything about one person: exported, or erased so that no byte is left when the answer is given.
+
+Whom a request is about is never guessed: where several people share the identifier, nothing is done and the caller is
+told to name the person by what is theirs alone. Erasing is done with nothing else under way that could bring the
+person back: no feed is being read, no sale of theirs is being sent. It can be asked for again at any time, and goes on
+where a full disk or a power cut left it.
+
+A person whom the vendor has removed is erased here with the same thoroughness, as soon as the feed has been read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+import structlog
+
+from agent.domain.audit import Head
+from agent.domain.belonging import Trace, Wanted, belonging
+from agent.domain.health import Conditions
+from agent.domain.identifiers import Identifier
+from agent.domain.transaction import IdentifierStatement
+from agent.errors import AmbiguousPersonError
+from agent.ports import Clock, ErasedBefore, ErasedSales, Identity, Person, Removed
+
+log = structlog.get_logger(__name__)
+
+REBUILD_EVERY_S = 3600.0
+"""How often the replica is rebuilt for the feed's removals at most: a till's disk wears. What is left waits for the
+purge, by the hour."""
+_REFUSED = "privacy.erasure_refused_by_feed"
+
+
+class Contacts(Protocol):
+    """The replica's door for privacy."""
+
+    def persons(self, readings: Sequence[Identifier]) -> tuple[Person, ...]:
+        """Everybody whom any of the readings names."""
+
+    def identity_of(self, readings: Sequence[Identifier]) -> Identity | None:
+        """What a stranger would be recognised by, were they to come: only if one reading says who it is."""
+
+    def keys_of(self, readings: Sequence[Identifier]) -> frozenset[bytes]:
+        """The keyed hashes of the readings."""
+
+    def there(self, refs: Iterable[str]) -> frozenset[str]:
+        """Those of the handles behind which somebody is."""
+
+    async def erase(self, identity: Identity | None, keys: Collection[bytes]) -> int:
+        """Takes somebody out, of what is being built too, and leaves no trace of anybody taken out; how many it was."""
+
+    async def removed(self) -> Sequence[Removed]:
+        """Whom the feed has removed, and nobody has carried out yet."""
+
+    async def carried_out(self, removed: Sequence[Removed]) -> None:
+        """Nothing else is kept of these."""
+
+    async def leave_no_trace(self) -> None:
+        """Erases what is left of whoever was taken out."""
+
+
+class Sales(Protocol):
+    """The outbox's door for privacy."""
+
+    async def traces(self, wanted: Wanted) -> list[Trace]:
+        """What the sales say of whose they are."""
+
+    async def erase(self, sales: Collection[int], now: datetime) -> ErasedSales:
+        """Erases the person of these sales without a trace."""
+
+    def export(self, sales: Collection[int]) -> list[dict[str, Any]]:
+        """Everything that is held of these sales."""
+
+
+class Refused(Protocol):
+    """The list of who must not come back by the feed."""
+
+    async def add(self, identity: Identity, receipt: str, now: datetime) -> None:
+        """Refuses somebody from now on."""
+
+    async def heard(self, refused: Iterable[bytes], removed: Iterable[bytes], now: datetime) -> None:
+        """The vendor sent some of them, and has removed others."""
+
+    def known(self, marks: Collection[bytes]) -> tuple[ErasedBefore, ...]:
+        """What is kept of these."""
+
+    def still_sent(self) -> tuple[str, ...]:
+        """The receipts of those whom the vendor has sent since."""
+
+
+class Trail(Protocol):
+    """The audit trail's door for privacy."""
+
+    async def record(self, event: str, /, **facts: int | str) -> Head:
+        """Puts an entry into it."""
+
+    async def of_sales(self, transaction_ids: set[str]) -> list[dict[str, Any]]:
+        """The entries about these sales."""
+
+
+@dataclass(frozen=True, slots=True)
+class Erasure:
+    """What was erased, and the receipt for it; neither says of whom.
+
+    Attributes:
+        id: of the receipt.
+        erased_at: when all of it was gone.
+        counts: how many of each kind.
+        entry: the entry of the audit trail that says so.
+    """
+
+    id: str
+    erased_at: datetime
+    counts: dict[str, int]
+    entry: Head
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """Everything that is held on one person.
+
+    Attributes:
+        exported_at: as of when.
+        contacts: the replica's row.
+        sales: the sales that are theirs.
+        withheld: sales under a key that somebody else has too, and that could be theirs: they are not shown.
+        audit: the audit trail's entries about those sales.
+        erased_before: what is kept because they were erased.
+    """
+
+    exported_at: datetime
+    contacts: tuple[Person, ...]
+    sales: tuple[dict[str, Any], ...]
+    withheld: int
+    audit: tuple[dict[str, Any], ...]
+    erased_before: tuple[ErasedBefore, ...]
+
+
+class Privacy:
+    """Exports and erases.
+
+    Args:
+        clock: for instants.
+        readings: what an identifier can be. Raises IdentifierInvalidError.
+        contacts: the replica.
+        sales: the outbox.
+        refused: who must not come back.
+        trail: the audit trail.
+        spool: erases downloaded export files.
+        conditions: where it is told that an erased person is still being sent.
+        feed_halted: no feed is being read while this is held; what was being read is gone on with afterwards.
+        lanes_halted: nothing is being sent while this is held.
+        alone: held by whoever erases.
+        changed: called when something changed.
+    """
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        readings: Callable[[IdentifierStatement], tuple[Identifier, ...]],
+        contacts: Contacts,
+        sales: Sales,
+        refused: Refused,
+        trail: Trail,
+        spool: Callable[[], int],
+        conditions: Conditions,
+        feed_halted: Callable[[], AbstractAsyncContextManager[None]],
+        lanes_halted: Callable[[], AbstractAsyncContextManager[None]],
+        alone: asyncio.Lock,
+        changed: Callable[[], None],
+    ) -> None:
+        self._clock, self._readings, self._contacts, self._sales = clock, readings, contacts, sales
+        self._refused, self._trail, self._spool, self._conditions = refused, trail, spool, conditions
+        self._feed_halted, self._lanes_halted, self._alone, self._changed = feed_halted, lanes_halted, alone, changed
+        self._rebuilt_mono = float("-inf")
+
+    async def erase(self, statement: IdentifierStatement, by: str) -> Erasure:
+        """Erases one person from everything; nothing is left of them when this returns.
+
+        Their sales stay, untagged. The feed's rows about them are refused from now on.
+
+        Args:
+            statement: the person, by any identifier.
+            by: the name of the token that asks.
+
+        Raises:
+            IdentifierInvalidError: the value cannot be an identifier.
+            AmbiguousPersonError: several people share it; nothing was erased.
+            StorageError: not everything could be erased; asked again, it goes on.
+        """
+        readings = self._readings(statement)
+        receipt = secrets.token_hex(8)
+        async with self._feed_halted(), self._alone:
+            person, identity = self._who(readings)
+            if identity is not None:
+                await self._refused.add(identity, receipt, self._clock.now())
+            wanted = self._wanted(person, identity, readings)
+            contacts = await self._contacts.erase(identity, wanted.keys)
+            sold = await self._erase_sales(wanted)
+            self._spool()
+            counts = {"contacts": contacts, **_counts(sold)}
+            entry = await self._trail.record("privacy.erased", receipt=receipt, by=by, **counts)
+        log.info("privacy.erased", counts=counts, receipt=receipt)
+        self._changed()
+        return Erasure(receipt, self._clock.now(), counts, entry)
+
+    async def export(self, statement: IdentifierStatement, by: str) -> Export:
+        """Everything that is held on one person.
+
+        What is under a key that somebody else has too is not shown: it may be about them.
+
+        Args:
+            statement: the person, by any identifier.
+            by: the name of the token that asks.
+
+        Raises:
+            IdentifierInvalidError: the value cannot be an identifier.
+            AmbiguousPersonError: several people share it.
+            StorageError: a file cannot be read.
+        """
+        readings = self._readings(statement)
+        async with self._alone:
+            person, identity = self._who(readings)
+            wanted = self._wanted(person, identity, readings)
+            shared = person.shared if person else frozenset()
+            own = Wanted(wanted.refs, {key: at for key, at in wanted.keys.items() if key not in shared})
+            every, theirs = await self._belonging(wanted), await self._belonging(own)
+            sales = self._sales.export(theirs)
+            audit = await self._trail.of_sales({sale["transaction_id"] for sale in sales})
+            before = self._refused.known([identity.mark] if identity else [])
+            contacts = (person,) if person else ()
+            withheld = len(every - theirs)
+            await self._trail.record(
+                "privacy.exported", by=by, contacts=len(contacts), sales=len(sales), withheld=withheld
+            )
+        return Export(self._clock.now(), contacts, tuple(sales), withheld, tuple(audit), before)
+
+    async def carry_out(self) -> None:
+        """Erases what else is kept of those whom the feed has removed: their sales, and every trace of their rows.
+
+        Raises:
+            StorageError: not everything could be erased; the next call goes on.
+        """
+        async with self._alone:
+            removed = await self._contacts.removed()
+            if not removed:
+                return
+            wanted = Wanted(
+                frozenset(one.identity.ref for one in removed),
+                {key: one.at for one in sorted(removed, key=lambda one: one.at) for key in one.keys},
+            )
+            sold = await self._erase_sales(wanted)
+            if self._clock.monotonic() - self._rebuilt_mono >= REBUILD_EVERY_S:
+                await self._contacts.leave_no_trace()
+                self._rebuilt_mono = self._clock.monotonic()
+            await self._contacts.carried_out(removed)
+            counts = {"contacts": len(removed), **_counts(sold)}
+            await self._trail.record("privacy.erased_by_feed", **counts)
+        log.info("privacy.erased_by_feed", counts=counts)
+        self._changed()
+
+    async def heard(self, refused: Collection[bytes], removed: Collection[bytes]) -> None:
+        """The feed has sent people who were erased here, or has removed them. Raises StorageError."""
+        if refused or removed:
+            await self._refused.heard(refused, removed, self._clock.now())
+        self.tell()
+
+    def tell(self) -> None:
+        """Says whether erased people are still being sent. Raises StorageError."""
+        receipts = self._refused.still_sent()
+        detail = ", ".join(receipts[:5])
+        self._conditions.set(_REFUSED, stands=bool(receipts), now=self._clock.now(), detail=detail)
+
+    def _who(self, readings: Sequence[Identifier]) -> tuple[Person | None, Identity | None]:
+        """Whom the readings name, and who they would be as a contact if nobody knows them."""
+        persons = self._contacts.persons(readings)
+        if len(persons) > 1:
+            raise AmbiguousPersonError
+        if persons:
+            return persons[0], persons[0].identity
+        return None, self._contacts.identity_of(readings)
+
+    def _wanted(self, person: Person | None, identity: Identity | None, readings: Sequence[Identifier]) -> Wanted:
+        keys = self._contacts.keys_of(readings) | frozenset(person.keys.values() if person else ())
+        return Wanted(frozenset((identity.ref,) if identity else ()), dict.fromkeys(keys))
+
+    async def _belonging(self, wanted: Wanted) -> frozenset[int]:
+        traces = await self._sales.traces(wanted)
+        others = self._contacts.there({trace.ref for trace in traces if trace.ref} - wanted.refs)
+        return belonging(traces, wanted, others)
+
+    async def _erase_sales(self, wanted: Wanted) -> ErasedSales:
+        if not await self._belonging(wanted):
+            return await self._sales.erase((), self._clock.now())
+        async with self._lanes_halted():  # a sale on its way may have been settled meanwhile: looked for again
+            return await self._sales.erase(await self._belonging(wanted), self._clock.now())
+
+
+def _counts(sold: ErasedSales) -> dict[str, int]:
+    return {"sales_waiting": sold.waiting, "sales_finished": sold.finished, "notes": sold.notes}

@@ -1,0 +1,402 @@
+"""Everything about one person, in a real outbox and a real replica: whom it is about, what goes, what is said."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from told import ToldReplica
+
+from agent.domain.contact import ChangeKind, ContactChange
+from agent.domain.delivery import Verdict, VerdictKind
+from agent.domain.health import Conditions
+from agent.domain.identifiers import IdentifierType, Normaliser
+from agent.domain.transaction import IdentifierStatement
+from agent.errors import AmbiguousPersonError, IdentifierInvalidError, StorageError
+from agent.ports import ChangePage, Settled
+from agent.services.audit import Audit
+from agent.services.privacy import REBUILD_EVERY_S, Privacy
+from agent.store.audit import AuditAnchor, AuditTrail
+from agent.store.database import DatabaseFile
+from agent.store.persons import PersonalSales
+from agent.store.refusals import ErasedPeople
+from agent.store.replica_builder import SqliteReplicaStore
+from agent.store.replica_file import ReplicaFile
+from agent.store.replica_people import ReplicaPeople
+from tests.fakes import (
+    NAMES,
+    NOW,
+    STORAGE_KEY,
+    VENDOR,
+    FakeClock,
+    acceptance,
+    member_key,
+    open_outbox,
+    phone,
+    phone_key,
+)
+
+ID, MEMBER, PHONE, EMAIL = (
+    IdentifierType.CONTACT_ID,
+    IdentifierType.MEMBER_NUMBER,
+    IdentifierType.MOBILE_PHONE,
+    IdentifierType.EMAIL,
+)
+ALMA = {
+    ID: "0f6c2c52-6b0e-4a0c-9c1e-3f1d6a2b7e10",
+    MEMBER: "10000421",
+    PHONE: "+46701740605",
+    EMAIL: "alma@example.com",
+}
+BO = {ID: "5b8d7a90-21b4-4d0f-8a77-9f0f3f9f1c22", MEMBER: "10000422", PHONE: ALMA[PHONE], EMAIL: "bo@example.com"}
+BYSTANDER = "bystander"
+
+
+class World:
+    """A till's two databases, who looks after the people in them, and what was halted meanwhile."""
+
+    def __init__(self, tmp_path, outbox):
+        self.directory, self.outbox, self.clock, self.conditions = tmp_path, outbox, FakeClock(), Conditions()
+        file = ReplicaFile(DatabaseFile(tmp_path / "replica.db", None, "NORMAL"), STORAGE_KEY, MEMBER)
+        self.store, self.replica = SqliteReplicaStore(file), ToldReplica(file)
+        writer, reader = outbox._writer, outbox._reader
+        self.erased = ErasedPeople(writer, reader)
+        self.trail = AuditTrail(tmp_path)
+        self.audit = Audit(
+            clock=self.clock, trail=self.trail, anchor=AuditAnchor(writer, reader), told=lambda _intact: None
+        )
+        self.people = ReplicaPeople(self.replica, asyncio.Lock())
+        self.sales = PersonalSales(outbox, writer, reader, names=NAMES, guests=())
+        self.normaliser = Normaliser("SE")
+        self.halted: list[str] = []
+        self.spooled = self.changes = self.rebuilt = 0
+        leave_no_trace = self.people.leave_no_trace
+
+        async def counted():
+            self.rebuilt += 1
+            await leave_no_trace()
+
+        self.people.leave_no_trace = counted
+        self.privacy = Privacy(
+            clock=self.clock, readings=self._readings, contacts=self.people, sales=self.sales, refused=self.erased,
+            trail=self.audit, spool=self._spool, conditions=self.conditions,
+            feed_halted=lambda: self._halt("feed"), lanes_halted=lambda: self._halt("lanes"), alone=asyncio.Lock(),
+            changed=self._changed,
+        )  # fmt: skip
+
+    def _readings(self, statement):
+        if statement.type == "any":
+            return self.normaliser.readings(statement.value, today=NOW.date())
+        return (self.normaliser.normalise(IdentifierType(statement.type), statement.value, today=NOW.date()),)
+
+    @contextlib.asynccontextmanager
+    async def _halt(self, what):
+        self.halted.append(what)
+        yield
+        self.halted.append(f"{what} goes on")
+
+    def _spool(self):
+        self.spooled += 1
+        return 0
+
+    def _changed(self):
+        self.changes += 1
+
+    def feed(self, *changes, at=NOW):
+        """The feed brings changes."""
+        with self.store.refusing(self.erased.refusals()).open_writer() as writer:
+            counts = writer.apply_page(ChangePage(changes, "1", last=True), at=at)
+            writer.finish(as_of=at)
+        return counts
+
+    async def sell(self, name, *, verdict=None, ref=None, at=NOW, **record):
+        await self.outbox.accept(replace(acceptance(name, **record), ref=ref), at)
+        if verdict is not None:
+            (outgoing,) = await self.outbox.lease(VENDOR, 1, at)
+            await self.outbox.settle([Settled(outgoing.entry, verdict)], at)
+
+    def erase(self, kind, value):
+        return self.privacy.erase(IdentifierStatement(type=kind, value=value), "officer")
+
+    def export(self, kind, value):
+        return self.privacy.export(IdentifierStatement(type=kind, value=value), "officer")
+
+    def remembered(self):
+        """The sales whose person is remembered."""
+        return {
+            row[0] for row in self.outbox._reader.execute("SELECT transaction_id FROM sales WHERE erased_at IS NULL")
+        }
+
+    def recorded(self, event):
+        return [entry for entry in self.trail.entries() if entry["event"] == event]
+
+    def bytes(self):
+        return b"".join(path.read_bytes() for path in self.directory.iterdir())
+
+
+@pytest.fixture
+async def world(tmp_path):
+    with open_outbox(tmp_path / "outbox.db") as outbox:
+        world = World(tmp_path, outbox)
+        yield world
+        world.replica.close()
+
+
+def upsert(identifiers):
+    return ContactChange(ChangeKind.UPSERT, identifiers)
+
+
+def delete(identifiers):
+    return ContactChange(ChangeKind.DELETE, identifiers)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        ("contact_id", ALMA[ID].upper()),
+        ("member_number", ALMA[MEMBER]),
+        ("mobile_phone", "070-174 06 05"),
+        ("email", "Alma@Example.com"),
+        ("any", "0701740605"),
+        ("any", "alma@example.com"),
+        ("any", ALMA[MEMBER]),
+    ],
+)
+async def test_a_person_is_erased_by_any_identifier(world, kind, value):
+    """Whatever names them, everything of theirs goes: the contact, and their sales under whichever key."""
+    world.feed(upsert(ALMA), upsert({**BO, PHONE: "+46701740606"}))
+    await world.sell("by-number", key=member_key(ALMA[MEMBER]))
+    await world.sell("by-phone", key=phone_key(5), readings=(phone(5),), open_=True)
+    await world.sell("delivered", key=member_key(ALMA[MEMBER]), verdict=Verdict(VerdictKind.DONE))
+    await world.sell(BYSTANDER, key=member_key(BO[MEMBER]))
+    done = await world.erase(kind, value)
+
+    assert done.counts == {"contacts": 1, "sales_waiting": 2, "sales_finished": 1, "notes": 0}
+    assert world.remembered() == {BYSTANDER}
+    assert world.replica.info().contacts == 1
+    assert not [value for value in ALMA.values() if value.encode() in world.bytes()]
+    assert world.halted == ["feed", "lanes", "lanes goes on", "feed goes on"]
+    assert (world.spooled, world.changes) == (1, 1)
+
+
+async def test_the_receipt_names_nobody(world):
+    """It says what was erased and when, and which entry of the audit trail says the same."""
+    world.feed(upsert(ALMA))
+    done = await world.erase("mobile_phone", ALMA[PHONE])
+    (entry,) = world.recorded("privacy.erased")
+
+    assert (entry["receipt"], entry["by"], entry["contacts"]) == (done.id, "officer", 1)
+    assert world.trail.verify(done.entry).intact
+    assert done.erased_at == NOW
+    assert not [value for value in ALMA.values() if value in str(done) or value in str(entry)]
+
+
+async def test_nobody_known_is_zeros(world):
+    """Who is nowhere is erased without finding anything: nothing else is touched, and the lanes go on."""
+    world.feed(upsert(ALMA))
+    await world.sell(BYSTANDER, key=member_key(ALMA[MEMBER]))
+    done = await world.erase("mobile_phone", "+46701740699")
+
+    assert set(done.counts.values()) == {0}
+    assert world.remembered() == {BYSTANDER}
+    assert world.replica.info().contacts == 1
+    assert "lanes" not in world.halted
+    assert not world.erased.refusals()
+
+
+@pytest.mark.parametrize("call", ["erase", "export"])
+async def test_nobody_is_guessed(world, call):
+    """Several people share it: nothing is erased, nothing shown, nothing recorded."""
+    world.feed(upsert(ALMA), upsert(BO))
+    await world.sell("s-1", key=phone_key(5))
+    with pytest.raises(AmbiguousPersonError) as refused:
+        await getattr(world, call)("mobile_phone", ALMA[PHONE])
+
+    assert world.remembered() == {"s-1"}
+    assert world.replica.info().contacts == 2
+    assert list(world.trail.entries()) == []
+    assert ALMA[PHONE] not in str(refused.value)
+
+
+@pytest.mark.parametrize("call", ["erase", "export"])
+async def test_a_value_that_cannot_be_one(world, call):
+    """What cannot be of its type is refused before anything is halted."""
+    with pytest.raises(IdentifierInvalidError):
+        await getattr(world, call)("email", "alma")
+    assert world.halted == []
+
+
+async def test_what_is_shared_goes_and_what_is_anothers_stays(world):
+    """A sale under a shared phone may be theirs and is erased; one that is known to be the other's is not."""
+    world.feed(upsert(ALMA), upsert(BO))
+    (bo,) = world.people.persons([*world._readings(IdentifierStatement(type="email", value=BO[EMAIL]))])
+    await world.sell("unresolved", key=phone_key(5), readings=(phone(5),), open_=True)
+    await world.sell("bo-s", key=member_key(BO[MEMBER]), readings=(phone(5),), ref=bo.member.ref)
+    done = await world.erase("member_number", ALMA[MEMBER])
+
+    assert done.counts["sales_waiting"] == 1
+    assert world.remembered() == {"bo-s"}
+
+
+async def test_a_member_the_replica_lost_is_found_by_contact_id(world):
+    """A sale knows its member by handle, so that a contact id still leads to it when the replica is gone."""
+    world.feed(upsert(ALMA))
+    (alma,) = world.people.persons([*world._readings(IdentifierStatement(type="email", value=ALMA[EMAIL]))])
+    await world.sell("s-1", key=member_key(ALMA[MEMBER]), ref=alma.member.ref)
+    world.replica.start_over(world.replica.file)
+    done = await world.erase("contact_id", ALMA[ID])
+
+    assert done.counts == {"contacts": 0, "sales_waiting": 1, "sales_finished": 0, "notes": 0}
+    assert world.remembered() == set()
+
+
+async def test_the_feed_cannot_bring_them_back(world):
+    """An erased person is refused, and it is told for as long as they are sent; the vendor's removal ends it."""
+    world.feed(upsert(ALMA))
+    done = await world.erase("email", ALMA[EMAIL])
+    world.privacy.tell()
+    assert world.conditions.standing() == ()
+
+    counts = world.feed(upsert(ALMA))
+    await world.privacy.heard(counts.refused, counts.removed)
+    (condition,) = world.conditions.standing()
+    assert (condition.code, condition.detail) == ("privacy.erasure_refused_by_feed", done.id)
+    assert world.replica.info().contacts == 0
+
+    counts = world.feed(delete({ID: ALMA[ID]}))
+    await world.privacy.heard(counts.refused, counts.removed)
+    assert world.conditions.standing() == ()
+    assert world.feed(upsert(ALMA)).inserted == 1, "registered again by the vendor's own decision"
+
+
+async def test_a_stranger_named_by_contact_id_is_refused_later(world):
+    """Somebody who is to be erased before the feed brings them is never let in."""
+    await world.erase("contact_id", ALMA[ID])
+    assert world.feed(upsert(ALMA)).refused
+    assert world.replica.info().contacts == 0
+
+
+async def test_registering_anew_is_possible(world):
+    """With a new contact id the same phone and address are somebody who is not erased."""
+    world.feed(upsert(ALMA))
+    await world.erase("email", ALMA[EMAIL])
+    world.feed(upsert({**ALMA, ID: BO[ID], MEMBER: "10000999"}))
+    assert world.replica.info().contacts == 1
+
+
+async def test_what_fails_is_asked_for_again(world, monkeypatch):
+    """An erasure that the disk interrupts says so, keeps refusing the person, and is finished by the next."""
+    world.feed(upsert(ALMA))
+    await world.sell("s-1", key=phone_key(5))
+
+    async def refuse(_sales, _now):
+        raise StorageError("the write-ahead log is in use")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(world.sales, "erase", refuse)
+        with pytest.raises(StorageError):
+            await world.erase("mobile_phone", ALMA[PHONE])
+    assert world.erased.refusals()
+    done = await world.erase("mobile_phone", ALMA[PHONE])
+    assert (done.counts["contacts"], done.counts["sales_waiting"]) == (0, 1)
+    assert not [value for value in ALMA.values() if value.encode() in world.bytes()]
+
+
+async def test_whom_the_vendor_removed_is_erased_from_the_queue(world):
+    """A contact id is all that the feed says: every sale of theirs is found by what the replica knew of them."""
+    world.feed(upsert(ALMA))
+    await world.sell("by-phone", key=phone_key(5), readings=(phone(5),), open_=True, at=NOW - timedelta(days=20))
+    await world.sell("by-number", key=member_key(ALMA[MEMBER]), at=NOW - timedelta(days=20))
+    await world.sell(BYSTANDER, key=phone_key(6), at=NOW - timedelta(days=20))
+    await world.sell("later", key=phone_key(5), at=NOW + timedelta(seconds=1))
+    world.feed(delete({ID: ALMA[ID]}))
+    await world.privacy.carry_out()
+
+    assert world.remembered() == {BYSTANDER, "later"}, "a later sale may be another's who has the number now"
+    (entry,) = world.recorded("privacy.erased_by_feed")
+    assert (entry["contacts"], entry["sales_waiting"]) == (1, 2)
+    assert world.halted == ["lanes", "lanes goes on"]
+    await world.privacy.carry_out()
+    assert len(world.recorded("privacy.erased_by_feed")) == 1, "carried out once"
+
+
+async def test_a_removal_reaches_a_sale_by_its_member_s_handle(world):
+    """The replica is new and never knew more than the removal: the sale still knows whose it was."""
+    world.feed(upsert(ALMA))
+    (alma,) = world.people.persons([*world._readings(IdentifierStatement(type="email", value=ALMA[EMAIL]))])
+    await world.sell("s-1", key=member_key(ALMA[MEMBER]), ref=alma.member.ref, at=NOW - timedelta(days=20))
+    world.replica.start_over(world.replica.file)
+    world.feed(delete({ID: ALMA[ID]}))
+    await world.privacy.carry_out()
+    assert world.remembered() == set()
+
+
+async def test_a_quiet_feed_costs_nothing(world):
+    """Nobody was removed: nothing is read, nothing is rebuilt, nothing is recorded."""
+    world.feed(upsert(ALMA))
+    await world.privacy.carry_out()
+    assert (world.rebuilt, list(world.trail.entries()), world.halted) == (0, [], [])
+
+
+async def test_the_replica_is_rebuilt_once_an_hour_at_most(world):
+    """A till's disk wears: traces of the feed's removals go at once, then by the hour with the purge."""
+    people = [{ID: f"{n:08}-0000-4000-8000-000000000000", MEMBER: str(n)} for n in range(3)]
+    world.feed(*map(upsert, people))
+    for number, seconds in enumerate((0, REBUILD_EVERY_S - 1, 1)):
+        world.clock.advance(seconds)
+        world.feed(delete(people[number]))
+        await world.privacy.carry_out()
+    assert world.rebuilt == 2
+    assert len(world.recorded("privacy.erased_by_feed")) == 3
+
+
+async def test_everything_is_exported(world):
+    """The contact, every sale, and what the audit trail says of them; an export is recorded itself."""
+    world.feed(upsert(ALMA), upsert({**BO, PHONE: "+46701740606"}))
+    await world.sell("s-1", key=phone_key(5), readings=(phone(5),), open_=True)
+    await world.sell("s-2", key=member_key(ALMA[MEMBER]), verdict=Verdict(VerdictKind.DONE))
+    await world.sell(BYSTANDER, key=member_key(BO[MEMBER]))
+    await world.audit.record("queue.retried", by="cli", entry=1, transaction_id="s-1")
+    await world.audit.record("queue.retried", by="cli", entry=3, transaction_id=BYSTANDER)
+    export = await world.export("email", ALMA[EMAIL])
+
+    assert [person.member.key.value for person in export.contacts] == [ALMA[MEMBER]]
+    assert [sale["transaction_id"] for sale in export.sales] == ["s-1", "s-2"]
+    assert [entry["transaction_id"] for entry in export.audit] == ["s-1"]
+    assert (export.withheld, export.erased_before) == (0, ())
+    (entry,) = world.recorded("privacy.exported")
+    assert (entry["contacts"], entry["sales"]) == (1, 2)
+    assert world.remembered() == {"s-1", "s-2", BYSTANDER}
+
+
+async def test_what_may_be_anothers_is_not_shown(world):
+    """A sale under a phone that two people share is counted, not shown; who has sold it is nobody's business."""
+    world.feed(upsert(ALMA), upsert(BO))
+    await world.sell("unresolved", key=phone_key(5), readings=(phone(5),), open_=True)
+    await world.sell("hers", key=member_key(ALMA[MEMBER]))
+    export = await world.export("member_number", ALMA[MEMBER])
+    assert ([sale["transaction_id"] for sale in export.sales], export.withheld) == (["hers"], 1)
+
+
+async def test_an_export_after_the_erasure(world):
+    """All that is left of an erased person is that they were: a keyed hash, with receipt and date."""
+    world.feed(upsert(ALMA))
+    await world.sell("s-1", key=phone_key(5))
+    done = await world.erase("contact_id", ALMA[ID])
+    export = await world.export("contact_id", ALMA[ID])
+
+    assert (export.contacts, export.sales, export.withheld) == ((), (), 0)
+    assert [(one.receipt, one.erased_at) for one in export.erased_before] == [(done.id, NOW)]
+
+
+async def test_erasing_and_purging_take_turns(world):
+    """Whoever else erases is waited for."""
+    async with world.privacy._alone:
+        erasing = asyncio.create_task(world.erase("contact_id", ALMA[ID]))
+        await asyncio.sleep(0.05)
+        assert not erasing.done()
+        assert not world.erased.refusals()
+    await erasing
