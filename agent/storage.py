@@ -35,6 +35,10 @@ if TYPE_CHECKING:
     from sqlite3 import Connection
 
 
+PATIENCE_S, LOOK_EVERY_S = 30.0, 0.1
+"""How long a start waits for an outbox that cannot be opened now: for room on the disk, or for who holds the file."""
+
+
 @dataclass(frozen=True, slots=True)
 class Contacts:
     """The local contacts.
@@ -85,7 +89,7 @@ class Storage:
         changed: Callable[[], None],
     ) -> None:
         file = state.outbox(keys)
-        self._state, self._keys, self._lookup_key = state, keys, b""
+        self._state, self._keys, self._clock, self._lookup_key = state, keys, clock, b""
         self.alone, self.writing = asyncio.Lock(), asyncio.Lock()
         self.live = LiveDatabase(
             file, prepare=self._prepare, suspected=partial(self._suspect, OUTBOX), spare=self._spare
@@ -109,14 +113,21 @@ class Storage:
         )
 
     async def open(self) -> None:
-        """Opens the outbox, made whole if it is damaged.
+        """Opens the outbox, made whole if it is damaged; what stands in the way for the moment is waited for.
 
         Raises:
             StorageKeyError: it is there, but not its key.
-            StorageError: it cannot be opened.
+            StorageError: it cannot be opened for half a minute.
         """
         await asyncio.to_thread(self.room.take)
         await self.integrity.start()
+        patient_until = self._clock.monotonic() + PATIENCE_S
+        while not self.live.is_open:
+            await self.integrity.attend()
+            if not self.live.is_open:
+                if self._clock.monotonic() > patient_until:
+                    raise self.live.reason
+                await asyncio.sleep(LOOK_EVERY_S)
 
     @property
     def erased(self) -> ErasedPeople:

@@ -101,19 +101,19 @@ class Integrity:
         self._reports: tuple[Report, ...] = ()
 
     async def start(self) -> None:
-        """Opens the databases, each made whole if it is damaged.
+        """Opens the databases. What cannot be opened now is left to :meth:`attend`.
 
         Raises:
             StorageKeyError: the outbox is there, but not its key.
-            StorageError: one cannot be opened.
         """
         for case in self._cases.values():
             await self._open(case)
-            if case.damage is not None:
-                await self._mend(case, case.damage)
-            if case.shut is not None:
-                raise case.shut
         self._read_reports()
+
+    async def attend(self) -> None:
+        """Makes whole what is damaged and opens what is shut, where it is time for that. Raises StorageKeyError."""
+        for case in tuple(self._cases.values()):
+            await self._attend(case)
 
     def guard(self, guarded: Guarded) -> None:
         """Watches over another one, which somebody else opens."""
@@ -189,8 +189,7 @@ class Integrity:
         try:
             while True:
                 self._wake.clear()
-                for case in self._cases.values():
-                    await self._attend(case)
+                await self.attend()
                 self._settle()
                 try:
                     async with asyncio.timeout(self._pause_s()):

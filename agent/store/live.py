@@ -53,7 +53,8 @@ class LiveDatabase:
         self._file, self._prepare, self._suspected, self._spare = file, prepare, suspected, spare
         self._writer: GroupWriter | None = None
         self._reader: Connection | None = None
-        self._reason = StorageError("the database is not open")
+        self.reason = StorageError("the database is not open")
+        """Why it cannot be used, while it cannot."""
 
     @property
     def is_open(self) -> bool:
@@ -69,17 +70,17 @@ class LiveDatabase:
                 connection, self._reader = await asyncio.to_thread(self._connect)
                 break
             except StorageFullError as error:
-                self._reason = error
+                self.reason = error
                 if not self._spare():
                     raise
             except StorageError as error:
-                self._reason = error
+                self.reason = error
                 raise
         self._writer = GroupWriter(connection, self._file.path.stem)
 
     async def shut(self, reason: StorageError) -> None:
         """Takes it away, once what was asked for is done: from now on everybody hears the reason."""
-        self._reason = reason
+        self.reason = reason
         writer, self._writer = self._writer, None
         reader, self._reader = self._reader, None
         if reader is not None:
@@ -114,7 +115,7 @@ class LiveDatabase:
             sqlite3.Error: as ever.
         """
         if self._reader is None:
-            raise self._reason
+            raise self.reason
         try:
             return Rows(self._reader.execute(statement, values))
         except sqlite.Error as error:
@@ -125,7 +126,7 @@ class LiveDatabase:
     async def _told(self, ask: Callable[[GroupWriter], Awaitable[T]], *, pieces: int = MOST_PIECES) -> T:
         while True:
             if self._writer is None:
-                raise self._reason
+                raise self.reason
             try:
                 return await ask(self._writer)
             except StorageFullError:

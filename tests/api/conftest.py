@@ -141,6 +141,7 @@ class Seen:
         return new
 
 
+@dataclass
 class Officer:
     """Whom was asked about, by which caller; answers as told, that nobody is known if not. And what was recorded."""
 
