@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3.1
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test slow bench lint format lock clean
+.PHONY: demo test slow fuzz bench lint format lock clean
 
 demo: $(READY)  ## a working day with an outage in it; KEEP=1 leaves everything up until Ctrl-C
 	$(BIN)/loyalty-agent demo $(if $(KEEP),--keep)
@@ -13,7 +13,10 @@ test: $(READY)  ## the default test run
 	$(BIN)/python -m pytest -n auto $(ARGS)
 
 slow: $(READY)  ## the suites that take long or need a real service
-	$(BIN)/python -m pytest -n auto -m slow $(ARGS)
+	$(BIN)/python -m pytest -n auto -m slow --timeout 600 $(ARGS)
+
+fuzz: $(READY)  ## every parser that meets foreign bytes, for FUZZ_SECONDS each
+	FUZZ_SECONDS=$(or $(FUZZ_SECONDS),20) $(BIN)/python -m pytest -n auto tests/fuzz $(ARGS)
 
 bench: $(READY)  ## every bench beside its limit: a table, and bench/out/results.json
 	$(BIN)/python -m bench $(ARGS)

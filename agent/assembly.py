@@ -46,6 +46,7 @@ from agent.services.purge import Purge
 from agent.services.reconcile import Books, Reconcile
 from agent.services.status import Status, StatusPolicy
 from agent.services.sync import FileFeed, PageFeed, Sync
+from agent.services.timekeeping import Timekeeper
 from agent.settings import Configuration
 from agent.state import REPLICA, State
 from agent.storage import Contacts, Storage
@@ -66,7 +67,6 @@ TOMBSTONES_KEPT = timedelta(days=8)
 LOOKUP_AT_DELIVERY_S = 15.0
 RESERVES_KEPT_FREE = 4
 """So often `queue.reserve_bytes` stay free of contacts; at one of them the till's sales are refused."""
-CLOCK_TOLERANCE_S = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,6 @@ class Agent:
     """Everything that runs, built and not yet started."""
 
     configuration: Configuration
-    clock: Clock
     rooms: Rooms
     storage: Storage
     audit: Audit
@@ -82,8 +81,8 @@ class Agent:
     sync: Sync | None
     purge: Purge
     lease: Lease
+    timekeeper: Timekeeper
     calendar: Calendar
-    status: Status
     tokens: Tokens
 
 
@@ -144,7 +143,14 @@ class _Builder:
         replica = contacts.replica
         stack.callback(replica.close)
         link = self._link()
-        connector = self._connector(link)
+        timekeeper = self.timekeeper = Timekeeper(
+            clock=clock,
+            link=link,
+            sales=outbox,
+            conditions=self.conditions,
+            longest_wait=settings.queue.backoff_max,
+        )
+        connector = self._connector()
         stack.push_async_callback(connector.close)
         dispatch = self.dispatch = self._dispatch(outbox, replica, connector, link)
         link.on_change = self._line_changed(dispatch, link)
@@ -221,7 +227,7 @@ class _Builder:
             damage=storage.integrity.findings,
             loading=lambda: sync.progress if sync else None,
         )
-        purge = self._purge(storage, people, audit, link)
+        purge = self._purge(storage, people, audit)
         tokens = Tokens(self.state.directory, clock)
         orders = Orders(dispatch, sync, purge)
         stack.push_async_callback(orders.close)
@@ -251,8 +257,9 @@ class _Builder:
             metrics=self.metrics,
         )
         calendar = Calendar({"purge": purge.run, "check": storage.integrity.check})
+        timekeeper.on_jump = self._clock_jumped(calendar)
         return Agent(
-            self.configuration, clock, rooms, storage, audit, dispatch, sync, purge, lease, calendar, status, tokens
+            self.configuration, rooms, storage, audit, dispatch, sync, purge, lease, timekeeper, calendar, tokens
         )
 
     # --- the databases ------------------------------------------------------------------------------------------
@@ -322,7 +329,7 @@ class _Builder:
             proxy_secret=self._secret(http.proxy_secret) if http.proxy_secret else None,
         )
 
-    def _connector(self, link: Link) -> voyado.Voyado:
+    def _connector(self) -> voyado.Voyado:
         return voyado.build(
             self._voyado,
             api_key=self._secret(self._voyado.api_key),
@@ -331,20 +338,15 @@ class _Builder:
             zone=self.zone,
             fields=self.settings.replica.fields,
             user_agent=f"loyalty-agent/{version('loyalty-agent')}",
-            heard=lambda answer: self._hear_time(answer, link),
+            heard=self._hear_time,
         )
 
-    def _hear_time(self, answer: Answer, link: Link) -> None:
-        """What an answer's `Date` says of our clock."""
-        theirs, now = answer.date, self.clock.now()
-        if theirs is None:
+    def _hear_time(self, answer: Answer) -> None:
+        if answer.date is None:
             return
-        skew_s = (theirs - now).total_seconds()
-        link.heard_time(skew_s)
+        self.timekeeper.heard(answer.date)
         if self.lease is not None:
-            self.lease.heard(theirs)
-        wrong = abs(skew_s) > CLOCK_TOLERANCE_S
-        self.conditions.set("clock.wrong", stands=wrong, now=now, detail=f"{skew_s:+.0f} s" if wrong else "")
+            self.lease.heard(answer.date)
 
     def _dispatch(self, outbox: Outbox, replica: SqliteReplica, connector: voyado.Voyado, link: Link) -> Dispatch:
         queue, loyalty = self.settings.queue, self.settings.loyalty
@@ -451,7 +453,7 @@ class _Builder:
 
     # --- the end ------------------------------------------------------------------------------------------------
 
-    def _purge(self, storage: Storage, people: ReplicaPeople, audit: Audit, link: Link) -> Purge:
+    def _purge(self, storage: Storage, people: ReplicaPeople, audit: Audit) -> Purge:
         retention = self.settings.retention
         return Purge(
             clock=self.clock,
@@ -468,7 +470,7 @@ class _Builder:
             spool=self.state.empty_spool,
             alone=storage.alone,
             changed=self._changed,
-            skew_s=lambda: link.skew_s,
+            trusted=self.timekeeper.trusted,
         )
 
     # --- who hears of what --------------------------------------------------------------------------------------
@@ -496,6 +498,13 @@ class _Builder:
     def _told(self, vendor: str, verdict: Verdict) -> None:
         self.metrics.delivery(vendor, verdict.kind)
         self._changed()
+
+    def _clock_jumped(self, calendar: Calendar) -> Callable[[], None]:
+        def jumped() -> None:
+            calendar.rearm()
+            self._changed()
+
+        return jumped
 
     def _accepted(self, dispatch: Dispatch) -> Callable[[], None]:
         def accepted() -> None:

@@ -1,8 +1,7 @@
 """The running agent: started, watched over, stopped.
 
 Every loop of the agent is supervised: one that dies is logged and started again, because a till that stops
-forwarding must never look healthy. The wall clock is compared with the monotonic one every second; after a jump the
-calendar is armed anew and no delivery waits for an instant that the old clock wrote.
+forwarding must never look healthy.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ import random
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from datetime import timedelta
 
 import structlog
 
@@ -30,8 +28,6 @@ from agent.tokens import Tokens, forget_own
 log = structlog.get_logger(__name__)
 
 RESTART_PAUSE_S = 5.0
-CLOCK_CHECK_S = 1.0
-CLOCK_JUMP_S = 5.0
 STOP_GRACE_S = 5.0
 
 
@@ -63,7 +59,7 @@ async def running(
         await server.start()
         work: dict[str, Callable[[], Awaitable[None]]] = {
             "dispatch": agent.dispatch.run,
-            "clock": lambda: _watch_clock(agent),
+            "clock": agent.timekeeper.run,
             "integrity": agent.storage.integrity.run,
             "room": agent.storage.room.watch,
             "purge": agent.purge.run_often,
@@ -147,27 +143,3 @@ def _make_own_token(tokens: Tokens) -> bool:
 async def _own_token_later(tokens: Tokens) -> None:
     while _make_own_token(tokens):  # noqa: ASYNC110 - no event tells of room on the disk
         await asyncio.sleep(RESTART_PAUSE_S)
-
-
-async def _watch_clock(agent: Agent) -> None:
-    clock, outbox = agent.clock, agent.storage.outbox
-    wall, mono = clock.now(), clock.monotonic()
-    longest = agent.configuration.settings.queue.backoff_max
-    owed, clamped = timedelta(), False
-    while True:
-        now, now_mono = clock.now(), clock.monotonic()
-        jump = (now - wall) - timedelta(seconds=now_mono - mono)
-        wall, mono = now, now_mono
-        if abs(jump.total_seconds()) > CLOCK_JUMP_S:
-            log.warning("clock.jumped", seconds=round(jump.total_seconds()))
-            agent.calendar.rearm()
-            owed, clamped = owed + jump, False
-        if not clamped:
-            with contextlib.suppress(StorageError):  # the outbox is not there at the moment: a second later, then
-                if owed:
-                    await outbox.shift(owed)
-                    owed = timedelta()
-                await outbox.clamp_due(now + longest)
-                clamped = True
-                agent.status.changed()
-        await asyncio.sleep(CLOCK_CHECK_S)

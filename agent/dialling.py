@@ -11,6 +11,7 @@ import errno
 import socket
 import ssl
 from base64 import b64encode
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -21,12 +22,14 @@ import httpcore
 
 from agent import tls
 from agent.errors import ConfigurationError, VendorUnreachableError
+from agent.names import Names
 from agent.ports import Secret
 
 HEAD_BYTES = 64 << 10
 """Most that may come before an answer's body, its informational answers included."""
 READ_BYTES = 16 << 10
 """Most that is parsed at a stretch: whoever sends an answer in crumbs must not keep the event loop to himself."""
+_NEXT_ADDRESS_S = 0.25
 _PORTS = {"http": 80, "https": 443}
 _OK, _REDIRECT, _LOGIN_WANTED = 200, 300, 407
 _WORDS: tuple[tuple[type[BaseException], tuple[int, ...], str], ...] = (
@@ -39,6 +42,7 @@ _WORDS: tuple[tuple[type[BaseException], tuple[int, ...], str], ...] = (
     (h11.RemoteProtocolError, (), "it does not speak HTTP"),
 )
 """Which errors, with which numbers if not with any, mean what."""
+_NO_CONNECTION = (httpcore.NetworkError, httpcore.TimeoutException, OSError)  # TimeoutError is an OSError
 
 
 class MeteredStream(httpcore.AsyncNetworkStream):
@@ -132,6 +136,7 @@ class Dialler(httpcore.AsyncNetworkBackend):
 
     def __init__(self, proxy: Proxy | None = None) -> None:
         self._proxy = proxy
+        self._names = Names()
         self._tcp = httpcore.AnyIOBackend()
 
     async def connect_tcp(
@@ -139,28 +144,53 @@ class Dialler(httpcore.AsyncNetworkBackend):
         host: str,
         port: int,
         timeout: float | None = None,  # noqa: ASYNC109 - httpcore's form
-        local_address: str | None = None,
-        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+        local_address: str | None = None,  # noqa: ARG002 - httpcore's form
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,  # noqa: ARG002 - httpcore's form
     ) -> MeteredStream:
         """A connection to that host and port, by whichever way.
 
         Raises:
-            httpcore.ConnectError, httpcore.ConnectTimeout: there is none.
-            VendorUnreachableError: the proxy refuses.
+            httpcore.ConnectError, OSError, TimeoutError: there is none.
+            VendorUnreachableError: the proxy refuses, or cannot be reached.
         """
-        if self._proxy is None:
-            return MeteredStream(await self._tcp.connect_tcp(host, port, timeout, local_address, socket_options))
         try:
             async with asyncio.timeout(timeout):
+                if self._proxy is None:
+                    return MeteredStream(await self._reach(host, port))
                 return await self._tunnel(self._proxy, f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
-        except TimeoutError:
-            raise VendorUnreachableError("cannot be reached through the proxy: it does not answer in time") from None
-        except (httpcore.NetworkError, httpcore.TimeoutException, h11.ProtocolError) as error:
+        except (*_NO_CONNECTION, h11.ProtocolError) as error:
+            if self._proxy is None:
+                raise
             raise VendorUnreachableError(f"cannot be reached through the proxy: {why(error)}") from error
+
+    async def _reach(self, host: str, port: int) -> httpcore.AsyncNetworkStream:
+        """A connection to whichever address of a host answers first.
+
+        The next one is tried as soon as one fails, or after a quarter of a second (RFC 8305, 5): an address that
+        leads nowhere costs no more than that.
+        """
+        waiting = deque(await self._names.addresses(host))
+        attempts: set[asyncio.Task[httpcore.AsyncNetworkStream]] = set()
+        failures: list[Exception] = []
+        try:
+            while waiting or attempts:
+                if waiting:
+                    attempts.add(asyncio.create_task(self._tcp.connect_tcp(waiting.popleft(), port)))
+                done, _ = await asyncio.wait(
+                    attempts, timeout=_NEXT_ADDRESS_S if waiting else None, return_when=asyncio.FIRST_COMPLETED
+                )
+                for attempt in done:
+                    attempts.discard(attempt)
+                    if (error := attempt.exception()) is None:
+                        return attempt.result()
+                    failures += [error] if isinstance(error, Exception) else []
+        finally:
+            await _give_up(attempts)
+        raise httpcore.ConnectError from ExceptionGroup("no address answers", failures)
 
     async def _tunnel(self, proxy: Proxy, target: str) -> MeteredStream:
         host, port = proxy.address
-        stream = MeteredStream(await self._tcp.connect_tcp(host, port))
+        stream = MeteredStream(await self._reach(host, port))
         try:
             if proxy.url.startswith("https:"):
                 stream = await stream.start_tls(proxy.context, host)
@@ -169,6 +199,15 @@ class Dialler(httpcore.AsyncNetworkBackend):
             await stream.aclose()
             raise
         return stream
+
+
+async def _give_up(attempts: Iterable[asyncio.Task[httpcore.AsyncNetworkStream]]) -> None:
+    """Ends attempts that lost, or that nobody waits for; one that succeeded meanwhile is closed."""
+    for attempt in attempts:
+        attempt.cancel()
+    for made in await asyncio.gather(*attempts, return_exceptions=True):
+        if isinstance(made, httpcore.AsyncNetworkStream):
+            await made.aclose()
 
 
 async def _ask_for_tunnel(stream: MeteredStream, proxy: Proxy, target: str) -> None:
@@ -203,7 +242,9 @@ def why(error: BaseException) -> str:
 def _causes(error: BaseException) -> Iterator[BaseException]:
     """An error and what is behind it, the nearest first."""
     nearest: BaseException | None = error
-    while nearest is not None:
+    seen: set[int] = set()
+    while nearest is not None and id(nearest) not in seen:
+        seen.add(id(nearest))
         yield nearest
         if isinstance(nearest, BaseExceptionGroup):  # one for each address of a name
             for member in nearest.exceptions:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any, BinaryIO, Literal, Protocol, Self
 
 from agent.domain.audit import Head
@@ -356,6 +356,9 @@ class Outgoing:
         transaction: the sale.
         original: for a void, the sale it clears.
         person: groups deliveries that must not overtake each other.
+        accepted_at: when the agent took it, by the wall clock as it is now.
+        clock_off: how far that clock has been put right since.
+        corrected_at: when it took place by the vendor's clock, where the till's was wrong.
     """
 
     entry: int
@@ -367,6 +370,9 @@ class Outgoing:
     transaction: Transaction = field(repr=False)
     original: Transaction | None = field(repr=False)
     person: bytes
+    accepted_at: datetime
+    clock_off: timedelta = timedelta()
+    corrected_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,7 @@ _RATE = re.compile(r"([1-9][0-9]{0,6})/(s|min|h)")
 _PERIODS = {"s": 1, "min": 60, "h": 3600}
 _LISTEN = re.compile(r"(127\.0\.0\.1|localhost|\[::1\]):([0-9]{1,5})")
 _MAX_PORT = 65_535
+_MAX_DEPTH = 16  # of tables in each other; the code of a message has five parts
 _UNIX = "unix:"
 _SOCKET_NAME = re.compile(r"unix:[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 
@@ -471,10 +472,11 @@ def _vendor_faults(vendor: Section, settings: Settings) -> list[Fault]:
 
 
 def _ca_faults(http: HttpSection, base: Path) -> list[Fault]:
-    try:
-        client_context(str(base / http.ca_file) if http.ca_file else "")
-    except ConfigurationError as error:
-        return list(error.faults)
+    if http.ca_file:
+        try:
+            client_context(str(base / http.ca_file))
+        except ConfigurationError as error:
+            return list(error.faults)
     return []
 
 
@@ -552,28 +554,55 @@ def _collect(
     drop_ins = sorted((file.parent / "conf.d").glob("*.toml"))
     for path in (file, *drop_ins):
         try:
-            text = path.read_text(encoding="utf-8")
-            _merge(values, tomllib.loads(text), origins, str(path))
-        except FileNotFoundError:
-            faults.append(Fault(str(path), "there is no such file"))
-        except (OSError, UnicodeDecodeError) as error:
-            faults.append(
-                Fault(str(path), f"cannot be read: {getattr(error, 'strerror', None) or 'it is not UTF-8 text'}")
-            )
-        except tomllib.TOMLDecodeError as error:
-            faults.append(Fault(str(path), f"is not TOML: {error}"))
+            _merge(values, _tree(path), origins, str(path))
+        except ValueError as error:
+            faults.append(Fault(str(path), str(error)))
     for variable, raw in sorted(environ.items()):
         if variable.startswith(ENV_PREFIX):
             keys = variable.removeprefix(ENV_PREFIX).lower().split("__")
             try:
-                value = tomllib.loads(f"value = {raw}")["value"] if raw.startswith(("[", "{")) else raw
-            except tomllib.TOMLDecodeError:
-                faults.append(Fault(f"{variable}: {'.'.join(keys)}", "is not a TOML value"))
-                continue
-            _merge(values, _nest(keys, value), origins, variable)
+                _merge(values, _branch(keys, raw), origins, variable)
+            except ValueError as error:
+                faults.append(Fault(f"{variable}: {'.'.join(keys)}", str(error)))
     for dotted, value in flags.items():
         _merge(values, _nest(dotted.split("."), value), origins, "the command line")
     return values, origins, faults
+
+
+def _tree(path: Path) -> dict[str, Any]:
+    """The tables in a file. Raises ValueError, which says what is wrong with it."""
+    try:
+        tree = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ValueError("there is no such file") from None
+    except UnicodeDecodeError:
+        raise ValueError("cannot be read: it is not UTF-8 text") from None
+    except OSError as error:
+        raise ValueError(f"cannot be read: {error.strerror}") from None
+    except RecursionError:
+        raise ValueError("is nested too deeply") from None
+    except ValueError as error:  # tomllib's own, or a number of thousands of digits
+        raise ValueError(f"is not TOML: {error}") from None
+    return _shallow(tree)
+
+
+def _branch(keys: list[str], raw: str) -> dict[str, Any]:
+    """The tables that a variable spells. Raises ValueError, which says what is wrong with it."""
+    try:
+        value = tomllib.loads(f"value = {raw}")["value"] if raw.startswith(("[", "{")) else raw
+    except (ValueError, RecursionError):
+        raise ValueError("is not a TOML value") from None
+    return _shallow(_nest(keys, value))
+
+
+def _shallow(tree: dict[str, Any]) -> dict[str, Any]:
+    """The same tables, if they are not nested deeper than any setting. Raises ValueError."""
+    level = [tree]
+    for _ in range(_MAX_DEPTH):
+        level = [value for table in level for value in table.values() if isinstance(value, dict)]
+        if not level:
+            return tree
+    raise ValueError("is nested too deeply")
 
 
 def _nest(keys: list[str], value: Any) -> dict[str, Any]:

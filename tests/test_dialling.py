@@ -1,10 +1,8 @@
 """The way to a vendor: through a proxy, and what is said when there is none."""
 
-import asyncio
 import errno
 import socket
 import ssl
-from base64 import b64encode
 from dataclasses import dataclass, replace
 
 import h11
@@ -15,6 +13,7 @@ from agent.dialling import HEAD_BYTES, why
 from agent.errors import ConfigurationError, Fault, VendorUnreachableError
 from agent.transport import Transport
 from tests.authority import Authority, serving
+from tests.proxy import ProxyServer
 from tests.wire import POLICY, Handler, answer, cut, in_turn, listening, wire
 
 SECRET = "canary-key"
@@ -35,44 +34,6 @@ class Login:
 
     def refused(self):
         self.refusals += 1
-
-
-class ProxyServer:
-    """A CONNECT proxy.
-
-    Attributes:
-        asked: the head of each CONNECT.
-        port: where every tunnel leads.
-        login: who may use it; empty: everybody.
-    """
-
-    def __init__(self, port: int, login: str = "") -> None:
-        self.asked: list[bytes] = []
-        self.port, self.login = port, login
-
-    async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = await reader.readuntil(b"\r\n\r\n")
-        self.asked.append(head)
-        if self.login and b"Basic " + b64encode(self.login.encode()) not in head:
-            writer.write(b"HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 0\r\n\r\n")
-            await writer.drain()
-            return
-        there, back = await asyncio.open_connection(HERE, self.port)
-        writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
-
-        async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-            while chunk := await source.read(65536):
-                sink.write(chunk)
-                await sink.drain()
-
-        try:
-            pumps = {asyncio.create_task(pump(reader, back)), asyncio.create_task(pump(there, writer))}
-            _, left = await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
-            for task in left:
-                task.cancel()
-            await asyncio.gather(*pumps, return_exceptions=True)
-        finally:
-            back.transport.abort()
 
 
 @pytest.fixture(name="authority", scope="module")
@@ -251,7 +212,8 @@ async def without_end(reader, writer):
 async def test_a_proxy_that_fails(connect, handle, says):
     """Nothing reached the vendor, and what was wrong is told."""
     async with listening(handle) as port:
-        client = connect("https://voyado.invalid", f"http://{HERE}:{port}", connect_timeout_s=0.5)
+        patience_s = 0.2 if handle is silent else 60.0
+        client = connect("https://voyado.invalid", f"http://{HERE}:{port}", connect_timeout_s=patience_s)
         error = await failure(client)
 
     assert says in str(error)
@@ -320,6 +282,14 @@ def test_what_went_wrong(error, says):
     if isinstance(error, ssl.SSLError):
         error.reason = "BAD_SIGNATURE"
     assert says in why(error)
+
+
+def test_causes_that_go_in_circles_have_an_end():
+    """An error that is its own cause is told like any other."""
+    error = httpcore.ConnectError()
+    error.__cause__ = OSError()
+    error.__cause__.__cause__ = error
+    assert why(error) == "it cut the connection"
 
 
 def test_a_head_has_a_bound():

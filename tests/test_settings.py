@@ -264,6 +264,16 @@ def test_layers_override_each_other_and_say_so(write):
     assert "retention.audit" not in origins
 
 
+def test_a_variable_that_is_nested_too_deeply(write):
+    """Neither a name nor a value of the environment can be so deep that reading it fails."""
+    deep = "LOYALTY_AGENT__A" + "__B" * 2_000
+    found = faults(write(), environ={deep: "1", "LOYALTY_AGENT__API__LISTEN": "[" * 5_000})
+    assert found == {
+        f"{deep}: a{'.b' * 2_000}": "is nested too deeply",
+        "LOYALTY_AGENT__API__LISTEN: api.listen": "is not a TOML value",
+    }
+
+
 def test_a_fault_names_the_layer_it_comes_from(write):
     """Not the main file, when a drop-in or a variable is at fault."""
     path = write(MINIMAL, a="[queue]\nflush_every = 'soon'\n")
@@ -297,8 +307,11 @@ def test_numbers_and_switches_come_from_the_environment_too(write):
         (None, "there is no such file"),
         (b"[agent", "is not TOML"),
         (b"\xff\xfe", "cannot be read: it is not UTF-8 text"),
+        (b"a = " + b"[" * 5_000, "is nested too deeply"),
+        (b".".join([b"a"] * 5_000) + b" = 1", "is nested too deeply"),
+        (b"a = " + b"9" * 5_000, "is not TOML"),
     ],
-    ids=["missing", "no TOML", "no text"],
+    ids=["missing", "no TOML", "no text", "deep lists", "a deep key", "a long number"],
 )
 def test_a_file_that_cannot_be_read_is_named(tmp_path, content, message):
     """By its path."""

@@ -43,17 +43,21 @@ class WireServer:
 
 
 @asynccontextmanager
-async def wire(script: Script, *, tls: ssl.SSLContext | None = None) -> AsyncIterator[WireServer]:
+async def wire(
+    script: Script, *, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1", port: int = 0
+) -> AsyncIterator[WireServer]:
     """A running server on loopback."""
     server = WireServer(script)
-    async with listening(server.handle, tls=tls) as port:
-        server.port = port
+    async with listening(server.handle, tls=tls, host=host, port=port) as taken:
+        server.port = taken
         server.scheme = "https" if tls else "http"
         yield server
 
 
 @asynccontextmanager
-async def listening(handle: Handler, *, tls: ssl.SSLContext | None = None) -> AsyncIterator[int]:
+async def listening(
+    handle: Handler, *, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1", port: int = 0
+) -> AsyncIterator[int]:
     """A port on loopback where each connection is handed to ``handle``; everything is closed at the end."""
     tasks = set()
 
@@ -67,7 +71,7 @@ async def listening(handle: Handler, *, tls: ssl.SSLContext | None = None) -> As
         with suppress(asyncio.CancelledError, OSError):
             await writer.wait_closed()
 
-    listener = await asyncio.start_server(accept, "127.0.0.1", 0, ssl=tls)
+    listener = await asyncio.start_server(accept, host, port, ssl=tls)
     try:
         yield listener.sockets[0].getsockname()[1]
     finally:

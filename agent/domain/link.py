@@ -6,9 +6,13 @@ too slow for that may still take deliveries.
 """
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from agent.domain.pacing import Breaker, TokenBucket
+
+CLOCK_TOLERANCE = timedelta(minutes=2)
+"""How far two clocks may be apart and still count as the same."""
+_SAME_CLOCK = timedelta(days=1)
 
 
 class Link:
@@ -106,6 +110,27 @@ class Link:
     def heard_time(self, skew_s: float) -> None:
         """The vendor's clock is so many seconds ahead of ours."""
         self.skew_s = skew_s
+
+    def clock_moved(self, by: timedelta) -> None:
+        """Our wall clock was put on by so much."""
+        self.skew_s -= by.total_seconds()
+
+    def corrected(self, occurred_at: datetime, accepted_at: datetime, clock_off: timedelta) -> datetime | None:
+        """When a sale took place by the vendor's clock; None where the time that it states can stand.
+
+        Args:
+            occurred_at: what the till states.
+            accepted_at: when the agent took it, by the wall clock as it is now.
+            clock_off: how far that clock has been put right since.
+        """
+        skew = timedelta(seconds=self.skew_s)
+        if abs(clock_off + skew) <= CLOCK_TOLERANCE:
+            return None
+        taken_at = accepted_at + skew
+        if abs(taken_at - occurred_at) <= CLOCK_TOLERANCE:  # the till's own clock was right
+            return None
+        same_clock = abs(accepted_at - clock_off - occurred_at) <= _SAME_CLOCK
+        return occurred_at + clock_off + skew if same_clock else taken_at
 
     def too_slow(self, mono: float) -> None:
         """A look-up did not answer within the cashier's budget; the line itself may be fine."""

@@ -244,7 +244,9 @@ class Lane:
                     await self._queue.sending(outgoing.entry)
             not_received = False
             going()
-            return await self._connector.sender.send(settled)
+            sale = settled.transaction
+            corrected_at = self._link.corrected(sale.occurred_at, settled.accepted_at, settled.clock_off)
+            return await self._connector.sender.send(replace(settled, corrected_at=corrected_at))
         except StorageError:
             raise
         except Exception as error:  # a mistake of ours in one sale must not stop the others

@@ -16,8 +16,6 @@ from agent.ports import Clock
 
 log = structlog.get_logger(__name__)
 
-MAX_SKEW_S = 24 * 3600.0
-
 
 class Sales(Protocol):
     """The outbox's door for the purge."""
@@ -69,7 +67,7 @@ class Purge:
         spool: erases downloaded export files that were left behind; how many there were.
         alone: held by whoever erases, or reads a whole file through.
         changed: called when something was erased.
-        skew_s: how far ahead of our clock the loyalty system's is, as far as that is known; seconds.
+        trusted: whether ages by the wall clock mean something.
     """
 
     def __init__(
@@ -84,10 +82,10 @@ class Purge:
         spool: Callable[[], int],
         alone: asyncio.Lock,
         changed: Callable[[], None],
-        skew_s: Callable[[], float] = lambda: 0.0,
+        trusted: Callable[[], bool] = lambda: True,
     ) -> None:
         self._clock, self._policy, self._sales, self._contacts = clock, policy, sales, contacts
-        self._spool, self._changed, self._skew_s = spool, changed, skew_s
+        self._spool, self._changed, self._trusted = spool, changed, trusted
         self._kept, self._trail, self._alone = kept, trail, alone
 
     async def run(self) -> dict[str, int]:
@@ -103,7 +101,7 @@ class Purge:
         async with self._alone:
             now = self._clock.now()
             counts = {"files": self._spool()}
-            if self._clock_is_wrong():
+            if not self._trusted():
                 log.warning("purge.skipped", condition="clock.wrong")
                 return counts
             what = plan(self._policy, now)
@@ -146,16 +144,13 @@ class Purge:
         async with self._alone:
             now = self._clock.now()
             what = plan(self._policy, now)
-            if self._clock_is_wrong() or not self._sales.due(what):
+            if not self._trusted() or not self._sales.due(what):
                 return {}
             counts = await self._sales.purge(what, now)
             await self._trail.record("retention.purged", **counts)
             log.info("swept", counts=counts)
             self._changed()
             return counts
-
-    def _clock_is_wrong(self) -> bool:
-        return abs(self._skew_s()) > MAX_SKEW_S
 
     async def _kept_of(self, what: RetentionPlan, now: datetime) -> dict[str, int]:
         return {"kept_files": await self._kept.purge(what.accepted_before, now)}

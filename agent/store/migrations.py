@@ -39,6 +39,7 @@ _FIRST = (
         day INTEGER NOT NULL,
         fingerprint BLOB NOT NULL,
         accepted_at INTEGER NOT NULL,
+        clock_off INTEGER NOT NULL DEFAULT 0,
         occurred_at TEXT NOT NULL,
         original TEXT,
         statement INTEGER,

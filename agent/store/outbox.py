@@ -51,6 +51,8 @@ __all__ = ["COUNTS", "RANK_PRIMARY", "RANK_SECONDARY", "Outbox", "Story"]
 RANK_PRIMARY, RANK_SECONDARY = 1, 2
 ROWS_BYTES = 320
 """What the rows of a sale with one delivery take beside its statement, indexes included; measured."""
+OLDEST_SALE, FURTHEST_SALE = timedelta(days=730), timedelta(days=1)
+"""Ages beyond these are a wrong clock's, seen from a right one."""
 ERASE_SLICE = 25
 """Sales erased in one commit: some 5 ms, for which a sale may have to wait."""
 
@@ -321,6 +323,17 @@ class Outbox(OutboxView):
         milliseconds = round(by.total_seconds() * 1000)
         await self._writer.run(lambda db: db.execute(sql.SHIFT, (milliseconds, self._last_of_former_run)))
 
+    def oddly_dated(self, now: datetime) -> bool:
+        """Whether a sale with its personal part bears a date that a right clock could not have written.
+
+        The future is one; so are years ago: retention has erased everything of that age.
+        """
+        return bool(self._number(sql.ODDLY_DATED, *_plausible(now)))
+
+    async def redate(self, now: datetime) -> int:
+        """Gives such sales today's date; how many there were."""
+        return await self._writer.run(lambda db: db.execute(sql.REDATE, (*_plausible(now), to_ms(now))).rowcount)
+
     # --- a person decides -----------------------------------------------------------------------------------
 
     async def retry(self, entry: int, now: datetime) -> str:
@@ -468,6 +481,10 @@ def said(
     return _key(kind, key_type, told.key), tuple(told.readings)
 
 
+def _plausible(now: datetime) -> tuple[int, int]:
+    return to_ms(now - OLDEST_SALE), to_ms(now + FURTHEST_SALE)
+
+
 def _insert_rows(db: Connection, statement: str, values: list[Any], *, columns: int) -> None:
     if values:
         db.execute(sql.rows(statement, len(values) // columns, columns), values)
@@ -568,7 +585,7 @@ def _key(kind: str | None, key_type: str | None, value: str | None) -> Integrati
 
 
 def _outgoing(row: Any) -> Outgoing:
-    entry, attempts, maybe_received, is_open, person, *of_sale = row
+    entry, attempts, maybe_received, is_open, person, accepted_at, clock_off, *of_sale = row
     key, readings, transaction = _sale(*of_sale[:5])
     original_key, original = None, None
     if of_sale[-1] is not None:
@@ -586,6 +603,8 @@ def _outgoing(row: Any) -> Outgoing:
         transaction=transaction,
         original=original,
         person=person,
+        accepted_at=from_ms(accepted_at),
+        clock_off=timedelta(milliseconds=clock_off),
     )
 
 

@@ -63,7 +63,7 @@ LEASE = """
 """Takes what is due, primary keys first. A return or a void waits for its sale; nobody's sale overtakes an earlier one
 of theirs that backs off; and nobody's goes while their enrolment is parked."""
 LEASED = """
-    SELECT d.entry, d.attempts, d.maybe_received, d.open, d.person,
+    SELECT d.entry, d.attempts, d.maybe_received, d.open, d.person, s.accepted_at, s.clock_off,
            s.key_kind, s.key_type, t.content, s.body, s.occurred_at,
            o.key_kind, o.key_type, ot.content, o.body, o.occurred_at
     FROM deliveries AS d JOIN sales AS s ON s.id = d.sale LEFT JOIN statements AS t ON t.id = s.statement
@@ -98,8 +98,15 @@ CLAMP_DUE = "UPDATE deliveries SET next_attempt_at = ?1 WHERE +state = 'queued' 
 NEXT_DUE = "SELECT min(next_attempt_at) FROM deliveries WHERE vendor = ? AND state = 'queued' AND next_attempt_at > ?"
 LAST_SALE = "SELECT coalesce(max(id), 0) FROM sales"
 SHIFT = """
-    UPDATE sales SET accepted_at = accepted_at + ?1, finished_at = finished_at + ?1
+    UPDATE sales SET accepted_at = accepted_at + ?1, finished_at = finished_at + ?1, clock_off = clock_off + ?1
     WHERE id > ?2 AND erased_at IS NULL"""
+ODDLY_DATED = """
+    SELECT EXISTS (SELECT 1 FROM sales WHERE (erased_at IS NULL) = 1 AND accepted_at < ?1)
+        OR EXISTS (SELECT 1 FROM sales WHERE (erased_at IS NULL) = 1 AND accepted_at > ?2)"""
+REDATE = """
+    UPDATE sales SET accepted_at = ?3, finished_at = iif(finished_at IS NULL, NULL, ?3),
+        clock_off = clock_off + ?3 - accepted_at
+    WHERE (erased_at IS NULL) = 1 AND (accepted_at < ?1 OR accepted_at > ?2)"""
 RETRY = """
     UPDATE deliveries SET state = 'queued', next_attempt_at = NULL
     WHERE entry = ? AND state IN ('queued', 'parked', 'in_doubt')"""

@@ -19,7 +19,7 @@ from agent.workbench.narration import Narrator
 from agent.workbench.tenant import Person, Tenant
 from agent.workbench.till import Json, Reply, Till
 
-PATIENCE_S = 45.0
+PATIENCE_S = 120.0
 POLL_S = 0.1
 _KEPT = (200, 202)
 

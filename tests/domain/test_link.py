@@ -125,3 +125,49 @@ def test_the_vendors_clock(link):
     link.heard_time(-3.5)
 
     assert link.skew_s == -3.5
+
+
+def test_why_it_does_not_answer(link):
+    """The reason is that of the latest attempt, and goes when the line is back."""
+    link.silent(NOW, 1.0, why="it refuses connections")
+    assert link.why == "it refuses connections"
+    link.silent(NOW, 2.0, why="it does not answer in time")
+    assert link.why == "it does not answer in time"
+    link.answered(NOW, 3.0)
+    assert link.why == ""
+
+
+def test_a_look_up_s_reason_counts_while_there_is_no_other(link):
+    """A cashier's question tells why a line went away, and changes nothing that a delivery told."""
+    link.silent(NOW, 1.0, lookup=True, why="it cut the connection")
+    assert link.why == "it cut the connection"
+    link.silent(NOW, 2.0, why="it refuses connections")
+    link.silent(NOW, 3.0, lookup=True, why="it cut the connection")
+    assert link.why == "it refuses connections"
+
+
+YEARS, MINUTE = timedelta(days=3 * 365), timedelta(minutes=1)
+
+
+@pytest.mark.parametrize(
+    ("till", "accepted", "put_right", "skew", "corrected"),
+    [
+        pytest.param(NOW, NOW, timedelta(), MINUTE, None, id="a minute off is nothing"),
+        pytest.param(NOW - 3 * MINUTE, NOW, timedelta(), timedelta(), None, id="posted late by a right clock"),
+        pytest.param(NOW - YEARS, NOW - YEARS, timedelta(), YEARS, NOW, id="still wrong"),
+        pytest.param(NOW - YEARS - 5 * MINUTE, NOW - YEARS, timedelta(), YEARS, NOW - 5 * MINUTE, id="posted late"),
+        pytest.param(NOW - YEARS, NOW, YEARS, timedelta(), NOW, id="put right since"),
+        pytest.param(NOW - YEARS, NOW - 5 * MINUTE, YEARS - 5 * MINUTE, 5 * MINUTE, NOW, id="put right in part"),
+        pytest.param(NOW, NOW - YEARS, timedelta(), YEARS, None, id="the till's own clock is right"),
+        pytest.param(NOW, NOW, YEARS, timedelta(), None, id="the till's own clock was right"),
+        pytest.param(NOW + YEARS, NOW + YEARS, timedelta(), -YEARS, NOW, id="ahead"),
+        pytest.param(NOW - 9 * YEARS, NOW - YEARS, timedelta(), YEARS, NOW, id="another wrong clock"),
+    ],
+)
+def test_a_sale_dated_by_a_wrong_clock_is_dated_by_the_vendors(  # noqa: PLR0917 - a table's columns
+    link, till, accepted, put_right, skew, corrected
+):
+    """Only where our clock was wrong and the till's with it; the delay between sale and acceptance is kept."""
+    link.heard_time(skew.total_seconds())
+
+    assert link.corrected(till, accepted, put_right) == corrected

@@ -228,10 +228,13 @@ class Till:
     def order(self, name: str) -> None:
         assert self.http.post(f"/v1/{name}").status_code == 202
 
+    def logs(self) -> list[dict[str, Any]]:
+        """All log lines."""
+        return [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
+
     def logged(self, event: str) -> list[dict[str, Any]]:
         """The log lines of one event."""
-        lines = [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
-        return [line for line in lines if line["event"] == event]
+        return [line for line in self.logs() if line["event"] == event]
 
     def purge(self) -> None:
         """Orders a purge and waits for its end."""
@@ -240,7 +243,8 @@ class Till:
         eventually(lambda: len(self.logged("purged")) > before)
 
     def sync(self) -> None:
-        """Orders a sync and waits for its end."""
+        """Orders a sync and waits for its end, once any other has come to its own."""
+        eventually(lambda: self.status()["replica"]["loading"] is None)
         before = len(self.logged("synced"))
         self.order("sync")
         eventually(lambda: len(self.logged("synced")) > before)

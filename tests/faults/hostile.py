@@ -8,7 +8,8 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -71,32 +72,39 @@ class Watch:
     loader_bytes: int = 0
     slowest_s: float = 0.0
     looks: int = 0
-    _stop: threading.Event = field(default_factory=threading.Event)
 
-    def look(self, till: Any) -> None:
-        agent = till.process.pid
+    def until(self, stop: threading.Event, till: Any, also: Callable[[], object]) -> None:
+        """Looks again and again, and once more after ``stop``."""
         with httpx.Client(base_url=f"http://{HERE}:{till.port}", timeout=30, trust_env=False) as http:
-            while not self._stop.is_set():
-                start = time.monotonic()
-                assert http.get("/healthz").status_code == 200
-                self.slowest_s = max(self.slowest_s, time.monotonic() - start)
-                self.agent_bytes = max(self.agent_bytes, _peak_bytes(agent))
-                self.loader_bytes = max((self.loader_bytes, *map(_peak_bytes, _descendants(agent))))
-                self.looks += 1
-                time.sleep(0.01)
+            last = False
+            while not last:
+                last = stop.wait(0.01)
+                self._look(http, till.process.pid)
+                also()
+
+    def _look(self, http: httpx.Client, agent: int) -> None:
+        start = time.monotonic()
+        assert http.get("/healthz").status_code == 200
+        self.slowest_s = max(self.slowest_s, time.monotonic() - start)
+        self.agent_bytes = max(self.agent_bytes, _peak_bytes(agent))
+        self.loader_bytes = max((self.loader_bytes, *map(_peak_bytes, _descendants(agent))))
+        self.looks += 1
 
 
 @contextlib.contextmanager
-def watching(till: Any) -> Iterator[Watch]:
-    """Watches while the block runs."""
-    watch = Watch()
-    thread = threading.Thread(target=watch.look, args=(till,), daemon=True)
-    thread.start()
-    try:
-        yield watch
-    finally:
-        watch._stop.set()
-        thread.join()
+def watching(till: Any, *, also: Callable[[], object] = lambda: None) -> Iterator[Watch]:
+    """Watches while the block runs, and calls ``also`` at each look; the agent runs until the block's end.
+
+    A look that failed, such as at a door that did not answer, fails the block.
+    """
+    watch, stop = Watch(), threading.Event()
+    with ThreadPoolExecutor(1, "watch") as threads:
+        looking = threads.submit(watch.until, stop, till, also)
+        try:
+            yield watch
+        finally:
+            stop.set()
+        looking.result()
 
 
 def _peak_bytes(pid: int) -> int:
@@ -130,6 +138,7 @@ class SftpServer:
         self._behaviour, self.port = behaviour, port
         self.key = asyncssh.generate_private_key("ssh-ed25519")
         self.offered: list[str] = []
+        self._connections: list[asyncssh.SSHServerConnection] = []
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
 
@@ -140,9 +149,12 @@ class SftpServer:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        offered = self.offered
+        offered, connections = self.offered, self._connections
 
         class Accounts(asyncssh.SSHServer):
+            def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
+                connections.append(conn)
+
             def password_auth_supported(self) -> bool:
                 return True
 
@@ -163,6 +175,9 @@ class SftpServer:
         async def close() -> None:
             self._server.close()
             await self._server.wait_closed()
+            for connection in self._connections:
+                connection.abort()
+                await connection.wait_closed()
 
         self._run(close)
         self._loop.call_soon_threadsafe(self._loop.stop)

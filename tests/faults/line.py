@@ -13,7 +13,7 @@ import ssl
 import struct
 import threading
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -91,6 +91,9 @@ class Line:
     Args:
         vendor_port: where calls go.
         pem: a certificate and its key, to speak TLS with the agent.
+        hosts: the addresses to listen on.
+        port: the port to listen on; 0 takes a free one.
+        move: moves the line's thread to another machine, before anything is opened.
 
     Attributes:
         fault: what becomes of questions whose path fits; replaced at will.
@@ -98,8 +101,18 @@ class Line:
         asked: questions by path.
     """
 
-    def __init__(self, vendor_port: int, pem: Path | None = None) -> None:
+    def __init__(
+        self,
+        vendor_port: int,
+        pem: Path | None = None,
+        *,
+        hosts: Sequence[str] = (HERE,),
+        port: int = 0,
+        move: Callable[[asyncio.AbstractEventLoop], None] = lambda _loop: None,
+    ) -> None:
         self.vendor_port = vendor_port
+        self._hosts, self._port, self._move = hosts, port, move
+        self._servers: list[asyncio.Server] = []
         self.connections = 0
         self.asked: Counter[str] = Counter()
         self.fault: Fault = passed
@@ -111,7 +124,6 @@ class Line:
         self._tls = _tls(pem) if pem else None
         self._tasks: set[asyncio.Task[None]] = set()
         self._open: set[asyncio.StreamWriter] = set()
-        self._port = 0
 
     @property
     def url(self) -> str:
@@ -128,6 +140,15 @@ class Line:
     def meet(self, *meetings: Meeting) -> None:
         """The next connections meet these before anything is read from them, one each."""
         self._meetings = deque(meetings)
+
+    def serve(self, handle: Meeting) -> int:
+        """Another port beside the line, where each connection is handed to ``handle``."""
+
+        async def listen() -> asyncio.Server:
+            return await asyncio.start_server(self._met(handle), HERE, 0)
+
+        self._servers.append(asyncio.run_coroutine_threadsafe(listen(), self._loop).result())
+        return self._servers[-1].sockets[0].getsockname()[1]
 
     def hang_up(self) -> None:
         """Every connection of the agent's ends now, in order."""
@@ -149,11 +170,15 @@ class Line:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        self._server = asyncio.run_coroutine_threadsafe(
-            asyncio.start_server(self._accept, HERE, 0, ssl=self._tls), self._loop
-        ).result()
-        self._port = self._server.sockets[0].getsockname()[1]
+        self._move(self._loop)
+        asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result()
         return self
+
+    async def _listen(self) -> None:
+        for host in self._hosts:
+            server = await asyncio.start_server(self._met(self._relay), host, self._port, ssl=self._tls)
+            self._port = server.sockets[0].getsockname()[1]
+            self._servers.append(server)
 
     def __exit__(self, *exc: object) -> None:
         asyncio.run_coroutine_threadsafe(self._close(), self._loop).result()
@@ -162,27 +187,38 @@ class Line:
         self._loop.close()
 
     async def _close(self) -> None:
-        self._server.close()
+        for server in self._servers:
+            server.close()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        self._tasks.add(task)
-        self._open.add(writer)
-        self.connections += 1
-        # Either side may be gone at any moment: that is what these tests are about.
-        with contextlib.suppress(asyncio.IncompleteReadError, asyncio.CancelledError, OSError):
-            await self._serve(reader, writer)
-        if not writer.is_closing():
-            writer.transport.abort() if self._tls else writer.close()
-        with contextlib.suppress(asyncio.CancelledError, OSError):
-            await writer.wait_closed()
-        self._tasks.discard(task)
-        self._open.discard(writer)
+    def _met(self, handle: Meeting) -> Meeting:
+        """The handler, with its connection closed at its end, whatever that is."""
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        async def met(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            task = asyncio.current_task()
+            self._tasks.add(task)
+            # Either side may be gone at any moment: that is what these tests are about.
+            with contextlib.suppress(asyncio.IncompleteReadError, asyncio.CancelledError, OSError):
+                await handle(reader, writer)
+            if not writer.is_closing():
+                writer.transport.abort() if self._tls else writer.close()
+            with contextlib.suppress(asyncio.CancelledError, OSError):
+                await writer.wait_closed()
+            self._tasks.discard(task)
+
+        return met
+
+    async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        self._open.add(writer)
+        try:
+            await self._exchanges(reader, writer)
+        finally:
+            self._open.discard(writer)
+
+    async def _exchanges(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self._meetings:
             await self._meetings.popleft()(reader, writer)
         while not writer.is_closing():

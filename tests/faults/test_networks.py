@@ -10,11 +10,13 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from e2e.shop import eventually, members
+from e2e.shop import API_KEY, eventually, members
 from faults import line as lines
 from faults.line import Line, cut, replaced, swapped
 
 from agent.connectors.voyado.simulator import Fault
+from tests.authority import Authority
+from tests.proxy import ProxyServer
 
 pytestmark = pytest.mark.slow
 
@@ -309,3 +311,36 @@ def test_a_line_that_comes_and_goes(till, vendor, line):
     met = len(plan) - len(line._next)
     assert met >= 100
     assert set(vendor.posts()) == set(ids)
+
+
+@FEW
+def test_a_proxy_with_a_password(vendor, open_till, tmp_path, monkeypatch):
+    """Sales go through it; a password that it refuses is told, and the right one counts without a restart."""
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")  # for other programs
+    authority = Authority(tmp_path / "ca")
+    (tmp_path / "proxy.key").write_text("till:outdated")
+    with Line(vendor.server.port, authority.issue("vendor.test")) as line:
+        proxy = ProxyServer(line.port, "till:made-up-password")
+        port = line.serve(proxy.handle)
+        till = open_till(
+            voyado={"base_url": "https://vendor.test"},
+            http={
+                "ca_file": str(authority.pem),
+                "proxy": f"http://127.0.0.1:{port}",
+                "proxy_secret": f"file:{tmp_path / 'proxy.key'}",
+            },
+        ).start()
+        eventually(till.loaded)
+        sell(till, vendor, "s-1", "s-2")
+        eventually(lambda: till.status()["state"] == "offline")
+        (offline,) = [one for one in till.status()["conditions"] if one["code"] == "vendor.offline"]
+        refused = "(voyado: cannot be reached through the proxy: it refuses our user and password (407))"
+        assert offline["detail"].endswith(refused)
+        assert line.asked == {}
+        (tmp_path / "proxy.key").write_text("till:made-up-password")
+        eventually(till.drained)
+
+    counted(vendor, till, "s-1", "s-2")
+    assert {head.split(b"\r\n")[0] for head in proxy.asked} == {b"CONNECT vendor.test:443 HTTP/1.1"}
+    assert not any(API_KEY.encode() in head for head in proxy.asked)
+    assert "made-up-password" not in till.log.read_text()

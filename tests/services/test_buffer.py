@@ -68,7 +68,7 @@ PHONE_KEY, PHONE = phone_key(), phone()
 
 
 def open_sale(*, key=PHONE_KEY, readings=(PHONE,), open_=True, maybe_received=False, **changes):
-    return Outgoing(1, 0, maybe_received, key, open_, readings, transaction(**changes), None, b"")
+    return Outgoing(1, 0, maybe_received, key, open_, readings, transaction(**changes), None, b"", NOW)
 
 
 CONTACT = {"first_name": "Alma", "mobile_phone": phone().value}

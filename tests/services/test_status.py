@@ -111,6 +111,16 @@ def test_damage_is_told_for_as_long_as_somebody_finds_it(bench):
     assert bench.codes() == []
 
 
+def test_a_line_that_is_down_says_why(bench):
+    """The condition names the vendor, and the reason where one is known."""
+    bench.link.silent(NOW, 0.0, why="cannot be reached: its certificate has expired")
+    (condition,) = bench.status.snapshot().conditions
+    assert condition.detail == f"{bench.link.vendor}: cannot be reached: its certificate has expired"
+    bench.link.silent(NOW, 0.0)
+    (condition,) = bench.status.snapshot().conditions
+    assert condition.detail == bench.link.vendor
+
+
 @pytest.mark.parametrize("name", ["replica", "queue"])
 def test_a_file_that_cannot_be_read_does_not_silence_the_status(bench, name):
     """Status goes on answering, with nothing where it knows nothing."""

@@ -9,7 +9,14 @@ from datetime import timedelta
 import pytest
 
 from agent.domain.health import Conditions
-from agent.errors import FeedError, StorageDamagedError, StorageError, VendorUnreachableError
+from agent.errors import (
+    FeedError,
+    StorageDamagedError,
+    StorageError,
+    StorageFullError,
+    VendorRefusedError,
+    VendorUnreachableError,
+)
 from agent.ports import AppliedCounts, ChangePage, LoadProgress, ReplicaInfo
 from agent.services.loading import Applied, Done, Listed
 from agent.services.sync import FileFeed, PageFeed, Sync
@@ -396,3 +403,26 @@ async def test_only_what_was_read_to_its_end_renews_the_replica(bench):
     bench.feed.whole = True
     await bench.sync.once()
     assert bench.renewals == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "after"),
+    [
+        pytest.param(VendorUnreachableError("the SFTP server does not answer in time"), 3, id="out of reach"),
+        pytest.param(FeedError("the loading process died"), 3, id="a process that died"),
+        pytest.param(StorageError("the spool cannot be used"), 3, id="a disk that fails"),
+        pytest.param(VendorRefusedError("the host key is not the one"), 1, id="refused"),
+        pytest.param(StorageFullError("there is no room on the disk for another export file"), 1, id="no room"),
+    ],
+)
+async def test_when_a_feed_counts_as_silent(bench, error, after):
+    """What comes back by itself is told the third time, what somebody must see to at once; both with the reason."""
+    bench.feed.fault = error
+    for _ in range(after):
+        assert bench.conditions.standing() == ()
+        await bench.sync.once()
+    (condition,) = bench.conditions.standing()
+    assert (condition.code, condition.detail) == ("feed.silent", str(error))
+    bench.feed.fault = None
+    await bench.sync.once()
+    assert bench.conditions.standing() == ()

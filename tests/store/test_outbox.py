@@ -740,7 +740,10 @@ async def test_a_corrected_clock_moves_what_this_run_accepted(path):
 
         assert outbox.story("before").accepted_at == NOW
         assert outbox.story("during").accepted_at == NOW
-        assert await names(outbox) == ["before", "during"]
+        before, during = await leased(outbox, 2)
+        assert [outgoing.transaction.transaction_id for outgoing in (before, during)] == ["before", "during"]
+        assert [outgoing.accepted_at for outgoing in (before, during)] == [NOW, NOW]
+        assert [outgoing.clock_off for outgoing in (before, during)] == [timedelta(), back]
 
 
 async def test_the_queue_is_paged_and_filtered(outbox):
@@ -877,3 +880,20 @@ def test_a_key_shows_no_value():
     """The values that pass through here keep the person out of their repr."""
     assert PHONE not in repr(acceptance(key=phone_key(), readings=(phone(),), cashier_id=PHONE))
     assert IntegrationKey.model_fields["value"].repr is False
+
+
+@pytest.mark.parametrize("off", [-3 * 365, 3 * 365, 2], ids=["back", "ahead", "two days ahead"])
+async def test_what_an_earlier_wrong_clock_dated_gets_todays_date(path, off):
+    """Three years ago or in the future: neither can be, and the sale says how far its clock was off."""
+    wrong = NOW + timedelta(days=off)
+    with open_outbox(path, run="one") as outbox:
+        await outbox.accept(acceptance("odd"), wrong)
+    with open_outbox(path, run="two") as outbox:
+        await outbox.accept(acceptance("even"), NOW - timedelta(days=29))
+        assert outbox.oddly_dated(NOW)
+        assert await outbox.redate(NOW) == 1
+        assert not outbox.oddly_dated(NOW)
+
+        odd, even = await leased(outbox, 2)
+        assert (odd.accepted_at, odd.clock_off) == (NOW, NOW - wrong)
+        assert (even.accepted_at, even.clock_off) == (NOW - timedelta(days=29), timedelta())

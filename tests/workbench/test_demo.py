@@ -74,7 +74,6 @@ def test_a_working_day_loses_and_doubles_nothing(tmp_path):
     assert told["made"] == told["delivered"] > 300
     assert (told["guests"], told["voided"], told["repeated"]) == (1, 2, 2)
     assert told["risen"] > told["unmatched"] > 0
-    assert told["elapsed_s"] < 60
     assert directories(tmp_path) == []
 
 

@@ -26,6 +26,7 @@ OVERLAP = timedelta(minutes=10)
 SINCE_AT = datetime(2000, 1, 1, tzinfo=UTC)
 """Before Engage's first contact."""
 
+_EARLIEST, _LATEST = datetime(1990, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 _SHORTEST = timedelta(seconds=1)
 _TICK = timedelta(milliseconds=1)  # the feed's resolution
 
@@ -187,9 +188,12 @@ def _parsed(cursor: str) -> tuple[dict[str, datetime], str]:
         values = json.loads(cursor)
         after = values.pop("after", "")
         times = {name: datetime.fromisoformat(text) for name, text in values.items()}
-    except (AttributeError, TypeError, ValueError) as error:
+    except (AttributeError, TypeError, ValueError, RecursionError) as error:
         raise FeedError("the change feed's cursor cannot be read") from error
     fits = isinstance(after, str) and times.keys() in ({"from_at"}, {"from_at", "to_at", "until_at"})
-    if not fits or any(at.tzinfo is None for at in times.values()):
+    if not fits or not all(at.tzinfo is not None and _EARLIEST < at < _LATEST for at in times.values()):
         raise FeedError("the change feed's cursor is none of this feed's")
+    in_order = [times[name] for name in ("from_at", "to_at", "until_at") if name in times]
+    if in_order != sorted(in_order):
+        raise FeedError("the change feed's cursor runs backwards")
     return times, after

@@ -6,6 +6,8 @@ ours                         Voyado's                                           
 transaction_id               uniqueReceiptId (a second one is silently dropped)   field definitions
 receipt_number               receiptNumber                                        field definitions
 occurred_at                  createdDate, the store's local time with offset      field definitions: never UTC
+corrected_at                 extraData: correctedDate, where the till's clock     field definitions (extraData: name
+                             was wrong                                            and value)
 store_id                     storeExternalId (an unknown one is created)          stores
 total                        totalGrossPrice, negative on a return                register a return
 integration key              contact.matchKey, .matchKeyType, .contactType        field definitions; contactType is
@@ -21,7 +23,7 @@ offers_used                  usedPromotions: couponId is the instance           
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import tzinfo
+from datetime import datetime, tzinfo
 from decimal import Decimal
 from typing import Any
 
@@ -66,7 +68,13 @@ _CENT = Decimal("0.01")
 
 
 def render_receipt(
-    sale: Transaction, key: IntegrationKey, *, original: Transaction | None, contact_type: str, zone: tzinfo
+    sale: Transaction,
+    key: IntegrationKey,
+    *,
+    original: Transaction | None,
+    contact_type: str,
+    zone: tzinfo,
+    corrected_at: datetime | None = None,
 ) -> bytes:
     """The body of `POST /receipts` for a sale.
 
@@ -80,6 +88,7 @@ def render_receipt(
         original: the earlier sale that it names, if it is known here.
         contact_type: the tenant's type of members.
         zone: the store's time zone.
+        corrected_at: when it took place by Voyado's clock, where the till's was wrong.
     """
     told = original if sale.type is TransactionType.VOID and original is not None else sale
     reverse = sale.type is TransactionType.VOID and (told is not sale or sale.total > 0)
@@ -93,7 +102,7 @@ def render_receipt(
             "contact": contact,
             "uniqueReceiptId": sale.transaction_id,
             "receiptNumber": sale.receipt_number or sale.transaction_id,
-            "createdDate": sale.occurred_at.astimezone(zone).isoformat(timespec="seconds"),
+            "createdDate": _local(sale.occurred_at, zone),
             "storeExternalId": sale.store_id or told.store_id,
             "currency": told.currency,
             "totalGrossPrice": _signed(told.total, minor, reverse=reverse),
@@ -101,8 +110,13 @@ def render_receipt(
             "items": [_item(line, minor, reverse=reverse) for line in told.lines],
             "usedBonusChecks": [] if reverse else [{"checkNumber": used.number} for used in told.vouchers_used],
             "usedPromotions": [] if reverse else [_promotion(used) for used in told.offers_used],
+            **({"extraData": [{"name": "correctedDate", "value": _local(corrected_at, zone)}]} if corrected_at else {}),
         }
     )
+
+
+def _local(at: datetime, zone: tzinfo) -> str:
+    return at.astimezone(zone).isoformat(timespec="seconds")
 
 
 def _tender(payment: Payment, vouchers: set[str], minor: Decimal, *, reverse: bool) -> dict[str, Any]:

@@ -36,6 +36,7 @@ class VoyadoSender:
             original=outgoing.original,
             contact_type=self._contact_type,
             zone=self._zone,
+            corrected_at=outgoing.corrected_at,
         )
         try:
             return verdict_of(await self._client.post_receipt(body))

@@ -154,11 +154,14 @@ class SftpSource:
             raise VendorRefusedError(
                 "the known_hosts file cannot be read; without the SFTP server's host key it is not spoken to"
             ) from None
-        secret = self.secret.value()
+        try:
+            secret = self.secret.value()
+        except ConfigurationError:
+            raise VendorRefusedError("the SFTP account's key or password cannot be read") from None
         is_key = "-----BEGIN" in secret
         try:
             keys = [asyncssh.import_private_key(secret)] if is_key else []
-        except (asyncssh.KeyImportError, asyncssh.KeyEncryptionError):
+        except Exception:  # noqa: BLE001 - beside its own errors asyncssh lets through what its parsers trip over
             self.secret.refused()
             raise VendorRefusedError(
                 "the SFTP account's private key cannot be used: damaged, or has a passphrase"

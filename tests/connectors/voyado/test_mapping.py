@@ -1,7 +1,7 @@
 """Sales and contacts in Voyado's words."""
 
 import json
-from datetime import UTC, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -479,3 +479,13 @@ def test_free_attributes_replace_nothing():
     told = contact(attributes={"contactType": "Admin", "mobilePhone": "+46701740699", "a": 1}, first_name="Alma")
 
     assert told == {"contactType": "Member", "mobilePhone": "+46701740605", "firstName": "Alma", "a": 1}
+
+
+def test_a_sale_dated_by_a_wrong_clock_says_when_it_was():
+    """The till's time stays; the corrected one goes beside it, in the store's local time."""
+    corrected_at = datetime(2026, 2, 14, 15, 41, 9, 500_000, tzinfo=UTC)
+    body = render_receipt(
+        sound(SALE), MEMBER, original=None, contact_type="Member", zone=STOCKHOLM, corrected_at=corrected_at
+    )
+
+    assert json.loads(body)["extraData"] == [{"name": "correctedDate", "value": "2026-02-14T16:41:09+01:00"}]

@@ -67,6 +67,7 @@ def outgoing(
         transaction=transaction or sale(),
         original=original,
         person=b"p",
+        accepted_at=NOW,
     )
 
 

@@ -1,7 +1,9 @@
 """Export files over SFTP, against OpenSSH and, for what OpenSSH will not do, a scripted server."""
 
 import asyncio
+import base64
 import contextlib
+import itertools
 import os
 import stat
 import subprocess
@@ -12,9 +14,12 @@ from urllib.parse import urlsplit
 import asyncssh
 import pytest
 
+from agent.connectors.voyado import files
 from agent.connectors.voyado.sftp import SftpSource
 from agent.errors import (
     ConfigurationError,
+    Fault,
+    FeedError,
     FeedUnreadableError,
     StorageError,
     VendorRefusedError,
@@ -28,10 +33,12 @@ FIRST, SECOND = "20260220101500_0_members.xml", "20260220101512_1_members.xml"
 class Given:
     """A secret as assembly hands it over."""
 
-    text: str
+    text: str | None
     refusals: int = 0
 
     def value(self):
+        if self.text is None:
+            raise ConfigurationError([Fault("file:sftp.key", "cannot be read")])
         return self.text
 
     def refused(self):
@@ -168,10 +175,25 @@ def _broken_key(openssh, source):
     source.secret.text = "-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----"
 
 
+def _key_with(change):
+    """A key whose inside is changed: asyncssh raises what it does not document."""
+
+    def spoil(openssh, source):
+        head, *body, foot = asyncssh.generate_private_key("ecdsa-sha2-nistp256").export_private_key().splitlines()
+        inside = change(base64.b64decode(b"".join(body)))
+        source.secret.text = b"\n".join([head, base64.b64encode(inside), foot]).decode()
+
+    return spoil
+
+
 def _locked_key(openssh, source):
     source.secret.text = (
         asyncssh.generate_private_key("ssh-ed25519").export_private_key("pkcs8-pem", passphrase="x").decode()
     )
+
+
+def _no_secret(openssh, source):
+    source.secret.text = None
 
 
 def _password(openssh, source):
@@ -186,7 +208,10 @@ def _password(openssh, source):
         pytest.param(_other_host_key, "host key", 0, id="another host key"),
         pytest.param(_other_key, "refuses", 1, id="another user key"),
         pytest.param(_broken_key, "private key", 1, id="damaged key"),
+        pytest.param(_key_with(lambda key: key.replace(b"p256", b"p296")), "private key", 1, id="a key of no kind"),
+        pytest.param(_key_with(lambda key: key[:16]), "private key", 1, id="a key of a few bytes"),
         pytest.param(_locked_key, "passphrase", 1, id="key with a passphrase"),
+        pytest.param(_no_secret, "cannot be read", 0, id="no secret"),
         pytest.param(_password, "refuses", 1, id="password where a key is wanted"),
     ],
 )
@@ -306,6 +331,22 @@ async def test_takes_a_password(tmp_path):
         _says_nothing_private(caught.value, source)
 
 
+async def test_an_endless_listing_is_cut_off(tmp_path, monkeypatch):
+    """A server that goes on listing is told as such, and not listened to any longer."""
+    listed = itertools.count()
+
+    async def scandir(self, path):
+        for number in listed:
+            yield asyncssh.SFTPName(b"%014d_0_members.xml" % number, b"", asyncssh.SFTPAttrs(size=1))
+
+    monkeypatch.setattr(_Scripted, "scandir", scandir)
+    monkeypatch.setattr(files, "MAX_LISTED", 1000)
+    async with scripted(tmp_path, "correct horse") as source, source:
+        with pytest.raises(FeedError, match="more than 1000 entries"):
+            await source.list()
+    assert next(listed) < 3000
+
+
 async def test_an_endless_file_is_cut_off(tmp_path):
     """A server that sends more than it listed is cut off after one piece, and nothing of it is kept."""
     _Scripted.sent_bytes = 0
@@ -355,6 +396,6 @@ def test_leaves_asyncssh_alone_until_needed():
 
 def _says_nothing_private(error, source):
     text = str(error)
-    assert source.secret.text not in text
+    assert (source.secret.text or "sftp.key") not in text
     assert urlsplit(source.url).username not in text
     assert source._folder not in text

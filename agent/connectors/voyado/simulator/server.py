@@ -33,6 +33,11 @@ class _AbortableProtocol(HttpToolsProtocol):
         scope["extensions"] = {ABORT: self.transport.abort}
 
 
+def _being_accepted() -> list[asyncio.Task[Any]]:
+    """Connections that have no protocol yet; asyncio tells of them in no other way."""
+    return [task for task in asyncio.all_tasks() if "_accept_connection" in getattr(task.get_coro(), "__name__", "")]
+
+
 class RunningSimulator:
     """A simulator that is listening. `serve` makes it."""
 
@@ -55,10 +60,13 @@ class RunningSimulator:
             self._ticker.cancel()
             await asyncio.gather(self._ticker, return_exceptions=True)
         self._server.close()
-        for _ in range(3):  # who is being accepted shows up a turn later, and a socket is closed the turn after that
+        await asyncio.sleep(0)  # a connection that was waiting when the port closed is accepted in this very turn
+        await asyncio.gather(*_being_accepted(), return_exceptions=True)
+        while self._state.connections:
             for connection in list(self._state.connections):
                 connection.transport.abort()
             await asyncio.sleep(0)
+        await asyncio.sleep(0)  # a socket is closed the turn after its connection is lost
         for task in list(self._state.tasks):
             task.cancel()
         await asyncio.gather(*self._state.tasks, return_exceptions=True)
