@@ -24,7 +24,7 @@ from agent.store.rescue import Rescued, RescueJob, rescue
 
 T = TypeVar("T")
 
-_UNTOLD: Final = {"counts", "unfinished", "hash_key"}
+_UNTOLD: Final = {"counts", "unfinished", "hash_key", "anchor"}
 """Tables whose rows are no records of anything."""
 ROOM_TO_KEEP: Final = 3
 """A damaged replica is kept while its disk has room for so many of it: the new one must fit beside it."""
