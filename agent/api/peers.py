@@ -8,7 +8,7 @@ import contextlib
 import socket
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
@@ -80,13 +80,17 @@ class SocketUsers:
             entries[found] = Token(f"unix:{name}", scope, now, b"")
 
     def token(self, peer: Peer | None) -> Token | None:
-        """What a peer may do: as a user who is named, else as the group of theirs that may most; None for nobody."""
+        """What a peer may do: as a user who is named, else as the group of theirs that may most; None for nobody.
+
+        Users of one group are told apart by their numbers: none of them uses up another's look-up ration.
+        """
         if peer is None:
             return None
         if (user := self._users.get(peer.uid)) is not None:
             return user
         groups = [self._groups[gid] for gid in sorted(peer.gids) if gid in self._groups]
-        return max(groups, key=lambda token: token.may("admin"), default=None)
+        group = max(groups, key=lambda token: token.may("admin"), default=None)
+        return group and replace(group, name=f"{group.name}:{peer.uid}")
 
 
 def _id_of(name: str) -> int | None:

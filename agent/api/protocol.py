@@ -284,7 +284,7 @@ def _make_room(connections: set[Any]) -> bool:
     if len(sending) > MAX_CONNECTIONS // 2:  # no tills do that: whoever has that token keeps the others out
         ranked = sending
     for number, ((rank, _), victim) in enumerate(ranked[:MADE_ROOM]):
-        if number == 0 or rank != _KNOWN:
+        if number == 0 or rank < _KNOWN or ranked is sending:
             connections.discard(victim)
             victim.drop()
     return bool(ranked)

@@ -46,15 +46,18 @@ def token(users, peer):
         pytest.param({"1001": "pos"}, Peer(1001, frozenset({1001})), ("unix:1001", "pos"), id="a-user"),
         pytest.param({"1001": "pos"}, Peer(1002, frozenset({1001})), None, id="not-by-a-group-of-that-number"),
         pytest.param({"@1001": "pos"}, Peer(1001, frozenset({1002})), None, id="not-by-a-user-of-that-number"),
-        pytest.param({"@50": "pos"}, Peer(7, frozenset({7, 50})), ("unix:@50", "pos"), id="a-further-group"),
+        pytest.param({"@50": "pos"}, Peer(7, frozenset({7, 50})), ("unix:@50:7", "pos"), id="a-further-group"),
         pytest.param(
-            {"@50": "pos", "@60": "admin"}, Peer(7, frozenset({50, 60})), ("unix:@60", "admin"), id="the-most-of-groups"
+            {"@50": "pos", "@60": "admin"},
+            Peer(7, frozenset({50, 60})),
+            ("unix:@60:7", "admin"),
+            id="the-most-of-groups",
         ),
         pytest.param(
             {"7": "pos", "@60": "admin"}, Peer(7, frozenset({60})), ("unix:7", "pos"), id="the-user-before-the-group"
         ),
         pytest.param({"root": "admin"}, Peer(0, frozenset({0})), ("unix:root", "admin"), id="by-name"),
-        pytest.param({"@root": "pos"}, Peer(9, frozenset({0})), ("unix:@root", "pos"), id="by-group-name"),
+        pytest.param({"@root": "pos"}, Peer(9, frozenset({0})), ("unix:@root:9", "pos"), id="by-group-name"),
         pytest.param({"nosuchuser": "pos"}, Peer(0, frozenset({0})), None, id="an-unknown-name"),
         pytest.param({"@nosuchgroup": "pos"}, Peer(0, frozenset({0})), None, id="an-unknown-group"),
         pytest.param({str(NOBODY): "pos"}, Peer(NOBODY, frozenset()), None, id="whom-the-kernel-cannot-name"),

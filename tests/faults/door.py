@@ -121,12 +121,14 @@ _REQUESTS = re.compile(
 
 
 @contextlib.contextmanager
-def besieged(home: Path, *, members: int = 20, **overrides: dict[str, Any]) -> Iterator[Door]:
-    """A door whose agent has loaded its local contacts, if there are any."""
+def besieged(home: Path, *, members: int = 20, socket: str = "", **overrides: dict[str, Any]) -> Iterator[Door]:
+    """A door whose agent has loaded its local contacts, if there are any; it listens on a Unix socket too, if named."""
     home.mkdir(exist_ok=True)
     vendor = Vendor(home / "ftp", members)
     vendor.sim.export_full()
     till = Till(home, vendor, overrides)
+    if socket:
+        till.config.write_text(till.config.read_text().replace("listen = [", f'listen = ["unix:{socket}", '))
     try:
         till.start()
         if members:
