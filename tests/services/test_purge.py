@@ -60,11 +60,11 @@ class Trail:
 
 class Kept:
     def __init__(self):
-        self.asked = []
+        self.asked, self.files = [], 1
 
     async def purge(self, taken_before, now):
         self.asked.append((taken_before, now))
-        return 1
+        return self.files
 
 
 class Bench:
@@ -118,7 +118,7 @@ async def test_the_audit_trail_has_an_end_too(bench):
 async def test_a_purge_of_nothing_is_not_recorded(bench):
     """The trail holds what was done, not that there was nothing to do."""
     bench.sales.counts = dict.fromkeys(bench.sales.counts, 0)
-    bench.contacts.tombstones = bench.files = 0
+    bench.contacts.tombstones = bench.files = bench.kept.files = 0
     await bench.purge.run()
     assert bench.trail.recorded == []
 
@@ -140,7 +140,7 @@ async def test_one_room_s_trouble_does_not_keep_the_other_s_data(bench):
     with pytest.raises(StorageError, match="in use"):
         await bench.purge.run()
     assert bench.contacts.before
-    assert bench.trail.recorded == [("retention.purged", {"files": 4, "tombstones": 3})]
+    assert bench.trail.recorded == [("retention.purged", {"files": 4, "tombstones": 3, "kept_files": 1})]
 
 
 async def test_two_purges_take_turns(bench):
