@@ -124,6 +124,7 @@ class _Builder:
         self.dispatch: Dispatch | None = None
         self.sync: Sync | None = None
         self.lease: Lease | None = None
+        self.rotated = False
         self.metrics = Metrics(version("loyalty-agent"))
 
     async def build(self, stack: AsyncExitStack) -> Agent:
@@ -139,6 +140,8 @@ class _Builder:
         await storage.open()  # from here on the storage key is known to be right
         outbox = storage.outbox
         audit = self._audit(storage)
+        if self.rotated:
+            await self._record_rotation(audit)
         contacts = storage.contacts(known or self.state.make_lease(keys), self._refetch)
         replica = contacts.replica
         stack.callback(replica.close)
@@ -274,6 +277,7 @@ class _Builder:
                 log.warning("key.not_rotated", code=error.code, reason=str(error))
             else:
                 log.info("key.rotated", files=files)
+                self.rotated = bool(files)
         return keys
 
     def _audit(self, storage: Storage) -> Audit:
@@ -284,6 +288,12 @@ class _Builder:
 
         anchor = AuditAnchor(storage.live, storage.live)
         return Audit(clock=self.clock, trail=AuditTrail(self.state.directory), anchor=anchor, told=told)
+
+    async def _record_rotation(self, audit: Audit) -> None:
+        try:
+            await audit.record("key.rotated")
+        except StorageError as error:  # sales are taken all the same
+            log.warning("audit.not_recorded", code=error.code)
 
     def _lease(self, contacts: Contacts, audit: Audit) -> Lease:
         return Lease(

@@ -472,6 +472,9 @@ class ErasedSales:
     finished: int = 0
     notes: int = 0
 
+    def __add__(self, other: ErasedSales) -> ErasedSales:
+        return ErasedSales(self.waiting + other.waiting, self.finished + other.finished, self.notes + other.notes)
+
 
 # --- vendors ----------------------------------------------------------------------------------------------------
 

@@ -168,7 +168,10 @@ class Outbox(OutboxView):
         for place, row in enumerate(rows, 1):
             key, sale, accepted_at = row.key, row.arrival.sale, row.arrival.accepted_at
             readings = row.arrival.record.readings
-            said = Said(key.value if key else None, readings, row.arrival.body, row.arrival.record.ref)
+            borrowed = row.arrival.record.key is None
+            said = Said(
+                key.value if key else None, readings, row.arrival.body, row.arrival.record.ref, borrowed=borrowed
+            )
             kind, key_type = (key.kind, key.type.value) if key else (None, None)
             told_kind, told_type = row.told or (kind, key_type)
             quiet = row.told is not None or row.arrival.record.quiet
@@ -297,9 +300,9 @@ class Outbox(OutboxView):
             found = db.execute(sql.TO_RETAG, (entry, self._run)).fetchone()
             if found is None:
                 return
-            sale, statement = found
+            sale, statement, was = found
             said = Said.parse(statements.read(db, statement))
-            kept = statements.keep(db, said.settled(key, self._names).text())
+            kept = statements.keep(db, said.settled(key, self._names, was=was).text())
             statements.forget(db, statement)
             db.execute(sql.RETAG, (key.kind, key.type.value, kept, sale))
             db.execute(sql.CLOSE_TAG, (RANK_PRIMARY if key.kind == "primary" else RANK_SECONDARY, entry))

@@ -66,11 +66,10 @@ class PersonalSales:
             said = Said.parse(bytes(content).decode()) if content is not None else Said(None, (), "")
         except ValueError:  # it names nobody any more who could be looked for; it goes when its time is up
             return None
-        keys = list(said.keys(key_type, self._hash))
-        keyed = wanted.by_key(keys, from_ms(accepted_at))
-        if not keyed and said.ref not in wanted.refs and (keys or said.ref):
+        keyed = wanted.by_key(said.keys(key_type, self._hash), from_ms(accepted_at))
+        if not keyed and said.ref not in wanted.refs and not said.names_nobody:
             return None
-        return Trace(sale, transaction_id, original, said.ref, keyed, nobodys=not keys and not said.ref)
+        return Trace(sale, transaction_id, original, said.ref, keyed, said.names_nobody)
 
     async def erase(self, sales: Collection[int], now: datetime) -> ErasedSales:
         """Erases the person of these sales without a trace; each sale stays, untagged if it was still waiting.

@@ -62,6 +62,7 @@ _SET_ASIDE = (
     " WHERE rowid IN taken ORDER BY rowid"
 )
 _HOLDS = f"SELECT 1 FROM contacts WHERE ? IN ({', '.join(KEY_COLUMNS)}) LIMIT 1"  # noqa: S608 - names of ours
+_ERASURES = "SELECT ifnull(sum(erasures), 0) FROM state"
 _KNOWN = "SELECT 1 FROM contacts WHERE contact_id = ?1 UNION ALL SELECT 1 FROM contacts WHERE {primary} = ?1 LIMIT 1"
 
 
@@ -276,7 +277,7 @@ class SqliteReplicaStore:
     def give_up_build(self, keys: Iterable[bytes]) -> bool:
         """Begins what is being built anew if it holds anybody whom one of these keyed hashes names; whether it did.
 
-        Nobody may have it open. What cannot be read is begun anew too.
+        Nobody may have it open. What cannot be read is begun anew too, and what has traces of anybody taken out.
         """
         side = self.file.side
         if not side.path.exists():
@@ -284,7 +285,8 @@ class SqliteReplicaStore:
         try:
             connection = side.connect()
             try:
-                held = any(connection.execute(_HOLDS, (key,)).fetchone() for key in keys)
+                (erasures,) = connection.execute(_ERASURES).fetchone()
+                held = erasures > 0 or any(connection.execute(_HOLDS, (key,)).fetchone() for key in keys)
             finally:
                 connection.close()
         except (StorageError, sqlite.Error):
