@@ -263,10 +263,10 @@ class Status:
             self._pace = (mono, sales / RATE_WINDOW.total_seconds())
         if self._pace[1] <= 0:
             return None
-        # Sales that are parked count as room taken, not as what a waiting sale takes.
-        bytes_each = (
-            min(queue.bytes / queue.depth, MOST_BYTES_A_SALE) if queue.depth and queue.bytes else TYPICAL_BYTES_A_SALE
-        )
+        # Sales that are parked count as room taken, not as what a waiting sale takes. The figures are read one after
+        # the other: what still waits in one may be finished in the next.
+        waiting = queue.depth > 0 and queue.bytes > 0
+        bytes_each = min(queue.bytes / queue.depth, MOST_BYTES_A_SALE) if waiting else TYPICAL_BYTES_A_SALE
         return int(max(0.0, self._policy.max_queue_bytes - queue.bytes) / (bytes_each * self._pace[1]))
 
 

@@ -158,8 +158,9 @@ def test_what_a_till_can_say_offline(level, as_of, served, codes):
 @pytest.mark.parametrize(
     ("accepted", "depth", "used", "expected_s"),
     [(0, 0, MIB, None), (60, 0, MIB, 99 * MIB * 60 // 2_048), (60, 1_024, 2 * MIB, 98 * MIB * 60 // 2_048),
-     (60, 10, 60 * MIB, 40 * MIB * 60 // 4_096), (60, 10, 101 * MIB, 0)],
-    ids=["no sales", "nothing waits", "by what waits", "mostly old records", "full"],
+     (60, 10, 60 * MIB, 40 * MIB * 60 // 4_096), (60, 10, 101 * MIB, 0),
+     (60, 1, 0, 100 * MIB * 60 // 2_048)],
+    ids=["no sales", "nothing waits", "by what waits", "mostly old records", "full", "finished in between"],
 )  # fmt: skip
 def test_how_long_an_outage_can_last(bench, accepted, depth, used, expected_s):
     """At the last hour's pace, by the room that is left."""
