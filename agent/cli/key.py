@@ -14,9 +14,11 @@ from agent.cli.configuration import load
 from agent.cli.errors import UsageMistakeError
 from agent.cli.invocation import Invocation, common, pass_invocation
 from agent.cli.ownership import as_owner_of
+from agent.clock import SystemClock
 from agent.errors import StateHeldError
 from agent.keys import KeyPlace
 from agent.state import State
+from agent.store.audit import AuditTrail
 
 
 @click.group(short_help="Exchange the storage key.")
@@ -56,7 +58,10 @@ def _exchange(state: State) -> list[str] | None:
             keys = state.keys(may_create=False)
             if not made and not keys.former:
                 raise _handed_over(place, keys.unreadable)
-            return rotation.rotate(state, keys)
+            files = rotation.rotate(state, keys)
+            if made or files:
+                AuditTrail(state.directory).append("key.rotated", SystemClock().now(), {})
+            return files
     except StateHeldError:
         if not place.prepare() and place.previous is None:
             raise _handed_over(place) from None

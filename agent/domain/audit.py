@@ -32,7 +32,6 @@ EVENTS: Final[Mapping[str, tuple[str, ...]]] = {
     "token.rotated": ("name", "scope"),
     "token.revoked": ("name", "which"),
     "key.rotated": (),
-    "storage.rescued": ("file", "rescued", "lost"),
     "audit.trimmed": ("through", "hash"),
     "audit.mended": ("bytes",),
     "audit.broken": ("fault", "at_seq"),

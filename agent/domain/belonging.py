@@ -6,7 +6,7 @@ knew them as. Several people can share a key (a family its phone), so that a key
 * Known as a member, it is that member's, whatever keys it names besides, for as long as that member is there.
 * Otherwise it belongs to everybody whom one of its keys names.
 * What names nobody (a return without a member, the cash sale whose points were claimed afterwards) belongs with the
-  sale that it is about, or that is about it.
+  sale that it is about, or that is about it: also where it goes under the key that this had when it was taken.
 """
 
 from collections import defaultdict
@@ -44,7 +44,7 @@ class Trace:
         original: the transaction that it is about.
         ref: the handle of the member whom the replica knew them as.
         keyed: one of its keys names whom we look for.
-        nobodys: it names nobody at all.
+        nobodys: the till named nobody in it.
     """
 
     sale: int

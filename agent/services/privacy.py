@@ -201,8 +201,10 @@ class Privacy:
             if identity is not None:
                 await self._refused.add(identity, receipt, self._clock.now())
             wanted = self._wanted(person, identity, readings)
-            contacts = await self._contacts.erase(identity, wanted.keys)
+            # Whoever asks again is led to the sales by the replica: it goes last, and then what was sold meanwhile.
             sold = await self._erase_sales(wanted)
+            contacts = await self._contacts.erase(identity, wanted.keys)
+            sold += await self._erase_sales(wanted)
             self._spool()
             counts = {"contacts": contacts, **_counts(sold)}
             entry = await self._trail.record("privacy.erased", receipt=receipt, by=by, **counts)

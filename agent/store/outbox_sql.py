@@ -84,7 +84,7 @@ RECORD_EVENT = """
     INSERT INTO events (sale, at, what, vendor) SELECT sale, ?2, ?3, vendor FROM deliveries WHERE entry = ?1"""
 RECORD_ATTEMPT = "INSERT INTO attempts (entry, at, verdict, code, status) VALUES (?, ?, ?, ?, ?)"
 TO_RETAG = """
-    SELECT s.id, s.statement FROM deliveries AS d JOIN sales AS s ON s.id = d.sale
+    SELECT s.id, s.statement, s.key_type FROM deliveries AS d JOIN sales AS s ON s.id = d.sale
     WHERE d.entry = ? AND d.lease_run = ? AND d.maybe_received = 0 AND s.statement IS NOT NULL"""
 RETAG = "UPDATE sales SET key_kind = ?, key_type = ?, statement = ? WHERE id = ?"
 CLOSE_TAG = "UPDATE deliveries SET open = 0, sending = 1, rank = ? WHERE entry = ?"

@@ -17,7 +17,7 @@ from agent.domain.belonging import Trace, Wanted
 from agent.ports import ErasedSales
 from agent.store import outbox_sql as sql
 from agent.store import statements
-from agent.store.database import GroupWriter, truncate_log
+from agent.store.database import Reader, Writer, truncate_log
 from agent.store.keyhash import KeyHash
 from agent.store.outbox import ERASE_SLICE, Outbox, erase
 from agent.store.outbox_view import from_ms, read
@@ -42,7 +42,7 @@ class PersonalSales:
     """
 
     def __init__(
-        self, outbox: Outbox, writer: GroupWriter, reader: Connection, *, names: KeyHash, guests: Collection[str]
+        self, outbox: Outbox, writer: Writer, reader: Reader, *, names: KeyHash, guests: Collection[str]
     ) -> None:
         self._outbox, self._writer, self._reader = outbox, writer, reader
         self._hash, self._guests = names.of, json.dumps(list(guests))
@@ -66,11 +66,10 @@ class PersonalSales:
             said = Said.parse(bytes(content).decode()) if content is not None else Said(None, (), "")
         except ValueError:  # it names nobody any more who could be looked for; it goes when its time is up
             return None
-        keys = list(said.keys(key_type, self._hash))
-        keyed = wanted.by_key(keys, from_ms(accepted_at))
-        if not keyed and said.ref not in wanted.refs and (keys or said.ref):
+        keyed = wanted.by_key(said.keys(key_type, self._hash), from_ms(accepted_at))
+        if not keyed and said.ref not in wanted.refs and not said.names_nobody:
             return None
-        return Trace(sale, transaction_id, original, said.ref, keyed, nobodys=not keys and not said.ref)
+        return Trace(sale, transaction_id, original, said.ref, keyed, said.names_nobody)
 
     async def erase(self, sales: Collection[int], now: datetime) -> ErasedSales:
         """Erases the person of these sales without a trace; each sale stays, untagged if it was still waiting.

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from agent.domain.identifiers import IdentifierType
 from agent.ports import AppliedCounts, AppliedFile, Batch, ChangePage, Identity
-from agent.store.database import erase_leftovers, sqlite, storage_error, transaction
+from agent.store.database import erase_leftovers, sqlite, storage_error, transaction, truncate_log
 from agent.store.keyhash import HASH_BYTES
 from agent.store.replica_file import COLUMNS, KEY_COLUMNS, ReplicaFile, instant
 from agent.store.replica_rows import CONTACT_ID, DELETE, FIELDS, KEYS, NOTHING, Row, digest, merge
@@ -268,20 +268,22 @@ class SqliteReplicaWriter:
             return int(contacts)
 
     def leave_no_trace(self) -> None:
-        """Rebuilds the file if anything was erased since the last time: a till's disk wears.
+        """Rebuilds the file if anything was erased since the last time: a till's disk wears. Empties its log always.
+
+        The log may have what was never committed: a load that was cut off was larger than its cache.
 
         Raises:
             StorageError: among others because readers kept the log busy; call it again later.
         """
         try:
             (erasures,) = self._connection.execute("SELECT erasures FROM state").fetchone()
-            if not erasures:
-                return
-            erase_leftovers(self._connection)
+            if erasures:
+                erase_leftovers(self._connection)
+                with transaction(self._connection) as connection:
+                    connection.execute("UPDATE state SET erasures = 0")
+            truncate_log(self._connection)
         except sqlite.Error as error:
             raise storage_error(error) from error
-        with transaction(self._connection) as connection:
-            connection.execute("UPDATE state SET erasures = 0")
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[Connection]:

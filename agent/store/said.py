@@ -23,8 +23,9 @@ class Said:
         readings: what the customer's identifier can be.
         body: the sale.
         ref: the handle of the member whom the replica knew them as, when it was exactly one.
-        forgotten: keyed hashes, in hex, of readings that were forgotten when the tag was settled: whoever is erased
-            later is found by any of their keys.
+        forgotten: keyed hashes, in hex, of the key and the readings that were forgotten when the tag was settled:
+            whoever is erased later is found by any of their keys.
+        borrowed: the key is the one that the sale it is about had, not one that the till named.
     """
 
     key: str | None = field(repr=False)
@@ -32,10 +33,12 @@ class Said:
     body: str = field(repr=False)
     ref: str | None = None
     forgotten: tuple[str, ...] = field(default=(), repr=False)
+    borrowed: bool = False
 
     def text(self) -> str:
         """The text that :meth:`parse` reads."""
-        head = [self.key, [(item.type, item.value) for item in self.readings], self.ref, self.forgotten]
+        readings = [(item.type, item.value) for item in self.readings]
+        head = [self.key, readings, self.ref, self.forgotten, self.borrowed]
         return json.dumps(head) + "\n" + self.body
 
     @classmethod
@@ -43,16 +46,27 @@ class Said:
         """What :meth:`text` wrote. Raises ValueError when it is not that."""
         head, _, body = text.partition("\n")
         try:
-            key, readings, ref, forgotten = json.loads(head)
+            key, readings, ref, forgotten, borrowed = json.loads(head)
             read = tuple(Identifier(IdentifierType(kind), value) for kind, value in readings)
-            return cls(key, read, body, ref, tuple(forgotten))
+            return cls(key, read, body, ref, tuple(forgotten), borrowed)
         except TypeError as error:
             raise ValueError("is not what was said in a sale") from error
 
-    def settled(self, key: IntegrationKey, hashes: KeyHash) -> Said:
-        """The same sale under the key it goes out with; its readings are known by their hashes alone."""
-        seen = dict.fromkeys((*self.forgotten, *(hashes.of_identifier(item).hex() for item in self.readings)))
+    def settled(self, key: IntegrationKey, hashes: KeyHash, *, was: str | None) -> Said:
+        """The same sale under the key it goes out with; what it had before is known by its hashes alone.
+
+        Args:
+            key: settled now.
+            hashes: makes them.
+            was: the type of the key that it had.
+        """
+        seen = dict.fromkeys(hashed.hex() for hashed in self.keys(was, hashes.of))
         return Said(key.value, (), self.body, self.ref, tuple(seen))
+
+    @property
+    def names_nobody(self) -> bool:
+        """The till named nobody in it."""
+        return not (self.readings or self.forgotten or self.ref) and (self.key is None or self.borrowed)
 
     def keys(self, kind: str | None, hash_of: Callable[[IdentifierType, str], bytes]) -> Iterator[bytes]:
         """The keyed hash of everything that names somebody here; ``kind`` is the type of the integration key."""

@@ -9,6 +9,7 @@ import pytest
 
 from agent.settings import load
 from agent.state import State
+from agent.store.audit import AuditTrail
 
 
 @pytest.fixture
@@ -32,6 +33,7 @@ def test_a_stopped_agents_key_is_exchanged_now(call, answer, state):
     assert told == {"key": "file:storage.key", "rotated": True, "files": []}
     assert key_of(state) != before
     assert not (state.directory / "storage.key.next").exists()
+    assert [entry["event"] for entry in AuditTrail(state.directory).entries()] == ["key.rotated"]
     done = call("key", "rotate")
     assert done.exit_code == 0
     assert done.stdout.startswith("file:storage.key: exchanged in 0.")

@@ -132,6 +132,29 @@ def test_erased_by_the_shop_s_order(vendor, open_till, kind, value):
 
 
 @FEW
+@pytest.mark.parametrize("named", [PHONE, {"type": "member_number", "value": NUMBER}], ids=["phone", "number"])
+def test_erased_after_the_replica_has_ended(vendor, open_till, named):
+    """What a sale remembers of her by hash leads to it though the replica that knew her has gone, with its key."""
+    enrol(vendor)
+    kept = KEPT | {"stale_after": "1s", "expires_after": "4s"}
+    till = open_till(storage={"encryption": "off"}, replica=kept, log={"level": "debug"}).start()
+    eventually(till.loaded)
+    secondary = {"kind": "secondary", "type": "mobile_phone", "value": "+46701740699"}
+    assert till.sell("open", integration_key=secondary, **SAID).status_code == 202
+    assert till.sell("known", identifier=PHONE, **SAID).status_code == 202
+    eventually(till.drained)
+    vendor.exports.rename(vendor.exports.with_name("hidden"))
+    vendor.cut()
+    assert till.sell("back", type="return", original_transaction_id="open", **GIVEN_BACK).status_code == 202
+    eventually(lambda: "replica.expired" in till.conditions())
+    assert NUMBER in set().union(*left_in(till.state, OF_ZAPHIRA).values())
+
+    assert till.http.post("/v1/privacy/erase", json={"identifier": named}).status_code == 200
+    assert left_in(till.state, OF_ZAPHIRA) == {}
+    assert "replica.expired" in (till.state / "audit.jsonl").read_text()
+
+
+@FEW
 def test_the_feed_cannot_bring_her_back(vendor, open_till):
     """Sent again she is refused, also by a rebuild from the beginning, and it is told until the vendor removes her."""
     contact = enrol(vendor)

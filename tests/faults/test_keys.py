@@ -40,7 +40,7 @@ FEW = pytest.mark.parametrize("vendor", [20], indirect=True, ids=["few"])
 MANY = pytest.mark.parametrize("vendor", [3_000], indirect=True, ids=["many"])
 CONTACTS = {"contents": "contacts", "fields": ["first_name", "last_name", "street", "mobile_phone", "email"]}
 NOISE = (".db", ".db-wal", ".xml", ".part")
-PLAIN = {"agent.lock", "cli.token", "replica.lease", "tokens.json", "tokens.lock"}
+PLAIN = {"agent.lock", "audit.jsonl", "cli.token", "replica.lease", "tokens.json", "tokens.lock"}
 
 
 def number_of(contact):
@@ -188,7 +188,7 @@ def test_another_key_beside_a_replica_alone(vendor, open_till):
     key.write_bytes(kept)
     till.start()
     assert till.identify("member_number", members(vendor, 1)[0].value("memberNumber"))["outcome"] == "matched"
-    assert not till.logged("replica.damaged")
+    assert not till.logged("damage.found")
 
 
 # --- the key exchanged --------------------------------------------------------------------------------------------
@@ -264,6 +264,7 @@ def test_a_running_agents_key_is_exchanged_at_its_next_start(vendor, open_till):
     till.start()
 
     (rotated,) = till.logged("key.rotated")
+    assert '"event":"key.rotated"' in (till.state / "audit.jsonl").read_text()
     assert rotated["files"] == ["outbox.db", "replica.db", "replica.key"]
     assert key.read_bytes() != former
     books.check()

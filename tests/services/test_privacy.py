@@ -19,6 +19,7 @@ from agent.errors import AmbiguousPersonError, IdentifierInvalidError, StorageEr
 from agent.ports import ChangePage, Settled
 from agent.services.audit import Audit
 from agent.services.privacy import REBUILD_EVERY_S, Privacy
+from agent.store import replica_writer
 from agent.store.audit import AuditAnchor, AuditTrail
 from agent.store.database import DatabaseFile
 from agent.store.persons import PersonalSales
@@ -26,7 +27,18 @@ from agent.store.refusals import ErasedPeople
 from agent.store.replica_builder import SqliteReplicaStore
 from agent.store.replica_file import ReplicaFile
 from agent.store.replica_people import ReplicaPeople
-from tests.fakes import HASH_KEY, NAMES, NOW, VENDOR, FakeClock, acceptance, member_key, open_outbox, phone, phone_key
+from tests.fakes import (
+    NAMES,
+    NOW,
+    STORAGE_KEY,
+    VENDOR,
+    FakeClock,
+    acceptance,
+    member_key,
+    open_outbox,
+    phone,
+    phone_key,
+)
 
 ID, MEMBER, PHONE, EMAIL = (
     IdentifierType.CONTACT_ID,
@@ -49,7 +61,7 @@ class World:
 
     def __init__(self, tmp_path, outbox):
         self.directory, self.outbox, self.clock, self.conditions = tmp_path, outbox, FakeClock(), Conditions()
-        file = ReplicaFile(DatabaseFile(tmp_path / "replica.db", None, "NORMAL"), HASH_KEY, MEMBER)
+        file = ReplicaFile(DatabaseFile(tmp_path / "replica.db", None, "NORMAL"), STORAGE_KEY, MEMBER)
         self.store, self.replica = SqliteReplicaStore(file), ToldReplica(file)
         writer, reader = outbox._writer, outbox._reader
         self.erased = ErasedPeople(writer, reader)
@@ -276,22 +288,62 @@ async def test_registering_anew_is_possible(world):
     assert world.replica.info().contacts == 1
 
 
-async def test_what_fails_is_asked_for_again(world, monkeypatch):
-    """An erasure that the disk interrupts says so, keeps refusing the person, and is finished by the next."""
+@pytest.mark.parametrize(("room", "step"), [("sales", "traces"), ("sales", "erase"), ("people", "erase")])
+async def test_what_fails_is_asked_for_again(world, monkeypatch, room, step):
+    """An erasure that the disk interrupts says so, keeps refusing the person, and is finished by the next.
+
+    By whatever names them: nothing that leads to the rest is gone before the rest is.
+    """
     world.feed(upsert(ALMA))
     await world.sell("s-1", key=phone_key(5))
+    await world.sell("s-2", key=member_key(ALMA[MEMBER]))
 
-    async def refuse(_sales, _now):
+    async def refuse(*_):
         raise StorageError("the write-ahead log is in use")
 
     with monkeypatch.context() as patch:
-        patch.setattr(world.sales, "erase", refuse)
+        patch.setattr(getattr(world, room), step, refuse)
         with pytest.raises(StorageError):
             await world.erase("mobile_phone", ALMA[PHONE])
     assert world.erased.refusals()
     done = await world.erase("mobile_phone", ALMA[PHONE])
-    assert (done.counts["contacts"], done.counts["sales_waiting"]) == (0, 1)
+    assert done.counts["contacts"] == 1
+    assert world.remembered() == set()
     assert not [value for value in ALMA.values() if value.encode() in world.bytes()]
+
+
+async def test_a_replica_that_cannot_be_rebuilt_is_rebuilt_when_asked_again(world, monkeypatch):
+    """The row was taken out and its traces were not: the next one knows."""
+    world.feed(upsert(ALMA))
+    await world.sell("s-1", key=member_key(ALMA[MEMBER]))
+
+    def refuse(_connection):
+        raise StorageError("there is no room")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(replica_writer, "erase_leftovers", refuse)
+        with pytest.raises(StorageError):
+            await world.erase("mobile_phone", ALMA[PHONE])
+    done = await world.erase("mobile_phone", ALMA[PHONE])
+    assert set(done.counts.values()) == {0}
+    assert world.remembered() == set()
+    assert not [value for value in ALMA.values() if value.encode() in world.bytes()]
+
+
+async def test_what_is_sold_while_they_are_being_erased_goes_too(world, monkeypatch):
+    """A till that is quicker than the erasure still finds them in the replica; nothing of that is left either."""
+    world.feed(upsert(ALMA))
+    await world.sell("s-1", key=phone_key(5))
+    erase = world.people.erase
+
+    async def sold_meanwhile(identity, keys):
+        await world.sell("s-2", key=member_key(ALMA[MEMBER]))
+        return await erase(identity, keys)
+
+    monkeypatch.setattr(world.people, "erase", sold_meanwhile)
+    done = await world.erase("mobile_phone", ALMA[PHONE])
+    assert done.counts["sales_waiting"] == 2
+    assert world.remembered() == set()
 
 
 async def test_whom_the_vendor_removed_is_erased_from_the_queue(world):

@@ -118,6 +118,34 @@ async def test_a_settled_sale_is_still_found_by_what_was_said(tmp_path):
         assert await find(sales, wanted(phone(6))) == set()
 
 
+async def test_a_key_that_was_settled_leads_to_the_sale_too(tmp_path):
+    """A till may give no more than a secondary key: it leads to the sale also when the vendor has named the member."""
+    with shop(tmp_path) as (outbox, sales):
+        await outbox.accept(acceptance("s-1", key=phone_key(5), open_=True), NOW)
+        await settle(outbox, DONE, retag=member_key("4711"))
+        for whom in (phone(5), member_key("4711").identifier):
+            assert await find(sales, wanted(whom)) == {"s-1"}
+
+
+async def test_a_return_under_the_key_of_its_sale_goes_with_it(tmp_path):
+    """It has the phone that the sale went under when it was taken: the member number that came later leads to both."""
+    lines = [{"kind": "return", "sku": "SK-77", "quantity": "-1", "gross_paid": "250.00"}]
+    with shop(tmp_path) as (outbox, sales):
+        await outbox.accept(acceptance("s-1", key=phone_key(5), open_=True), NOW)
+        await outbox.accept(acceptance("back", type="return", original_transaction_id="s-1", lines=lines), NOW)
+        bos = acceptance("bo-s", type="return", key=phone_key(6), original_transaction_id="s-1", lines=lines)
+        await outbox.accept(bos, NOW)
+        await settle(outbox, DONE, retag=member_key("4711"))
+        whom = wanted(member_key("4711").identifier)
+        assert await find(sales, whom) == {"s-1", "back"}
+
+        traces = await sales.traces(whom)
+        await sales.erase(belonging(traces, whom, ()), NOW)
+        left = bytes_of(tmp_path)
+        assert phone(5).value.encode() not in left
+        assert phone(6).value.encode() in left
+
+
 async def test_what_is_about_their_sale_goes_with_it(tmp_path):
     """A return or a void that names nobody, and the guest's sale whose points were claimed, are theirs too."""
     lines = [{"kind": "return", "sku": "SK-77", "quantity": "-1", "gross_paid": "250.00"}]

@@ -212,6 +212,33 @@ async def test_what_is_being_built_goes_on_without_a_reason(world):
         assert len(loader.ledger()) == 1
 
 
+async def test_a_build_with_traces_of_whoever_was_taken_out_is_begun_anew(world):
+    """Finished and not adopted yet, it was told of a removal: the row is gone, and bytes of it may not be."""
+    world.build(upsert(ALMA, first_name="Almanova"), upsert(BO))
+    with world.store.open_loader(rebuild=False) as loader:
+        loader.apply_file(AppliedFile("z.xml", 9, f"{9:064x}"), world.store.digest([delete({ID: ALMA[ID]})]), at=NOW)
+    await world.people.erase(None, [HASH(EMAIL, ALMA[EMAIL])])
+    with world.store.open_loader(rebuild=False) as loader:
+        assert (loader.builds, loader.ledger()) == (True, [])
+
+
+async def test_what_was_never_committed_leaves_no_trace_either(world):
+    """A load that was cut off in the middle of a file has pages in the log that no row tells of."""
+    world.page(upsert(BO))
+    with world.store.open_writer() as writer:
+        connection = writer._connection
+        connection.execute("PRAGMA cache_size = 1")
+        connection.execute("PRAGMA cache_spill = 1")
+        connection.execute("BEGIN IMMEDIATE")
+        for number in range(200):
+            row = (bytes([number]) * 16, "Almanova" * 100)
+            connection.execute("INSERT INTO contacts (contact_id, fields) VALUES (?, ?)", row)
+        connection.execute("ROLLBACK")
+    assert b"AlmanovaAlmanova" in world.bytes()
+    assert await world.people.erase(world.replica.identity(HASH(ID, ALMA[ID])), [HASH(ID, ALMA[ID])]) == 0
+    assert b"AlmanovaAlmanova" not in world.bytes()
+
+
 async def test_a_damaged_build_is_begun_anew(world):
     """What cannot be searched is not kept."""
     world.build(upsert(BO), finish=False)
@@ -360,21 +387,32 @@ async def test_a_replica_that_is_closed_to_look_ups_is_erased_from_all_the_same(
     assert world.replica.info().as_of is None, "it stays closed"
 
 
-async def test_whoever_writes_waits_for_the_other(world):
+async def test_whoever_writes_waits_for_the_other(world, monkeypatch):
     """A sync under way, or the end of the replica, never meets an erasure in the same file."""
     world.page(upsert(ALMA))
     (alma,) = world.people.persons(named(EMAIL, ALMA[EMAIL]))
+    run, held = world.people._run, []
+
+    async def watched(work):
+        held.append(world.writing.locked())
+        return await run(work)
+
+    monkeypatch.setattr(world.people, "_run", watched)
     for write in (
         lambda: world.people.erase(alma.identity, ()),
         world.people.removed,
         lambda: world.people.carried_out(()),
         world.people.leave_no_trace,
+        lambda: world.people.purge(NOW),
     ):
+        held.clear()
         async with world.writing:
             waiting = asyncio.create_task(write())
-            await asyncio.sleep(0.02)
-            assert not waiting.done()
+            for _ in range(20):
+                await asyncio.sleep(0)
+            assert held == []
         await waiting
+        assert held == [True]
         assert not world.writing.locked()
 
 
