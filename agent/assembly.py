@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import random
-import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import partial
 from importlib.metadata import version
-from typing import TYPE_CHECKING, NamedTuple
 from zoneinfo import ZoneInfo
 
 import structlog
@@ -51,27 +48,17 @@ from agent.services.status import Status, StatusPolicy
 from agent.services.sync import FileFeed, PageFeed, Sync
 from agent.services.timekeeping import Timekeeper
 from agent.settings import Configuration
-from agent.state import State
+from agent.state import REPLICA, State
+from agent.storage import Contacts, Storage
 from agent.store.audit import FILE as AUDIT_FILE
 from agent.store.audit import AuditAnchor, AuditTrail
-from agent.store.database import GroupWriter, migrate, remove
 from agent.store.daybook import OutboxDaybook
-from agent.store.hashkey import hash_key, lookup_key
-from agent.store.keyhash import KeyHash
-from agent.store.lease_file import LeaseFile
-from agent.store.leased_replica import LeasedReplica
 from agent.store.outbox import Outbox
-from agent.store.persons import PersonalSales
-from agent.store.refusals import ErasedPeople
 from agent.store.replica import SqliteReplica
 from agent.store.replica_builder import SqliteReplicaStore
-from agent.store.replica_file import ReplicaFile
 from agent.store.replica_people import ReplicaPeople
 from agent.tokens import Tokens
 from agent.transport import Answer, HttpPolicy
-
-if TYPE_CHECKING:
-    from sqlite3 import Connection
 
 log = structlog.get_logger(__name__)
 
@@ -88,6 +75,7 @@ class Agent:
 
     configuration: Configuration
     rooms: Rooms
+    storage: Storage
     audit: Audit
     dispatch: Dispatch
     sync: Sync | None
@@ -96,24 +84,6 @@ class Agent:
     timekeeper: Timekeeper
     calendar: Calendar
     tokens: Tokens
-
-
-class _Outbox(NamedTuple):
-    """The opened outbox: as sales, and its two connections for what else is kept in it."""
-
-    sales: Outbox
-    writer: GroupWriter
-    reader: Connection
-    lookup_key: bytes
-
-    @property
-    def erased(self) -> ErasedPeople:
-        """Who must not come back by the feed."""
-        return ErasedPeople(self.writer, self.reader)
-
-    def of_persons(self, guests: tuple[str, ...]) -> PersonalSales:
-        """The sales by person."""
-        return PersonalSales(self.sales, self.writer, self.reader, names=KeyHash(self.lookup_key), guests=guests)
 
 
 @contextlib.asynccontextmanager
@@ -151,8 +121,8 @@ class _Builder:
         self.normaliser = Normaliser(self.settings.agent.country, guid_contact_ids=voyado.Voyado.guid_contact_ids)
         self.conditions = Conditions(on_edge=_log_edge)
         self.status: Status | None = None
-        self.alone = asyncio.Lock()
-        self.writing = asyncio.Lock()
+        self.dispatch: Dispatch | None = None
+        self.sync: Sync | None = None
         self.lease: Lease | None = None
         self.rotated = False
         self.metrics = Metrics(version("loyalty-agent"))
@@ -163,14 +133,17 @@ class _Builder:
         keys = self._keys()
         self.conditions.set("storage.unencrypted", stands=self.state.unencrypted, now=clock.now())
         known = self.state.lease(keys)
-        opened = self._outbox(stack, keys)  # from here on the storage key is known to be right
-        outbox = opened.sales
-        await outbox.recover()
-        audit = self._audit(opened)
+        storage = Storage(
+            self.state, keys, settings.queue, clock, vendors=(voyado.NAME,), changed=self._storage_changed
+        )
+        stack.callback(storage.outbox.close)
+        await storage.open()  # from here on the storage key is known to be right
+        outbox = storage.outbox
+        audit = self._audit(storage)
         if self.rotated:
             await self._record_rotation(audit)
-        lease_file = known or self.state.make_lease(keys)
-        replica = SqliteReplica(self.state.replica(keys, lease_file, opened.lookup_key), withheld=True)
+        contacts = storage.contacts(known or self.state.make_lease(keys), self._refetch)
+        replica = contacts.replica
         stack.callback(replica.close)
         link = self._link()
         timekeeper = self.timekeeper = Timekeeper(
@@ -182,7 +155,7 @@ class _Builder:
         )
         connector = self._connector()
         stack.push_async_callback(connector.close)
-        dispatch = self._dispatch(outbox, replica, connector, link)
+        dispatch = self.dispatch = self._dispatch(outbox, replica, connector, link)
         link.on_change = self._line_changed(dispatch, link)
 
         def queue() -> QueueInfo:
@@ -206,7 +179,7 @@ class _Builder:
             normaliser=self.normaliser,
             replica=replica,
             outbox=outbox,
-            queue=queue,
+            room=storage.room.has_room,
             link=link,
             policy=IntakePolicy(
                 tagging=self.tagging,
@@ -214,33 +187,30 @@ class _Builder:
                 till_id=settings.agent.till_id,
                 zone=self.zone,
                 stale_after=settings.replica.stale_after,
-                max_bytes=settings.queue.max_bytes,
-                reserve_bytes=settings.queue.reserve_bytes,
-                state_dir=self.state.directory,
                 vendors=((connector.name, connector.guests),),
             ),
             accepted=self._accepted(dispatch),
             held=dispatch.held,
         )
-        lease = self.lease = self._lease(keys, opened, replica, lease_file, audit)
+        lease = self.lease = self._lease(contacts, audit)
         await lease.start()
         stack.push_async_callback(lease.close)
-        people = ReplicaPeople(replica, self.writing)
+        people = ReplicaPeople(replica, storage.writing)
         privacy = Privacy(
             clock=clock,
             readings=identify.readings,
             contacts=people,
-            sales=opened.of_persons((connector.name,) if connector.guests else ()),
-            refused=opened.erased,
+            sales=storage.of_persons((connector.name,) if connector.guests else ()),
+            refused=storage.erased,
             trail=audit,
             spool=self.state.empty_spool,
             conditions=self.conditions,
             feed_halted=lambda: sync.halted() if sync is not None else contextlib.nullcontext(),
             lanes_halted=dispatch.halted,
-            alone=self.alone,
+            alone=storage.alone,
             changed=self._changed,
         )
-        sync = self._sync(opened, replica, connector, link, lease=lease, privacy=privacy, audit=audit)
+        sync = self.sync = self._sync(storage, replica, connector, link, lease=lease, privacy=privacy, audit=audit)
         status = self.status = Status(
             clock=clock,
             version=version("loyalty-agent"),
@@ -255,10 +225,12 @@ class _Builder:
             queue=queue,
             accepted_since=outbox.accepted_since,
             conditions=self.conditions,
-            ready=intake.has_room,
+            ready=storage.ready,
+            room=storage.room.has_room,
+            damage=storage.integrity.findings,
             loading=lambda: sync.progress if sync else None,
         )
-        purge = self._purge(outbox, people, audit)
+        purge = self._purge(storage, people, audit)
         tokens = Tokens(self.state.directory, clock)
         orders = Orders(dispatch, sync, purge)
         stack.push_async_callback(orders.close)
@@ -284,11 +256,14 @@ class _Builder:
             tokens=tokens,
             orders=orders,
             reconcile=reconcile,
+            damage=storage.integrity,
             metrics=self.metrics,
         )
-        calendar = Calendar({"purge": purge.run})
+        calendar = Calendar({"purge": purge.run, "check": storage.integrity.check})
         timekeeper.on_jump = self._clock_jumped(calendar)
-        return Agent(self.configuration, rooms, audit, dispatch, sync, purge, lease, timekeeper, calendar, tokens)
+        return Agent(
+            self.configuration, rooms, storage, audit, dispatch, sync, purge, lease, timekeeper, calendar, tokens
+        )
 
     # --- the databases ------------------------------------------------------------------------------------------
 
@@ -305,26 +280,13 @@ class _Builder:
                 self.rotated = bool(files)
         return keys
 
-    def _outbox(self, stack: AsyncExitStack, keys: StorageKeys) -> _Outbox:
-        from agent.store.migrations import outbox as migrations  # noqa: PLC0415 - sqlite-utils: start-up alone needs it
-
-        file = self.state.outbox(keys)
-        connection = file.connect()
-        migrate(connection, migrations)
-        hashed_under = hash_key(connection, keys)
-        found_by = lookup_key(hashed_under)
-        writer, reader = GroupWriter(connection, "outbox"), file.connect()
-        outbox = Outbox(writer, reader, hash_key=hashed_under, names=KeyHash(found_by), run=secrets.token_hex(8))
-        stack.callback(outbox.close)
-        return _Outbox(outbox, writer, reader, found_by)
-
-    def _audit(self, opened: _Outbox) -> Audit:
+    def _audit(self, storage: Storage) -> Audit:
         def told(intact: bool) -> None:  # noqa: FBT001 - Audit's form
             if self.status is not None:
                 self.status.damaged(AUDIT_FILE, stands=not intact)
                 self._changed()
 
-        anchor = AuditAnchor(opened.writer, opened.reader)
+        anchor = AuditAnchor(storage.live, storage.live)
         return Audit(clock=self.clock, trail=AuditTrail(self.state.directory), anchor=anchor, told=told)
 
     async def _record_rotation(self, audit: Audit) -> None:
@@ -333,32 +295,16 @@ class _Builder:
         except StorageError as error:  # sales are taken all the same
             log.warning("audit.not_recorded", code=error.code)
 
-    def _lease(
-        self, keys: StorageKeys, opened: _Outbox, replica: SqliteReplica, lease: LeaseFile, audit: Audit
-    ) -> Lease:
+    def _lease(self, contacts: Contacts, audit: Audit) -> Lease:
         return Lease(
             clock=self.clock,
             term=self.settings.replica.expires_after,
-            replica=LeasedReplica(
-                replica,
-                lease,
-                renew_key=lambda: self.state.make_lease(keys),
-                file_of=lambda lease: self.state.replica(keys, lease, opened.lookup_key),
-                damaged=self._damaged,
-            ),
+            replica=contacts.leased,
             conditions=self.conditions,
             changed=self._changed,
-            busy=self.writing.locked,
+            busy=contacts.busy,
             record=audit.record,
         )
-
-    def _damaged(self, file: ReplicaFile, error: StorageError) -> None:
-        """It can be fetched again; a sale must not wait for anybody to mend it."""
-        detail = f"{file.database.path.name}: fetched anew"
-        self.conditions.set("storage.damaged", stands=True, now=self.clock.now(), detail=detail)
-        log.warning("replica.damaged", reason=str(error))
-        remove(file.side)
-        remove(file.database)
 
     # --- the vendor ---------------------------------------------------------------------------------------------
 
@@ -449,7 +395,7 @@ class _Builder:
 
     def _sync(
         self,
-        opened: _Outbox,
+        storage: Storage,
         replica: SqliteReplica,
         connector: voyado.Voyado,
         link: Link,
@@ -459,7 +405,7 @@ class _Builder:
         audit: Audit,
     ) -> Sync | None:
         def store() -> SqliteReplicaStore:
-            return SqliteReplicaStore(replica.file).refusing(opened.erased.refusals())
+            return SqliteReplicaStore(replica.file, self.state.least_contacts).refusing(storage.erased.refusals())
 
         if self.tagging.level < 3:  # noqa: PLR2004 - level 3 reads a replica
             return None
@@ -510,12 +456,14 @@ class _Builder:
             uniform=self.chance.uniform,
             changed=self._changed,
             renewed=lease.renewed,
-            writing=self.writing,
+            counted=self._counted,
+            damaged=partial(storage.integrity.suspect, REPLICA),
+            writing=storage.writing,
         )
 
     # --- the end ------------------------------------------------------------------------------------------------
 
-    def _purge(self, outbox: Outbox, people: ReplicaPeople, audit: Audit) -> Purge:
+    def _purge(self, storage: Storage, people: ReplicaPeople, audit: Audit) -> Purge:
         retention = self.settings.retention
         return Purge(
             clock=self.clock,
@@ -525,11 +473,12 @@ class _Builder:
                 retention.audit,
                 TOMBSTONES_KEPT,
             ),
-            sales=outbox,
+            sales=storage.outbox,
             contacts=people,
+            kept=storage.integrity,
             trail=audit,
             spool=self.state.empty_spool,
-            alone=self.alone,
+            alone=storage.alone,
             changed=self._changed,
             trusted=self.timekeeper.trusted,
         )
@@ -539,6 +488,22 @@ class _Builder:
     def _changed(self) -> None:
         if self.status is not None:
             self.status.changed()
+
+    def _storage_changed(self) -> None:
+        """A database is open again, or there is room: whoever waits for it need not wait for their next look."""
+        if self.dispatch is not None:
+            self.dispatch.wake()
+        self._changed()
+
+    def _counted(self, contacts: int) -> None:
+        try:
+            self.state.note_contacts(contacts)
+        except OSError as error:  # the disk is full, perhaps; the count before says nearly as much
+            log.warning("replica.size_not_noted", error=type(error).__name__)
+
+    def _refetch(self) -> None:
+        if self.sync is not None:
+            self.sync.order()
 
     def _told(self, vendor: str, verdict: Verdict) -> None:
         self.metrics.delivery(vendor, verdict.kind)

@@ -53,18 +53,23 @@ async def running(
     """An agent that takes sales while the block runs, and stops in order at its end."""
     async with open_agent(configuration, clock=clock, chance=chance) as agent:
         await _look_at_the_trail(agent)
-        agent.tokens.make_own()
         users = bool(configuration.settings.api.socket_users)
         server = Server(create_app(agent.rooms), configuration.listen, users=users)
+        unwritten = _make_own_token(agent.tokens)
         await server.start()
-        loops = [
-            asyncio.create_task(_supervised("dispatch", agent.dispatch.run)),
-            asyncio.create_task(_supervised("clock", agent.timekeeper.run)),
-            asyncio.create_task(_supervised("purge", agent.purge.run_often)),
-        ]
-        loops.append(asyncio.create_task(_supervised("lease", agent.lease.run)))
+        work: dict[str, Callable[[], Awaitable[None]]] = {
+            "dispatch": agent.dispatch.run,
+            "clock": agent.timekeeper.run,
+            "integrity": agent.storage.integrity.run,
+            "room": agent.storage.room.watch,
+            "purge": agent.purge.run_often,
+            "lease": agent.lease.run,
+        }
         if agent.sync is not None:
-            loops.append(asyncio.create_task(_supervised("sync", agent.sync.run)))
+            work["sync"] = agent.sync.run
+        loops = [asyncio.create_task(_supervised(name, loop)) for name, loop in work.items()]
+        if unwritten:
+            loops.append(asyncio.create_task(_own_token_later(agent.tokens)))
         agent.calendar.start()
         log.info("started", version=agent.rooms.version, listen=list(server.addresses))
         try:
@@ -122,4 +127,19 @@ async def _supervised(name: str, work: Callable[[], Awaitable[None]]) -> None:
             await work()
         except Exception:  # whatever it was, the till goes on
             log.exception("loop.failed", name=name)
+        await asyncio.sleep(RESTART_PAUSE_S)
+
+
+def _make_own_token(tokens: Tokens) -> bool:
+    """Leaves a token for the commands; whether that failed, which is no reason not to take sales."""
+    try:
+        tokens.make_own()
+    except StorageError as error:
+        log.warning("token.unwritten", code=error.code, reason=str(error))
+        return True
+    return False
+
+
+async def _own_token_later(tokens: Tokens) -> None:
+    while _make_own_token(tokens):  # noqa: ASYNC110 - no event tells of room on the disk
         await asyncio.sleep(RESTART_PAUSE_S)

@@ -195,7 +195,7 @@ class FeedUnreadableError(FeedError):
 
 
 class FeedGapError(FeedError):
-    """A part of an export is missing; nothing past it was applied."""
+    """A part of an export is missing; nothing past it was applied. Without a full export there is no replica."""
 
     code = "feed.gap"
-    advice = "Ask the loyalty system's support for the missing part; reading goes on by itself when it is there."
+    advice = "Ask the loyalty system's support for what is missing; reading goes on by itself when it is there."

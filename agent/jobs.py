@@ -17,6 +17,7 @@ JITTER_S = 600
 
 TABLE: Mapping[str, Mapping[str, Any]] = {
     "purge": {"minute": 17},
+    "check": {"hour": 2, "minute": 43},
 }
 """Each job and its place in the calendar, in UTC."""
 

@@ -236,7 +236,11 @@ class ReplicaLoader(Protocol):
         """Applies a file's changes and its ledger row in one commit; nothing when its content was applied before."""
 
     def finish(self, *, as_of: datetime) -> None:
-        """Records that everything up to ``as_of`` is in it; completes what is being built."""
+        """Records that everything up to ``as_of`` is in it; completes what is being built.
+
+        Raises:
+            FeedGapError: what was built lacks so much that it cannot be whole; it is gone.
+        """
 
     def abandon(self) -> None:
         """Gives up what is being built when there is a replica to go on with."""

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from agent.errors import StorageError
+from agent.errors import StorageDamagedError, StorageError
 from agent.keys import StorageKeys
 from agent.state import OUTBOX, REPLICA, State
 from agent.store.database import remove
+from agent.store.examine import look
 from agent.store.hashkey import reseal
 from agent.store.lease_file import KEY_FILE
 from agent.store.rekey import rekey
@@ -47,6 +48,8 @@ def _move_outbox(state: State, keys: StorageKeys) -> bool:
     file = state.outbox(keys)
     if not file.path.exists():
         return False
+    if (wrong := look(file)) is not None:  # opening it would lose what can be rescued; the next start tries again
+        raise StorageDamagedError(wrong)
     key = state.outbox(StorageKeys(keys.current)).key
     if key is not None and key != file.key:
         rekey(file, key, lambda db: reseal(db, keys))

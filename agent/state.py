@@ -7,6 +7,7 @@
     outbox.db        sales and their deliveries
     replica.db       the local contacts; replica.next.db while one is being built
     replica.key      the replica's own key, and replica.lease, how long ago it was renewed
+    replica.size     how many contacts it held last: one that is built anew with far fewer is not everybody
     spool/           export files while they are being read
     tokens.json      the door's tokens, hashed; cli.token, the commands' own
     audit.jsonl      the audit trail
@@ -15,21 +16,34 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import structlog
+
 from agent.errors import StateHeldError, StorageError, StorageKeyError
-from agent.keys import KeyPlace, StorageKeys, subkey
+from agent.keys import KeyPlace, StorageKeys, subkey, write_durably
 from agent.secrets import SecretReference
 from agent.settings import Configuration
 from agent.store.database import ENCRYPTED, DatabaseFile
-from agent.store.lease_file import KEY_FILE, LeaseFile
+from agent.store.lease_file import KEY_FILE, RECORD_FILE, LeaseFile
 from agent.store.replica_file import ReplicaFile
 
-OUTBOX, REPLICA, SPOOL, LOCK = "outbox.db", "replica.db", "spool", "agent.lock"
+log = structlog.get_logger(__name__)
+
+OUTBOX, REPLICA, SIZE, SPOOL, LOCK = "outbox.db", "replica.db", "replica.size", "spool", "agent.lock"
+WHOLE_SHARE = 0.9
+"""Members may have gone since the last sync; leftovers of a feed are hours or days of changes, not nine tenths."""
+DATABASE_PARTS = ("", "-wal", "-shm")
+OWN_FILES = (
+    *(f"{name}{part}" for name in (OUTBOX, REPLICA) for part in DATABASE_PARTS),
+    *("storage.key", "storage.key.next", KEY_FILE, RECORD_FILE, "tokens.json"),
+)
+OWN_MODE = 0o600
 OUTBOX_CACHE_KIB = 4_096
 REPLICA_CACHE_KIB = 16_384
 
@@ -67,14 +81,22 @@ class State:
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
-        """Holds the directory, made if need be, against any other agent. Raises StateHeldError."""
+        """Holds the directory, made if need be, against any other agent, and closes its files to other users.
+
+        Raises:
+            StateHeldError: another agent holds it.
+            OSError: it cannot be written.
+        """
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not os.access(self.directory, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), os.fspath(self.directory))
         handle = os.open(self.directory / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise StateHeldError from None
+            self._close_to_others()
             yield
         finally:
             os.close(handle)
@@ -135,11 +157,37 @@ class State:
             return None
 
     def make_lease(self, keys: StorageKeys) -> LeaseFile:
-        """A new key for a replica that is not there yet. Raises StorageError."""
+        """A new key for a replica that is not there yet.
+
+        Raises:
+            StorageKeyError: the outbox is under another storage key, and what lies there may be too.
+            StorageError: it cannot be written.
+        """
+        try:
+            self.outbox(keys).connect(read_only=True).close()
+        except StorageKeyError:
+            raise
+        except StorageError:
+            pass  # not there, or damaged: nothing speaks against the key
         try:
             return LeaseFile.made(self.directory, keys.current)
         except OSError as error:
             raise StorageError(f"{KEY_FILE} cannot be made: {error.strerror}") from error
+
+    @property
+    def least_contacts(self) -> int:
+        """So many a replica holds that is built anew, unless the feed lacks its full export; 0 where nobody knows."""
+        try:
+            return int(int((self.directory / SIZE).read_bytes()) * WHOLE_SHARE)
+        except (OSError, ValueError):
+            return 0
+
+    def note_contacts(self, contacts: int) -> None:
+        """Remembers how many contacts a whole replica holds, beyond its own end. Raises OSError."""
+        content = b"%d\n" % contacts
+        path = self.directory / SIZE
+        if not path.exists() or path.read_bytes() != content:
+            write_durably(path, content)
 
     def empty_spool(self) -> int:
         """Erases downloaded files that nobody is reading any more; how many there were."""
@@ -147,6 +195,15 @@ class State:
         for path in left:
             path.unlink(missing_ok=True)
         return len(left)
+
+    def _close_to_others(self) -> None:
+        """Takes from everybody else what a backup or a hand gave them: our own files, not what others put here."""
+        for path in (self.directory / name for name in OWN_FILES):
+            with contextlib.suppress(OSError):  # it is not there, or not ours to change: who opens it says so
+                mode = path.stat().st_mode & 0o777
+                if mode != OWN_MODE:
+                    path.chmod(OWN_MODE)
+                    log.warning("state.closed", file=path.name)
 
     def _reference(self, text: str) -> SecretReference:
         reference = self._configuration.secret(text)
@@ -165,7 +222,7 @@ class State:
             return candidates[0]
         for candidate in candidates:
             try:
-                candidate.connect().close()
+                candidate.connect(read_only=True).close()
             except StorageKeyError as error:
                 failure = error
                 continue

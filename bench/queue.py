@@ -42,4 +42,4 @@ async def _fill(at: Place, count: int) -> None:
 
         for first in range(0, count, AT_ONCE):
             numbers = range(first, min(count, first + AT_ONCE))
-            await asyncio.gather(*(agent.outbox.accept(record(number), now) for number in numbers))
+            await asyncio.gather(*(agent.storage.outbox.accept(record(number), now) for number in numbers))

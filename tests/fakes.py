@@ -22,6 +22,7 @@ from agent.domain.transaction import IntegrationKey, NewContact, Transaction
 from agent.errors import VendorUnreachableError
 from agent.ports import Acceptance, Outgoing, ReplicaInfo
 from agent.store.database import DatabaseFile, GroupWriter, migrate
+from agent.store.hashkey import hash_key
 from agent.store.keyhash import KeyHash
 from agent.store.migrations import outbox as outbox_migrations
 from agent.store.outbox import Outbox
@@ -30,8 +31,8 @@ NOW = datetime(2026, 2, 14, 15, 41, 9, tzinfo=UTC)
 VENDOR = "voyado"
 PHONE = "+46701740605"
 EMAIL = "alma@example.com"
-HASH_KEY = bytes(range(32))
-NAMES = KeyHash(HASH_KEY)
+STORAGE_KEY = bytes(range(32))
+NAMES = KeyHash(STORAGE_KEY)
 
 
 @dataclass
@@ -242,7 +243,8 @@ def open_outbox(path: Path, *, run: str = "run-1", key: bytes | None = None) -> 
     file = DatabaseFile(path, key, "FULL")
     connection = file.connect()
     migrate(connection, outbox_migrations)
-    outbox = Outbox(GroupWriter(connection, "outbox"), file.connect(), hash_key=HASH_KEY, names=NAMES, run=run)
+    outbox = Outbox(GroupWriter(connection, "outbox"), file.connect(), run=run)
+    outbox.begin(connection, hash_key(connection, (STORAGE_KEY,)), NAMES)
     try:
         yield outbox
     finally:

@@ -14,7 +14,7 @@ from agent.store.migrations import outbox as outbox_migrations
 from agent.store.replica_builder import SqliteReplicaStore
 from agent.store.replica_file import ReplicaFile
 from agent.tokens import Tokens
-from tests.fakes import HASH_KEY, NOW, FakeClock
+from tests.fakes import NOW, STORAGE_KEY, FakeClock
 
 PAGE = (Path(__file__).parents[1] / "docs/gdpr.md").read_text(encoding="utf-8")
 CELLS = 6
@@ -51,7 +51,9 @@ def outbox_schema(directory):
 
 def replica_schema(directory):
     """Of a replica that is being built, which has tables of its own."""
-    file = ReplicaFile(DatabaseFile(directory / "replica.db", None, "NORMAL"), HASH_KEY, IdentifierType.MEMBER_NUMBER)
+    file = ReplicaFile(
+        DatabaseFile(directory / "replica.db", None, "NORMAL"), STORAGE_KEY, IdentifierType.MEMBER_NUMBER
+    )
     with SqliteReplicaStore(file).open_loader(rebuild=True):
         return schema(file.side.connect())
 

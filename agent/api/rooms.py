@@ -196,6 +196,53 @@ class Orders(Protocol):
         """Vendors whose lane is held."""
 
 
+class Damaged(Protocol):
+    """A damaged file that was set aside (`agent.kept.Report`)."""
+
+    @property
+    def folder(self) -> str:
+        """Where it is kept."""
+
+    @property
+    def file(self) -> str:
+        """Its name."""
+
+    @property
+    def found_at(self) -> datetime:
+        """When."""
+
+    @property
+    def reason(self) -> str:
+        """What was wrong."""
+
+    @property
+    def rescued(self) -> Mapping[str, int]:
+        """Counts of what is whole again."""
+
+    @property
+    def lost(self) -> Mapping[str, int]:
+        """Counts of what is not."""
+
+    @property
+    def lost_ids(self) -> Sequence[str]:
+        """Transaction ids of sales that are gone."""
+
+    @property
+    def acknowledged_at(self) -> datetime | None:
+        """When an administrator had seen it."""
+
+
+class Damage(Protocol):
+    """What was damaged (`agent.services.integrity.Integrity`)."""
+
+    @property
+    def reports(self) -> Sequence[Damaged]:
+        """What was set aside and is still kept."""
+
+    def acknowledge(self) -> int:
+        """An administrator has seen it; how many were new. Raises StorageError."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rooms:
     """Everything behind the door."""
@@ -214,4 +261,5 @@ class Rooms:
     tokens: Verifier
     orders: Orders
     reconcile: Reconcile
+    damage: Damage
     metrics: Metrics

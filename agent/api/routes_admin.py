@@ -10,6 +10,9 @@ from agent.api.routes_till import delivery_fields, stored_key
 from agent.api.schemas import (
     AboutIt,
     AttemptAnswer,
+    DamageAcknowledged,
+    DamageAnswer,
+    DamageList,
     DiscardRequest,
     Nothing,
     OrderAccepted,
@@ -64,6 +67,11 @@ class AdminCalls:
                 "POST", "/v1/queue/{entry}/discard", "admin", self.discard, "Give a delivery up",
                 takes=DiscardRequest, gives={202: OrderAccepted},
                 refuses={**unknown, 409: "It is under way right now."},
+            ),
+            Call("GET", "/v1/damage", "admin", self.damage, "What was damaged", gives={200: DamageList}),
+            Call(
+                "POST", "/v1/damage/acknowledge", "admin", self.acknowledge, "Damage has been seen",
+                gives={200: DamageAcknowledged}, refuses={503: "It cannot be written now."},
             ),
             *(
                 Call("POST", f"/v1/{name}", "admin", self._order(name), summary, gives={202: OrderAccepted})
@@ -127,6 +135,17 @@ class AdminCalls:
         transaction_id = await self._rooms.outbox.discard(entry, request.reason, self._rooms.clock.now())
         await self._record("queue.discarded", visit, entry, transaction_id)
         return Reply(202, OrderAccepted(ordered="discard", entry=entry).model_dump_json().encode())
+
+    async def damage(self, _visit: Visit) -> Reply:
+        """Damaged files that were set aside: what was rescued of each, and what was not."""
+        damages = tuple(DamageAnswer.model_validate(report) for report in self._rooms.damage.reports)
+        return Reply(200, DamageList(damages=damages).model_dump_json().encode())
+
+    async def acknowledge(self, visit: Visit) -> Reply:
+        """Ends the condition `storage.damaged` for what is whole again; the files stay until retention takes them."""
+        _take_nothing(visit.body)
+        seen = self._rooms.damage.acknowledge()
+        return Reply(200, DamageAcknowledged(acknowledged=seen).model_dump_json().encode())
 
     async def _record(self, event: str, visit: Visit, entry: int, transaction_id: str) -> None:
         await self._rooms.record(event, by=visit.caller, entry=entry, transaction_id=transaction_id)

@@ -296,6 +296,31 @@ class StatusAnswer(Answer):
     messages: tuple[Message, ...]
 
 
+class DamageAnswer(Answer):
+    """What became of a damaged file; no personal data."""
+
+    folder: str = Field(description="Below `damaged/` of the state directory; empty when the file was not kept.")
+    file: str
+    found_at: datetime
+    reason: str
+    rescued: dict[str, int] = Field(description="How many of each kind of record are whole again.")
+    lost: dict[str, int] = Field(description="How many of each kind are not.")
+    lost_ids: tuple[str, ...] = Field(description="Transaction ids of sales that are gone and may be owed.")
+    acknowledged_at: datetime | None
+
+
+class DamageList(Answer):
+    """Damaged files, the oldest first."""
+
+    damages: tuple[DamageAnswer, ...]
+
+
+class DamageAcknowledged(Answer):
+    """How many of them had not been seen before."""
+
+    acknowledged: int
+
+
 class Alive(Answer):
     """The process lives."""
 

@@ -37,7 +37,7 @@ def _count(configuration: Configuration) -> dict[str, int] | None:
         return None
     try:
         state = State(configuration)
-        connection = state.outbox(state.keys(may_create=False)).connect()
+        connection = state.outbox(state.keys(may_create=False)).connect(read_only=True)
         try:
             return {state: count for state, count in connection.execute(COUNTS) if count}
         finally:

@@ -26,6 +26,7 @@ COMMANDS = {
     "sync": "agent.cli.orders:sync",
     "flush": "agent.cli.orders:flush",
     "queue": "agent.cli.queue:queue",
+    "damage": "agent.cli.damage:damage",
     "explain": "agent.cli.state:explain",
     "reconcile": "agent.cli.reconcile:reconcile",
     "purge": "agent.cli.orders:purge",

@@ -6,11 +6,9 @@ then one durable commit; then the answer.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, tzinfo
-from pathlib import Path
 from typing import Protocol
 
 from agent.domain.arithmetic import faults
@@ -21,11 +19,9 @@ from agent.domain.identifiers import Identifier, IdentifierType, Normaliser
 from agent.domain.link import Link
 from agent.domain.tagging import Tag, TaggingPolicy, tag
 from agent.domain.transaction import IdentifierStatement, IntegrationKey, NewContact, Transaction, TransactionType
-from agent.errors import Fault, IdentifierInvalidError, InputError, StorageError, StorageFullError
-from agent.ports import Acceptance, Clock, QueueInfo, Receipt, Replica
+from agent.errors import Fault, IdentifierInvalidError, InputError, StorageFullError
+from agent.ports import Acceptance, Clock, Receipt, Replica
 from agent.services.contacts import LocalContacts
-
-DISK_CHECK_EVERY_S = 1.0
 
 
 class Recorder(Protocol):
@@ -65,9 +61,6 @@ class IntakePolicy:
     till_id: str
     zone: tzinfo
     stale_after: timedelta
-    max_bytes: int
-    reserve_bytes: int
-    state_dir: Path
     vendors: tuple[tuple[str, bool], ...]
     """Each vendor that gets sales, and whether it wants guests."""
 
@@ -80,7 +73,7 @@ class Intake:
         normaliser: how this store reads identifiers.
         replica: the local contacts.
         outbox: where sales are recorded.
-        queue: the outbox in figures.
+        room: whether there is room for another sale.
         link: the line to the loyalty system.
         policy: the configuration.
         accepted: called after a sale is on disk, so that its delivery can begin.
@@ -94,7 +87,7 @@ class Intake:
         normaliser: Normaliser,
         replica: Replica,
         outbox: Recorder,
-        queue: Callable[[], QueueInfo],
+        room: Callable[[], bool],
         link: Link,
         policy: IntakePolicy,
         accepted: Callable[[], None],
@@ -102,22 +95,8 @@ class Intake:
     ) -> None:
         self._clock, self._normaliser, self._outbox = clock, normaliser, outbox
         self._contacts = LocalContacts(replica, policy.tagging)
-        self._queue, self._link, self._policy, self._accepted = queue, link, policy, accepted
+        self._room, self._link, self._policy, self._accepted = room, link, policy, accepted
         self._held = held
-        self._room_mono = float("-inf")
-        self._room = True
-
-    def has_room(self) -> bool:
-        """Whether another sale may be put on disk: the queue's limit and the disk's reserve, once a second."""
-        mono = self._clock.monotonic()
-        if mono - self._room_mono >= DISK_CHECK_EVERY_S:
-            self._room_mono = mono
-            try:
-                free = shutil.disk_usage(self._policy.state_dir).free
-                self._room = free > self._policy.reserve_bytes and self._queue().bytes < self._policy.max_bytes
-            except (OSError, StorageError):  # the disk is gone, or the outbox cannot be read
-                self._room = False
-        return self._room
 
     async def accept(self, transaction: Transaction, *, resolve: bool = True) -> Intaken:
         """Records a sale.
@@ -132,7 +111,7 @@ class Intake:
             StorageError: it could not be put on disk; nothing of it is kept.
         """
         people = self._read(transaction)
-        if not self.has_room() and not self._outbox.knows(transaction.transaction_id):  # a repeat needs no room
+        if not self._room() and not self._outbox.knows(transaction.transaction_id):  # a repeat needs no room
             raise StorageFullError
         sale = transaction.model_copy(
             update={

@@ -20,8 +20,6 @@ import multiprocessing
 import os
 import resource
 import shutil
-import signal
-import threading
 import time
 import traceback
 from collections import deque
@@ -31,11 +29,10 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
-from agent import coredump
-from agent.errors import FeedError, FeedUnreadableError, LoyaltyAgentError, StorageFullError
+from agent import processes
+from agent.errors import FeedError, FeedGapError, FeedUnreadableError, LoyaltyAgentError, StorageFullError
 from agent.ports import (
     AppliedCounts,
     AppliedFile,
@@ -48,7 +45,6 @@ from agent.ports import (
     ReplicaStore,
 )
 
-NICE = 10
 MEMORY_BYTES = 1024 * 1024 * 1024
 """Most memory that each of these processes may take, whatever it is given to read."""
 GROWTH = 2
@@ -120,7 +116,7 @@ class Applied:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """A part is missing; nothing past it is taken."""
+    """A part is missing; nothing past it is taken. Or so much of everything that what was built is not taken."""
 
     place: str
 
@@ -178,81 +174,47 @@ class Loader:
             StorageError: the replica could not be written.
             FeedError: the process died.
         """
-        context = multiprocessing.get_context("spawn")
-        receive, send = context.Pipe(duplex=False)
-        process = context.Process(target=run, args=(job, send), name="loader")
-        arrived = asyncio.Event()
-        loop = asyncio.get_running_loop()
         last: Event | None = None
-        process.start()
-        send.close()
-        loop.add_reader(receive.fileno(), arrived.set)
-        try:
-            # To the end of the process, not only of its words: its files are closed then.
-            while (event := await _next(receive, arrived)) is not None:
+        # To the end of the process, not only of its words: its files are closed then.
+        async with aclosing(processes.told(run, job)) as events:
+            async for event in events:
                 if isinstance(event, Done | Failed):
                     last = event
                 else:
                     report(event)
-        finally:
-            loop.remove_reader(receive.fileno())
-            receive.close()
-            process.kill()
-            await asyncio.to_thread(process.join)
-            exit_code = process.exitcode
-            process.close()
         if isinstance(last, Failed):
             raise last.error
         if isinstance(last, Done):
             return last
-        raise FeedError(f"the loading process died (exit status {exit_code}); what it applied is kept")
+        raise FeedError("the loading process died; what it applied is kept")
 
 
-async def _next(receive: Connection, arrived: asyncio.Event) -> Event | None:
-    while not receive.poll():
-        arrived.clear()
-        await arrived.wait()
-    try:
-        event: Event = receive.recv()
-    except EOFError:
-        return None
-    return event
-
-
-def run(job: LoadJob, reports: Connection) -> None:
+def run(job: LoadJob, report: processes.Send) -> None:
     """The loader process: carries out the job and reports, last `Done` or `Failed`."""
-    _stand_back()
+    _bounded()
     try:
-        done = asyncio.run(_Load(job, reports.send).run())
+        done = asyncio.run(_Load(job, report).run())
     except LoyaltyAgentError as error:
-        reports.send(Failed(error))
+        report(Failed(error))
     except BrokenProcessPool:
-        reports.send(Failed(FeedError("a process that read export files died")))
+        report(Failed(FeedError("a process that read export files died")))
     except Exception as error:  # noqa: BLE001 - told without its text, which may hold what was being read
         place = traceback.extract_tb(error.__traceback__)[-1]
         where = f"{Path(place.filename).name}:{place.lineno}"
-        reports.send(Failed(FeedError(f"loading stopped with {type(error).__name__} in {where}")))
+        report(Failed(FeedError(f"loading stopped with {type(error).__name__} in {where}")))
     else:
-        reports.send(done)
+        report(done)
 
 
-def _stand_back() -> None:
-    """Makes this process wait for every other one, end with the one that started it, and leave nothing of its memory.
-
-    It keeps within its memory, too.
-    """
-    coredump.forbid()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the agent's to act on
-    os.nice(NICE)
+def _bounded() -> None:
+    """Keeps this process within its memory."""
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES, MEMORY_BYTES))
-    parent = multiprocessing.parent_process()
-    if parent is not None:
 
-        def follow() -> None:
-            wait([parent.sentinel])
-            os._exit(1)
 
-        threading.Thread(target=follow, name="follow-parent", daemon=True).start()
+def _reader() -> None:
+    """Begins a process that reads files."""
+    processes.stand_back()
+    _bounded()
 
 
 def parse(reader: ExportReader, store: ReplicaStore, file: ExportFile, copy: LocalFile, today: date) -> _Parsed:
@@ -294,10 +256,14 @@ class _Load:
             async with job.source as source:
                 as_of = self._now()
                 done = await self._load(source, loader, as_of)
-            if done and (loader.ledger() or not loader.builds):
+            if not done or (loader.builds and not loader.ledger()):
+                return Done(None, built=False)
+            try:
                 await asyncio.to_thread(loader.finish, as_of=as_of)
-                return Done(as_of, built=loader.builds)
-            return Done(None, built=False)
+            except FeedGapError as error:
+                self._report(Gap(str(error)))
+                return Done(None, built=False)
+            return Done(as_of, built=loader.builds)
 
     async def _load(self, source: FileSource, loader: ReplicaLoader, as_of: datetime) -> bool:
         """Applies what there is; whether that was everything."""
@@ -394,7 +360,7 @@ class _Load:
 
     def _processes(self) -> ProcessPoolExecutor:
         return ProcessPoolExecutor(
-            self._job.readers, mp_context=multiprocessing.get_context("spawn"), initializer=_stand_back
+            self._job.readers, mp_context=multiprocessing.get_context("spawn"), initializer=_reader
         )
 
     def _now(self) -> datetime:

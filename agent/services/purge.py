@@ -34,6 +34,13 @@ class Contacts(Protocol):
         """Drops old tombstones and every trace of removed contacts; counts."""
 
 
+class KeptFiles(Protocol):
+    """Damaged files that were kept, as the purge sees them."""
+
+    async def purge(self, taken_before: datetime, now: datetime) -> int:
+        """Erases those that hold personal data from before an instant; how many."""
+
+
 class Trail(Protocol):
     """The audit trail's door for the purge."""
 
@@ -55,9 +62,10 @@ class Purge:
         policy: `[retention]`.
         sales: the outbox.
         contacts: the replica.
+        kept: damaged files that were kept.
         trail: the audit trail, which has its own end.
         spool: erases downloaded export files that were left behind; how many there were.
-        alone: held by whoever erases.
+        alone: held by whoever erases, or reads a whole file through.
         changed: called when something was erased.
         trusted: whether ages by the wall clock mean something.
     """
@@ -69,6 +77,7 @@ class Purge:
         policy: RetentionPolicy,
         sales: Sales,
         contacts: Contacts,
+        kept: KeptFiles,
         trail: Trail,
         spool: Callable[[], int],
         alone: asyncio.Lock,
@@ -77,7 +86,7 @@ class Purge:
     ) -> None:
         self._clock, self._policy, self._sales, self._contacts = clock, policy, sales, contacts
         self._spool, self._changed, self._trusted = spool, changed, trusted
-        self._trail, self._alone = trail, alone
+        self._kept, self._trail, self._alone = kept, trail, alone
 
     async def run(self) -> dict[str, int]:
         """Carries the plan out; how many records of each kind were erased.
@@ -100,6 +109,7 @@ class Purge:
             for erase in (
                 self._sales.purge(what, now),
                 self._contacts.purge(what.tombstones_before),
+                self._kept_of(what, now),
                 self._trail_of(what, counts),
             ):
                 try:
@@ -141,6 +151,9 @@ class Purge:
             log.info("swept", counts=counts)
             self._changed()
             return counts
+
+    async def _kept_of(self, what: RetentionPlan, now: datetime) -> dict[str, int]:
+        return {"kept_files": await self._kept.purge(what.accepted_before, now)}
 
     async def _trail_of(self, what: RetentionPlan, counts: dict[str, int]) -> dict[str, int]:
         if any(counts.values()):

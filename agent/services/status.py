@@ -99,6 +99,8 @@ class Status:
         accepted_since: counts sales accepted since an instant.
         conditions: what stands in the way.
         ready: whether a sale can be put on disk now.
+        room: whether there is room on the disk for one.
+        damage: what is damaged, or was and has not been seen by an administrator.
         loading: how far a running load is, or None.
     """
 
@@ -114,18 +116,20 @@ class Status:
         accepted_since: Callable[[datetime], int],
         conditions: Conditions,
         ready: Callable[[], bool],
+        room: Callable[[], bool],
+        damage: Callable[[], Sequence[str]],
         loading: Callable[[], LoadProgress | None] = lambda: None,
     ) -> None:
         self._clock, self._version, self._policy = clock, version, policy
         self._links, self._replica, self._queue, self._accepted_since = tuple(links), replica, queue, accepted_since
-        self._conditions, self._ready, self._loading = conditions, ready, loading
+        self._conditions, self._loading = conditions, loading
+        self._ready, self._room, self._damage = ready, room, damage
         self._since = clock.now()
         self._state = ""
         self._listeners: set[asyncio.Event] = set()
         self._pace: tuple[float, float] | None = None
         self._contents = "keys"
-        self._unreadable: set[str] = set()
-        self._said_unreadable = False
+        self._torn: set[str] = set()
 
     def ready(self) -> bool:
         """Whether a sale can be put on disk now, whatever vendor and replica do."""
@@ -190,7 +194,7 @@ class Status:
 
     def damaged(self, file: str, *, stands: bool) -> None:
         """Somebody found a file not to be what was written, or whole again."""
-        (self._unreadable.add if stands else self._unreadable.discard)(file)
+        (self._torn.add if stands else self._torn.discard)(file)
 
     def changed(self) -> None:
         """Something changed: everybody who listens takes a look."""
@@ -220,20 +224,15 @@ class Status:
         try:
             info = self._replica.info()
         except StorageError:
-            self._unreadable.add("replica.db")
             return ReplicaInfo(0, None, self._contents)
-        self._unreadable.discard("replica.db")
         self._contents = info.contents
         return info
 
     def _queue_info(self) -> QueueInfo:
         try:
-            queue = self._queue()
+            return self._queue()
         except StorageError:
-            self._unreadable.add("outbox.db")
             return QueueInfo(0, 0, 0, 0, None, 0)
-        self._unreadable.discard("outbox.db")
-        return queue
 
     def _judge(self, info: ReplicaInfo, queue: QueueInfo, now: datetime) -> None:
         """Conditions that follow from figures are set here; those that follow from events, where they happen."""
@@ -246,11 +245,10 @@ class Status:
         say("queue.parked", stands=queue.parked > 0, now=now, detail=str(queue.parked))
         say("queue.in_doubt", stands=queue.in_doubt > 0, now=now, detail=str(queue.in_doubt))
         say("queue.filling", stands=queue.bytes > self._policy.max_queue_bytes * FILLING_SHARE, now=now)
-        say("storage.full", stands=not self._ready(), now=now)
+        say("storage.full", stands=not self._room(), now=now)
+        damage = [*self._damage(), *sorted(self._torn)]
+        say("storage.damaged", stands=bool(damage), now=now, detail="; ".join(damage))
         say("replica.stale", stands=self._stale(info, now), now=now)
-        if self._unreadable or self._said_unreadable:  # whoever opens the files says what it found then
-            say("storage.damaged", stands=bool(self._unreadable), now=now, detail=", ".join(sorted(self._unreadable)))
-        self._said_unreadable = bool(self._unreadable)
 
     def _stale(self, info: ReplicaInfo, now: datetime) -> bool:
         return info.as_of is not None and now - info.as_of > self._policy.stale_after
@@ -265,8 +263,10 @@ class Status:
             self._pace = (mono, sales / RATE_WINDOW.total_seconds())
         if self._pace[1] <= 0:
             return None
-        # Sales that are parked count as room taken, not as what a waiting sale takes.
-        bytes_each = min(queue.bytes / queue.depth, MOST_BYTES_A_SALE) if queue.depth else TYPICAL_BYTES_A_SALE
+        # Sales that are parked count as room taken, not as what a waiting sale takes. The figures are read one after
+        # the other: what still waits in one may be finished in the next.
+        waiting = queue.depth > 0 and queue.bytes > 0
+        bytes_each = min(queue.bytes / queue.depth, MOST_BYTES_A_SALE) if waiting else TYPICAL_BYTES_A_SALE
         return int(max(0.0, self._policy.max_queue_bytes - queue.bytes) / (bytes_each * self._pace[1]))
 
 

@@ -16,7 +16,15 @@ from typing import Protocol, TypeVar
 import structlog
 
 from agent.domain.health import Conditions
-from agent.errors import FeedError, LoyaltyAgentError, StorageError, StorageFullError, VendorError, VendorRefusedError
+from agent.errors import (
+    FeedError,
+    LoyaltyAgentError,
+    StorageDamagedError,
+    StorageError,
+    StorageFullError,
+    VendorError,
+    VendorRefusedError,
+)
 from agent.ports import AppliedCounts, ChangeFeed, Clock, LoadProgress, Record, ReplicaInfo, ReplicaStore
 from agent.services.loading import Applied, Done, Event, Gap, Late, Listed, Loader, LoadJob, Unreadable
 
@@ -200,6 +208,8 @@ class Sync:
         uniform: the source of chance, so that a chain of stores does not ask in the same second.
         changed: called when the replica or a condition changed.
         renewed: called when everything that the loyalty system has said is in the replica.
+        counted: told how many contacts a whole replica holds.
+        damaged: told when the replica turns out to be damaged.
         writing: held while the replica is written; whoever else writes to it, or replaces it, waits.
     """
 
@@ -215,12 +225,14 @@ class Sync:
         uniform: Callable[[float, float], float],
         changed: Callable[[], None],
         renewed: Callable[[], Awaitable[None]],
+        counted: Callable[[int], None],
+        damaged: Callable[[], None],
         writing: asyncio.Lock,
     ) -> None:
         self._clock, self._feed, self._contacts, self._conditions = clock, feed, contacts, conditions
         self._erased = erased
         self._every_s, self._uniform, self._changed = every.total_seconds(), uniform, changed
-        self._renewed, self._writing = renewed, writing
+        self._renewed, self._counted, self._damaged, self._writing = renewed, counted, damaged, writing
         self._wake = asyncio.Event()
         self._rebuild = False
         self._failed = 0
@@ -309,7 +321,7 @@ class Sync:
         self._conditions.set("feed.silent", stands=False, now=now)
         info = self._contacts.info()
         if info.as_of is not None:
-            self._conditions.set("storage.damaged", stands=False, now=now)
+            self._counted(info.contacts)
         log.info("synced", contacts=info.contacts, elapsed_s=round(self._clock.monotonic() - started, 3))
 
     def _tell(self, progress: LoadProgress) -> None:
@@ -318,6 +330,8 @@ class Sync:
 
     def _fail(self, error: LoyaltyAgentError) -> None:
         self._failed += 1
+        if isinstance(error, StorageDamagedError):
+            self._damaged()
         if self._failed == 1:
             log.warning("feed.failed", code=error.code, reason=str(error))
         # A line that is down comes back by itself; a refusal and a full disk do not.

@@ -18,17 +18,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final
 
 from agent.domain.audit import START, Facts, Head, Verification, head_of, line_of, parse, verify
 from agent.errors import StorageError, StorageFullError
 from agent.keys import write_durably
 from agent.store import outbox_sql as sql
-from agent.store.database import DatabaseFile, GroupWriter
+from agent.store.database import DatabaseFile, Reader, Writer
 from agent.store.outbox_view import read
-
-if TYPE_CHECKING:
-    from sqlite3 import Connection
 
 try:
     import fcntl
@@ -125,7 +122,7 @@ class AuditAnchor:
         reader: a connection for point reads, used on the event loop's thread.
     """
 
-    def __init__(self, writer: GroupWriter, reader: Connection) -> None:
+    def __init__(self, writer: Writer, reader: Reader) -> None:
         self._writer, self._reader = writer, reader
 
     def load(self) -> Head | None:
@@ -155,7 +152,7 @@ class _Tail:
     torn: int
 
 
-def _anchor(connection: Connection) -> Head | None:
+def _anchor(connection: Reader) -> Head | None:
     rows = read(connection, sql.ANCHOR)
     return Head(*rows[0]) if rows else None
 

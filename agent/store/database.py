@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from agent.errors import StorageDamagedError, StorageError, StorageFullError, StorageKeyError
 from agent.store.pagekey import PageKey, looks_encrypted, starts_plain
@@ -51,6 +51,8 @@ __all__ = [
     "KEY_BYTES",
     "DatabaseFile",
     "GroupWriter",
+    "Reader",
+    "Writer",
     "erase_leftovers",
     "immediate",
     "migrate",
@@ -71,6 +73,8 @@ MAX_GROUP = 512
 _IOERR, _CORRUPT, _FULL, _NOTADB = 10, 11, 13, 26
 _IOERR_SHMSIZE = 4_874
 """WAL's shared memory could not grow: a full disk, said differently."""
+_IOERR_DAMAGE = (266, 522, 8_202, 8_458)
+"""A read failed or came back short, or a checksum of the file system or the device did not fit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,19 +93,28 @@ class DatabaseFile:
     synchronous: str
     cache_kib: int = 4_096
 
-    def connect(self, *, cache_kib: int | None = None) -> Connection:
+    def connect(self, *, cache_kib: int | None = None, read_only: bool = False) -> Connection:
         """A connection that any thread may use, one at a time, with transactions spelled out.
+
+        Args:
+            cache_kib: another size of its page cache.
+            read_only: for who only looks: nothing is made, and the log stays as it is when it is closed.
 
         Raises:
             StorageKeyError: the key does not open it, or it is encrypted and there is no key, or the reverse.
             StorageDamagedError: it is no database, or its first page is damaged.
             StorageError: it cannot be opened.
         """
-        with contextlib.suppress(OSError):  # SQLite says why it cannot be opened, and would make it readable by others
-            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
+        if not read_only:
+            with contextlib.suppress(OSError):  # SQLite says why, and would make it readable by others
+                os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
         try:
             connection = sqlite.connect(
-                os.fspath(self.path), isolation_level=None, check_same_thread=False, timeout=BUSY_TIMEOUT_MS / 1000
+                self._read_only if read_only else os.fspath(self.path),
+                isolation_level=None,
+                check_same_thread=False,
+                timeout=BUSY_TIMEOUT_MS / 1000,
+                uri=True,  # for who attaches a file that must not be changed
             )
             try:
                 if self.key is not None and ENCRYPTED:
@@ -128,6 +141,20 @@ class DatabaseFile:
             raise failure from error
         return connection
 
+    def attachment(self, name: str) -> tuple[str, tuple[str, ...]]:
+        """The statement, with its values, that attaches the file to another connection, to be read alone.
+
+        Its values hold the key: they must not be logged.
+        """
+        uri = self._read_only
+        if self.key is None or not ENCRYPTED:
+            return f"ATTACH ? AS {name}", (uri,)
+        return f"ATTACH ? AS {name} KEY ?", (uri, PageKey(self.key).literal)
+
+    @property
+    def _read_only(self) -> str:
+        return f"{self.path.absolute().as_uri()}?mode=ro"
+
     def _key_error(self) -> StorageKeyError | None:
         """The error to raise when an unreadable file is a matter of its key; None when it is damaged.
 
@@ -151,7 +178,7 @@ def storage_error(error: BaseException) -> StorageError:
     primary = code & 0xFF
     if primary == _FULL or code == _IOERR_SHMSIZE:
         return StorageFullError()
-    if primary in (_CORRUPT, _NOTADB):
+    if primary in (_CORRUPT, _NOTADB) or code in _IOERR_DAMAGE:
         return StorageDamagedError(f"SQLite says: {error}")
     return StorageError(f"SQLite says: {error}")
 
@@ -209,8 +236,36 @@ def _roll_back(connection: Connection) -> None:
             connection.execute("ROLLBACK")
 
 
-_Outcome = tuple[Any, BaseException | None]
 _Together = Callable[["Connection", Sequence[Any]], Sequence[Any]]
+
+
+class Writer(Protocol):
+    """Who writes to a database: a :class:`GroupWriter`, or what stands before one."""
+
+    async def run(self, write: Callable[[Connection], T]) -> T:
+        """Runs ``write`` in a transaction and returns its result once it is on disk."""
+
+    async def run_together(self, write: _Together, item: Any) -> Any:
+        """Makes one of many writes of a kind."""
+
+    async def run_alone(self, work: Callable[[Connection], T]) -> T:
+        """Runs ``work`` outside any transaction."""
+
+    def close(self) -> None:
+        """Finishes what is waiting, and closes the database."""
+
+
+class Reader(Protocol):
+    """Who reads from a database: a connection, or what stands before one."""
+
+    def execute(self, statement: str, values: Sequence[Any] = ..., /) -> Any:
+        """What a statement finds."""
+
+    def close(self) -> None:
+        """Closes the database."""
+
+
+_Outcome = tuple[Any, BaseException | None]
 
 
 @dataclass(frozen=True, slots=True)

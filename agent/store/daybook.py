@@ -62,7 +62,7 @@ class OutboxDaybook:
         Raises:
             StorageError: the file cannot be read.
         """
-        with closing(self._file.connect()) as db:
+        with closing(self._file.connect(read_only=True)) as db:
             try:
                 db.execute("BEGIN")
                 return DayRecord(

@@ -8,6 +8,7 @@ is not encrypted. The replica's look-ups are hashed under it as well: who is in 
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -50,6 +51,28 @@ def hash_key(db: Connection, keys: Iterable[bytes]) -> bytes:
             if (found := unseal(key, row[0])) is not None:
                 return found
     raise StorageKeyError("the key does not open what outbox.db keeps sealed")
+
+
+def hash_key_again(db: Connection, keys: Iterable[bytes]) -> bytes:
+    """The key of an outbox that was rescued; a new one when it is lost.
+
+    Nothing can be compared with fingerprints of a lost key: they are emptied, and a sale is known by its id alone.
+
+    Args:
+        db: the outbox with whatever rows were saved.
+        keys: as for :func:`hash_key`.
+
+    Raises:
+        StorageError: the file cannot be read or written.
+    """
+    candidates = tuple(keys)
+    if db.execute(_READ).fetchone() is not None:
+        with contextlib.suppress(StorageKeyError):
+            return hash_key(db, candidates)
+    with transaction(db):
+        db.execute("DELETE FROM hash_key")
+        db.execute("UPDATE sales SET fingerprint = x''")
+    return hash_key(db, candidates)
 
 
 def reseal(db: Connection, keys: Iterable[bytes]) -> bool:

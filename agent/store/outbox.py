@@ -37,7 +37,7 @@ from agent.errors import ConflictError, Fault, InputError, UnderWayError, Unknow
 from agent.ports import Acceptance, Outgoing, Receipt, Settled
 from agent.store import numbering, statements
 from agent.store import outbox_sql as sql
-from agent.store.database import GroupWriter, savepoint, truncate_log
+from agent.store.database import Reader, Writer, savepoint, truncate_log
 from agent.store.keyhash import KeyHash
 from agent.store.outbox_sql import COUNTS  # the command line counts a stopped agent's queue with it
 from agent.store.outbox_view import OutboxView, Story, from_ms, to_ms
@@ -76,19 +76,15 @@ class Outbox(OutboxView):
 
     Args:
         writer: the database's one writer.
-        reader: a connection for point reads, used on the event loop's thread.
-        hash_key: the key of fingerprints and person groups.
-        names: hashes what names people, as the replica does.
+        reader: for point reads, used on the event loop's thread.
         run: a name for this run of the program, for its leases.
-
-    Raises:
-        StorageError: the file cannot be read.
     """
 
-    def __init__(self, writer: GroupWriter, reader: Connection, *, hash_key: bytes, names: KeyHash, run: str) -> None:
+    def __init__(self, writer: Writer, reader: Reader, *, run: str) -> None:
         super().__init__(reader)
-        self._writer, self._hash_key, self._names, self._run = writer, hash_key, names, run
-        self._last_of_former_run = self._number(sql.LAST_SALE)
+        self._writer, self._run = writer, run
+        self._hash_key, self._names = b"", KeyHash(bytes(32))
+        self._last_of_former_run: int | None = None
 
     def close(self) -> None:
         """Finishes what is being written and closes both connections."""
@@ -140,7 +136,7 @@ class Outbox(OutboxView):
         record, sale = arrival.record, arrival.sale
         known = db.execute(sql.FIND_SALE, (sale.transaction_id,)).fetchone()
         if known is not None:
-            if known[1] != arrival.fingerprint:
+            if known[1] and known[1] != arrival.fingerprint:  # none where the key of fingerprints was lost
                 raise ConflictError
             return _repeated(db, arrival, known)
         original = db.execute(sql.FIND_SALE, (sale.original_transaction_id,)).fetchone()
@@ -190,7 +186,7 @@ class Outbox(OutboxView):
                 ROWS_BYTES + len(content), kind, key_type, told_kind, told_type, quiet,
                 None if row.vendors else accepted_at,
             )  # fmt: skip
-            person = None if row.follows else self._person(key, readings)
+            person = None if row.follows else person_group(self._hash_key, key, readings)
             if person is None:
                 person = row.original.to_bytes(8, "big") if row.original else b""
             rank = RANK_PRIMARY if kind == "primary" else RANK_SECONDARY
@@ -208,21 +204,24 @@ class Outbox(OutboxView):
         _insert_rows(db, sql.INSERT_DELIVERIES, deliveries, columns=7)
         return receipts
 
-    def _person(self, key: IntegrationKey | None, readings: Sequence[Identifier]) -> bytes | None:
-        named = key.identifier if key else readings[0] if readings else None
-        if named is None:
-            return None
-        text = f"{named.type}:{named.value}".encode()
-        return blake2b(text, key=self._hash_key, person=b"person", digest_size=8).digest()
-
     # --- delivery -------------------------------------------------------------------------------------------
 
-    async def recover(self) -> int:
-        """Takes back the leases of an earlier run; how many there were.
+    def begin(self, db: Connection, hash_key: bytes, names: KeyHash) -> int:
+        """Takes back the leases of an earlier run, before anything else is done in this one; how many there were.
 
-        Those deliveries may have arrived, except the open ones that had not been sent yet.
+        Args:
+            db: the file, brought to its schema.
+            hash_key: its key of fingerprints and person groups.
+            names: hashes what names people, as the replica does.
+
+        Those deliveries may have arrived, except the open ones that had not been sent yet. When the file is opened
+        again in the same run, its leases are this run's own and nothing is done.
         """
-        return await self._writer.run(lambda db: db.execute(sql.RECOVER).rowcount)
+        self._hash_key, self._names = hash_key, names
+        if self._last_of_former_run is not None:
+            return 0
+        (self._last_of_former_run,) = db.execute(sql.LAST_SALE).fetchone()
+        return db.execute(sql.RECOVER).rowcount
 
     async def lease(self, vendor: str, limit: int, now: datetime) -> list[Outgoing]:
         """Up to ``limit`` due deliveries for one vendor, in the order it needs, marked as being sent.
@@ -466,6 +465,23 @@ class _Row:
     original: int | None = None
     follows: bool = False
     told: tuple[str | None, str | None] | None = None
+
+
+def person_group(hash_key: bytes, key: IntegrationKey | None, readings: Sequence[Identifier]) -> bytes | None:
+    """What deliveries that must not overtake each other have in common; None when they name nobody."""
+    named = key.identifier if key else readings[0] if readings else None
+    if named is None:
+        return None
+    text = f"{named.type}:{named.value}".encode()
+    return blake2b(text, key=hash_key, person=b"person", digest_size=8).digest()
+
+
+def said(
+    content: bytes, kind: str | None, key_type: str | None
+) -> tuple[IntegrationKey | None, tuple[Identifier, ...]]:
+    """A kept sale's key, given what its row says of it, and its readings. Raises ValueError when it cannot be read."""
+    told = Said.parse(bytes(content).decode())
+    return _key(kind, key_type, told.key), tuple(told.readings)
 
 
 def _plausible(now: datetime) -> tuple[int, int]:

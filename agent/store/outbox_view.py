@@ -9,16 +9,13 @@ import json
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from agent.domain.delivery import DeliveryState, in_lane
 from agent.errors import UnknownRecordError
 from agent.ports import Delivery, QueueInfo
 from agent.store import outbox_sql as sql
-from agent.store.database import sqlite, storage_error
-
-if TYPE_CHECKING:
-    from sqlite3 import Connection
+from agent.store.database import Reader, sqlite, storage_error
 
 MAX_DELIVERIES = 1_000
 
@@ -58,10 +55,10 @@ class OutboxView:
     """Reads the outbox. Every method raises StorageError when the file cannot be read.
 
     Args:
-        reader: a connection for point reads, used on the event loop's thread.
+        reader: for point reads, used on the event loop's thread.
     """
 
-    def __init__(self, reader: Connection) -> None:
+    def __init__(self, reader: Reader) -> None:
         self._reader = reader
 
     def knows(self, transaction_id: str) -> bool:
@@ -166,12 +163,13 @@ class OutboxView:
         return read(self._reader, statement, *values)
 
 
-def read(reader: Connection, statement: str, *values: Any) -> list[Any]:
+def read(reader: Reader, statement: str, *values: Any) -> list[Any]:
     """The rows of a point read. Raises StorageError."""
     try:
-        return reader.execute(statement, values).fetchall()
+        rows: list[Any] = reader.execute(statement, values).fetchall()
     except sqlite.Error as error:
         raise storage_error(error) from error
+    return rows
 
 
 def _delivery(row: Any, held: Collection[str]) -> Delivery:

@@ -17,7 +17,7 @@ from agent.domain.belonging import Trace, Wanted
 from agent.ports import ErasedSales
 from agent.store import outbox_sql as sql
 from agent.store import statements
-from agent.store.database import GroupWriter, truncate_log
+from agent.store.database import Reader, Writer, truncate_log
 from agent.store.keyhash import KeyHash
 from agent.store.outbox import ERASE_SLICE, Outbox, erase
 from agent.store.outbox_view import from_ms, read
@@ -42,7 +42,7 @@ class PersonalSales:
     """
 
     def __init__(
-        self, outbox: Outbox, writer: GroupWriter, reader: Connection, *, names: KeyHash, guests: Collection[str]
+        self, outbox: Outbox, writer: Writer, reader: Reader, *, names: KeyHash, guests: Collection[str]
     ) -> None:
         self._outbox, self._writer, self._reader = outbox, writer, reader
         self._hash, self._guests = names.of, json.dumps(list(guests))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from agent.ports import ErasedBefore, Identity
 from agent.store import outbox_sql as sql
-from agent.store.database import GroupWriter
+from agent.store.database import Reader, Writer
 from agent.store.outbox_view import from_ms, read, to_ms
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class ErasedPeople:
         reader: a connection for point reads, used on the event loop's thread.
     """
 
-    def __init__(self, writer: GroupWriter, reader: Connection) -> None:
+    def __init__(self, writer: Writer, reader: Reader) -> None:
         self._writer, self._reader = writer, reader
 
     def refusals(self) -> Refusals:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from agent.domain.contact import Member
 from agent.domain.identifiers import Identifier, IdentifierType
 from agent.domain.transaction import IntegrationKey
-from agent.errors import StorageDamagedError, StorageKeyError
+from agent.errors import StorageDamagedError, StorageError, StorageKeyError
 from agent.ports import Identity, Person, ReplicaInfo
 from agent.store.database import remove, sqlite, storage_error
 from agent.store.keyhash import HASH_BYTES, KeyHash
@@ -43,12 +43,16 @@ class SqliteReplica:
     Args:
         file: where and what; ``file.database.cache_kib`` decides what an encrypted look-up costs.
         withheld: leave it closed for now; nobody is found until it is opened.
+        suspected: called when the open file turns out to be damaged.
 
     Raises:
         StorageError: the file cannot be opened; it is left as it is, for the owner to set aside.
     """
 
-    def __init__(self, file: ReplicaFile, *, withheld: bool = False) -> None:
+    def __init__(
+        self, file: ReplicaFile, *, withheld: bool = False, suspected: Callable[[], None] = lambda: None
+    ) -> None:
+        self._suspected = suspected
         self._connection: Connection | None = None
         self._info: ReplicaInfo | None = None
         self._use(file)
@@ -73,7 +77,7 @@ class SqliteReplica:
                     if identity not in found:
                         found[identity] = self._member(identity, primary_key, contact_key, fields)
         except sqlite.Error as error:
-            raise storage_error(error) from error
+            raise self._failure(error) from error
         return tuple(found.values())
 
     def member(self, ref: str) -> Member | None:
@@ -90,7 +94,7 @@ class SqliteReplica:
                 for row in self._execute(self._find[kind], (mark,)):
                     return self._member(*row)
         except sqlite.Error as error:
-            raise storage_error(error) from error
+            raise self._failure(error) from error
         return None
 
     def info(self) -> ReplicaInfo:
@@ -103,7 +107,7 @@ class SqliteReplica:
             try:
                 contacts, as_of = self._execute(_INFO).fetchone()
             except sqlite.Error as error:
-                raise storage_error(error) from error
+                raise self._failure(error) from error
             self._info = ReplicaInfo(contacts, datetime.fromisoformat(as_of) if as_of else None, self.file.contents)
         return self._info
 
@@ -212,7 +216,11 @@ class SqliteReplica:
             StorageError: it cannot be opened, and stays closed.
         """
         connection = self._connect()
-        finished, fits = self._side_is_finished(), self.file.fits(connection)
+        try:
+            finished, fits = self._side_is_finished(), self.file.fits(connection)
+        except sqlite.Error as error:
+            connection.close()
+            raise storage_error(error) from error
         if finished or not fits:
             connection.close()
             self._replace() if finished else remove(self.file.database)
@@ -220,6 +228,12 @@ class SqliteReplica:
         self._connection = connection
         self._execute = connection.execute
         self.refresh()
+
+    def _failure(self, error: BaseException) -> StorageError:
+        failure = storage_error(error)
+        if isinstance(failure, StorageDamagedError):
+            self._suspected()
+        return failure
 
     def _use(self, file: ReplicaFile) -> None:
         self.file = file

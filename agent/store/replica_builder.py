@@ -17,7 +17,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Self
 
 from agent.domain.contact import ContactChange
-from agent.errors import StorageDamagedError, StorageError, StorageKeyError
+from agent.errors import FeedGapError, StorageDamagedError, StorageError, StorageKeyError
 from agent.ports import AppliedCounts, AppliedFile, Batch
 from agent.store.database import DatabaseFile, remove, sqlite, transaction
 from agent.store.refusals import Refusals
@@ -71,8 +71,8 @@ class SqliteReplicaBuilder:
 
     builds = True
 
-    def __init__(self, file: ReplicaFile, connection: Connection, present: DatabaseFile | None) -> None:
-        self._file = file
+    def __init__(self, file: ReplicaFile, connection: Connection, present: DatabaseFile | None, least: int) -> None:
+        self._file, self._least = file, least
         self._connection = connection
         self._present = present
         with transaction(connection):
@@ -116,7 +116,11 @@ class SqliteReplicaBuilder:
         )
 
     def finish(self, *, as_of: datetime) -> None:
-        """Makes the indexes, settles contacts that appear more than once, and marks the file complete."""
+        """Makes the indexes, settles contacts that appear more than once, and marks the file complete.
+
+        Raises:
+            FeedGapError: there are too few contacts to be everybody; the build is gone, and begun anew next time.
+        """
         connection = self._connection
         for (sql,) in connection.execute("SELECT sql FROM building_indexes").fetchall():
             with transaction(connection):
@@ -129,7 +133,13 @@ class SqliteReplicaBuilder:
             self._keep_tombstones()
             for table in ("building_indexes", "building_marks"):
                 connection.execute(f"DROP TABLE {table}")
-            connection.execute("UPDATE state SET as_of = ?", (instant(as_of),))
+            (contacts,) = connection.execute("SELECT contacts FROM state").fetchone()
+            if contacts >= self._least:
+                connection.execute("UPDATE state SET as_of = ?", (instant(as_of),))
+        if contacts < self._least:
+            connection.close()
+            remove(self._file.side)
+            raise FeedGapError(f"a full export: of at least {self._least} contacts {contacts} are here")
 
     def abandon(self) -> None:
         """Removes the side file when there is a replica to go on with; a first load is kept, to be gone on with."""
@@ -217,9 +227,15 @@ class _Marks:
 
 @dataclass(frozen=True, slots=True)
 class SqliteReplicaStore:
-    """The port `ReplicaStore`: opens the replica for writing, in any process."""
+    """The port `ReplicaStore`: opens the replica for writing, in any process.
+
+    Attributes:
+        file: the replica.
+        least: a replica that is built with fewer contacts is not everybody: the feed lacks its full export.
+    """
 
     file: ReplicaFile
+    least: int = 0
 
     def digest(self, changes: Iterable[ContactChange]) -> Batch:
         """The changes in the form in which they are applied."""
@@ -252,7 +268,7 @@ class SqliteReplicaStore:
         side = self._open_side()
         if _is_finished(file, side):  # nobody has adopted it yet; it only needs what is newer
             return SqliteReplicaWriter(file, side, builds=True)
-        return SqliteReplicaBuilder(file, side, file.database if loaded else None)
+        return SqliteReplicaBuilder(file, side, file.database if loaded else None, self.least)
 
     def refusing(self, refusals: Refusals) -> SqliteReplicaStore:
         """The same store, in which these people are not kept."""

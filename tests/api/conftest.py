@@ -5,7 +5,7 @@ import contextlib
 import json
 import random
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from agent.domain.link import Link
 from agent.domain.tagging import Found, Outcome, TaggingPolicy
 from agent.domain.transaction import IntegrationKey
 from agent.errors import StorageFullError, VendorUnreachableError
+from agent.kept import Report
 from agent.messages import Messages
 from agent.ports import ReplicaInfo
 from agent.services.identify import Identify, IdentifyPolicy
@@ -129,6 +130,18 @@ class Given:
 
 
 @dataclass
+class Seen:
+    """Damaged files, and whether somebody has seen them."""
+
+    reports: tuple[Report, ...] = ()
+
+    def acknowledge(self) -> int:
+        new = sum(report.acknowledged_at is None for report in self.reports)
+        self.reports = tuple(replace(report, acknowledged_at=report.found_at) for report in self.reports)
+        return new
+
+
+@dataclass
 class Officer:
     """Whom was asked about, by which caller; answers as told, that nobody is known if not. And what was recorded."""
 
@@ -175,6 +188,7 @@ class House:
     http: httpx.AsyncClient
     admin: httpx.AsyncClient
     room: dict[str, Any]
+    damage: Seen
 
     @property
     def address(self) -> str:
@@ -217,7 +231,7 @@ async def _at_once() -> None:
 
 def build(state_dir: Path, settings: Settings, *, heartbeat_s: float = 15.0) -> dict[str, Any]:
     """The rooms, and the hands on them that tests need."""
-    clock, people, orders, conditions = HeldClock(), People(), Given(), Conditions()
+    clock, people, orders, conditions, damage = HeldClock(), People(), Given(), Conditions(), Seen()
     normaliser = Normaliser("SE")
     tagging = TaggingPolicy(settings.loyalty.primary, settings.loyalty.secondary, settings.loyalty.fallback_level)
     link = Link(
@@ -231,9 +245,8 @@ def build(state_dir: Path, settings: Settings, *, heartbeat_s: float = 15.0) -> 
     file = DatabaseFile(state_dir / "outbox.db", None, "FULL")
     connection = file.connect()
     migrate(connection, migrations)
-    outbox = Outbox(
-        GroupWriter(connection, "outbox"), file.connect(), hash_key=b"k" * 32, names=KeyHash(b"n" * 32), run="run"
-    )
+    outbox = Outbox(GroupWriter(connection, "outbox"), file.connect(), run="run")
+    outbox.begin(connection, b"k" * 32, KeyHash(b"n" * 32))
     stale_after = settings.replica.stale_after
     room: dict[str, Any] = {"error": None}
     intake = Intake(
@@ -241,9 +254,9 @@ def build(state_dir: Path, settings: Settings, *, heartbeat_s: float = 15.0) -> 
         normaliser=normaliser,
         replica=people,
         outbox=outbox,
-        queue=lambda: outbox.info(orders.held()),
+        room=lambda: True,
         link=link,
-        policy=IntakePolicy(tagging, "1042", "03", UTC, stale_after, 1 << 30, 0, state_dir, (("voyado", False),)),
+        policy=IntakePolicy(tagging, "1042", "03", UTC, stale_after, (("voyado", False),)),
         accepted=lambda: None,
     )
 
@@ -272,6 +285,8 @@ def build(state_dir: Path, settings: Settings, *, heartbeat_s: float = 15.0) -> 
         accepted_since=outbox.accepted_since,
         conditions=conditions,
         ready=lambda: room["error"] is None,
+        room=lambda: room["error"] is None,
+        damage=tuple,
     )
     tokens, officer = Tokens(state_dir, clock), Officer(identify.readings)
     rooms = Rooms(
@@ -295,6 +310,7 @@ def build(state_dir: Path, settings: Settings, *, heartbeat_s: float = 15.0) -> 
             held=orders.held,
             chance=random.Random(1),
         ),
+        damage=damage,
         metrics=Metrics("0.1.0"),
     )
     return {
@@ -310,6 +326,7 @@ def build(state_dir: Path, settings: Settings, *, heartbeat_s: float = 15.0) -> 
         "conditions": conditions,
         "state_dir": state_dir,
         "room": room,
+        "damage": damage,
     }
 
 

@@ -5,8 +5,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from agent.api.schemas import QueueList, StoryAnswer
+from agent.api.schemas import DamageList, QueueList, StoryAnswer
 from agent.domain.delivery import Verdict, VerdictKind
+from agent.kept import Report
 from agent.ports import Settled
 
 NOW = datetime(2026, 11, 20, 9, 5, 12, tzinfo=UTC)
@@ -194,3 +195,38 @@ async def test_a_story_names_what_came_later(house, queued, sale):
     }
     assert [delivery["state"] for delivery in told["deliveries"]] == ["cancelled"]
     assert (await house.http.get("/v1/transactions/s-1")).json()["deliveries"] == []
+
+
+async def test_damage_is_listed_until_it_is_seen(house):
+    """What was set aside is told in counts and ids; acknowledging it says how much of it was new."""
+    report = Report(
+        "20261120T090512Z", "outbox.db", NOW, "2 pages cannot be read",
+        rescued={"sales": 812, "deliveries": 811}, lost={"sales": 1}, lost_ids=("1042-03-000007",), oldest_at=NOW,
+    )  # fmt: skip
+    house.damage.reports = (report,)
+    answer = await house.admin.get("/v1/damage")
+    DamageList.model_validate_json(answer.content, strict=True)
+
+    assert answer.json() == {
+        "damages": [
+            {
+                "folder": "20261120T090512Z",
+                "file": "outbox.db",
+                "found_at": "2026-11-20T09:05:12Z",
+                "reason": "2 pages cannot be read",
+                "rescued": {"sales": 812, "deliveries": 811},
+                "lost": {"sales": 1},
+                "lost_ids": ["1042-03-000007"],
+                "acknowledged_at": None,
+            }
+        ]
+    }
+    assert (await house.admin.post("/v1/damage/acknowledge")).json() == {"acknowledged": 1}
+    assert (await house.admin.post("/v1/damage/acknowledge")).json() == {"acknowledged": 0}
+    assert (await house.admin.get("/v1/damage")).json()["damages"][0]["acknowledged_at"] is not None
+
+
+@pytest.mark.parametrize(("method", "path"), [("GET", "/v1/damage"), ("POST", "/v1/damage/acknowledge")])
+async def test_damage_is_for_administrators(house, method, path):
+    """A cashier's token neither reads nor acknowledges."""
+    assert (await house.http.request(method, path)).status_code == 403

@@ -220,7 +220,9 @@ class Till:
         return self.http.get("/v1/queue", params={"state": state}).json()["entries"]
 
     def status(self) -> dict[str, Any]:
-        return self.http.get("/v1/status").json()
+        answer = self.http.get("/v1/status")
+        assert answer.status_code == 200, answer.text
+        return answer.json()
 
     def conditions(self) -> set[str]:
         return {condition["code"] for condition in self.status()["conditions"]}

@@ -188,7 +188,7 @@ def test_another_key_beside_a_replica_alone(vendor, open_till):
     key.write_bytes(kept)
     till.start()
     assert till.identify("member_number", members(vendor, 1)[0].value("memberNumber"))["outcome"] == "matched"
-    assert not till.logged("replica.damaged")
+    assert not till.logged("damage.found")
 
 
 # --- the key exchanged --------------------------------------------------------------------------------------------

@@ -345,7 +345,6 @@ async def test_a_contact_is_made_once_across_a_kill(tmp_path, moment):
         if moment == "before its key is written down":
             await bench.settle(outgoing)
     with open_outbox(path, run="two") as outbox:
-        await outbox.recover()
         async with lane(outbox, bench):
             await until(lambda: outbox.info().depth == 0)
     assert len(bench.vendor.created) == 1

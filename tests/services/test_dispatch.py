@@ -585,7 +585,6 @@ async def test_the_next_run_sends_again_what_may_have_arrived(tmp_path, vendor, 
         (outgoing,) = await outbox.lease(VENDOR, 1, NOW)
         await vendor.send(outgoing)
     with open_outbox(path, run="two") as outbox:
-        await outbox.recover()
         drive = Drive(outbox, vendor, clock)
         async with drive.running():
             await until(lambda: drive.states() == {"delivered": 1})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -33,28 +32,22 @@ PHONE_SAID = {"type": "mobile_phone", "value": "070-174 06 05"}
 CONTACT = {"first_name": "Alma", "mobile_phone": "070-174 06 05", "email": "Alma@Example.com"}
 
 
-class Disk(NamedTuple):
-    free: int
-
-
 class Till:
     """An intake with a real outbox behind it."""
 
-    def __init__(
-        self, tmp_path, outbox, *, level=3, secondary=("mobile_phone", "email"), guests=False, max_bytes=1 << 30
-    ):
+    def __init__(self, outbox, *, level=3, secondary=("mobile_phone", "email"), guests=False):
         self.clock, self.replica, self.outbox = FakeClock(), FakeReplica(), outbox
         self.link = Link(
             VENDOR, "loyalty", requests_per_second=0, backoff_first_s=10, backoff_max_s=900, uniform=lambda _a, b: b
         )
-        self.woken = 0
+        self.woken, self.room = 0, True
         self.held = set()
         self.intake = Intake(
             clock=self.clock,
             normaliser=Normaliser("SE"),
             replica=self.replica,
             outbox=outbox,
-            queue=outbox.info,
+            room=lambda: self.room,
             link=self.link,
             policy=IntakePolicy(
                 tagging=TaggingPolicy(
@@ -64,9 +57,6 @@ class Till:
                 till_id="03",
                 zone=ZoneInfo("Europe/Stockholm"),
                 stale_after=timedelta(hours=24),
-                max_bytes=max_bytes,
-                reserve_bytes=1,
-                state_dir=tmp_path,
                 vendors=((VENDOR, guests),),
             ),
             accepted=self._accepted,
@@ -100,7 +90,7 @@ def outbox(tmp_path):
 
 @pytest.fixture
 def till(tmp_path, outbox):
-    return Till(tmp_path, outbox)
+    return Till(outbox)
 
 
 def line(**changes):
@@ -221,7 +211,7 @@ async def test_the_tag_and_what_is_said_about_it(  # noqa: PLR0917 - a table's c
     tmp_path, outbox, online, known, changes, key, code
 ):
     """A primary key is never guessed, a secondary one kept, and the cashier told."""
-    till = Till(tmp_path, outbox, guests=True)
+    till = Till(outbox, guests=True)
     for number in range(known):
         till.replica.add(member(["10000421", "2"][number]), phone())
     if not online:
@@ -269,7 +259,7 @@ async def test_a_damaged_replica_does_not_stop_a_sale(till, method):
 @pytest.mark.parametrize(("level", "online"), [(1, False), (2, True)])
 async def test_below_level_three_the_replica_is_not_read(tmp_path, outbox, level, online):
     """Level 1 offline puts nothing on the sale; level 2 tags with what was said."""
-    till = Till(tmp_path, outbox, level=level)
+    till = Till(outbox, level=level)
     till.replica.add(member(), phone())
     if not online:
         till.offline()
@@ -320,7 +310,7 @@ async def test_a_look_up_counts_as_hit_or_miss(till, known, said):
 @pytest.mark.parametrize(("guests", "deliveries"), [(True, 1), (False, 0)], ids=["wants guests", "wants none"])
 async def test_a_guest_goes_where_guests_are_wanted(tmp_path, outbox, guests, deliveries):
     """At a vendor without guests the sale is done at once."""
-    till = Till(tmp_path, outbox, guests=guests)
+    till = Till(outbox, guests=guests)
     taken = await till.sell()
     assert taken.receipt.state == ("queued" if deliveries else "delivered")
     assert len(outbox.story("sale").deliveries) == deliveries
@@ -391,70 +381,23 @@ async def test_points_are_claimed_once(till):
 # --- room -----------------------------------------------------------------------------------------------------
 
 
-async def test_a_full_disk_refuses_new_sales_and_recovers(till, monkeypatch):
-    """No half-kept sale; a repeat of one that is kept is still answered; with space again, sales go on."""
+async def test_without_room_new_sales_are_refused(till):
+    """No half-kept sale; a repeat of one that is kept is still answered; with room again, sales go on."""
     await till.sell("kept", identifier=PHONE_SAID)
-    monkeypatch.setattr("shutil.disk_usage", lambda _path: Disk(0))
-    till.clock.advance(1)
+    till.room = False
     with pytest.raises(StorageFullError):
         await till.sell("refused", identifier=PHONE_SAID)
     assert not till.outbox.knows("refused")
     assert (await till.sell("kept", identifier=PHONE_SAID)).receipt.duplicate
-    assert not till.intake.has_room()
 
-    monkeypatch.undo()
-    till.clock.advance(1)
-    assert till.intake.has_room()
+    till.room = True
     assert not (await till.sell("refused", identifier=PHONE_SAID)).receipt.duplicate
-
-
-async def test_a_full_queue_refuses_new_sales(tmp_path, outbox):
-    """The queue's own limit counts like the disk's."""
-    till = Till(tmp_path, outbox, max_bytes=outbox.info().bytes + 1)
-    await till.sell(
-        "first", identifier=PHONE_SAID, new_contact={"email": "a@example.com", "attributes": {"a": "x" * 9_000}}
-    )
-    till.clock.advance(1)
-    with pytest.raises(StorageFullError):
-        await till.sell("second")
-
-
-async def test_a_long_record_of_finished_sales_refuses_nothing(tmp_path, outbox):
-    """The limit is for what waits."""
-    till = Till(tmp_path, outbox, max_bytes=1_000)
-    for number in range(20):
-        await till.sell(f"sale-{number}", identifier=PHONE_SAID)
-        (outgoing,) = await outbox.lease(VENDOR, 1, NOW)
-        await outbox.settle([Settled(outgoing.entry, DONE)], NOW)
-        till.clock.advance(1)
-    assert till.intake.has_room()
 
 
 async def test_a_sale_for_a_held_lane_is_answered_as_held(till):
     """The till hears at once what it would hear when it asks."""
     till.held.add(VENDOR)
     assert (await till.sell(identifier=PHONE_SAID)).receipt.state == "held"
-
-
-async def test_the_disk_is_looked_at_once_a_second(till, monkeypatch):
-    """Not for every sale."""
-    looks = []
-    monkeypatch.setattr("shutil.disk_usage", lambda path: looks.append(path) or Disk(1 << 40))
-    for _ in range(50):
-        till.clock.advance(0.1)
-        till.intake.has_room()
-    assert 5 <= len(looks) <= 6
-
-
-@pytest.mark.parametrize("error", [OSError(5, "input/output error"), StorageDamagedError()], ids=["disk", "file"])
-async def test_a_disk_that_cannot_be_asked_has_no_room(till, monkeypatch, error):
-    """Readiness says no instead of failing."""
-
-    def fail(_path):
-        raise error
-
-    monkeypatch.setattr("shutil.disk_usage", fail)
-    assert not till.intake.has_room()
 
 
 async def test_a_disk_that_fills_up_between_two_looks_keeps_nothing_of_the_sale(till):

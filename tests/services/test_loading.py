@@ -60,8 +60,8 @@ class Setting:
         self.events = []
         self.news = asyncio.Event()
 
-    def job(self, *, rebuild=False, settle_s=0.01, **source):
-        store = SqliteReplicaStore(self.file)
+    def job(self, *, rebuild=False, settle_s=0.01, least=0, **source):
+        store = SqliteReplicaStore(self.file, least)
         return LoadJob(
             Folder(self.folder, **source), Reader(), store, datetime.now(UTC), date(2026, 2, 20), settle_s, rebuild
         )
@@ -159,6 +159,28 @@ async def test_a_first_load_with_a_gap_waits_for_it(setting):
     assert (await setting.load()).built
     assert setting.applied() == ["0001.txt", "0002.txt"]
     assert setting.replica.info().contacts == 3
+
+
+async def test_what_is_built_from_leftovers_is_not_everybody(setting):
+    """Too few contacts are no replica, and nobody is found; with the full export there is one at once."""
+    write(setting.folder, 0, member(605), member(606))
+    for _ in range(2):
+        assert await setting.load(setting.job(least=3)) == Done(None, built=False)
+        assert Gap("a full export: of at least 3 contacts 2 are here") in setting.events
+        assert (setting.replica.info().as_of, setting.knows(605)) == (None, False)
+    write(setting.folder, 1, member(607), member(608))
+    assert (await setting.load(setting.job(least=3))).built
+    assert all(setting.knows(number) for number in (605, 606, 607, 608))
+
+
+async def test_leftovers_do_not_replace_a_whole_replica(setting):
+    """A rebuild that comes to too few leaves the present one."""
+    write(setting.folder, 0, member(605), member(606))
+    assert (await setting.load()).built
+    (setting.folder / "0000.txt").unlink()
+    write(setting.folder, 1, member(607))
+    assert await setting.load(setting.job(rebuild=True, least=2)) == Done(None, built=False)
+    assert (setting.knows(605), setting.knows(607)) == (True, False)
 
 
 async def test_a_rebuild_with_a_gap_leaves_the_old_replica(setting):

@@ -27,7 +27,18 @@ from agent.store.refusals import ErasedPeople
 from agent.store.replica_builder import SqliteReplicaStore
 from agent.store.replica_file import ReplicaFile
 from agent.store.replica_people import ReplicaPeople
-from tests.fakes import HASH_KEY, NAMES, NOW, VENDOR, FakeClock, acceptance, member_key, open_outbox, phone, phone_key
+from tests.fakes import (
+    NAMES,
+    NOW,
+    STORAGE_KEY,
+    VENDOR,
+    FakeClock,
+    acceptance,
+    member_key,
+    open_outbox,
+    phone,
+    phone_key,
+)
 
 ID, MEMBER, PHONE, EMAIL = (
     IdentifierType.CONTACT_ID,
@@ -50,7 +61,7 @@ class World:
 
     def __init__(self, tmp_path, outbox):
         self.directory, self.outbox, self.clock, self.conditions = tmp_path, outbox, FakeClock(), Conditions()
-        file = ReplicaFile(DatabaseFile(tmp_path / "replica.db", None, "NORMAL"), HASH_KEY, MEMBER)
+        file = ReplicaFile(DatabaseFile(tmp_path / "replica.db", None, "NORMAL"), STORAGE_KEY, MEMBER)
         self.store, self.replica = SqliteReplicaStore(file), ToldReplica(file)
         writer, reader = outbox._writer, outbox._reader
         self.erased = ErasedPeople(writer, reader)

@@ -58,15 +58,25 @@ class Trail:
         self.checks += 1
 
 
+class Kept:
+    def __init__(self):
+        self.asked, self.files = [], 1
+
+    async def purge(self, taken_before, now):
+        self.asked.append((taken_before, now))
+        return self.files
+
+
 class Bench:
     def __init__(self, policy=POLICY):
         self.clock, self.sales, self.contacts = FakeClock(), Sales(), Contacts()
-        self.trail, self.changes, self.trusted, self.files = Trail(), 0, True, 4
+        self.kept, self.trail, self.changes, self.trusted, self.files = Kept(), Trail(), 0, True, 4
         self.purge = Purge(
             clock=self.clock,
             policy=policy,
             sales=self.sales,
             contacts=self.contacts,
+            kept=self.kept,
             trail=self.trail,
             spool=lambda: self.files,
             alone=asyncio.Lock(),
@@ -86,7 +96,10 @@ def bench():
 async def test_everything_is_asked_and_counted(bench):
     """Sales, tombstones and forgotten downloads, by the ages of the configuration."""
     counts = await bench.purge.run()
-    assert counts == {"files": 4, "delivered": 2, "undelivered": 1, "forgotten": 0, "tombstones": 3}
+    assert counts == {
+        "files": 4, "delivered": 2, "undelivered": 1, "forgotten": 0, "tombstones": 3, "kept_files": 1,
+    }  # fmt: skip
+    assert bench.kept.asked == [(NOW - POLICY.undelivered, NOW)]
     (plan,) = bench.sales.plans
     assert plan.delivered_before == NOW - timedelta(hours=24)
     assert plan.accepted_before == NOW - timedelta(days=30)
@@ -105,7 +118,7 @@ async def test_the_audit_trail_has_an_end_too(bench):
 async def test_a_purge_of_nothing_is_not_recorded(bench):
     """The trail holds what was done, not that there was nothing to do."""
     bench.sales.counts = dict.fromkeys(bench.sales.counts, 0)
-    bench.contacts.tombstones = bench.files = 0
+    bench.contacts.tombstones = bench.files = bench.kept.files = 0
     await bench.purge.run()
     assert bench.trail.recorded == []
 
@@ -127,7 +140,7 @@ async def test_one_room_s_trouble_does_not_keep_the_other_s_data(bench):
     with pytest.raises(StorageError, match="in use"):
         await bench.purge.run()
     assert bench.contacts.before
-    assert bench.trail.recorded == [("retention.purged", {"files": 4, "tombstones": 3})]
+    assert bench.trail.recorded == [("retention.purged", {"files": 4, "tombstones": 3, "kept_files": 1})]
 
 
 async def test_two_purges_take_turns(bench):

@@ -9,7 +9,14 @@ from datetime import timedelta
 import pytest
 
 from agent.domain.health import Conditions
-from agent.errors import FeedError, StorageError, StorageFullError, VendorRefusedError, VendorUnreachableError
+from agent.errors import (
+    FeedError,
+    StorageDamagedError,
+    StorageError,
+    StorageFullError,
+    VendorRefusedError,
+    VendorUnreachableError,
+)
 from agent.ports import AppliedCounts, ChangePage, LoadProgress, ReplicaInfo
 from agent.services.loading import Applied, Done, Listed
 from agent.services.sync import FileFeed, PageFeed, Sync
@@ -81,11 +88,15 @@ class Bench:
         self.feed, self.contacts, self.erased, self.conditions = Feed(), Contacts(), Erased(), Conditions()
         self.writing, self.renewals = asyncio.Lock(), 0
         self.erased.writing = self.writing
+        self.counts, self.damages = [], 0
         self.sync = Sync(
             clock=FakeClock(), feed=self.feed, contacts=self.contacts, erased=self.erased, conditions=self.conditions,
             every=timedelta(hours=1), uniform=lambda _low, high: high, changed=lambda: None,
-            renewed=self._renewed, writing=self.writing,
+            renewed=self._renewed, counted=self.counts.append, damaged=self._damaged, writing=self.writing,
         )  # fmt: skip
+
+    def _damaged(self):
+        self.damages += 1
 
     async def _renewed(self):
         assert self.writing.locked(), "nobody may end the replica between the last page and its renewal"
@@ -120,6 +131,16 @@ async def test_removals_are_carried_out_after_each_sync(bench):
     await bench.sync.once()
     assert bench.erased.carried_out == 2
     assert bench.feed.ended == ["read"]
+
+
+async def test_damage_met_by_a_sync_is_told(bench):
+    """Whoever keeps the replica whole looks into it; and a whole one's size is remembered."""
+    bench.feed.fault = StorageDamagedError("torn")
+    await bench.sync.once()
+    assert (bench.damages, bench.counts) == (1, [])
+    bench.feed.fault = None
+    await bench.sync.once()
+    assert (bench.damages, bench.counts) == (1, [7])
 
 
 async def test_what_cannot_be_carried_out_is_a_failed_sync(bench):

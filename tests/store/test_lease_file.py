@@ -9,9 +9,9 @@ import pytest
 
 from agent.domain.identifiers import Identifier, IdentifierType
 from agent.domain.lease import Contents, LeaseRecord
-from agent.errors import StorageKeyError
+from agent.errors import StorageDamagedError, StorageError, StorageKeyError
 from agent.keys import subkey
-from agent.store.database import DatabaseFile
+from agent.store.database import DatabaseFile, remove
 from agent.store.lease_file import KEY_FILE, RECORD_FILE, LeaseFile
 from agent.store.leased_replica import LeasedReplica
 from agent.store.replica import SqliteReplica
@@ -115,16 +115,12 @@ class House:
         self.replica = SqliteReplica(self.file_of(lease), withheld=True)
         self.leased = LeasedReplica(
             self.replica, lease, renew_key=lambda: LeaseFile.made(path, STORAGE_KEY), file_of=self.file_of,
-            damaged=self.take_away,
+            failed=self.damages.append,
         )  # fmt: skip
 
     def file_of(self, lease):
         database = DatabaseFile(self.path / "replica.db", subkey(STORAGE_KEY, "replica", lease.key), "NORMAL")
         return ReplicaFile(database, subkey(lease.key, "lookup"), IdentifierType.MEMBER_NUMBER)
-
-    def take_away(self, file, error):
-        self.damages.append(type(error).__name__)
-        file.database.path.unlink()
 
     def load(self):
         page(self.replica.file, upsert(ALMA))
@@ -194,8 +190,8 @@ def test_the_key_goes_first(house, monkeypatch):
 
 
 @pytest.mark.parametrize("how", ["another key's", "damaged"])
-def test_a_file_that_cannot_be_read_is_taken_away(house, how):
-    """Whoever is told decides what becomes of it; look-ups go on with an empty one."""
+def test_a_file_that_cannot_be_read_stays_barred(house, how):
+    """Whoever is told makes it whole; until then nobody is found, and the lease does not open it."""
     house.leased.open()
     house.load()
     house.replica.withhold()
@@ -207,8 +203,33 @@ def test_a_file_that_cannot_be_read_is_taken_away(house, how):
         other = dataclasses.replace(house.replica.file, key=b"z" * 32, database=DatabaseFile(path, OTHER_KEY, "NORMAL"))
         SqliteReplica(other).close()
     house.leased.open()
-    assert house.damages == ["StorageDamagedError" if how == "damaged" else "StorageKeyError"]
+    assert [type(error) for error in house.damages] == [StorageDamagedError if how == "damaged" else StorageKeyError]
+    house.leased.open()
+    assert (house.leased.barred, house.knows(), len(house.damages)) == (True, False, 1)
+    with pytest.raises(StorageError):
+        house.leased.unbar()
+    assert house.leased.barred
+
+    remove(house.replica.file.database)
+    house.leased.unbar()
+    house.load()
+    assert house.knows()
+
+
+def test_both_have_a_say(house):
+    """What the lease withholds stays closed when it is whole again, and what is barred stays closed when it is lent."""
+    house.leased.open()
+    house.load()
+    house.leased.bar()
     assert not house.knows()
+    house.leased.withhold()
+    house.leased.unbar()
+    assert not house.knows()
+    house.leased.bar()
+    house.leased.open()
+    assert not house.knows()
+    house.leased.unbar()
+    assert house.knows()
 
 
 def test_a_replica_being_built_is_there_too(house):

@@ -110,7 +110,6 @@ class Till(RuleBasedStateMachine):
         self.runs += 1
         self.open = ExitStack()
         self.outbox = self.open.enter_context(open_outbox(self.path, run=f"run-{self.runs}"))
-        self.wait(self.outbox.recover())
 
     def teardown(self):
         self.open.close()
