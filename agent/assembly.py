@@ -203,6 +203,7 @@ class _Builder:
             sales=storage.of_persons((connector.name,) if connector.guests else ()),
             refused=storage.erased,
             trail=audit,
+            kept=storage.integrity,
             spool=self.state.empty_spool,
             conditions=self.conditions,
             feed_halted=lambda: sync.halted() if sync is not None else contextlib.nullcontext(),

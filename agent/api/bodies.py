@@ -17,6 +17,8 @@ M = TypeVar("M", bound=BaseModel)
 
 MAX_NUMBER_CHARS: Final = 64
 MAX_EXPONENT: Final = 40
+MAX_LISTED: Final = 10_000
+"""More faults than this are not looked at one by one: that alone would keep everybody else waiting."""
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,40}")
 _WORDS: Final = {
     "missing": "is needed",
@@ -66,6 +68,8 @@ def parse(model: type[M], body: bytes) -> M:
     try:
         return model.model_validate(value)
     except ValidationError as error:
+        if error.error_count() > MAX_LISTED:
+            raise InputError([Fault("", f"does not fit in more than {MAX_LISTED} places")]) from None
         raise InputError(
             faults(error.errors(include_url=False, include_context=False, include_input=False), value)
         ) from None

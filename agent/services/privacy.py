@@ -15,7 +15,7 @@ import secrets
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Protocol
 
 import structlog
@@ -33,6 +33,7 @@ log = structlog.get_logger(__name__)
 REBUILD_EVERY_S = 3600.0
 """How often the replica is rebuilt for the feed's removals at most: a till's disk wears. What is left waits for the
 purge, by the hour."""
+EVER = datetime.max.replace(tzinfo=UTC)
 _REFUSED = "privacy.erasure_refused_by_feed"
 
 
@@ -93,6 +94,13 @@ class Refused(Protocol):
         """The receipts of those whom the vendor has sent since."""
 
 
+class KeptFiles(Protocol):
+    """Damaged databases that were kept, as privacy sees them."""
+
+    async def purge(self, taken_before: datetime, now: datetime) -> int:
+        """Erases those that hold personal data from before an instant; how many files. Raises StorageError."""
+
+
 class Trail(Protocol):
     """The audit trail's door for privacy."""
 
@@ -151,6 +159,7 @@ class Privacy:
         sales: the outbox.
         refused: who must not come back.
         trail: the audit trail.
+        kept: damaged databases that were kept: nobody can be searched for in them, so all of them go.
         spool: erases downloaded export files.
         conditions: where it is told that an erased person is still being sent.
         feed_halted: no feed is being read while this is held; what was being read is gone on with afterwards.
@@ -168,6 +177,7 @@ class Privacy:
         sales: Sales,
         refused: Refused,
         trail: Trail,
+        kept: KeptFiles,
         spool: Callable[[], int],
         conditions: Conditions,
         feed_halted: Callable[[], AbstractAsyncContextManager[None]],
@@ -177,6 +187,7 @@ class Privacy:
     ) -> None:
         self._clock, self._readings, self._contacts, self._sales = clock, readings, contacts, sales
         self._refused, self._trail, self._spool, self._conditions = refused, trail, spool, conditions
+        self._kept = kept
         self._feed_halted, self._lanes_halted, self._alone, self._changed = feed_halted, lanes_halted, alone, changed
         self._rebuilt_mono = float("-inf")
 
@@ -205,6 +216,7 @@ class Privacy:
             sold = await self._erase_sales(wanted)
             contacts = await self._contacts.erase(identity, wanted.keys)
             sold += await self._erase_sales(wanted)
+            await self._kept.purge(EVER, self._clock.now())
             self._spool()
             counts = {"contacts": contacts, **_counts(sold)}
             entry = await self._trail.record("privacy.erased", receipt=receipt, by=by, **counts)

@@ -118,6 +118,12 @@ def test_faults_are_bounded(sale):
     assert len(pointers(Transaction, sale(lines=lines))) == 50
 
 
+def test_countless_faults_are_not_looked_at(sale):
+    """A body of nothing but unknown keys is refused as a whole: listing them takes longer than a cashier waits."""
+    unknown = {f"k{number}": 1 for number in range(bodies.MAX_LISTED + 1)}
+    assert pointers(Transaction, sale(**unknown)) == {"": "does not fit in more than 10000 places"}
+
+
 @given(
     st.recursive(
         st.none() | st.booleans() | st.floats() | st.text(),

@@ -17,12 +17,18 @@ class Line:
         self.known, self.peer, self.turn = known, None, None
 
 
-async def test_strangers_are_answered_one_after_the_other(monkeypatch):
-    """In the order in which they came, and with a pause between two of them, in which others are served."""
-    pauses = []
+@pytest.fixture
+async def pauses(monkeypatch):
+    """For how long something was put off, each time."""
+    found = []
     loop = asyncio.get_running_loop()
     later = loop.call_later
-    monkeypatch.setattr(loop, "call_later", lambda s, what: pauses.append(s) or later(s, what))
+    monkeypatch.setattr(loop, "call_later", lambda s, what, *args: found.append(s) or later(s, what, *args))
+    return found
+
+
+async def test_strangers_are_answered_one_after_the_other(pauses):
+    """In the order in which they came, and with a pause between two of them, in which others are served."""
     strangers, served = Strangers(), []
 
     async def call(number):
@@ -50,8 +56,8 @@ async def test_whoever_is_known_does_not_stand_in_the_line():
     await asyncio.gather(*waiting, return_exceptions=True)
 
 
-async def test_a_stranger_who_hangs_up_is_passed_over():
-    """The turn goes to the next, and whoever waited is told."""
+async def test_a_stranger_who_hangs_up_is_passed_over(pauses):
+    """The turn goes to the next at once, and whoever waited is told."""
     strangers, lines = Strangers(), [Line() for _ in range(4)]
     waiting = [asyncio.ensure_future(strangers.turn(line)) for line in lines]
     await asyncio.sleep(0)
@@ -59,6 +65,7 @@ async def test_a_stranger_who_hangs_up_is_passed_over():
         line.turn.set_exception(GoneError())
     told = await asyncio.wait_for(asyncio.gather(*waiting, return_exceptions=True), 30)
     assert [type(one) for one in told] == [GoneError] * 3 + [type(None)]
+    assert callers.PAUSE_S not in pauses
 
 
 class Cycle:

@@ -1,6 +1,7 @@
 """Listeners: ports, Unix sockets, and stopping."""
 
 import asyncio
+import os
 import socket
 import stat
 
@@ -60,6 +61,23 @@ async def test_a_socket_left_by_a_crash_is_taken_over(open_door, tmp_path):
     left.close()
     async with open_door(listen=("127.0.0.1:0", f"unix:{path}")) as house:
         assert house.server.addresses[1] == f"unix:{path}"
+
+
+@pytest.mark.parametrize("whose", ["writable", "another-user"])
+async def test_a_socket_where_others_could_put_theirs_is_refused(house, tmp_path, whose):
+    """Whoever may write to its directory could take its place, and be told tokens and phone numbers."""
+    place = tmp_path / "run"
+    place.mkdir()
+    if whose == "writable":
+        place.chmod(0o777)
+    elif os.geteuid() == 0:
+        os.chown(place, 4711, 4711)
+    else:
+        pytest.skip("only root can make a directory somebody else's")
+    server = Server(house.door, (f"unix:{place}/pos.sock",))
+    with pytest.raises(ListenError, match="somebody else's"):
+        await server.start()
+    assert list(place.iterdir()) == []
 
 
 @pytest.mark.parametrize("kind", ["port", "unix", "file", "directory"])

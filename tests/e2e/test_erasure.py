@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
+import threading
 import time
 from pathlib import Path
 
+import httpx
 import pytest
 from e2e.shop import eventually, members
 from e2e.traces import NUMBER, OF_ZAPHIRA, SAID, enrol, found_in, left_in
@@ -129,6 +132,40 @@ def test_erased_by_the_shop_s_order(vendor, open_till, kind, value):
     assert till.stop() == 0
     assert left_in(till.state, OF_ZAPHIRA) == {}
     assert till.command("audit", "verify").returncode == 0
+
+
+@FEW
+def test_an_erasure_that_is_killed(vendor, open_till):
+    """Killed at any moment of it and asked again, by a phone that half of her sales do not have: nothing is left."""
+    contact = enrol(vendor)
+    till = open_shop(open_till)
+    till.kill()
+    fed = {path.name: path.read_bytes() for path in till.state.iterdir() if path.is_file()}
+    for delay_ms in range(0, 40, 5):
+        for path in till.state.glob("*"):
+            if path.is_file():
+                path.unlink()
+        for name, content in fed.items():
+            (till.state / name).write_bytes(content)
+        vendor.mend()
+        till.start()
+        sell_to_zaphira(till)
+        by_id = {"identifier": {"type": "contact_id", "value": contact.contact_id}}
+        asking = threading.Thread(target=_ask, args=(till, by_id))
+        asking.start()
+        time.sleep(delay_ms / 1000)
+        till.kill()
+        asking.join()
+        till.start()
+        assert till.http.post("/v1/privacy/erase", json={"identifier": PHONE}).status_code == 200
+        assert left_in(till.state, OF_ZAPHIRA) == {}
+        assert states(till) == UNTAGGED
+        till.kill()
+
+
+def _ask(till, body):
+    with contextlib.suppress(httpx.TransportError):
+        till.http.post("/v1/privacy/erase", json=body)
 
 
 @FEW

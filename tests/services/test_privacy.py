@@ -74,6 +74,7 @@ class World:
         self.normaliser = Normaliser("SE")
         self.halted: list[str] = []
         self.spooled = self.changes = self.rebuilt = 0
+        self.kept_before = []
         leave_no_trace = self.people.leave_no_trace
 
         async def counted():
@@ -83,7 +84,7 @@ class World:
         self.people.leave_no_trace = counted
         self.privacy = Privacy(
             clock=self.clock, readings=self._readings, contacts=self.people, sales=self.sales, refused=self.erased,
-            trail=self.audit, spool=self._spool, conditions=self.conditions,
+            trail=self.audit, kept=self, spool=self._spool, conditions=self.conditions,
             feed_halted=lambda: self._halt("feed"), lanes_halted=lambda: self._halt("lanes"), alone=asyncio.Lock(),
             changed=self._changed,
         )  # fmt: skip
@@ -102,6 +103,11 @@ class World:
     def _spool(self):
         self.spooled += 1
         return 0
+
+    async def purge(self, taken_before, now):
+        """As whoever keeps damaged files."""
+        self.kept_before.append(taken_before)
+        return 1
 
     def _changed(self):
         self.changes += 1
@@ -328,6 +334,14 @@ async def test_a_replica_that_cannot_be_rebuilt_is_rebuilt_when_asked_again(worl
     assert set(done.counts.values()) == {0}
     assert world.remembered() == set()
     assert not [value for value in ALMA.values() if value.encode() in world.bytes()]
+
+
+async def test_damaged_files_that_were_kept_go_whole(world):
+    """Nobody can be searched for in them, so none outlives an erasure, however new it is."""
+    world.feed(upsert(ALMA))
+    await world.erase("mobile_phone", ALMA[PHONE])
+    (before,) = world.kept_before
+    assert before > NOW + timedelta(days=36_500)
 
 
 async def test_what_is_sold_while_they_are_being_erased_goes_too(world, monkeypatch):
