@@ -23,7 +23,7 @@ EVENTS: Final[Mapping[str, tuple[str, ...]]] = {
     "privacy.erased": ("receipt", "by", "contacts", "sales_waiting", "sales_finished", "notes"),
     "privacy.exported": ("by", "contacts", "sales", "withheld"),
     "privacy.erased_by_feed": ("contacts", "sales_waiting", "sales_finished", "notes"),
-    "retention.purged": ("delivered", "undelivered", "forgotten", "tombstones", "files"),
+    "retention.purged": ("delivered", "undelivered", "forgotten", "tombstones", "files", "kept_files"),
     "replica.rebuilt": ("contacts",),
     "replica.expired": (),
     "queue.retried": ("by", "entry", "transaction_id"),

@@ -25,7 +25,7 @@ _EVENT = re.compile(
     r"(?P<at>[0-9.]+) (?P<call>\w+)\((?P<args>.*)\) = (?P<result>[0-9]+)(?:<[^>]*>)? <(?P<took>[0-9.]+)>"
 )
 _TEXT = re.compile(r'["<]((?:\\x[0-9a-f]{2})*)[">(]')
-_UNDERSTOOD = {"openat", "write", "pwrite64", "fsync", "fdatasync", "ftruncate", "rename", "unlink", "mkdir"}
+_UNDERSTOOD = {"openat", "write", "pwrite64", "fsync", "fdatasync", "ftruncate", "rename", "unlink", "mkdir", "fallocate"}
 
 
 def wrapper(traces: Path) -> tuple[str, ...]:
@@ -172,7 +172,7 @@ def _replay(disk: _Disk, event: Event, cut_at: float) -> None:
             disk.change(event.path, event.number, event.texts[1])
         case "write":
             disk.change(event.path, None, event.texts[1])
-        case "ftruncate":
+        case "ftruncate" | "fallocate":  # the latter is only used on new files, from their beginning
             disk.change(event.path, event.number, None)
         case "rename":
             disk.move(event.path, Path(os.fsdecode(event.texts[1])))

@@ -8,6 +8,7 @@ from datetime import timedelta
 
 import pytest
 
+from agent.domain.audit import line_of
 from agent.domain.retention import RetentionPolicy
 from agent.errors import StorageError
 from agent.services.purge import Purge
@@ -49,6 +50,7 @@ class Trail:
         self.recorded, self.before, self.checks = [], [], 0
 
     async def record(self, event, /, **facts):
+        assert line_of(1, NOW, event, facts, "")  # what the real one refuses
         self.recorded.append((event, facts))
 
     async def trim(self, before):
