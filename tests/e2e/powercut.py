@@ -25,7 +25,9 @@ _EVENT = re.compile(
     r"(?P<at>[0-9.]+) (?P<call>\w+)\((?P<args>.*)\) = (?P<result>[0-9]+)(?:<[^>]*>)? <(?P<took>[0-9.]+)>"
 )
 _TEXT = re.compile(r'["<]((?:\\x[0-9a-f]{2})*)[">(]')
-_UNDERSTOOD = {"openat", "write", "pwrite64", "fsync", "fdatasync", "ftruncate", "rename", "unlink", "mkdir", "fallocate"}
+_SIZES = {"ftruncate", "fallocate"}
+"""What gives a file its size; the latter is only used on new files, from their beginning."""
+_UNDERSTOOD = {"openat", "write", "pwrite64", "fsync", "fdatasync", "rename", "unlink", "mkdir"} | _SIZES
 
 
 def wrapper(traces: Path) -> tuple[str, ...]:
@@ -172,7 +174,7 @@ def _replay(disk: _Disk, event: Event, cut_at: float) -> None:
             disk.change(event.path, event.number, event.texts[1])
         case "write":
             disk.change(event.path, None, event.texts[1])
-        case "ftruncate" | "fallocate":  # the latter is only used on new files, from their beginning
+        case size if size in _SIZES:
             disk.change(event.path, event.number, None)
         case "rename":
             disk.move(event.path, Path(os.fsdecode(event.texts[1])))
