@@ -33,7 +33,7 @@ FEW = pytest.mark.parametrize("vendor", [40], indirect=True, ids=["few"])
 MIB = 1024 * 1024
 AGENT_BYTES = 160 * MIB
 LOADER_BYTES = 300 * MIB
-STALL_S = 3.0  # of the door; generous, for a machine that has other things to do
+STALL_S = 30.0  # of the door: not slow, but hung
 
 
 @pytest.fixture(name="other")
