@@ -3,9 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Final, Literal
 
 from agent.domain.identifiers import IdentifierType
 from agent.domain.transaction import IntegrationKey
+
+WITHHELD: Final = False
+"""In place of a field's value: the feed may send one, and it must not be kept, until a row lifts that or is whole."""
 
 
 class ChangeKind(StrEnum):
@@ -22,14 +26,17 @@ class ContactChange:
     Attributes:
         kind: what happened.
         identifiers: normalised values by type. Absent means unchanged, None means cleared.
-        fields: the configured extra fields, under the same rule. Empty with `replica.contents = "keys"`.
+        fields: the configured extra fields, under the same rule, or `WITHHELD`. Empty with
+            `replica.contents = "keys"`.
+        lifted: the row says that nothing is withheld any more.
         full_row: what is absent is cleared too: the row is the whole contact.
     """
 
     kind: ChangeKind
     identifiers: Mapping[IdentifierType, str | None] = field(repr=False)
-    fields: Mapping[str, str | None] = field(default_factory=dict, repr=False)
+    fields: Mapping[str, str | Literal[False] | None] = field(default_factory=dict, repr=False)
     full_row: bool = False
+    lifted: bool = False
 
 
 @dataclass(frozen=True, slots=True)

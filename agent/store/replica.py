@@ -17,7 +17,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agent.domain.contact import Member
+from agent.domain.contact import WITHHELD, Member
 from agent.domain.identifiers import Identifier, IdentifierType
 from agent.domain.transaction import IntegrationKey
 from agent.errors import StorageDamagedError, StorageError, StorageKeyError
@@ -289,7 +289,7 @@ class SqliteReplica:
             if primary_key is not None
             else IntegrationKey(kind="primary", type=IdentifierType.CONTACT_ID, value=contact_key or "")
         )
-        return Member(self._ref(identity), key, json.loads(fields) if fields is not None else {})
+        return Member(self._ref(identity), key, _shown(fields) if fields is not None else {})
 
     def _mark_of(self, ref: str) -> bytes | None:
         """The identifying hash behind a handle; None when it is no handle at all."""
@@ -300,3 +300,7 @@ class SqliteReplica:
 
     def _ref(self, mark: bytes) -> str:
         return f"{int.from_bytes(mark) ^ self._mask:032x}"
+
+
+def _shown(fields: str) -> dict[str, str | None]:
+    return {name: None if value is WITHHELD else value for name, value in json.loads(fields).items()}

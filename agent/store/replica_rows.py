@@ -3,7 +3,7 @@
 * A contact is found by its contact id; a row that has none yet, by the primary key. An upsert that names neither
   cannot be told apart from another person and is left out (and counted).
 * Absent means unchanged, None means cleared, and after a full row absent means cleared too. The contact id is never
-  cleared: it is who the row is.
+  cleared: it is who the row is. A withheld field stays withheld until a row lifts that, or is full.
 * A key that moved to another contact stands in both rows until the first is changed: that is for the till to call
   ambiguous, not for us to guess.
 
@@ -15,10 +15,10 @@ and every None they are given, which costs more than the insert; they do not for
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
 
-from agent.domain.contact import ChangeKind, ContactChange
+from agent.domain.contact import WITHHELD, ChangeKind, ContactChange
 from agent.domain.identifiers import IdentifierType
 from agent.ports import Batch
 from agent.store.keyhash import HASH_BYTES, KeyHash
@@ -30,6 +30,7 @@ PRIMARY_KEY, CONTACT_KEY, FIELDS = range(KEYS, KEYS + 3)
 """Places in a stored row, which is in the order of `COLUMNS`."""
 
 DELETE, FULL, CLEARED = 1, 2, 4
+LIFTED = CLEARED << KEYS
 """Bits of a mark; ``CLEARED << n`` says that key column ``n`` is cleared."""
 
 NOTHING = bytes(HASH_BYTES)
@@ -70,7 +71,7 @@ def digest(changes: Iterable[ContactChange], file: ReplicaFile) -> Batch:
     unidentified = 0
     for change in changes:
         keys = bytearray(KEYS * HASH_BYTES)
-        mark = FULL if change.full_row else 0
+        mark = (FULL if change.full_row else 0) | (LIFTED if change.lifted else 0)
         identifiers = change.identifiers
         for kind, value in identifiers.items():
             start = starts[kind]
@@ -131,12 +132,22 @@ def merge(old: Sequence[Any], change: Row, primary: int) -> list[Any]:
     new.append(None if new[primary] is None else change.primary_key or old[PRIMARY_KEY])
     # The clear contact id is needed, and kept, only in the absence of a primary key.
     new.append(None if new[PRIMARY_KEY] is not None else change.contact_key or old[CONTACT_KEY])
-    if full or not change.fields or old[FIELDS] is None:
+    lifted = bool(change.mark & LIFTED)
+    if full or old[FIELDS] is None or not (change.fields or lifted):
         new.append(change.fields or (None if full else old[FIELDS]))
     else:
-        new.append(_json({**json.loads(old[FIELDS]), **json.loads(change.fields)}))
+        new.append(_fields(old[FIELDS], change.fields, lifted=lifted))
     return new
 
 
-def _json(fields: dict[str, str | None]) -> str:
+def _fields(old: str, told: str, *, lifted: bool) -> str:
+    known, news = json.loads(old), json.loads(told) if told else {}
+    if lifted:
+        known = {name: None if value is WITHHELD else value for name, value in known.items()}
+    else:
+        news = {name: value for name, value in news.items() if known.get(name) is not WITHHELD}
+    return _json({**known, **news})
+
+
+def _json(fields: Mapping[str, str | Literal[False] | None]) -> str:
     return json.dumps(fields, ensure_ascii=False, sort_keys=True)

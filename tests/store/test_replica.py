@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from told import ToldReplica
 
-from agent.domain.contact import ChangeKind, ContactChange
+from agent.domain.contact import WITHHELD, ChangeKind, ContactChange
 from agent.domain.identifiers import Identifier, IdentifierType
 from agent.errors import StorageDamagedError, StorageError, StorageKeyError
 from agent.ports import AppliedFile, Batch, ChangePage
@@ -86,6 +86,38 @@ def load(file, *files, rebuild=False, at=NOW):
 
 def who(replica, kind, value):
     return {member.key.value for member in replica.resolve([Identifier(kind, value)])}
+
+
+STREET = {"street": "Exempelgatan 7"}
+MARKED = ContactChange(ChangeKind.UPSERT, ALMA, {"street": WITHHELD})
+
+
+@pytest.mark.parametrize("way", ["pages", "files"])
+@pytest.mark.parametrize(
+    ("changes", "street"),
+    [
+        ([upsert(ALMA, STREET), MARKED], None),
+        ([upsert(ALMA, STREET), MARKED, upsert(ALMA, STREET)], None),
+        ([MARKED, upsert(ALMA, STREET), upsert(ALMA, {"street": "Exempelgatan 8"})], None),
+        ([MARKED, ContactChange(ChangeKind.UPSERT, ALMA, STREET, lifted=True)], "Exempelgatan 7"),
+        ([MARKED, ContactChange(ChangeKind.UPSERT, ALMA, lifted=True), upsert(ALMA, STREET)], "Exempelgatan 7"),
+        ([MARKED, upsert(ALMA, STREET, full=True)], "Exempelgatan 7"),
+    ],
+    ids=["erased", "stays away", "stays away for long", "lifted", "lifted first", "whole"],
+)
+def test_what_is_withheld_does_not_come_back_by_itself(tmp_path, opened, way, changes, street):
+    """A sparse row that brings an address says nothing of the identity's protection."""
+    file = ReplicaFile(DatabaseFile(tmp_path / "replica.db", None, "NORMAL"), KEY, MEMBER, "contacts", ("street",))
+    replica = opened(file)
+    if way == "files":
+        load(file, changes)
+        replica.adopt()
+    else:
+        for number, change in enumerate(changes):
+            page(file, change, cursor=str(number))
+    (member,) = replica.resolve([Identifier(PHONE, ALMA[PHONE])])
+    assert member.fields["street"] == street
+    assert street or b"Exempelgatan" not in b"".join(path.read_bytes() for path in tmp_path.iterdir())
 
 
 def test_an_empty_replica_knows_nobody(file, opened):

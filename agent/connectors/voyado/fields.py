@@ -30,7 +30,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
-from agent.domain.contact import ChangeKind, ContactChange
+from agent.domain.contact import WITHHELD, ChangeKind, ContactChange
 from agent.domain.identifiers import IdentifierType, Normaliser
 from agent.errors import IdentifierInvalidError
 
@@ -143,7 +143,8 @@ class RowReader:
 
         An identifier that cannot be of its type counts as cleared: the old value is no longer the vendor's, and one
         customer's mistyped number must not hold up everybody else's changes. A contact id is never cleared: it is
-        what the row is about. Of a contact with protected identity no address is kept.
+        what the row is about. Of a contact with protected identity no address is kept, also when a later row brings
+        one without saying whether the identity is still protected.
 
         Args:
             row: texts as exported, by the names of :meth:`ContactMapping.names`; None or blank is a cleared value.
@@ -162,9 +163,11 @@ class RowReader:
                 return None
         if kind is ChangeKind.DELETE:
             return self._delete(identifiers)
-        if SECRECY_MARKED in row and is_marked(row):
-            fields.update(dict.fromkeys(self._address))
-        return ContactChange(kind, identifiers, fields, full_row)
+        if not self._address or SECRECY_MARKED not in row:
+            return ContactChange(kind, identifiers, fields, full_row)
+        if is_marked(row):
+            return ContactChange(kind, identifiers, fields | dict.fromkeys(self._address, WITHHELD), full_row)
+        return ContactChange(kind, identifiers, fields, full_row, lifted=True)
 
     def is_other_type(self, row: Mapping[str, str | None]) -> bool:
         """Whether the row says that it is of another contact type; a row that says nothing is not."""

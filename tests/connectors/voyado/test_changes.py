@@ -8,7 +8,7 @@ import pytest
 from agent.connectors.voyado import changes
 from agent.connectors.voyado.changes import TooManyChanges, VoyadoChanges
 from agent.connectors.voyado.fields import ContactMapping
-from agent.domain.contact import ChangeKind, ContactChange
+from agent.domain.contact import WITHHELD, ChangeKind, ContactChange
 from agent.domain.identifiers import IdentifierType, Normaliser
 from agent.errors import FeedError, VendorUnreachableError
 
@@ -131,7 +131,7 @@ async def test_protected_identities_keep_no_address():
     engage = Engage()
     engage.happen("Created", 1, NOW - MINUTE, street="Exempelgatan 7", secrecyMarked=True)
     found, _ = await poll(feed(engage, "street"))
-    assert found[0].fields == {"street": None}
+    assert found[0].fields == {"street": WITHHELD}
 
 
 @pytest.mark.parametrize(

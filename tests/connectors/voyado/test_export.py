@@ -13,7 +13,7 @@ from agent.connectors.voyado import export
 from agent.connectors.voyado.export import VoyadoExportReader
 from agent.connectors.voyado.fields import _ALREADY_NORMAL, ContactMapping
 from agent.connectors.voyado.files import FolderFile
-from agent.domain.contact import ChangeKind, ContactChange
+from agent.domain.contact import WITHHELD, ChangeKind, ContactChange
 from agent.domain.identifiers import IdentifierType, Normaliser
 from agent.errors import FeedUnreadableError, IdentifierInvalidError
 
@@ -248,8 +248,9 @@ def test_protected_identities_keep_no_address(read, mark, protected):
         ),
         reader(*fields),
     )
+    assert changes[0].lifted is not protected
     if protected:
-        assert changes[0].fields == {"first_name": "Alma"} | dict.fromkeys(fields[1:])
+        assert changes[0].fields == {"first_name": "Alma"} | dict.fromkeys(fields[1:], WITHHELD)
     else:
         assert changes[0].fields == {
             "first_name": "Alma",
