@@ -417,7 +417,14 @@ class _Builder:
         if table.feed == feeds.API:
             api = feeds.PacedApi(connector.client, partial(own_share, link, self.clock), link, self.clock)
             changes = feeds.change_feed(api, mapping, self.clock)
-            feed = PageFeed(feed=changes, store=store, contacts=replica, erased=privacy, clock=self.clock)
+            feed = PageFeed(
+                feed=changes,
+                store=store,
+                contacts=replica,
+                erased=privacy,
+                conditions=self.conditions,
+                clock=self.clock,
+            )
         else:
             source = feeds.file_source(
                 table,

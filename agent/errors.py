@@ -173,6 +173,10 @@ class VendorUnreachableError(VendorError):
         super().__init__(message)
 
 
+class VendorOwnError(VendorUnreachableError):
+    """The loyalty system answers with an error of its own: what was asked for may be the cause."""
+
+
 class VendorRefusedError(VendorError):
     """The loyalty system refuses our credentials."""
 

@@ -163,11 +163,19 @@ class ExportReader(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ChangePage:
-    """A page of an API feed and the cursor that stands once it is applied; ``last`` ends this poll."""
+    """A page of an API feed and the cursor that stands once it is applied.
+
+    Attributes:
+        changes: what it brings.
+        cursor: where to go on.
+        last: it ends this poll.
+        unread: contacts whose changes the vendor cannot tell; each poll asks for them again.
+    """
 
     changes: tuple[ContactChange, ...]
     cursor: str
     last: bool
+    unread: int = 0
 
 
 class ChangeFeed(Protocol):

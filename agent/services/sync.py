@@ -154,6 +154,7 @@ class PageFeed:
         store: opens the replica for writing as it is now, without those who were erased here up to now.
         contacts: the replica.
         erased: hears what the pages say of people who were erased here.
+        conditions: told of contacts whose changes the vendor cannot tell.
         clock: for instants.
     """
 
@@ -164,9 +165,11 @@ class PageFeed:
         store: Callable[[], ReplicaStore],
         contacts: Contacts,
         erased: Erased,
+        conditions: Conditions,
         clock: Clock,
     ) -> None:
         self._feed, self._store, self._contacts, self._erased, self._clock = feed, store, contacts, erased, clock
+        self._conditions = conditions
 
     async def read(self, told: Callable[[LoadProgress], None], *, rebuild: bool) -> bool:
         """Reads what is new, or everything with ``rebuild``: True. Raises VendorError, StorageError, FeedError."""
@@ -178,11 +181,16 @@ class PageFeed:
                 counts = await _to_its_end(partial(writer.apply_page, page, at=self._clock.now()))
                 progress = LoadProgress(0, progress.applied + 1, progress.rows + counts.rows)
                 self._contacts.refresh()
+                self._say_unread(page.unread)
                 await self._erased.heard(counts.refused, counts.removed)
                 told(progress)
             await _to_its_end(partial(writer.finish, as_of=as_of))
         self._contacts.refresh()
         return True
+
+    def _say_unread(self, contacts: int) -> None:
+        detail = f"{contacts} contacts: the loyalty system answers with an error of its own" if contacts else ""
+        self._conditions.set("feed.unreadable", stands=contacts > 0, now=self._clock.now(), detail=detail)
 
 
 async def _to_its_end(work: Callable[[], T]) -> T:

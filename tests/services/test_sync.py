@@ -313,6 +313,7 @@ class Pages:
     def __init__(self, counts):
         self.counts, self.open, self.asked = list(counts), 0, 0
         self.slow = False
+        self.unread, self.conditions = 0, Conditions()
         self.loop = asyncio.get_running_loop()
         self.applying, self.go_on = asyncio.Event(), asyncio.Event()
 
@@ -343,11 +344,30 @@ class Pages:
 
     async def pages(self, _cursor):
         for number in range(len(self.counts)):
-            yield ChangePage((), str(number), last=not self.counts)
+            yield ChangePage((), str(number), last=not self.counts, unread=self.unread)
 
 
 def page_feed(pages, erased):
-    return PageFeed(feed=pages, store=lambda: pages, contacts=Contacts(), erased=erased, clock=FakeClock())
+    return PageFeed(
+        feed=pages,
+        store=lambda: pages,
+        contacts=Contacts(),
+        erased=erased,
+        conditions=pages.conditions,
+        clock=FakeClock(),
+    )
+
+
+async def test_contacts_that_the_vendor_cannot_tell_of_are_told():
+    """How many there are, for as long as there are any."""
+    pages = Pages([AppliedCounts(), AppliedCounts()])
+    pages.unread = 2
+    await page_feed(pages, Erased()).read(lambda _progress: None, rebuild=False)
+    (condition,) = pages.conditions.standing()
+    assert (condition.code, condition.detail[:10]) == ("feed.unreadable", "2 contacts")
+    pages.unread, pages.counts = 0, [AppliedCounts()]
+    await page_feed(pages, Erased()).read(lambda _progress: None, rebuild=False)
+    assert pages.conditions.standing() == ()
 
 
 async def test_each_page_s_word_on_the_erased_is_passed_on():

@@ -11,18 +11,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 from agent.connectors.voyado.fields import ContactMapping, ReadReport, RowReader, json_row
 from agent.domain.contact import ChangeKind, ContactChange
 from agent.domain.identifiers import IdentifierType
-from agent.errors import FeedError, IdentifierInvalidError, VendorUnreachableError
+from agent.errors import FeedError, IdentifierInvalidError, VendorOwnError, VendorUnreachableError
 from agent.ports import ChangePage, Clock
 
 PAGE_CONTACTS = 500
 OVERLAP = timedelta(minutes=10)
+MOST_UNREAD = 100
+UNREAD_IN_A_ROW = 3
+"""So many contacts one after the other, or all in all, that draw an error are the vendor's trouble, not theirs."""
 SINCE_AT = datetime(2000, 1, 1, tzinfo=UTC)
 """Before Engage's first contact."""
 
@@ -75,10 +78,37 @@ class _Window:
         span = 2 * (self.to_at - self.from_at)
         return _Window(self.to_at, min(self.to_at + span, self.until_at), self.until_at)
 
-    def cursor(self) -> str:
+    def cursor(self, unread: set[str]) -> str:
         """Where to go on after an interruption."""
-        times = {"from_at": self.from_at, "to_at": self.to_at, "until_at": self.until_at}
-        return json.dumps({name: at.isoformat() for name, at in times.items()} | {"after": self.after})
+        return _cursor({"from_at": self.from_at, "to_at": self.to_at, "until_at": self.until_at}, unread, self.after)
+
+
+@dataclass(slots=True)
+class _Unread:
+    """Contacts that the vendor could not tell of, from poll to poll.
+
+    Attributes:
+        ids: whom to ask for again.
+        former: of them, those of earlier polls.
+    """
+
+    ids: set[str]
+    former: frozenset[str] = field(init=False)
+    _in_a_row: int = 0
+
+    def __post_init__(self) -> None:
+        self.former = frozenset(self.ids)
+
+    def read(self, contact_id: str) -> None:
+        """The vendor told of it."""
+        self.ids.discard(contact_id)
+        self._in_a_row = 0
+
+    def failed(self, contact_id: str) -> bool:
+        """The vendor answered with an error of its own; whether it can be left for the next poll."""
+        self._in_a_row += contact_id not in self.former
+        self.ids.add(contact_id)
+        return self._in_a_row < UNREAD_IN_A_ROW and len(self.ids) <= MOST_UNREAD
 
 
 class VoyadoChanges:
@@ -86,7 +116,8 @@ class VoyadoChanges:
 
     A page holds what up to 500 ids have become, in the order of ids: current contacts, each as a full row. A contact
     that cannot be found any more counts as deleted, and so does one that has been changed and is of another type: it
-    may have been a member before. An interrupted poll goes on after its last page.
+    may have been a member before. An interrupted poll goes on after its last page. A contact that draws an error of the
+    vendor's own is left out, and asked for again by each poll.
 
     Args:
         api: the calls; pacing is theirs.
@@ -115,34 +146,40 @@ class VoyadoChanges:
         """
         rows = RowReader(self._mapping, self._clock.today())
         self.report = rows.report
-        upcoming: _Window | None = self._window(cursor)
+        upcoming: _Window | None
+        upcoming, unread = self._start(cursor)
+        again = unread.former
         while upcoming is not None:
             window, changed, gone = await self._listed(upcoming)
             upcoming = window.following()
-            ids = [contact_id for contact_id in sorted(changed.keys() | gone) if contact_id > window.after]
+            ids = sorted(again.union(listed for listed in changed.keys() | gone if listed > window.after))
+            changed, again = dict.fromkeys(again - gone, True) | changed, frozenset()
             for start in range(0, max(len(ids), 1), PAGE_CONTACTS):
                 page = ids[start : start + PAGE_CONTACTS]
-                changes = [await self._change(contact_id, changed.get(contact_id), rows) for contact_id in page]
+                changes = [await self._read(contact_id, changed.get(contact_id), rows, unread) for contact_id in page]
                 found = tuple(change for change in changes if change is not None)
+                left = unread.ids
                 if start + PAGE_CONTACTS < len(ids):
-                    yield ChangePage(found, replace(window, after=page[-1]).cursor(), last=False)
+                    after = max(window.after, page[-1])
+                    yield ChangePage(found, replace(window, after=after).cursor(left), last=False, unread=len(left))
                 elif upcoming is not None:
-                    yield ChangePage(found, upcoming.cursor(), last=False)
+                    yield ChangePage(found, upcoming.cursor(left), last=False, unread=len(left))
                 else:
-                    yield ChangePage(found, json.dumps({"from_at": window.until_at.isoformat()}), last=True)
+                    yield ChangePage(found, _cursor({"from_at": window.until_at}, left), last=True, unread=len(left))
 
-    def _window(self, cursor: str | None) -> _Window:
-        """The stretch to go on with: the one under way, or the whole of a new poll."""
-        from_at = self._since_at
+    def _start(self, cursor: str | None) -> tuple[_Window, _Unread]:
+        """The stretch to go on with (the one under way, or the whole of a new poll), and whom to ask for again."""
+        from_at, unread = self._since_at, _Unread(set())
         if cursor is not None:
-            times, after = _parsed(cursor)
+            times, after, ids = _parsed(cursor)
+            unread = _Unread(ids)
             if len(times) > 1:
-                return _Window(**times, after=after)
+                return _Window(**times, after=after), unread
             from_at = times["from_at"]
         now = self._clock.now()
         if now <= from_at - OVERLAP:
             raise FeedError("the clock stands before the last poll; nothing is asked until it is right again")
-        return _Window(from_at - OVERLAP, now, now)
+        return _Window(from_at - OVERLAP, now, now), unread
 
     async def _listed(self, window: _Window) -> tuple[_Window, dict[str, bool], set[str]]:
         """As much of the window as the vendor can list: contacts made or changed (True: changed), and deleted ones."""
@@ -166,6 +203,23 @@ class VoyadoChanges:
         except IdentifierInvalidError:
             raise VendorUnreachableError("lists a change of something that is no contact id") from None
 
+    async def _read(
+        self,
+        contact_id: str,
+        changed: bool | None,  # noqa: FBT001 - as of `_change`
+        rows: RowReader,
+        unread: _Unread,
+    ) -> ContactChange | None:
+        """As :meth:`_change`; None, too, where the vendor has an error of its own for this contact alone."""
+        try:
+            change = await self._change(contact_id, changed, rows)
+        except VendorOwnError as error:
+            if error.retry_after_s is not None or not unread.failed(contact_id):
+                raise
+            return None
+        unread.read(contact_id)
+        return change
+
     async def _change(self, contact_id: str, changed: bool | None, rows: RowReader) -> ContactChange | None:  # noqa: FBT001
         """What has become of a contact; ``changed`` is None when it is only said to be deleted."""
         deleted = ContactChange(ChangeKind.DELETE, {IdentifierType.CONTACT_ID: contact_id})
@@ -182,18 +236,28 @@ class VoyadoChanges:
         return rows.change(row, ChangeKind.UPSERT, full_row=True)
 
 
-def _parsed(cursor: str) -> tuple[dict[str, datetime], str]:
-    """The instants and the last contact in a cursor. Raises FeedError."""
+def _cursor(times: Mapping[str, datetime], unread: set[str], after: str = "") -> str:
+    values: dict[str, Any] = {name: at.isoformat() for name, at in times.items()}
+    if len(times) > 1:
+        values["after"] = after
+    if unread:
+        values["unread"] = sorted(unread)
+    return json.dumps(values)
+
+
+def _parsed(cursor: str) -> tuple[dict[str, datetime], str, set[str]]:
+    """The instants, the last contact and the unread ones in a cursor. Raises FeedError."""
     try:
         values = json.loads(cursor)
-        after = values.pop("after", "")
+        after, unread = values.pop("after", ""), values.pop("unread", [])
         times = {name: datetime.fromisoformat(text) for name, text in values.items()}
     except (AttributeError, TypeError, ValueError, RecursionError) as error:
         raise FeedError("the change feed's cursor cannot be read") from error
-    fits = isinstance(after, str) and times.keys() in ({"from_at"}, {"from_at", "to_at", "until_at"})
+    known = isinstance(unread, list) and len(unread) <= MOST_UNREAD and all(isinstance(one, str) for one in unread)
+    fits = known and isinstance(after, str) and times.keys() in ({"from_at"}, {"from_at", "to_at", "until_at"})
     if not fits or not all(at.tzinfo is not None and _EARLIEST < at < _LATEST for at in times.values()):
         raise FeedError("the change feed's cursor is none of this feed's")
     in_order = [times[name] for name in ("from_at", "to_at", "until_at") if name in times]
     if in_order != sorted(in_order):
         raise FeedError("the change feed's cursor runs backwards")
-    return times, after
+    return times, after, set(unread)

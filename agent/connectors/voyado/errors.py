@@ -26,7 +26,7 @@ import re
 from typing import Any
 
 from agent.domain.delivery import Verdict, VerdictKind
-from agent.errors import VendorRefusedError, VendorUnreachableError
+from agent.errors import VendorOwnError, VendorRefusedError, VendorUnreachableError
 from agent.transport import Answer
 
 _CODE_NAME = re.compile(r"[A-Za-z][A-Za-z0-9]{2,63}")
@@ -105,7 +105,7 @@ def raise_unless_answered(answer: Answer) -> None:
     if status in _LATER:
         raise VendorUnreachableError(f"answered {status}", retry_after_s=_silence_s(answer))
     if _is_own_error(status, body) or _is_not_voyado(answer) or (status < _REDIRECT and _is_error(body)):
-        raise VendorUnreachableError(f"answered {status}", retry_after_s=answer.retry_after_s, maybe_received=True)
+        raise VendorOwnError(f"answered {status}", retry_after_s=answer.retry_after_s, maybe_received=True)
 
 
 def _value(answer: Answer) -> Any:

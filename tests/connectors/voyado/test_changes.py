@@ -10,7 +10,7 @@ from agent.connectors.voyado.changes import TooManyChanges, VoyadoChanges
 from agent.connectors.voyado.fields import ContactMapping
 from agent.domain.contact import WITHHELD, ChangeKind, ContactChange
 from agent.domain.identifiers import IdentifierType, Normaliser
-from agent.errors import FeedError, VendorUnreachableError
+from agent.errors import FeedError, VendorOwnError, VendorUnreachableError
 
 NOW = datetime(2026, 2, 20, 10, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -37,6 +37,7 @@ class Engage:
         self.asked = []
         self.fetched = []
         self.fails_at = None
+        self.broken, self.retry_after_s = set(), None
 
     def happen(self, change_type, number, at, **attributes):
         contact_id = guid(number)
@@ -57,6 +58,8 @@ class Engage:
         if len(self.fetched) == self.fails_at:
             self.fails_at = None
             raise VendorUnreachableError
+        if contact_id in self.broken:
+            raise VendorOwnError("answered 500", retry_after_s=self.retry_after_s)
         self.fetched.append(contact_id)
         return self.contacts.get(contact_id)
 
@@ -272,6 +275,8 @@ async def test_pages_carry_their_cursor(monkeypatch):
             '"until_at": "2026-02-20T10:30:00+00:00"}'
         ),
         '{"a": ' + "[" * 100_000,
+        '{"from_at": "2026-02-20T10:00:00+00:00", "unread": "all"}',
+        '{"from_at": "2026-02-20T10:00:00+00:00", "unread": [1]}',
     ],
 )
 async def test_refuses_another_cursor(cursor):
@@ -280,6 +285,72 @@ async def test_refuses_another_cursor(cursor):
     with pytest.raises(FeedError):
         await poll(feed(engage), cursor)
     assert engage.asked == []
+
+
+async def test_a_contact_that_draws_errors_holds_up_nobody():
+    """It is left out and counted, asked for again by each poll, and read once it can be."""
+    engage, clock = Engage(), Clock()
+    for number in range(1, 6):
+        engage.happen("Updated", number, NOW - timedelta(hours=1))
+    engage.broken = {guid(3)}
+    pages = [page async for page in feed(engage, clock=clock).pages(None)]
+    assert ids([change for page in pages for change in page.changes]) == [1, 2, 4, 5]
+    assert pages[-1].unread == 1
+
+    clock.at = NOW + timedelta(days=1)
+    engage.happen("Created", 9, NOW + timedelta(hours=1))
+    pages = [page async for page in feed(engage, clock=clock).pages(pages[-1].cursor)]
+    assert (ids(pages[-1].changes), pages[-1].unread) == ([9], 1)
+
+    clock.at = NOW + timedelta(days=2)
+    engage.broken = set()
+    pages = [page async for page in feed(engage, clock=clock).pages(pages[-1].cursor)]
+    assert (ids(pages[-1].changes), pages[-1].unread) == ([3], 0)
+    assert json.loads(pages[-1].cursor) == {"from_at": clock.at.isoformat()}
+
+
+async def test_a_contact_that_draws_errors_and_is_gone_is_removed():
+    """It is not asked for any more."""
+    engage, clock = Engage(), Clock()
+    engage.happen("Updated", 3, NOW - timedelta(hours=1))
+    engage.broken = {guid(3)}
+    _, cursor = await poll(feed(engage), None)
+    engage.happen("Deleted", 3, NOW + timedelta(hours=1))
+    clock.at = NOW + timedelta(days=1)
+    (change,), cursor = await poll(feed(engage, clock=clock), cursor)
+    assert change.kind is ChangeKind.DELETE
+    assert "unread" not in json.loads(cursor)
+
+
+@pytest.mark.parametrize("retry_after_s", [None, 30.0], ids=["three in a row", "a pause is asked for"])
+async def test_a_vendor_that_draws_errors_is_asked_no_more(retry_after_s):
+    """Then it is not the contacts; nothing is skipped, and the next poll goes on from the same place."""
+    engage = Engage()
+    for number in range(1, 6):
+        engage.happen("Updated", number, NOW - timedelta(hours=1))
+    engage.broken, engage.retry_after_s = {guid(number) for number in range(2, 6)}, retry_after_s
+    with pytest.raises(VendorOwnError):
+        await poll(feed(engage))
+    assert engage.fetched == [guid(1)]
+
+
+async def test_a_page_is_cut_where_it_was_also_with_contacts_to_ask_again(monkeypatch):
+    """Whoever is asked for again does not move the place from which an interrupted poll goes on."""
+    monkeypatch.setattr(changes, "PAGE_CONTACTS", 2)
+    engage, clock = Engage(), Clock()
+    engage.happen("Updated", 8, NOW - timedelta(hours=1))
+    engage.broken = {guid(8)}
+    _, cursor = await poll(feed(engage), None)
+    for number in (1, 2, 3, 4, 9):
+        engage.happen("Updated", number, NOW + timedelta(hours=1))
+    clock.at = NOW + timedelta(days=1)
+    seen = []
+    async for page in feed(engage, clock=clock).pages(cursor):
+        rest = [change async for later in feed(engage, clock=clock).pages(page.cursor) for change in later.changes]
+        seen += ids(page.changes)
+        if not page.last:
+            assert sorted({*seen, *ids(rest)}) == [1, 2, 3, 4, 9]
+    assert seen == [1, 2, 3, 4, 9]
 
 
 async def test_asks_nothing_while_the_clock_is_behind():
