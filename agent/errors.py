@@ -18,6 +18,7 @@
     │   └── StorageKeyError          the file's key is missing or wrong            exit 78
     ├── VendorError                  a vendor could not be asked, or answered something else
     │   ├── VendorUnreachableError   no answer: refused, cut, too late, 429, 5xx, nonsense
+    │   │   └── VendorOwnError       an error of its own: what was asked for may be the cause
     │   └── VendorRefusedError       our credentials or our plan are refused
     └── FeedError                    contact changes cannot be read
         ├── FeedUnreadableError      a file is broken, hostile or cut short
