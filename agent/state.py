@@ -31,6 +31,7 @@ from agent.secrets import SecretReference
 from agent.settings import Configuration
 from agent.store.database import ENCRYPTED, DatabaseFile
 from agent.store.lease_file import KEY_FILE, RECORD_FILE, LeaseFile
+from agent.store.pagekey import PageKey
 from agent.store.replica_file import ReplicaFile
 
 log = structlog.get_logger(__name__)
@@ -220,6 +221,9 @@ class State:
         candidates = [replace(file, key=page_key(key)) for key in keys]
         if not (keys.former or keys.unreadable) or not file.path.exists():
             return candidates[0]
+        for candidate in candidates:  # no database is opened for this: one with a journal could not be read alone
+            if candidate.key is not None and PageKey(candidate.key).wrote(file.path):
+                return candidate
         for candidate in candidates:
             try:
                 candidate.connect(read_only=True).close()
