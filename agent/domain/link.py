@@ -12,6 +12,8 @@ from agent.domain.pacing import Breaker, TokenBucket
 
 CLOCK_TOLERANCE = timedelta(minutes=2)
 """How far two clocks may be apart and still count as the same."""
+OLDEST_SALE, FURTHEST_SALE = timedelta(days=730), timedelta(days=1)
+"""Ages of unfinished sales beyond these are a wrong clock's, seen from a right one."""
 _SAME_CLOCK = timedelta(days=1)
 
 
@@ -115,15 +117,20 @@ class Link:
         """Our wall clock was put on by so much."""
         self.skew_s -= by.total_seconds()
 
-    def corrected(self, occurred_at: datetime, accepted_at: datetime, clock_off: timedelta) -> datetime | None:
+    def corrected(
+        self, occurred_at: datetime, accepted_at: datetime, clock_off: timedelta, now: datetime
+    ) -> datetime | None:
         """When a sale took place by the vendor's clock; None where the time that it states can stand.
 
         Args:
             occurred_at: what the till states.
             accepted_at: when the agent took it, by the wall clock as it is now.
             clock_off: how far that clock has been put right since.
+            now: by the wall clock; a sale that it makes impossibly old was dated by a wrong one between two runs.
         """
         skew = timedelta(seconds=self.skew_s)
+        if not now - OLDEST_SALE <= accepted_at <= now + FURTHEST_SALE:
+            clock_off, accepted_at = clock_off + (now - accepted_at), now
         if abs(clock_off + skew) <= CLOCK_TOLERANCE:
             return None
         taken_at = accepted_at + skew

@@ -245,7 +245,8 @@ class Lane:
             not_received = False
             going()
             sale = settled.transaction
-            corrected_at = self._link.corrected(sale.occurred_at, settled.accepted_at, settled.clock_off)
+            at = sale.occurred_at, settled.accepted_at, settled.clock_off, self._clock.now()
+            corrected_at = self._link.corrected(*at)
             return await self._connector.sender.send(replace(settled, corrected_at=corrected_at))
         except StorageError:
             raise

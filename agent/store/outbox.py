@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from agent.domain.delivery import DeliveryState, Verdict, VerdictKind, in_lane, overall_state
 from agent.domain.identifiers import Identifier
+from agent.domain.link import FURTHEST_SALE, OLDEST_SALE
 from agent.domain.numbering import till_name
 from agent.domain.retention import RetentionPlan
 from agent.domain.transaction import (
@@ -51,8 +52,6 @@ __all__ = ["COUNTS", "RANK_PRIMARY", "RANK_SECONDARY", "Outbox", "Story"]
 RANK_PRIMARY, RANK_SECONDARY = 1, 2
 ROWS_BYTES = 320
 """What the rows of a sale with one delivery take beside its statement, indexes included; measured."""
-OLDEST_SALE, FURTHEST_SALE = timedelta(days=730), timedelta(days=1)
-"""Ages beyond these are a wrong clock's, seen from a right one."""
 ERASE_SLICE = 25
 """Sales erased in one commit: some 5 ms, for which a sale may have to wait."""
 

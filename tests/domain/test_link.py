@@ -161,6 +161,8 @@ YEARS, MINUTE = timedelta(days=3 * 365), timedelta(minutes=1)
         pytest.param(NOW, NOW - YEARS, timedelta(), YEARS, None, id="the till's own clock is right"),
         pytest.param(NOW, NOW, YEARS, timedelta(), None, id="the till's own clock was right"),
         pytest.param(NOW + YEARS, NOW + YEARS, timedelta(), -YEARS, NOW, id="ahead"),
+        pytest.param(NOW - YEARS, NOW - YEARS, timedelta(), timedelta(), NOW, id="put right between two runs"),
+        pytest.param(NOW + YEARS, NOW + YEARS, timedelta(), timedelta(), NOW, id="ahead, put right between two runs"),
         pytest.param(NOW - 9 * YEARS, NOW - YEARS, timedelta(), YEARS, NOW, id="another wrong clock"),
     ],
 )
@@ -169,5 +171,6 @@ def test_a_sale_dated_by_a_wrong_clock_is_dated_by_the_vendors(  # noqa: PLR0917
 ):
     """Only where our clock was wrong and the till's with it; the delay between sale and acceptance is kept."""
     link.heard_time(skew.total_seconds())
+    wall = NOW - skew
 
-    assert link.corrected(till, accepted, put_right) == corrected
+    assert link.corrected(till, accepted, put_right, wall) == corrected

@@ -40,7 +40,10 @@ FEW = pytest.mark.parametrize("vendor", [20], indirect=True, ids=["few"])
 MANY = pytest.mark.parametrize("vendor", [3_000], indirect=True, ids=["many"])
 CONTACTS = {"contents": "contacts", "fields": ["first_name", "last_name", "street", "mobile_phone", "email"]}
 NOISE = (".db", ".db-wal", ".xml", ".part")
-PLAIN = {"agent.lock", "audit.jsonl", "cli.token", "replica.lease", "tokens.json", "tokens.lock"}
+PLAIN = {
+    *("agent.lock", "audit.jsonl", "cli.token", "replica.lease", "replica.size", "reserve"),
+    *("tokens.json", "tokens.lock"),
+}
 
 
 def number_of(contact):
