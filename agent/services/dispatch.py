@@ -180,6 +180,8 @@ class Lane:
     async def _turn_alone(self) -> bool:
         async with self._at_work:
             await self._books.pay()
+            if not self._books.works:  # a lease that failed on a bad disk may stand all the same
+                await self._queue.recover(self.vendor)
             if self._back:  # no record waits on because it was the probe that failed
                 await self._queue.make_due()
                 self._back = self._probe_waits = False

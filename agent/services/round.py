@@ -40,6 +40,9 @@ class Queue(Protocol):
     async def release(self, entries: Sequence[int]) -> None:
         """Gives leases back untried."""
 
+    async def recover(self, vendor: str) -> int:
+        """Takes back every lease, while nothing is under way."""
+
     async def retag(self, entry: int, key: IntegrationKey, now: datetime) -> None:
         """Writes a settled tag, and that the delivery goes out now."""
 
@@ -67,6 +70,11 @@ class Books:
         self._verdicts: list[Settled] = []
         self._untried: set[int] = set()
         self._works = True
+
+    @property
+    def works(self) -> bool:
+        """Nothing has failed since the outbox was last known to work."""
+        return self._works
 
     @property
     def balanced(self) -> bool:

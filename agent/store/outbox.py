@@ -281,6 +281,13 @@ class Outbox(OutboxView):
 
         await self._writer.run(write)
 
+    async def recover(self, vendor: str) -> int:
+        """Takes back every lease of one vendor, for who has nothing under way; how many there were.
+
+        A write that failed on a bad disk may have been carried out all the same, and nobody knows what it leased.
+        """
+        return await self._writer.run(lambda db: db.execute(sql.RECOVER_OWN, (self._run, vendor)).rowcount)
+
     async def release(self, entries: Sequence[int]) -> None:
         """Gives back leases of deliveries that were not tried after all."""
         await self._writer.run(lambda db: db.execute(sql.RELEASE, (json.dumps(list(entries)), self._run)))

@@ -93,6 +93,7 @@ RECOVER = """
         maybe_received = CASE WHEN open = 1 AND sending = 0 THEN maybe_received ELSE 1 END
     WHERE lease_run IS NOT NULL"""
 """An open sale's tag is settled before it is sent, and that is written down: one that was not sent stays open."""
+RECOVER_OWN = RECOVER.replace("lease_run IS NOT NULL", "lease_run = ? AND vendor = ?")
 MAKE_DUE = "UPDATE deliveries SET next_attempt_at = NULL WHERE +state = 'queued' AND next_attempt_at IS NOT NULL"
 CLAMP_DUE = "UPDATE deliveries SET next_attempt_at = ?1 WHERE +state = 'queued' AND next_attempt_at > ?1"
 NEXT_DUE = "SELECT min(next_attempt_at) FROM deliveries WHERE vendor = ? AND state = 'queued' AND next_attempt_at > ?"

@@ -86,6 +86,9 @@ class Memory:
     async def release(self, entries):
         self.waiting.extendleft(entries)
 
+    async def recover(self, _vendor):
+        pass
+
     async def make_due(self):
         pass
 

@@ -12,7 +12,7 @@ import pytest
 
 from agent.domain.delivery import Verdict, VerdictKind
 from agent.domain.link import Link
-from agent.errors import StorageFullError, VendorRefusedError
+from agent.errors import StorageError, StorageFullError, VendorRefusedError
 from agent.services.dispatch import ALONE_ATTEMPTS, IDLE_PING_S, Dispatch, DispatchPolicy, Lane
 from tests.fakes import (
     NOW,
@@ -652,6 +652,26 @@ async def test_a_stop_with_a_full_disk_ends(outbox, vendor, clock):
         await until(lambda: vendor.under_way == 4)
         disk.full = True
     assert drive.leased() == 10
+
+
+async def test_a_lease_that_failed_and_stands_all_the_same_is_taken_back(outbox, vendor, clock):
+    """A bad disk says no to what it has carried out: nobody knows of the lease, and its sales go out nevertheless."""
+
+    class LyingDisk(FullDisk):
+        async def lease(self, *arguments):
+            batch = await outbox.lease(*arguments)
+            if batch and not self.refused:
+                self.refused += 1
+                raise StorageError("the disk has an error")
+            return batch
+
+    disk = LyingDisk(outbox)
+    drive = Drive(outbox, vendor, clock, queue=disk)
+    await drive.sell(10)
+    async with drive.running():
+        await until(lambda: drive.states() == {"delivered": 10})
+    assert disk.refused == 1
+    assert len(vendor.attempts) == 10
 
 
 async def test_an_outbox_that_cannot_be_leased_from_is_looked_at_again(outbox, vendor, clock):
