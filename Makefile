@@ -15,8 +15,8 @@ test: $(READY)  ## the default test run
 slow: $(READY)  ## the suites that take long or need a real service
 	$(BIN)/python -m pytest -n auto -m slow --timeout 600 $(ARGS)
 
-fuzz: $(READY)  ## every parser that meets foreign bytes, for FUZZ_SECONDS each
-	FUZZ_SECONDS=$(or $(FUZZ_SECONDS),20) $(BIN)/python -m pytest -n auto tests/fuzz $(ARGS)
+fuzz: $(READY)  ## every parser that meets foreign bytes, with FUZZ_INPUTS each
+	FUZZ_INPUTS=$(or $(FUZZ_INPUTS),5000) $(BIN)/python -m pytest -n auto tests/fuzz $(ARGS)
 
 bench: $(READY)  ## every bench beside its limit: a table, and bench/out/results.json
 	$(BIN)/python -m bench $(ARGS)

@@ -540,7 +540,8 @@ def _text(item: Any) -> str:
 
 
 def _prefixes(key: str) -> list[str]:
-    parts = key.split(".")
+    """The key and the tables it may lie in, the innermost first: as many as tables can be nested, however many dots."""
+    parts = key.split(".", _MAX_DEPTH)
     return [".".join(parts[:length]) for length in range(len(parts), 0, -1)]
 
 

@@ -19,7 +19,8 @@ MAX_NUMBER_CHARS: Final = 64
 MAX_EXPONENT: Final = 40
 MAX_LISTED: Final = 10_000
 """More faults than this are not looked at one by one: that alone would keep everybody else waiting."""
-_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,40}")
+_NAME: Final = re.compile(r"[A-Za-z_](?:[A-Za-z_]|[0-9]{1,2}(?![0-9])){0,40}")
+"""Of a field; a longer number in it may be somebody's."""
 _WORDS: Final = {
     "missing": "is needed",
     "extra_forbidden": "is not a field of this call",

@@ -92,6 +92,8 @@ def test_pointers_name_places(sale):
         pytest.param("favourite_colour", "favourite_colour", id="a-name"),
         pytest.param("alma@example.com", "*", id="an-address"),
         pytest.param("+46701740605", "*", id="a-phone"),
+        pytest.param("tel0701740605", "*", id="a-phone-behind-a-word"),
+        pytest.param("line_12", "line_12", id="a-short-number"),
         pytest.param("x" * 60, "*", id="too-long"),
         pytest.param("", "*", id="empty"),
         pytest.param("a/b~c", "*", id="pointer-characters"),

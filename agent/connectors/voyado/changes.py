@@ -257,7 +257,6 @@ def _parsed(cursor: str) -> tuple[dict[str, datetime], str, set[str]]:
     fits = known and isinstance(after, str) and times.keys() in ({"from_at"}, {"from_at", "to_at", "until_at"})
     if not fits or not all(at.tzinfo is not None and _EARLIEST < at < _LATEST for at in times.values()):
         raise FeedError("the change feed's cursor is none of this feed's")
-    in_order = [times[name] for name in ("from_at", "to_at", "until_at") if name in times]
-    if in_order != sorted(in_order):
-        raise FeedError("the change feed's cursor runs backwards")
+    if len(times) > 1 and not times["from_at"] < times["to_at"] <= times["until_at"]:
+        raise FeedError("the change feed's cursor runs backwards or stands still")
     return times, after, set(unread)
