@@ -22,7 +22,8 @@ from typing import Any, BinaryIO, Final
 from agent.disk import sync_file, telling, write_durably
 from agent.domain.audit import START, Facts, Head, Verification, head_of, line_of, parse, verify
 from agent.store import outbox_sql as sql
-from agent.store.database import DatabaseFile, Reader, Writer
+from agent.store.database import DatabaseFile, Reader
+from agent.store.group_commit import Writer
 from agent.store.outbox_view import read
 
 try:
