@@ -114,9 +114,7 @@ a surrogate pair (XML 1.0, 2.2): the whole receipt would be dropped at its impor
 Text = Annotated[Speakable, StringConstraints(min_length=1, max_length=250)]
 Row = TypeVar("Row")
 Rows = Annotated[tuple[Row, ...], Field(max_length=MAX_ROWS), BeforeValidator(_bounded)]
-Code = Annotated[
-    str, StringConstraints(min_length=1, max_length=64, pattern=r"^[^\s\x00-\x1f\x7f-\x9f\ufffe\uffff]+$")
-]
+Code = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[^\s\x00-\x1f\x7f-\x9f\ufffe\uffff]+$")]
 
 
 class Record(BaseModel):

@@ -27,7 +27,7 @@ from agent.domain.transaction import IntegrationKey
 from agent.errors import StorageFullError, VendorUnreachableError
 from agent.kept import Report
 from agent.messages import Messages
-from agent.ports import ReplicaInfo
+from agent.ports import Pace, ReplicaInfo
 from agent.services.identify import Identify, IdentifyPolicy
 from agent.services.intake import Intake, IntakePolicy
 from agent.services.privacy import Erasure, Export
@@ -94,7 +94,7 @@ class Vendor:
     def knows(self, identifier: Identifier) -> bool:
         return True
 
-    async def find(self, identifier: Identifier, *, timeout_s: float) -> Found:
+    async def find(self, identifier: Identifier, *, timeout_s: float, pace: Pace) -> Found:
         if identifier.value == UNKNOWN_PHONE:
             raise VendorUnreachableError
         return Found(Outcome.NOT_FOUND)

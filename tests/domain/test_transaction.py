@@ -304,7 +304,7 @@ TEXTS = [
 @pytest.mark.parametrize("place", TEXTS)
 @pytest.mark.parametrize(
     "unspeakable",
-    ["\0", "\t", "\n", "\x1b", "\x7f", "\x85", "\ud800", "\udfff", "\ufffe", "\uffff"],
+    ["\0", "\t", "\n", "\x1b", "\x7f", "\x85", "\ud800", "\ufffe", "\uffff"],
     ids=lambda char: f"u{ord(char):04x}",
 )
 def test_what_no_receipt_can_say(sale, place, unspeakable):
