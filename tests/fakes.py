@@ -21,7 +21,8 @@ from agent.domain.tagging import Found, Outcome
 from agent.domain.transaction import IntegrationKey, NewContact, Transaction
 from agent.errors import VendorUnreachableError
 from agent.ports import Acceptance, Outgoing, Pace, ReplicaInfo
-from agent.store.database import DatabaseFile, GroupWriter, migrate
+from agent.store.database import DatabaseFile, migrate
+from agent.store.group_commit import GroupWriter
 from agent.store.hashkey import hash_key
 from agent.store.keyhash import KeyHash
 from agent.store.migrations import outbox as outbox_migrations

@@ -34,8 +34,9 @@ from agent.services.privacy import Erasure, Export
 from agent.services.reconcile import Books, Reconcile
 from agent.services.status import Status, StatusPolicy
 from agent.settings import AgentSection, ApiSection, Rate, ReplicaSection, Settings
-from agent.store.database import DatabaseFile, GroupWriter, migrate
+from agent.store.database import DatabaseFile, migrate
 from agent.store.daybook import OutboxDaybook
+from agent.store.group_commit import GroupWriter
 from agent.store.keyhash import KeyHash
 from agent.store.migrations import outbox as migrations
 from agent.store.outbox import Outbox
