@@ -294,6 +294,21 @@ class ReplicaStore(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Recipient:
+    """A system that gets sales, and which of them it wants.
+
+    Attributes:
+        vendor: its name.
+        guests: it wants sales without a member.
+        owner: it owns the contacts: an open tag is settled in its lane, and it alone counts points.
+    """
+
+    vendor: str
+    guests: bool = False
+    owner: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Acceptance:
     """A sale about to be recorded, its defaults filled in.
 
@@ -487,33 +502,63 @@ class ErasedSales:
 # --- vendors ----------------------------------------------------------------------------------------------------
 
 
+Pace = Callable[[], Awaitable[None]]
+"""Takes one call out of this agent's share of a vendor's allowance; who can wait is made to."""
+
+
 class Lookup(Protocol):
     """Asks the vendor who somebody is."""
 
     def knows(self, identifier: Identifier) -> bool:
         """Whether this vendor can be asked for that type at all."""
 
-    async def find(self, identifier: Identifier, *, timeout_s: float) -> Found:
-        """Who it is. Raises VendorUnreachableError, VendorRefusedError."""
+    async def find(self, identifier: Identifier, *, timeout_s: float, pace: Pace) -> Found:
+        """Who it is. Raises VendorUnreachableError, VendorRefusedError.
+
+        Args:
+            identifier: what was said of them.
+            timeout_s: longest wait for any one answer.
+            pace: awaited before each call: one question may take several.
+        """
 
 
 class Writer(Protocol):
     """Makes contacts at the vendor."""
 
-    async def create(self, contact: NewContact, identifiers: Sequence[Identifier], *, store_id: str) -> Found:
+    async def create(
+        self, contact: NewContact, identifiers: Sequence[Identifier], *, store_id: str, pace: Pace
+    ) -> Found:
         """The new contact's key. ``not_found`` never; ``ambiguous`` when the vendor says it exists but not which.
+
+        Args:
+            contact: what the customer gave.
+            identifiers: what is unique of it.
+            store_id: where it was given.
+            pace: awaited before each call.
 
         Raises:
             VendorUnreachableError, VendorRefusedError: as everywhere.
-            InputError: the vendor refuses what the customer gave.
+            ContactRefusedError: the vendor refuses what the customer gave.
         """
 
 
 class Sender(Protocol):
     """Takes sales to the vendor. It classifies; it never sleeps, retries or touches the queue."""
 
-    async def send(self, outgoing: Outgoing) -> Verdict:
-        """One sale, one verdict. Never raises for anything the vendor does."""
+    @property
+    def batch_size(self) -> int:
+        """Sales that one call takes at most; 1 where the vendor takes them one by one."""
+
+    async def send(self, batch: Sequence[Outgoing]) -> Sequence[Verdict]:
+        """One call; a verdict for each sale, in their order. Never raises for anything the vendor does.
+
+        Args:
+            batch: up to ``batch_size`` sales, in the order of the queue, no two of one person.
+
+        Returns:
+            As many verdicts as there are sales. SPLIT says that the call was refused for what was in it together, so
+            that nothing of the sale was taken: it is sent again in a smaller one, and parked if it was alone.
+        """
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from agent.cli.values import duration, rate, size, spelled, toml
-from agent.connectors.registry import SETTINGS
+from agent.connectors.registry import settings_models
 from agent.settings import QueueSection, Rate, Settings, load
 
 EXAMPLE = Path(__file__).parents[2] / "config.example.toml"
@@ -75,7 +75,7 @@ def test_show_covers_every_setting(answer):
     shown = {row["key"] for row in answer("config", "show")["keys"]}
 
     sections = {name: field.annotation for name, field in Settings.model_fields.items() if name != "messages"}
-    sections["voyado"] = SETTINGS["voyado"]
+    sections["voyado"] = settings_models()["voyado"]
     assert shown == {f"{name}.{key}" for name, section in sections.items() for key in section.model_fields}
 
 
@@ -110,12 +110,12 @@ def test_the_example_file_is_current(call):
 def test_the_example_says_what_the_defaults_are_and_loads(tmp_path):
     """The example is a sound configuration, and names every key once with its description."""
     text = EXAMPLE.read_text(encoding="utf-8")
-    loaded = load(config=EXAMPLE, vendors=SETTINGS, environ={}, secrets=False)
+    loaded = load(config=EXAMPLE, vendors=settings_models(), environ={}, secrets=False)
 
     parsed = tomllib.loads(text)
     for name, section in {
         **{name: field.annotation for name, field in Settings.model_fields.items()},
-        **SETTINGS,
+        **settings_models(),
     }.items():
         if name == "messages":
             continue
@@ -123,7 +123,7 @@ def test_the_example_says_what_the_defaults_are_and_loads(tmp_path):
             assert key in parsed[name] or f"# {key} = " in text
             assert field.description.split()[0] in text
             if not field.is_required() and not field.examples:
-                table = loaded.vendor if name in SETTINGS else getattr(loaded.settings, name)
+                table = loaded.vendor if name in settings_models() else getattr(loaded.settings, name)
                 assert getattr(table, key) == field.default
 
 

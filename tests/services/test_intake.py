@@ -12,7 +12,7 @@ from agent.domain.identifiers import IdentifierType, Normaliser
 from agent.domain.link import Link
 from agent.domain.tagging import TaggingPolicy
 from agent.errors import ConflictError, InputError, StorageDamagedError, StorageFullError
-from agent.ports import Settled
+from agent.ports import Recipient, Settled
 from agent.services.intake import Intake, IntakePolicy
 from tests.fakes import (
     NOW,
@@ -57,7 +57,7 @@ class Till:
                 till_id="03",
                 zone=ZoneInfo("Europe/Stockholm"),
                 stale_after=timedelta(hours=24),
-                vendors=((VENDOR, guests),),
+                recipients=(Recipient(VENDOR, guests=guests),),
             ),
             accepted=self._accepted,
             held=lambda: self.held,

@@ -626,7 +626,7 @@ async def test_an_open_sale_that_was_not_sent_stays_open_after_a_kill(path, begu
         await outbox.accept(acceptance(key=phone_key(), readings=(phone(),), open_=True), NOW)
         (outgoing,) = await leased(outbox)
         if begun:
-            await outbox.sending(outgoing.entry)
+            await outbox.sending([outgoing.entry])
     with open_outbox(path, run="two") as outbox:
         (outgoing,) = await leased(outbox)
         assert (outgoing.open, outgoing.maybe_received) == (True, begun)
@@ -722,7 +722,7 @@ async def test_a_back_off_is_forgotten_or_shortened(outbox):
 
     await outbox.clamp_due(NOW + timedelta(minutes=15))
     assert outbox.next_due_at(VENDOR, NOW) == NOW + timedelta(minutes=15)
-    await outbox.make_due()
+    await outbox.make_due(VENDOR)
     assert outbox.next_due_at(VENDOR, NOW) is None
     assert await names(outbox) == ["1042-03-000001"]
 
