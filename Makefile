@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3.1
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test slow fuzz bench lint format lock clean
+.PHONY: demo test slow fuzz bench deb lint format lock clean
 
 demo: $(READY)  ## a working day with an outage in it; KEEP=1 leaves everything up until Ctrl-C
 	$(BIN)/loyalty-agent demo $(if $(KEEP),--keep)
@@ -21,6 +21,9 @@ fuzz: $(READY)  ## every parser that meets foreign bytes, with FUZZ_INPUTS each
 bench: $(READY)  ## every bench beside its limit: a table, and bench/out/results.json
 	$(BIN)/python -m bench $(ARGS)
 
+deb: $(READY)  ## the Debian package, into dist/; ARCH=arm64 for the other machine
+	$(BIN)/python packaging/build_deb.py --arch $(or $(ARCH),amd64)
+
 lint: $(READY)  ## style, types and floors
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -33,6 +36,8 @@ format: $(READY)
 lock:  ## pins anew, by hash and without naming an index; needs uv
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate \
 		--group dev pyproject.toml -o requirements.txt
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate \
+		-c requirements.txt pyproject.toml -o packaging/requirements.txt
 
 $(READY): requirements.txt pyproject.toml
 	@test -n "$(PYTHON)" || { echo "No Python 3.11 or newer with its venv module was found (Debian: apt install python3-venv)."; exit 1; }
