@@ -7,7 +7,8 @@
     │   └── MessageOverrideError     a text of [messages] that cannot be used (agent.messages)
     ├── StateHeldError               another agent holds the state directory       exit 75
     ├── InputError                   what came in cannot be kept                   422
-    │   └── IdentifierInvalidError   a value that cannot be of its type
+    │   ├── IdentifierInvalidError   a value that cannot be of its type
+    │   └── ContactRefusedError      what the loyalty system refuses of a new contact
     ├── ConflictError                the same id with other content                409
     │   └── UnderWayError            a delivery is being sent at this moment       409
     ├── UnknownRecordError           nothing of that name is here                  404
@@ -95,6 +96,17 @@ class IdentifierInvalidError(InputError):
     def at(self, pointer: str) -> IdentifierInvalidError:
         """The same fault at another place of the body."""
         return IdentifierInvalidError(self.reason, pointer)
+
+
+class ContactRefusedError(InputError):
+    """The loyalty system refuses what the customer gave."""
+
+    code = "contact.refused"
+    advice = "Look up the vendor's code; correct the details at the loyalty system, then retry the delivery."
+
+    def __init__(self, status: int, vendor_code: str | None) -> None:
+        self.status, self.vendor_code = status, vendor_code
+        super().__init__([Fault("/new_contact", "is refused by the loyalty system")])
 
 
 class ConflictError(LoyaltyAgentError):

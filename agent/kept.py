@@ -14,13 +14,14 @@ folder in which nothing is kept is what a killed rescue left, and goes.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
+
+from agent.disk import sync_directory, write_durably
 
 FOLDER: Final = "damaged"
 REPORT: Final = "report.json"
@@ -89,8 +90,8 @@ class Kept:
         _write(folder / REPORT, report)
         if (folder / PART).exists():
             (folder / PART).rename(folder / FRESH)
-        _sync(folder)
-        _sync(self._root)
+        sync_directory(folder)
+        sync_directory(self._root)
         self._move(folder, report.file)
 
     def finish(self) -> None:
@@ -139,10 +140,10 @@ class Kept:
             if (self._state_dir / part).exists():
                 (self._state_dir / part).rename(folder / part)
         (self._state_dir / f"{name}-shm").unlink(missing_ok=True)
-        _sync(folder)
+        sync_directory(folder)
         if (folder / FRESH).exists():
             (folder / FRESH).rename(self._state_dir / name)
-        _sync(self._state_dir)
+        sync_directory(self._state_dir)
 
     def _report(self, folder: Path) -> Report | None:
         """The folder's report; what the files say where it cannot be read, None where there are none either."""
@@ -160,15 +161,7 @@ class Kept:
 
 
 def _write(path: Path, report: Report) -> None:
-    text = json.dumps(asdict(report), default=_plain, indent=1) + "\n"
-    draft = path.with_name(_DRAFT)
-    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.rename(path)
-    _sync(path.parent)
+    write_durably(path, f"{json.dumps(asdict(report), default=_plain, indent=1)}\n".encode())
 
 
 def _plain(value: Any) -> str:
@@ -184,12 +177,3 @@ def _read(folder: Path) -> Report:
         for name in ("found_at", "oldest_at", "acknowledged_at")
     }
     return Report(**{**told, **instants, "folder": folder.name, "lost_ids": tuple(told["lost_ids"])})
-
-
-def _sync(directory: Path) -> None:
-    """Makes what was made, moved or removed in a directory survive a power cut."""
-    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

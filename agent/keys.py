@@ -13,16 +13,14 @@ from __future__ import annotations
 
 import base64
 import binascii
-import contextlib
 import hmac
-import os
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
-from typing import BinaryIO
 
+from agent.disk import overwrite, sync_directory, write_durably
 from agent.errors import StorageKeyError
 from agent.secrets import SecretReference
 
@@ -114,7 +112,7 @@ class KeyPlace:
             with path.open("r+b") as former:  # held open, so that the bytes of the former key can be found again
                 following.replace(path)
                 sync_directory(path.parent)
-                _overwrite(former)
+                overwrite(former)
         except OSError as error:
             raise StorageKeyError(f"storage.key: {self.name} cannot be replaced: {error.strerror}") from None
 
@@ -191,51 +189,3 @@ def _mask(key: bytes, nonce: bytes, text: bytes) -> bytes:
 
 def _tag(key: bytes, hidden: bytes) -> bytes:
     return blake2b(hidden, key=key, person=b"seal-tag", digest_size=_TAG_BYTES).digest()
-
-
-def write_durably(path: Path, content: bytes) -> None:
-    """Puts a file in its place whole, for its owner alone, and on disk before anything depends on it.
-
-    Raises:
-        OSError: the disk or the directory says no; what was there stays.
-    """
-    draft = path.with_name(f"{path.name}.new")
-    draft.unlink(missing_ok=True)
-    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
-    sync_directory(path.parent)
-
-
-def erase(path: Path) -> None:
-    """Overwrites a small file where it lies and removes it; nothing when it is not there.
-
-    A disk that moves what is written (flash does) may keep the former bytes until it needs their place.
-
-    Raises:
-        OSError: the disk or the directory says no.
-    """
-    with contextlib.suppress(FileNotFoundError):
-        with path.open("r+b") as file:
-            _overwrite(file)
-        path.unlink()
-        sync_directory(path.parent)
-
-
-def _overwrite(file: BinaryIO) -> None:
-    file.write(bytes(os.fstat(file.fileno()).st_size))
-    file.flush()
-    os.fsync(file.fileno())
-
-
-def sync_directory(directory: Path) -> None:
-    """Makes what was made, moved or removed in a directory survive a power cut. Raises OSError."""
-    if hasattr(os, "O_DIRECTORY"):  # Windows has none, and needs none
-        handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

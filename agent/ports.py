@@ -487,25 +487,43 @@ class ErasedSales:
 # --- vendors ----------------------------------------------------------------------------------------------------
 
 
+Pace = Callable[[], Awaitable[None]]
+"""Takes one call out of this agent's share of a vendor's allowance; who can wait is made to."""
+
+
 class Lookup(Protocol):
     """Asks the vendor who somebody is."""
 
     def knows(self, identifier: Identifier) -> bool:
         """Whether this vendor can be asked for that type at all."""
 
-    async def find(self, identifier: Identifier, *, timeout_s: float) -> Found:
-        """Who it is. Raises VendorUnreachableError, VendorRefusedError."""
+    async def find(self, identifier: Identifier, *, timeout_s: float, pace: Pace) -> Found:
+        """Who it is. Raises VendorUnreachableError, VendorRefusedError.
+
+        Args:
+            identifier: what was said of them.
+            timeout_s: longest wait for any one answer.
+            pace: awaited before each call: one question may take several.
+        """
 
 
 class Writer(Protocol):
     """Makes contacts at the vendor."""
 
-    async def create(self, contact: NewContact, identifiers: Sequence[Identifier], *, store_id: str) -> Found:
+    async def create(
+        self, contact: NewContact, identifiers: Sequence[Identifier], *, store_id: str, pace: Pace
+    ) -> Found:
         """The new contact's key. ``not_found`` never; ``ambiguous`` when the vendor says it exists but not which.
+
+        Args:
+            contact: what the customer gave.
+            identifiers: what is unique of it.
+            store_id: where it was given.
+            pace: awaited before each call.
 
         Raises:
             VendorUnreachableError, VendorRefusedError: as everywhere.
-            InputError: the vendor refuses what the customer gave.
+            ContactRefusedError: the vendor refuses what the customer gave.
         """
 
 

@@ -25,8 +25,9 @@ from pathlib import Path
 
 import structlog
 
+from agent.disk import write_durably
 from agent.errors import StateHeldError, StorageError, StorageKeyError
-from agent.keys import KeyPlace, StorageKeys, subkey, write_durably
+from agent.keys import KeyPlace, StorageKeys, subkey
 from agent.secrets import SecretReference
 from agent.settings import Configuration
 from agent.store.database import ENCRYPTED, DatabaseFile

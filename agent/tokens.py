@@ -25,6 +25,7 @@ from typing import Any, Final, Literal
 
 import structlog
 
+from agent.disk import telling, write_durably
 from agent.errors import Fault, InputError, StorageDamagedError, StorageError, UnknownRecordError
 from agent.ports import Clock
 
@@ -156,7 +157,7 @@ class Tokens:
             StorageError: it cannot be written.
         """
         secret = f"{_PREFIX}_{CLI_NAME}_{secrets.token_urlsafe(32)}"
-        _replace(self._dir / CLI_FILE, secret + "\n")
+        _write(self._dir / CLI_FILE, secret)
         self._own = (Token(CLI_NAME, "admin", self._clock.now(), _digest(secret)),)
         return secret
 
@@ -205,7 +206,7 @@ class Tokens:
             }
             for token in tokens
         ]
-        _replace(self._dir / FILE, json.dumps({"tokens": rows}, indent=1) + "\n")
+        _write(self._dir / FILE, json.dumps({"tokens": rows}, indent=1))
         self._looked_mono = float("-inf")
 
     @contextlib.contextmanager
@@ -266,18 +267,6 @@ def _token(row: dict[str, Any]) -> Token:
     return Token(row["name"], row["scope"], created_at, digest)
 
 
-def _replace(path: Path, text: str) -> None:
-    """Writes a file whole or not at all, readable by its owner alone."""
-    aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        handle = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            with open(handle, "w", encoding="ascii") as file:  # noqa: PTH123 - opened with its mode, above
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            aside.replace(path)
-        finally:
-            aside.unlink(missing_ok=True)
-    except OSError as error:
-        raise StorageError(f"{path.name} cannot be written in the state directory.") from error
+def _write(path: Path, text: str) -> None:
+    with telling(f"{path.name} cannot be written"):
+        write_durably(path, f"{text}\n".encode("ascii"))

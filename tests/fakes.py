@@ -20,8 +20,9 @@ from agent.domain.identifiers import Identifier, IdentifierType
 from agent.domain.tagging import Found, Outcome
 from agent.domain.transaction import IntegrationKey, NewContact, Transaction
 from agent.errors import VendorUnreachableError
-from agent.ports import Acceptance, Outgoing, ReplicaInfo
-from agent.store.database import DatabaseFile, GroupWriter, migrate
+from agent.ports import Acceptance, Outgoing, Pace, ReplicaInfo
+from agent.store.database import DatabaseFile, migrate
+from agent.store.group_commit import GroupWriter
 from agent.store.hashkey import hash_key
 from agent.store.keyhash import KeyHash
 from agent.store.migrations import outbox as outbox_migrations
@@ -33,6 +34,10 @@ PHONE = "+46701740605"
 EMAIL = "alma@example.com"
 STORAGE_KEY = bytes(range(32))
 NAMES = KeyHash(STORAGE_KEY)
+
+
+async def at_once() -> None:
+    """The pace of an allowance without end."""
 
 
 @dataclass
@@ -129,7 +134,8 @@ class FakeVendor:
     def knows(self, identifier: Identifier) -> bool:
         return identifier.type is not IdentifierType.CARD_NUMBER
 
-    async def find(self, identifier: Identifier, *, timeout_s: float) -> Found:
+    async def find(self, identifier: Identifier, *, timeout_s: float, pace: Pace) -> Found:
+        await pace()
         self.asked.append(identifier)
         await asyncio.sleep(0)
         await self.gate.wait()
@@ -142,7 +148,8 @@ class FakeVendor:
             return Found(Outcome.AMBIGUOUS)
         return self._found(numbers[0])
 
-    async def create(self, contact: NewContact, identifiers, *, store_id: str) -> Found:
+    async def create(self, contact: NewContact, identifiers, *, store_id: str, pace: Pace) -> Found:
+        await pace()
         await asyncio.sleep(0)
         if self.fault is not None:
             raise self.fault

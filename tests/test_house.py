@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from agent import errors
+from agent.api import problems
 from agent.domain.health import SEVERITY
 from agent.errors import LoyaltyAgentError
 
@@ -30,6 +31,14 @@ def test_every_error_is_documented(error):
 @pytest.mark.parametrize("code", SEVERITY)
 def test_every_condition_is_documented(code):
     """Each condition that can stand has a row in the docs."""
+    assert f"`{code}`" in (ROOT / "docs/errors.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "code", sorted({kind.code for kind in vars(problems).values() if isinstance(kind, problems.Kind)})
+)
+def test_every_code_of_the_door_is_documented(code):
+    """Each code that the door answers with has a row in the docs, by the name that it has on the wire."""
     assert f"`{code}`" in (ROOT / "docs/errors.md").read_text(encoding="utf-8")
 
 

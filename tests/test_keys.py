@@ -9,7 +9,7 @@ import stat
 import pytest
 
 from agent.errors import StorageKeyError
-from agent.keys import SEALED_BYTES, KeyPlace, StorageKeys, erase, seal, subkey, unseal
+from agent.keys import SEALED_BYTES, KeyPlace, StorageKeys, seal, subkey, unseal
 from agent.secrets import SecretReference
 
 CANARY = "made-up-secret-canary"
@@ -193,13 +193,3 @@ def test_what_is_sealed_opens_with_its_key_alone():
     assert unseal(OLD, b"") is None
     with pytest.raises(ValueError, match="32 bytes"):
         seal(OLD, b"short")
-
-
-def test_what_is_erased_is_overwritten_where_it_lies(tmp_path):
-    """Whoever still has the file open reads zeros; what is not there needs no erasing."""
-    path = put(tmp_path / "replica.key", OLD)
-    with path.open("rb") as opened:
-        erase(path)
-        assert set(opened.read()) == {0}
-    assert names(tmp_path) == []
-    erase(path)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
@@ -11,10 +12,13 @@ from agent.api.visits import Chunk, GoneError, Receive
 
 HEARTBEAT_S: Final = 15.0
 MAX_LISTENERS: Final = 16
+MAX_OF_ONE: Final = 4
+"""Of one token: a page that opens streams and never closes them leaves the other tills theirs."""
 PACE_S: Final = 0.2
 """Changes closer together than this are told once."""
 PATIENCE_S: Final = 30.0
 """A listener that takes nothing for so long is hung up on."""
+_LATER: Final = ((b"retry-after", b"15"),)
 
 
 class Broadcast:
@@ -29,19 +33,22 @@ class Broadcast:
         self._status, self._heartbeat_s = status, heartbeat_s
         self._under_way: set[asyncio.Task[None]] = set()
 
-    def stream(self, render: Callable[[], bytes], *, kind: set[object]) -> "EventStream":
+    def stream(self, render: Callable[[], bytes], *, kind: Counter[str], name: str | None) -> "EventStream":
         """A stream of events for one listener.
 
         Args:
             render: the JSON of an event.
-            kind: the listeners of the same sort; strangers must not use up the places of those with a token.
+            kind: the listeners of the same sort by name; strangers must not use up the places of those with a token.
+            name: the token's; None for a stranger, who has no share of their own.
 
         Raises:
-            DoorError: `agent.busy`: there are enough of them.
+            DoorError: `agent.busy`: there are enough of them, or of that token.
         """
-        if len(kind) >= MAX_LISTENERS:
-            raise DoorError(BUSY, "Too many listen to events already.", headers=((b"retry-after", b"15"),))
-        return EventStream(self, render, kind)
+        if kind.total() >= MAX_LISTENERS:
+            raise DoorError(BUSY, "Too many listen to events already.", headers=_LATER)
+        if name is not None and kind[name] >= MAX_OF_ONE:
+            raise DoorError(BUSY, "This token listens to events often enough already.", headers=_LATER)
+        return EventStream(self, render, kind, name or "")
 
     def stop(self) -> None:
         """Ends every stream."""
@@ -72,12 +79,12 @@ class EventStream:
 
     media_type = b"text/event-stream; charset=utf-8"
 
-    def __init__(self, broadcast: Broadcast, render: Callable[[], bytes], kind: set[object]) -> None:
-        self._broadcast, self._render, self._kind = broadcast, render, kind
+    def __init__(self, broadcast: Broadcast, render: Callable[[], bytes], kind: Counter[str], name: str) -> None:
+        self._broadcast, self._render, self._kind, self._name = broadcast, render, kind, name
 
     async def run(self, receive: Receive, send: Chunk) -> None:
         """Sends until the listener hangs up."""
-        self._kind.add(self)
+        self._kind[self._name] += 1
         try:
             telling = asyncio.ensure_future(self._broadcast.run(self._render, send))
             hearing = asyncio.ensure_future(_hung_up(receive))
@@ -90,7 +97,7 @@ class EventStream:
             if isinstance(told, Exception):
                 raise told
         finally:
-            self._kind.discard(self)
+            self._kind[self._name] -= 1
 
 
 async def _hung_up(receive: Receive) -> None:

@@ -13,6 +13,8 @@ from functools import cache
 from itertools import count
 from typing import Any, Final
 
+import structlog
+
 from agent.api import bodies, problems
 from agent.api.callers import Callers, Connection, Strangers
 from agent.api.calls import Call, Methods, Table
@@ -28,6 +30,8 @@ from agent.tokens import Token
 AsgiScope = MutableMapping[str, Any]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Head = Mapping[bytes, bytes]
+
+_log = structlog.get_logger(__name__)
 
 MAX_BODY_BYTES: Final = 256 * 1024
 VERSIONS: Final = ("1.1", "1.0")
@@ -142,11 +146,14 @@ class Guard:
         return ()
 
     def _reserve(self, call: Call, visit: Visit, token: Token) -> Ration | None:
-        ration = self._rations.of(token.name)
-        wait_s = ration.reserve(self._clock.monotonic())
+        ration, now = self._rations.of(token.name), self._clock.monotonic()
+        wait_s = ration.reserve(now)
         if not wait_s:
             visit.may_look_up = True
             return ration
+        self._metrics.rationed()
+        if ration.to_be_told(now):
+            _log.warning("ration.exhausted", name=token.name)
         if call.ration == "refuse":
             seconds = str(math.ceil(wait_s)).encode()
             raise DoorError(problems.RATION_EXHAUSTED, headers=((b"retry-after", seconds),))

@@ -37,6 +37,9 @@ class Metrics:
         self._identified = Counter(
             "loyalty_agent_identifications", "Look-ups answered.", ["outcome", "source"], registry=self._registry
         )
+        self._rationed = Counter(
+            "loyalty_agent_lookups_rationed", "Look-ups that a token's ration had no room for.", registry=self._registry
+        )
         self._delivered = Counter(
             "loyalty_agent_deliveries", "Attempts to deliver.", ["vendor", "verdict"], registry=self._registry
         )
@@ -64,6 +67,10 @@ class Metrics:
     def identified(self, outcome: str, source: str) -> None:
         """A look-up was answered."""
         self._identified.labels(outcome, source).inc()
+
+    def rationed(self) -> None:
+        """A look-up was refused, or a sale taken without one, because its token's ration was used up."""
+        self._rationed.inc()
 
     def delivery(self, vendor: str, verdict: str) -> None:
         """An attempt to deliver ended; for the dispatcher."""

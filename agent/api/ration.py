@@ -12,6 +12,8 @@ from agent.settings import Rate
 
 HIT_BURST: Final = 60
 MISS_BURST: Final = 20
+TOLD_EVERY_S: Final = 60.0
+"""Somebody who goes on asking is told of again after so long."""
 
 
 class Ration:
@@ -22,11 +24,12 @@ class Ration:
         misses: look-ups that do not.
     """
 
-    __slots__ = ("_hits", "_misses")
+    __slots__ = ("_hits", "_misses", "_told_mono")
 
     def __init__(self, hits: Rate, misses: Rate) -> None:
         self._hits = TokenBucket(hits.per_second or 0.0, HIT_BURST)
         self._misses = TokenBucket(misses.per_second or 0.0, MISS_BURST)
+        self._told_mono = float("-inf")
 
     def reserve(self, now: float) -> float:
         """Sets one of each aside and answers 0, or sets nothing aside and answers the seconds to wait."""
@@ -37,6 +40,13 @@ class Ration:
         if wait_s:
             self._hits.spend(now, -1.0)
         return wait_s
+
+    def to_be_told(self, now: float) -> bool:
+        """Whether an administrator should hear of a look-up that there was nothing left for: not of every one."""
+        if now - self._told_mono < TOLD_EVERY_S:
+            return False
+        self._told_mono = now
+        return True
 
     def hit(self, now: float) -> None:
         """Somebody was found: the other half of what was set aside comes back."""

@@ -1,5 +1,6 @@
 """How the agent is: for tills with a token, and without one for probes, Prometheus and the staff page."""
 
+from collections import Counter
 from functools import cache
 from importlib.resources import files
 from typing import Final
@@ -78,12 +79,13 @@ class StateCalls:
         return Reply(200, self.render(self._voice.locale(visit)))
 
     def _events(self) -> Handler:
-        listeners: set[object] = set()  # of each path: strangers must not use up the places of those with a token
+        listeners: Counter[str] = Counter()  # of each path: strangers leave those with a token their places
 
         async def events(visit: Visit) -> EventStream:
             """Server-sent events: the status at once and at every change, and a heartbeat every 15 s."""
             locale = self._voice.locale(visit)
-            return self._broadcast.stream(lambda: self.render(locale), kind=listeners)
+            name = visit.token.name if visit.token is not None else None
+            return self._broadcast.stream(lambda: self.render(locale), kind=listeners, name=name)
 
         return events
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, WithJsonSchema
 
 from agent.domain.identifiers import IdentifierType
-from agent.domain.transaction import IdentifierStatement, IntegrationKey
+from agent.domain.transaction import IdentifierStatement, IntegrationKey, Speakable
 
 KeyKind = Literal["primary", "secondary"]
 DeliveryWord = Literal["queued", "held", "delivered", "parked", "in_doubt"]
@@ -383,7 +383,7 @@ class QueueList(Answer):
 class DiscardRequest(Request):
     """Why a delivery is given up."""
 
-    reason: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500)] = Field(
+    reason: Annotated[Speakable, StringConstraints(strip_whitespace=True, min_length=1, max_length=500)] = Field(
         repr=False, description="for the record; not personal"
     )
 

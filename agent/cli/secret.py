@@ -6,9 +6,6 @@ service manager hands it to the agent (systemd: `LoadCredential=`). An `env:` va
 
 from __future__ import annotations
 
-import contextlib
-import os
-import secrets
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +15,7 @@ import click
 from agent.cli.configuration import credentials_beside, file_of, load
 from agent.cli.errors import UsageMistakeError
 from agent.cli.invocation import Invocation, common, pass_invocation
+from agent.disk import write_durably
 from agent.secrets import SecretReference
 from agent.settings import Configuration, secret_keys
 
@@ -42,33 +40,10 @@ def set_secret(invocation: Invocation, name: str) -> None:
     path = _path(reference, credentials_beside(file_of(invocation)), key)
     value = _read()
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    replace_file(path, f"{value}\n".encode())
+    write_durably(path, f"{value}\n".encode())
     invocation.answer(
         {"key": key, "reference": f"{reference.kind}:{reference.name}", "path": str(path)}, f"{key}: {path}"
     )
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Writes a file of mode 0600 in one step, on disk when this returns; it keeps the owner of the one it replaces."""
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        with contextlib.suppress(FileNotFoundError):
-            _keep_owner(path.stat(), beside)
-        beside.replace(path)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
-
-
-def _keep_owner(before: os.stat_result, file: Path) -> None:
-    now = file.stat()
-    if (before.st_uid, before.st_gid) != (now.st_uid, now.st_gid):
-        os.chown(file, before.st_uid, before.st_gid)
 
 
 def _references(configuration: Configuration) -> Iterator[tuple[str, SecretReference]]:

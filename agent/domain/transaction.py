@@ -5,6 +5,7 @@ the outbox. Shape is checked by parsing; sums are checked by :mod:`agent.domain.
 """
 
 import json
+import re
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -93,11 +94,27 @@ Instant = Annotated[
 ]
 """A time with the offset it was stated with; never one without."""
 
+_UNSPEAKABLE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
+
+
+def _speakable(text: str) -> str:
+    if _UNSPEAKABLE.search(text):
+        raise ValueError("contains a control character, or what is no character at all")
+    return text
+
+
 TransactionId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_:-]{1,64}$")]
-Text = Annotated[str, StringConstraints(min_length=1, max_length=250)]
+Speakable = Annotated[
+    str,
+    AfterValidator(_speakable),
+    Field(json_schema_extra={"pattern": r"^[^\x00-\x1f\x7f-\x9f\ufffe\uffff]*$"}),
+]
+"""One line of text. A vendor may turn it into XML, as Voyado does, and XML has no control characters and no halves of
+a surrogate pair (XML 1.0, 2.2): the whole receipt would be dropped at its import, where nobody is told."""
+Text = Annotated[Speakable, StringConstraints(min_length=1, max_length=250)]
 Row = TypeVar("Row")
 Rows = Annotated[tuple[Row, ...], Field(max_length=MAX_ROWS), BeforeValidator(_bounded)]
-Code = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[^\s\x00-\x1f]+$")]
+Code = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[^\s\x00-\x1f\x7f-\x9f\ufffe\uffff]+$")]
 
 
 class Record(BaseModel):
@@ -222,9 +239,9 @@ class NewContact(Record):
     language: Annotated[str, StringConstraints(pattern=r"^[a-z]{2}(-[A-Z]{2})?$")] | None = None
     preferences: Preferences | None = None
     consents: Rows[Consent] = ()
-    attributes: Annotated[dict[Code, str | int | bool | None], Field(max_length=MAX_ROWS), AfterValidator(_sorted)] = (
-        Field(default_factory=dict, repr=False)
-    )
+    attributes: Annotated[
+        dict[Code, Speakable | int | bool | None], Field(max_length=MAX_ROWS), AfterValidator(_sorted)
+    ] = Field(default_factory=dict, repr=False)
 
     def identifier_statements(self) -> tuple[IdentifierStatement, ...]:
         """Each identifier the customer gave, as the till stated it."""

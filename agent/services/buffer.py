@@ -7,7 +7,7 @@ A sale of which an earlier attempt may have arrived is never touched: the vendor
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from agent.domain.contact import Member
@@ -16,8 +16,8 @@ from agent.domain.identifiers import Identifier, IdentifierType
 from agent.domain.link import Link
 from agent.domain.tagging import Found, Outcome, Settlement, TaggingPolicy, settle, together
 from agent.domain.transaction import IntegrationKey, NewContact
-from agent.errors import ConfigurationError, InputError, VendorRefusedError, VendorUnreachableError
-from agent.ports import Clock, Lookup, Outgoing, Replica, Writer
+from agent.errors import ConfigurationError, ContactRefusedError, VendorRefusedError, VendorUnreachableError
+from agent.ports import Clock, Lookup, Outgoing, Pace, Replica, Writer
 from agent.services.contacts import LocalContacts
 
 _UNKNOWN = Verdict(
@@ -52,7 +52,7 @@ class Buffer:
         writer: makes contacts; None where the vendor cannot.
         link: the line, fed with what happens here.
         policy: the configuration.
-        pace: waits for this agent's share of the vendor's allowance; called before each question.
+        pace: waits for this agent's share of the vendor's allowance; before each call.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Buffer:
         writer: Writer | None,
         link: Link,
         policy: BufferPolicy,
-        pace: Callable[[], Awaitable[None]],
+        pace: Pace,
     ) -> None:
         self._clock, self._lookup, self._writer = clock, lookup, writer
         self._contacts = LocalContacts(replica, policy.tagging)
@@ -87,8 +87,8 @@ class Buffer:
                 VerdictKind.RETRY, error.code, title=str(error), after_s=error.retry_after_s, reached=False,
                 not_received=True,
             )  # fmt: skip
-        except InputError as error:
-            return Verdict(VerdictKind.PARK, "contact.refused", title=error.faults[0].message, not_received=True)
+        except ContactRefusedError as error:
+            return Verdict(VerdictKind.PARK, error.code, error.status, str(error), error.vendor_code, not_received=True)
 
     async def _settle(self, outgoing: Outgoing, readings: Sequence[Identifier]) -> Outgoing | Verdict:
         contact = outgoing.transaction.new_contact
@@ -142,9 +142,8 @@ class Buffer:
         answers: list[Found] = []
         error: VendorUnreachableError | None = None
         for reading in readings:
-            await self._pace()
             try:
-                answers.append(await lookup.find(reading, timeout_s=self._policy.timeout_s))
+                answers.append(await lookup.find(reading, timeout_s=self._policy.timeout_s, pace=self._pace))
             except VendorUnreachableError as failed:
                 error = failed
                 if failed.retry_after_s is not None:
@@ -160,10 +159,9 @@ class Buffer:
         identifiers = [reading for reading in readings if reading.type in _CREATABLE]
         if self._writer is None or not identifiers:
             return _UNKNOWN
-        await self._pace()
         store_id = outgoing.transaction.store_id or ""
         found = await self._writer.create(
-            outgoing.transaction.new_contact or NewContact(), identifiers, store_id=store_id
+            outgoing.transaction.new_contact or NewContact(), identifiers, store_id=store_id, pace=self._pace
         )
         if found.key is None:  # another till was faster: the next attempt finds the contact
             return Verdict(

@@ -111,7 +111,6 @@ class Identify:
         started = self._clock.monotonic()
         if not askable or not self._link.lookups.allows(started):
             return None
-        self._link.bucket.spend(started, len(askable))  # a cashier does not wait for a share; deliveries do
         try:
             async with asyncio.timeout(self._policy.budget_s):
                 found = await self._ask_all(self._lookup, askable)
@@ -139,7 +138,8 @@ class Identify:
         vendor answered only some of them: None. Otherwise the first error, once none is under way any more.
         """
         answers = await asyncio.gather(
-            *(lookup.find(reading, timeout_s=self._policy.budget_s) for reading in readings), return_exceptions=True
+            *(lookup.find(reading, timeout_s=self._policy.budget_s, pace=self._spend) for reading in readings),
+            return_exceptions=True,
         )
         found = [answer for answer in answers if isinstance(answer, Found)]
         for answer in answers:
@@ -149,6 +149,10 @@ class Identify:
                 raise answer
         whole = together(found)
         return None if whole.outcome is Outcome.NOT_FOUND and len(found) < len(answers) else whole
+
+    async def _spend(self) -> None:
+        """Takes one call out of this agent's share: a cashier does not wait for it; deliveries do."""
+        self._link.bucket.spend(self._clock.monotonic())
 
     def _as_members(self, found: Found) -> tuple[Member, ...]:
         if found.key is None:

@@ -12,7 +12,6 @@ key can write another history; only a head noted on another machine or on paper 
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,11 +19,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
+from agent.disk import sync_file, telling, write_durably
 from agent.domain.audit import START, Facts, Head, Verification, head_of, line_of, parse, verify
-from agent.errors import StorageError, StorageFullError
-from agent.keys import write_durably
 from agent.store import outbox_sql as sql
-from agent.store.database import DatabaseFile, Reader, Writer
+from agent.store.database import DatabaseFile, Reader
+from agent.store.group_commit import Writer
 from agent.store.outbox_view import read
 
 try:
@@ -101,7 +100,7 @@ class AuditTrail:
     @contextlib.contextmanager
     def _held(self) -> Iterator[BinaryIO]:
         """The file for reading and writing, held against every other writer."""
-        with _told(), contextlib.ExitStack() as stack:
+        with telling(f"{FILE} cannot be read or written"), contextlib.ExitStack() as stack:
             lock = os.open(self._directory / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
             stack.callback(os.close, lock)
             if fcntl is not None:
@@ -110,7 +109,7 @@ class AuditTrail:
             yield stack.enter_context(open(handle, "r+b"))  # noqa: PTH123 - opened with its mode
 
     def _lines(self) -> list[bytes]:
-        with _told():
+        with telling(f"{FILE} cannot be read or written"):
             return _split(self._path.read_bytes()) if self._path.exists() else []
 
 
@@ -171,22 +170,10 @@ def _tail(file: BinaryIO) -> _Tail:
 def _write(file: BinaryIO, tail: _Tail, line: bytes) -> _Tail:
     file.seek(tail.end)
     file.write(line + b"\n")
-    file.flush()
-    os.fsync(file.fileno())
+    sync_file(file)
     return _Tail(head_of(line), tail.end + len(line) + 1, 0)
 
 
 def _split(content: bytes) -> list[bytes]:
     """The whole lines."""
     return content.split(b"\n")[:-1]
-
-
-@contextlib.contextmanager
-def _told() -> Iterator[None]:
-    """Whatever the disk says becomes an error of our tree."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise StorageFullError from error
-        raise StorageError(f"{FILE} cannot be read or written: {error.strerror}") from error

@@ -6,15 +6,14 @@ The outbox is irreplaceable: what is readable of a damaged one is rescued. The r
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import errno
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime
 from typing import Final, TypeVar
 
 from agent import processes
-from agent.errors import LoyaltyAgentError, StorageDamagedError, StorageError, StorageFullError, StorageKeyError
+from agent.disk import telling
+from agent.errors import LoyaltyAgentError, StorageDamagedError, StorageError, StorageKeyError
 from agent.kept import PART, Kept, Report
 from agent.store.database import DatabaseFile, remove
 from agent.store.examine import examine, look
@@ -59,7 +58,7 @@ class GuardedOutbox:
             StorageError: it cannot be opened now.
         """
         try:
-            with _told():
+            with telling("damaged files cannot be kept aside"):
                 await asyncio.to_thread(self._kept.finish)
             if (wrong := await asyncio.to_thread(look, self._file)) is not None:
                 raise StorageDamagedError(wrong)
@@ -83,16 +82,16 @@ class GuardedOutbox:
             StorageFullError: there is no room for it; everything is as it was.
             StorageError: it could not be done now; everything is as it was.
         """
-        with _told():
+        with telling("damaged files cannot be kept aside"):
             folder = await asyncio.to_thread(self._kept.folder, now)
         try:
             fresh = DatabaseFile(folder / PART, self._file.key, self._file.synchronous, self._file.cache_kib)
             rescued = await _elsewhere(rescue, RescueJob(self._file, fresh, self._vendors, self._keys, now))
             report = _report(folder.name, self.name, now, reason, rescued)
-            with _told():
+            with telling("damaged files cannot be kept aside"):
                 await asyncio.to_thread(self._kept.exchange, folder, report)
         finally:
-            with _told():
+            with telling("damaged files cannot be kept aside"):
                 await asyncio.to_thread(self._kept.finish)
         return report
 
@@ -148,7 +147,7 @@ class GuardedReplica:
         """
         async with self._writing:  # a sync would go on writing into the file that is set aside
             report = Report("", self.name, now, reason)
-            with _told():
+            with telling("damaged files cannot be kept aside"):
                 if self._room():
                     folder = await asyncio.to_thread(self._kept.folder, now)
                     report = Report(folder.name, self.name, now, reason)
@@ -204,14 +203,3 @@ async def _elsewhere(work: Callable[..., T], *args: object) -> T:
         raise
     except Exception as error:  # its text may hold what was being read
         raise StorageError(f"the work on the file ended with {type(error).__name__}") from error
-
-
-@contextlib.contextmanager
-def _told() -> Iterator[None]:
-    """What the disk says, in our words."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise StorageFullError from error
-        raise StorageError(f"damaged files cannot be kept aside: {error.strerror}") from error

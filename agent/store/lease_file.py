@@ -22,9 +22,10 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Self
 
+from agent.disk import erase, write_durably
 from agent.domain.lease import Contents, LeaseRecord
 from agent.errors import StorageKeyError
-from agent.keys import KEY_BYTES, erase, seal, unseal, write_durably
+from agent.keys import KEY_BYTES, seal, unseal
 
 KEY_FILE, RECORD_FILE = "replica.key", "replica.lease"
 

@@ -11,7 +11,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from agent.errors import StorageDamagedError, StorageError, StorageFullError
-from agent.store.database import DatabaseFile, GroupWriter, sqlite, storage_error
+from agent.store.database import DatabaseFile, sqlite, storage_error
+from agent.store.group_commit import GroupWriter
 
 if TYPE_CHECKING:
     from sqlite3 import Connection

@@ -38,7 +38,8 @@ from agent.errors import ConflictError, Fault, InputError, UnderWayError, Unknow
 from agent.ports import Acceptance, Outgoing, Receipt, Settled
 from agent.store import numbering, statements
 from agent.store import outbox_sql as sql
-from agent.store.database import Reader, Writer, savepoint, truncate_log
+from agent.store.database import Reader, truncate_log
+from agent.store.group_commit import Writer, savepoint
 from agent.store.keyhash import KeyHash
 from agent.store.outbox_sql import COUNTS  # the command line counts a stopped agent's queue with it
 from agent.store.outbox_view import OutboxView, Story, from_ms, to_ms

@@ -17,7 +17,8 @@ from agent.domain.belonging import Trace, Wanted
 from agent.ports import ErasedSales
 from agent.store import outbox_sql as sql
 from agent.store import statements
-from agent.store.database import Reader, Writer, truncate_log
+from agent.store.database import Reader, truncate_log
+from agent.store.group_commit import Writer
 from agent.store.keyhash import KeyHash
 from agent.store.outbox import ERASE_SLICE, Outbox, erase
 from agent.store.outbox_view import from_ms, read

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from agent.ports import ErasedBefore, Identity
 from agent.store import outbox_sql as sql
-from agent.store.database import Reader, Writer
+from agent.store.database import Reader
+from agent.store.group_commit import Writer
 from agent.store.outbox_view import from_ms, read, to_ms
 
 if TYPE_CHECKING:

@@ -8,15 +8,14 @@ write-ahead log unlinks it by name, and would unlink the new file's.
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from agent.errors import StorageDamagedError, StorageError, StorageFullError, StorageKeyError
-from agent.keys import sync_directory
+from agent.disk import sync_directory, telling
+from agent.errors import StorageDamagedError, StorageKeyError
 from agent.store.database import DatabaseFile, remove, sqlite, storage_error
 from agent.store.pagekey import PageKey
 
@@ -42,13 +41,10 @@ def rekey(file: DatabaseFile, key: bytes, alter: Callable[[Connection], object] 
     copy = replace(file, path=file.path.with_suffix(".rekeyed.db"), key=key)
     remove(copy)
     try:
-        _copy(file, copy, PageKey(key), alter)
+        with telling(f"{file.path.name} cannot be copied"):
+            _copy(file, copy, PageKey(key), alter)
     except sqlite.Error as error:
         raise storage_error(error) from error
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise StorageFullError(f"there is no room for a copy of {file.path.name}") from error
-        raise StorageError(f"{file.path.name} cannot be copied: {error.strerror}") from error
     finally:
         remove(copy)  # unless it has taken the file's place
 

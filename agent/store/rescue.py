@@ -7,13 +7,12 @@ journal on disk, because it is worth nothing before it is whole; then it is sync
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
-from agent.errors import StorageError
+from agent.disk import sync_file, telling
 from agent.store import log_frames
 from agent.store.database import DatabaseFile, immediate, migrate, remove, sqlite, storage_error
 from agent.store.hashkey import hash_key_again
@@ -85,17 +84,16 @@ def rescue(job: RescueJob) -> Rescued:
     """
     remove(job.fresh)
     try:
-        connection = job.fresh.connect(cache_kib=CACHE_KIB)
-        try:
-            rescued = _rescue(job, connection)
-        finally:
-            connection.close()
-        with job.fresh.path.open("rb") as file:
-            os.fsync(file.fileno())
+        with telling(f"{job.damaged.path.name} cannot be rescued"):
+            connection = job.fresh.connect(cache_kib=CACHE_KIB)
+            try:
+                rescued = _rescue(job, connection)
+            finally:
+                connection.close()
+            with job.fresh.path.open("rb") as file:
+                sync_file(file)
     except sqlite.Error as error:
         raise storage_error(error) from error
-    except OSError as error:
-        raise StorageError(f"{job.damaged.path.name} cannot be read: {error.strerror}") from error
     return rescued
 
 

@@ -27,15 +27,16 @@ from agent.domain.transaction import IntegrationKey
 from agent.errors import StorageFullError, VendorUnreachableError
 from agent.kept import Report
 from agent.messages import Messages
-from agent.ports import ReplicaInfo
+from agent.ports import Pace, ReplicaInfo
 from agent.services.identify import Identify, IdentifyPolicy
 from agent.services.intake import Intake, IntakePolicy
 from agent.services.privacy import Erasure, Export
 from agent.services.reconcile import Books, Reconcile
 from agent.services.status import Status, StatusPolicy
 from agent.settings import AgentSection, ApiSection, Rate, ReplicaSection, Settings
-from agent.store.database import DatabaseFile, GroupWriter, migrate
+from agent.store.database import DatabaseFile, migrate
 from agent.store.daybook import OutboxDaybook
+from agent.store.group_commit import GroupWriter
 from agent.store.keyhash import KeyHash
 from agent.store.migrations import outbox as migrations
 from agent.store.outbox import Outbox
@@ -94,7 +95,7 @@ class Vendor:
     def knows(self, identifier: Identifier) -> bool:
         return True
 
-    async def find(self, identifier: Identifier, *, timeout_s: float) -> Found:
+    async def find(self, identifier: Identifier, *, timeout_s: float, pace: Pace) -> Found:
         if identifier.value == UNKNOWN_PHONE:
             raise VendorUnreachableError
         return Found(Outcome.NOT_FOUND)

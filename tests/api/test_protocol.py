@@ -227,3 +227,17 @@ async def test_a_flood_of_connections_does_not_shut_a_cashier_out(house, monkeyp
     assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
     for _, other in [*flood, (reader, writer)]:
         other.close()
+
+
+@pytest.mark.parametrize(
+    ("beyond", "answered"),
+    [pytest.param(0, protocol.MAX_PIPELINED + 1, id="as-many-as-may-wait"), pytest.param(1, 0, id="one-more")],
+)
+async def test_requests_that_wait_for_no_answer_are_bounded(house, beyond, answered):
+    """Behind the call that is being answered a connection may queue so many; one more, and it is hung up on."""
+    reader, writer = await connect(house)
+    last = house.request("GET", "/healthz", connection="close")
+    writer.write(house.request("GET", "/healthz") * (protocol.MAX_PIPELINED + beyond) + last)
+    answers = await until_closed(reader, within_s=30)
+    assert answers.count(b"HTTP/1.1 200") == answered
+    writer.close()

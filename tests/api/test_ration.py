@@ -1,8 +1,9 @@
 """Nobody harvests a member list here, and no sale suffers for it."""
 
 import pytest
+import structlog
 
-from agent.api.ration import HIT_BURST, MISS_BURST, Ration, Rations
+from agent.api.ration import HIT_BURST, MISS_BURST, TOLD_EVERY_S, Ration, Rations
 from agent.settings import Rate
 
 ALMA_PHONE, NOBODYS_PHONE, UNKNOWN_PHONE = "+46701740605", "+46701740607", "+46701740608"
@@ -123,3 +124,22 @@ def test_off_means_no_ration():
     """With the ration off nothing is ever refused."""
     ration = Rations(Rate(None), Rate(None)).of(b"x")
     assert all(ration.reserve(0.0) == 0 for _ in range(1000))
+
+
+async def test_a_ration_that_is_used_up_is_told(open_door, sale):
+    """The log names the token once a minute, never who was asked for; every look-up that had no room is counted."""
+    async with open_door(**RATES) as house:
+        with structlog.testing.capture_logs() as told:
+            await exhaust(house, NOBODYS_PHONE)
+            assert (await house.http.post(IDENTIFY, json=who(NOBODYS_PHONE))).status_code == 429
+            assert (await house.http.post(SALES, json=sale(**who(NOBODYS_PHONE)))).status_code == 202
+            house.clock.mono += 9.0
+            assert (await house.admin.post(IDENTIFY, json=who(ALMA_PHONE))).status_code == 200
+            assert (await house.http.post(IDENTIFY, json=who(NOBODYS_PHONE))).status_code == 429
+        assert told == [{"event": "ration.exhausted", "log_level": "warning", "name": "pos"}]
+        with structlog.testing.capture_logs() as again:
+            house.clock.mono += TOLD_EVERY_S
+            await exhaust(house, NOBODYS_PHONE)
+        assert len(again) == 1
+        figures = (await house.http.get("/metrics")).text
+        assert "loyalty_agent_lookups_rationed_total 5.0" in figures

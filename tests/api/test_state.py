@@ -1,6 +1,7 @@
 """How the agent is: status, events, probes, figures, the staff page."""
 
 import asyncio
+import contextlib
 import json
 import re
 from datetime import UTC, datetime, timedelta
@@ -110,6 +111,28 @@ async def test_listeners_are_bounded_and_places_come_free(house, monkeypatch):
                 if again.status_code == 200:
                     break
     open_ones[1][1].close()
+
+
+async def test_a_token_has_its_share_of_the_places(house):
+    """Streams that one till opens and never closes leave the others theirs; without a token there is no share."""
+    heard = []  # a stream ends with whoever reads it
+    async with contextlib.AsyncExitStack() as stack, asyncio.timeout(60):
+
+        async def listen(http, path: str) -> None:
+            answer = await stack.enter_async_context(http.stream("GET", path))
+            assert answer.status_code == 200
+            heard.append(answer.aiter_lines())
+            await anext(heard[-1])
+
+        for _ in range(events.MAX_OF_ONE):
+            await listen(house.http, "/v1/events")
+        refused = await house.http.get("/v1/events")
+        assert (refused.status_code, refused.json()["code"]) == (503, "agent.busy")
+        assert refused.headers["retry-after"] == "15"
+        await listen(house.admin, "/v1/events")
+        for _ in range(events.MAX_OF_ONE + 1):
+            await listen(house.http, "/page/events")
+    assert events.MAX_OF_ONE * 4 <= events.MAX_LISTENERS
 
 
 async def test_an_error_in_a_stream_is_logged_and_ends_it(house, monkeypatch, capsys):

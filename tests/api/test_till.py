@@ -308,3 +308,20 @@ async def test_an_unknown_sale(house, name):
     assert answer.status_code == 404
     assert answer.json()["code"] == "record.unknown"
     assert "46701740605" not in answer.text
+
+
+async def test_a_text_that_no_receipt_can_say_is_pointed_at(house, sale):
+    """A control character in a text is 422 with its place, whatever the place; nothing is kept."""
+    body = sale(cashier_id="7\x007", new_contact={"email": "bo@example.com", "attributes": {"note": "a\nb"}})
+
+    answer = await house.http.post(SALES, json=body)
+
+    assert answer.status_code == 422
+    assert answer.json()["errors"] == [
+        {"pointer": "/cashier_id", "message": "contains a control character, or what is no character at all"},
+        {
+            "pointer": "/new_contact/attributes/note",
+            "message": "contains a control character, or what is no character at all",
+        },
+    ]
+    assert (await house.http.get(f"{SALES}/{body['transaction_id']}")).status_code == 404

@@ -287,3 +287,62 @@ def test_a_sale_that_nothing_was_paid_for_comes_back_as_it_went_in():
     }  # fmt: skip
     gift = read(stated)
     assert transaction_of(body_of(gift), gift.occurred_at.isoformat()) == gift
+
+
+TEXTS = [
+    "receipt_number", "store_id", "till_id", "cashier_id",
+    "lines__0__sku", "lines__0__article_number", "lines__0__name", "lines__0__plu_class",
+    "lines__0__discounts__0__type", "lines__0__discounts__0__description",
+    "payments__1__reference", "vouchers_used__0__number", "offers_used__0__offer_id", "offers_used__0__promotion_id",
+    "new_contact__contact_type", "new_contact__first_name", "new_contact__last_name", "new_contact__email",
+    "new_contact__mobile_phone", "new_contact__personal_number", "new_contact__street", "new_contact__zip_code",
+    "new_contact__city", "new_contact__country_code", "new_contact__language", "new_contact__consents__0__id",
+    "new_contact__consents__0__text_version", "new_contact__consents__0__place", "new_contact__attributes__favourite",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("place", TEXTS)
+@pytest.mark.parametrize(
+    "unspeakable",
+    ["\0", "\t", "\n", "\x1b", "\x7f", "\x85", "\ud800", "\ufffe", "\uffff"],
+    ids=lambda char: f"u{ord(char):04x}",
+)
+def test_what_no_receipt_can_say(sale, place, unspeakable):
+    """No text holds a control character or what is no character: a vendor's XML has no place for them."""
+    with pytest.raises(ValidationError) as refused:
+        Transaction.model_validate(every_text(sale, **{place: f"7{unspeakable}7"}))
+    steps = [int(step) if step.isdecimal() else step for step in place.split("__")]
+    assert all([step for step in fault["loc"] if step in steps] == steps for fault in refused.value.errors())
+
+
+@pytest.mark.parametrize("said", ["Ål & Ö <x>", "\U0001f600", "a\u00a0b\u2028c", "\u200e77"])
+def test_what_a_receipt_can_say(sale, said):
+    """Whatever is a character is kept as it was said."""
+    assert read(sale(cashier_id=said, lines__0__name=said)).lines[0].name == said
+
+
+def test_no_text_of_a_sale_is_unbounded():
+    """Every text that a till may send says what it can hold; identifiers are judged when they are normalised."""
+    schema = Transaction.model_json_schema()
+    judged = {"IdentifierStatement", "IntegrationKey"}
+    models = {"Transaction": schema, **schema["$defs"]}
+    assert [
+        f"{name}.{field}"
+        for name, model in models.items()
+        if name not in judged
+        for field, about in model.get("properties", {}).items()
+        for leaf in leaves(about)
+        if leaf.get("type") == "string" and not leaf.keys() & {"pattern", "enum", "const", "format"}
+    ] == []
+
+
+def leaves(about: dict[str, Any]) -> list[dict[str, Any]]:
+    """The schemas that a field's schema is made of, rows and members included."""
+    parts = [*about.get("anyOf", ()), *about.get("patternProperties", {}).values()]
+    parts += [about[name] for name in ("items", "additionalProperties") if isinstance(about.get(name), dict)]
+    return [about, *(leaf for part in parts for leaf in leaves(part))]
+
+
+def every_text(sale: Any, **changes: Any) -> dict[str, Any]:
+    """A sale in which somebody new gave everything."""
+    return sale(new_contact=json.loads(json.dumps(NEW_CONTACT)), **changes)

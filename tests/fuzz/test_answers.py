@@ -23,7 +23,7 @@ from agent.domain.tagging import Outcome
 from agent.domain.transaction import IntegrationKey, NewContact
 from agent.errors import InputError, VendorRefusedError, VendorUnreachableError
 from agent.transport import Answer, HttpPolicy, Transport
-from tests.fakes import FakeClock
+from tests.fakes import FakeClock, at_once
 from tests.wire import listening
 
 ALMA = "0f6c2c52-6b0e-4a0c-9c1e-3f1d6a2b7e10"
@@ -122,7 +122,7 @@ async def test_look_ups(fuzz, vendor, kind):
 
     async def ask(data: bytes) -> None:
         transport.answer = answer_of(data)
-        found = await people.find(QUESTIONS[kind], timeout_s=1)
+        found = await people.find(QUESTIONS[kind], timeout_s=1, pace=at_once)
         assert (found.outcome is Outcome.MATCHED) == (found.key is not None)
         if found.key is not None:
             assert found.key.value.isprintable()
@@ -140,7 +140,7 @@ async def test_new_contacts(fuzz, vendor):
 
     async def make(data: bytes) -> None:
         transport.answer = answer_of(data)
-        found = await people.create(contact, [QUESTIONS["mobile_phone"]], store_id="1042")
+        found = await people.create(contact, [QUESTIONS["mobile_phone"]], store_id="1042", pace=at_once)
         assert found.key is None or found.key.value.isprintable()
 
     samples = statements(CONTACT, REFUSED, {"id": ALMA})

@@ -14,8 +14,8 @@ from agent.domain.pacing import BreakerState
 from agent.domain.tagging import Found, Outcome, TaggingPolicy
 from agent.errors import (
     ConfigurationError,
+    ContactRefusedError,
     Fault,
-    InputError,
     StorageDamagedError,
     VendorRefusedError,
     VendorUnreachableError,
@@ -189,11 +189,11 @@ class Half(FakeVendor):
         super().__init__()
         self.after_s = after_s
 
-    async def find(self, identifier, *, timeout_s):
+    async def find(self, identifier, *, timeout_s, pace):
         if identifier.type is IdentifierType.EMAIL:
             self.asked.append(identifier)
             raise VendorUnreachableError("answered 500", retry_after_s=self.after_s)
-        return await super().find(identifier, timeout_s=timeout_s)
+        return await super().find(identifier, timeout_s=timeout_s, pace=pace)
 
 
 @pytest.mark.parametrize("readings", [(email(), phone()), (phone(), email())], ids=["before", "after"])
@@ -278,21 +278,22 @@ async def test_a_contact_that_somebody_else_makes_is_looked_up_again():
     assert (await bench.settle(open_sale(new_contact=CONTACT))).key == member_key("10000422")
 
 
-async def nobody(_identifier, *, timeout_s):
+async def nobody(_identifier, *, timeout_s, pace):
     return Found(Outcome.NOT_FOUND)
 
 
 async def test_refused_details_are_for_a_person():
-    """What the vendor says of the customer's details is shown, and the sale is parked."""
+    """The vendor's status and code name are kept, its words are not, and the sale is parked."""
     bench = Bench()
 
     async def refuse(*_args, **_more):
-        raise InputError([Fault("/new_contact", "is refused by the loyalty system (InvalidEmail)")])
+        raise ContactRefusedError(422, "ValidationError")
 
     bench.vendor.create = refuse
     verdict = await bench.settle(open_sale(new_contact=CONTACT))
-    assert (verdict.kind, verdict.code) == (VerdictKind.PARK, "contact.refused")
-    assert "InvalidEmail" in verdict.title
+    assert (verdict.kind, verdict.code, verdict.not_received) == (VerdictKind.PARK, "contact.refused", True)
+    assert (verdict.status, verdict.vendor_code) == (422, "ValidationError")
+    assert verdict.title == "The loyalty system refuses what the customer gave."
 
 
 async def test_a_vendor_that_makes_no_contacts_gets_the_tagged_sale():

@@ -296,7 +296,7 @@ async def test_a_vendor_too_slow_for_a_cashier_is_not_asked_every_time(desk):
 async def test_a_call_s_own_time_out_counts_as_slowness(desk):
     """When the call gives up a moment before the budget does, the line is slow, not down."""
 
-    async def slow(_identifier, *, timeout_s):
+    async def slow(_identifier, *, timeout_s, pace):
         desk.clock.advance(timeout_s)
         raise VendorUnreachableError("did not answer (TimeoutError)")
 
@@ -328,7 +328,7 @@ async def test_one_reading_s_failure_leaves_nothing_running(desk):
     """Asked for two readings, one of which fails at once: the other has ended too when the answer is there."""
     ended = []
 
-    async def find(identifier, *, timeout_s):
+    async def find(identifier, *, timeout_s, pace):
         if identifier.type is IdentifierType.MOBILE_PHONE:
             raise Offline
         await asyncio.sleep(0.01)
@@ -346,10 +346,10 @@ async def test_who_is_found_by_one_reading_is_found(desk):
     find = desk.vendor.find
     desk.vendor.contacts[phone()] = ["10000421"]
 
-    async def half(reading, *, timeout_s):
+    async def half(reading, *, timeout_s, pace):
         if reading.type is not IdentifierType.MOBILE_PHONE:
             raise VendorUnreachableError("answered 400 to a look-up (InvalidSearchQuery)")
-        return await find(reading, timeout_s=timeout_s)
+        return await find(reading, timeout_s=timeout_s, pace=pace)
 
     desk.vendor.find = half
     found = await desk.who("0701740605", "any")
@@ -360,10 +360,10 @@ async def test_who_answers_one_of_two_questions_is_not_offline(desk):
     """A value that can be two things: one question answered, one not, leaves the person unknown and the line up."""
     find = desk.vendor.find
 
-    async def half(reading, *, timeout_s):
+    async def half(reading, *, timeout_s, pace):
         if reading.type is not IdentifierType.MOBILE_PHONE:
             raise VendorUnreachableError("answered 500", maybe_received=True)
-        return await find(reading, timeout_s=timeout_s)
+        return await find(reading, timeout_s=timeout_s, pace=pace)
 
     desk.vendor.find = half
     found = await desk.who("0701740605", "any")

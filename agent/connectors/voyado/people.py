@@ -17,7 +17,8 @@ from agent.connectors.voyado.settings import VoyadoSettings
 from agent.domain.identifiers import MAX_VALUE_CHARS, Identifier, IdentifierType
 from agent.domain.tagging import Found, Outcome, together
 from agent.domain.transaction import IntegrationKey, NewContact
-from agent.errors import Fault, InputError, VendorError, VendorUnreachableError
+from agent.errors import ContactRefusedError, VendorError, VendorUnreachableError
+from agent.ports import Pace
 
 _OK, _CREATED, _ACCEPTED, _BAD_REQUEST, _NOT_FOUND, _CONFLICT = 200, 201, 202, 400, 404, 409
 _MAX_CANDIDATES = 8
@@ -51,9 +52,10 @@ class VoyadoPeople:
         """Whether Voyado can be asked for that type."""
         return identifier.type is IdentifierType.CONTACT_ID or self._parameter(identifier.type) is not None
 
-    async def find(self, identifier: Identifier, *, timeout_s: float) -> Found:
-        """Who it is. Raises VendorUnreachableError, VendorRefusedError."""
+    async def find(self, identifier: Identifier, *, timeout_s: float, pace: Pace) -> Found:
+        """Who it is, each call at its pace. Raises VendorUnreachableError, VendorRefusedError."""
         if identifier.type is IdentifierType.CONTACT_ID:
+            await pace()
             contact = await self._client.contact(identifier.value, timeout_s=timeout_s)
             if contact is None or self._is_of_another_type(contact):
                 return Found(Outcome.NOT_FOUND)
@@ -62,18 +64,19 @@ class VoyadoPeople:
         if parameter is None:
             raise VendorUnreachableError(f"cannot be asked for a {identifier.type}")
         params = {"contactType": self._settings.contact_type, parameter: identifier.value}
-        return await self._found(params, timeout_s)
+        return await self._found(params, timeout_s, pace)
 
-    async def _found(self, params: Mapping[str, str], timeout_s: float | None) -> Found:
+    async def _found(self, params: Mapping[str, str], timeout_s: float | None, pace: Pace) -> Found:
+        await pace()
         answer = await self._client.find_contact_id(params, timeout_s=timeout_s)
         raise_unless_answered(answer)
         if answer.status == _OK:
             contact_id = _contact_id(answer.json())
             if contact_id is None:
                 raise VendorUnreachableError("answered without a contact id")
-            return await self._with_primary_key(contact_id, timeout_s)
+            return await self._with_primary_key(contact_id, timeout_s, pace)
         if answer.status == _CONFLICT:
-            return await self._only_member(answer.json(), timeout_s)
+            return await self._only_member(answer.json(), timeout_s, pace)
         code = vendor_code(answer)
         if answer.status == _NOT_FOUND or (answer.status == _BAD_REQUEST and code in _CANNOT_BE_ONE):
             return Found(Outcome.NOT_FOUND)
@@ -94,7 +97,9 @@ class VoyadoPeople:
         raise_unless_answered(answer)
         return _contact_id(answer.json()) if answer.status == _OK else None
 
-    async def create(self, contact: NewContact, identifiers: Sequence[Identifier], *, store_id: str) -> Found:
+    async def create(
+        self, contact: NewContact, identifiers: Sequence[Identifier], *, store_id: str, pace: Pace
+    ) -> Found:
         """Makes a contact, or finds the one that has its keys already, of whatever type that is.
 
         ``ambiguous`` when it is being made by somebody else, or nobody can say which it is.
@@ -102,27 +107,27 @@ class VoyadoPeople:
         Raises:
             VendorUnreachableError: no answer, or 504, after which Voyado keeps nothing.
             VendorRefusedError: our credentials are refused.
-            InputError: Voyado refuses what the customer gave.
+            ContactRefusedError: Voyado refuses what the customer gave.
         """
         body = render_contact(
             contact, identifiers, contact_type=self._settings.contact_type, source=self._settings.source
         )
+        await pace()
         answer = await self._client.create_contact(body, store_id=store_id)
         raise_unless_answered(answer)
         if answer.status == _CONFLICT:
             taken = vendor_code(answer) == _TAKEN
-            return await self._of_any_type(identifiers) if taken else Found(Outcome.AMBIGUOUS)
+            return await self._of_any_type(identifiers, pace) if taken else Found(Outcome.AMBIGUOUS)
         if answer.status not in (_OK, _CREATED, _ACCEPTED):
-            code = vendor_code(answer) or str(answer.status)
-            raise InputError([Fault("/new_contact", f"is refused by the loyalty system ({code})")])
+            raise ContactRefusedError(answer.status, vendor_code(answer))
         made = answer.json()
         contact_id = _contact_id(made.get("id")) if isinstance(made, dict) else None
         return Found(Outcome.AMBIGUOUS) if contact_id is None else self._match(contact_id, made)
 
-    async def _of_any_type(self, identifiers: Sequence[Identifier]) -> Found:
+    async def _of_any_type(self, identifiers: Sequence[Identifier], pace: Pace) -> Found:
         """Who has these keys: a contact that keeps a member from being made need not be a member."""
         asked = [(self._parameter(one.type), one.value) for one in identifiers]
-        answers = [await self._found({name: value}, None) for name, value in asked if name is not None]
+        answers = [await self._found({name: value}, None, pace) for name, value in asked if name is not None]
         found = together(answers)
         return found if found.key is not None else Found(Outcome.AMBIGUOUS)
 
@@ -131,9 +136,10 @@ class VoyadoPeople:
             return "customKey"
         return _PARAMETERS.get(kind)
 
-    async def _with_primary_key(self, contact_id: str, timeout_s: float | None) -> Found:
+    async def _with_primary_key(self, contact_id: str, timeout_s: float | None, pace: Pace) -> Found:
         if self._primary is IdentifierType.CONTACT_ID and not self._fields:
             return self._match(contact_id, {})
+        await pace()
         try:
             contact = await self._client.contact(contact_id, timeout_s=timeout_s)
         except VendorError:
@@ -142,7 +148,7 @@ class VoyadoPeople:
             return Found(Outcome.NOT_FOUND)
         return self._match(contact_id, contact)
 
-    async def _only_member(self, body: Any, timeout_s: float | None) -> Found:
+    async def _only_member(self, body: Any, timeout_s: float | None, pace: Pace) -> Found:
         """Of several contacts that share a key, the one of the members' type; nobody is guessed among several."""
         details = body.get("messageDetails") if isinstance(body, dict) else None
         listed = details.get("multipleMatchesFound") if isinstance(details, dict) else None
@@ -153,6 +159,7 @@ class VoyadoPeople:
         for contact_id in ids:
             if contact_id is None:
                 return Found(Outcome.AMBIGUOUS)
+            await pace()
             candidate = await self._client.contact(contact_id, timeout_s=timeout_s)
             if candidate is not None and self._is_member(candidate):
                 members.append(self._match(contact_id, candidate))
@@ -168,9 +175,13 @@ class VoyadoPeople:
         return _type(contact) not in ("", self._settings.contact_type.casefold())
 
     def _match(self, contact_id: str, contact: Mapping[str, Any]) -> Found:
-        """The match under its primary key, or under its contact id when that field is not there."""
+        """The match under its primary key, or under its contact id when that field is not there.
+
+        And when it is of another type: Voyado searches a receipt's other keys among contacts of the type that the
+        receipt names, members, and drops a receipt that matches nobody; a contact id it finds whatever the type.
+        """
         attributes = contact.get("attributes")
-        name = _PRIMARY_ATTRIBUTES.get(self._primary)
+        name = None if self._is_of_another_type(contact) else _PRIMARY_ATTRIBUTES.get(self._primary)
         value = _key_value(attributes.get(name)) if name and isinstance(attributes, dict) else None
         key = IntegrationKey(
             kind="primary", type=self._primary if value else IdentifierType.CONTACT_ID, value=value or contact_id

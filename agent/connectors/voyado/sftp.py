@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes.util
-import errno
 import logging
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -19,12 +18,11 @@ from typing import TYPE_CHECKING, Self
 from urllib.parse import unquote, urlsplit
 
 from agent.connectors.voyado.files import MAX_FILE_BYTES, Part, check, check_listing, check_unchanged, listed
+from agent.disk import sync_directory, telling
 from agent.errors import (
     ConfigurationError,
     Fault,
     FeedUnreadableError,
-    StorageError,
-    StorageFullError,
     VendorRefusedError,
     VendorUnreachableError,
 )
@@ -40,6 +38,7 @@ SLOWEST_BYTES_S = 16 * 1024
 
 _GRACE_S = 1.0
 _PARTIAL = ".part"
+_SPOOL = "the spool for export files cannot be used"
 _FILE_TYPES = (1, 5)  # SFTP's regular file, and unknown: a server may leave the type out
 _BINARY = getattr(os, "O_BINARY", 0)
 
@@ -83,7 +82,7 @@ class SftpSource:
 
     async def __aenter__(self) -> Self:
         """Connects. Raises VendorUnreachableError, VendorRefusedError, StorageError."""
-        with _spooling():
+        with telling(_SPOOL):
             self.spool.mkdir(mode=0o700, parents=True, exist_ok=True)
             for path in self.spool.iterdir():
                 if Part.of(path.name.removesuffix(_PARTIAL)):
@@ -126,11 +125,11 @@ class SftpSource:
         target = SpooledFile.at(self.spool / file.name)
         partial = self.spool / (file.name + _PARTIAL)
         try:
-            with _spooling():
+            with telling(_SPOOL):
                 descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, 0o600)
             with os.fdopen(descriptor, "wb") as copy:
                 await self._download(file, target.writing(copy))
-            with _spooling():
+            with telling(_SPOOL):
                 partial.replace(target.path)
         except BaseException:
             partial.unlink(missing_ok=True)
@@ -139,9 +138,9 @@ class SftpSource:
 
     async def discard(self, file: LocalFile) -> None:
         """Removes a copy from the spool. Raises StorageError."""
-        with _spooling():
+        with telling(_SPOOL):
             (self.spool / file.name).unlink(missing_ok=True)
-            _sync_directory(self.spool)
+            sync_directory(self.spool)
 
     async def _connect(self) -> None:
         with _without_library_search():
@@ -211,7 +210,7 @@ class SftpSource:
                 async with self._answer():
                     piece = await remote.read(PIECE_BYTES, size_bytes)
                 size_bytes += len(piece)
-                with _spooling():
+                with telling(_SPOOL):
                     write(piece)
             async with self._answer():
                 attrs = await remote.stat()
@@ -268,16 +267,6 @@ class SftpSource:
 
 
 @contextlib.contextmanager
-def _spooling() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise StorageFullError("there is no room on the disk for an export file") from error
-        raise StorageError(f"the spool for export files cannot be used: {error.strerror}") from error
-
-
-@contextlib.contextmanager
 def _without_library_search() -> Iterator[None]:
     """Keeps asyncssh from looking for C libraries that it can do without: Python runs the compiler to find them."""
     find, ctypes.util.find_library = ctypes.util.find_library, lambda name: None  # noqa: ARG005 - as it is called
@@ -285,12 +274,3 @@ def _without_library_search() -> Iterator[None]:
         yield
     finally:
         ctypes.util.find_library = find
-
-
-def _sync_directory(directory: Path) -> None:
-    if os.name == "posix":  # elsewhere a directory cannot be opened, and its entries are journalled
-        descriptor = os.open(directory, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

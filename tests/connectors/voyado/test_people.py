@@ -17,8 +17,10 @@ from agent.connectors.voyado.simulator.faults import Fault
 from agent.domain.identifiers import Identifier, IdentifierType
 from agent.domain.tagging import Found, Outcome
 from agent.domain.transaction import IntegrationKey, NewContact
-from agent.errors import InputError, VendorRefusedError, VendorUnreachableError
+from agent.errors import ContactRefusedError, VendorRefusedError, VendorUnreachableError
+from agent.ports import Pace
 from agent.transport import Transport
+from tests.fakes import at_once
 from tests.wire import POLICY, answer, cut, cut_in_the_body, dribble, hang, in_turn, nonsense, wire
 
 NOW = datetime(2026, 2, 16, 11, 0, tzinfo=UTC)
@@ -73,10 +75,10 @@ async def _tenant(tmp_path: Path):
     await running.stop()
 
 
-async def enrol(people: VoyadoPeople, **given: Any) -> Found:
+async def enrol(people: VoyadoPeople, pace: Pace = at_once, **given: Any) -> Found:
     contact = NewContact.model_validate({"mobile_phone": PHONE.value, "email": "alma@example.com", **given})
     identifiers = [Identifier(IdentifierType(item.type), item.value) for item in contact.identifier_statements()]
-    return await people.create(contact, identifiers, store_id="1042")
+    return await people.create(contact, identifiers, store_id="1042", pace=pace)
 
 
 def matched(kind: str, value: str, contact_id: str = ALMA) -> Found:
@@ -119,7 +121,7 @@ async def test_a_contact_that_was_made_is_found(tenant, ask, version):
         ("member_number", number),
         ("contact_id", stored.contact_id.lower()),
     ]:
-        assert await people.find(Identifier(IdentifierType(kind), value), timeout_s=30.0) == made
+        assert await people.find(Identifier(IdentifierType(kind), value), timeout_s=30.0, pace=at_once) == made
 
 
 async def test_a_contact_id_as_the_primary_key(tenant, ask):
@@ -130,7 +132,7 @@ async def test_a_contact_id_as_the_primary_key(tenant, ask):
 
     assert made.key is not None
     assert made.key.type is IdentifierType.CONTACT_ID
-    assert await people.find(PHONE, timeout_s=30.0) == made
+    assert await people.find(PHONE, timeout_s=30.0, pace=at_once) == made
 
 
 @pytest.mark.parametrize(
@@ -148,7 +150,9 @@ async def test_nobody(tenant, ask, kind, value):
     """Somebody who can know says that there is nobody."""
     _, url = tenant
 
-    assert await ask(url).find(Identifier(IdentifierType(kind), value), timeout_s=30.0) == Found(Outcome.NOT_FOUND)
+    assert await ask(url).find(Identifier(IdentifierType(kind), value), timeout_s=30.0, pace=at_once) == Found(
+        Outcome.NOT_FOUND
+    )
 
 
 async def test_capitals_and_blanks_of_a_tenant(tenant, ask):
@@ -157,7 +161,7 @@ async def test_capitals_and_blanks_of_a_tenant(tenant, ask):
     made = await enrol(ask(url))
     simulator.faults.upper_case_guids = True
 
-    assert await ask(url).find(PHONE, timeout_s=30.0) == made
+    assert await ask(url).find(PHONE, timeout_s=30.0, pace=at_once) == made
 
 
 async def test_two_members_who_share_an_address(tenant, ask):
@@ -168,7 +172,7 @@ async def test_two_members_who_share_an_address(tenant, ask):
     await enrol(people, mobile_phone="+46701740606")
     shared = Identifier(IdentifierType.EMAIL, "alma@example.com")
 
-    assert await people.find(shared, timeout_s=30.0) == Found(Outcome.AMBIGUOUS)
+    assert await people.find(shared, timeout_s=30.0, pace=at_once) == Found(Outcome.AMBIGUOUS)
 
 
 async def test_somebody_who_is_there_already(tenant, ask):
@@ -180,6 +184,9 @@ async def test_somebody_who_is_there_already(tenant, ask):
     assert await enrol(people) == made
 
 
+TAKEN = refused(409, "ApprovedContactWithKeyExists")
+
+
 async def test_a_key_that_is_taken_by_another_type(ask):
     """A contact that keeps a member from being made need not be a member: it is asked for without a type."""
     listed = answer(200, f'"{ALMA}"'.encode())
@@ -189,7 +196,41 @@ async def test_a_key_that_is_taken_by_another_type(ask):
     assert not [request for request in server.requests if b"GET" in request and b"contactType" in request]
 
 
-TAKEN = refused(409, "ApprovedContactWithKeyExists")
+@pytest.mark.parametrize(
+    ("kind", "key"),
+    [("Contact", ("contact_id", ALMA)), ("Member", ("member_number", "7")), ("", ("member_number", "7"))],
+    ids=["of another type", "a member", "of no type"],
+)
+async def test_a_match_of_another_type_goes_by_its_contact_id(ask, kind, key):
+    """Voyado searches a receipt's member number among members alone: somebody else's sale goes by the contact id."""
+    listed = answer(200, f'"{ALMA}"'.encode())
+    read = answer(200, contact(ALMA, kind, memberNumber="7"))
+    async with wire(in_turn(TAKEN, listed, read, listed, read)) as server:
+        assert await enrol(ask(server.url)) == matched(*key)
+
+
+@pytest.mark.parametrize(
+    ("question", "scripts"),
+    [
+        pytest.param(
+            "find", [several(ALMA, BO), answer(200, contact(ALMA, "Contact")), answer(200, contact(BO))], id="409"
+        ),
+        pytest.param("find", [answer(200, f'"{ALMA}"'.encode()), answer(200, contact(ALMA))], id="a match"),
+        pytest.param("enrol", [TAKEN, several(ALMA, BO), answer(404), answer(404), answer(404)], id="a taken key"),
+    ],
+)
+async def test_each_call_waits_for_its_share(ask, question, scripts):
+    """Before every call, those included that an answer makes necessary, the allowance is asked."""
+    paced: list[int] = []
+    async with wire(in_turn(*scripts)) as server:
+
+        async def pace() -> None:
+            paced.append(len(server.requests))
+
+        people = ask(server.url)
+        await (people.find(PHONE, timeout_s=30.0, pace=pace) if question == "find" else enrol(people, pace))
+        assert paced == list(range(len(scripts)))
+        assert len(server.requests) == len(scripts)
 
 
 @pytest.mark.parametrize(
@@ -214,26 +255,26 @@ async def test_a_contact_id_of_another_type(ask, kind):
     """Somebody who is no member is nobody, asked for by whichever key; who says no type is one."""
     identifier = Identifier(IdentifierType.CONTACT_ID, ALMA)
     async with wire(answer(200, contact(ALMA, kind, memberNumber="1"))) as server:
-        assert await ask(server.url).find(identifier, timeout_s=30.0) == Found(Outcome.NOT_FOUND)
+        assert await ask(server.url).find(identifier, timeout_s=30.0, pace=at_once) == Found(Outcome.NOT_FOUND)
     async with wire(answer(200, contact(ALMA, "", memberNumber="1"))) as server:
-        assert await ask(server.url).find(identifier, timeout_s=30.0) == matched("member_number", "1")
+        assert await ask(server.url).find(identifier, timeout_s=30.0, pace=at_once) == matched("member_number", "1")
     async with wire(answer(200, contact(ALMA, "MEMBER", memberNumber="1"))) as server:
-        assert await ask(server.url).find(identifier, timeout_s=30.0) == matched("member_number", "1")
+        assert await ask(server.url).find(identifier, timeout_s=30.0, pace=at_once) == matched("member_number", "1")
 
 
 async def test_a_match_that_is_gone(ask):
     """An id that the index still lists and that nobody has any more is nobody's."""
     async with wire(in_turn(answer(200, f'"{ALMA}"'.encode()), answer(404))) as server:
-        assert await ask(server.url).find(PHONE, timeout_s=30.0) == Found(Outcome.NOT_FOUND)
+        assert await ask(server.url).find(PHONE, timeout_s=30.0, pace=at_once) == Found(Outcome.NOT_FOUND)
 
 
 async def test_what_a_tenant_refuses(tenant, ask):
     """A refusal of what the customer gave is said without repeating it."""
     _, url = tenant
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(ContactRefusedError) as caught:
         await enrol(ask(url), email="canary-at-example")
     assert caught.value.faults[0].pointer == "/new_contact"
-    assert "ValidationError" in caught.value.faults[0].message
+    assert (caught.value.status, caught.value.vendor_code) == (422, "ValidationError")
     assert "canary" not in f"{caught.value.faults} {caught.value}"
 
 
@@ -252,7 +293,7 @@ async def test_a_wrong_key(tenant, ask):
     """A refusal of our credentials is told apart."""
     _, url = tenant
     with pytest.raises(VendorRefusedError):
-        await ask(url, key="wrong").find(PHONE, timeout_s=30.0)
+        await ask(url, key="wrong").find(PHONE, timeout_s=30.0, pace=at_once)
     with pytest.raises(VendorRefusedError):
         await enrol(ask(url, key="wrong"))
 
@@ -271,7 +312,7 @@ async def test_what_can_be_asked_for(ask):
     common = {"contact_id", "mobile_phone", "email", "personal_number"}
     assert asked == {custom: common | {custom} for custom in asked}
     with pytest.raises(VendorUnreachableError):
-        await ask("http://127.0.0.1").find(Identifier(IdentifierType.CARD_NUMBER, "1234"), timeout_s=1.0)
+        await ask("http://127.0.0.1").find(Identifier(IdentifierType.CARD_NUMBER, "1234"), timeout_s=1.0, pace=at_once)
 
 
 # --- against answers no simulator gives -------------------------------------------------------------------------
@@ -280,8 +321,10 @@ async def test_what_can_be_asked_for(ask):
 async def test_what_is_asked(ask):
     """Type and value stand in the query, spelled out; the key does not."""
     async with wire(refused(404, "ContactNotFound")) as server:
-        await ask(server.url, contact_type="Kund").find(Identifier(IdentifierType.MEMBER_NUMBER, "1000"), timeout_s=9.0)
-        await ask(server.url).find(Identifier(IdentifierType.EMAIL, "a+b@example.com"), timeout_s=9.0)
+        await ask(server.url, contact_type="Kund").find(
+            Identifier(IdentifierType.MEMBER_NUMBER, "1000"), timeout_s=9.0, pace=at_once
+        )
+        await ask(server.url).find(Identifier(IdentifierType.EMAIL, "a+b@example.com"), timeout_s=9.0, pace=at_once)
 
     lines = [request.decode().split("\r\n")[0] for request in server.requests]
     assert lines == [
@@ -311,7 +354,7 @@ async def test_the_primary_key_of_a_match(ask, primary, attributes, expected):
     """A match without the primary key's field has its contact id."""
     scripts = in_turn(answer(200, json.dumps(ALMA.upper()).encode()), answer(200, contact(**attributes)))
     async with wire(scripts) as server:
-        found = await ask(server.url, IdentifierType(primary)).find(PHONE, timeout_s=30.0)
+        found = await ask(server.url, IdentifierType(primary)).find(PHONE, timeout_s=30.0, pace=at_once)
 
     assert found == matched(*expected)
 
@@ -330,7 +373,7 @@ async def test_the_primary_key_of_a_match(ask, primary, attributes, expected):
 async def test_a_match_that_cannot_be_read(ask, second):
     """The id alone ties a sale as well."""
     async with wire(in_turn(answer(200, f'"{ALMA}"'.encode()), second)) as server:
-        found = await ask(server.url).find(PHONE, timeout_s=30.0)
+        found = await ask(server.url).find(PHONE, timeout_s=30.0, pace=at_once)
 
     assert found == matched("contact_id", ALMA)
 
@@ -376,7 +419,7 @@ async def test_a_match_that_cannot_be_read(ask, second):
 async def test_several_matches(ask, scripts, expected):
     """Of several contacts with one key the only member is taken, and otherwise nobody."""
     async with wire(in_turn(*scripts)) as server:
-        assert await ask(server.url).find(PHONE, timeout_s=30.0) == expected
+        assert await ask(server.url).find(PHONE, timeout_s=30.0, pace=at_once) == expected
     assert not [request for request in server.requests if b".." in request]
 
 
@@ -384,7 +427,7 @@ async def test_several_matches(ask, scripts, expected):
 async def test_a_value_that_voyado_cannot_have(ask, code):
     """What cannot be of its type there belongs to nobody there."""
     async with wire(refused(400, code)) as server:
-        assert await ask(server.url).find(PHONE, timeout_s=30.0) == Found(Outcome.NOT_FOUND)
+        assert await ask(server.url).find(PHONE, timeout_s=30.0, pace=at_once) == Found(Outcome.NOT_FOUND)
 
 
 HOSTILE = [
@@ -422,7 +465,7 @@ async def test_nonsense_is_no_answer(ask, script, identifier):
     """Whatever comes: never a match, never a false "nobody", never another error, and nothing said of anybody."""
     async with wire(script) as server:
         with pytest.raises(VendorUnreachableError) as caught:
-            await ask(server.url).find(identifier, timeout_s=0.5)
+            await ask(server.url).find(identifier, timeout_s=0.5, pace=at_once)
 
     assert "740605" not in f"{caught.value!r}"
     assert "sim-key" not in f"{caught.value!r}"
@@ -471,5 +514,5 @@ async def test_a_match_carries_the_configured_fields(ask, told, shown):
     """What the replica would keep is shown of somebody whom only the vendor knows, and nothing besides."""
     async with wire(answer(200, contact(memberNumber="1000", **told))) as server:
         people = ask(server.url, fields=("first_name", "member_level", "city"))
-        found = await people.find(Identifier(IdentifierType.CONTACT_ID, ALMA), timeout_s=30.0)
+        found = await people.find(Identifier(IdentifierType.CONTACT_ID, ALMA), timeout_s=30.0, pace=at_once)
     assert (found.outcome, found.fields) == (Outcome.MATCHED, shown)
