@@ -74,7 +74,7 @@ def deliveries(till: Till, name: str) -> dict[str, dict[str, Any]]:
 
 
 def test_a_day_with_two_systems(shop: Till, vendor: Vendor, feed: Feed):
-    """Members, guests, returns, voids; mParticle alone is away, the agent is killed: none lost, none twice at either."""
+    """Members, guests, returns, voids; mParticle is away, the agent is killed: none lost, none twice at either."""
     people = numbers(vendor, 20)
     for number in range(10):
         sell(shop, f"m-{number}", identifier=people[number])
@@ -134,7 +134,7 @@ def test_the_loyalty_system_is_away(shop: Till, vendor: Vendor, feed: Feed):
 
 
 def test_an_answer_that_is_lost(shop: Till, vendor: Vendor, feed: Feed):
-    """mParticle takes a sale and the answer is lost, the agent is killed and tries again: it counts once."""
+    """A sale arrives there and the answer is lost, the agent is killed and tries again: it counts once."""
     [alma] = numbers(vendor, 1)
     fault = feed.sim.add(Fault(kind="drop", after_processing=True))
     sell(shop, "s-1", identifier=alma)
@@ -211,7 +211,7 @@ def test_a_long_outage(shop: Till, vendor: Vendor, feed: Feed):
 
 
 def test_credentials_expire(shop: Till, vendor: Vendor, feed: Feed):
-    """mParticle refuses the secret: its lane alone is held, nothing dropped or parked; a new secret lets all go."""
+    """The secret is refused: that lane alone is held, nothing dropped or parked; a new secret lets all go."""
     people = numbers(vendor, 10)
     feed.cut()
     for number in range(300):
