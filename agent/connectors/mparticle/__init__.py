@@ -5,6 +5,8 @@ It deduplicates by `source_request_id` for 30 days at least, keeps the sale's ow
 sale that it accepted it, never that it processed it.
 """
 
+from functools import partial
+
 from agent.connectors.base import Surroundings
 from agent.connectors.mparticle.client import MparticleClient
 from agent.connectors.mparticle.errors import raise_unless_answered
@@ -12,8 +14,7 @@ from agent.connectors.mparticle.mapping import wants_guest
 from agent.connectors.mparticle.sender import MparticleSender
 from agent.connectors.mparticle.settings import MparticleSettings
 from agent.domain.identifiers import IdentifierType
-from agent.domain.transaction import Transaction
-from agent.ports import Clock
+from agent.ports import Clock, Guests
 from agent.transport import Transport
 
 NAME = "mparticle"
@@ -27,17 +28,15 @@ class Mparticle:
     name = NAME
     connections = CONNECTIONS
     lookup = writer = history = None
+    guests: Guests
 
     def __init__(
         self, client: MparticleClient, settings: MparticleSettings, *, primary: IdentifierType, clock: Clock
     ) -> None:
-        self._client, self._settings = client, settings
+        self._client = client
+        self.guests = settings.guest_pos_sales or partial(wants_guest, settings=settings)
         self.requests_per_second = settings.requests_per_second
         self.sender = MparticleSender(client, settings, primary=primary, clock=clock)
-
-    def wants_guest(self, sale: Transaction) -> bool:
-        """Whether a sale that names nobody is sent."""
-        return wants_guest(sale, self._settings)
 
     async def ping(self) -> None:
         """Sends no batches at all: there is no call that only asks. Whether that is 202 or 400, it was let in.

@@ -306,5 +306,3 @@ async def test_pinging(simulator, connect, clock):
     await room.close()
 
     assert sim.received == []
-    assert room.wants_guest(make_sale()) is False
-    assert room.wants_guest(make_sale(channel="online")) is True
