@@ -58,7 +58,7 @@ async def running(
         unwritten = _make_own_token(agent.tokens)
         await server.start()
         work: dict[str, Callable[[], Awaitable[None]]] = {
-            "dispatch": agent.dispatch.run,
+            **{f"dispatch.{lane.vendor}": lane.run for lane in agent.dispatch.lanes},
             "clock": agent.timekeeper.run,
             "integrity": agent.storage.integrity.run,
             "room": agent.storage.room.watch,

@@ -85,16 +85,14 @@ class MparticleSettings(VendorSection):
     voucherify_bridge: bool = Field(False, description="vf_... attributes for a Voucherify output")
     send_identities: tuple[Literal["mobile_phone", "email"], ...] = Field(
         (),
-        description="what else may name the customer, beside the integration key, where it was given at the till",
-        examples=[["email"]],
+        description='what else may name the customer beside the integration key, if given at the till: ["email"]',
     )
     send_attributes: tuple[Attribute, ...] = Field(
-        (), description="which fields of a new contact go along as user attributes", examples=[["first_name", "city"]]
+        (), description='fields of a new contact that go along as user attributes: ["first_name", "city"]'
     )
     consent_purposes: Annotated[dict[str, str], AfterValidator(_purposes)] = Field(
         {},
-        description="consents of a new contact that go along, each with the GDPR purpose set up at mParticle: "
-        '{ newsletter = "marketing_email" }',
+        description='consents of a new contact that go along: { id = "GDPR purpose, as it is set up at mParticle" }',
     )
     requests_per_second: Annotated[float, Field(gt=0, le=50)] = Field(
         5, description="this agent's share of the organisation's allowance; burst at most one second's share"

@@ -6,9 +6,9 @@ from typing import get_args
 
 import pytest
 
+from agent.connectors.simulation.line import BodyKind
 from agent.connectors.voyado.simulator import Fault, SimulatorSettings
 from agent.connectors.voyado.simulator.controls import control_routes
-from agent.connectors.simulation.line import BodyKind
 from agent.connectors.voyado.simulator.faults import FileFault
 
 PAGE = Path(__file__).parents[4] / "docs" / "vendors" / "voyado-simulator.md"
