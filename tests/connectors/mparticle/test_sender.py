@@ -5,14 +5,13 @@ from datetime import timedelta
 
 import pytest
 
-from agent.connectors.base import Surroundings
 from agent.connectors.mparticle import build
 from agent.connectors.mparticle.batching import MAX_BATCH_BYTES
 from agent.connectors.mparticle.simulator import Fault
 from agent.domain.delivery import VerdictKind
-from agent.domain.identifiers import IdentifierType
 from agent.errors import VendorRefusedError, VendorUnreachableError
 from tests.connectors.mparticle.sales import NOW, make_outgoing, make_sale, make_settings
+from tests.fakes import surroundings
 from tests.wire import POLICY, answer, cut, cut_in_the_body, nonsense, wire
 
 
@@ -283,17 +282,7 @@ async def test_pinging(simulator, connect, clock):
 
     room = build(
         make_settings(base_url=f"{running.url}/v2"),
-        Surroundings(
-            role="forward",
-            secret=Reference,
-            http=POLICY,
-            primary=IdentifierType.MEMBER_NUMBER,
-            zone=NOW.tzinfo,
-            fields=(),
-            user_agent="LoyaltyAgent/0.1",
-            heard=lambda _answer: None,
-            clock=clock,
-        ),
+        surroundings(role="forward", secret=Reference, http=POLICY, clock=clock),
     )
     await room.ping()
     fault = sim.add(Fault(kind="answer", status=503))
