@@ -6,12 +6,14 @@ The outbox comes first, because the keys of look-ups lie in it: the start waits 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from agent.errors import StorageError
 from agent.kept import Kept
 from agent.keys import StorageKeys
 from agent.ports import Clock, Recipient
@@ -137,7 +139,7 @@ class Storage:
 
     def of_persons(self) -> PersonalSales:
         """The sales by person."""
-        guests = [recipient.vendor for recipient in self._recipients if recipient.guests]
+        guests = [recipient.vendor for recipient in self._recipients if recipient.guests is True]
         return PersonalSales(self.outbox, self.live, self.live, names=KeyHash(self._lookup_key), guests=guests)
 
     def contacts(self, lease: LeaseFile, refetch: Callable[[], None]) -> Contacts:
@@ -164,6 +166,11 @@ class Storage:
     def ready(self) -> bool:
         """Whether a sale can be put on disk now."""
         return self.live.is_open and self.room.has_room()
+
+    async def answer(self) -> None:
+        """Returns once the disk has answered a write, whatever it said."""
+        with contextlib.suppress(StorageError):  # told as conditions; a new start would not end them
+            await self.live.prove()
 
     def _prepare(self, connection: Connection) -> None:
         from agent.store.migrations import outbox  # noqa: PLC0415 - sqlite-utils: start-up alone needs it

@@ -209,6 +209,7 @@ def surroundings(**changes: Any) -> Surroundings:
         "fields": (),
         "user_agent": "LoyaltyAgent/0.1",
         "heard": lambda _answer: None,
+        "clock": FakeClock(),
     }
     return Surroundings(**{**given, **changes})
 

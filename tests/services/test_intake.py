@@ -307,7 +307,11 @@ async def test_a_look_up_counts_as_hit_or_miss(till, known, said):
 # --- guests, new contacts, other kinds ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("guests", "deliveries"), [(True, 1), (False, 0)], ids=["wants guests", "wants none"])
+@pytest.mark.parametrize(
+    ("guests", "deliveries"),
+    [(True, 1), (False, 0), (lambda sale: sale.channel == "pos", 1), (lambda sale: sale.channel != "pos", 0)],
+    ids=["wants guests", "wants none", "wants this one", "wants others"],
+)
 async def test_a_guest_goes_where_guests_are_wanted(tmp_path, outbox, guests, deliveries):
     """At a vendor without guests the sale is done at once."""
     till = Till(outbox, guests=guests)
