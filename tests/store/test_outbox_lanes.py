@@ -196,6 +196,13 @@ async def test_a_delivery_that_damage_took_is_made_anew_for_whom_it_was(outbox):
         verdict = DONE if outgoing.transaction.transaction_id == "finished" else OFFLINE
         await outbox.settle([Settled(outgoing.entry, verdict)], NOW)
 
+    await outbox.accept(acceptance("unsent", key=member_key(2), vendors=ALL), NOW)
+    for outgoing in await lease(outbox, LEDGER):
+        verdict = DONE if outgoing.transaction.transaction_id == "unsent" else OFFLINE
+        await outbox.settle([Settled(outgoing.entry, verdict)], NOW)
+    await outbox.accept(acceptance("void", type="void", original_transaction_id="unsent", vendors=ALL), NOW)
+    assert states(outbox, "void") == {LEDGER: "queued"}
+
     def damage(db):
         for name, vendor in (("member", LEDGER), ("guest", LEDGER), ("open", OWNER), ("finished", CLUB)):
             of = "(SELECT id FROM sales WHERE transaction_id = ?)"
@@ -210,8 +217,9 @@ async def test_a_delivery_that_damage_took_is_made_anew_for_whom_it_was(outbox):
     assert states(outbox, "guest") == {LEDGER: "queued"}
     assert states(outbox, "open") == {OWNER: "queued", LEDGER: "queued"}
     assert states(outbox, "finished") == {}
+    assert states(outbox, "void") == {LEDGER: "queued"}  # not where it had found the sale unsent
     found = {out.transaction.transaction_id: out for vendor in (OWNER, LEDGER) for out in await lease(outbox, vendor)}
-    assert {(name, out.open, out.maybe_received) for name, out in found.items() if name != "open"} == {
+    assert {(name, out.open, out.maybe_received) for name, out in found.items() if name in ("member", "guest")} == {
         ("member", False, True), ("guest", False, True)
     }  # fmt: skip
     rows = outbox._reader.execute("SELECT vendor, open, maybe_received FROM deliveries WHERE sale = 3 ORDER BY vendor")
