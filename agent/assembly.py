@@ -487,6 +487,7 @@ class _Builder:
             kept=storage.integrity,
             trail=audit,
             spool=self.state.empty_spool,
+            reading=storage.writing.locked,
             alone=storage.alone,
             changed=self._changed,
             trusted=self.timekeeper.trusted,
