@@ -94,12 +94,12 @@ def _watch_sync(daemon: Daemon, ticker: Ticker) -> Outcome:
         status = daemon.get("/v1/status")
         replica = status["replica"]
         as_of = replica["as_of"]
-        if as_of is not None and datetime.fromisoformat(as_of) >= ordered_at:
-            ticker.say(f"{number(replica['contacts'])} contacts")
-            return Outcome(True, status)
-        if loading := replica.get("loading"):
+        if loading := replica.get("loading"):  # what it has healed is told at its end, not before
             idle_since = time.monotonic()
             ticker.say(_loading_text(loading))
+        elif as_of is not None and datetime.fromisoformat(as_of) >= ordered_at:
+            ticker.say(f"{number(replica['contacts'])} contacts")
+            return Outcome(True, status)
         elif time.monotonic() - idle_since > IDLE_S:
             return Outcome(False, status, _why_not_synced(status))
         time.sleep(POLL_S)
