@@ -84,7 +84,7 @@ async def test_a_purge_lets_alone_what_a_sync_reads(tmp_path):
         spooled.write_bytes(b"noise")
         async with agent.storage.writing:
             purge = asyncio.create_task(agent.purge.run())
-            await until(lambda: agent.storage.alone.locked())
+            await until(agent.storage.alone.locked)
             for _ in range(100):
                 await asyncio.sleep(0)
             assert spooled.exists()

@@ -79,11 +79,19 @@ def _order(invocation: Invocation, name: str, watch: Callable[[Daemon, Ticker], 
             return exits.OK
         with Ticker(quiet=invocation.json) as ticker:
             outcome = watch(daemon, ticker)
-    text = f"{name}: {outcome.reason or 'done'}; the agent is {outcome.status['state']}"
+    text = f"{name}: {outcome.reason or 'done'}; the agent is {outcome.status['state']}{_details(outcome)}"
     invocation.answer(
         {"order": name, "completed": outcome.completed, "reason": outcome.reason, "status": outcome.status}, text
     )
     return exits.OK if outcome.completed and outcome.status["state"] == "online" else exits.DEGRADED
+
+
+def _details(outcome: Outcome) -> str:
+    """What stands in the feed's way, a line each, where it did not come to its end."""
+    if outcome.completed:
+        return ""
+    feed = (condition for condition in outcome.status["conditions"] if condition["code"].startswith("feed."))
+    return "".join(f"\n  {condition['title']}: {condition['detail']}" for condition in feed)
 
 
 def _watch_sync(daemon: Daemon, ticker: Ticker) -> Outcome:
