@@ -12,6 +12,7 @@ import random
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 
@@ -22,7 +23,9 @@ from agent.api.server import Server
 from agent.assembly import Agent, open_agent
 from agent.errors import StorageError
 from agent.ports import Clock
+from agent.service_manager import ServiceManager
 from agent.settings import Configuration
+from agent.storage import Storage
 from agent.tokens import Tokens, forget_own
 
 log = structlog.get_logger(__name__)
@@ -48,17 +51,22 @@ class RunningAgent:
 
 @contextlib.asynccontextmanager
 async def running(
-    configuration: Configuration, *, clock: Clock | None = None, chance: random.Random | None = None
+    configuration: Configuration,
+    *,
+    clock: Clock | None = None,
+    chance: random.Random | None = None,
+    manager: ServiceManager | None = None,
 ) -> AsyncIterator[RunningAgent]:
     """An agent that takes sales while the block runs, and stops in order at its end."""
+    manager = manager or ServiceManager({})
     async with open_agent(configuration, clock=clock, chance=chance) as agent:
         await _look_at_the_trail(agent)
         users = bool(configuration.settings.api.socket_users)
-        server = Server(create_app(agent.rooms), configuration.listen, users=users)
+        server = Server(create_app(agent.rooms), configuration.listen, users=users, handed_over=manager.listeners())
         unwritten = _make_own_token(agent.tokens)
         await server.start()
         work: dict[str, Callable[[], Awaitable[None]]] = {
-            "dispatch": agent.dispatch.run,
+            **{f"dispatch.{lane.vendor}": lane.run for lane in agent.dispatch.lanes},
             "clock": agent.timekeeper.run,
             "integrity": agent.storage.integrity.run,
             "room": agent.storage.room.watch,
@@ -67,14 +75,18 @@ async def running(
         }
         if agent.sync is not None:
             work["sync"] = agent.sync.run
+        if manager.beat_s is not None:
+            work["life"] = partial(_show_life, manager, manager.beat_s, agent.storage)
         loops = [asyncio.create_task(_supervised(name, loop)) for name, loop in work.items()]
         if unwritten:
             loops.append(asyncio.create_task(_own_token_later(agent.tokens)))
         agent.calendar.start()
         log.info("started", version=agent.rooms.version, listen=list(server.addresses))
+        manager.ready(f"takes sales on {', '.join(server.addresses)}")
         try:
             yield RunningAgent(list(server.addresses), agent.rooms, agent.tokens)
         finally:
+            manager.stopping()
             agent.calendar.stop()
             await server.stop(STOP_GRACE_S)
             for loop in loops:
@@ -109,7 +121,7 @@ async def _until_signalled(configuration: Configuration) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with running(configuration):
+    async with running(configuration, manager=ServiceManager()):
         await stop.wait()
 
 
@@ -128,6 +140,14 @@ async def _supervised(name: str, work: Callable[[], Awaitable[None]]) -> None:
         except Exception:  # whatever it was, the till goes on
             log.exception("loop.failed", name=name)
         await asyncio.sleep(RESTART_PAUSE_S)
+
+
+async def _show_life(manager: ServiceManager, beat_s: float, storage: Storage) -> None:
+    """Tells the service manager that the loop turns and the disk answers. Nothing else is reason to be killed."""
+    while True:
+        await storage.answer()
+        manager.alive()
+        await asyncio.sleep(beat_s)
 
 
 def _make_own_token(tokens: Tokens) -> bool:

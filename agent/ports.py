@@ -304,6 +304,29 @@ class ReplicaStore(Protocol):
 # --- the outbox -------------------------------------------------------------------------------------------------
 
 
+Guests = bool | Callable[[Transaction], bool]
+"""Which sales without a member a system wants: all, none, or those of which it says so. Picklable."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recipient:
+    """A system that gets sales, and which of them it wants.
+
+    Attributes:
+        vendor: its name.
+        guests: which sales without a member it wants.
+        owner: it owns the contacts: an open tag is settled in its lane, and it alone counts points.
+    """
+
+    vendor: str
+    guests: Guests = False
+    owner: bool = True
+
+    def wants_guest(self, sale: Transaction) -> bool:
+        """Whether it wants this sale without a member."""
+        return self.guests(sale) if callable(self.guests) else self.guests
+
+
 @dataclass(frozen=True, slots=True)
 class Acceptance:
     """A sale about to be recorded, its defaults filled in.
@@ -541,8 +564,20 @@ class Writer(Protocol):
 class Sender(Protocol):
     """Takes sales to the vendor. It classifies; it never sleeps, retries or touches the queue."""
 
-    async def send(self, outgoing: Outgoing) -> Verdict:
-        """One sale, one verdict. Never raises for anything the vendor does."""
+    @property
+    def batch_size(self) -> int:
+        """Sales that one call takes at most; 1 where the vendor takes them one by one."""
+
+    async def send(self, batch: Sequence[Outgoing]) -> Sequence[Verdict]:
+        """One call; a verdict for each sale, in their order. Never raises for anything the vendor does.
+
+        Args:
+            batch: up to ``batch_size`` sales, in the order of the queue, no two of one person.
+
+        Returns:
+            As many verdicts as there are sales. SPLIT says that the call was refused for what was in it together, so
+            that nothing of the sale was taken: it is sent again in a smaller one, and parked if it was alone.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -588,8 +623,8 @@ class Connector(Protocol):
         """The vendor's name."""
 
     @property
-    def guests(self) -> bool:
-        """Whether the vendor wants sales without a member."""
+    def guests(self) -> Guests:
+        """Which sales without a member the vendor wants."""
 
     @property
     def connections(self) -> int:

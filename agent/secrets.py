@@ -42,7 +42,9 @@ class SecretReference:
         if self.kind == "file":
             return self.base / self.name
         if self.kind == "credential" and (directory := paths.credentials_dir()):
-            return directory / self.name
+            # What systemd loads from a directory it names after that credential and the file (systemd.exec(5)).
+            of_a_directory = directory / f"{paths.APP}_{self.name}"
+            return of_a_directory if of_a_directory.exists() else directory / self.name
         return None
 
     def read(self) -> str:

@@ -11,11 +11,11 @@ import contextlib
 import os
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -31,7 +31,10 @@ from agent.tls import client_context
 M = TypeVar("M", bound=BaseModel)
 
 ENV_PREFIX = "LOYALTY_AGENT__"
-KNOWN_VENDORS = ("voyado", "antavo", "voucherify", "monetary")
+KNOWN_VENDORS = ("voyado", "antavo", "voucherify", "monetary", "mparticle")
+FORWARD = "forward"
+Role = Literal["loyalty", "forward"]
+"""What a system is to this shop: the one that owns the contacts, or a further one that gets sales."""
 _DURATION = re.compile(r"([1-9][0-9]{0,8})(ms|s|m|h|d)")
 _UNITS = {"ms": "milliseconds", "s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _SIZE = re.compile(r"([1-9][0-9]{0,12})(B|KiB|MiB|GiB)")
@@ -330,6 +333,26 @@ class Settings(Section):
     log: LogSection = LogSection()
 
 
+class VendorSection(Section):
+    """A vendor's table: `[<vendor>]` for the system that owns the contacts, `[forward.<vendor>]` for a further one.
+
+    Attributes:
+        not_loyalty: why this system cannot be `loyalty.vendor`; empty where it can.
+        not_forward: why it cannot be one of `[forward]`; empty where it can.
+    """
+
+    not_loyalty: ClassVar[str] = ""
+    not_forward: ClassVar[str] = ""
+
+    def contradictions(self, settings: Settings, role: Role) -> list[Fault]:  # noqa: ARG002 - a room's own rules
+        """What this table says against the agent's own, by key of this table."""
+        return []
+
+    def unused_secrets(self, role: Role) -> set[str]:  # noqa: ARG002 - a room's own rules
+        """References that this configuration does not need."""
+        return set()
+
+
 @dataclass(frozen=True, slots=True)
 class Configuration:
     """A checked configuration.
@@ -337,6 +360,7 @@ class Configuration:
     Attributes:
         settings: the agent's own tables.
         vendor: the loyalty vendor's table, a model of its room.
+        forwards: the tables of the further systems, by vendor, in the order of the file.
         origins: where each key's value came from, by dotted path; what is not in it is a default.
         base: the directory that relative references start from.
         state_dir: the state directory, decided.
@@ -344,11 +368,19 @@ class Configuration:
     """
 
     settings: Settings
-    vendor: Section
+    vendor: VendorSection
+    forwards: Mapping[str, VendorSection]
     origins: Mapping[str, str]
     base: Path
     state_dir: Path
     runtime_dir: Path
+
+    def vendor_tables(self) -> Iterator[tuple[str, str, VendorSection]]:
+        """Each system's name, where its table stands, and the table; the loyalty system's first."""
+        name = self.settings.loyalty.vendor
+        yield name, name, self.vendor
+        for name, table in self.forwards.items():
+            yield name, f"{FORWARD}.{name}", table
 
     @property
     def listen(self) -> tuple[str, ...]:
@@ -363,13 +395,19 @@ class Configuration:
         return SecretReference.parse(text, self.base)
 
 
-VendorCheck = Callable[[Any, Settings], list[Fault]]
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """A vendor's table as it was found: where it stands, and what of it is sound."""
+
+    path: str
+    role: Role
+    model: VendorSection
 
 
 def load(
     *,
     config: Path | None,
-    vendors: Mapping[str, type[Section]],
+    vendors: Mapping[str, type[VendorSection]],
     flags: Mapping[str, Any] | None = None,
     environ: Mapping[str, str] | None = None,
     secrets: bool = True,
@@ -393,16 +431,14 @@ def load(
         place = next((origins[known] for known in _prefixes(key) if known in origins), str(file))
         return Fault(f"{place}: {key}", text)
 
-    tables = {name: values.pop(name) for name in list(values) if name in vendors}
+    beside = {name: values.pop(name) for name in list(values) if name in vendors}
+    further = values.pop(FORWARD, {})
     settings, found = _parse(Settings, values)
     name = settings.loyalty.vendor
-    vendor = None
-    if name in vendors:
-        vendor, of_vendor = _parse(vendors[name], tables.get(name, {}))
-        found += [(f"{name}.{key}" if key else name, text) for key, text in of_vendor]
-    else:
-        known = "is not available in this version" if name in KNOWN_VENDORS else "is not a vendor"
-        found.append(("loyalty.vendor", f"{known}; available: {', '.join(sorted(vendors))}"))
+    loyalty, of_loyalty = _loyalty_table(name, beside.pop(name, {}), vendors)
+    forwards, of_forwards = _forward_tables(further, name, vendors)
+    found += of_loyalty + of_forwards
+    tables = [*([loyalty] if loyalty else []), *forwards.values()]
     # From here on a key that is at fault has its default: whatever is said about it would be said of that.
     broken = {prefix for key, _ in found for prefix in _prefixes(key)}
     found += [(key, text) for key, others, text in contradictions(settings) if not broken & {key, *others}]
@@ -413,19 +449,76 @@ def load(
     unreadable += [(item.pointer, item.message) for item in _ca_faults(settings.http, base)]
     if secrets:
         unreadable += [(f"http.{key}", text) for key, text in _secret_faults(settings.http, base)]
-    if vendor is not None:
+    for table in tables:
         if "loyalty" not in broken:  # which the rooms' own rules read
-            unreadable += [(f"{name}.{item.pointer}", item.message) for item in _vendor_faults(vendor, settings)]
+            said = table.model.contradictions(settings, table.role)
+            unreadable += [(f"{table.path}.{item.pointer}", item.message) for item in said]
         if secrets:
-            unreadable += [(f"{name}.{key}", text) for key, text in _secret_faults(vendor, base)]
+            unused = table.model.unused_secrets(table.role)
+            unreadable += [(f"{table.path}.{key}", text) for key, text in _secret_faults(table.model, base, unused)]
     found += [(key, text) for key, text in unreadable if key not in broken]
     found += _text_faults(values.get("messages"))
+    found += [(other, _out_of_place(other, vendors[other])) for other in beside]
     faults += [fault(key, text) for key, text in found]
-    faults += [fault(other, "is set, but loyalty.vendor is another system") for other in tables if other != name]
-    if faults or vendor is None:
+    if faults or loyalty is None:
         raise ConfigurationError(faults)
     configured = settings.agent.state_dir
-    return Configuration(settings, vendor, origins, base, paths.state_dir(configured), paths.runtime_dir(configured))
+    return Configuration(
+        settings,
+        loyalty.model,
+        {vendor: table.model for vendor, table in forwards.items()},
+        origins,
+        base,
+        paths.state_dir(configured),
+        paths.runtime_dir(configured),
+    )
+
+
+def _loyalty_table(
+    name: str, values: Any, vendors: Mapping[str, type[VendorSection]]
+) -> tuple[_Table | None, list[tuple[str, str]]]:
+    """The table of the system that owns the contacts, and its faults."""
+    able = [vendor for vendor, model in vendors.items() if not model.not_loyalty]
+    if name not in vendors:
+        return None, [("loyalty.vendor", _unknown(name, able))]
+    if reason := vendors[name].not_loyalty:
+        return None, [("loyalty.vendor", f"{reason}; available: {', '.join(sorted(able))}")]
+    model, found = _parse(vendors[name], values)
+    return _Table(name, "loyalty", model), [(f"{name}.{key}" if key else name, text) for key, text in found]
+
+
+def _forward_tables(
+    values: Any, loyalty: str, vendors: Mapping[str, type[VendorSection]]
+) -> tuple[dict[str, _Table], list[tuple[str, str]]]:
+    """The tables of the further systems by vendor, and their faults."""
+    if not isinstance(values, dict):
+        return {}, [(FORWARD, "is not a table: a further system has its own, such as [forward.mparticle]")]
+    able = [vendor for vendor, model in vendors.items() if not model.not_forward]
+    tables, found = {}, []
+    for name, table in values.items():
+        path = f"{FORWARD}.{name}"
+        if name not in vendors:
+            found.append((path, _unknown(name, able)))
+            continue
+        if reason := vendors[name].not_forward:
+            found.append((path, reason))
+            continue
+        if name == loyalty:
+            found.append((path, "is loyalty.vendor, which gets every sale already"))
+        model, of_table = _parse(vendors[name], table)
+        tables[name] = _Table(path, "forward", model)
+        found += [(f"{path}.{key}" if key else path, text) for key, text in of_table]
+    return tables, found
+
+
+def _unknown(name: str, able: Sequence[str]) -> str:
+    known = "is not available in this version" if name in KNOWN_VENDORS else "is not a vendor"
+    return f"{known}; available: {', '.join(sorted(able)) or 'none'}"
+
+
+def _out_of_place(name: str, model: type[VendorSection]) -> str:
+    text = "is set, but loyalty.vendor is another system"
+    return text if model.not_forward else f"{text}; as a further one its table is [{FORWARD}.{name}]"
 
 
 def contradictions(settings: Settings) -> list[tuple[str, tuple[str, ...], str]]:
@@ -466,11 +559,6 @@ def _text_faults(table: Any) -> list[tuple[str, str]]:
     return found
 
 
-def _vendor_faults(vendor: Section, settings: Settings) -> list[Fault]:
-    check: VendorCheck | None = getattr(type(vendor), "contradictions", None)
-    return check(vendor, settings) if check else []
-
-
 def _ca_faults(http: HttpSection, base: Path) -> list[Fault]:
     if http.ca_file:
         try:
@@ -489,9 +577,8 @@ def secret_keys(section: Section) -> dict[str, str]:
     return found
 
 
-def _secret_faults(section: Section, base: Path) -> list[tuple[str, str]]:
+def _secret_faults(section: Section, base: Path, unused: Collection[str] = ()) -> list[tuple[str, str]]:
     found = []
-    unused: set[str] = getattr(section, "unused_secrets", set)()
     for key, text in secret_keys(section).items():
         if key in unused:
             continue

@@ -6,15 +6,17 @@ The outbox comes first, because the keys of look-ups lie in it: the start waits 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from agent.errors import StorageError
 from agent.kept import Kept
 from agent.keys import StorageKeys
-from agent.ports import Clock
+from agent.ports import Clock, Recipient
 from agent.services.integrity import Integrity
 from agent.services.room import Room
 from agent.settings import QueueSection
@@ -66,7 +68,7 @@ class Storage:
         keys: the storage key, and those before it.
         queue: `[queue]`.
         clock: for instants and intervals.
-        vendors: who gets sales.
+        recipients: who gets sales.
         changed: called when something changed for whoever waits for a database or for room.
 
     Attributes:
@@ -85,7 +87,7 @@ class Storage:
         queue: QueueSection,
         clock: Clock,
         *,
-        vendors: tuple[str, ...],
+        recipients: tuple[Recipient, ...],
         changed: Callable[[], None],
     ) -> None:
         file = state.outbox(keys)
@@ -94,11 +96,12 @@ class Storage:
         self.live = LiveDatabase(
             file, prepare=self._prepare, suspected=partial(self._suspect, OUTBOX), spare=self._spare
         )
-        self.outbox = Outbox(self.live, self.live, run=secrets.token_hex(8))
+        self.outbox = Outbox(self.live, self.live, run=secrets.token_hex(8), recipients=recipients)
+        self._recipients = recipients
         self._kept = Kept(state.directory)
         self.integrity = Integrity(
             clock=clock,
-            guarded=[GuardedOutbox(file, self.live, self._kept, vendors=vendors, keys=tuple(keys))],
+            guarded=[GuardedOutbox(file, self.live, self._kept, recipients=recipients, keys=tuple(keys))],
             kept=self._kept,
             alone=self.alone,
             changed=changed,
@@ -134,8 +137,9 @@ class Storage:
         """Who must not come back by the feed."""
         return ErasedPeople(self.live, self.live)
 
-    def of_persons(self, guests: tuple[str, ...]) -> PersonalSales:
+    def of_persons(self) -> PersonalSales:
         """The sales by person."""
+        guests = [recipient.vendor for recipient in self._recipients if recipient.guests is True]
         return PersonalSales(self.outbox, self.live, self.live, names=KeyHash(self._lookup_key), guests=guests)
 
     def contacts(self, lease: LeaseFile, refetch: Callable[[], None]) -> Contacts:
@@ -162,6 +166,11 @@ class Storage:
     def ready(self) -> bool:
         """Whether a sale can be put on disk now."""
         return self.live.is_open and self.room.has_room()
+
+    async def answer(self) -> None:
+        """Returns once the disk has answered a write, whatever it said."""
+        with contextlib.suppress(StorageError):  # told as conditions; a new start would not end them
+            await self.live.prove()
 
     def _prepare(self, connection: Connection) -> None:
         from agent.store.migrations import outbox  # noqa: PLC0415 - sqlite-utils: start-up alone needs it

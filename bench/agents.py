@@ -14,7 +14,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from agent.clock import SystemClock
-from agent.connectors.registry import SETTINGS
+from agent.connectors.registry import settings_models
 from agent.settings import Configuration, load
 from agent.tokens import Tokens
 from bench import members
@@ -52,7 +52,7 @@ class Place:
 
     def configuration(self) -> Configuration:
         """As the agent reads it."""
-        return load(config=self.config, vendors=SETTINGS, environ={})
+        return load(config=self.config, vendors=settings_models(), environ={})
 
 
 @dataclass(frozen=True, slots=True)

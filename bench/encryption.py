@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from agent.connectors.registry import SETTINGS
+from agent.connectors.registry import settings_models
 from agent.keys import StorageKeys
 from agent.settings import load
 from agent.state import OUTBOX, State
@@ -91,7 +91,7 @@ def _decrypt(at: agents.Place) -> None:
     """Makes the replica plain; the outbox is begun anew."""
     for path in at.state.glob(f"{OUTBOX}*"):
         path.unlink()
-    encrypted = load(config=at.config, vendors=SETTINGS, environ={}, flags={"storage.encryption": "on"})
+    encrypted = load(config=at.config, vendors=settings_models(), environ={}, flags={"storage.encryption": "on"})
     state = State(encrypted)
     keys = StorageKeys(state.keys(may_create=False).current)
     lease = state.lease(keys)

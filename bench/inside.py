@@ -12,11 +12,11 @@ from pathlib import Path
 
 async def serve(config: Path) -> None:
     """Runs it until SIGTERM."""
-    from agent.connectors.registry import SETTINGS
+    from agent.connectors.registry import settings_models
     from agent.daemon import running
     from agent.settings import load
 
-    configuration = load(config=config, vendors=SETTINGS, environ={})
+    configuration = load(config=config, vendors=settings_models(), environ={})
     # A copy is not checked again: 0 means no limit.
     unlimited = configuration.vendor.model_copy(update={"requests_per_second": 0})
     stop = asyncio.Event()

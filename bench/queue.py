@@ -32,7 +32,7 @@ def fill(at: Place, count: int) -> None:
 async def _fill(at: Place, count: int) -> None:
     told = parse(Transaction, sale(0))
     async with open_agent(at.configuration()) as agent:
-        now = agent.clock.now() - timedelta(minutes=1)
+        now = agent.rooms.clock.now() - timedelta(minutes=1)
 
         def record(number: int) -> Acceptance:
             named = {"transaction_id": f"queued-{number}", "receipt_number": str(number)}

@@ -14,13 +14,14 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from agent.connectors.base import Surroundings
 from agent.domain.contact import Member
 from agent.domain.delivery import DONE, Verdict
 from agent.domain.identifiers import Identifier, IdentifierType
 from agent.domain.tagging import Found, Outcome
 from agent.domain.transaction import IntegrationKey, NewContact, Transaction
 from agent.errors import VendorUnreachableError
-from agent.ports import Acceptance, Outgoing, Pace, ReplicaInfo
+from agent.ports import Acceptance, Outgoing, Pace, Recipient, ReplicaInfo
 from agent.store.database import DatabaseFile, migrate
 from agent.store.group_commit import GroupWriter
 from agent.store.hashkey import hash_key
@@ -101,6 +102,7 @@ class FakeVendor:
     def __init__(self, *, name: str = VENDOR, guests: bool = False, connections: int = 4, rate: float = 0.0) -> None:
         self.name, self.guests, self.connections, self.requests_per_second = name, guests, connections, rate
         self.sender = self.lookup = self.writer = self
+        self.batch_size = 1
         self.taken: dict[str, IntegrationKey | None] = {}
         self.attempts: list[Outgoing] = []
         self.answer: Callable[[Outgoing], Verdict | BaseException | None] = lambda _outgoing: None
@@ -114,7 +116,10 @@ class FakeVendor:
         self.under_way = self.most_under_way = 0
         self.primary_known = True
 
-    async def send(self, outgoing: Outgoing) -> Verdict:
+    async def send(self, batch) -> list[Verdict]:
+        return [await self._send(outgoing) for outgoing in batch]
+
+    async def _send(self, outgoing: Outgoing) -> Verdict:
         self.under_way += 1
         self.most_under_way = max(self.most_under_way, self.under_way)
         try:
@@ -174,6 +179,22 @@ class FakeVendor:
         contact_id = contact_id_of(number)
         key = member_key(number) if self.primary_known else primary_key(IdentifierType.CONTACT_ID, contact_id)
         return Found(Outcome.MATCHED, key, contact_id)
+
+
+def surroundings(**changes: Any) -> Surroundings:
+    """What a vendor room is given."""
+    given: dict[str, Any] = {
+        "role": "loyalty",
+        "secret": None,
+        "http": None,
+        "primary": IdentifierType.MEMBER_NUMBER,
+        "zone": UTC,
+        "fields": (),
+        "user_agent": "LoyaltyAgent/0.1",
+        "heard": lambda _answer: None,
+        "clock": FakeClock(),
+    }
+    return Surroundings(**{**given, **changes})
 
 
 class Offline(VendorUnreachableError):  # noqa: N818 - what it stands for
@@ -245,12 +266,18 @@ def acceptance(
 
 
 @contextlib.contextmanager
-def open_outbox(path: Path, *, run: str = "run-1", key: bytes | None = None) -> Iterator[Outbox]:
+def open_outbox(
+    path: Path,
+    *,
+    run: str = "run-1",
+    key: bytes | None = None,
+    recipients: tuple[Recipient, ...] = (Recipient(VENDOR),),
+) -> Iterator[Outbox]:
     """The real outbox on a real file; each ``run`` stands for one run of the program."""
     file = DatabaseFile(path, key, "FULL")
     connection = file.connect()
     migrate(connection, outbox_migrations)
-    outbox = Outbox(GroupWriter(connection, "outbox"), file.connect(), run=run)
+    outbox = Outbox(GroupWriter(connection, "outbox"), file.connect(), run=run, recipients=recipients)
     outbox.begin(connection, hash_key(connection, (STORAGE_KEY,)), NAMES)
     try:
         yield outbox

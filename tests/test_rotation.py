@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.connectors.registry import SETTINGS
+from agent.connectors.registry import settings_models
 from agent.domain.identifiers import Identifier
 from agent.domain.lease import Contents, LeaseRecord
 from agent.errors import StorageError, StorageFullError, StorageKeyError
@@ -69,7 +69,7 @@ class House:
     def configured(self, storage: str = "") -> State:
         config = self.root / "config.toml"
         config.write_text(CONFIG.format(root=self.root, encryption=self.encryption, storage=storage))
-        return State(load(config=config, vendors=SETTINGS, environ={}, secrets=False))
+        return State(load(config=config, vendors=settings_models(), environ={}, secrets=False))
 
     def replica(self, keys: StorageKeys) -> ReplicaFile:
         return self.state.replica(keys, self.lease, lookup_key(self.hash_key))

@@ -30,6 +30,8 @@ def test_the_three_kinds(tmp_path, monkeypatch):
     assert SecretReference.parse(f"file:{tmp_path / 'a'}", tmp_path / "elsewhere").read() == CANARY
     assert SecretReference.parse("env:MADE_UP", tmp_path).read() == "from the environment"
     assert SecretReference.parse("credential:key", tmp_path).read() == "from systemd"
+    (tmp_path / "credentials" / "loyalty-agent_other").write_text("from a directory that systemd loads")
+    assert SecretReference.parse("credential:other", tmp_path).read() == "from a directory that systemd loads"
 
 
 @pytest.mark.parametrize(

@@ -5,13 +5,15 @@ from __future__ import annotations
 import textwrap
 from datetime import timedelta
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
+from pydantic import Field
 
 from agent.connectors.voyado.settings import VoyadoSettings
 from agent.domain.identifiers import IdentifierType
-from agent.errors import ConfigurationError
-from agent.settings import Rate, load
+from agent.errors import ConfigurationError, Fault
+from agent.settings import Rate, Secret, VendorSection, load
 
 SECRET = "made-up-secret-canary"
 MINIMAL = """
@@ -42,7 +44,8 @@ def write(tmp_path, monkeypatch):
 
 
 def loaded(path, **more):
-    return load(config=path, vendors={"voyado": VoyadoSettings}, environ=more.pop("environ", {}), **more)
+    vendors = more.pop("vendors", {"voyado": VoyadoSettings})
+    return load(config=path, vendors=vendors, environ=more.pop("environ", {}), **more)
 
 
 def faults(path, **more):
@@ -231,6 +234,91 @@ def test_a_table_of_another_vendor_is_a_fault(write, tmp_path):
     path = write(MINIMAL + "[other]\nbase_url = 'https://example.com'\n")
     with pytest.raises(ConfigurationError, match=r"other: is set, but loyalty.vendor is another system"):
         load(config=path, vendors={"voyado": VoyadoSettings, "other": VoyadoSettings}, environ={})
+
+
+# --- several systems ------------------------------------------------------------------------------------------
+
+
+class LedgerSettings(VendorSection):
+    """A system that takes sales and owns no contacts."""
+
+    not_loyalty: ClassVar[str] = "Ledger keeps no contacts"
+
+    base_url: str = Field(description="its address")
+    api_key: Secret = Field("file:key", description="its key")
+    old_key: Secret = Field("file:none", description="a key that nothing needs")
+    batch: int = Field(10, ge=1, description="sales a call")
+
+    def contradictions(self, settings, role):
+        too_many = self.batch > settings.queue.reserve_bytes
+        return [Fault("batch", f"is too much for a {role}")] if too_many else []
+
+    def unused_secrets(self, role):
+        return {"old_key"} if role == "forward" else set()
+
+
+FORWARD = '[forward.ledger]\nbase_url = "https://ledger.example.com"\n'
+ROOMS = {
+    "voyado": VoyadoSettings,
+    "ledger": LedgerSettings,
+    "both": type("Both", (LedgerSettings,), {"not_loyalty": ""}),
+}
+
+
+def test_a_further_system_has_its_own_table(write):
+    """Its keys come from the file and the environment alike, and are told by their whole path."""
+    environ = {"LOYALTY_AGENT__FORWARD__LEDGER__BATCH": "7"}
+    configuration = loaded(write(MINIMAL + FORWARD), vendors=ROOMS, environ=environ)
+    (ledger,) = configuration.forwards.values()
+    assert (ledger.base_url, ledger.batch) == ("https://ledger.example.com", 7)
+    assert configuration.origins["forward.ledger.batch"] == "LOYALTY_AGENT__FORWARD__LEDGER__BATCH"
+    assert [(name, path) for name, path, _ in configuration.vendor_tables()] == [
+        ("voyado", "voyado"), ("ledger", "forward.ledger")
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "message"),
+    [
+        ("[forward]\nledger = 1\n", "forward.ledger", "input should be"),
+        ('forward = "ledger"\n', "forward", "is not a table"),
+        ("[forward.ledger]\n", "forward.ledger.base_url", "is needed"),
+        (FORWARD + "colour = 1\n", "forward.ledger.colour", "is not a setting"),
+        (FORWARD + "batch = 0\n", "forward.ledger.batch", "input should be"),
+        (FORWARD + "batch = 99999999\n", "forward.ledger.batch", "is too much for a forward"),
+        (FORWARD + 'api_key = "file:nowhere"\n', "forward.ledger.api_key", "file:nowhere cannot be read"),
+        ("[forward.mparticle]\n", "forward.mparticle", "is not available in this version; available: both, ledger"),
+        ("[forward.abacus]\n", "forward.abacus", "is not a vendor; available: both, ledger"),
+        ("[forward.voyado]\n", "forward.voyado", "takes sales of its own members only"),
+        (
+            FORWARD.replace("forward.", ""), "ledger",
+            "is set, but loyalty.vendor is another system; as a further one its table is [forward.ledger]",
+        ),
+    ],
+    ids=lambda value: None if isinstance(value, str) and len(value) > 30 else value,
+)  # fmt: skip
+def test_faults_of_a_further_system(write, text, key, message):
+    """Each is told under its own key, with what is wrong with it."""
+    path = write(f"{text}{MINIMAL}" if text.startswith("forward =") else f"{MINIMAL}{text}")
+    found = faults(path, vendors=ROOMS)
+    assert list(found) == [f"{path}: {key}"]
+    assert found[f"{path}: {key}"].startswith(message)
+
+
+def test_a_system_is_not_forwarded_to_itself(write):
+    """The loyalty system gets every sale already; what else is wrong with the second table is told too."""
+    own = MINIMAL.replace("[voyado]", '[loyalty]\nvendor = "both"\n[both]').replace('feed = "file:///var/lib/feed"', "")
+    path = write(own + '[forward.both]\nbase_url = "https://ledger.example.com"\nbatch = 0\n')
+    found = faults(path, vendors=ROOMS)
+    assert found[f"{path}: forward.both"] == "is loyalty.vendor, which gets every sale already"
+    assert f"{path}: forward.both.batch" in found
+
+
+def test_who_owns_no_contacts_cannot_be_the_loyalty_system(write):
+    """The reason is told, and who can be."""
+    path = write(MINIMAL + '[loyalty]\nvendor = "ledger"\n[ledger]\nbase_url = "https://ledger.example.com"\n')
+    found = faults(path, vendors=ROOMS)
+    assert found[f"{path}: loyalty.vendor"] == "Ledger keeps no contacts; available: both, voyado"
 
 
 # --- where values come from -----------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import pickle
 import pytest
 
 from agent.assembly import open_agent
-from agent.connectors.registry import SETTINGS
+from agent.connectors.registry import settings_models
 from agent.settings import load
 from agent.spool import SpooledFile
 from tests.fakes import until
@@ -77,7 +77,7 @@ async def test_a_purge_lets_alone_what_a_sync_reads(tmp_path):
     """The agent's own purge: while the replica is being written its downloads stay, afterwards they are left behind."""
     (tmp_path / "key").write_text("secret")
     (tmp_path / "config.toml").write_text(CONFIGURATION.format(folder=tmp_path))
-    configuration = load(config=tmp_path / "config.toml", vendors=SETTINGS, environ={})
+    configuration = load(config=tmp_path / "config.toml", vendors=settings_models(), environ={})
     async with open_agent(configuration) as agent:
         spooled = tmp_path / "state" / "spool" / "20260214101500_0_customerExport.xml"
         spooled.parent.mkdir(mode=0o700)

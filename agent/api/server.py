@@ -60,10 +60,19 @@ class Server:
         listen: `api.listen`; port 0 takes a free one.
         users: some Unix users need no token. Everybody may connect to a Unix socket then, as to a port: who calls
             decides. Else its file keeps out whoever is not in the agent's group.
+        handed_over: sockets that a service manager holds for some of ``listen``; they outlive this server.
     """
 
-    def __init__(self, app: Application, listen: Sequence[str], *, users: bool = False) -> None:
+    def __init__(
+        self,
+        app: Application,
+        listen: Sequence[str],
+        *,
+        users: bool = False,
+        handed_over: Sequence[socket.socket] = (),
+    ) -> None:
         self._app, self._listen = app, tuple(listen)
+        self._handed_over = {_address(bound): bound for bound in handed_over}
         self._socket_mode = OPEN_SOCKET_MODE if users else SOCKET_MODE
         self._config = Config(
             app,
@@ -89,6 +98,8 @@ class Server:
         """Listens everywhere, or nowhere. Raises ListenError."""
         if not self._config.loaded:
             self._config.load()
+        if unknown := self._handed_over.keys() - set(self._listen):
+            raise ListenError(f"A socket was handed over for {min(unknown)}, which api.listen does not name.")
         loop = asyncio.get_running_loop()
         addresses: list[str] = []
         self._dating = loop.create_task(self._keep_date())
@@ -135,6 +146,9 @@ class Server:
             await asyncio.sleep(1.0)
 
     def _bind(self, place: str) -> list[tuple[socket.socket, str]]:
+        if (held := self._handed_over.get(place)) is not None:
+            held.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+            return [(held, place)]
         try:
             if place.startswith(UNIX):
                 return [(self._bind_unix(Path(place.removeprefix(UNIX))), place)]
@@ -169,6 +183,15 @@ class Server:
         path.chmod(self._socket_mode)
         self._sockets.append(path)
         return bound
+
+
+def _address(bound: socket.socket) -> str:
+    """Where a socket listens, as `api.listen` spells it."""
+    name = bound.getsockname()
+    if bound.family == socket.AF_UNIX:
+        return f"{UNIX}{name}"
+    host, port = name[:2]
+    return f"[{host}]:{port}" if bound.family == socket.AF_INET6 else f"{host}:{port}"
 
 
 def _check_directory(path: Path) -> None:
@@ -207,5 +230,4 @@ def _bind_port(host: str, port: int) -> tuple[socket.socket, str]:
     except OSError:
         bound.close()
         raise
-    name = f"[{host}]" if family == socket.AF_INET6 else host
-    return bound, f"{name}:{bound.getsockname()[1]}"
+    return bound, _address(bound)

@@ -80,7 +80,8 @@ def _rows(configuration: Configuration) -> Iterator[dict[str, Any]]:
         else:
             for key, text in table.items():
                 yield {"key": f'{section}."{key}"', "value": text, "origin": configuration.origins[section]}
-    yield from _table(configuration.settings.loyalty.vendor, configuration.vendor, configuration)
+    for _, path, table in configuration.vendor_tables():
+        yield from _table(path, table, configuration)
 
 
 def _table(name: str, table: BaseModel, configuration: Configuration) -> Iterator[dict[str, Any]]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from agent import paths, settings
 from agent.cli.invocation import Invocation
-from agent.connectors.registry import SETTINGS
+from agent.connectors.registry import settings_models
 from agent.errors import ConfigurationError, Fault
 
 CREDENTIALS = "credentials"
@@ -41,7 +41,7 @@ def load(invocation: Invocation, *, secrets: bool) -> settings.Configuration:
         # No service manager hands credentials over to a shell: they are read from where it would take them.
         os.environ["CREDENTIALS_DIRECTORY"] = str(beside)
     return settings.load(
-        config=invocation.config, vendors=SETTINGS, flags=_flags(invocation.overrides), secrets=secrets
+        config=invocation.config, vendors=settings_models(), flags=_flags(invocation.overrides), secrets=secrets
     )
 
 

@@ -13,8 +13,8 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from agent.cli.values import spelled, toml
-from agent.connectors.registry import SETTINGS
-from agent.settings import Section, Settings
+from agent.connectors.registry import settings_models
+from agent.settings import FORWARD, LoyaltySection, Section, Settings
 
 WIDTH = 120
 _COMMENT_COLUMN = 34
@@ -36,12 +36,22 @@ def _sections() -> Iterator[str]:
     for name, field in Settings.model_fields.items():
         model = field.annotation
         if name == "http":
-            for vendor, settings in SETTINGS.items():
-                yield from _section(vendor, settings)
+            for vendor, settings in settings_models().items():
+                if not settings.not_loyalty:
+                    lines = _section(vendor, settings)
+                    yield from lines if vendor == LoyaltySection().vendor else _commented(lines)
         if isinstance(model, type) and issubclass(model, Section):
             yield from _section(name, model)
         else:
             yield from ("", f"[{name}]", f"# {field.description}", _MESSAGES)
+    for vendor, settings in settings_models().items():
+        if not settings.not_forward:
+            yield from _commented(_section(f"{FORWARD}.{vendor}", settings))
+
+
+def _commented(lines: Iterator[str]) -> Iterator[str]:
+    """A table that most shops do not have."""
+    return (line if not line or line.startswith("#") else f"# {line}" for line in lines)
 
 
 def _section(name: str, model: type[BaseModel]) -> Iterator[str]:

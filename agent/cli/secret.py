@@ -47,8 +47,8 @@ def set_secret(invocation: Invocation, name: str) -> None:
 
 
 def _references(configuration: Configuration) -> Iterator[tuple[str, SecretReference]]:
-    tables = {configuration.settings.loyalty.vendor: configuration.vendor, "http": configuration.settings.http}
-    for table, section in tables.items():
+    vendors = {path: section for _, path, section in configuration.vendor_tables()}
+    for table, section in (*vendors.items(), ("http", configuration.settings.http)):
         for key, text in secret_keys(section).items():
             yield f"{table}.{key}", configuration.secret(text)
 

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from agent.connectors.voyado import settings as voyado
-from agent.settings import Section
+from agent.connectors import mparticle, voyado
+from agent.connectors.base import Owner, Room
+from agent.connectors.mparticle.settings import MparticleSettings
+from agent.connectors.voyado import feeds
+from agent.connectors.voyado.settings import VoyadoSettings
+from agent.settings import VendorSection
 
-SETTINGS: Mapping[str, type[Section]] = {"voyado": voyado.VoyadoSettings}
+ROOMS: Mapping[str, Room] = {
+    voyado.NAME: Room(VoyadoSettings, voyado.build, Owner(feeds.open_feed, guid_contact_ids=True)),
+    mparticle.NAME: Room(MparticleSettings, mparticle.build),
+}
+
+
+def settings_models() -> dict[str, type[VendorSection]]:
+    """The settings model of each room, as :func:`agent.settings.load` takes them."""
+    return {name: room.settings for name, room in ROOMS.items()}

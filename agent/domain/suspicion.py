@@ -36,6 +36,10 @@ class Suspicion:
         """A record was delivered."""
         self._delivered += 1
 
+    def knows(self, entry: int) -> bool:
+        """Whether a record has failed and its fate is open."""
+        return entry in self._cases
+
     def clear(self, entry: int) -> None:
         """The record's fate is known: delivered, or refused by name."""
         self._cases.pop(entry, None)

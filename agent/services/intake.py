@@ -20,7 +20,7 @@ from agent.domain.link import Link
 from agent.domain.tagging import Tag, TaggingPolicy, tag
 from agent.domain.transaction import IdentifierStatement, IntegrationKey, NewContact, Transaction, TransactionType
 from agent.errors import Fault, IdentifierInvalidError, InputError, StorageFullError
-from agent.ports import Acceptance, Clock, Receipt, Replica
+from agent.ports import Acceptance, Clock, Receipt, Recipient, Replica
 from agent.services.contacts import LocalContacts
 
 
@@ -61,8 +61,7 @@ class IntakePolicy:
     till_id: str
     zone: tzinfo
     stale_after: timedelta
-    vendors: tuple[tuple[str, bool], ...]
-    """Each vendor that gets sales, and whether it wants guests."""
+    recipients: tuple[Recipient, ...]
 
 
 class Intake:
@@ -159,10 +158,20 @@ class Intake:
         return Intaken(receipt, how, tuple(codes), looked_up)
 
     def _vendors(self, sale: Transaction, decision: Tag, *, vendor_answers: bool) -> tuple[str, ...]:
-        member = decision.key is not None or sale.new_contact is not None
+        """Who gets a sale. Whom a new contact or an open tag names, the loyalty system alone can tell.
+
+        Any other gets the sale under the key that is known by then, which may be none: those that take members only
+        get it once the tag is settled.
+        """
+        known = decision.key is not None
+        member = known or sale.new_contact is not None
         if not member and decision.open:  # somebody, to be resolved when the vendor can be asked; at level 1 only now
             member = vendor_answers or self._policy.tagging.level >= TAG_LEVEL
-        return tuple(vendor for vendor, guests in self._policy.vendors if member or guests)
+        return tuple(
+            recipient.vendor
+            for recipient in self._policy.recipients
+            if recipient.wants_guest(sale) or (member if recipient.owner else known)
+        )
 
     def _read(self, transaction: Transaction) -> _People:
         """Whom a sound sale names. Raises InputError with everything that is wrong with it."""

@@ -1,8 +1,10 @@
-"""One leased batch on its way to a vendor and back into the outbox.
+"""What was leased together, on its way to a vendor and back into the outbox.
 
-Sales of one person never overtake each other: they travel on one strand, and a strand stops at the first sale that
-does not go through. What is leased is always given back: untried, or with a verdict. A verdict that cannot be written
-down (the disk is full) is kept in the :class:`Books` until it can be, and nothing more is sent meanwhile.
+Sales of one person never overtake each other: they travel on one strand, a call takes the first of each of several
+strands, and a strand stops at the first sale that does not go through. A call that the vendor refuses as a whole is
+made again in halves, so that one record cannot hold up those that travelled with it. What is leased is always given
+back: untried, or with a verdict. A verdict that cannot be written down (the disk is full) is kept in the :class:`Books`
+until it can be, and nothing more is sent meanwhile.
 """
 
 from __future__ import annotations
@@ -46,11 +48,11 @@ class Queue(Protocol):
     async def retag(self, entry: int, key: IntegrationKey, now: datetime) -> None:
         """Writes a settled tag, and that the delivery goes out now."""
 
-    async def sending(self, entry: int) -> None:
-        """Writes that an open delivery goes out now, under the tag it has."""
+    async def sending(self, entries: Sequence[int]) -> None:
+        """Writes that open deliveries go out now, under the tags they have."""
 
-    async def make_due(self) -> None:
-        """Forgets every back-off."""
+    async def make_due(self, vendor: str) -> None:
+        """Forgets every back-off at one vendor."""
 
     def next_due_at(self, vendor: str, now: datetime) -> datetime | None:
         """When the next one that backs off is due."""
@@ -81,12 +83,12 @@ class Books:
         """Nothing is owed."""
         return not self._verdicts and not self._untried
 
-    async def settle(self, settled: Settled) -> None:
-        """Writes a verdict down, or keeps it until it can be."""
+    async def settle(self, settled: Sequence[Settled]) -> None:
+        """Writes verdicts down, or keeps them until they can be."""
         try:
-            await self._queue.settle([settled], self._clock.now())
+            await self._queue.settle(settled, self._clock.now())
         except StorageError as error:
-            self._verdicts.append(settled)
+            self._verdicts += settled
             self.note(error)
 
     async def release(self, entries: set[int]) -> None:
@@ -115,36 +117,43 @@ class Books:
 
 
 class Round:
-    """One batch, over a few connections.
+    """What is leased together, in calls over a few connections.
 
     Args:
-        batch: what is leased, in order.
-        connections: deliveries under way at once, at most.
+        leased: in order.
+        connections: calls under way at once, at most.
+        batch_size: sales that a call takes, at most.
         books: where verdicts go.
-        go_on: whether the next delivery may go.
+        alone: whether a sale has to travel by itself, because it may be what made an earlier call fail.
+        go_on: whether the next call may go.
         pace: waits for the vendor's allowance.
-        send: sends one; calls what it is given when the sale may have arrived from then on. Raises StorageError.
-        judge: says what is to be written down.
+        send: sends some; tells what it is given which of them may have arrived from then on. Raises StorageError.
+        judge: says what is to be written down of each.
     """
 
     def __init__(
         self,
-        batch: Sequence[Outgoing],
+        leased: Sequence[Outgoing],
         *,
         connections: int,
+        batch_size: int,
         books: Books,
+        alone: Callable[[Outgoing], bool],
         go_on: Callable[[], bool],
         pace: Callable[[], Awaitable[None]],
-        send: Callable[[Outgoing, Callable[[], None]], Awaitable[Verdict]],
-        judge: Callable[[Outgoing, Verdict], Settled],
+        send: Callable[[Sequence[Outgoing], Callable[[Sequence[Outgoing]], None]], Awaitable[Sequence[Verdict]]],
+        judge: Callable[[Sequence[Outgoing], Sequence[Verdict]], Sequence[Settled]],
     ) -> None:
         strands: dict[bytes, list[Outgoing]] = defaultdict(list)
-        for outgoing in batch:
-            strands[outgoing.person or outgoing.entry.to_bytes(8, "big")].append(outgoing)
-        self._waiting = list(reversed(strands.values()))
-        self._connections = min(connections, len(strands))
-        self._books, self._go_on, self._pace, self._send, self._judge = books, go_on, pace, send, judge
-        self._untried = {outgoing.entry for outgoing in batch}
+        for outgoing in reversed(leased):
+            strands[_strand(outgoing)].append(outgoing)
+        heads = {_strand(outgoing): None for outgoing in leased}
+        self._waiting = [strands[strand] for strand in reversed(heads)]
+        """Strands, the next one last, and in each the next sale last."""
+        self._connections, self._batch_size = min(connections, len(strands)), batch_size
+        self._books, self._alone, self._go_on, self._pace = books, alone, go_on, pace
+        self._send, self._judge = send, judge
+        self._untried = {outgoing.entry for outgoing in leased}
         self._settling: set[asyncio.Task[None]] = set()
         self._failure: StorageError | None = None
 
@@ -164,43 +173,70 @@ class Round:
             raise self._failure
 
     async def _work(self) -> None:
-        while self._waiting:
-            strand = self._waiting.pop()
+        while self._waiting and self._may_go_on():
+            strands = self._next_strands()
             try:
-                for outgoing in strand:
-                    if not self._may_go_on():
-                        return
-                    await self._pace()
-                    if not self._may_go_on() or not await self._attempt(outgoing):
-                        break
+                through = await self._call([strand[-1] for strand in strands])
             except StorageError as error:  # the other connections finish what is on its way
                 self._failure = error
+                continue
+            for strand in reversed(strands):
+                if strand.pop().entry in through and strand:
+                    self._waiting.append(strand)
+
+    def _next_strands(self) -> list[list[Outgoing]]:
+        strands = [self._waiting.pop()]
+        if self._alone(strands[0][-1]):
+            return strands
+        while self._waiting and len(strands) < self._batch_size and not self._alone(self._waiting[-1][-1]):
+            strands.append(self._waiting.pop())
+        return strands
 
     def _may_go_on(self) -> bool:
         return self._failure is None and self._books.balanced and self._go_on()
 
-    async def _attempt(self, outgoing: Outgoing) -> bool:
-        """One delivery; whether the next of its strand may follow."""
-        on_its_way = False
+    async def _call(self, batch: Sequence[Outgoing]) -> set[int]:
+        """Sends some; those after which the next of their strand may follow."""
+        if not self._may_go_on():
+            return set()
+        await self._pace()
+        if not self._may_go_on():
+            return set()
+        verdicts = await self._attempt(batch)
+        again = []
+        if len(batch) > 1:
+            pairs = list(zip(batch, verdicts, strict=True))
+            again = [outgoing for outgoing, verdict in pairs if verdict.kind is VerdictKind.SPLIT]
+            pairs = [(outgoing, verdict) for outgoing, verdict in pairs if verdict.kind is not VerdictKind.SPLIT]
+            batch, verdicts = [outgoing for outgoing, _ in pairs], [verdict for _, verdict in pairs]
+        through = await self._write_down(batch, verdicts)
+        for half in (again[: len(again) // 2], again[len(again) // 2 :]):
+            if half:
+                through |= await self._call(half)
+        return through
 
-        def going() -> None:
-            nonlocal on_its_way
-            on_its_way = True
-
+    async def _attempt(self, batch: Sequence[Outgoing]) -> Sequence[Verdict]:
+        on_its_way: list[Outgoing] = []
         try:
-            verdict = await self._send(outgoing, going)
+            return await self._send(batch, on_its_way.extend)
         except asyncio.CancelledError:
             if on_its_way:
-                self._settle(Settled(outgoing.entry, _INTERRUPTED))
+                self._settle([Settled(outgoing.entry, _INTERRUPTED) for outgoing in on_its_way])
             raise
-        settling = self._settle(self._judge(outgoing, verdict))
-        if verdict.kind in DELIVERED:
-            return True
-        await settling  # what follows for this person waits for its turn
-        return False
 
-    def _settle(self, settled: Settled) -> asyncio.Task[None]:
-        self._untried.discard(settled.entry)
+    async def _write_down(self, batch: Sequence[Outgoing], verdicts: Sequence[Verdict]) -> set[int]:
+        if not batch:
+            return set()
+        settling = self._settle(self._judge(batch, verdicts))
+        through = {
+            outgoing.entry for outgoing, verdict in zip(batch, verdicts, strict=True) if verdict.kind in DELIVERED
+        }
+        if len(through) < len(batch):
+            await settling  # what follows for these people waits for its turn
+        return through
+
+    def _settle(self, settled: Sequence[Settled]) -> asyncio.Task[None]:
+        self._untried.difference_update(item.entry for item in settled)
         task = asyncio.create_task(self._books.settle(settled))
         self._settling.add(task)
         return task
@@ -212,3 +248,7 @@ class Round:
             await self._books.release(self._untried)
         except StorageError as error:  # kept, not raised: an ending lane must go on ending
             self._failure = error
+
+
+def _strand(outgoing: Outgoing) -> bytes:
+    return outgoing.person or outgoing.entry.to_bytes(8, "big")

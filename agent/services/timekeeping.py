@@ -53,8 +53,6 @@ class Timekeeper:
         sales: the outbox.
         conditions: where `clock.wrong` stands.
         longest_wait: no delivery waits longer for its next attempt.
-
-    Attributes:
         on_jump: called after a jump.
     """
 
@@ -66,10 +64,11 @@ class Timekeeper:
         sales: Sales,
         conditions: Conditions,
         longest_wait: timedelta,
+        on_jump: Callable[[], None] = lambda: None,
     ) -> None:
         self._clock, self._link, self._sales, self._conditions = clock, link, sales, conditions
         self._longest_wait = longest_wait
-        self.on_jump: Callable[[], None] = lambda: None
+        self._on_jump = on_jump
         self._began = clock.monotonic()
         self._heard = False
 
@@ -106,7 +105,7 @@ class Timekeeper:
             self._judge()
         await self._sales.shift(jump)
         await self._sales.clamp_due(now + self._longest_wait)
-        self.on_jump()
+        self._on_jump()
 
     async def _redate(self, now: datetime) -> None:
         if self._heard and not self._days_off() and self._sales.oddly_dated(now):

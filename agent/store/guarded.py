@@ -15,6 +15,7 @@ from agent import processes
 from agent.disk import telling
 from agent.errors import LoyaltyAgentError, StorageDamagedError, StorageError, StorageFullError, StorageKeyError
 from agent.kept import PART, Kept, Report
+from agent.ports import Recipient
 from agent.store.database import DatabaseFile, remove
 from agent.store.examine import examine, look
 from agent.store.leased_replica import LeasedReplica
@@ -36,17 +37,23 @@ class GuardedOutbox:
         file: the database.
         live: what its users hold on to.
         kept: where damaged files go.
-        vendors: who gets sales.
+        recipients: who gets sales.
         keys: the storage keys, the current one first.
     """
 
     irreplaceable = True
 
     def __init__(
-        self, file: DatabaseFile, live: LiveDatabase, kept: Kept, *, vendors: tuple[str, ...], keys: tuple[bytes, ...]
+        self,
+        file: DatabaseFile,
+        live: LiveDatabase,
+        kept: Kept,
+        *,
+        recipients: tuple[Recipient, ...],
+        keys: tuple[bytes, ...],
     ) -> None:
         self._file, self._live, self._kept = file, live, kept
-        self._vendors, self._keys = vendors, keys
+        self._recipients, self._keys = recipients, keys
         self.name = file.path.name
 
     async def open(self) -> None:
@@ -86,7 +93,7 @@ class GuardedOutbox:
             folder = await asyncio.to_thread(self._kept.folder, now)
         try:
             fresh = DatabaseFile(folder / PART, self._file.key, self._file.synchronous, self._file.cache_kib)
-            rescued = await _elsewhere(rescue, RescueJob(self._file, fresh, self._vendors, self._keys, now))
+            rescued = await _elsewhere(rescue, RescueJob(self._file, fresh, self._recipients, self._keys, now))
             report = _report(folder.name, self.name, now, reason, rescued)
             with telling("damaged files cannot be kept aside"):
                 await asyncio.to_thread(self._kept.exchange, folder, report)

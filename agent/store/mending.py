@@ -9,11 +9,13 @@ may have become since.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from agent.ports import Recipient
 from agent.store import numbering, statements
 from agent.store.outbox import RANK_PRIMARY, RANK_SECONDARY, person_group, said
 from agent.store.outbox_view import from_ms
@@ -41,11 +43,17 @@ DROP_DELIVERY = "DELETE FROM deliveries WHERE entry = ?"
 DROP_ATTEMPTS = "DELETE FROM attempts WHERE entry NOT IN (SELECT entry FROM deliveries)"
 DROP_EVENTS = "DELETE FROM events WHERE sale NOT IN (SELECT id FROM sales)"
 UNSETTLED = """
-    SELECT s.id, s.key_kind, s.key_type, s.original, t.content
-    FROM sales AS s LEFT JOIN statements AS t ON t.id = s.statement
+    SELECT s.id FROM sales AS s
     WHERE s.finished_at IS NULL AND NOT EXISTS (
         SELECT 1 FROM deliveries AS d WHERE d.sale = s.id AND d.state IN ('queued', 'parked', 'in_doubt'))"""
-HAS_DELIVERY = "SELECT 1 FROM deliveries WHERE sale = ? AND vendor = ?"
+LACKING = """
+    SELECT s.id, s.key_kind, s.key_type, s.original, t.content
+    FROM sales AS s LEFT JOIN statements AS t ON t.id = s.statement
+    WHERE s.finished_at IS NULL AND (
+        SELECT count(*) FROM deliveries AS d
+        WHERE d.sale = s.id AND d.vendor IN (SELECT value FROM json_each(?1))) < json_array_length(?1)"""
+"""Sales that are not finished and lack a delivery to somebody who gets sales, whatever became of those they have."""
+HAS_DELIVERIES = "SELECT vendor FROM deliveries WHERE sale = ?"
 ID_OF = "SELECT id FROM sales WHERE transaction_id = ?"
 LAST_ENTRY = (
     "SELECT max(coalesce((SELECT max(entry) FROM deliveries), 0), coalesce((SELECT max(entry) FROM attempts), 0))"
@@ -61,9 +69,10 @@ FINISHED_SINCE = """
       AND EXISTS (SELECT 1 FROM sales WHERE id = deliveries.sale AND finished_at IS NOT NULL)"""
 MAYBE_SENT_SINCE = """
     UPDATE deliveries SET lease_run = NULL, sending = 0,
-        maybe_received = (SELECT key_kind IS NOT NULL OR maybe_received FROM sales WHERE id = deliveries.sale)
+        maybe_received = open = 0 OR maybe_received
+            OR (SELECT key_kind IS NOT NULL FROM sales WHERE id = deliveries.sale)
     WHERE entry = ? AND state IN ('queued', 'parked', 'in_doubt')"""
-"""A sale that still has no key was not sent: whom it belongs to is found out first, and written down."""
+"""An open sale that still has no key was not sent: whom it belongs to is found out first, and written down."""
 VOIDED_UNSENT = """
     UPDATE deliveries SET state = 'cancelled', next_attempt_at = NULL, lease_run = NULL, sending = 0
     WHERE entry = ? AND state IN ('queued', 'parked', 'in_doubt') AND EXISTS (
@@ -126,7 +135,7 @@ def mend(
     whole: Collection[str],
     stale: Mapping[str, Collection[int]],
     clues: Clues,
-    vendors: Sequence[str],
+    recipients: Sequence[Recipient],
     hash_key: bytes,
     now: datetime,
 ) -> Mended:
@@ -137,7 +146,7 @@ def mend(
         whole: the tables of which nothing is missing.
         stale: the numbers of rows of which a later version may have been lost, by table.
         clues: to what is missing.
-        vendors: who gets sales.
+        recipients: who gets sales.
         hash_key: the outbox's.
         now: when the sales that are gone are written down as lost.
     """
@@ -147,7 +156,7 @@ def mend(
     if not set(whole) >= _RELATED:
         lost_ids = _lost(db, clues)
         unreadable = _without_content(db)
-        sent_again = _send_again(db, clues, vendors, hash_key)
+        sent_again = _send_again(db, clues, recipients, hash_key)
         db.execute(DROP_ATTEMPTS)
         db.execute(DROP_EVENTS)
         doubtful = stale.get("deliveries", ())
@@ -156,7 +165,7 @@ def mend(
         for entry in doubtful:  # taken for what it may have become
             db.execute(FINISHED_SINCE, (entry,))
             db.execute(MAYBE_SENT_SINCE, (entry,))
-        for sale, *_ in db.execute(UNSETTLED).fetchall():
+        for (sale,) in db.execute(UNSETTLED).fetchall():
             db.execute(FINISH, (sale,))
     for statement in (FORGET_COUNTS, COUNT_AGAIN, FORGET_WEIGHT, WEIGH_AGAIN):
         db.execute(statement)
@@ -189,23 +198,31 @@ def _without_content(db: Connection) -> int:
     return len(without)
 
 
-def _send_again(db: Connection, clues: Clues, vendors: Sequence[str], hash_key: bytes) -> list[int]:
+def _send_again(db: Connection, clues: Clues, recipients: Sequence[Recipient], hash_key: bytes) -> list[int]:
     """Makes the deliveries of sales that are owed to somebody and have none, under the numbers that they had."""
     made: list[int] = []
-    unsettled = db.execute(UNSETTLED).fetchall()
-    entries = {(sale, vendor): entry for sale, vendor, entry in clues.deliveries()} if unsettled else {}
+    lacking = db.execute(LACKING, (json.dumps([recipient.vendor for recipient in recipients]),)).fetchall()
+    entries = {(sale, vendor): entry for sale, vendor, entry in clues.deliveries()} if lacking else {}
     (last,) = db.execute(LAST_ENTRY).fetchone()
-    for sale, kind, key_type, original, content in unsettled:
-        missing = [vendor for vendor in vendors if not db.execute(HAS_DELIVERY, (sale, vendor)).fetchone()]
+    for sale, kind, key_type, original, content in lacking:
+        has = {vendor for (vendor,) in db.execute(HAS_DELIVERIES, (sale,))}
+        somebody = content is None or original is not None or any(said(content, kind, key_type))
+        wanting = [
+            recipient
+            for recipient in recipients
+            if recipient.guests or (somebody if recipient.owner else kind is not None)
+        ] or [recipient for recipient in recipients if recipient.owner]  # it is not finished: it was owed to somebody
+        missing = [recipient for recipient in wanting if recipient.vendor not in has]
         found = db.execute(ID_OF, (original,)).fetchone() if original is not None else None
         original_id = found[0] if found else None
         person = original_id.to_bytes(8, "big") if original_id is not None else b""
         if content is not None:
             person = person_group(hash_key, *said(content, kind, key_type)) or person
         rank = RANK_PRIMARY if kind == "primary" else RANK_SECONDARY
-        for vendor in missing:
-            entry = entries.get((sale, vendor)) or (last := last + 1)
-            db.execute(SEND_AGAIN, (entry, sale, vendor, rank, person, kind is None, original_id, kind is not None))
+        for recipient in missing:
+            entry = entries.get((sale, recipient.vendor)) or (last := last + 1)
+            is_open = recipient.owner and kind is None
+            db.execute(SEND_AGAIN, (entry, sale, recipient.vendor, rank, person, is_open, original_id, not is_open))
             made.append(entry)
         if missing and content is None:
             db.execute(PARK_UNREADABLE, (sale,))

@@ -35,7 +35,7 @@ from agent.domain.transaction import (
     without_person,
 )
 from agent.errors import ConflictError, Fault, InputError, UnderWayError, UnknownRecordError
-from agent.ports import Acceptance, Outgoing, Receipt, Settled
+from agent.ports import Acceptance, Outgoing, Receipt, Recipient, Settled
 from agent.store import numbering, statements
 from agent.store import outbox_sql as sql
 from agent.store.database import Reader, truncate_log
@@ -78,11 +78,14 @@ class Outbox(OutboxView):
         writer: the database's one writer.
         reader: for point reads, used on the event loop's thread.
         run: a name for this run of the program, for its leases.
+        recipients: who gets sales.
     """
 
-    def __init__(self, writer: Writer, reader: Reader, *, run: str) -> None:
+    def __init__(self, writer: Writer, reader: Reader, *, run: str, recipients: Sequence[Recipient]) -> None:
         super().__init__(reader)
         self._writer, self._run = writer, run
+        self._owner = next(recipient.vendor for recipient in recipients if recipient.owner)
+        self._followers = json.dumps([item.vendor for item in recipients if not item.owner and item.guests is not True])
         self._hash_key, self._names = b"", KeyHash(bytes(32))
         self._last_of_former_run: int | None = None
 
@@ -146,7 +149,7 @@ class Outbox(OutboxView):
             if original is not None and original[4] and record.key is None:
                 told = original[5:7]
         elif sale.type is TransactionType.POINTS_CLAIM:
-            _take_over(db, sale, original)
+            self._take_over(db, sale, original)
         elif original is not None and key is None and not record.readings:
             reached, of_original = _of_original(db, original)
             if reached and of_original is not None:
@@ -192,7 +195,8 @@ class Outbox(OutboxView):
             rank = RANK_PRIMARY if kind == "primary" else RANK_SECONDARY
             for vendor in row.vendors:
                 deliveries += (
-                    sale_id + place, vendor, "queued", rank, person, row.arrival.record.open, row.original,
+                    sale_id + place, vendor, "queued", rank, person,
+                    row.arrival.record.open and vendor == self._owner, row.original,
                 )  # fmt: skip
             state = overall_state(
                 in_lane(DeliveryState.QUEUED, held=vendor in row.arrival.held) for vendor in row.vendors
@@ -203,6 +207,13 @@ class Outbox(OutboxView):
         _insert_rows(db, sql.INSERT_SALES, sales, columns=18)
         _insert_rows(db, sql.INSERT_DELIVERIES, deliveries, columns=7)
         return receipts
+
+    def _take_over(self, db: Connection, claim: Transaction, original: Any) -> None:
+        """A claim is refused while its sale counts for somebody, and replaces one that waits for a person unsent."""
+        if db.execute(sql.COUNTED, (claim.original_transaction_id, self._owner)).fetchone():
+            raise ConflictError("The sale counts for a member already; its points cannot be claimed again.")
+        if original is not None:
+            db.execute(sql.CANCEL_PARKED, (original[0], self._owner))
 
     # --- delivery -------------------------------------------------------------------------------------------
 
@@ -293,9 +304,9 @@ class Outbox(OutboxView):
         """Gives back leases of deliveries that were not tried after all."""
         await self._writer.run(lambda db: db.execute(sql.RELEASE, (json.dumps(list(entries)), self._run)))
 
-    async def sending(self, entry: int) -> None:
-        """Writes down that an open delivery goes out now, under the tag it has: from here on it may have arrived."""
-        await self._writer.run(lambda db: db.execute(sql.SENDING, (entry, self._run)))
+    async def sending(self, entries: Sequence[int]) -> None:
+        """Writes down that open deliveries go out now, under the tags they have: from here on they may have arrived."""
+        await self._writer.run(lambda db: db.execute(sql.SENDING, (json.dumps(list(entries)), self._run)))
 
     async def retag(self, entry: int, key: IntegrationKey, now: datetime) -> None:
         """Writes the settled tag of a leased delivery, before it is sent, and forgets what it was resolved from.
@@ -312,14 +323,17 @@ class Outbox(OutboxView):
             kept = statements.keep(db, said.settled(key, self._names, was=was).text())
             statements.forget(db, statement)
             db.execute(sql.RETAG, (key.kind, key.type.value, kept, sale))
-            db.execute(sql.CLOSE_TAG, (RANK_PRIMARY if key.kind == "primary" else RANK_SECONDARY, entry))
+            rank = RANK_PRIMARY if key.kind == "primary" else RANK_SECONDARY
+            if was is None:
+                db.execute(sql.FOLLOW, (rank, self._followers, entry))
+            db.execute(sql.CLOSE_TAG, (rank, entry))
             db.execute(sql.RECORD_EVENT, (entry, to_ms(now), "retagged"))
 
         await self._writer.run(write)
 
-    async def make_due(self) -> None:
-        """Forgets every back-off: somebody asked for an attempt now."""
-        await self._writer.run(lambda db: db.execute(sql.MAKE_DUE))
+    async def make_due(self, vendor: str) -> None:
+        """Forgets every back-off at one vendor: somebody asked for an attempt now, or the line is back."""
+        await self._writer.run(lambda db: db.execute(sql.MAKE_DUE, (vendor,)))
 
     async def clamp_due(self, latest: datetime) -> None:
         """No delivery waits beyond ``latest``: the wall clock was put back, and with it every instant it wrote."""
@@ -521,14 +535,6 @@ def _of_original(db: Connection, original: Any) -> tuple[tuple[str, ...], Integr
     if statement is None:
         return vendors, None
     return vendors, _key(key_kind, key_type, Said.parse(statements.read(db, statement)).key)
-
-
-def _take_over(db: Connection, claim: Transaction, original: Any) -> None:
-    """A claim is refused while its sale counts for somebody, and replaces one that waits for a person unsent."""
-    if db.execute(sql.COUNTED, (claim.original_transaction_id,)).fetchone():
-        raise ConflictError("The sale counts for a member already; its points cannot be claimed again.")
-    if original is not None:
-        db.execute(sql.CANCEL_PARKED, (original[0],))
 
 
 def _repeated(db: Connection, arrival: _Arrival, known: Any) -> Receipt:

@@ -30,16 +30,17 @@ CANCEL_UNSENT = """
     UPDATE deliveries SET state = 'cancelled', next_attempt_at = NULL
     WHERE sale = ? AND state IN ('queued', 'parked') AND maybe_received = 0 AND lease_run IS NULL"""
 CANCEL_PARKED = """
-    UPDATE deliveries SET state = 'cancelled' WHERE sale = ? AND state = 'parked' AND maybe_received = 0"""
+    UPDATE deliveries SET state = 'cancelled'
+    WHERE sale = ? AND vendor = ? AND state = 'parked' AND maybe_received = 0"""
 VENDORS_REACHED = "SELECT vendor FROM deliveries WHERE sale = ? AND state <> 'cancelled'"
 VOIDED = "SELECT 1 FROM sales WHERE original = ? AND type = 'void' LIMIT 1"
 COUNTED = """
     SELECT 1 FROM sales AS s JOIN deliveries AS d ON d.sale = s.id
-    WHERE s.transaction_id = ?1 AND (s.key_kind IS NOT NULL OR d.open = 1)
+    WHERE s.transaction_id = ?1 AND d.vendor = ?2 AND (s.key_kind IS NOT NULL OR d.open = 1)
       AND (d.state IN ('queued', 'in_doubt', 'delivered') OR (d.state = 'parked' AND d.maybe_received = 1))
     UNION ALL
     SELECT 1 FROM sales AS s JOIN deliveries AS d ON d.sale = s.id
-    WHERE s.original = ?1 AND s.type = 'points_claim' AND d.state NOT IN ('cancelled', 'discarded')
+    WHERE s.original = ?1 AND s.type = 'points_claim' AND d.vendor = ?2 AND d.state NOT IN ('cancelled', 'discarded')
     LIMIT 1"""
 """Whether the points of a sale were or will be given to somebody: by the sale itself, or by an earlier claim."""
 
@@ -69,7 +70,7 @@ LEASED = """
     FROM deliveries AS d JOIN sales AS s ON s.id = d.sale LEFT JOIN statements AS t ON t.id = s.statement
     LEFT JOIN sales AS o ON o.transaction_id = s.original LEFT JOIN statements AS ot ON ot.id = o.statement
     WHERE d.entry IN (SELECT value FROM json_each(?)) ORDER BY d.rank, d.entry"""
-SENDING = "UPDATE deliveries SET sending = 1 WHERE entry = ? AND lease_run = ?"
+SENDING = "UPDATE deliveries SET sending = 1 WHERE entry IN (SELECT value FROM json_each(?)) AND lease_run = ?"
 SETTLE = """
     UPDATE deliveries SET state = :state, lease_run = NULL, sending = 0, next_attempt_at = :next_attempt_at,
         maybe_received = CASE WHEN :not_received THEN maybe_received ELSE 1 END,
@@ -87,6 +88,10 @@ TO_RETAG = """
     SELECT s.id, s.statement, s.key_type FROM deliveries AS d JOIN sales AS s ON s.id = d.sale
     WHERE d.entry = ? AND d.lease_run = ? AND d.maybe_received = 0 AND s.statement IS NOT NULL"""
 RETAG = "UPDATE sales SET key_kind = ?, key_type = ?, statement = ? WHERE id = ?"
+FOLLOW = """
+    INSERT OR IGNORE INTO deliveries (sale, vendor, state, rank, person, after_sale)
+    SELECT sale, value, 'queued', ?1, person, after_sale FROM deliveries, json_each(?2) WHERE entry = ?3"""
+"""Whose sale it is has just been found out: those who take members only get it from now on."""
 CLOSE_TAG = "UPDATE deliveries SET open = 0, sending = 1, rank = ? WHERE entry = ?"
 RECOVER = """
     UPDATE deliveries SET lease_run = NULL, sending = 0,
@@ -94,7 +99,9 @@ RECOVER = """
     WHERE lease_run IS NOT NULL"""
 """An open sale's tag is settled before it is sent, and that is written down: one that was not sent stays open."""
 RECOVER_OWN = RECOVER.replace("lease_run IS NOT NULL", "lease_run = ? AND vendor = ?")
-MAKE_DUE = "UPDATE deliveries SET next_attempt_at = NULL WHERE +state = 'queued' AND next_attempt_at IS NOT NULL"
+MAKE_DUE = """
+    UPDATE deliveries SET next_attempt_at = NULL
+    WHERE vendor = ? AND +state = 'queued' AND next_attempt_at IS NOT NULL"""
 CLAMP_DUE = "UPDATE deliveries SET next_attempt_at = ?1 WHERE +state = 'queued' AND next_attempt_at > ?1"
 NEXT_DUE = "SELECT min(next_attempt_at) FROM deliveries WHERE vendor = ? AND state = 'queued' AND next_attempt_at > ?"
 LAST_SALE = "SELECT coalesce(max(id), 0) FROM sales"

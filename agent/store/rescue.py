@@ -13,6 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from agent.disk import sync_file, telling
+from agent.ports import Recipient
 from agent.store import log_frames
 from agent.store.database import DatabaseFile, immediate, migrate, remove, sqlite, storage_error
 from agent.store.hashkey import hash_key_again
@@ -36,14 +37,14 @@ class RescueJob:
     Attributes:
         damaged: the outbox, which nobody has open.
         fresh: the file that is made; whatever is there goes.
-        vendors: who gets sales.
+        recipients: who gets sales.
         keys: the storage keys that its own may be sealed under, the current one first.
         now: the instant of the rescue.
     """
 
     damaged: DatabaseFile
     fresh: DatabaseFile
-    vendors: tuple[str, ...]
+    recipients: tuple[Recipient, ...]
     keys: tuple[bytes, ...] = field(repr=False)
     now: datetime
 
@@ -122,7 +123,7 @@ def _rescue(job: RescueJob, fresh: Connection) -> Rescued:
                 whole=rows.keys(),
                 stale=saved.stale,
                 clues=Clues(partial(salvager.entries, BY_NAME), partial(salvager.entries, BY_SALE)),
-                vendors=job.vendors,
+                recipients=job.recipients,
                 hash_key=key,
                 now=job.now,
             )

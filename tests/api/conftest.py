@@ -27,7 +27,7 @@ from agent.domain.transaction import IntegrationKey
 from agent.errors import StorageFullError, VendorUnreachableError
 from agent.kept import Report
 from agent.messages import Messages
-from agent.ports import Pace, ReplicaInfo
+from agent.ports import Pace, Recipient, ReplicaInfo
 from agent.services.identify import Identify, IdentifyPolicy
 from agent.services.intake import Intake, IntakePolicy
 from agent.services.privacy import Erasure, Export
@@ -246,7 +246,7 @@ def build(state_dir: Path, settings: Settings, *, heartbeat_s: float = 15.0) -> 
     file = DatabaseFile(state_dir / "outbox.db", None, "FULL")
     connection = file.connect()
     migrate(connection, migrations)
-    outbox = Outbox(GroupWriter(connection, "outbox"), file.connect(), run="run")
+    outbox = Outbox(GroupWriter(connection, "outbox"), file.connect(), run="run", recipients=(Recipient("voyado"),))
     outbox.begin(connection, b"k" * 32, KeyHash(b"n" * 32))
     stale_after = settings.replica.stale_after
     room: dict[str, Any] = {"error": None}
@@ -257,7 +257,7 @@ def build(state_dir: Path, settings: Settings, *, heartbeat_s: float = 15.0) -> 
         outbox=outbox,
         room=lambda: True,
         link=link,
-        policy=IntakePolicy(tagging, "1042", "03", UTC, stale_after, (("voyado", False),)),
+        policy=IntakePolicy(tagging, "1042", "03", UTC, stale_after, (Recipient("voyado"),)),
         accepted=lambda: None,
     )
 

@@ -14,9 +14,9 @@ from agent.store.audit import AuditTrail
 
 @pytest.fixture
 def state(config):
-    from agent.connectors.registry import SETTINGS
+    from agent.connectors.registry import settings_models
 
-    return State(load(config=config, vendors=SETTINGS, environ={}, secrets=False))
+    return State(load(config=config, vendors=settings_models(), environ={}, secrets=False))
 
 
 def key_of(state, name="storage.key"):

@@ -20,7 +20,7 @@ import pytest
 from e2e.shop import COMMAND, Till, eventually, members
 
 from agent import daemon, settings
-from agent.connectors.registry import SETTINGS
+from agent.connectors.registry import settings_models
 from agent.connectors.voyado.simulator import Fault
 
 pytestmark = pytest.mark.slow
@@ -275,7 +275,7 @@ async def test_seventy_two_hours(vendor, open_till):
     till: Till = open_till(http={"connect_timeout": "1s", "read_timeout": "200ms"}, replica={"expires_after": "300d",
                            "stale_after": "300d", "sync_every": "365d"})  # fmt: skip
     people = [number_of(person) for person in members(vendor, 20)]
-    configuration = settings.load(config=till.config, vendors=SETTINGS, environ={})
+    configuration = settings.load(config=till.config, vendors=settings_models(), environ={})
     clock = FastClock(20_000)
     async with daemon.running(configuration, clock=clock, chance=random.Random(1)) as agent:
         token = agent.tokens.add("pos-1", "admin")

@@ -14,7 +14,8 @@ import pytest
 from agent.domain.delivery import DONE, Verdict, VerdictKind
 from agent.domain.link import Link
 from agent.ports import Outgoing
-from agent.services.dispatch import DispatchPolicy, Lane
+from agent.services.judge import DispatchPolicy
+from agent.services.lane import Lane
 from tests.fakes import NOW, Offline, acceptance, member_key
 
 pytestmark = pytest.mark.slow
@@ -89,7 +90,7 @@ class Memory:
     async def recover(self, _vendor):
         pass
 
-    async def make_due(self):
+    async def make_due(self, _vendor):
         pass
 
     def next_due_at(self, _vendor, _now):
@@ -102,26 +103,22 @@ class Vendor:
     name, guests, connections, requests_per_second = "voyado", False, 4, SHARE
 
     def __init__(self, calls):
-        self.sender, self.calls = self, calls
+        self.sender, self.batch_size, self.calls = self, 1, calls
 
     @staticmethod
     def is_back():
         return asyncio.get_running_loop().time() >= OUTAGE_S
 
-    async def send(self, _outgoing):
+    async def send(self, batch):
         self.calls.append(asyncio.get_running_loop().time())
         await asyncio.sleep(0.05)
-        return DONE if self.is_back() else OFFLINE
+        return [DONE if self.is_back() else OFFLINE for _ in batch]
 
     async def ping(self):
         self.calls.append(asyncio.get_running_loop().time())
         await asyncio.sleep(0.05)
         if not self.is_back():
             raise Offline
-
-
-async def _as_it_is(outgoing):
-    return outgoing
 
 
 def lane(number, queue, vendor):
@@ -140,7 +137,8 @@ def lane(number, queue, vendor):
         queue=queue,
         connector=vendor,
         link=link,
-        settle_tag=_as_it_is,
+        settle_tag=None,
+        corrected=link.corrected,
         policy=DispatchPolicy(flush_every_s=LONGEST_S, backoff_first_s=FIRST_S, backoff_max_s=LONGEST_S),
         uniform=uniform,
         told=lambda _vendor, _verdict: None,

@@ -18,7 +18,7 @@ import pytest
 from e2e.shop import API_KEY, COMMAND, Till, Vendor, eventually, members, sale
 
 from agent import settings
-from agent.connectors.registry import SETTINGS
+from agent.connectors.registry import settings_models
 from agent.connectors.voyado.simulator import Fault
 from agent.state import State
 from agent.store import log_frames
@@ -39,7 +39,7 @@ FEW = pytest.mark.parametrize("vendor", [MEMBERS], indirect=True, ids=["few"])
 
 def outbox_of(till: Till) -> DatabaseFile:
     """The till's outbox as its owner opens it."""
-    state = State(settings.load(config=till.config, vendors=SETTINGS, environ={}))
+    state = State(settings.load(config=till.config, vendors=settings_models(), environ={}))
     return state.outbox(state.keys(may_create=False))
 
 

@@ -21,7 +21,7 @@ from e2e import powercut
 from e2e.shop import COMMAND, Till, eventually, members
 
 from agent import daemon, settings
-from agent.connectors.registry import SETTINGS
+from agent.connectors.registry import settings_models
 from agent.domain.identifiers import Identifier, IdentifierType
 from agent.errors import StorageKeyError
 from agent.keys import StorageKeys
@@ -345,7 +345,7 @@ def test_killed_at_every_step(vendor, open_till, tmp_path, part):
     books = Books(vendor, open_till)
     till = books.till
     till.kill()
-    configuration = settings.load(config=till.config, vendors=SETTINGS, environ={})
+    configuration = settings.load(config=till.config, vendors=settings_models(), environ={})
     before = _read(State(configuration), StorageKeys(base64.b64decode((till.state / "storage.key").read_bytes())), till)
     moments = [(call, number) for call, numbers in STEPS.items() for number in numbers][part::4]
     kills = 0
@@ -373,7 +373,7 @@ def test_the_power_goes_while_the_key_is_exchanged(vendor, open_till, tmp_path):
     books = Books(vendor, open_till)
     till = books.till
     till.kill()
-    state = State(settings.load(config=till.config, vendors=SETTINGS, environ={}))
+    state = State(settings.load(config=till.config, vendors=settings_models(), environ={}))
     present = _read(state, state.keys(may_create=False), till)
     files = {path: path.read_bytes() for path in till.state.iterdir() if path.is_file() and path.suffix != ".db-shm"}
     run = subprocess.run([*wrapper, COMMAND, "key", "rotate", "--config", till.config], timeout=100, check=True)
@@ -386,7 +386,9 @@ def test_the_power_goes_while_the_key_is_exchanged(vendor, open_till, tmp_path):
     for cut_at in moments:
         for unsynced in (None, some):
             copy = State(
-                replace(settings.load(config=till.config, vendors=SETTINGS, environ={}), state_dir=tmp_path / "cut")
+                replace(
+                    settings.load(config=till.config, vendors=settings_models(), environ={}), state_dir=tmp_path / "cut"
+                )
             )
             powercut.disk_after(history, cut_at, copy.directory, unsynced=unsynced, before=files)
             keys = copy.keys(may_create=False)
@@ -443,7 +445,7 @@ def test_an_agent_killed_while_it_starts(vendor, open_till):
     till = books.till
     chance = random.Random(7)
     till.kill()
-    state = State(settings.load(config=till.config, vendors=SETTINGS, environ={}))
+    state = State(settings.load(config=till.config, vendors=settings_models(), environ={}))
     for _ in range(10):
         with state.held():  # as by a running agent, so that the key is only made
             assert till.command("key", "rotate").returncode == 0
@@ -492,7 +494,7 @@ def test_it_ends_by_itself_while_the_agent_runs(vendor, open_till):
     assert sold["integration_key"] == {"kind": "secondary", **phone}
     for name in ("replica.key", "replica.lease"):
         shutil.copy(till.state / name, stolen / name)
-    state = State(replace(settings.load(config=till.config, vendors=SETTINGS, environ={}), state_dir=stolen))
+    state = State(replace(settings.load(config=till.config, vendors=settings_models(), environ={}), state_dir=stolen))
     keys = state.keys(may_create=False)
     with pytest.raises(StorageKeyError):
         state.replica_pages(keys, state.lease(keys)).connect()
@@ -560,7 +562,7 @@ async def test_clocks_that_lie(vendor, open_till):
     """Years ahead, running or at a start, costs nothing that the vendor vouches for; years back saves nothing."""
     alma = number_of(members(vendor, 1)[0])
     till = open_till(replica={"expires_after": "14d"}, queue={"flush_every": "100ms", "backoff_max": "200ms"})
-    configuration = settings.load(config=till.config, vendors=SETTINGS, environ={})
+    configuration = settings.load(config=till.config, vendors=settings_models(), environ={})
     clock = OddClock()
     years = timedelta(days=3 * 365)
 

@@ -11,7 +11,7 @@ import asyncssh
 import pytest
 from domain.conftest import SALE
 
-from agent.connectors.registry import SETTINGS
+from agent.connectors.registry import settings_models
 from agent.connectors.voyado.sftp import SftpSource
 from agent.errors import ConfigurationError, StorageError, StorageKeyError, VendorRefusedError, VendorUnreachableError
 from agent.keys import KeyPlace
@@ -41,7 +41,7 @@ def test_configuration(fuzz, tmp_path):
     def read(data: bytes) -> None:
         file.write_bytes(data)
         try:
-            load(config=file, vendors=SETTINGS, environ={})
+            load(config=file, vendors=settings_models(), environ={})
         except ConfigurationError as error:
             if "hush-hush" in str(error):
                 raise AssertionError(str(error)) from None
@@ -67,7 +67,7 @@ def test_environment(fuzz, tmp_path):
 
     def read(data: bytes) -> None:
         name, _, value = data.decode("utf-8", "surrogateescape").partition("=")
-        load(config=file, vendors=SETTINGS, environ={f"LOYALTY_AGENT__{name}": value})
+        load(config=file, vendors=settings_models(), environ={f"LOYALTY_AGENT__{name}": value})
 
     samples = [
         b"LOG__LEVEL=debug", b'API__LISTEN=["127.0.0.1:1"]', b"REPLICA__CONTENTS=keys", b"QUEUE__FLUSH_EVERY=10s",

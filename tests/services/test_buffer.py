@@ -22,7 +22,8 @@ from agent.errors import (
 )
 from agent.ports import Outgoing
 from agent.services.buffer import Buffer, BufferPolicy
-from agent.services.dispatch import DispatchPolicy, Lane
+from agent.services.judge import DispatchPolicy
+from agent.services.lane import Lane
 from tests.fakes import (
     NOW,
     VENDOR,
@@ -363,7 +364,8 @@ async def test_bad_credentials_hold_the_lane(fault, code):
 async def lane(outbox, bench):
     lane = Lane(
         clock=bench.clock, queue=outbox, connector=bench.vendor, link=bench.link, settle_tag=bench.settle,
-        policy=DispatchPolicy(0.005, 10, 900), uniform=lambda _a, b: b, told=lambda *_: None, changed=lambda: None,
+        corrected=bench.link.corrected, policy=DispatchPolicy(0.005, 10, 900),
+        uniform=lambda _a, b: b, told=lambda *_: None, changed=lambda: None,
     )  # fmt: skip
     task = asyncio.create_task(lane.run())
     try:

@@ -13,7 +13,9 @@ import pytest
 from agent.domain.delivery import Verdict, VerdictKind
 from agent.domain.link import Link
 from agent.errors import StorageError, StorageFullError, VendorRefusedError
-from agent.services.dispatch import ALONE_ATTEMPTS, IDLE_PING_S, Dispatch, DispatchPolicy, Lane
+from agent.services.dispatch import Dispatch
+from agent.services.judge import ALONE_ATTEMPTS, DispatchPolicy
+from agent.services.lane import IDLE_PING_S, Lane
 from tests.fakes import (
     NOW,
     VENDOR,
@@ -64,15 +66,13 @@ class Drive:
         )  # fmt: skip
         self.told = Counter()
 
-        async def as_it_is(outgoing):
-            return outgoing
-
         self.lane = Lane(
             clock=clock,
             queue=queue or outbox,
             connector=vendor,
             link=self.link,
-            settle_tag=settle_tag or as_it_is,
+            settle_tag=settle_tag,
+            corrected=self.link.corrected,
             policy=DispatchPolicy(flush_every_s=0.005, backoff_first_s=FIRST_S, backoff_max_s=MAX_S),
             uniform=lambda _low, high: high,
             told=lambda _vendor, verdict: self.told.update([verdict.kind]),
@@ -583,7 +583,7 @@ async def test_the_next_run_sends_again_what_may_have_arrived(tmp_path, vendor, 
     with open_outbox(path, run="one") as outbox:
         await outbox.accept(acceptance("sale", key=member_key(1)), NOW)
         (outgoing,) = await outbox.lease(VENDOR, 1, NOW)
-        await vendor.send(outgoing)
+        await vendor.send([outgoing])
     with open_outbox(path, run="two") as outbox:
         drive = Drive(outbox, vendor, clock)
         async with drive.running():
@@ -703,7 +703,7 @@ async def test_lanes_do_not_delay_each_other(tmp_path, clock):
         dispatch = Dispatch([drive.lane for drive in drives])
         for number in range(10):
             await outbox.accept(acceptance(f"sale-{number}", vendors=("slow", "fast")), NOW)
-        task = asyncio.create_task(dispatch.run())
+        running = [asyncio.create_task(lane.run()) for lane in dispatch.lanes]
         dispatch.wake()
         await until(lambda: len(fast.taken) == 10)
         assert slow.taken == {}
@@ -714,9 +714,9 @@ async def test_lanes_do_not_delay_each_other(tmp_path, clock):
         await dispatch.flush()
         await until(lambda: len(slow.taken) == 10)
         assert dispatch.held() == frozenset()
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
 
 
 async def test_a_back_off_ends_by_itself(drive, vendor, clock):

@@ -12,7 +12,7 @@ from agent.domain.identifiers import IdentifierType, Normaliser
 from agent.domain.link import Link
 from agent.domain.tagging import TaggingPolicy
 from agent.errors import ConflictError, InputError, StorageDamagedError, StorageFullError
-from agent.ports import Settled
+from agent.ports import Recipient, Settled
 from agent.services.intake import Intake, IntakePolicy
 from tests.fakes import (
     NOW,
@@ -57,7 +57,7 @@ class Till:
                 till_id="03",
                 zone=ZoneInfo("Europe/Stockholm"),
                 stale_after=timedelta(hours=24),
-                vendors=((VENDOR, guests),),
+                recipients=(Recipient(VENDOR, guests=guests),),
             ),
             accepted=self._accepted,
             held=lambda: self.held,
@@ -307,7 +307,11 @@ async def test_a_look_up_counts_as_hit_or_miss(till, known, said):
 # --- guests, new contacts, other kinds ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("guests", "deliveries"), [(True, 1), (False, 0)], ids=["wants guests", "wants none"])
+@pytest.mark.parametrize(
+    ("guests", "deliveries"),
+    [(True, 1), (False, 0), (lambda sale: sale.channel == "pos", 1), (lambda sale: sale.channel != "pos", 0)],
+    ids=["wants guests", "wants none", "wants this one", "wants others"],
+)
 async def test_a_guest_goes_where_guests_are_wanted(tmp_path, outbox, guests, deliveries):
     """At a vendor without guests the sale is done at once."""
     till = Till(outbox, guests=guests)

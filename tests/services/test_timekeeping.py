@@ -61,9 +61,8 @@ class Bench:
         self.conditions = Conditions(on_edge=lambda *_: None)
         self.keeper = Timekeeper(
             clock=self.clock, link=self.link, sales=self.sales, conditions=self.conditions,
-            longest_wait=timedelta(minutes=15),
+            longest_wait=timedelta(minutes=15), on_jump=self._jumped,
         )  # fmt: skip
-        self.keeper.on_jump = self._jumped
 
     def _jumped(self):
         self.jumps += 1

@@ -13,7 +13,7 @@ from agent.domain.delivery import DeliveryState, Verdict, VerdictKind
 from agent.domain.retention import RetentionPlan
 from agent.domain.transaction import IntegrationKey
 from agent.errors import ConflictError, InputError, StorageError, UnderWayError, UnknownRecordError
-from agent.ports import Settled
+from agent.ports import Recipient, Settled
 from tests.fakes import NOW, PHONE, VENDOR, acceptance, email, member_key, open_outbox, phone, phone_key
 
 DONE = Verdict(VerdictKind.DONE, status=200)
@@ -626,7 +626,7 @@ async def test_an_open_sale_that_was_not_sent_stays_open_after_a_kill(path, begu
         await outbox.accept(acceptance(key=phone_key(), readings=(phone(),), open_=True), NOW)
         (outgoing,) = await leased(outbox)
         if begun:
-            await outbox.sending(outgoing.entry)
+            await outbox.sending([outgoing.entry])
     with open_outbox(path, run="two") as outbox:
         (outgoing,) = await leased(outbox)
         assert (outgoing.open, outgoing.maybe_received) == (True, begun)
@@ -659,6 +659,22 @@ async def test_a_tag_rises_before_it_is_sent(outbox):
     assert first.transaction.transaction_id == "open"
     assert (first.key, first.readings, first.open) == (member_key(), (), False)
     assert outbox.story("open").events == ({"at": NOW, "what": "retagged", "vendor": VENDOR},)
+
+
+@pytest.mark.parametrize(
+    ("guests", "gets"),
+    [(True, False), (False, True), (lambda _sale: False, True)],
+    ids=["takes guests", "takes none", "takes some"],
+)
+async def test_a_member_who_is_found_out_late(tmp_path, guests, gets):
+    """Who did not want the sale while nobody was known gets it from then on; who takes every sale had it before."""
+    recipients = (Recipient(VENDOR), Recipient("platform", guests=guests, owner=False))
+    with open_outbox(tmp_path / "outbox.db", recipients=recipients) as outbox:
+        await outbox.accept(acceptance(readings=(phone(),), open_=True), NOW)
+        [outgoing] = await leased(outbox)
+        await outbox.retag(outgoing.entry, member_key(), NOW)
+
+        assert ("platform" in {row.vendor for row in outbox.story("1042-03-000001").deliveries}) is gets
 
 
 async def test_a_tag_stays_after_an_attempt_that_may_have_arrived(outbox):
@@ -722,7 +738,7 @@ async def test_a_back_off_is_forgotten_or_shortened(outbox):
 
     await outbox.clamp_due(NOW + timedelta(minutes=15))
     assert outbox.next_due_at(VENDOR, NOW) == NOW + timedelta(minutes=15)
-    await outbox.make_due()
+    await outbox.make_due(VENDOR)
     assert outbox.next_due_at(VENDOR, NOW) is None
     assert await names(outbox) == ["1042-03-000001"]
 

@@ -239,7 +239,7 @@ class Till(RuleBasedStateMachine):
     @rule()
     def flush(self):
         """Somebody asks for everything now."""
-        self.wait(self.outbox.make_due())
+        self.wait(self.outbox.make_due(VENDOR))
         for sale in self.model.sales:
             if sale.state == "queued":
                 sale.due_at = None

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from agent.ports import Recipient
 from agent.store import log_frames
 from agent.store.database import DatabaseFile, migrate, sqlite
 from agent.store.migrations import outbox as migrations
@@ -36,7 +37,7 @@ def outbox(request, tmp_path_factory) -> Wreck:
 def rescued(damaged: DatabaseFile) -> tuple[Rescued, dict[str, dict]]:
     """What the rescue says, and the rows of the file it made, which must be sound."""
     fresh = DatabaseFile(damaged.path.with_name("fresh.db"), damaged.key, "FULL")
-    told = rescue(RescueJob(damaged, fresh, (VENDOR,), (STORAGE_KEY,), NOW))
+    told = rescue(RescueJob(damaged, fresh, (Recipient(VENDOR),), (STORAGE_KEY,), NOW))
     connection = fresh.connect()
     try:
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]

@@ -5,9 +5,10 @@ receipts by `uniqueReceiptId`, keeps the sale's own time, wants no guests, and n
 whether it did shows in its member's purchases.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import tzinfo
 
+from agent.connectors.base import Surroundings
 from agent.connectors.voyado.client import VoyadoClient
 from agent.connectors.voyado.errors import raise_unless_answered
 from agent.connectors.voyado.history import VoyadoHistory
@@ -15,8 +16,7 @@ from agent.connectors.voyado.people import VoyadoPeople
 from agent.connectors.voyado.sender import VoyadoSender
 from agent.connectors.voyado.settings import VoyadoSettings
 from agent.domain.identifiers import IdentifierType
-from agent.ports import Secret
-from agent.transport import Answer, HttpPolicy, Transport
+from agent.transport import Transport
 
 NAME = "voyado"
 CONNECTIONS = 4
@@ -30,7 +30,6 @@ class Voyado:
     name = NAME
     guests = False
     connections = CONNECTIONS
-    guid_contact_ids = True
 
     def __init__(
         self,
@@ -61,18 +60,14 @@ class Voyado:
         await self.client.close()
 
 
-def build(
-    settings: VoyadoSettings,
-    *,
-    api_key: Secret,
-    http: HttpPolicy,
-    primary: IdentifierType,
-    zone: tzinfo,
-    fields: Sequence[str] = (),
-    user_agent: str,
-    heard: Callable[[Answer], None],
-) -> Voyado:
-    """The connector for one tenant; ``fields`` are what the till may be shown of a member whom it asks about."""
-    transport = Transport(settings.base_url, http, connections=CONNECTIONS, user_agent=user_agent)
-    client = VoyadoClient(transport, api_key, version=settings.api_version, source=settings.source, heard=heard)
-    return Voyado(client, settings, primary=primary, zone=zone, fields=fields)
+def build(settings: VoyadoSettings, agent: Surroundings) -> Voyado:
+    """The connector for one tenant."""
+    transport = Transport(settings.base_url, agent.http, connections=CONNECTIONS, user_agent=agent.user_agent)
+    client = VoyadoClient(
+        transport,
+        agent.secret(settings.api_key),
+        version=settings.api_version,
+        source=settings.source,
+        heard=agent.heard,
+    )
+    return Voyado(client, settings, primary=agent.primary, zone=agent.zone, fields=agent.fields)

@@ -6,22 +6,29 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
 
-from agent.connectors.voyado.changes import ChangesApi, VoyadoChanges
+from agent.connectors.base import ExportFeed, FeedSurroundings
+from agent.connectors.voyado.changes import VoyadoChanges
 from agent.connectors.voyado.client import VoyadoClient
 from agent.connectors.voyado.export import VoyadoExportReader
 from agent.connectors.voyado.fields import ContactMapping
 from agent.connectors.voyado.files import FolderSource
 from agent.connectors.voyado.settings import VoyadoSettings
 from agent.connectors.voyado.sftp import SftpSource
-from agent.domain.identifiers import IdentifierType, Normaliser
 from agent.domain.link import Link
 from agent.errors import VendorUnreachableError
-from agent.ports import Clock, FileSource, Secret
+from agent.ports import ChangeFeed, Clock, FileSource
 
 API = "api"
+
+
+class HasTenant(Protocol):
+    """The connector, as far as the feed needs it."""
+
+    client: VoyadoClient
+    settings: VoyadoSettings
 
 
 class PacedApi:
@@ -63,34 +70,26 @@ class PacedApi:
             raise
 
 
-def contact_mapping(
-    settings: VoyadoSettings, *, normaliser: Normaliser, primary: IdentifierType, fields: tuple[str, ...]
-) -> ContactMapping:
-    """How this tenant's contacts are read."""
-    return ContactMapping(normaliser=normaliser, contact_type=settings.contact_type, primary_key=primary, fields=fields)
+def open_feed(connector: HasTenant, agent: FeedSurroundings) -> ExportFeed | ChangeFeed:
+    """Where this tenant's contact changes come from."""
+    settings = connector.settings
+    mapping = ContactMapping(
+        normaliser=agent.normaliser,
+        contact_type=settings.contact_type,
+        primary_key=agent.primary,
+        fields=agent.fields,
+    )
+    if settings.feed == API:
+        return VoyadoChanges(PacedApi(connector.client, agent.pace, agent.link, agent.clock), mapping, agent.clock)
+    source = _file_source(settings, agent)
+    return ExportFeed(source, VoyadoExportReader(mapping, updated_is_full_row=settings.updated_is_full_row))
 
 
-def export_reader(settings: VoyadoSettings, mapping: ContactMapping) -> VoyadoExportReader:
-    """How this tenant's export files are read."""
-    return VoyadoExportReader(mapping, updated_is_full_row=settings.updated_is_full_row)
-
-
-def change_feed(api: ChangesApi, mapping: ContactMapping, clock: Clock) -> VoyadoChanges:
-    """Changes by API, for a tenant without export files."""
-    return VoyadoChanges(api, mapping, clock)
-
-
-def file_source(settings: VoyadoSettings, *, secret: Secret, base: Path, spool: Path) -> Callable[[], FileSource]:
-    """Makes a source of this tenant's export files, a new one for each sync. Picklable sources.
-
-    Args:
-        settings: the table.
-        secret: the SFTP account's private key or password.
-        base: the directory that a relative `feed_known_hosts` starts from.
-        spool: where downloads go.
-    """
+def _file_source(settings: VoyadoSettings, agent: FeedSurroundings) -> Callable[[], FileSource]:
+    """Makes a source of this tenant's export files, a new one for each sync. Picklable sources."""
     parts = urlsplit(settings.feed)
     if parts.scheme == "file":
         folder = Path(unquote(parts.path))
         return lambda: FolderSource(folder)
-    return lambda: SftpSource(settings.feed, secret, known_hosts=base / settings.feed_known_hosts, spool=spool)
+    secret, known_hosts = agent.secret(settings.feed_secret), agent.base / settings.feed_known_hosts
+    return lambda: SftpSource(settings.feed, secret, known_hosts=known_hosts, spool=agent.spool)

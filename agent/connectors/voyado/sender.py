@@ -1,5 +1,6 @@
 """Taking sales to Voyado: one receipt a call; there is no batch endpoint."""
 
+from collections.abc import Sequence
 from datetime import tzinfo
 
 from agent.connectors.voyado.client import VoyadoClient
@@ -20,11 +21,16 @@ class VoyadoSender:
         zone: the store's time zone.
     """
 
+    batch_size = 1
+
     def __init__(self, client: VoyadoClient, *, contact_type: str, zone: tzinfo) -> None:
         self._client, self._contact_type, self._zone = client, contact_type, zone
 
-    async def send(self, outgoing: Outgoing) -> Verdict:
-        """One sale, one verdict; ``done`` means queued at Voyado, not yet matched."""
+    async def send(self, batch: Sequence[Outgoing]) -> list[Verdict]:
+        """A verdict for each sale; ``done`` means queued at Voyado, not yet matched."""
+        return [await self._send(outgoing) for outgoing in batch]
+
+    async def _send(self, outgoing: Outgoing) -> Verdict:
         if outgoing.key is None:
             return Verdict(VerdictKind.PARK, "sale.without_member", title="The sale names nobody Voyado could match.")
         sale = outgoing.transaction

@@ -1,13 +1,13 @@
 """The `[voyado]` table."""
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field
 
 from agent.errors import Fault
-from agent.settings import Secret, Section, Settings
+from agent.settings import Role, Secret, Settings, VendorSection
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -41,8 +41,10 @@ def _header_safe(value: str) -> str:
     return value
 
 
-class VoyadoSettings(Section):
+class VoyadoSettings(VendorSection):
     """Voyado Engage, the system that owns the contacts."""
+
+    not_forward: ClassVar[str] = "takes sales of its own members only: it is a loyalty.vendor, not a further system"
 
     base_url: Annotated[str, AfterValidator(_base_url)] = Field(
         description="the tenant's address", examples=["https://acme.voyado.com"]
@@ -69,7 +71,7 @@ class VoyadoSettings(Section):
         "", description="the SFTP server's host key, as in known_hosts", examples=["/etc/loyalty-agent/known_hosts"]
     )
 
-    def contradictions(self, settings: Settings) -> list[Fault]:
+    def contradictions(self, settings: Settings, role: Role) -> list[Fault]:  # noqa: ARG002 - there is only one here
         """What this table says against the agent's own."""
         found = []
         if settings.loyalty.fallback_level >= 3 and not self.feed:  # noqa: PLR2004 - level 3 reads the replica
@@ -78,6 +80,6 @@ class VoyadoSettings(Section):
             found.append(Fault("feed_known_hosts", "is needed: the SFTP server's host key is pinned"))
         return found
 
-    def unused_secrets(self) -> set[str]:
+    def unused_secrets(self, role: Role) -> set[str]:  # noqa: ARG002 - there is only one here
         """References that this configuration does not need."""
         return set() if self.feed.startswith("sftp:") else {"feed_secret"}

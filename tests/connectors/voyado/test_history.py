@@ -13,7 +13,7 @@ from agent.connectors.voyado.simulator import Fault, SimulatorSettings, VoyadoSi
 from agent.domain.identifiers import IdentifierType
 from agent.errors import VendorRefusedError, VendorUnreachableError
 from agent.ports import Seen
-from tests.fakes import member_key, primary_key
+from tests.fakes import member_key, primary_key, surroundings
 from tests.wire import POLICY, answer, cut, in_turn, wire
 
 NOW = datetime(2026, 2, 16, 11, 0, tzinfo=UTC)
@@ -54,12 +54,7 @@ async def _history():
 
     def history(url, *, key="sim-key", **table):
         settings = VoyadoSettings.model_validate({"base_url": url, **table})
-        made.append(
-            build(
-                settings, api_key=Key(key), http=POLICY, primary=IdentifierType.MEMBER_NUMBER, zone=UTC,
-                user_agent="LoyaltyAgent/0.1", heard=lambda _answer: None,
-            )
-        )  # fmt: skip
+        made.append(build(settings, surroundings(secret=lambda _reference: Key(key), http=POLICY)))
         return made[-1].history
 
     yield history

@@ -18,6 +18,7 @@ from agent.domain.transaction import IntegrationKey, Transaction
 from agent.errors import ConfigurationError, VendorRefusedError, VendorUnreachableError
 from agent.errors import Fault as InputFault
 from agent.ports import Outgoing
+from tests.fakes import surroundings
 from tests.wire import POLICY, answer, cut, cut_in_the_body, nonsense, wire
 
 NOW = datetime(2026, 2, 16, 11, 0, tzinfo=UTC)
@@ -89,12 +90,7 @@ async def _connect():
         made.append(
             build(
                 VoyadoSettings.model_validate({"base_url": url, **table}),
-                api_key=Key(key),
-                http=POLICY,
-                primary=IdentifierType.MEMBER_NUMBER,
-                zone=ZoneInfo("Europe/Stockholm"),
-                user_agent="LoyaltyAgent/0.1",
-                heard=lambda _answer: None,
+                surroundings(secret=lambda _reference: Key(key), http=POLICY, zone=ZoneInfo("Europe/Stockholm")),
             )
         )
         return made[-1]
@@ -109,7 +105,7 @@ async def test_a_tenant_takes_a_sale(simulator, connect, version):
     """The receipt arrives as it was rendered, and done means queued there."""
     sim, running = simulator
 
-    verdict = await connect(running.url, api_version=version).sender.send(outgoing())
+    (verdict,) = await connect(running.url, api_version=version).sender.send([outgoing()])
 
     assert (verdict.kind, verdict.status) == (VerdictKind.DONE, 202)
     [posted] = sim.receipts.received
@@ -122,7 +118,7 @@ async def test_a_tenant_takes_a_void(simulator, connect):
     sim, running = simulator
     void = sale(transaction_id="v-1", type="void", original_transaction_id="o-1", lines=[], payments=[], total="0")
 
-    verdict = await connect(running.url).sender.send(outgoing(void, original=sale()))
+    (verdict,) = await connect(running.url).sender.send([outgoing(void, original=sale())])
 
     assert verdict.kind is VerdictKind.DONE
     assert json.loads(sim.receipts.received[0].body)["totalGrossPrice"] == -250
@@ -150,7 +146,7 @@ async def test_a_tenant_in_trouble(simulator, connect, fault, kind, not_received
     sim, running = simulator
     sim.faults.add(fault)
 
-    verdict = await connect(running.url).sender.send(outgoing())
+    (verdict,) = await connect(running.url).sender.send([outgoing()])
 
     assert (verdict.kind, verdict.not_received) == (kind, not_received)
     assert PHONE not in repr(verdict)
@@ -160,7 +156,7 @@ async def test_a_tenant_in_trouble(simulator, connect, fault, kind, not_received
 async def test_no_whole_answer(connect, script):
     """An answer that does not come whole leaves the doubt to the next attempt."""
     async with wire(script) as server:
-        verdict = await connect(server.url).sender.send(outgoing())
+        (verdict,) = await connect(server.url).sender.send([outgoing()])
 
     assert (verdict.kind, verdict.code, verdict.reached, verdict.not_received) == (
         VerdictKind.RETRY,
@@ -175,7 +171,7 @@ async def test_nobody_there(connect):
     async with wire(answer()) as server:
         pass
 
-    verdict = await connect(server.url).sender.send(outgoing())
+    (verdict,) = await connect(server.url).sender.send([outgoing()])
 
     assert (verdict.kind, verdict.not_received) == (VerdictKind.RETRY, True)
 
@@ -183,7 +179,7 @@ async def test_nobody_there(connect):
 async def test_a_redirect_gets_no_secret(connect):
     """The key and the sale go to no other host."""
     async with wire(answer()) as other, wire(answer(302, location=other.url)) as server:
-        verdict = await connect(server.url).sender.send(outgoing())
+        (verdict,) = await connect(server.url).sender.send([outgoing()])
 
     assert (verdict.kind, other.connections) == (VerdictKind.RETRY, 0)
 
@@ -192,7 +188,7 @@ async def test_a_redirect_gets_no_secret(connect):
 async def test_a_key_that_is_missing(connect, key):
     """Without a key everything is held; nothing went out."""
     async with wire(answer()) as server:
-        verdict = await connect(server.url, key=key).sender.send(outgoing())
+        (verdict,) = await connect(server.url, key=key).sender.send([outgoing()])
 
     assert (verdict.kind, verdict.code, verdict.not_received) == (VerdictKind.HOLD, "vendor.credentials_missing", True)
     assert server.connections == 0
@@ -212,7 +208,7 @@ async def test_a_key_that_is_missing(connect, key):
 async def test_what_cannot_be_told_to_voyado(connect, what, code):
     """It is parked for a person to see, and nothing goes out."""
     async with wire(answer()) as server:
-        verdict = await connect(server.url).sender.send(what)
+        (verdict,) = await connect(server.url).sender.send([what])
 
     assert (verdict.kind, verdict.code) == (VerdictKind.PARK, code)
     assert server.connections == 0

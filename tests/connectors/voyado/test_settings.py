@@ -13,7 +13,9 @@ def faults(level: int, **table: str) -> list[str]:
     settings = Settings.model_validate(
         {"agent": {"store_id": "1042", "till_id": "03", "country": "SE"}, "loyalty": {"fallback_level": level}}
     )
-    return [fault.pointer for fault in VoyadoSettings.model_validate({**BASE, **table}).contradictions(settings)]
+    return [
+        fault.pointer for fault in VoyadoSettings.model_validate({**BASE, **table}).contradictions(settings, "loyalty")
+    ]
 
 
 @pytest.mark.parametrize(
@@ -127,5 +129,5 @@ def test_contradictions(level, table, expected):
 
 def test_secrets_that_are_not_needed():
     """The SFTP secret is asked for only where there is SFTP."""
-    assert VoyadoSettings.model_validate(BASE | {"feed": "api"}).unused_secrets() == {"feed_secret"}
-    assert VoyadoSettings.model_validate(BASE | {"feed": "sftp://a@h/x"}).unused_secrets() == set()
+    assert VoyadoSettings.model_validate(BASE | {"feed": "api"}).unused_secrets("loyalty") == {"feed_secret"}
+    assert VoyadoSettings.model_validate(BASE | {"feed": "sftp://a@h/x"}).unused_secrets("loyalty") == set()

@@ -1,0 +1,109 @@
+"""What a vendor room is given, and what it gives: the form that `agent.connectors.registry` lists rooms in.
+
+A room is built from its table and these surroundings, and knows nothing else of the agent. Nothing of a vendor enters
+here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import tzinfo
+from pathlib import Path
+from typing import Any
+
+from agent.domain.identifiers import IdentifierType, Normaliser
+from agent.domain.link import Link
+from agent.ports import ChangeFeed, Clock, Connector, ExportReader, FileSource, Secret
+from agent.settings import Role, VendorSection
+from agent.transport import Answer, HttpPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """The agent, as a room needs it.
+
+    Attributes:
+        role: what the system is to this shop.
+        secret: the secret that a checked setting refers to.
+        http: how every vendor is called.
+        primary: `loyalty.primary_key`, of the system that owns the contacts.
+        zone: the store's time zone.
+        fields: what a till may be shown of a member.
+        user_agent: how calls introduce themselves.
+        heard: called with each answer, for its `Date`.
+        clock: for how old a sale is.
+    """
+
+    role: Role
+    secret: Callable[[str], Secret]
+    http: HttpPolicy
+    primary: IdentifierType
+    zone: tzinfo
+    fields: tuple[str, ...]
+    user_agent: str
+    heard: Callable[[Answer], None]
+    clock: Clock
+
+
+@dataclass(frozen=True, slots=True)
+class FeedSurroundings:
+    """The agent, as a feed of contacts needs it.
+
+    Attributes:
+        normaliser: how this store reads identifiers.
+        primary: `loyalty.primary_key`.
+        fields: what the replica keeps of a member.
+        secret: the secret that a checked setting refers to.
+        base: the directory that relative paths of the configuration start from.
+        spool: where downloads go.
+        link: the line, whose allowance and pauses are every call's.
+        pace: waits for this agent's share of the allowance.
+        clock: for instants and intervals.
+    """
+
+    normaliser: Normaliser
+    primary: IdentifierType
+    fields: tuple[str, ...]
+    secret: Callable[[str], Secret]
+    base: Path
+    spool: Path
+    link: Link
+    pace: Callable[[], Awaitable[None]]
+    clock: Clock
+
+
+@dataclass(frozen=True, slots=True)
+class ExportFeed:
+    """Contact changes that come in files: makes a source of them for each sync, and reads one."""
+
+    source: Callable[[], FileSource]
+    reader: ExportReader
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """What a room has that can own the contacts.
+
+    Attributes:
+        feed: where its contact changes come from, given its connector and the surroundings.
+        guid_contact_ids: the vendor's contact ids are GUIDs, and nothing else is one.
+    """
+
+    feed: Callable[[Any, FeedSurroundings], ExportFeed | ChangeFeed]
+    guid_contact_ids: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """A vendor room.
+
+    Attributes:
+        settings: its table's model.
+        build: its connector, given a table and the surroundings.
+        owner: what makes it fit for `loyalty.vendor`; None where `settings.not_loyalty` says why it is not.
+    """
+
+    settings: type[VendorSection]
+    build: Callable[[Any, Surroundings], Connector]
+    owner: Owner | None = None

@@ -1,0 +1,184 @@
+"""The systems that a shop's sales go to: the loyalty system, which owns the contacts, and any number of further ones.
+
+Each has its room's connector, a line and a lane of its own; nothing is shared that one of them could hold up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+
+import structlog
+
+from agent.connectors.base import Room, Surroundings
+from agent.domain.delivery import Verdict
+from agent.domain.link import Link
+from agent.ground import Ground
+from agent.ports import Clock, Connector, Outgoing, Recipient, Replica
+from agent.services.buffer import Buffer, BufferPolicy
+from agent.services.dispatch import Dispatch
+from agent.services.judge import DispatchPolicy
+from agent.services.lane import Lane, own_share
+from agent.services.reconcile import Books
+from agent.services.round import Queue
+from agent.settings import Role, VendorSection
+from agent.transport import Answer
+
+log = structlog.get_logger(__name__)
+
+LOOKUP_AT_DELIVERY_S = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """One system that gets sales.
+
+    Attributes:
+        room: the vendor's.
+        connector: to it.
+        link: the line to it.
+        clock: for the allowance.
+    """
+
+    room: Room
+    connector: Connector
+    link: Link
+    clock: Clock
+
+    @property
+    def recipient(self) -> Recipient:
+        """Which sales it wants."""
+        return Recipient(self.link.vendor, guests=self.connector.guests, owner=self.link.role == "loyalty")
+
+    @property
+    def books(self) -> Books:
+        """How to ask what is on its books."""
+        return Books(self.link, self.connector.history, self.pace)
+
+    async def pace(self) -> None:
+        """Waits for this agent's share of the vendor's allowance."""
+        await own_share(self.link, self.clock)
+
+
+def open_systems(ground: Ground, rooms: Mapping[str, Room], stack: AsyncExitStack) -> tuple[System, ...]:
+    """Everybody who gets sales, the loyalty system first; their connections are closed with the stack."""
+    systems = []
+    for name, path, table in ground.configuration.vendor_tables():
+        role: Role = "loyalty" if path == name else "forward"
+        system = _system(ground, rooms[name], name, role, table)
+        stack.push_async_callback(system.connector.close)
+        systems.append(system)
+    return tuple(systems)
+
+
+def open_lanes(
+    ground: Ground,
+    systems: Sequence[System],
+    queue: Queue,
+    replica: Replica,
+    told: Callable[[str, Verdict], None],
+) -> Dispatch:
+    """A lane for each; ``told`` hears of each attempt."""
+    loyalty = systems[0]
+    buffer = _buffer(ground, loyalty, replica)
+    dispatch = Dispatch(
+        [
+            _lane(
+                ground,
+                system,
+                queue,
+                settle_tag=buffer.settle if system is loyalty else None,
+                corrected=loyalty.link.corrected,
+                told=told,
+            )
+            for system in systems
+        ]
+    )
+    ground.bells.storage_changed.listen(dispatch.wake)
+    ground.bells.accepted.listen(dispatch.wake)
+    return dispatch
+
+
+def _system(ground: Ground, room: Room, name: str, role: Role, table: VendorSection) -> System:
+    heard = ground.bells.heard if role == "loyalty" else _not_listened_to
+    connector = room.build(
+        table,
+        Surroundings(
+            role=role,
+            secret=ground.secret,
+            http=ground.http,
+            primary=ground.tagging.primary,
+            zone=ground.zone,
+            fields=ground.settings.replica.fields,
+            user_agent=f"loyalty-agent/{ground.version}",
+            heard=heard,
+            clock=ground.clock,
+        ),
+    )
+    queue = ground.settings.queue
+    link = Link(
+        name,
+        role,
+        requests_per_second=connector.requests_per_second,
+        backoff_first_s=queue.backoff_first.total_seconds(),
+        backoff_max_s=queue.backoff_max.total_seconds(),
+        uniform=ground.chance.uniform,
+    )
+    return System(room, connector, link, ground.clock)
+
+
+def _not_listened_to(answer: Answer) -> None:
+    """The agent's clock is judged by the loyalty system's alone: two that disagree would move it to and fro."""
+
+
+def _buffer(ground: Ground, loyalty: System, replica: Replica) -> Buffer:
+    settings = ground.settings.loyalty
+    return Buffer(
+        clock=ground.clock,
+        replica=replica,
+        lookup=loyalty.connector.lookup,
+        writer=loyalty.connector.writer,
+        link=loyalty.link,
+        policy=BufferPolicy(ground.tagging, settings.live_lookup, settings.unknown_at_delivery, LOOKUP_AT_DELIVERY_S),
+        pace=loyalty.pace,
+    )
+
+
+def _lane(
+    ground: Ground,
+    system: System,
+    queue: Queue,
+    *,
+    settle_tag: Callable[[Outgoing], Awaitable[Outgoing | Verdict]] | None,
+    corrected: Callable[[datetime, datetime, timedelta, datetime], datetime | None],
+    told: Callable[[str, Verdict], None],
+) -> Lane:
+    settings = ground.settings.queue
+    lane = Lane(
+        clock=ground.clock,
+        queue=queue,
+        connector=system.connector,
+        link=system.link,
+        settle_tag=settle_tag,
+        corrected=corrected,
+        policy=DispatchPolicy(
+            settings.flush_every.total_seconds(),
+            settings.backoff_first.total_seconds(),
+            settings.backoff_max.total_seconds(),
+        ),
+        uniform=ground.chance.uniform,
+        told=told,
+        changed=ground.bells.changed,
+    )
+    system.link.on_change = partial(_line_changed, ground, system.link, lane)
+    return lane
+
+
+def _line_changed(ground: Ground, link: Link, lane: Lane) -> None:
+    log.info("line.changed", vendor=link.vendor, state=link.state, reason=link.why)
+    if link.state == "online":
+        lane.line_changed()
+    ground.bells.changed()

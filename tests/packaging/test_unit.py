@@ -1,0 +1,52 @@
+"""The systemd unit, as systemd's own analysis reads it."""
+
+from __future__ import annotations
+
+import configparser
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+UNITS = Path(__file__).parents[2] / "systemd"
+EXPOSURE = 1.3
+
+
+def directives(name):
+    parser = configparser.RawConfigParser(strict=False)
+    parser.optionxform = str
+    parser.read(UNITS / name)
+    return parser
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
+def test_it_is_sandboxed():
+    """The exposure that systemd reckons is no higher than 1.3 of 10."""
+    said = subprocess.run(
+        ["systemd-analyze", "security", "--offline=true", "--no-pager", UNITS / "loyalty-agent.service"],
+        capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    assert "Unknown key" not in said.stderr
+    assert float(re.search(r"exposure level for loyalty-agent.service: ([0-9.]+)", said.stdout)[1]) <= EXPOSURE
+
+
+def test_nothing_keeps_it_down_but_a_faulty_configuration():
+    """It is started again for ever, waits for no network, and ends for good with 78 alone."""
+    unit = directives("loyalty-agent.service")
+    assert unit["Unit"]["StartLimitIntervalSec"] == "0"
+    assert not {"After", "Requires", "Wants", "BindsTo"} & set(unit["Unit"])
+    assert (unit["Service"]["Restart"], unit["Service"]["RestartPreventExitStatus"]) == ("always", "78")
+
+
+def test_it_keeps_out_of_memory_dumps():
+    """No core dump holds a customer."""
+    assert directives("loyalty-agent.service")["Service"]["LimitCORE"] == "0"
+
+
+def test_the_socket_is_the_default_door():
+    """It holds the address that `api.listen` has without being told."""
+    from agent.settings import ApiSection
+
+    assert directives("loyalty-agent.socket")["Socket"]["ListenStream"] in ApiSection().listen
