@@ -136,7 +136,7 @@ class FileSource(Protocol):
     async def list(self) -> list[ExportFile]:
         """The export files that are there, names checked. Raises VendorUnreachableError, VendorRefusedError."""
 
-    async def strangers(self) -> list[ExportFile]:
+    async def strangers(self) -> Sequence[ExportFile]:
         """The other files that are there; their names are anybody's and not fit to be shown.
 
         Raises VendorUnreachableError, VendorRefusedError.

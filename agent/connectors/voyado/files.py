@@ -148,7 +148,7 @@ class FolderSource:
         """The export files that are there. Raises VendorUnreachableError, VendorRefusedError, FeedError."""
         return await asyncio.to_thread(_scan, self.folder, is_export)
 
-    async def strangers(self) -> list[ExportFile]:
+    async def strangers(self) -> Sequence[ExportFile]:
         """The other files. Raises VendorUnreachableError, VendorRefusedError, FeedError."""
         return await asyncio.to_thread(_scan, self.folder, is_strange)
 

@@ -11,7 +11,7 @@ import contextlib
 import ctypes.util
 import logging
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -111,13 +111,13 @@ class SftpSource:
 
     async def list(self) -> list[ExportFile]:
         """The export files that are there. Raises VendorUnreachableError, VendorRefusedError, FeedError."""
-        return await self._scan(is_export)
+        return list(await self._scan(is_export))
 
-    async def strangers(self) -> list[ExportFile]:
+    async def strangers(self) -> Sequence[ExportFile]:
         """The other files. Raises VendorUnreachableError, VendorRefusedError, FeedError."""
         return await self._scan(is_strange)
 
-    async def _scan(self, wanted: Callable[[str], bool]) -> list[ExportFile]:
+    async def _scan(self, wanted: Callable[[str], bool]) -> Sequence[ExportFile]:
         found: list[ExportFile] = []
         count = 0
         async with self._answer():
