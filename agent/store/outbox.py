@@ -85,7 +85,7 @@ class Outbox(OutboxView):
         super().__init__(reader)
         self._writer, self._run = writer, run
         self._owner = next(recipient.vendor for recipient in recipients if recipient.owner)
-        self._followers = json.dumps([item.vendor for item in recipients if not (item.owner or item.guests)])
+        self._followers = json.dumps([item.vendor for item in recipients if not item.owner and item.guests is not True])
         self._hash_key, self._names = b"", KeyHash(bytes(32))
         self._last_of_former_run: int | None = None
 

@@ -247,3 +247,33 @@ def test_readiness_asks_whoever_knows(bench):
     assert bench.status.ready()
     bench.room = False
     assert not bench.status.ready()
+
+
+def test_every_silent_system_is_named(bench):
+    """A further one that does not answer degrades the agent; what waits is counted for each."""
+    ledger = Link(
+        "ledger", "forward", requests_per_second=0, backoff_first_s=10, backoff_max_s=900, uniform=lambda _a, b: b
+    )
+    bench.status._links = (bench.link, ledger)
+    bench.queue = replace(bench.queue, depth=5, waiting={"ledger": 3, VENDOR: 2})
+    ledger.silent(NOW, 0.0, why="refuses the connection")
+    snapshot = bench.status.snapshot()
+    assert snapshot.state == "degraded"
+    assert [(row.vendor, row.role, row.state, row.waiting) for row in snapshot.vendors] == [
+        (VENDOR, "loyalty", "online", 2), ("ledger", "forward", "offline", 3)
+    ]  # fmt: skip
+    assert [(row.code, row.detail) for row in snapshot.conditions] == [
+        ("vendor.offline", "ledger: refuses the connection")
+    ]
+    bench.link.silent(NOW, 0.0)
+    assert bench.status.snapshot().state == "offline"
+    assert bench.status.snapshot().conditions[0].detail == f"{VENDOR}; ledger: refuses the connection"
+
+
+def test_what_waits_for_nobody_in_the_configuration_is_told(bench):
+    """Sales for a system that was taken out do not lie there in silence."""
+    bench.queue = replace(bench.queue, depth=3, waiting={"ledger": 3})
+    (condition,) = bench.status.snapshot().conditions
+    assert (condition.code, condition.detail) == (
+        "vendor.offline", "ledger: is not in the configuration, 3 waiting"
+    )  # fmt: skip
