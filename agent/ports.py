@@ -431,7 +431,7 @@ class QueueInfo:
     """The outbox in figures.
 
     ``oldest_at`` is the acceptance of the oldest waiting sale; ``bytes`` what sales take that are not finished, without
-    the record that is kept of finished ones.
+    the record that is kept of finished ones; ``waiting`` counts deliveries by vendor.
     """
 
     depth: int
@@ -440,6 +440,7 @@ class QueueInfo:
     in_doubt: int
     oldest_at: datetime | None
     bytes: int
+    waiting: Mapping[str, int] = field(default_factory=dict)
 
 
 # --- one person -------------------------------------------------------------------------------------------------
