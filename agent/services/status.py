@@ -6,6 +6,7 @@ Nothing here is kept twice: a snapshot is taken from the rooms that know.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -19,6 +20,7 @@ from agent.ports import Clock, LoadProgress, QueueInfo, Replica, ReplicaInfo
 RATE_WINDOW = timedelta(hours=1)
 TYPICAL_BYTES_A_SALE, MOST_BYTES_A_SALE = 2_048, 4_096
 FILLING_SHARE = 0.8
+LOOK_EVERY_S, LOOK_PACE_S = 10.0, 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +202,20 @@ class Status:
             conditions=conditions,
             codes=_codes(state, level, stale=self._stale(info, now)),
         )
+
+    async def watch(self, look_every_s: float = LOOK_EVERY_S) -> None:
+        """Looks after each change, and every ``look_every_s`` because time alone changes things too; works for ever.
+
+        What begins while nobody asks is known and logged since it began; who listens hears what only time brought.
+        """
+        seen: tuple[object, ...] = ()
+        async with contextlib.aclosing(self.changes(look_every_s)) as changes:
+            async for changed in changes:
+                now = self.snapshot()
+                before, seen = seen, (now.state, now.level, now.conditions)
+                if not changed and seen != before:
+                    self.changed()
+                await asyncio.sleep(LOOK_PACE_S)
 
     def damaged(self, file: str, *, stands: bool) -> None:
         """Somebody found a file not to be what was written, or whole again."""

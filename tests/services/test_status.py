@@ -203,6 +203,44 @@ async def test_everybody_who_listens_hears(bench):
         await listener.aclose()
 
 
+async def _soon(done):
+    async with asyncio.timeout(10):
+        while not done():  # noqa: ASYNC110 - what is waited for tells nobody
+            await asyncio.sleep(0.01)
+
+
+async def test_what_begins_while_nobody_asks_is_known_since_then(bench):
+    """The condition and the state carry the instant of the change, not of the first question about it."""
+    watching = asyncio.ensure_future(bench.status.watch(3600))
+    try:
+        await _soon(lambda: bench.status._state == "online")
+        began = bench.clock.wall
+        bench.queue = replace(bench.queue, parked=1)
+        bench.status.changed()
+        await _soon(lambda: bench.conditions.stands("queue.parked"))
+        bench.clock.advance(3600)
+        seen = bench.status.snapshot()
+        assert (seen.state, seen.since, seen.conditions[0].since) == ("degraded", began, began)
+    finally:
+        watching.cancel()
+
+
+async def test_what_only_time_brings_is_noticed_and_told(bench):
+    """A replica grows stale without anybody's doing: whoever listens hears of it."""
+    watching = asyncio.ensure_future(bench.status.watch(0.01))
+    told = bench.status.changes(3600)
+    try:
+        await _soon(lambda: bench.status._state == "online")
+        await anext(told)
+        bench.clock.advance(25 * 3600)
+        assert await asyncio.wait_for(anext(told), 10)
+        assert bench.conditions.stands("replica.stale")
+    finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+        await told.aclose()
+
+
 def test_readiness_asks_whoever_knows(bench):
     """Whatever vendor and replica do."""
     bench.link.silent(NOW, 0.0)
