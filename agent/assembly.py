@@ -69,6 +69,7 @@ class Agent:
     timekeeper: Timekeeper
     calendar: Calendar
     tokens: Tokens
+    status: Status
 
 
 @contextlib.asynccontextmanager
@@ -183,7 +184,9 @@ async def _build(ground: Ground, rooms: Mapping[str, Room], stack: AsyncExitStac
     )
     calendar = Calendar({"purge": purge.run, "check": storage.integrity.check})
     bells.clock_jumped.listen(calendar.rearm)
-    return Agent(ground.configuration, door, storage, audit, dispatch, sync, purge, lease, timekeeper, calendar, tokens)
+    return Agent(
+        ground.configuration, door, storage, audit, dispatch, sync, purge, lease, timekeeper, calendar, tokens, status
+    )
 
 
 # --- the databases ----------------------------------------------------------------------------------------------
@@ -358,6 +361,7 @@ def _purge(ground: Ground, storage: Storage, people: ReplicaPeople, audit: Audit
         kept=storage.integrity,
         trail=audit,
         spool=ground.state.empty_spool,
+        reading=storage.writing.locked,
         alone=storage.alone,
         changed=ground.bells.changed,
         trusted=timekeeper.trusted,

@@ -76,9 +76,16 @@ def _lines(answer: dict[str, Any]) -> Iterator[str]:
     yield f"fallback level {answer['level']}"
     yield ""
     yield table(
-        ("VENDOR", "ROLE", "STATE", "SINCE", "LAST SUCCESS"),
+        ("VENDOR", "ROLE", "STATE", "SINCE", "LAST SUCCESS", "WAITING"),
         [
-            (row["vendor"], row["role"], row["state"], instant(row["since"]), instant(row["last_success_at"]))
+            (
+                row["vendor"],
+                row["role"],
+                row["state"],
+                instant(row["since"]),
+                instant(row["last_success_at"]),
+                number(row["waiting"]),
+            )
             for row in answer["vendors"]
         ],
     )

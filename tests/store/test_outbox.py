@@ -272,6 +272,24 @@ async def test_a_sale_is_voided_once(outbox):
     assert not outbox.knows("void-2")
 
 
+@pytest.mark.parametrize("sent", [False, True], ids=["waiting", "sent"])
+async def test_a_void_cannot_be_voided(outbox, sent):
+    """There is nothing to clear: it is refused, and leaves the first void as it was."""
+    await outbox.accept(acceptance("sale", key=member_key()), NOW)
+    await send(outbox)
+    await outbox.accept(acceptance("void", type="void", original_transaction_id="sale"), NOW)
+    if sent:
+        await send(outbox)
+    before = state(outbox, "void")
+
+    with pytest.raises(InputError) as refused:
+        await outbox.accept(acceptance("void-2", type="void", original_transaction_id="void"), NOW)
+
+    assert [fault.pointer for fault in refused.value.faults] == ["/original_transaction_id"]
+    assert state(outbox, "void") == before
+    assert not outbox.knows("void-2")
+
+
 async def test_a_void_of_an_unknown_sale_with_lines_goes_out(outbox):
     """A sale of another till is cleared by what the void itself says."""
     record = acceptance(
