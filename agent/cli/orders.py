@@ -17,7 +17,7 @@ from agent.cli import exits
 from agent.cli.client import Daemon
 from agent.cli.configuration import load
 from agent.cli.invocation import Invocation, common, pass_invocation
-from agent.cli.render import number
+from agent.cli.render import number, progress
 from agent.cli.ticker import Ticker
 from agent.clock import SystemClock
 
@@ -99,16 +99,10 @@ def _watch_sync(daemon: Daemon, ticker: Ticker) -> Outcome:
             return Outcome(True, status)
         if loading := replica.get("loading"):
             idle_since = time.monotonic()
-            ticker.say(_loading_text(loading))
+            ticker.say(progress(loading))
         elif time.monotonic() - idle_since > IDLE_S:
             return Outcome(False, status, _why_not_synced(status))
         time.sleep(POLL_S)
-
-
-def _loading_text(loading: dict[str, Any]) -> str:
-    if loading["files"]:
-        return f"{loading['applied']} of {loading['files']} files, {number(loading['rows'])} rows"
-    return f"{loading['applied']} pages, {number(loading['rows'])} rows" if loading["applied"] else "asking what is new"
 
 
 def _why_not_synced(status: Status) -> str:
