@@ -361,6 +361,7 @@ def _purge(ground: Ground, storage: Storage, people: ReplicaPeople, audit: Audit
         kept=storage.integrity,
         trail=audit,
         spool=ground.state.empty_spool,
+        reading=storage.writing.locked,
         alone=storage.alone,
         changed=ground.bells.changed,
         trusted=timekeeper.trusted,

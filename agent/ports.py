@@ -136,6 +136,12 @@ class FileSource(Protocol):
     async def list(self) -> list[ExportFile]:
         """The export files that are there, names checked. Raises VendorUnreachableError, VendorRefusedError."""
 
+    async def strangers(self) -> Sequence[ExportFile]:
+        """The other files that are there; their names are anybody's and not fit to be shown.
+
+        Raises VendorUnreachableError, VendorRefusedError.
+        """
+
     async def fetch(self, file: ExportFile) -> LocalFile:
         """The file's bytes on this machine; downloaded into the spool if need be.
 
@@ -152,6 +158,11 @@ class ExportReader(Protocol):
 
     def plan(self, listing: Sequence[ExportFile], ledger: Sequence[AppliedFile]) -> FilePlan:
         """Order, gaps and replays, from names alone."""
+
+    def overlooked(
+        self, strangers: Sequence[ExportFile], listing: Sequence[ExportFile], ledger: Sequence[AppliedFile]
+    ) -> Sequence[ExportFile]:
+        """Those of the other files that may be exports under a name that is not known, the newest first."""
 
     def read(self, path: LocalFile, *, today: date) -> Iterator[ContactChange]:
         """The changes of one file, in order, streamed.

@@ -268,6 +268,24 @@ def test_what_goes_out_of_a_person(open_till: Callable[..., Till], vendor: Vendo
     assert asked == {**closed, "mobile_number": phone["value"]}
 
 
+def test_an_erased_person_is_not_sent(shop: Till, vendor: Vendor, feed: Feed):
+    """Somebody is erased while their sales wait for mParticle: it hears of none of them any more."""
+    alma, other = numbers(vendor, 2)
+    feed.cut()
+    sell(shop, "s-1", identifier=alma)
+    sell(shop, "s-2", identifier=alma, channel="online")
+    sell(shop, "s-3", identifier=other)
+    eventually(lambda: len(vendor.held()) == 3)
+    erased = shop.http.post("/v1/privacy/erase", json={"identifier": alma})
+    feed.mend()
+    eventually(shop.drained)
+
+    assert erased.status_code == 200
+    assert feed.sim.held() == {"s-3": 1}
+    assert "does not go to mparticle" in shop.command("explain", "s-1").stdout
+    assert shop.status()["queue"]["parked"] == 0
+
+
 @pytest.mark.parametrize(
     ("loyalty", "table", "said"),
     [

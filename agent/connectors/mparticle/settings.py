@@ -102,5 +102,5 @@ class MparticleSettings(VendorSection):
         """What this table says against itself."""
         if self.profile == "redcat":
             return []
-        stated = (name for name in _OF_REDCAT if name in self.model_fields_set)
-        return [Fault(name, 'belongs to profile = "redcat", and profile is "plain"') for name in stated]
+        changed = (name for name in _OF_REDCAT if getattr(self, name) != type(self).model_fields[name].default)
+        return [Fault(name, 'belongs to profile = "redcat", and profile is "plain"') for name in changed]

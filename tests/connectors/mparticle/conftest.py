@@ -10,28 +10,11 @@ from agent.connectors.mparticle.client import MparticleClient
 from agent.connectors.mparticle.sender import MparticleSender
 from agent.connectors.mparticle.simulator import MparticleSimulator, RunningSimulator, serve
 from agent.domain.identifiers import IdentifierType
-from agent.errors import ConfigurationError
-from agent.errors import Fault as InputFault
 from agent.transport import Transport
-from tests.connectors.mparticle.sales import NOW, make_settings
+from tests.connectors.mparticle.sales import NOW, Reference, make_settings
 from tests.wire import POLICY
 
 API_KEY, SECRET = "us1-key", "sim-secret"
-
-
-class Reference:
-    """A secret; None cannot be read. ``refusals`` counts how often the vendor refused it."""
-
-    def __init__(self, value: str | None) -> None:
-        self._value, self.refusals = value, 0
-
-    def value(self) -> str:
-        if self._value is None:
-            raise ConfigurationError([InputFault("mparticle.api_key", "cannot be read")])
-        return self._value
-
-    def refused(self) -> None:
-        self.refusals += 1
 
 
 class StillClock:

@@ -1,4 +1,4 @@
-"""Sales on their way to mParticle, and the table of an input."""
+"""Sales on their way to mParticle, and the table and the secrets of an input."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -6,9 +6,26 @@ from typing import Any
 from agent.connectors.mparticle.settings import MparticleSettings
 from agent.domain.identifiers import Identifier, IdentifierType
 from agent.domain.transaction import IntegrationKey, Transaction
+from agent.errors import ConfigurationError
+from agent.errors import Fault as InputFault
 from agent.ports import Outgoing
 
 NOW = datetime(2026, 2, 14, 16, 0, tzinfo=UTC)
+
+
+class Reference:
+    """A secret; None cannot be read. ``refusals`` counts how often the vendor refused it."""
+
+    def __init__(self, value: str | None) -> None:
+        self._value, self.refusals = value, 0
+
+    def value(self) -> str:
+        if self._value is None:
+            raise ConfigurationError([InputFault("mparticle.api_key", "cannot be read")])
+        return self._value
+
+    def refused(self) -> None:
+        self.refusals += 1
 
 
 def make_sale(**changes: Any) -> Transaction:

@@ -47,6 +47,13 @@ def test_both_readings_of_the_bulk_limit():
     assert [len(request) for request in cut([two] * 120)] == [50, 50, 20]
 
 
+def test_the_size_of_a_request():
+    """Large batches go in twos where a third would not fit any more."""
+    large = Batch(b"x" * 100_000, 1, historical=False)
+
+    assert [len(request) for request in cut([large] * 5)] == [2, 2, 1]
+
+
 def test_joining():
     """A bulk request is an array."""
     assert join([b"{}", b'{"a":1}']) == b'[{},{"a":1}]'

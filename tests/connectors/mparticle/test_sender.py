@@ -7,10 +7,12 @@ import pytest
 
 from agent.connectors.mparticle import build
 from agent.connectors.mparticle.batching import MAX_BATCH_BYTES
+from agent.connectors.mparticle.client import MparticleClient
 from agent.connectors.mparticle.simulator import Fault
 from agent.domain.delivery import VerdictKind
 from agent.errors import VendorRefusedError, VendorUnreachableError
-from tests.connectors.mparticle.sales import NOW, make_outgoing, make_sale, make_settings
+from agent.transport import Transport
+from tests.connectors.mparticle.sales import NOW, Reference, make_outgoing, make_sale, make_settings
 from tests.fakes import surroundings
 from tests.wire import POLICY, answer, cut, cut_in_the_body, nonsense, wire
 
@@ -193,6 +195,19 @@ async def test_the_wire(connect):
     assert "content-type: application/json" in head
 
 
+@pytest.mark.parametrize(("status", "refusals"), [(401, 1), (403, 1), (400, 0)])
+async def test_credentials_that_are_refused(status, refusals):
+    """Key and secret are both read again before the next call: nobody says which of them is wrong."""
+    key, secret = Reference("us1-key"), Reference("sim-secret")
+    async with wire(answer(status)) as server:
+        transport = Transport(f"{server.url}/v2", POLICY, connections=1, user_agent="LoyaltyAgent/0.1")
+        client = MparticleClient(transport, key, secret, heard=lambda _answer: None)
+        await client.post_events(b"{}")
+        await client.close()
+
+    assert (key.refusals, secret.refusals) == (refusals, refusals)
+
+
 @pytest.mark.parametrize(
     "credentials",
     [{"key": None}, {"secret": None}, {"key": ""}, {"secret": ""}, {"key": "a:b"}, {"secret": "a\nb"}],
@@ -268,28 +283,18 @@ async def test_the_largest_sale_goes(simulator, connect):
 async def test_pinging(simulator, connect, clock):
     """An input that answers is there; refused credentials are told apart from silence; nothing is stored."""
     sim, running = simulator
-    values = {"credential:mparticle-key": "us1-key", "credential:mparticle-secret": "sim-secret"}
-
-    class Reference:
-        def __init__(self, reference: str) -> None:
-            self.reference = reference
-
-        def value(self) -> str:
-            return values[self.reference]
-
-        def refused(self) -> None:
-            """Read anew each time anyway."""
+    secrets = {"credential:mparticle-key": Reference("us1-key"), "credential:mparticle-secret": Reference("sim-secret")}
 
     room = build(
         make_settings(base_url=f"{running.url}/v2"),
-        surroundings(role="forward", secret=Reference, http=POLICY, clock=clock),
+        surroundings(role="forward", secret=secrets.__getitem__, http=POLICY, clock=clock),
     )
     await room.ping()
     fault = sim.add(Fault(kind="answer", status=503))
     with pytest.raises(VendorUnreachableError):
         await room.ping()
     sim.remove(fault)
-    values["credential:mparticle-secret"] = "revoked"
+    sim.keys["us1-key"] = "another"
     with pytest.raises(VendorRefusedError):
         await room.ping()
     await room.close()

@@ -68,6 +68,7 @@ def test_what_is_refused(table):
         ({}, []),
         ({"profile": "plain"}, []),
         ({"profile": "redcat", "delete_event_name": "gone"}, []),
+        ({"profile": "plain", "delete_event_name": "member_delete"}, []),
         ({"profile": "plain", "delete_event_name": "gone"}, ["delete_event_name"]),
         (
             {
@@ -79,7 +80,8 @@ def test_what_is_refused(table):
             ["payment_type_order"],
         ),
     ],
-    ids=["redcat", "plain", "redcat with its keys", "plain with a name of redcat's", "plain with redcat's order"],
+    ids=["redcat", "plain", "redcat with its keys", "plain with a default",
+         "plain with a name of redcat's", "plain with redcat's order"],
 )  # fmt: skip
 def test_contradictions(table, faults):
     """What only the Redcat profile heeds is not to be set beside another."""
