@@ -17,7 +17,7 @@ from agent.cli import exits
 from agent.cli.client import Daemon
 from agent.cli.configuration import load
 from agent.cli.invocation import Invocation, common, pass_invocation
-from agent.cli.render import number
+from agent.cli.render import number, progress
 from agent.cli.ticker import Ticker
 from agent.clock import SystemClock
 
@@ -104,19 +104,13 @@ def _watch_sync(daemon: Daemon, ticker: Ticker) -> Outcome:
         as_of = replica["as_of"]
         if loading := replica.get("loading"):  # what it has healed is told at its end, not before
             idle_since = time.monotonic()
-            ticker.say(_loading_text(loading))
+            ticker.say(progress(loading))
         elif as_of is not None and datetime.fromisoformat(as_of) >= ordered_at:
             ticker.say(f"{number(replica['contacts'])} contacts")
             return Outcome(True, status)
         elif time.monotonic() - idle_since > IDLE_S:
             return Outcome(False, status, _why_not_synced(status))
         time.sleep(POLL_S)
-
-
-def _loading_text(loading: dict[str, Any]) -> str:
-    if loading["files"]:
-        return f"{loading['applied']} of {loading['files']} files, {number(loading['rows'])} rows"
-    return f"{loading['applied']} pages, {number(loading['rows'])} rows" if loading["applied"] else "asking what is new"
 
 
 def _why_not_synced(status: Status) -> str:
