@@ -25,7 +25,7 @@ from agent.messages import Messages
 from agent.orders import Orders
 from agent.ports import Clock, QueueInfo
 from agent.replication import open_sync
-from agent.rotation import rotate
+from agent.rotation import current_keys
 from agent.services.audit import Audit
 from agent.services.dispatch import Dispatch
 from agent.services.identify import Identify, IdentifyPolicy
@@ -69,6 +69,7 @@ class Agent:
     timekeeper: Timekeeper
     calendar: Calendar
     tokens: Tokens
+    status: Status
 
 
 @contextlib.asynccontextmanager
@@ -106,7 +107,7 @@ async def open_agent(
 async def _build(ground: Ground, rooms: Mapping[str, Room], stack: AsyncExitStack) -> Agent:
     settings, clock, state, bells = ground.settings, ground.clock, ground.state, ground.bells
     stack.enter_context(state.held())
-    keys, rotated = _keys(ground)
+    keys, rotated = current_keys(state)
     ground.conditions.set("storage.unencrypted", stands=state.unencrypted, now=clock.now())
     known = state.lease(keys)
     systems = open_systems(ground, rooms, stack)
@@ -183,24 +184,12 @@ async def _build(ground: Ground, rooms: Mapping[str, Room], stack: AsyncExitStac
     )
     calendar = Calendar({"purge": purge.run, "check": storage.integrity.check})
     bells.clock_jumped.listen(calendar.rearm)
-    return Agent(ground.configuration, door, storage, audit, dispatch, sync, purge, lease, timekeeper, calendar, tokens)
+    return Agent(
+        ground.configuration, door, storage, audit, dispatch, sync, purge, lease, timekeeper, calendar, tokens, status
+    )
 
 
 # --- the databases ----------------------------------------------------------------------------------------------
-
-
-def _keys(ground: Ground) -> tuple[StorageKeys, bool]:
-    """The storage key, and whether it has just taken another's place: before any file is opened."""
-    keys = ground.state.keys(may_create=True)
-    if not keys.former:
-        return keys, False
-    try:
-        files = rotate(ground.state, keys)
-    except StorageError as error:  # every file is readable all the same, and the next start tries again
-        log.warning("key.not_rotated", code=error.code, reason=str(error))
-        return keys, False
-    log.info("key.rotated", files=files)
-    return keys, bool(files)
 
 
 async def _storage(ground: Ground, keys: StorageKeys, systems: tuple[System, ...], stack: AsyncExitStack) -> Storage:
@@ -358,6 +347,7 @@ def _purge(ground: Ground, storage: Storage, people: ReplicaPeople, audit: Audit
         kept=storage.integrity,
         trail=audit,
         spool=ground.state.empty_spool,
+        reading=storage.writing.locked,
         alone=storage.alone,
         changed=ground.bells.changed,
         trusted=timekeeper.trusted,

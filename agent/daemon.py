@@ -72,6 +72,7 @@ async def running(
             "room": agent.storage.room.watch,
             "purge": agent.purge.run_often,
             "lease": agent.lease.run,
+            "status": agent.status.watch,
         }
         if agent.sync is not None:
             work["sync"] = agent.sync.run

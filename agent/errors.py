@@ -76,7 +76,7 @@ class InputError(LoyaltyAgentError):
     """The request does not fit the contract."""
 
     code = "request.invalid"
-    advice = "See errors[] for each pointer that does not fit."
+    advice = "Mend what each fault names."
 
     def __init__(self, faults: Sequence[Fault], message: str | None = None) -> None:
         self.faults = tuple(faults)
@@ -127,7 +127,7 @@ class UnknownRecordError(LoyaltyAgentError):
     """Nothing is recorded here under that name."""
 
     code = "record.unknown"
-    advice = "Check the id; records older than retention.audit are gone."
+    advice = "Check the id or name; sales older than retention.audit are gone."
 
 
 class AmbiguousPersonError(LoyaltyAgentError):

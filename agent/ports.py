@@ -136,6 +136,12 @@ class FileSource(Protocol):
     async def list(self) -> list[ExportFile]:
         """The export files that are there, names checked. Raises VendorUnreachableError, VendorRefusedError."""
 
+    async def strangers(self) -> Sequence[ExportFile]:
+        """The other files that are there; their names are anybody's and not fit to be shown.
+
+        Raises VendorUnreachableError, VendorRefusedError.
+        """
+
     async def fetch(self, file: ExportFile) -> LocalFile:
         """The file's bytes on this machine; downloaded into the spool if need be.
 
@@ -152,6 +158,11 @@ class ExportReader(Protocol):
 
     def plan(self, listing: Sequence[ExportFile], ledger: Sequence[AppliedFile]) -> FilePlan:
         """Order, gaps and replays, from names alone."""
+
+    def overlooked(
+        self, strangers: Sequence[ExportFile], listing: Sequence[ExportFile], ledger: Sequence[AppliedFile]
+    ) -> Sequence[ExportFile]:
+        """Those of the other files that may be exports under a name that is not known, the newest first."""
 
     def read(self, path: LocalFile, *, today: date) -> Iterator[ContactChange]:
         """The changes of one file, in order, streamed.
@@ -293,19 +304,27 @@ class ReplicaStore(Protocol):
 # --- the outbox -------------------------------------------------------------------------------------------------
 
 
+Guests = bool | Callable[[Transaction], bool]
+"""Which sales without a member a system wants: all, none, or those of which it says so. Picklable."""
+
+
 @dataclass(frozen=True, slots=True)
 class Recipient:
     """A system that gets sales, and which of them it wants.
 
     Attributes:
         vendor: its name.
-        guests: it wants sales without a member.
+        guests: which sales without a member it wants.
         owner: it owns the contacts: an open tag is settled in its lane, and it alone counts points.
     """
 
     vendor: str
-    guests: bool = False
+    guests: Guests = False
     owner: bool = True
+
+    def wants_guest(self, sale: Transaction) -> bool:
+        """Whether it wants this sale without a member."""
+        return self.guests(sale) if callable(self.guests) else self.guests
 
 
 @dataclass(frozen=True, slots=True)
@@ -412,7 +431,7 @@ class QueueInfo:
     """The outbox in figures.
 
     ``oldest_at`` is the acceptance of the oldest waiting sale; ``bytes`` what sales take that are not finished, without
-    the record that is kept of finished ones.
+    the record that is kept of finished ones; ``waiting`` counts deliveries by vendor.
     """
 
     depth: int
@@ -421,6 +440,7 @@ class QueueInfo:
     in_doubt: int
     oldest_at: datetime | None
     bytes: int
+    waiting: Mapping[str, int] = field(default_factory=dict)
 
 
 # --- one person -------------------------------------------------------------------------------------------------
@@ -604,8 +624,8 @@ class Connector(Protocol):
         """The vendor's name."""
 
     @property
-    def guests(self) -> bool:
-        """Whether the vendor wants sales without a member."""
+    def guests(self) -> Guests:
+        """Which sales without a member the vendor wants."""
 
     @property
     def connections(self) -> int:

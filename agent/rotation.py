@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import structlog
+
 from agent.errors import StorageDamagedError, StorageError
 from agent.keys import StorageKeys
 from agent.state import OUTBOX, REPLICA, State
@@ -18,6 +20,26 @@ from agent.store.hashkey import reseal
 from agent.store.lease_file import KEY_FILE
 from agent.store.rekey import rekey
 from agent.store.replica_file import side_of
+
+log = structlog.get_logger(__name__)
+
+
+def current_keys(state: State) -> tuple[StorageKeys, bool]:
+    """The storage key of a start, and whether it has just taken another's place: before any file is opened.
+
+    Raises:
+        StorageKeyError: there are databases, but not their key.
+    """
+    keys = state.keys(may_create=True)
+    if not keys.former:
+        return keys, False
+    try:
+        files = rotate(state, keys)
+    except StorageError as error:  # every file is readable all the same, and the next start tries again
+        log.warning("key.not_rotated", code=error.code, reason=str(error))
+        return keys, False
+    log.info("key.rotated", files=files)
+    return keys, bool(files)
 
 
 def rotate(state: State, keys: StorageKeys) -> list[str]:

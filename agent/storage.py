@@ -139,7 +139,7 @@ class Storage:
 
     def of_persons(self) -> PersonalSales:
         """The sales by person."""
-        guests = [recipient.vendor for recipient in self._recipients if recipient.guests]
+        guests = [recipient.vendor for recipient in self._recipients if recipient.guests is True]
         return PersonalSales(self.outbox, self.live, self.live, names=KeyHash(self._lookup_key), guests=guests)
 
     def contacts(self, lease: LeaseFile, refetch: Callable[[], None]) -> Contacts:

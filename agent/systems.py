@@ -115,6 +115,7 @@ def _system(ground: Ground, room: Room, name: str, role: Role, table: VendorSect
             fields=ground.settings.replica.fields,
             user_agent=f"loyalty-agent/{ground.version}",
             heard=heard,
+            clock=ground.clock,
         ),
     )
     queue = ground.settings.queue

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -94,15 +94,27 @@ class FakeVendor:
     Attributes:
         taken: what it took, by transaction id, in order; each with the key it came under.
         attempts: every sale that reached `send`, in order.
+        calls: the transaction ids of each call.
         answer: verdict for a sale, or an exception to raise; may be replaced at any time.
+        of_call: verdict for every sale of a call, before any of them is looked at.
         contacts: who it knows, by identifier.
         fault: raised by every look-up, creation and ping while it is set.
     """
 
-    def __init__(self, *, name: str = VENDOR, guests: bool = False, connections: int = 4, rate: float = 0.0) -> None:
+    def __init__(
+        self,
+        *,
+        name: str = VENDOR,
+        guests: bool = False,
+        connections: int = 4,
+        rate: float = 0.0,
+        batch_size: int = 1,
+    ) -> None:
         self.name, self.guests, self.connections, self.requests_per_second = name, guests, connections, rate
         self.sender = self.lookup = self.writer = self
-        self.batch_size = 1
+        self.batch_size = batch_size
+        self.calls: list[list[str]] = []
+        self.of_call: Callable[[Sequence[Outgoing]], Verdict | None] = lambda _batch: None
         self.taken: dict[str, IntegrationKey | None] = {}
         self.attempts: list[Outgoing] = []
         self.answer: Callable[[Outgoing], Verdict | BaseException | None] = lambda _outgoing: None
@@ -117,6 +129,11 @@ class FakeVendor:
         self.primary_known = True
 
     async def send(self, batch) -> list[Verdict]:
+        assert len(batch) <= self.batch_size
+        self.calls.append([outgoing.transaction.transaction_id for outgoing in batch])
+        if (whole := self.of_call(batch)) is not None:
+            self.attempts += batch
+            return [whole] * len(batch)
         return [await self._send(outgoing) for outgoing in batch]
 
     async def _send(self, outgoing: Outgoing) -> Verdict:
@@ -192,6 +209,7 @@ def surroundings(**changes: Any) -> Surroundings:
         "fields": (),
         "user_agent": "LoyaltyAgent/0.1",
         "heard": lambda _answer: None,
+        "clock": FakeClock(),
     }
     return Surroundings(**{**given, **changes})
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import pickle
 
 import pytest
 
+from agent.assembly import open_agent
+from agent.connectors.registry import settings_models
+from agent.settings import load
 from agent.spool import SpooledFile
+from tests.fakes import until
 
 TEXT = b"<member><firstName>Alma Made-Up</firstName></member>\n" * 40_000
 
@@ -49,3 +54,41 @@ def test_it_is_for_reading_bytes(tmp_path):
     """Nothing else is offered."""
     with pytest.raises(ValueError, match="as bytes"):
         write(tmp_path / "a", 1_000).open("r")
+
+
+CONFIGURATION = """
+[agent]
+store_id = "1042"
+till_id = "03"
+country = "SE"
+timezone = "Europe/Stockholm"
+locale = "sv-SE"
+state_dir = "{folder}/state"
+[loyalty]
+vendor = "voyado"
+[voyado]
+base_url = "http://127.0.0.1:9"
+api_key = "file:{folder}/key"
+feed = "file://{folder}/exports"
+"""
+
+
+async def test_a_purge_lets_alone_what_a_sync_reads(tmp_path):
+    """The agent's own purge: while the replica is being written its downloads stay, afterwards they are left behind."""
+    (tmp_path / "key").write_text("secret")
+    (tmp_path / "config.toml").write_text(CONFIGURATION.format(folder=tmp_path))
+    configuration = load(config=tmp_path / "config.toml", vendors=settings_models(), environ={})
+    async with open_agent(configuration) as agent:
+        spooled = tmp_path / "state" / "spool" / "20260214101500_0_customerExport.xml"
+        spooled.parent.mkdir(mode=0o700)
+        spooled.write_bytes(b"noise")
+        async with agent.storage.writing:
+            purge = asyncio.create_task(agent.purge.run())
+            await until(agent.storage.alone.locked)
+            for _ in range(100):
+                await asyncio.sleep(0)
+            assert spooled.exists()
+        assert (await purge)["files"] == 0
+        assert spooled.exists()
+        assert (await agent.purge.run())["files"] == 1
+        assert not spooled.exists()

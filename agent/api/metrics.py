@@ -134,6 +134,12 @@ class _State(Collector):
             "vendor",
             {link.vendor: link.state != "offline" for link in now.vendors},
         )
+        yield _gauge(
+            "vendor_waiting",
+            "Deliveries that wait for a vendor.",
+            "vendor",
+            {link.vendor: link.waiting for link in now.vendors},
+        )
 
 
 def _gauge(name: str, documentation: str, label: str | None, values: dict[str, float]) -> GaugeMetricFamily:

@@ -24,6 +24,7 @@ _WHERE: Final = {
     "sales_waiting": ("outbox.db", "personal part of a waiting sale"),
     "sales_finished": ("outbox.db", "personal part of a finished sale"),
     "notes": ("outbox.db", "reason for giving a sale up"),
+    "kept_files": ("damaged/", "damaged file that was kept aside"),
 }
 
 

@@ -229,14 +229,15 @@ class StoryAnswer(Answer):
 
 
 class VendorAnswer(Answer):
-    """One vendor."""
+    """One vendor. ``waiting``: deliveries to it that are queued or held."""
 
     vendor: str
-    role: str
+    role: Literal["loyalty", "forward"]
     state: Literal["online", "degraded", "offline"]
     since: datetime | None
     last_success_at: datetime | None
     circuit: str
+    waiting: int
 
 
 class LoadingAnswer(Answer):

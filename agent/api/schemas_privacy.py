@@ -17,12 +17,18 @@ class PersonRequest(Request):
 
 
 class ErasureCounts(Answer):
-    """How many records of each kind were erased, or lost their personal part; zeros for an unknown person."""
+    """How many records of each kind were erased, or lost their personal part; zeros for an unknown person.
+
+    But for ``kept_files``: nobody can be searched for in a damaged file.
+    """
 
     contacts: int = Field(description="members taken out of the replica")
     sales_waiting: int = Field(description="sales that were still owed to a vendor; they stay, untagged")
     sales_finished: int = Field(description="sales that were not; they stay without their person")
     notes: int = Field(description="reasons for giving a sale up")
+    kept_files: int = Field(
+        description="damaged databases that were kept, and their logs: whoever is asked for, all of them go"
+    )
 
 
 class ErasedItem(Answer):

@@ -17,7 +17,7 @@ from agent.cli import exits
 from agent.cli.client import Daemon
 from agent.cli.configuration import load
 from agent.cli.invocation import Invocation, common, pass_invocation
-from agent.cli.render import number
+from agent.cli.render import number, progress
 from agent.cli.ticker import Ticker
 from agent.clock import SystemClock
 
@@ -79,11 +79,19 @@ def _order(invocation: Invocation, name: str, watch: Callable[[Daemon, Ticker], 
             return exits.OK
         with Ticker(quiet=invocation.json) as ticker:
             outcome = watch(daemon, ticker)
-    text = f"{name}: {outcome.reason or 'done'}; the agent is {outcome.status['state']}"
+    text = f"{name}: {outcome.reason or 'done'}; the agent is {outcome.status['state']}{_details(outcome)}"
     invocation.answer(
         {"order": name, "completed": outcome.completed, "reason": outcome.reason, "status": outcome.status}, text
     )
     return exits.OK if outcome.completed and outcome.status["state"] == "online" else exits.DEGRADED
+
+
+def _details(outcome: Outcome) -> str:
+    """What stands in the feed's way, a line each, where it did not come to its end."""
+    if outcome.completed:
+        return ""
+    feed = (condition for condition in outcome.status["conditions"] if condition["code"].startswith("feed."))
+    return "".join(f"\n  {condition['title']}: {condition['detail']}" for condition in feed)
 
 
 def _watch_sync(daemon: Daemon, ticker: Ticker) -> Outcome:
@@ -94,21 +102,15 @@ def _watch_sync(daemon: Daemon, ticker: Ticker) -> Outcome:
         status = daemon.get("/v1/status")
         replica = status["replica"]
         as_of = replica["as_of"]
-        if as_of is not None and datetime.fromisoformat(as_of) >= ordered_at:
+        if loading := replica.get("loading"):  # what it has healed is told at its end, not before
+            idle_since = time.monotonic()
+            ticker.say(progress(loading))
+        elif as_of is not None and datetime.fromisoformat(as_of) >= ordered_at:
             ticker.say(f"{number(replica['contacts'])} contacts")
             return Outcome(True, status)
-        if loading := replica.get("loading"):
-            idle_since = time.monotonic()
-            ticker.say(_loading_text(loading))
         elif time.monotonic() - idle_since > IDLE_S:
             return Outcome(False, status, _why_not_synced(status))
         time.sleep(POLL_S)
-
-
-def _loading_text(loading: dict[str, Any]) -> str:
-    if loading["files"]:
-        return f"{loading['applied']} of {loading['files']} files, {number(loading['rows'])} rows"
-    return f"{loading['applied']} pages, {number(loading['rows'])} rows" if loading["applied"] else "asking what is new"
 
 
 def _why_not_synced(status: Status) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 _STEPS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
@@ -40,6 +40,13 @@ def instant(text: str | None) -> str:
 def number(count: int) -> str:
     """A count with its thousands apart."""
     return f"{count:,}"
+
+
+def progress(loading: Mapping[str, int]) -> str:
+    """How far a load is: of files as a listing showed them, or in pages, of which nobody knows how many there are."""
+    if loading["files"]:
+        return f"{loading['applied']} of {loading['files']} files, {number(loading['rows'])} rows"
+    return f"{loading['applied']} pages, {number(loading['rows'])} rows" if loading["applied"] else "asking what is new"
 
 
 def size(count: int) -> str:

@@ -14,7 +14,7 @@ from agent.cli.configuration import load
 from agent.cli.errors import DaemonUnreachableError
 from agent.cli.invocation import Invocation, common, pass_invocation
 from agent.cli.ownership import as_owner_of
-from agent.cli.render import age, instant, number, size, table
+from agent.cli.render import age, instant, number, progress, size, table
 from agent.cli.story import tell
 from agent.settings import Configuration
 
@@ -76,9 +76,16 @@ def _lines(answer: dict[str, Any]) -> Iterator[str]:
     yield f"fallback level {answer['level']}"
     yield ""
     yield table(
-        ("VENDOR", "ROLE", "STATE", "SINCE", "LAST SUCCESS"),
+        ("VENDOR", "ROLE", "STATE", "SINCE", "LAST SUCCESS", "WAITING"),
         [
-            (row["vendor"], row["role"], row["state"], instant(row["since"]), instant(row["last_success_at"]))
+            (
+                row["vendor"],
+                row["role"],
+                row["state"],
+                instant(row["since"]),
+                instant(row["last_success_at"]),
+                number(row["waiting"]),
+            )
             for row in answer["vendors"]
         ],
     )
@@ -90,7 +97,7 @@ def _lines(answer: dict[str, Any]) -> Iterator[str]:
         held = f"{number(replica['contacts'])} contacts ({replica['contents']})"
         yield f"replica  {held}, {age(replica['age_s'])} old{stale}"
     if loading := replica.get("loading"):
-        yield f"         loading: {loading['applied']} of {loading['files']} files, {number(loading['rows'])} rows"
+        yield f"         loading: {progress(loading)}"
     yield (
         f"queue    {number(queue['depth'])} waiting, {queue['held']} held, {queue['parked']} parked, "
         f"{queue['in_doubt']} in doubt; {size(queue['bytes'])}"

@@ -114,3 +114,31 @@ def voyado(
         invocation.answer(document, told)
 
     bench.run_voyado(options, ready)
+
+
+@simulate.command(short_help="A stateful mParticle input.")
+@click.option("--port", type=click.IntRange(0, 65_535), default=8791, show_default=True, help="0 takes a free one.")
+@click.option("--api-key", default="sim-key", show_default=True, help="The key that it accepts; not a secret.")
+@click.option("--api-secret", default="sim-secret", show_default=True, help="Goes with the key; no secret either.")
+@common
+@pass_invocation
+def mparticle(invocation: Invocation, *, port: int, api_key: str, api_secret: str) -> None:
+    """Run a stateful mParticle input until Ctrl-C: the three calls of its Events API."""
+    from agent.workbench import simulate as bench  # noqa: PLC0415 - the simulator: only who runs it
+
+    def ready(address: bench.MparticleAddress) -> None:
+        told = "\n".join(
+            (
+                "A made-up mParticle input, until Ctrl-C.",
+                "",
+                "[forward.mparticle]",
+                f'base_url = "{address.base_url}"',
+                f"api_key = ...    # a reference to a file that holds {address.api_key}",
+                f"api_secret = ... # and to one that holds {address.api_secret}",
+                "",
+                f"What it has seen: {address.control_url}",
+            )
+        )
+        invocation.answer(asdict(address), told)
+
+    bench.run_mparticle(bench.MparticleOptions(port, api_key, api_secret), ready)

@@ -32,6 +32,7 @@ class Surroundings:
         fields: what a till may be shown of a member.
         user_agent: how calls introduce themselves.
         heard: called with each answer, for its `Date`.
+        clock: for how old a sale is.
     """
 
     role: Role
@@ -42,6 +43,7 @@ class Surroundings:
     fields: tuple[str, ...]
     user_agent: str
     heard: Callable[[Answer], None]
+    clock: Clock
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from agent.connectors import voyado
+from agent.connectors import mparticle, voyado
 from agent.connectors.base import Owner, Room
+from agent.connectors.mparticle.settings import MparticleSettings
 from agent.connectors.voyado import feeds
 from agent.connectors.voyado.settings import VoyadoSettings
 from agent.settings import VendorSection
 
 ROOMS: Mapping[str, Room] = {
     voyado.NAME: Room(VoyadoSettings, voyado.build, Owner(feeds.open_feed, guid_contact_ids=True)),
+    mparticle.NAME: Room(MparticleSettings, mparticle.build),
 }
 
 

@@ -6,7 +6,7 @@ the outbox. Shape is checked by parsing; sums are checked by :mod:`agent.domain.
 
 import json
 import re
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated, Any, Final, Literal, TypeVar
@@ -35,6 +35,7 @@ MAX_LINES = 1_000
 MAX_ROWS = 100
 ZERO = money.ZERO
 _YEARS = range(1970, 2200)
+_MINUTE = timedelta(minutes=1)
 
 
 def _instant(value: object) -> datetime:
@@ -44,8 +45,10 @@ def _instant(value: object) -> datetime:
             value = datetime.fromisoformat(value.upper())
         except ValueError:
             value = None
-    if isinstance(value, datetime) and value.tzinfo is not None and value.year in _YEARS:
-        return value
+    if isinstance(value, datetime) and value.year in _YEARS:
+        offset = value.utcoffset()
+        if offset is not None and not offset % _MINUTE:  # one with seconds Python reads, and no vendor does
+            return value
     raise ValueError("is not an ISO 8601 time with an offset, such as 2026-02-14T16:41:09+01:00")
 
 

@@ -170,7 +170,7 @@ class Intake:
         return tuple(
             recipient.vendor
             for recipient in self._policy.recipients
-            if recipient.guests or (member if recipient.owner else known)
+            if recipient.wants_guest(sale) or (member if recipient.owner else known)
         )
 
     def _read(self, transaction: Transaction) -> _People:

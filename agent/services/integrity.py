@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol
 
@@ -99,6 +99,8 @@ class Integrity:
         self._cases = {one.name: _Case(one) for one in guarded}
         self._wake = asyncio.Event()
         self._reports: tuple[Report, ...] = ()
+        self._unkept: dict[str, Report] = {}
+        """Of files that there was no room to keep aside, so that there is no folder for the report either."""
 
     async def start(self) -> None:
         """Opens the databases. What cannot be opened now is left to :meth:`attend`.
@@ -150,10 +152,14 @@ class Integrity:
 
     def acknowledge(self) -> int:
         """An administrator has seen the reports; how many were new. Raises StorageError."""
+        now = self._clock.now()
         try:
-            seen = self._kept.acknowledge(self._clock.now())
+            seen = self._kept.acknowledge(now)
         except OSError as error:
             raise StorageError(f"the report cannot be written: {error.strerror}") from error
+        for name, report in self._unkept.items():
+            if report.acknowledged_at is None:
+                self._unkept[name], seen = replace(report, acknowledged_at=now), seen + 1
         self._read_reports()
         self._changed()
         return seen
@@ -259,6 +265,8 @@ class Integrity:
             return
         log.warning("damage.mended", file=name, counts={"rescued": dict(report.rescued), "lost": dict(report.lost)})
         case.damage = None
+        if not report.folder:
+            self._unkept[name] = report
         self._read_reports()
         await self._open(case)
 
@@ -282,14 +290,17 @@ class Integrity:
     def _settle(self) -> None:
         """What was fetched again is whole: nothing of the former file is needed any more."""
         done = [
-            report.folder
+            report
             for report in self._reports
             if not self._irreplaceable(report) and self._cases[report.file].guarded.whole
         ]
         if done:
             try:
-                for folder in done:
-                    self._kept.erase(folder)
+                for report in done:
+                    if report.folder:
+                        self._kept.erase(report.folder)
+                    else:
+                        del self._unkept[report.file]
             except OSError as error:
                 log.warning("damage.unfinished", error=type(error).__name__)
             self._read_reports()
@@ -297,7 +308,7 @@ class Integrity:
 
     def _read_reports(self) -> None:
         try:
-            self._reports = tuple(self._kept.reports())
+            self._reports = (*self._kept.reports(), *self._unkept.values())
         except OSError as error:
             log.warning("damage.unfinished", error=type(error).__name__)
 

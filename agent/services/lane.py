@@ -240,7 +240,7 @@ class Lane:
                 not_received = False
                 going(ready)
                 told = await self._connector.sender.send([self._dated(outgoing) for outgoing in ready])
-                verdicts |= zip((outgoing.entry for outgoing in ready), told, strict=True)
+                verdicts |= dict(zip((outgoing.entry for outgoing in ready), told, strict=True))
         except StorageError:
             raise
         except Exception as error:  # a mistake of ours in one sale must not stop the others

@@ -7,6 +7,7 @@ so that memory stays bounded however much there is.
 * A file is taken only once it lies still: what changed within the last minute must look the same in a second listing.
 * Each file is one commit with its ledger row. Whatever is killed, the next run goes on where this one stood.
 * Nothing of an unreadable file is applied, nothing after it, and nothing past a gap.
+* Files that may be exports under a name that is not known are told when there is nothing else.
 * A new replica is built beside the present one; the agent adopts it after :meth:`Loader.load` has returned.
 
 The processes end with the one that started them, however that ends: two loaders never run side by side.
@@ -18,6 +19,7 @@ import asyncio
 import hashlib
 import multiprocessing
 import os
+import re
 import resource
 import shutil
 import time
@@ -53,6 +55,10 @@ YOUNG = timedelta(seconds=60)
 PIECE_BYTES = 1024 * 1024
 ALONE_BYTES = 24 * 1024 * 1024
 """Up to this much is read by the loader itself: starting processes would take longer."""
+
+
+SHOWN_CHARS = 80
+_DIGIT, _NOT_SHOWN = re.compile(r"\d"), re.compile(r"[^A-Za-z0-9._-]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +163,11 @@ class Failed:
 
 
 Event = Listed | Fetched | Applied | Gap | Late | Unreadable | Done | Failed
+
+
+def shown_name(name: str) -> str:
+    """A file's name that may be anybody's, as it may be shown: its form, without numbers that could be somebody's."""
+    return _NOT_SHOWN.sub("?", _DIGIT.sub("0", name[:SHOWN_CHARS]))
 
 
 class Loader:
@@ -275,11 +286,23 @@ class _Load:
             self._report(Late(plan.late))
         if plan.gap is not None:
             self._report(Gap(plan.gap))
+        if not plan.take and plan.gap is None and await self._overlooks(source, listing, loader):
+            return False
         readable = await self._apply(source, loader, still)
         if plan.gap is not None or not readable:
             loader.abandon()
             return False
         return len(still) == len(plan.take)
+
+    async def _overlooks(self, source: FileSource, listing: Sequence[ExportFile], loader: ReplicaLoader) -> bool:
+        """Whether a poll that brings nothing lay beside files that may be exports; nobody can say then what is new."""
+        overlooked = self._job.reader.overlooked(await source.strangers(), listing, loader.ledger())
+        if not overlooked:
+            return False
+        count = "1 file" if len(overlooked) == 1 else f"{len(overlooked)} files"
+        newest = shown_name(overlooked[0].name)
+        self._report(Unreadable(count, f"the name is no export's (digits shown as 0, the newest: {newest})"))
+        return True
 
     async def _still(self, source: FileSource, take: Sequence[ExportFile], now: datetime) -> Sequence[ExportFile]:
         """The files that nobody is writing any more, up to the first that may be."""

@@ -216,9 +216,9 @@ class Privacy:
             sold = await self._erase_sales(wanted)
             contacts = await self._contacts.erase(identity, wanted.keys)
             sold += await self._erase_sales(wanted)
-            await self._kept.purge(EVER, self._clock.now())
+            kept_files = await self._kept.purge(EVER, self._clock.now())
             self._spool()
-            counts = {"contacts": contacts, **_counts(sold)}
+            counts = {"contacts": contacts, **_counts(sold), "kept_files": kept_files}
             entry = await self._trail.record("privacy.erased", receipt=receipt, by=by, **counts)
         log.info("privacy.erased", counts=counts, receipt=receipt)
         self._changed()

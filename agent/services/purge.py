@@ -65,6 +65,7 @@ class Purge:
         kept: damaged files that were kept.
         trail: the audit trail, which has its own end.
         spool: erases downloaded export files that were left behind; how many there were.
+        reading: whether a feed is being read: what lies in the spool then is not left behind.
         alone: held by whoever erases, or reads a whole file through.
         changed: called when something was erased.
         trusted: whether ages by the wall clock mean something.
@@ -80,12 +81,13 @@ class Purge:
         kept: KeptFiles,
         trail: Trail,
         spool: Callable[[], int],
+        reading: Callable[[], bool],
         alone: asyncio.Lock,
         changed: Callable[[], None],
         trusted: Callable[[], bool] = lambda: True,
     ) -> None:
         self._clock, self._policy, self._sales, self._contacts = clock, policy, sales, contacts
-        self._spool, self._changed, self._trusted = spool, changed, trusted
+        self._spool, self._reading, self._changed, self._trusted = spool, reading, changed, trusted
         self._kept, self._trail, self._alone = kept, trail, alone
 
     async def run(self) -> dict[str, int]:
@@ -100,7 +102,7 @@ class Purge:
         """
         async with self._alone:
             now = self._clock.now()
-            counts = {"files": self._spool()}
+            counts = {"files": 0 if self._reading() else self._spool()}
             if not self._trusted():
                 log.warning("purge.skipped", condition="clock.wrong")
                 return counts

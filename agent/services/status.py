@@ -6,6 +6,7 @@ Nothing here is kept twice: a snapshot is taken from the rooms that know.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -19,11 +20,12 @@ from agent.ports import Clock, LoadProgress, QueueInfo, Replica, ReplicaInfo
 RATE_WINDOW = timedelta(hours=1)
 TYPICAL_BYTES_A_SALE, MOST_BYTES_A_SALE = 2_048, 4_096
 FILLING_SHARE = 0.8
+LOOK_EVERY_S, LOOK_PACE_S = 10.0, 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class VendorStatus:
-    """One vendor as `GET /v1/status` shows it."""
+    """One vendor as `GET /v1/status` shows it. ``waiting``: deliveries to it that are queued or held."""
 
     vendor: str
     role: str
@@ -31,6 +33,7 @@ class VendorStatus:
     since: datetime | None
     last_success_at: datetime | None
     circuit: str
+    waiting: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +171,15 @@ class Status:
             since=self._since,
             version=self._version,
             vendors=tuple(
-                VendorStatus(link.vendor, link.role, link.state, link.since, link.last_success_at, link.sending.state)
+                VendorStatus(
+                    link.vendor,
+                    link.role,
+                    link.state,
+                    link.since,
+                    link.last_success_at,
+                    link.sending.state,
+                    queue.waiting.get(link.vendor, 0),
+                )
                 for link in self._links
             ),
             replica=ReplicaStatus(
@@ -191,6 +202,20 @@ class Status:
             conditions=conditions,
             codes=_codes(state, level, stale=self._stale(info, now)),
         )
+
+    async def watch(self, look_every_s: float = LOOK_EVERY_S) -> None:
+        """Looks after each change, and every ``look_every_s`` because time alone changes things too; works for ever.
+
+        What begins while nobody asks is known and logged since it began; who listens hears what only time brought.
+        """
+        seen: tuple[object, ...] = ()
+        async with contextlib.aclosing(self.changes(look_every_s)) as changes:
+            async for changed in changes:
+                now = self.snapshot()
+                before, seen = seen, (now.state, now.level, now.conditions)
+                if not changed and seen != before:
+                    self.changed()
+                await asyncio.sleep(LOOK_PACE_S)
 
     def damaged(self, file: str, *, stands: bool) -> None:
         """Somebody found a file not to be what was written, or whole again."""
@@ -237,9 +262,8 @@ class Status:
     def _judge(self, info: ReplicaInfo, queue: QueueInfo, now: datetime) -> None:
         """Conditions that follow from figures are set here; those that follow from events, where they happen."""
         say = self._conditions.set
-        first = self._links[0]
-        offline = f"{first.vendor}: {first.why}" if first.why else first.vendor
-        say("vendor.offline", stands=first.answers is False, now=now, detail=offline)
+        offline = [*self._silent(), *self._without_a_lane(queue)]
+        say("vendor.offline", stands=bool(offline), now=now, detail="; ".join(offline))
         refused = [link.vendor for link in self._links if link.refused]
         say("vendor.credentials_refused", stands=bool(refused), now=now, detail=", ".join(refused))
         say("queue.parked", stands=queue.parked > 0, now=now, detail=str(queue.parked))
@@ -249,6 +273,19 @@ class Status:
         damage = [*self._damage(), *sorted(self._torn)]
         say("storage.damaged", stands=bool(damage), now=now, detail="; ".join(damage))
         say("replica.stale", stands=self._stale(info, now), now=now)
+
+    def _silent(self) -> list[str]:
+        silent = [link for link in self._links if link.answers is False]
+        return [f"{link.vendor}: {link.why}" if link.why else link.vendor for link in silent]
+
+    def _without_a_lane(self, queue: QueueInfo) -> list[str]:
+        """Systems that were taken out of the configuration while sales were waiting for them."""
+        known = {link.vendor for link in self._links}
+        return [
+            f"{vendor}: is not in the configuration, {count} waiting"
+            for vendor, count in sorted(queue.waiting.items())
+            if vendor not in known
+        ]
 
     def _stale(self, info: ReplicaInfo, now: datetime) -> bool:
         return info.as_of is not None and now - info.as_of > self._policy.stale_after

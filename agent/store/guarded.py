@@ -13,7 +13,7 @@ from typing import Final, TypeVar
 
 from agent import processes
 from agent.disk import telling
-from agent.errors import LoyaltyAgentError, StorageDamagedError, StorageError, StorageKeyError
+from agent.errors import LoyaltyAgentError, StorageDamagedError, StorageError, StorageFullError, StorageKeyError
 from agent.kept import PART, Kept, Report
 from agent.ports import Recipient
 from agent.store.database import DatabaseFile, remove
@@ -153,15 +153,25 @@ class GuardedReplica:
             StorageError: it could not be done now.
         """
         async with self._writing:  # a sync would go on writing into the file that is set aside
-            report = Report("", self.name, now, reason)
-            with telling("damaged files cannot be kept aside"):
-                if self._room():
-                    folder = await asyncio.to_thread(self._kept.folder, now)
-                    report = Report(folder.name, self.name, now, reason)
-                    await asyncio.to_thread(self._kept.exchange, folder, report)
-                else:
+            try:
+                report = await self._keep(reason, now) if self._room() else Report("", self.name, now, reason)
+            except StorageFullError:  # the room went meanwhile: a till without members until it is back is worse
+                report = Report("", self.name, now, reason)
+            if not report.folder:
+                with telling(f"{self.name} cannot be removed"):
                     remove(self._replica.file.database)
         self._refetch()
+        return report
+
+    async def _keep(self, reason: str, now: datetime) -> Report:
+        with telling("damaged files cannot be kept aside"):
+            folder = await asyncio.to_thread(self._kept.folder, now)
+            report = Report(folder.name, self.name, now, reason)
+            try:
+                await asyncio.to_thread(self._kept.exchange, folder, report)
+            except OSError:
+                shutil.rmtree(folder, ignore_errors=True)  # of a file that can be fetched again
+                raise
         return report
 
     @property

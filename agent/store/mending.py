@@ -15,10 +15,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from agent.domain.transaction import transaction_of
 from agent.ports import Recipient
 from agent.store import numbering, statements
 from agent.store.outbox import RANK_PRIMARY, RANK_SECONDARY, person_group, said
 from agent.store.outbox_view import from_ms
+from agent.store.said import Said
 
 if TYPE_CHECKING:
     from sqlite3 import Connection
@@ -47,12 +49,16 @@ UNSETTLED = """
     WHERE s.finished_at IS NULL AND NOT EXISTS (
         SELECT 1 FROM deliveries AS d WHERE d.sale = s.id AND d.state IN ('queued', 'parked', 'in_doubt'))"""
 LACKING = """
-    SELECT s.id, s.key_kind, s.key_type, s.original, t.content
+    SELECT s.id, s.type, s.key_kind, s.key_type, s.original, t.content, s.occurred_at
     FROM sales AS s LEFT JOIN statements AS t ON t.id = s.statement
     WHERE s.finished_at IS NULL AND (
         SELECT count(*) FROM deliveries AS d
         WHERE d.sale = s.id AND d.vendor IN (SELECT value FROM json_each(?1))) < json_array_length(?1)"""
 """Sales that are not finished and lack a delivery to somebody who gets sales, whatever became of those they have."""
+CLEARED_UNSENT = """
+    SELECT d.vendor FROM deliveries AS d JOIN sales AS s ON s.id = d.sale
+    WHERE s.transaction_id = ? AND d.state = 'cancelled'"""
+"""Where a void found its sale unsent: it is not owed there itself."""
 HAS_DELIVERIES = "SELECT vendor FROM deliveries WHERE sale = ?"
 ID_OF = "SELECT id FROM sales WHERE transaction_id = ?"
 LAST_ENTRY = (
@@ -204,13 +210,15 @@ def _send_again(db: Connection, clues: Clues, recipients: Sequence[Recipient], h
     lacking = db.execute(LACKING, (json.dumps([recipient.vendor for recipient in recipients]),)).fetchall()
     entries = {(sale, vendor): entry for sale, vendor, entry in clues.deliveries()} if lacking else {}
     (last,) = db.execute(LAST_ENTRY).fetchone()
-    for sale, kind, key_type, original, content in lacking:
+    for sale, type_, kind, key_type, original, content, occurred_at in lacking:
         has = {vendor for (vendor,) in db.execute(HAS_DELIVERIES, (sale,))}
+        if type_ == "void":
+            has |= {vendor for (vendor,) in db.execute(CLEARED_UNSENT, (original,))}
         somebody = content is None or original is not None or any(said(content, kind, key_type))
         wanting = [
             recipient
             for recipient in recipients
-            if recipient.guests or (somebody if recipient.owner else kind is not None)
+            if (somebody if recipient.owner else kind is not None) or _wants_guest(recipient, content, occurred_at)
         ] or [recipient for recipient in recipients if recipient.owner]  # it is not finished: it was owed to somebody
         missing = [recipient for recipient in wanting if recipient.vendor not in has]
         found = db.execute(ID_OF, (original,)).fetchone() if original is not None else None
@@ -227,3 +235,11 @@ def _send_again(db: Connection, clues: Clues, recipients: Sequence[Recipient], h
         if missing and content is None:
             db.execute(PARK_UNREADABLE, (sale,))
     return made
+
+
+def _wants_guest(recipient: Recipient, content: bytes | None, occurred_at: str) -> bool:
+    if not callable(recipient.guests):
+        return recipient.guests
+    if content is None:
+        return False
+    return recipient.wants_guest(transaction_of(Said.parse(bytes(content).decode()).body, occurred_at))

@@ -85,7 +85,7 @@ class Outbox(OutboxView):
         super().__init__(reader)
         self._writer, self._run = writer, run
         self._owner = next(recipient.vendor for recipient in recipients if recipient.owner)
-        self._followers = json.dumps([item.vendor for item in recipients if not (item.owner or item.guests)])
+        self._followers = json.dumps([item.vendor for item in recipients if not item.owner and item.guests is not True])
         self._hash_key, self._names = b"", KeyHash(bytes(32))
         self._last_of_former_run: int | None = None
 
@@ -107,7 +107,7 @@ class Outbox(OutboxView):
         Raises:
             ConflictError: the id is taken by other content; the sale to be voided is voided already; or the points
                 to be claimed are somebody's already.
-            InputError: a void of a sale that is not here and brings no lines.
+            InputError: a void of a void, or of a sale that is not here when it brings no lines.
             StorageError: it could not be put on disk; nothing of it is kept.
         """
         body = body_of(record.transaction)
@@ -523,6 +523,8 @@ def _void(db: Connection, record: Acceptance, original: Any) -> tuple[tuple[str,
         if not sale.lines:
             raise InputError([Fault("/original_transaction_id", "is not recorded here, and the void brings no lines")])
         return record.vendors, record.key
+    if original[-1] == TransactionType.VOID:
+        raise InputError([Fault("/original_transaction_id", "is a void itself: there is nothing to clear")])
     db.execute(sql.CANCEL_UNSENT, (original[0],))
     reached, key = _of_original(db, original)
     return reached, record.key or key
@@ -530,7 +532,7 @@ def _void(db: Connection, record: Acceptance, original: Any) -> tuple[tuple[str,
 
 def _of_original(db: Connection, original: Any) -> tuple[tuple[str, ...], IntegrationKey | None]:
     """The vendors that the sale went or goes to, and the key it carries; none once that is erased."""
-    sale_id, *_, key_kind, key_type, statement, _ = original
+    sale_id, *_, key_kind, key_type, statement, _, _ = original
     vendors = tuple(row[0] for row in db.execute(sql.VENDORS_REACHED, (sale_id,)))
     if statement is None:
         return vendors, None
@@ -540,7 +542,7 @@ def _of_original(db: Connection, original: Any) -> tuple[tuple[str, ...], Integr
 def _repeated(db: Connection, arrival: _Arrival, known: Any) -> Receipt:
     """The first answer again, under the key it named, even if the tag has risen since."""
     record = arrival.record
-    sale_id, _, accepted_at, number, _, answered_kind, answered_type, kind, key_type, statement, _ = known
+    sale_id, _, accepted_at, number, _, answered_kind, answered_type, kind, key_type, statement, _, _ = known
     value = None
     if statement is not None:
         if (answered_kind, answered_type) == (kind, key_type):

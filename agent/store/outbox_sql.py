@@ -12,7 +12,7 @@ from functools import cache
 
 FIND_SALE = """
     SELECT id, fingerprint, accepted_at, number, quiet, answered_kind, answered_type, key_kind, key_type, statement,
-           erased_at
+           erased_at, type
     FROM sales WHERE transaction_id = ?"""
 KNOWS = "SELECT 1 FROM sales WHERE transaction_id = ?"
 LAST_IDS = """

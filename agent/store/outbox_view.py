@@ -81,6 +81,7 @@ class OutboxView:
             in_doubt=counts.get("in_doubt", 0),
             oldest_at=from_ms(oldest) if oldest is not None else None,
             bytes=self._number(sql.UNFINISHED_BYTES) or 0,
+            waiting={vendor: n for vendor, n in waiting if n},
         )
 
     def accepted_since(self, since: datetime) -> int:

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agent.clock import SystemClock
-from agent.connectors.voyado.simulator import SimulatorSettings, VoyadoSimulator, serve
+from agent.connectors.mparticle.simulator import MparticleSimulator
+from agent.connectors.simulation.server import RunningSimulator, Simulated, serve
+from agent.connectors.voyado.simulator import SimulatorSettings, VoyadoSimulator
 
 TICK_S = 0.5
 
@@ -80,24 +82,71 @@ def run_voyado(options: VoyadoOptions, ready: Callable[[VoyadoAddress], None]) -
         simulator = VoyadoSimulator(settings, now=SystemClock().now, rng=random.Random(options.seed))  # noqa: S311
         simulator.seed(options.contacts)
         simulator.export_full()
-        asyncio.run(_serve(simulator, options, ready))
+
+        def listening(running: RunningSimulator) -> None:
+            ready(
+                VoyadoAddress(
+                    base_url=running.url,
+                    control_url=f"{running.url}/_sim/state",
+                    api_key=options.api_key,
+                    export_folder=simulator.exports.folder,
+                    contacts=options.contacts,
+                )
+            )
+
+        asyncio.run(_serve(simulator, options.port, listening))
 
 
-async def _serve(simulator: VoyadoSimulator, options: VoyadoOptions, ready: Callable[[VoyadoAddress], None]) -> None:
+@dataclass(frozen=True, slots=True)
+class MparticleOptions:
+    """What a simulated mParticle input is started with.
+
+    Attributes:
+        port: where it listens on loopback; 0 takes a free port.
+        api_key: the key that it accepts.
+        api_secret: the secret that belongs to the key.
+    """
+
+    port: int
+    api_key: str
+    api_secret: str
+
+
+@dataclass(frozen=True, slots=True)
+class MparticleAddress:
+    """Where a simulated input is found."""
+
+    base_url: str
+    control_url: str
+    api_key: str
+    api_secret: str
+
+
+def run_mparticle(options: MparticleOptions, ready: Callable[[MparticleAddress], None]) -> None:
+    """Serves an input until SIGINT or SIGTERM.
+
+    Args:
+        options: what it is started with.
+        ready: called once, when it listens.
+
+    Raises:
+        OSError: the port is taken.
+    """
+    simulator = MparticleSimulator({options.api_key: options.api_secret}, now=SystemClock().now)
+
+    def listening(running: RunningSimulator) -> None:
+        ready(MparticleAddress(f"{running.url}/v2", f"{running.url}/_sim/state", options.api_key, options.api_secret))
+
+    asyncio.run(_serve(simulator, options.port, listening))
+
+
+async def _serve(simulator: Simulated, port: int, listening: Callable[[RunningSimulator], None]) -> None:
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop.set))
-    running = await serve(simulator, port=options.port, tick_s=TICK_S)
+    running = await serve(simulator, port=port, tick_s=TICK_S)
     try:
-        ready(
-            VoyadoAddress(
-                base_url=running.url,
-                control_url=f"{running.url}/_sim/state",
-                api_key=options.api_key,
-                export_folder=simulator.exports.folder,
-                contacts=options.contacts,
-            )
-        )
+        listening(running)
         await stop.wait()
     finally:
         await running.stop()

@@ -152,7 +152,7 @@ class Officer:
     recorded: list[tuple[str, dict[str, int | str]]] = field(default_factory=list)
 
     async def erase(self, statement: Any, by: str) -> Any:
-        nothing = dict.fromkeys(("contacts", "sales_waiting", "sales_finished", "notes"), 0)
+        nothing = dict.fromkeys(("contacts", "sales_waiting", "sales_finished", "notes", "kept_files"), 0)
         return self._answer("erase", statement, by) or Erasure("9f86d081", NOW, nothing, Head(1, "a" * 64))
 
     async def export(self, statement: Any, by: str) -> Any:

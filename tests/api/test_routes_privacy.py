@@ -18,7 +18,7 @@ from agent.services.privacy import Erasure, Export
 NOW = datetime(2026, 11, 20, 9, 5, 12, tzinfo=UTC)
 PHONE = "+46701740605"
 WHO = {"identifier": {"type": "mobile_phone", "value": PHONE}}
-COUNTS = {"contacts": 1, "sales_waiting": 2, "sales_finished": 0, "notes": 0}
+COUNTS = {"contacts": 1, "sales_waiting": 2, "sales_finished": 0, "notes": 0, "kept_files": 0}
 KEY = IntegrationKey(kind="primary", type=IdentifierType.MEMBER_NUMBER, value="10000421")
 ALMA = Person(
     Member("c0ffee", KEY, {"name": "Alma"}),

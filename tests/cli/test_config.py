@@ -1,6 +1,7 @@
 """`config check`, `show` and `example`."""
 
 import json
+import re
 import tomllib
 from datetime import timedelta
 from pathlib import Path
@@ -113,9 +114,10 @@ def test_the_example_says_what_the_defaults_are_and_loads(tmp_path):
     loaded = load(config=EXAMPLE, vendors=settings_models(), environ={}, secrets=False)
 
     parsed = tomllib.loads(text)
+    vendors = {name: model for name, model in settings_models().items() if not model.not_loyalty}
     for name, section in {
         **{name: field.annotation for name, field in Settings.model_fields.items()},
-        **settings_models(),
+        **vendors,
     }.items():
         if name == "messages":
             continue
@@ -123,8 +125,23 @@ def test_the_example_says_what_the_defaults_are_and_loads(tmp_path):
             assert key in parsed[name] or f"# {key} = " in text
             assert field.description.split()[0] in text
             if not field.is_required() and not field.examples:
-                table = loaded.vendor if name in settings_models() else getattr(loaded.settings, name)
+                table = loaded.vendor if name in vendors else getattr(loaded.settings, name)
                 assert getattr(table, key) == field.default
+
+
+@pytest.mark.parametrize("name", [name for name, model in settings_models().items() if not model.not_forward])
+def test_the_example_of_a_further_system_is_commented_out(name):
+    """Without its marks it is a sound table, with the defaults and every key."""
+    text = EXAMPLE.read_text(encoding="utf-8")
+    table = text.partition(f"# [forward.{name}]\n")[2].partition("\n\n")[0]
+    model = settings_models()[name]
+
+    stated = tomllib.loads("\n".join(re.findall(r"^# ([a-z_]+ = .*)$", table, re.MULTILINE)))
+
+    assert stated.keys() == model.model_fields.keys()
+    assert model.model_validate(stated) == model.model_validate(
+        {key: value for key, value in stated.items() if model.model_fields[key].is_required()}
+    )
 
 
 @pytest.mark.parametrize(

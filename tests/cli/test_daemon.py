@@ -137,6 +137,46 @@ def test_a_sync_ends_with_what_changed(world):
     assert told["status"]["replica"]["contacts"] == 19
 
 
+def test_a_sync_that_heals_ends_well(world):
+    """While a part is missing the command says so and ends with 1; the sync that finds it ends with 0."""
+    with world.tenant.lock:
+        for _ in range(2):
+            world.tenant.state.delete(next(iter(world.tenant.state.members())))
+        world.tenant.export_now()
+    newest = max(world.tenant.exports.folder.glob("*.xml"))
+    stamp, _, series = newest.name.split("_", 2)
+    part = newest.rename(newest.with_name(f"{stamp}_2_{series}"))
+
+    status, told = world.run("sync")
+    assert (status, told["completed"], told["reason"]) == (1, False, "not completed (feed.gap)")
+
+    part.rename(newest)  # a whole export, in place of the part of one
+    status, told = world.run("sync")
+    assert (status, told["completed"], told["status"]["state"]) == (0, True, "online")
+    assert not [one["code"] for one in told["status"]["conditions"] if one["code"].startswith("feed.")]
+
+
+def test_a_sync_that_finds_only_strange_files_says_so(world):
+    """A file that may be an export under another name is told, by its form alone, in the status and by the command."""
+    folder = world.tenant.exports.folder
+    strange = folder / "members of 0701740605.xml"
+    strange.write_text("<contacts/>")
+
+    status, told = world.run("sync")
+    assert (status, told["completed"], told["reason"]) == (1, False, "not completed (feed.unreadable)")
+    (detail,) = [one["detail"] for one in told["status"]["conditions"] if one["code"] == "feed.unreadable"]
+    assert "members?of?0000000000.xml" in detail
+    asked = subprocess.run(
+        [INSTALLED, "sync", "--config", world.config], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (asked.returncode, "members?of?0000000000.xml" in asked.stdout) == (1, True)
+    assert "0701740605" not in asked.stdout + asked.stderr + (world.root / "agent.log").read_text()
+
+    strange.unlink()
+    status, told = world.run("sync")
+    assert (status, told["status"]["state"]) == (0, "online")
+
+
 def test_orders_may_be_left_alone(world):
     """With --no-wait the command returns once the agent has taken the order; purge always does."""
     for order in (("sync", "--no-wait"), ("flush", "--no-wait"), ("purge",)):

@@ -190,6 +190,7 @@ def test_a_person_never_shows_in_a_repr(sale):
         pytest.param({"total": ...}, "total", id="no total"),
         pytest.param({"currency": "kr"}, "currency", id="no currency code"),
         pytest.param({"occurred_at": "2026-02-14T16:41:09"}, "occurred_at", id="time without an offset"),
+        pytest.param({"occurred_at": "2026-02-14T16:41:09+01:00:30"}, "occurred_at", id="an offset with seconds"),
         pytest.param({"occurred_at": "2026-02-14"}, "occurred_at", id="a date"),
         pytest.param({"occurred_at": 1771083669}, "occurred_at", id="seconds since 1970"),
         pytest.param({"occurred_at": "1771083669"}, "occurred_at", id="seconds since 1970, as text"),

@@ -116,6 +116,7 @@ class Till:
         self.state = home / "state"
         self.port = free_port()
         self.process: subprocess.Popen[bytes] | None = None
+        self.wrapper: tuple[str, ...] = ()
         self.key_file = home / "api.key"
         self.key_file.write_text(API_KEY)
         tables: dict[str, dict[str, Any]] = {
@@ -145,7 +146,7 @@ class Till:
 
     def command(self, *words: str, **kwargs: Any) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [COMMAND, *words, "--config", self.config],
+            [*self.wrapper, COMMAND, *words, "--config", self.config],
             capture_output=True,
             text=True,
             timeout=60,
@@ -156,7 +157,7 @@ class Till:
     def start(self, *, wrapper: tuple[str, ...] = ()) -> Till:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [*wrapper, str(COMMAND), "run", "--config", str(self.config)],
+                [*(wrapper or self.wrapper), str(COMMAND), "run", "--config", str(self.config)],
                 stderr=log,
                 stdout=log,
                 start_new_session=True,

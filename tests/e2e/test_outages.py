@@ -86,6 +86,16 @@ def test_poison_record(till, vendor):
     assert "queue.parked" not in till.conditions()
 
 
+def test_trouble_is_logged_when_it_begins(till, vendor):
+    """A sale is parked and nobody asks for the status: the log has the condition all the same."""
+    alma = members(vendor, 1)[0].value("memberNumber")
+    vendor.sim.faults.add(Fault(kind="poison", receipt_id="s-1"))
+
+    till.sell("s-1", identifier={"type": "member_number", "value": alma})
+
+    eventually(lambda: [line for line in till.logged("condition") if line["code"] == "queue.parked"])
+
+
 def test_killed_after_the_answer(till, vendor):
     """The till has its 202 and the process is killed: the sale is there, the next is another, the vendor gets both."""
     alma = members(vendor, 1)[0].value("memberNumber")

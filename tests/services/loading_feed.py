@@ -54,6 +54,9 @@ class Reader:
                 last = number
         return FilePlan(tuple(take), None, tuple(late))
 
+    def overlooked(self, strangers, listing, ledger):
+        return sorted(strangers, key=lambda file: file.modified_at, reverse=True)
+
     def read(self, path, *, today):
         lines = path.read_text().split("\n")
         for line in lines[:-1]:
@@ -108,8 +111,14 @@ class Folder:
         if self.growing:
             with (self.path / self.growing).open("a") as file:
                 file.write(" ")
+        return self._glob("*.txt")
+
+    async def strangers(self):
+        return self._glob("*.xml")
+
+    def _glob(self, pattern):
         found = []
-        for path in self.path.glob("*.txt"):
+        for path in self.path.glob(pattern):
             status = path.stat()
             found.append(ExportFile(path.name, status.st_size, datetime.fromtimestamp(status.st_mtime, UTC)))
         return found

@@ -35,7 +35,7 @@ CONTACT = {"first_name": "Alma", "mobile_phone": "070-174 06 05", "email": "Alma
 class Till:
     """An intake with a real outbox behind it."""
 
-    def __init__(self, outbox, *, level=3, secondary=("mobile_phone", "email"), guests=False):
+    def __init__(self, outbox, *, level=3, secondary=("mobile_phone", "email"), guests=False, further=()):
         self.clock, self.replica, self.outbox = FakeClock(), FakeReplica(), outbox
         self.link = Link(
             VENDOR, "loyalty", requests_per_second=0, backoff_first_s=10, backoff_max_s=900, uniform=lambda _a, b: b
@@ -57,7 +57,7 @@ class Till:
                 till_id="03",
                 zone=ZoneInfo("Europe/Stockholm"),
                 stale_after=timedelta(hours=24),
-                recipients=(Recipient(VENDOR, guests=guests),),
+                recipients=(Recipient(VENDOR, guests=guests), *further),
             ),
             accepted=self._accepted,
             held=lambda: self.held,
@@ -307,7 +307,11 @@ async def test_a_look_up_counts_as_hit_or_miss(till, known, said):
 # --- guests, new contacts, other kinds ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("guests", "deliveries"), [(True, 1), (False, 0)], ids=["wants guests", "wants none"])
+@pytest.mark.parametrize(
+    ("guests", "deliveries"),
+    [(True, 1), (False, 0), (lambda sale: sale.channel == "pos", 1), (lambda sale: sale.channel != "pos", 0)],
+    ids=["wants guests", "wants none", "wants this one", "wants others"],
+)
 async def test_a_guest_goes_where_guests_are_wanted(tmp_path, outbox, guests, deliveries):
     """At a vendor without guests the sale is done at once."""
     till = Till(outbox, guests=guests)
@@ -408,3 +412,22 @@ async def test_a_disk_that_fills_up_between_two_looks_keeps_nothing_of_the_sale(
         await till.sell(identifier=PHONE_SAID, new_contact=big)
     assert till.empty()
     assert till.woken == 0
+
+
+@pytest.mark.parametrize(
+    ("secondary", "changes", "expected"),
+    [
+        ((), {}, ["ledger"]),
+        (("mobile_phone",), {"integration_key": member_key().model_dump()}, [VENDOR, "ledger", "club"]),
+        (("mobile_phone",), {"identifier": PHONE_SAID}, [VENDOR, "ledger", "club"]),
+        ((), {"identifier": PHONE_SAID}, [VENDOR, "ledger"]),
+        ((), {"new_contact": CONTACT}, [VENDOR, "ledger"]),
+    ],
+    ids=["a guest", "a member", "a phone that may be sent", "a phone that may not", "a new contact"],
+)
+async def test_each_system_gets_what_it_wants(outbox, secondary, changes, expected):
+    """Guests go to who takes them; who takes members only gets a sale at once only under a key."""
+    further = (Recipient("ledger", guests=True, owner=False), Recipient("club", owner=False))
+    till = Till(outbox, secondary=secondary, further=further)
+    await till.sell("sale", **changes)
+    assert [delivery.vendor for delivery in outbox.story("sale").deliveries] == expected

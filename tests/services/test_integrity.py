@@ -28,6 +28,7 @@ class Database:
     mends_badly: list[Exception] = field(default_factory=list)
     is_open: bool = False
     whole: bool = True
+    room: bool = True
     heard: list[StorageError] = field(default_factory=list)
     examined: int = 0
     mended: list[str] = field(default_factory=list)
@@ -52,6 +53,8 @@ class Database:
             raise self.mends_badly.pop(0)
         self.wrong = None
         self.mended.append(reason)
+        if not self.room:
+            return Report("", self.name, now, reason)
         folder = self.kept.folder(now)
         (folder / self.name).write_text("damaged")
         report = Report(folder.name, self.name, now, reason, rescued={"sales": 812}, lost={"sales": 3})
@@ -273,6 +276,27 @@ async def test_a_replica_that_was_fetched_again_is_kept_no_longer(bench, monkeyp
         bench.replica.whole = True
         await until(lambda: len(bench.integrity.reports) == 1)
     assert [report.file for report in bench.integrity.reports] == ["outbox.db"]
+
+
+async def test_a_replica_that_there_was_no_room_to_keep_is_told(bench, monkeypatch):
+    """It has no folder for a report, and is told all the same until everybody is back or somebody has seen it."""
+    monkeypatch.setattr(module, "SETTLE_S", 0.001)
+    bench.replica.refuses, bench.replica.room, bench.replica.whole = [StorageDamagedError("torn")], False, False
+    async with bench.running():
+        await until(lambda: bench.replica.is_open)
+        await asyncio.sleep(0.02)
+        assert bench.integrity.findings() == ("replica.db 2026-02-14 15:41 UTC: not kept: there was no room",)
+        (report,) = bench.integrity.reports
+        assert (report.folder, report.file, report.reason) == ("", "replica.db", "torn")
+
+        assert bench.integrity.acknowledge() == 1
+        assert bench.integrity.findings() == ()
+        assert bench.integrity.acknowledge() == 0
+        assert len(bench.integrity.reports) == 1
+
+        bench.replica.whole = True
+        bench.integrity.suspect("replica.db")  # a look by and by, now
+        await until(lambda: bench.integrity.reports == ())
 
 
 async def test_reports_stand_after_a_restart(bench, tmp_path):

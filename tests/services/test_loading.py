@@ -134,6 +134,48 @@ async def test_an_empty_folder_is_no_first_load(setting):
     assert setting.replica.info().as_of is None
 
 
+async def test_files_under_other_names_are_told(setting):
+    """Nothing new beside files that may be exports: unreadable, named by their form alone, and nothing is fresh."""
+    write(setting.folder, 0, member(605))
+    first = await setting.load()
+    for name in ("members of 20260220 +46701740605.xml", "b.xml"):
+        (setting.folder / name).write_text("")
+        os.utime(setting.folder / name, (1, 1) if name == "b.xml" else (2, 2))
+    assert await setting.load() == Done(None, built=False)
+    (told,) = [event for event in setting.events if isinstance(event, Unreadable)]
+    assert told.file == "2 files"
+    assert "members?of?00000000??00000000000.xml" in told.reason
+    assert setting.replica.info().as_of == first.as_of
+
+    write(setting.folder, 1, member(606))  # what comes meanwhile is applied
+    assert (await setting.load()).as_of is not None
+    assert setting.knows(606)
+
+
+async def test_other_files_alone_are_no_first_load(setting):
+    """Before the first export they are told too, and there is still no replica."""
+    (setting.folder / "members.xml").write_text("")
+    assert await setting.load() == Done(None, built=False)
+    (told,) = [event for event in setting.events if isinstance(event, Unreadable)]
+    assert (told.file, "members.xml" in told.reason) == ("1 file", True)
+    assert setting.replica.info().as_of is None
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("20260220101500_0_members.csv", "00000000000000_0_members.csv"),
+        ("alma@example.com\n\x1b[31m.xml", "alma?example.com???00m.xml"),
+        ("\u202e\u0661å.xml", "?0?.xml"),
+        ("x" * 300, "x" * 80),
+    ],
+    ids=["digits", "control characters", "other scripts", "long"],
+)
+def test_a_name_is_shown_by_its_form(name, shown):
+    """A file's name is anybody's: no number that could be somebody's, no address, nothing that a terminal obeys."""
+    assert loading.shown_name(name) == shown
+
+
 async def test_nothing_past_a_gap(setting):
     """A missing part is reported, nothing past it is applied, and when it has come all the rest is."""
     write(setting.folder, 0, member(605))

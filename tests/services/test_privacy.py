@@ -74,7 +74,7 @@ class World:
         self.normaliser = Normaliser("SE")
         self.halted: list[str] = []
         self.spooled = self.changes = self.rebuilt = 0
-        self.kept_before = []
+        self.kept_before, self.kept_files = [], 0
         leave_no_trace = self.people.leave_no_trace
 
         async def counted():
@@ -107,7 +107,8 @@ class World:
     async def purge(self, taken_before, now):
         """As whoever keeps damaged files."""
         self.kept_before.append(taken_before)
-        return 1
+        files, self.kept_files = self.kept_files, 0
+        return files
 
     def _changed(self):
         self.changes += 1
@@ -181,7 +182,7 @@ async def test_a_person_is_erased_by_any_identifier(world, kind, value):
     await world.sell(BYSTANDER, key=member_key(BO[MEMBER]))
     done = await world.erase(kind, value)
 
-    assert done.counts == {"contacts": 1, "sales_waiting": 2, "sales_finished": 1, "notes": 0}
+    assert done.counts == {"contacts": 1, "sales_waiting": 2, "sales_finished": 1, "notes": 0, "kept_files": 0}
     assert world.remembered() == {BYSTANDER}
     assert world.replica.info().contacts == 1
     assert not [value for value in ALMA.values() if value.encode() in world.bytes()]
@@ -256,7 +257,7 @@ async def test_a_member_the_replica_lost_is_found_by_contact_id(world):
     world.replica.start_over(world.replica.file)
     done = await world.erase("contact_id", ALMA[ID])
 
-    assert done.counts == {"contacts": 0, "sales_waiting": 1, "sales_finished": 0, "notes": 0}
+    assert done.counts == {"contacts": 0, "sales_waiting": 1, "sales_finished": 0, "notes": 0, "kept_files": 0}
     assert world.remembered() == set()
 
 
@@ -337,11 +338,15 @@ async def test_a_replica_that_cannot_be_rebuilt_is_rebuilt_when_asked_again(worl
 
 
 async def test_damaged_files_that_were_kept_go_whole(world):
-    """Nobody can be searched for in them, so none outlives an erasure, however new it is."""
+    """Nobody can be searched for in them, so none outlives an erasure, however new it is; receipt and trail say so."""
     world.feed(upsert(ALMA))
-    await world.erase("mobile_phone", ALMA[PHONE])
+    world.kept_files = 3
+    done = await world.erase("mobile_phone", "070-174 06 77")
     (before,) = world.kept_before
     assert before > NOW + timedelta(days=36_500)
+    assert {name: count for name, count in done.counts.items() if count} == {"kept_files": 3}
+    (entry,) = world.recorded("privacy.erased")
+    assert entry["kept_files"] == 3
 
 
 async def test_what_is_sold_while_they_are_being_erased_goes_too(world, monkeypatch):

@@ -73,6 +73,7 @@ class Bench:
     def __init__(self, policy=POLICY):
         self.clock, self.sales, self.contacts = FakeClock(), Sales(), Contacts()
         self.kept, self.trail, self.changes, self.trusted, self.files = Kept(), Trail(), 0, True, 4
+        self.reading = False
         self.purge = Purge(
             clock=self.clock,
             policy=policy,
@@ -80,11 +81,16 @@ class Bench:
             contacts=self.contacts,
             kept=self.kept,
             trail=self.trail,
-            spool=lambda: self.files,
+            spool=self._spool,
+            reading=lambda: self.reading,
             alone=asyncio.Lock(),
             changed=self._changed,
             trusted=lambda: self.trusted,
         )
+
+    def _spool(self):
+        assert not self.reading
+        return self.files
 
     def _changed(self):
         self.changes += 1
@@ -108,6 +114,14 @@ async def test_everything_is_asked_and_counted(bench):
     assert bench.contacts.before == [NOW - timedelta(days=8)]
     assert bench.changes == 1
     assert bench.trail.recorded == [("retention.purged", counts)]
+
+
+async def test_what_a_sync_is_reading_is_not_left_behind(bench):
+    """While a feed is being read its downloads are let alone; the next run finds what is left of them."""
+    bench.reading = True
+    assert (await bench.purge.run())["files"] == 0
+    bench.reading = False
+    assert (await bench.purge.run())["files"] == 4
 
 
 async def test_the_audit_trail_has_an_end_too(bench):

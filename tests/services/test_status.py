@@ -203,9 +203,77 @@ async def test_everybody_who_listens_hears(bench):
         await listener.aclose()
 
 
+async def _soon(done):
+    async with asyncio.timeout(10):
+        while not done():  # noqa: ASYNC110 - what is waited for tells nobody
+            await asyncio.sleep(0.01)
+
+
+async def test_what_begins_while_nobody_asks_is_known_since_then(bench):
+    """The condition and the state carry the instant of the change, not of the first question about it."""
+    watching = asyncio.ensure_future(bench.status.watch(3600))
+    try:
+        await _soon(lambda: bench.status._state == "online")
+        began = bench.clock.wall
+        bench.queue = replace(bench.queue, parked=1)
+        bench.status.changed()
+        await _soon(lambda: bench.conditions.stands("queue.parked"))
+        bench.clock.advance(3600)
+        seen = bench.status.snapshot()
+        assert (seen.state, seen.since, seen.conditions[0].since) == ("degraded", began, began)
+    finally:
+        watching.cancel()
+
+
+async def test_what_only_time_brings_is_noticed_and_told(bench):
+    """A replica grows stale without anybody's doing: whoever listens hears of it."""
+    watching = asyncio.ensure_future(bench.status.watch(0.01))
+    told = bench.status.changes(3600)
+    try:
+        await _soon(lambda: bench.status._state == "online")
+        await anext(told)
+        bench.clock.advance(25 * 3600)
+        assert await asyncio.wait_for(anext(told), 10)
+        assert bench.conditions.stands("replica.stale")
+    finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+        await told.aclose()
+
+
 def test_readiness_asks_whoever_knows(bench):
     """Whatever vendor and replica do."""
     bench.link.silent(NOW, 0.0)
     assert bench.status.ready()
     bench.room = False
     assert not bench.status.ready()
+
+
+def test_every_silent_system_is_named(bench):
+    """A further one that does not answer degrades the agent; what waits is counted for each."""
+    ledger = Link(
+        "ledger", "forward", requests_per_second=0, backoff_first_s=10, backoff_max_s=900, uniform=lambda _a, b: b
+    )
+    bench.status._links = (bench.link, ledger)
+    bench.queue = replace(bench.queue, depth=5, waiting={"ledger": 3, VENDOR: 2})
+    ledger.silent(NOW, 0.0, why="refuses the connection")
+    snapshot = bench.status.snapshot()
+    assert snapshot.state == "degraded"
+    assert [(row.vendor, row.role, row.state, row.waiting) for row in snapshot.vendors] == [
+        (VENDOR, "loyalty", "online", 2), ("ledger", "forward", "offline", 3)
+    ]  # fmt: skip
+    assert [(row.code, row.detail) for row in snapshot.conditions] == [
+        ("vendor.offline", "ledger: refuses the connection")
+    ]
+    bench.link.silent(NOW, 0.0)
+    assert bench.status.snapshot().state == "offline"
+    assert bench.status.snapshot().conditions[0].detail == f"{VENDOR}; ledger: refuses the connection"
+
+
+def test_what_waits_for_nobody_in_the_configuration_is_told(bench):
+    """Sales for a system that was taken out do not lie there in silence."""
+    bench.queue = replace(bench.queue, depth=3, waiting={"ledger": 3})
+    (condition,) = bench.status.snapshot().conditions
+    assert (condition.code, condition.detail) == (
+        "vendor.offline", "ledger: is not in the configuration, 3 waiting"
+    )  # fmt: skip

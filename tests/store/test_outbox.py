@@ -13,7 +13,7 @@ from agent.domain.delivery import DeliveryState, Verdict, VerdictKind
 from agent.domain.retention import RetentionPlan
 from agent.domain.transaction import IntegrationKey
 from agent.errors import ConflictError, InputError, StorageError, UnderWayError, UnknownRecordError
-from agent.ports import Settled
+from agent.ports import Recipient, Settled
 from tests.fakes import NOW, PHONE, VENDOR, acceptance, email, member_key, open_outbox, phone, phone_key
 
 DONE = Verdict(VerdictKind.DONE, status=200)
@@ -269,6 +269,24 @@ async def test_a_sale_is_voided_once(outbox):
         await outbox.accept(acceptance("void-2", type="void", original_transaction_id="sale"), NOW)
 
     assert (await outbox.accept(void, NOW)).duplicate
+    assert not outbox.knows("void-2")
+
+
+@pytest.mark.parametrize("sent", [False, True], ids=["waiting", "sent"])
+async def test_a_void_cannot_be_voided(outbox, sent):
+    """There is nothing to clear: it is refused, and leaves the first void as it was."""
+    await outbox.accept(acceptance("sale", key=member_key()), NOW)
+    await send(outbox)
+    await outbox.accept(acceptance("void", type="void", original_transaction_id="sale"), NOW)
+    if sent:
+        await send(outbox)
+    before = state(outbox, "void")
+
+    with pytest.raises(InputError) as refused:
+        await outbox.accept(acceptance("void-2", type="void", original_transaction_id="void"), NOW)
+
+    assert [fault.pointer for fault in refused.value.faults] == ["/original_transaction_id"]
+    assert state(outbox, "void") == before
     assert not outbox.knows("void-2")
 
 
@@ -659,6 +677,22 @@ async def test_a_tag_rises_before_it_is_sent(outbox):
     assert first.transaction.transaction_id == "open"
     assert (first.key, first.readings, first.open) == (member_key(), (), False)
     assert outbox.story("open").events == ({"at": NOW, "what": "retagged", "vendor": VENDOR},)
+
+
+@pytest.mark.parametrize(
+    ("guests", "gets"),
+    [(True, False), (False, True), (lambda _sale: False, True)],
+    ids=["takes guests", "takes none", "takes some"],
+)
+async def test_a_member_who_is_found_out_late(tmp_path, guests, gets):
+    """Who did not want the sale while nobody was known gets it from then on; who takes every sale had it before."""
+    recipients = (Recipient(VENDOR), Recipient("platform", guests=guests, owner=False))
+    with open_outbox(tmp_path / "outbox.db", recipients=recipients) as outbox:
+        await outbox.accept(acceptance(readings=(phone(),), open_=True), NOW)
+        [outgoing] = await leased(outbox)
+        await outbox.retag(outgoing.entry, member_key(), NOW)
+
+        assert ("platform" in {row.vendor for row in outbox.story("1042-03-000001").deliveries}) is gets
 
 
 async def test_a_tag_stays_after_an_attempt_that_may_have_arrived(outbox):

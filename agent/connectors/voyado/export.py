@@ -22,7 +22,7 @@ from typing import BinaryIO
 from xml.parsers import expat
 
 from agent.connectors.voyado.fields import ContactMapping, ReadReport, RowReader, canonical
-from agent.connectors.voyado.files import MAX_FILE_BYTES, plan_files
+from agent.connectors.voyado.files import MAX_FILE_BYTES, overlooked_files, plan_files
 from agent.domain.contact import ChangeKind, ContactChange
 from agent.errors import FeedUnreadableError
 from agent.ports import AppliedFile, ExportFile, FilePlan, LocalFile
@@ -32,6 +32,8 @@ MAX_RECORD_BYTES = 256 * 1024
 """Most that may lie between the ends of two contacts; it bounds depth, texts and attributes alike."""
 MAX_ROWS = 250_000
 """Most contacts in one file; Engage puts 10,000 into each. They are held in memory until the file is applied."""
+MANY_ROWS = 10
+"""Of so many contacts one at least can be used, or it is not they that are wrong."""
 MAX_NAMES = 5_000
 """Most different element and attribute names: the parser keeps each for as long as it lives."""
 
@@ -82,6 +84,12 @@ class VoyadoExportReader:
         """What to apply next; see :func:`agent.connectors.voyado.files.plan_files`."""
         return plan_files(listing, ledger)
 
+    def overlooked(
+        self, strangers: Sequence[ExportFile], listing: Sequence[ExportFile], ledger: Sequence[AppliedFile]
+    ) -> Sequence[ExportFile]:
+        """What may be an export under another name; see :func:`agent.connectors.voyado.files.overlooked_files`."""
+        return overlooked_files(strangers, listing, ledger)
+
     def read(self, path: LocalFile, *, today: date) -> Reading:
         """The changes of one file, in order, streamed, with a report of what was left out.
 
@@ -91,7 +99,9 @@ class VoyadoExportReader:
 
         Raises:
             FeedUnreadableError: while iterating, possibly after some changes: the file is empty, cut short, too
-                large, not UTF-8, not well-formed, not an export, or hostile. Names the file and the reason only.
+                large, not UTF-8, not well-formed, not an export, or hostile; or it has many contacts of which none can
+                be used: applied, they would be lost once the configuration is put right. Names the file and the
+                reason only.
         """
         rows = RowReader(self.mapping, today)
         return Reading(_changes(self, path, rows), rows.report)
@@ -155,6 +165,13 @@ def _changes(reader: VoyadoExportReader, path: LocalFile, rows: RowReader) -> It
             change = rows.change(row, kind, full_row=full_row)
             if change is not None:
                 yield change
+    report = rows.report
+    left_out = report.other_type + report.keyless
+    if report.rows == left_out >= MANY_ROWS:
+        raise FeedUnreadableError(
+            f"{path.name}: none of its {report.rows} contacts can be used; {report.other_type} are of another type than"
+            f" voyado.contact_type, {report.keyless} have neither contact id nor loyalty.primary_key"
+        )
 
 
 def _records(reader: VoyadoExportReader, path: LocalFile, report: ReadReport) -> Iterator[tuple[str, list[ET.Element]]]:

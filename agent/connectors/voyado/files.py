@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from operator import itemgetter
@@ -29,6 +29,9 @@ MAX_LISTED = 100_000
 """Most directory entries that are looked at: eleven years of hourly files."""
 _LAST_S = 253_402_300_799
 """The last second that a `datetime` can tell; a folder may say anything."""
+_DATA = re.compile(r"\.(?:xml|csv|json|zip|gz|7z|pgp|gpg)$", re.IGNORECASE)
+_UNFINISHED = (".part", ".filepart", ".partial", ".tmp", ".temp", ".new")
+"""Endings under which programs write what they rename afterwards."""
 _NAME = re.compile(r"(?P<timestamp>[0-9]{14})_(?P<number>[0-9]{1,6})_(?P<series>[A-Za-z0-9._-]{1,120})\.xml")
 
 
@@ -90,6 +93,39 @@ def plan_files(listing: Sequence[ExportFile], ledger: Sequence[AppliedFile]) -> 
     return FilePlan(tuple(take), gap, tuple(late))
 
 
+def overlooked_files(
+    strangers: Sequence[ExportFile], listing: Sequence[ExportFile], ledger: Sequence[AppliedFile]
+) -> list[ExportFile]:
+    """Files that may be exports under a name that is not known, the newest first.
+
+    Before the first export any file will do: it may be all that there is. Afterwards it must look like data, and be
+    newer than every export that lies there: an export's name or form is another from some day on.
+
+    Args:
+        strangers: files with other names, as :meth:`FolderSource.strangers` answers them.
+        listing: the export files.
+        ledger: what has been applied.
+    """
+    newest_at = max((file.modified_at for file in listing), default=None)
+    known = bool(listing or ledger)
+    found = [
+        file
+        for file in strangers
+        if not known or (_DATA.search(file.name) and (newest_at is None or file.modified_at > newest_at))
+    ]
+    return sorted(found, key=lambda file: file.modified_at, reverse=True)
+
+
+def is_strange(name: str) -> bool:
+    """Whether it is a file's name that is no export's; of hidden files and such as are being written, no."""
+    return Part.of(name) is None and not name.startswith(".") and not name.lower().endswith(_UNFINISHED)
+
+
+def is_export(name: str) -> bool:
+    """Whether it is an export's name."""
+    return Part.of(name) is not None
+
+
 @dataclass(frozen=True, slots=True)
 class FolderSource:
     """Export files in a local folder, read where they lie.
@@ -110,7 +146,11 @@ class FolderSource:
 
     async def list(self) -> list[ExportFile]:
         """The export files that are there. Raises VendorUnreachableError, VendorRefusedError, FeedError."""
-        return await asyncio.to_thread(_scan, self.folder)
+        return await asyncio.to_thread(_scan, self.folder, is_export)
+
+    async def strangers(self) -> Sequence[ExportFile]:
+        """The other files. Raises VendorUnreachableError, VendorRefusedError, FeedError."""
+        return await asyncio.to_thread(_scan, self.folder, is_strange)
 
     async def fetch(self, file: ExportFile) -> FolderFile:
         """The file where it lies. Raises FeedUnreadableError when it is too large or not what was listed."""
@@ -147,13 +187,13 @@ def _without_detours(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
 
 
-def _scan(folder: Path) -> list[ExportFile]:
+def _scan(folder: Path, wanted: Callable[[str], bool]) -> list[ExportFile]:
     found = []
     try:
         with os.scandir(folder) as entries:
             for count, entry in enumerate(entries, 1):
                 check_listing(count)
-                if Part.of(entry.name) and entry.is_file(follow_symlinks=False):
+                if wanted(entry.name) and entry.is_file(follow_symlinks=False):
                     status = entry.stat()
                     found.append(listed(entry.name, status.st_size, status.st_mtime))
     except PermissionError:

@@ -11,13 +11,22 @@ import contextlib
 import ctypes.util
 import logging
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 from urllib.parse import unquote, urlsplit
 
-from agent.connectors.voyado.files import MAX_FILE_BYTES, Part, check, check_listing, check_unchanged, listed
+from agent.connectors.voyado.files import (
+    MAX_FILE_BYTES,
+    Part,
+    check,
+    check_listing,
+    check_unchanged,
+    is_export,
+    is_strange,
+    listed,
+)
 from agent.disk import sync_directory, telling
 from agent.errors import (
     ConfigurationError,
@@ -102,6 +111,13 @@ class SftpSource:
 
     async def list(self) -> list[ExportFile]:
         """The export files that are there. Raises VendorUnreachableError, VendorRefusedError, FeedError."""
+        return list(await self._scan(is_export))
+
+    async def strangers(self) -> Sequence[ExportFile]:
+        """The other files. Raises VendorUnreachableError, VendorRefusedError, FeedError."""
+        return await self._scan(is_strange)
+
+    async def _scan(self, wanted: Callable[[str], bool]) -> Sequence[ExportFile]:
         found: list[ExportFile] = []
         count = 0
         async with self._answer():
@@ -109,7 +125,7 @@ class SftpSource:
                 count += 1
                 check_listing(count)
                 name, attrs = str(entry.filename), entry.attrs
-                if attrs.type in _FILE_TYPES and attrs.size is not None and Part.of(name):
+                if attrs.type in _FILE_TYPES and attrs.size is not None and wanted(name):
                     found.append(listed(name, attrs.size, attrs.mtime or 0))
         return found
 

@@ -433,15 +433,38 @@ def test_refuses_too_many_contacts(read, monkeypatch):
         read("<contacts><new>" + member * 101 + "</new></contacts>")
 
 
+@pytest.mark.parametrize(
+    ("member", "told"),
+    [
+        (
+            "<member><contactType>Contact</contactType><memberNumber>{}</memberNumber></member>",
+            "10 are of another type",
+        ),
+        ("<member><city>Malmö</city></member>", "10 have neither contact id nor"),
+    ],
+    ids=["another type", "no key"],
+)
+@pytest.mark.parametrize("container", ["new", "updated"])
+def test_refuses_many_contacts_of_which_none_can_be_used(read, container, member, told):
+    """A wrong contact type or primary key in the configuration costs no export: it is read again afterwards."""
+    rows = [member.format(number) for number in range(10)]
+    with pytest.raises(FeedUnreadableError, match=f"none of its 10 contacts can be used.*{told}"):
+        read(f"<contacts><{container}>{''.join(rows)}</{container}></contacts>")
+    assert read(f"<contacts><{container}>{''.join(rows[1:])}</{container}></contacts>")[0] == []
+    usable = "<member><memberNumber>1</memberNumber></member>"
+    assert len(read(f"<contacts><{container}>{''.join(rows)}{usable}</{container}></contacts>")[0]) == 1
+
+
 def test_memory_stays_flat(tmp_path):
     """However long a file is, no more than a few hundred contacts of it are in memory."""
     path = tmp_path / NAME
     member = "<member>" + "".join(f"<field{k}>Exempelvärde</field{k}>" for k in range(30)) + "</member>"
-    path.write_text("<contacts><new>" + member * 10_000 + "</new></contacts>")
+    usable = "<member><memberNumber>1</memberNumber></member>"
+    path.write_text("<contacts><new>" + usable + member * 10_000 + "</new></contacts>")
     tracemalloc.start()
     try:
         reading = reader().read(path, today=TODAY)
-        assert list(reading) == []
+        assert len(list(reading)) == 1
         _, peak_bytes = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

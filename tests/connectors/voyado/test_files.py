@@ -1,14 +1,14 @@
 """Which export files are applied, in which order; and reading them from a folder."""
 
 import os
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.connectors.voyado import files
-from agent.connectors.voyado.files import FolderSource, Part, plan_files
+from agent.connectors.voyado.files import FolderSource, Part, is_strange, overlooked_files, plan_files
 from agent.errors import FeedError, FeedUnreadableError, VendorRefusedError, VendorUnreachableError
 from agent.ports import AppliedFile, ExportFile
 
@@ -254,6 +254,43 @@ def test_nothing_is_applied_twice_or_backwards(data):
     assert left <= set(final.late) or final.gap is not None
 
 
+@pytest.mark.parametrize(
+    ("name", "strange"),
+    [
+        ("members.xml", True),
+        ("20260220100000_0_members.XML", True),
+        ("20260220100000_0_members.xml.gz", True),
+        ("readme.txt", True),
+        ("20260220100000_0_members.xml", False),
+        ("20260220100000_0_members.xml.part", False),
+        ("members.XML.FilePart", False),
+        (".hidden.xml", False),
+    ],
+)
+def test_what_counts_as_a_stranger(name, strange):
+    """Any file with another name does, unless it is hidden or somebody is still writing it."""
+    assert is_strange(name) is strange
+
+
+def at(minutes, name):
+    return ExportFile(name, 100, AT + timedelta(minutes=minutes))
+
+
+@pytest.mark.parametrize(
+    ("listing", "ledger", "strangers", "overlooked"),
+    [
+        pytest.param([], [], [at(0, "a.txt"), at(1, "b.xml")], ["b.xml", "a.txt"], id="before the first export: any"),
+        pytest.param([], ["10:00:00_0"], [at(0, "a.txt"), at(1, "b.CSV")], ["b.CSV"], id="then what looks like data"),
+        pytest.param(["10:00:00_0"], [], [at(0, "a.xml"), at(-1, "b.xml")], [], id="no newer than the exports"),
+        pytest.param(["10:00:00_0"], ["10:00:00_0"], [at(1, "a.xml.gz"), at(2, "b.txt")], ["a.xml.gz"], id="newer"),
+        pytest.param(["10:00:00_0"], [], [], [], id="none"),
+    ],
+)  # fmt: skip
+def test_what_is_overlooked(listing, ledger, strangers, overlooked):
+    """Files are told that may be the exports of a tenant whose names or form have changed; a note is not."""
+    assert [file.name for file in overlooked_files(strangers, listed(*listing), applied(*ledger))] == overlooked
+
+
 class TestFolder:
     """Files read where they lie."""
 
@@ -308,6 +345,16 @@ class TestFolder:
         (tmp_path / "one more").touch()
         with pytest.raises(FeedError, match="more than 3 entries"):
             await FolderSource(tmp_path).list()
+
+    async def test_strangers_are_told_apart(self, tmp_path):
+        """What has no export's name is no export, and is listed when it is asked for; folders and links never are."""
+        for name in ("20260220100000_0_members.xml", "members.xml", ".hidden.xml"):
+            (tmp_path / name).write_bytes(b"<contacts/>")
+        (tmp_path / "folder.xml").mkdir()
+        (tmp_path / "link.xml").symlink_to(tmp_path / "members.xml")
+        source = FolderSource(tmp_path)
+        assert [file.name for file in await source.list()] == ["20260220100000_0_members.xml"]
+        assert [file.name for file in await source.strangers()] == ["members.xml"]
 
     @pytest.mark.parametrize("modified_s", [-1e10, -1, 1e13, 1e18])
     async def test_any_time_is_a_time(self, tmp_path, modified_s):

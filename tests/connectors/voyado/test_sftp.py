@@ -60,7 +60,9 @@ async def test_lists_export_files_alone(openssh, source):
     (openssh.folder / "20260220101513_2_members.xml").mkdir()
     async with source:
         (listed,) = await source.list()
+        strangers = await source.strangers()
     assert (listed.name, listed.size_bytes, listed.modified_at.timestamp()) == (FIRST, 11, 1_771_582_500)
+    assert {file.name for file in strangers} == {"readme.txt", "20260220101500_1_\ufffd.xml"}
 
 
 async def test_downloads_a_private_copy(openssh, source, tmp_path):

@@ -5,9 +5,9 @@ down and broken on demand. How it is used stands in `docs/vendors/voyado-simulat
 imported here, and only the workbench and tests import this.
 """
 
+from agent.connectors.simulation.server import RunningSimulator, ThreadedSimulator, serve
 from agent.connectors.voyado.simulator.faults import Fault, Faults
 from agent.connectors.voyado.simulator.receipts import ReceiptCounts
-from agent.connectors.voyado.simulator.server import RunningSimulator, ThreadedSimulator, serve
 from agent.connectors.voyado.simulator.settings import SimulatorSettings
 from agent.connectors.voyado.simulator.tenant import VoyadoSimulator
 

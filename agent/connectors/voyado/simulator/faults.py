@@ -5,75 +5,41 @@ export which file to spoil.
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
-from fnmatch import fnmatchcase
-from typing import Any, Literal, cast, get_args
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, Literal, cast, get_args
 
-FaultKind = Literal["drop", "latency", "hang", "answer", "poison", "lose", "double"]
-BodyKind = Literal["error", "json", "empty", "html", "text", "truncated", "huge", "echo"]
+from agent.connectors.simulation.line import LineFault
+
 RECEIPT_KINDS = ("poison", "lose", "double")
 FileFault = Literal["truncated", "missing_part", "duplicate", "reordered", "wrong_encoding"]
 
 
 @dataclass(kw_only=True)
-class Fault:
-    """One fault, met by requests whose method and path fit.
+class Fault(LineFault):
+    """One fault, met by requests whose method and path fit, or by single receipts.
+
+    Of single receipts, `poison` refuses one for ever, `lose` accepts and never imports it, without a word in the log,
+    `double` imports it twice. ``status`` is then that of `poison`; 0 stands for 422.
 
     Attributes:
-        kind: `drop` closes the connection without an answer, `latency` waits first, `hang` never answers, `answer`
-            gives the status and body below. Of single receipts, `poison` refuses one for ever, `lose` accepts and never
-            imports it, without a word in the log, `double` imports it twice.
-        path: Shell pattern for the path, `/api/*/receipts` for instance.
-        method: Shell pattern for the method.
-        count: How many requests still meet it; None for all.
-        skip: How many fitting requests pass before it starts.
-        after_processing: For `drop`, `hang` and `answer`: Engage does the work first, only its answer is replaced.
-        delay_s: Waiting time of `latency`.
-        status: Status of `answer` and of `poison` (for which 0 stands for 422).
-        body: Body of `answer`; `echo` repeats in its texts whatever was asked.
-        size_bytes: Length of a `huge` body.
-        headers: Headers of `answer`, such as `Retry-After` or, for a redirect, `Location`.
         receipt_id: Of a receipt's fault: meets the receipt with this `uniqueReceiptId`.
         sku: Of a receipt's fault: meets receipts with this article on a line.
         predicate: Of a receipt's fault: meets receipts for which this is true; in-process only.
     """
 
-    kind: FaultKind
-    path: str = "*"
-    method: str = "*"
-    count: int | None = None
-    skip: int = 0
-    after_processing: bool = False
-    delay_s: float = 0.0
-    status: int = 0
-    body: BodyKind = "error"
-    size_bytes: int = 16 * 1024 * 1024
-    headers: Mapping[str, str] = field(default_factory=dict)
+    kinds: ClassVar[tuple[str, ...]] = (*LineFault.kinds, *RECEIPT_KINDS)
+
     receipt_id: str | None = None
     sku: str | None = None
     predicate: Callable[[dict[str, Any]], bool] | None = None
 
     def __post_init__(self) -> None:
-        if self.kind not in get_args(FaultKind) or self.body not in get_args(BodyKind):
-            raise ValueError(f"no such fault: kind {self.kind!r} with body {self.body!r}")
-        if self.kind == "answer" and not self.status:
-            self.status = 503
+        super().__post_init__()
         if self.kind == "poison":
             self.status = self.status or 422
         if self.kind in RECEIPT_KINDS and self.receipt_id is None and self.sku is None and self.predicate is None:
             raise ValueError(f"a {self.kind} fault names a receipt_id, a sku or a predicate")
-
-    def meets(self, method: str, path: str) -> bool:
-        """Whether a request meets this fault; counts it when it does."""
-        if self.count == 0 or not fnmatchcase(path, self.path) or not fnmatchcase(method, self.method):
-            return False
-        if self.skip:
-            self.skip -= 1
-            return False
-        if self.count is not None:
-            self.count -= 1
-        return True
 
     def fits(self, receipt: dict[str, Any]) -> bool:
         """Whether the receipt meets this fault."""
@@ -138,7 +104,7 @@ class Faults:
                 delay_s += fault.delay_s
         return delay_s, None
 
-    def of_receipt(self, receipt: dict[str, Any], *kinds: FaultKind) -> Fault | None:
+    def of_receipt(self, receipt: dict[str, Any], *kinds: str) -> Fault | None:
         """The first fault of these kinds that the receipt meets."""
         return next((fault for fault in self.receipts if fault.kind in kinds and fault.fits(receipt)), None)
 

@@ -4,17 +4,15 @@ The door is, in this order: the API key and the addresses it may come from, the 
 """
 
 import asyncio
-import json
 from collections.abc import Mapping
 from datetime import timedelta
 from email.utils import format_datetime
 from typing import TYPE_CHECKING
-from urllib.parse import unquote_plus
 
-from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from agent.connectors.simulation.line import suffer
 from agent.connectors.voyado.simulator.answers import answer, refuse
 from agent.connectors.voyado.simulator.faults import Fault
 from agent.connectors.voyado.simulator.refusal import Refusal
@@ -22,13 +20,9 @@ from agent.connectors.voyado.simulator.refusal import Refusal
 if TYPE_CHECKING:
     from agent.connectors.voyado.simulator.tenant import VoyadoSimulator
 
-ABORT = "voyado.simulator.abort"  # scope extension: closes the connection; `server` puts it there
 DELAY = "voyado.simulator.delay_s"  # scope member: latency that the endpoint itself waits out
 _CREATE_PATHS = ("/api/v2/contacts", "/api/v3/contacts")
-_CHUNK = b"x" * 65_536
-_HTML = (
-    b"<!DOCTYPE html><html><head><title>Sign in</title></head><body><h1>Welcome to the guest network</h1></body></html>"
-)
+_OWN_ERROR = {"message": "An error has occurred"}
 
 
 class Gate:
@@ -69,7 +63,7 @@ class Gate:
             return
         if fault.after_processing:
             await self._enter(scope, receive, _swallow)
-        await _suffer(fault, scope, receive, send_dated)
+        await suffer(fault, scope, receive, send_dated, own_error=_OWN_ERROR, echoed=_echoed)
 
     async def _enter(self, scope: Scope, receive: Receive, send: Send) -> None:
         with self._simulator.lock:
@@ -86,7 +80,7 @@ class Gate:
         if key.addresses and (client is None or client[0] not in key.addresses):
             return refuse(self._simulator, Refusal(403, "Forbidden"))
         if headers.get(b"content-type", b"").partition(b";")[0].strip().lower() != b"application/json":
-            return answer({"message": "An error has occurred"}, 500)
+            return answer(_OWN_ERROR, 500)
         if not key.admit(state.clock.now(), warn_rate=state.settings.warn_rate, hard_rate=state.settings.hard_rate):
             return refuse(self._simulator, Refusal(429, "TooManyRequests"))
         return None
@@ -100,50 +94,6 @@ async def _swallow(_message: Message) -> None:
     """Lose the answer of a request that was processed."""
 
 
-async def _suffer(fault: Fault, scope: Scope, receive: Receive, send: Send) -> None:
-    if fault.kind == "answer":
-        await _answer_instead(fault, scope, receive, send)
-        return
-    if fault.kind == "drop":
-        abort = scope.get("extensions", {}).get(ABORT)
-        if abort is None:
-            raise ConnectionResetError("the connection is dropped")
-        abort()
-    while (await receive())["type"] != "http.disconnect":
-        continue
-
-
-async def _answer_instead(fault: Fault, scope: Scope, receive: Receive, send: Send) -> None:
-    headers = dict(fault.headers)
-    if fault.body == "huge":
-        await _send_huge(fault, headers, send)
-        return
-    if fault.body == "echo":
-        await (await _echo(fault, headers, scope, receive))(scope, receive, send)
-        return
-    content, media_type = {
-        "error": (b'{"message":"An error has occurred"}', "application/json"),
-        "json": (b"{}", "application/json"),
-        "empty": (b"", None),
-        "html": (_HTML, "text/html"),
-        "text": (b"upstream connect error or disconnect/reset before headers", "text/plain"),
-        "truncated": (b'{"id":"0f6c2c52-6b0e-4a0c-9c1e', "application/json"),
-    }[fault.body]
-    await Response(content, fault.status, headers, media_type)(scope, receive, send)
-
-
-async def _echo(fault: Fault, headers: Mapping[str, str], scope: Scope, receive: Receive) -> Response:
+def _echoed(asked: str) -> dict[str, str | list[str]]:
     """An error in Engage's form, whose texts repeat whatever was asked."""
-    body = await Request(scope, receive).body()
-    asked = f"{scope['path']}?{unquote_plus(scope['query_string'].decode())} {body.decode(errors='replace')}"
-    content = {"errorCode": "ValidationError", "message": asked, "validationErrors": [asked], "messageDetails": asked}
-    return Response(json.dumps(content, ensure_ascii=False), fault.status, headers, "application/json")
-
-
-async def _send_huge(fault: Fault, headers: Mapping[str, str], send: Send) -> None:
-    names = {"content-type": "application/json", **{name.lower(): value for name, value in headers.items()}}
-    start = [(name.encode(), value.encode()) for name, value in names.items()]
-    await send({"type": "http.response.start", "status": fault.status, "headers": start})
-    for _ in range(fault.size_bytes // len(_CHUNK)):
-        await send({"type": "http.response.body", "body": _CHUNK, "more_body": True})
-    await send({"type": "http.response.body", "body": _CHUNK[: fault.size_bytes % len(_CHUNK)]})
+    return {"errorCode": "ValidationError", "message": asked, "validationErrors": [asked], "messageDetails": asked}

@@ -6,9 +6,10 @@ from typing import get_args
 
 import pytest
 
+from agent.connectors.simulation.line import BodyKind
 from agent.connectors.voyado.simulator import Fault, SimulatorSettings
 from agent.connectors.voyado.simulator.controls import control_routes
-from agent.connectors.voyado.simulator.faults import BodyKind, FaultKind, FileFault
+from agent.connectors.voyado.simulator.faults import FileFault
 
 PAGE = Path(__file__).parents[4] / "docs" / "vendors" / "voyado-simulator.md"
 
@@ -106,6 +107,6 @@ def test_the_page_names_every_control_knob_and_fault(tenant):
     names = [f"/_sim/{name}" for _, name, _ in control_routes(tenant.sim)]
     names += [field.name for field in dataclasses.fields(SimulatorSettings)]
     names += [field.name for field in dataclasses.fields(Fault)]
-    names += [*get_args(FaultKind), *get_args(BodyKind), *get_args(FileFault)]
+    names += [*Fault.kinds, *get_args(BodyKind), *get_args(FileFault)]
     names += ["upper_case_guids", "trailing_blanks", "clock_skew_s"]
     assert [name for name in names if f"`{name}`" not in text] == []

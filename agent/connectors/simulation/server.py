@@ -1,4 +1,4 @@
-"""The tenant on a port: started, cut off and started again on the same port, in this event loop or in a thread.
+"""A simulated vendor on a port: started, cut off and started again on the same port, in this event loop or in a thread.
 
 uvicorn's protocol speaks HTTP; its `Server` is left out, because it takes over signals and closes in its own time,
 while a line that is cut is cut at once.
@@ -10,18 +10,28 @@ import threading
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from agent.connectors.voyado.simulator.gate import ABORT
-from agent.connectors.voyado.simulator.tenant import VoyadoSimulator
+from agent.connectors.simulation.line import ABORT
 
 _BACKLOG = 512
 _Result = TypeVar("_Result")
+
+
+class Simulated(Protocol):
+    """A simulated vendor, as far as its port needs it."""
+
+    @property
+    def app(self) -> ASGIApp:
+        """What answers."""
+
+    def run_due(self) -> None:
+        """Does what is due by now: whatever the vendor does by itself."""
 
 
 class _AbortableProtocol(HttpToolsProtocol):
@@ -74,7 +84,7 @@ class RunningSimulator:
 
 
 async def serve(
-    simulator: VoyadoSimulator,
+    simulator: Simulated,
     host: str = "127.0.0.1",
     port: int = 0,
     *,
@@ -83,7 +93,7 @@ async def serve(
     """Put a simulator on a port of this event loop.
 
     Args:
-        simulator: The tenant; it outlives the server, so that stopping and serving again loses nothing.
+        simulator: The vendor; it outlives the server, so that stopping and serving again loses nothing.
         host: Address to listen on.
         port: Port to listen on; 0 takes a free one.
         tick_s: How often jobs that are due are run in the background; None leaves that to the caller.
@@ -118,7 +128,7 @@ async def serve(
     return RunningSimulator(server, state, ticker)
 
 
-async def _tick(simulator: VoyadoSimulator, tick_s: float) -> None:
+async def _tick(simulator: Simulated, tick_s: float) -> None:
     while True:
         await asyncio.sleep(tick_s)
         simulator.run_due()
@@ -128,7 +138,7 @@ class ThreadedSimulator:
     """A simulator served from a thread of its own, for code that has no event loop. A context manager.
 
     Args:
-        simulator: The tenant.
+        simulator: The vendor.
         host: Address to listen on.
         port: Port to listen on; 0 takes a free one, and a restart takes the same again.
         tick_s: As for `serve`.
@@ -136,7 +146,7 @@ class ThreadedSimulator:
 
     def __init__(
         self,
-        simulator: VoyadoSimulator,
+        simulator: Simulated,
         host: str = "127.0.0.1",
         port: int = 0,
         *,
@@ -147,7 +157,7 @@ class ThreadedSimulator:
         self.port = port
         self._tick_s = tick_s
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="voyado-simulator", daemon=True)
+        self._thread = threading.Thread(target=self._loop.run_forever, name="simulator", daemon=True)
         self._running: RunningSimulator | None = None
 
     @property
@@ -162,7 +172,7 @@ class ThreadedSimulator:
             self.port = self._running.port
 
     def stop(self) -> None:
-        """Cut the line; the tenant and the port number stay for `start`."""
+        """Cut the line; the vendor and the port number stay for `start`."""
         if self._running is not None:
             running, self._running = self._running, None
             self._call(running.stop)

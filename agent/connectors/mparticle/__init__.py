@@ -1,0 +1,61 @@
+"""mParticle: the room's face.
+
+What it can: sales as events, one by one or in bulk. It owns no contacts, looks nobody up and has nothing to ask.
+It deduplicates by `source_request_id` for 30 days at least, keeps the sale's own time, takes guests, and says of a
+sale that it accepted it, never that it processed it.
+"""
+
+from functools import partial
+
+from agent.connectors.base import Surroundings
+from agent.connectors.mparticle.client import MparticleClient
+from agent.connectors.mparticle.errors import raise_unless_answered
+from agent.connectors.mparticle.mapping import wants_guest
+from agent.connectors.mparticle.sender import MparticleSender
+from agent.connectors.mparticle.settings import MparticleSettings
+from agent.domain.identifiers import IdentifierType
+from agent.ports import Clock, Guests
+from agent.transport import Transport
+
+NAME = "mparticle"
+CONNECTIONS = 4
+_NOTHING = b"[]"
+
+
+class Mparticle:
+    """One input of an mParticle workspace."""
+
+    name = NAME
+    connections = CONNECTIONS
+    lookup = writer = history = None
+    guests: Guests
+
+    def __init__(
+        self, client: MparticleClient, settings: MparticleSettings, *, primary: IdentifierType, clock: Clock
+    ) -> None:
+        self._client = client
+        self.guests = settings.guest_pos_sales or partial(wants_guest, settings=settings)
+        self.requests_per_second = settings.requests_per_second
+        self.sender = MparticleSender(client, settings, primary=primary, clock=clock)
+
+    async def ping(self) -> None:
+        """Sends no batches at all: there is no call that only asks. Whether that is 202 or 400, it was let in.
+
+        Raises:
+            VendorUnreachableError: no sensible answer came.
+            VendorRefusedError: our credentials are refused.
+        """
+        raise_unless_answered(await self._client.post_bulk(_NOTHING))
+
+    async def close(self) -> None:
+        """Closes the connections."""
+        await self._client.close()
+
+
+def build(settings: MparticleSettings, agent: Surroundings) -> Mparticle:
+    """The connector for one input."""
+    transport = Transport(settings.base_url, agent.http, connections=CONNECTIONS, user_agent=agent.user_agent)
+    client = MparticleClient(
+        transport, agent.secret(settings.api_key), agent.secret(settings.api_secret), heard=agent.heard
+    )
+    return Mparticle(client, settings, primary=agent.primary, clock=agent.clock)
