@@ -1,0 +1,248 @@
+"""What every vendor room keeps to, whatever its vendor: the promises that the lanes are built on."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import socket
+from pathlib import Path
+
+import pytest
+
+from agent.connectors.registry import ROOMS
+from agent.domain.delivery import VerdictKind
+from agent.domain.identifiers import Identifier, IdentifierType
+from agent.errors import VendorRefusedError, VendorUnreachableError
+from tests.connectors.mparticle.sales import make_key, make_outgoing, make_sale
+from tests.contract.rooms import SECRET, TABLES, connector, table
+from tests.wire import answer, cut, cut_in_the_body, nonsense, wire
+
+ROOT = Path(__file__).parents[2]
+PHONE, MAIL = "+46701740605", "alma@example.com"
+PERSON = (PHONE, PHONE.removeprefix("+46"), MAIL, "10000421", "Alma")
+SETTLED = {VerdictKind.DONE, VerdictKind.DUPLICATE}
+
+each_room = pytest.mark.parametrize("name", sorted(ROOMS))
+
+
+def sale(number=1, **changes):
+    """A member's sale, of whom the agent knows more than the key."""
+    transaction = make_sale(transaction_id=f"1042-03-{number}", **changes)
+    readings = (Identifier(IdentifierType.MOBILE_PHONE, PHONE), Identifier(IdentifierType.EMAIL, MAIL))
+    cleared = make_sale(transaction_id="1042-03-0") if transaction.original_transaction_id else None
+    person = number.to_bytes(4, "big")
+    return make_outgoing(transaction, key=make_key(), readings=readings, entry=number, person=person, original=cleared)
+
+
+@contextlib.asynccontextmanager
+async def connected(name, url):
+    room = connector(name, url)
+    try:
+        yield room
+    finally:
+        await room.close()
+
+
+async def sent(name, url, batch):
+    async with connected(name, url) as room:
+        return await room.sender.send(batch)
+
+
+def test_each_room_is_tried():
+    """A new room has its line in this suite."""
+    assert set(TABLES) == set(ROOMS)
+
+
+@each_room
+def test_what_belongs_to_a_room(name):
+    """The files that a reader looks for, a page of what is known of the vendor, and a simulator with a page."""
+    room = ROOT / "agent" / "connectors" / name
+    for file in ("__init__.py", "settings.py", "client.py", "mapping.py", "errors.py", "simulator"):
+        assert (room / file).exists(), file
+    page = (ROOT / "docs" / "vendors" / f"{name}.md").read_text()
+    assert "unknown" in page.lower()
+    assert f"simulate {name}" in (ROOT / "docs" / "operations.md").read_text()
+
+
+@each_room
+def test_every_setting_is_described(name):
+    """An admin finds each key of the table explained."""
+    undescribed = [key for key, field in ROOMS[name].settings.model_fields.items() if not field.description]
+    assert undescribed == []
+
+
+@each_room
+async def test_the_face(name):
+    """It is called as in the registry, and says how it wants to be used."""
+    async with connected(name, "http://127.0.0.1:9") as room:
+        assert room.name == name
+        assert room.connections >= 1
+        assert room.requests_per_second > 0
+        assert room.sender.batch_size >= 1
+        assert (ROOMS[name].owner is None) == (room.lookup is None)
+
+
+@each_room
+def test_a_room_without_contacts_says_why_it_cannot_own_them(name):
+    """`loyalty.vendor` is refused with the reason."""
+    assert (ROOMS[name].owner is None) == bool(ROOMS[name].settings.not_loyalty)
+
+
+@each_room
+def test_no_secret_in_a_table(name):
+    """What is shown of a table holds references, never values."""
+    assert SECRET not in repr(table(name, "http://127.0.0.1:9"))
+
+
+@each_room
+@pytest.mark.parametrize(
+    ("script", "kind"),
+    [
+        pytest.param(answer(401, b"{}"), VerdictKind.HOLD, id="401"),
+        pytest.param(answer(403, b"{}"), VerdictKind.HOLD, id="403"),
+        pytest.param(answer(400, b"{}"), VerdictKind.PARK, id="400"),
+        pytest.param(answer(408, b"{}"), VerdictKind.RETRY, id="408"),
+        pytest.param(answer(429, b"{}"), VerdictKind.RETRY, id="429"),
+        pytest.param(answer(500, b"{}"), VerdictKind.RETRY, id="500"),
+        pytest.param(answer(502, b"<html>"), VerdictKind.RETRY, id="502"),
+        pytest.param(answer(503, b""), VerdictKind.RETRY, id="503"),
+        pytest.param(answer(504, b""), VerdictKind.RETRY, id="504"),
+        pytest.param(answer(302, b"", location="http://127.0.0.1:9/"), VerdictKind.RETRY, id="redirect"),
+        pytest.param(answer(200, b"<html>Sign in</html>", content_type="text/html"), VerdictKind.RETRY, id="page"),
+        pytest.param(cut, VerdictKind.RETRY, id="cut"),
+        pytest.param(cut_in_the_body, VerdictKind.RETRY, id="cut in the body"),
+        pytest.param(nonsense, VerdictKind.RETRY, id="another protocol"),
+    ],
+)  # fmt: skip
+async def test_an_answer_becomes_a_verdict(name, script, kind):
+    """The same trouble means the same at every vendor that deduplicates; none of it is taken for a delivery."""
+    async with wire(script) as vendor:
+        [verdict] = await sent(name, vendor.url, [sale()])
+    assert verdict.kind is kind
+
+
+@each_room
+async def test_nobody_is_there(name):
+    """A refused connection says so, and that nothing was received."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        [verdict] = await sent(name, f"http://127.0.0.1:{free.getsockname()[1]}", [sale()])
+    assert (verdict.kind, verdict.reached, verdict.not_received) == (VerdictKind.RETRY, False, True)
+
+
+@each_room
+@pytest.mark.parametrize("status", [429, 503])
+async def test_a_pause_that_is_asked_for_is_passed_on(name, status):
+    """`Retry-After` reaches the lane, which keeps it."""
+    async with wire(answer(status, b"", retry_after="17")) as vendor:
+        [verdict] = await sent(name, vendor.url, [sale()])
+    assert verdict.after_s == pytest.approx(17, abs=1)
+
+
+@each_room
+@pytest.mark.parametrize(
+    "status", [*range(200, 206), 304, 400, 402, 404, 405, 409, 410, 413, 415, 418, 422, 451, 507, 599]
+)
+async def test_any_status_at_all(name, status):
+    """As many verdicts as sales, in their order, and no exception, whatever comes."""
+    body = b"" if status in (204, 304) else b'{"unheard": ["of"]}'
+    async with wire(answer(status, body)) as vendor, connected(name, vendor.url) as room:
+        batch = [sale(number) for number in range(1, room.sender.batch_size + 1)][:3]
+        verdicts = await room.sender.send(batch)
+    assert len(verdicts) == len(batch)
+    assert status < 300 or not SETTLED & {verdict.kind for verdict in verdicts} or status == 409
+
+
+@each_room
+@pytest.mark.parametrize("status", [200, 202, 400, 401, 404, 409, 413, 422, 429, 500])
+async def test_a_vendor_that_repeats_what_it_was_told(name, status):
+    """Its words reach people without anybody in them."""
+    echo = json.dumps({
+        "message": f"no contact with {PHONE} or {MAIL}", "errors": [{"message": f"{PHONE} Alma", "code": MAIL}],
+        "errorCode": PHONE, "title": f"Alma {MAIL}", "detail": "member 10000421",
+    })  # fmt: skip
+    async with wire(answer(status, echo.encode(), content_type="application/json")) as vendor:
+        verdicts = await sent(name, vendor.url, [sale()])
+    told = repr(verdicts)
+    assert not [value for value in PERSON if value in told]
+
+
+@each_room
+async def test_the_same_sale_is_the_same_request(name):
+    """Another attempt sends the same bytes: what the vendor deduplicates by is born with the sale."""
+    async with wire(cut) as vendor:
+        for _ in range(2):
+            await sent(name, vendor.url, [sale()])
+        bodies = {request.partition(b"\r\n\r\n")[2] for request in vendor.requests}
+        lines = {request.split(b"\r\n", 1)[0] for request in vendor.requests}
+    assert len(vendor.requests) >= 2
+    assert (len(bodies), len(lines)) == (1, 1)
+    assert b"1042-03-1" in next(iter(bodies))
+
+
+@each_room
+async def test_nobody_stands_in_a_url(name):
+    """A proxy's log of a delivery names nobody."""
+    async with wire(answer(202, b"{}")) as vendor:
+        await sent(name, vendor.url, [sale()])
+        heads = b"".join(request.split(b"\r\n", 1)[0] for request in vendor.requests).decode()
+    assert not [value for value in PERSON if value in heads]
+
+
+@each_room
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(
+            {"type": "void", "original_transaction_id": "1042-03-0", "lines": [], "payments": [], "total": "0"},
+            id="void",
+        ),
+        pytest.param(
+            {
+                "type": "return", "total": "-250.00", "payments": [{"type": "card", "amount": "-250.00"}],
+                "lines": [{"kind": "return", "sku": "SK-77", "quantity": "-2", "gross_paid": "-250.00"}],
+            },
+            id="return",
+        ),
+    ],
+)  # fmt: skip
+async def test_every_kind_of_sale_is_rendered(name, change):
+    """What the door takes, a room can send."""
+    async with wire(answer(202, b"{}")) as vendor:
+        [verdict] = await sent(name, vendor.url, [sale(**change)])
+    assert verdict.kind in SETTLED
+
+
+@each_room
+@pytest.mark.parametrize(
+    ("script", "error"),
+    [
+        pytest.param(answer(401, b"{}"), VendorRefusedError, id="refused"),
+        pytest.param(answer(503, b""), VendorUnreachableError, id="away"),
+        pytest.param(cut, VendorUnreachableError, id="cut"),
+        pytest.param(answer(200, b"<html>"), VendorUnreachableError, id="page"),
+    ],
+)
+async def test_a_ping_says_what_is_wrong(name, script, error):
+    """With one of two errors, and no other."""
+    async with wire(script) as vendor, connected(name, vendor.url) as room:
+        with pytest.raises(error):
+            await room.ping()
+
+
+@each_room
+async def test_it_can_be_cancelled(name):
+    """A stop does not wait for a vendor that never answers."""
+    asked = asyncio.Event()
+
+    async def never(_request, _writer):
+        asked.set()
+        await asyncio.Event().wait()
+
+    async with wire(never) as vendor, connected(name, vendor.url) as room:
+        sending = asyncio.create_task(room.sender.send([sale()]))
+        await asked.wait()
+        sending.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await sending
