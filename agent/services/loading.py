@@ -321,7 +321,7 @@ class _Load:
         async with aclosing(self._taken(source, files)) as taken:
             async for item in taken:
                 if isinstance(item.outcome, FeedUnreadableError):
-                    self._report(Unreadable(item.name, str(item.outcome)))
+                    self._report(Unreadable(item.name, str(item.outcome).removeprefix(f"{item.name}: ")))
                     return False
                 counts = await asyncio.to_thread(
                     loader.apply_file, item.outcome.file, item.outcome.batch, at=self._now()

@@ -255,7 +255,7 @@ async def test_half_a_file_is_not_applied(setting):
     write(setting.folder, 1, member(606), end=False)
     write(setting.folder, 2, member(607))
     assert (await setting.load()).as_of is None
-    assert setting.events[-1] == Unreadable("0001.txt", "0001.txt: ends before its closing tag")
+    assert setting.events[-1] == Unreadable("0001.txt", "ends before its closing tag")
     assert setting.replica.info().contacts == 1
     write(setting.folder, 1, member(606))
     await setting.load()
@@ -268,7 +268,7 @@ async def test_a_file_that_cannot_be_fetched(setting):
     write(setting.folder, 1, member(606))
     await setting.load(setting.job(gone="0001.txt"))
     assert setting.applied() == ["0000.txt"]
-    assert setting.events[-1] == Unreadable("0001.txt", "0001.txt: is gone since it was listed")
+    assert setting.events[-1] == Unreadable("0001.txt", "is gone since it was listed")
 
 
 async def test_a_growing_file_is_left_alone(setting):
@@ -339,7 +339,7 @@ async def test_memory_has_a_bound(setting, pad_bytes):
     write(setting.folder, 1, {"command": "swell", "bytes": MEMORY_BYTES}, member(606), pad_bytes=pad_bytes)
     await setting.load()
     assert setting.applied() == ["0000.txt"]
-    assert Unreadable("0001.txt", f"0001.txt: takes more than {MEMORY_BYTES} bytes of memory to read") in setting.events
+    assert Unreadable("0001.txt", f"takes more than {MEMORY_BYTES} bytes of memory to read") in setting.events
 
 
 async def test_a_disk_without_room_takes_no_file(setting):
