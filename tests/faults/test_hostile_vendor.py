@@ -194,7 +194,7 @@ def test_what_lies_in_the_folder_and_is_no_file(vendor, open_till):
         told = eventually(lambda: condition(till, "feed.unreadable"))
     settled(watch)
 
-    assert told.endswith(f"({large.name}: {large.name}: is larger than {64 * MIB} bytes)")
+    assert told.endswith(f"({large.name}: is larger than {64 * MIB} bytes)")
     assert till.status()["replica"]["contacts"] == contacts
     assert not any((till.state / "spool").glob("*"))
     large.unlink()

@@ -153,7 +153,7 @@ async def test_a_million_waiting_sales_slow_nothing_down(tmp_path):
                     lambda: outbox.queue(state="held", vendor=VENDOR, limit=100, after=0, held={VENDOR})
                 ),
                 "parked": await seconds(lambda: outbox.queue(state="parked", vendor=None, limit=100, after=0)),
-                "flush": await seconds(outbox.make_due),
+                "flush": await seconds(lambda: outbox.make_due(VENDOR)),
             }
 
     few, many = await measure(1_000), await measure(1_000_000)
