@@ -31,8 +31,13 @@ def find_traces(paths: Collection[Path], people: Collection[str]) -> dict[str, s
 
 
 def _files(paths: Collection[Path]) -> list[Path]:
+    # From the last name to the first: a write-ahead log is read before the database it is written back into, so that
+    # what moves from one to the other meanwhile is seen.
     return [
-        file for path in paths for file in ([path] if path.is_file() else sorted(path.rglob("*"))) if file.is_file()
+        file
+        for path in paths
+        for file in ([path] if path.is_file() else sorted(path.rglob("*"), reverse=True))
+        if file.is_file()
     ]
 
 

@@ -54,11 +54,13 @@ class Site:
     Args:
         page: the HTML of every other path.
         address: where it listens.
-        becomes: where the site's name leads once its page is loaded: DNS rebinding, as both ends see it.
+        becomes: where the site's name leads once its page was given: DNS rebinding, as both ends see it. A page that
+            opened itself would try everything again in each of its windows.
     """
 
     def __init__(self, page: str = "", *, address: tuple[str, int] = ("127.0.0.1", 0), becomes: Any = None) -> None:
         self.page, self._becomes = page, becomes
+        self._given = threading.Event()
         self._reported = threading.Event()
         self._report: dict[str, Any] = {}
         self._server = ThreadingHTTPServer(address, self._handler())
@@ -83,9 +85,10 @@ class Site:
     def _handler(site) -> type[BaseHTTPRequestHandler]:  # noqa: N805 - the handler's own self stands inside
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                if site._becomes is not None and self.path != "/":
+                if site._becomes is not None and site._given.is_set():
                     self._relay(site._becomes)
                     return
+                site._given.set()
                 body = site.page.encode()
                 self.send_response(200)
                 self.send_header("Content-Type", "text/html; charset=utf-8")

@@ -94,14 +94,15 @@ def test_what_is_kept_answers_until_ctrl_c(tmp_path):
                 told[name.strip()] = value.strip()
             if "In another terminal" in line:
                 break
-        assert "\x1b" not in "".join(told.values())
-        assert httpx.get(told["page"], trust_env=False).is_success
-        assert httpx.get(told["voyado state"], trust_env=False).json()["receipts"]["waiting"] == 0
-        headers = {"Authorization": f"Bearer {told['admin token']}"}
-        answer = httpx.get(told["page"] + "v1/status", headers=headers, trust_env=False)
-        assert answer.json()["state"] == "online"
-
-        process.send_signal(signal.SIGINT)
+        try:
+            assert "\x1b" not in "".join(told.values())
+            assert httpx.get(told["page"], trust_env=False).is_success
+            assert httpx.get(told["voyado state"], trust_env=False).json()["receipts"]["waiting"] == 0
+            headers = {"Authorization": f"Bearer {told['admin token']}"}
+            answer = httpx.get(told["page"] + "v1/status", headers=headers, trust_env=False)
+            assert answer.json()["state"] == "online"
+        finally:
+            process.send_signal(signal.SIGINT)
         assert process.wait(20) == 0
     with pytest.raises(httpx.ConnectError):
         httpx.get(told["page"], trust_env=False)
