@@ -70,7 +70,7 @@ def found_in(content: bytes, canaries: tuple[str, ...]) -> set[str]:
 
 
 def left_in(directory: Path, canaries: tuple[str, ...]) -> dict[str, set[str]]:
-    """The canaries in each file of a directory, its path included; a log is read before what it is written back into."""
+    """The canaries in each file of a directory and its path; a log is read before what it is written back into."""
     found = {}
     for path in sorted(directory.rglob("*"), reverse=True):
         if path.is_file() and (traces := found_in(path.read_bytes() + str(path).encode(), canaries)):
