@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from agent.connectors import mparticle, voyado
+from agent.connectors import antavo, mparticle, voyado
+from agent.connectors.antavo.settings import AntavoSettings
 from agent.connectors.base import Owner, Room
 from agent.connectors.mparticle.settings import MparticleSettings
 from agent.connectors.voyado import feeds
@@ -14,6 +15,7 @@ from agent.settings import VendorSection
 ROOMS: Mapping[str, Room] = {
     voyado.NAME: Room(VoyadoSettings, voyado.build, Owner(feeds.open_feed, guid_contact_ids=True)),
     mparticle.NAME: Room(MparticleSettings, mparticle.build),
+    antavo.NAME: Room(AntavoSettings, antavo.build),
 }
 
 

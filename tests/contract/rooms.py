@@ -14,7 +14,14 @@ SECRET = "hush-hush"
 TABLES: Mapping[str, Mapping[str, Any]] = {
     "voyado": {"base_url": "{url}", "api_key": "file:key", "feed": "api"},
     "mparticle": {"base_url": "{url}/v2", "api_key": "file:key", "api_secret": "file:secret"},
+    "antavo": {"base_url": "{url}", "environment": "st2", "api_key": "file:key", "api_secret": "file:secret"},
 }
+TAKEN: Mapping[str, bytes] = {
+    "voyado": b"{}",
+    "mparticle": b"{}",
+    "antavo": b'{"id": "1042-03-0", "status": "accepted", "events": []}',
+}
+"""A body with which the vendor says, beside 2xx, that it took one sale."""
 
 
 def table(name: str, url: str) -> Any:
