@@ -86,6 +86,14 @@ async def test_a_body_that_was_altered(call, simulator):
     assert sim.received == []
 
 
+async def test_the_body_of_a_question(call, simulator):
+    """Only what is posted or put is covered."""
+    _, running = simulator
+    target = "/customers/-/count"
+    signed = sign(CREDENTIALS, NOW, "GET", target, host=f"127.0.0.1:{running.port}")
+    assert (await call("GET", target, {"a": 1}, **signed)).status_code == 200
+
+
 def event(action, customer=MEMBER, **data):
     return {"customer": customer, "action": action, "data": data}
 
