@@ -30,6 +30,7 @@ class Voyado:
     name = NAME
     guests = False
     connections = CONNECTIONS
+    windows = ()
 
     def __init__(
         self,
