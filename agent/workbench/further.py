@@ -10,10 +10,13 @@ from typing import Any, Final, Protocol, Self
 
 from starlette.types import ASGIApp
 
+from agent.connectors.antavo.simulator import AntavoSimulator
 from agent.connectors.mparticle.simulator import MparticleSimulator
 from agent.connectors.simulation.line import LineFault
 from agent.connectors.simulation.server import ThreadedSimulator
+from agent.connectors.voyado.simulator.membership import fictional_phone
 from agent.ports import Clock
+from agent.workbench.tenant import SWEDISH
 from agent.workbench.till import Json
 
 CALLS_PER_SECOND: Final = 50
@@ -41,22 +44,39 @@ class Recipe:
     Attributes:
         make: the simulator, living by a clock.
         path: what its base URL has behind the port.
+        table: what else its table says: the pace of calls, at least.
         secrets: its credentials, made up, by the name of their setting.
         calls: the paths of the calls that bring sales, as a shell pattern.
     """
 
     make: Callable[[Clock], Counting]
     path: str
+    table: Mapping[str, str | int]
     secrets: Mapping[str, str]
     calls: str
 
 
+_KEYS: Final = {"api_key": "demo-key", "api_secret": "demo-secret"}
+
+
 def _mparticle(clock: Clock) -> MparticleSimulator:
-    return MparticleSimulator({"demo-key": "demo-secret"}, now=clock.now)
+    return MparticleSimulator({_KEYS["api_key"]: _KEYS["api_secret"]}, now=clock.now)
+
+
+def _antavo(clock: Clock) -> AntavoSimulator:
+    simulator = AntavoSimulator({_KEYS["api_key"]: _KEYS["api_secret"]}, now=clock.now)
+    # It knows everybody of the day: by phone whoever can be a stranger to Voyado, by number whoever cannot.
+    simulator.books.anonymous = True
+    for place in range(SWEDISH):
+        simulator.add_member(f"app-{place}", mobile_phone=fictional_phone(place))
+    return simulator
 
 
 RECIPES: Final[Mapping[str, Recipe]] = {
-    "mparticle": Recipe(_mparticle, "/v2", {"api_key": "demo-key", "api_secret": "demo-secret"}, "*events"),
+    "mparticle": Recipe(_mparticle, "/v2", {"requests_per_second": CALLS_PER_SECOND}, _KEYS, "*events"),
+    "antavo": Recipe(
+        _antavo, "", {"environment": "st2", "requests_per_minute": 60 * CALLS_PER_SECOND}, _KEYS, "/events*"
+    ),
 }
 """By vendor, those that can take part."""
 
@@ -110,7 +130,7 @@ class Further:
         """Its table of the configuration; the credentials lie in files."""
         table: Json = {
             "base_url": self._server.url + self._recipe.path,
-            "requests_per_second": CALLS_PER_SECOND,
+            **self._recipe.table,
         }
         for setting, value in self._recipe.secrets.items():
             file = self._directory / f"{self.name}.{setting}"

@@ -23,6 +23,7 @@ class Antavo:
     name = NAME
     connections = CONNECTIONS
     lookup = writer = history = None
+    windows = ()  # however late a sale comes it counts; what is lost of it is lost after minutes, and reported
     guests: Guests = False
 
     def __init__(self, client: AntavoClient, sender: AntavoSender, *, requests_per_minute: int) -> None:
