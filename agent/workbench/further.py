@@ -47,6 +47,7 @@ class Recipe:
         table: what else its table says: the pace of calls, at least.
         secrets: its credentials, made up, by the name of their setting.
         calls: the paths of the calls that bring sales, as a shell pattern.
+        names_returns: it is told a return's own id, and not only which sale it is about.
     """
 
     make: Callable[[Clock], Counting]
@@ -54,6 +55,7 @@ class Recipe:
     table: Mapping[str, str | int]
     secrets: Mapping[str, str]
     calls: str
+    names_returns: bool = True
 
 
 _KEYS: Final = {"api_key": "demo-key", "api_secret": "demo-secret"}
@@ -75,7 +77,12 @@ def _antavo(clock: Clock) -> AntavoSimulator:
 RECIPES: Final[Mapping[str, Recipe]] = {
     "mparticle": Recipe(_mparticle, "/v2", {"requests_per_second": CALLS_PER_SECOND}, _KEYS, "*events"),
     "antavo": Recipe(
-        _antavo, "", {"environment": "st2", "requests_per_minute": 60 * CALLS_PER_SECOND}, _KEYS, "/events*"
+        _antavo,
+        "",
+        {"environment": "st2", "requests_per_minute": 60 * CALLS_PER_SECOND},
+        _KEYS,
+        "/events*",
+        names_returns=False,
     ),
 }
 """By vendor, those that can take part."""
@@ -151,9 +158,10 @@ class Further:
         self._simulator.add(fault)
         self._server.start()
 
-    def count(self, made: set[str]) -> Tally:
-        """What it has of the sales that it should have, by their transaction ids."""
-        return tally(made, self._simulator.held())
+    def count(self, made: Mapping[str, str]) -> Tally:
+        """What it has of the sales that it should have: their types by transaction id."""
+        named = {name for name, kind in made.items() if self._recipe.names_returns or kind != "return"}
+        return tally(named, self._simulator.held())
 
 
 def tally(made: set[str], held: Mapping[str, int]) -> Tally:
