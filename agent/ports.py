@@ -636,6 +636,10 @@ class Connector(Protocol):
         """This agent's share of the key's allowance."""
 
     @property
+    def idle_ping_s(self) -> float:
+        """Seconds without an answer after which an idle line is asked for a sign of life; more where a call costs."""
+
+    @property
     def sender(self) -> Sender:
         """Takes sales."""
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from agent.connectors import mparticle, voyado
+from agent.connectors import mparticle, voucherify, voyado
 from agent.connectors.base import Owner, Room
 from agent.connectors.mparticle.settings import MparticleSettings
+from agent.connectors.voucherify.settings import VoucherifySettings
 from agent.connectors.voyado import feeds
 from agent.connectors.voyado.settings import VoyadoSettings
 from agent.settings import VendorSection
@@ -14,6 +15,7 @@ from agent.settings import VendorSection
 ROOMS: Mapping[str, Room] = {
     voyado.NAME: Room(VoyadoSettings, voyado.build, Owner(feeds.open_feed, guid_contact_ids=True)),
     mparticle.NAME: Room(MparticleSettings, mparticle.build),
+    voucherify.NAME: Room(VoucherifySettings, voucherify.build),
 }
 
 

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from agent.connectors.base import IDLE_PING_S
 from agent.connectors.registry import ROOMS
 from agent.domain.delivery import VerdictKind
 from agent.domain.identifiers import Identifier, IdentifierType
 from agent.errors import VendorRefusedError, VendorUnreachableError
 from tests.connectors.mparticle.sales import make_key, make_outgoing, make_sale
-from tests.contract.rooms import SECRET, TABLES, connector, table
+from tests.contract.rooms import ACCEPTED, LEFT_TO_A_PERSON, SECRET, TABLES, connector, table
 from tests.wire import answer, cut, cut_in_the_body, nonsense, wire
 
 ROOT = Path(__file__).parents[2]
@@ -51,7 +52,7 @@ async def sent(name, url, batch):
 
 def test_each_room_is_tried():
     """A new room has its line in this suite."""
-    assert set(TABLES) == set(ROOMS)
+    assert set(TABLES) == set(ACCEPTED) == set(ROOMS)
 
 
 @each_room
@@ -79,6 +80,7 @@ async def test_the_face(name):
         assert room.name == name
         assert room.connections >= 1
         assert room.requests_per_second > 0
+        assert room.idle_ping_s >= IDLE_PING_S
         assert room.sender.batch_size >= 1
         assert (ROOMS[name].owner is None) == (room.lookup is None)
 
@@ -184,7 +186,7 @@ async def test_the_same_sale_is_the_same_request(name):
 @each_room
 async def test_nobody_stands_in_a_url(name):
     """A proxy's log of a delivery names nobody."""
-    async with wire(answer(202, b"{}")) as vendor:
+    async with wire(ACCEPTED[name]) as vendor:
         await sent(name, vendor.url, [sale()])
         heads = b"".join(request.split(b"\r\n", 1)[0] for request in vendor.requests).decode()
     assert not [value for value in PERSON if value in heads]
@@ -208,9 +210,13 @@ async def test_nobody_stands_in_a_url(name):
     ],
 )  # fmt: skip
 async def test_every_kind_of_sale_is_rendered(name, change):
-    """What the door takes, a room can send."""
-    async with wire(answer(202, b"{}")) as vendor:
+    """What the door takes, a room can send, or says what of it a person has to do."""
+    async with wire(ACCEPTED[name]) as vendor:
         [verdict] = await sent(name, vendor.url, [sale(**change)])
+    if change["type"] in LEFT_TO_A_PERSON.get(name, ()):
+        assert (verdict.kind, vendor.requests) == (VerdictKind.PARK, [])
+        assert verdict.code.startswith("sale.")
+        return
     assert verdict.kind in SETTLED
 
 
