@@ -6,8 +6,8 @@ READY := .venv/.ready
 
 .PHONY: demo test slow fuzz bench deb lint format lock clean
 
-demo: $(READY)  ## a working day with an outage in it; KEEP=1 leaves everything up until Ctrl-C
-	$(BIN)/loyalty-agent demo $(if $(KEEP),--keep)
+demo: $(READY)  ## a working day with an outage in it; KEEP=1 leaves everything up until Ctrl-C, VENDORS=all shows every vendor
+	$(BIN)/loyalty-agent demo $(if $(KEEP),--keep) $(if $(VENDORS),--vendors $(VENDORS))
 
 test: $(READY)  ## the default test run
 	$(BIN)/python -m pytest -n auto $(ARGS)

@@ -330,6 +330,7 @@ def _status(
         room=storage.room.has_room,
         damage=storage.integrity.findings,
         loading=lambda: sync.progress if sync else None,
+        windows={system.link.vendor: system.connector.windows for system in systems},
     )
     ground.bells.trail_checked.listen(lambda intact: status.damaged(AUDIT_FILE, stands=not intact))
     ground.bells.trail_checked.listen(lambda _intact: status.changed())

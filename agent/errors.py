@@ -16,6 +16,7 @@
     ├── StorageError                 the disk or a database file said no           503
     │   ├── StorageFullError         no room                                       507
     │   ├── StorageDamagedError      a file is not what was written
+    │   ├── StorageSchemaError       a file is another version's
     │   └── StorageKeyError          the file's key is missing or wrong            exit 78
     ├── VendorError                  a vendor could not be asked, or answered something else
     │   ├── VendorUnreachableError   no answer: refused, cut, too late, 429, 5xx, nonsense
@@ -156,6 +157,13 @@ class StorageDamagedError(StorageError):
 
     code = "storage.damaged"
     advice = "Keep the file that was set aside and call support; the agent goes on with a fresh one."
+
+
+class StorageSchemaError(StorageError):
+    """A database file cannot be brought to this version's schema."""
+
+    code = "storage.schema"
+    advice = "Run the version that wrote the file; this one has changed nothing in it."
 
 
 class StorageKeyError(StorageError):

@@ -16,6 +16,7 @@ from agent.domain.delivery import DeliveryState, Verdict
 from agent.domain.identifiers import Identifier, IdentifierType
 from agent.domain.tagging import Found
 from agent.domain.transaction import IntegrationKey, NewContact, Transaction
+from agent.domain.window import Window
 
 
 class Clock(Protocol):
@@ -431,7 +432,8 @@ class QueueInfo:
     """The outbox in figures.
 
     ``oldest_at`` is the acceptance of the oldest waiting sale; ``bytes`` what sales take that are not finished, without
-    the record that is kept of finished ones; ``waiting`` counts deliveries by vendor.
+    the record that is kept of finished ones; ``waiting`` counts deliveries by vendor, and ``oldest`` has the acceptance
+    of the oldest of them.
     """
 
     depth: int
@@ -441,6 +443,7 @@ class QueueInfo:
     oldest_at: datetime | None
     bytes: int
     waiting: Mapping[str, int] = field(default_factory=dict)
+    oldest: Mapping[str, datetime] = field(default_factory=dict)
 
 
 # --- one person -------------------------------------------------------------------------------------------------
@@ -638,6 +641,10 @@ class Connector(Protocol):
     @property
     def idle_ping_s(self) -> float:
         """Seconds without an answer after which an idle line is asked for a sign of life; more where a call costs."""
+
+    @property
+    def windows(self) -> Sequence[Window]:
+        """How late a sale may come before something of it is lost; none where nothing is known of that."""
 
     @property
     def sender(self) -> Sender:

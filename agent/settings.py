@@ -459,6 +459,8 @@ def load(
     found += [(key, text) for key, text in unreadable if key not in broken]
     found += _text_faults(values.get("messages"))
     found += [(other, _out_of_place(other, vendors[other])) for other in beside]
+    if faults:  # what is missing may stand in the file that could not be read
+        found = [(key, text) for key, text in found if key in origins]
     faults += [fault(key, text) for key, text in found]
     if faults or loyalty is None:
         raise ConfigurationError(faults)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from agent.errors import StorageError
+from agent.errors import StorageError, StorageSchemaError
 from agent.kept import Kept
 from agent.keys import StorageKeys
 from agent.ports import Clock, Recipient
@@ -120,6 +120,7 @@ class Storage:
 
         Raises:
             StorageKeyError: it is there, but not its key.
+            StorageSchemaError: it is another version's; waiting does not help.
             StorageError: it cannot be opened for half a minute.
         """
         await asyncio.to_thread(self.room.take)
@@ -128,7 +129,7 @@ class Storage:
         while not self.live.is_open:
             await self.integrity.attend()
             if not self.live.is_open:
-                if self._clock.monotonic() > patient_until:
+                if self._clock.monotonic() > patient_until or isinstance(self.live.reason, StorageSchemaError):
                     raise self.live.reason
                 await asyncio.sleep(LOOK_EVERY_S)
 

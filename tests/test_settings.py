@@ -402,11 +402,15 @@ def test_numbers_and_switches_come_from_the_environment_too(write):
     ids=["missing", "no TOML", "no text", "deep lists", "a deep key", "a long number"],
 )
 def test_a_file_that_cannot_be_read_is_named(tmp_path, content, message):
-    """By its path."""
+    """By its path; what is missing may stand in it, and only what is stated elsewhere is told besides."""
     path = tmp_path / "config.toml"
     if content is not None:
         path.write_bytes(content)
-    assert faults(path)[str(path)].startswith(message)
+    (said,) = faults(path).items()
+    assert (said[0], said[1].startswith(message)) == (str(path), True)
+    (tmp_path / "conf.d").mkdir()
+    (tmp_path / "conf.d" / "10.toml").write_text("[queue]\nmax_bytes = 'much'\n")
+    assert len(faults(path)) == 2
 
 
 def test_the_state_directory_is_decided_once(write, monkeypatch, tmp_path):

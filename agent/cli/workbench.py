@@ -17,14 +17,20 @@ from agent.cli.invocation import Invocation, common, pass_invocation
 
 @click.command(short_help="Play a working day with an outage in it, and count.")
 @click.option("--keep", is_flag=True, help="Leave agent, simulator and staff page up until Ctrl-C.")
+@click.option("--vendors", default="", metavar="NAMES", help="Who gets the sales as well: names with commas, or all.")
 @common
 @pass_invocation
-def demo(invocation: Invocation, *, keep: bool) -> int:
+def demo(invocation: Invocation, *, keep: bool, vendors: str) -> int:
     """Play a working day with an outage in it, and count what was made, delivered, doubled and lost.
 
-    Needs nothing: the loyalty system is a simulator. Ends with 0 only if nothing is lost or doubled.
+    Needs nothing: every vendor is a simulator. Ends with 0 only if nothing is lost or doubled, at any of them.
     """
     from agent.workbench import demo as stage  # noqa: PLC0415 - simulator and HTTP client: only who plays it
+    from agent.workbench.further import RECIPES  # noqa: PLC0415 - as above
+
+    names = tuple(RECIPES) if vendors == "all" else tuple(dict.fromkeys(filter(None, vendors.split(","))))
+    if unknown := [name for name in names if name not in RECIPES]:
+        raise click.BadParameter(f"no such vendor: {unknown[0]}; there is {', '.join(RECIPES)}", param_hint="--vendors")
 
     # SIGTERM ends it as Ctrl-C does: the agent must not outlive the play.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -34,6 +40,7 @@ def demo(invocation: Invocation, *, keep: bool) -> int:
             document: dict[str, Any] = {
                 "ok": result.fine,
                 **asdict(result.count),
+                "further": {vendor: asdict(tally) for vendor, tally in result.further.items()},
                 "wrong": result.wrong,
                 "elapsed_s": round(result.elapsed_s, 1),
                 "kept": asdict(kept) if kept else None,
@@ -45,7 +52,7 @@ def demo(invocation: Invocation, *, keep: bool) -> int:
                 click.echo(f"   {name.replace('_', ' '):<15} {value}")
             click.echo(f"\nIn another terminal: loyalty-agent status --config {kept.config}")
 
-    result = stage.play(quiet=invocation.json, told=told, keep=_until_interrupted if keep else None)
+    result = stage.play(quiet=invocation.json, told=told, keep=_until_interrupted if keep else None, vendors=names)
     return exits.OK if result.fine else exits.DEGRADED
 
 

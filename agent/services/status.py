@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from agent.domain.fallback import REPLICA_LEVEL, TAG_LEVEL, agent_state, level_served
 from agent.domain.health import Condition, Conditions
 from agent.domain.link import Link
+from agent.domain.window import Window, closing
 from agent.errors import StorageError
 from agent.ports import Clock, LoadProgress, QueueInfo, Replica, ReplicaInfo
 
@@ -105,6 +106,7 @@ class Status:
         room: whether there is room on the disk for one.
         damage: what is damaged, or was and has not been seen by an administrator.
         loading: how far a running load is, or None.
+        windows: how late a sale may reach each vendor.
     """
 
     def __init__(
@@ -122,10 +124,11 @@ class Status:
         room: Callable[[], bool],
         damage: Callable[[], Sequence[str]],
         loading: Callable[[], LoadProgress | None] = lambda: None,
+        windows: Mapping[str, Sequence[Window]] | None = None,
     ) -> None:
         self._clock, self._version, self._policy = clock, version, policy
         self._links, self._replica, self._queue, self._accepted_since = tuple(links), replica, queue, accepted_since
-        self._conditions, self._loading = conditions, loading
+        self._conditions, self._loading, self._windows = conditions, loading, windows or {}
         self._ready, self._room, self._damage = ready, room, damage
         self._since = clock.now()
         self._state = ""
@@ -266,6 +269,8 @@ class Status:
         say("vendor.offline", stands=bool(offline), now=now, detail="; ".join(offline))
         refused = [link.vendor for link in self._links if link.refused]
         say("vendor.credentials_refused", stands=bool(refused), now=now, detail=", ".join(refused))
+        late = self._closing(queue, now)
+        say("vendor.window_closing", stands=bool(late), now=now, detail="; ".join(late))
         say("queue.parked", stands=queue.parked > 0, now=now, detail=str(queue.parked))
         say("queue.in_doubt", stands=queue.in_doubt > 0, now=now, detail=str(queue.in_doubt))
         say("queue.filling", stands=queue.bytes > self._policy.max_queue_bytes * FILLING_SHARE, now=now)
@@ -286,6 +291,15 @@ class Status:
             for vendor, count in sorted(queue.waiting.items())
             if vendor not in known
         ]
+
+    def _closing(self, queue: QueueInfo, now: datetime) -> list[str]:
+        """Systems whose oldest waiting sale is about to be worth less there."""
+        near = {
+            vendor: window
+            for vendor, oldest_at in sorted(queue.oldest.items())
+            if (window := closing(self._windows.get(vendor, ()), now - oldest_at)) is not None
+        }
+        return [f"{vendor}: {window}" for vendor, window in near.items()]
 
     def _stale(self, info: ReplicaInfo, now: datetime) -> bool:
         return info.as_of is not None and now - info.as_of > self._policy.stale_after

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from agent.errors import StorageDamagedError, StorageError, StorageFullError, StorageKeyError
+from agent.errors import StorageDamagedError, StorageError, StorageFullError, StorageKeyError, StorageSchemaError
 from agent.store.pagekey import PageKey, looks_encrypted, starts_plain
 
 if TYPE_CHECKING:
@@ -56,6 +56,8 @@ KEY_BYTES = 32
 BUSY_TIMEOUT_MS = 5_000
 # Primary result codes, from sqlite.org/rescode.html; an extended code has its primary one in the low byte.
 _IOERR, _CORRUPT, _FULL, _NOTADB = 10, 11, 13, 26
+_OF_A_STATEMENT = (1, 19, 20)
+"""ERROR, CONSTRAINT, MISMATCH: the statement is at fault, not the disk."""
 _IOERR_SHMSIZE = 4_874
 """WAL's shared memory could not grow: a full disk, said differently."""
 _IOERR_DAMAGE = (266, 522, 8_202, 8_458)
@@ -174,7 +176,8 @@ def migrate(connection: Connection, migrations: Migrations) -> None:
     Each step is a transaction of its own: one that fails leaves the file as the last good step made it.
 
     Raises:
-        StorageError: the file was written by a newer program, or a step failed.
+        StorageSchemaError: the file was written by a newer program, or a step is at fault.
+        StorageError: the disk or the file said no.
     """
     import sqlite_utils  # noqa: PLC0415 - 15 MiB and 70 ms that only start-up needs
 
@@ -182,11 +185,17 @@ def migrate(connection: Connection, migrations: Migrations) -> None:
     known = {migration.name for migration in migrations._migrations}  # noqa: SLF001 - there is no public list of names
     try:
         newer = [migration.name for migration in migrations.applied(database) if migration.name not in known]
-        if newer:
-            raise StorageError(f"the file was written by a newer program (it has {newer[-1]})")
-        migrations.apply(database)
+        if not newer:
+            migrations.apply(database)
     except sqlite.Error as error:
-        raise storage_error(error) from error
+        failure = storage_error(error)
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF in _OF_A_STATEMENT:
+            failure = StorageSchemaError(f"a step of its schema failed: {failure}")
+        raise failure from error
+    except Exception as error:  # its text may hold what is in the file
+        raise StorageSchemaError(f"a step of its schema failed: {type(error).__name__}") from error
+    if newer:
+        raise StorageSchemaError(f"the file was written by a newer program (it has {newer[-1]})")
 
 
 @contextlib.contextmanager

@@ -143,11 +143,13 @@ COUNTS = "SELECT what, sum(n) FROM counts WHERE what <> 'number' GROUP BY what"
 UNFINISHED_BYTES = "SELECT bytes FROM unfinished"
 WAITING = "SELECT of, n FROM counts WHERE what = 'queued'"
 OLDEST = """
-    SELECT min(s.accepted_at) FROM (
-        SELECT (SELECT min(d.entry) FROM deliveries AS d
-                WHERE d.state = 'queued' AND d.vendor = c.of AND d.rank = r.column1) AS entry
-        FROM counts AS c, (VALUES (1), (2)) AS r WHERE c.what = 'queued') AS first
-    JOIN deliveries AS d ON d.entry = first.entry JOIN sales AS s ON s.id = d.sale"""
+    SELECT c.of, (
+        SELECT min(s.accepted_at) FROM (VALUES (1), (2)) AS r
+        JOIN deliveries AS d ON d.entry = (
+            SELECT min(first.entry) FROM deliveries AS first
+            WHERE first.state = 'queued' AND first.vendor = c.of AND first.rank = r.column1)
+        JOIN sales AS s ON s.id = d.sale)
+    FROM counts AS c WHERE c.what = 'queued' AND c.n > 0"""
 ACCEPTED_SINCE = "SELECT count(*) FROM sales WHERE (erased_at IS NULL) IN (0, 1) AND accepted_at >= ?"
 STORY = """
     SELECT id, type, till, number, occurred_at, accepted_at, erased_at, original,

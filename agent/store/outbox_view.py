@@ -73,15 +73,16 @@ class OutboxView:
         """
         waiting = self._rows(sql.WAITING)
         counts = dict(self._rows(sql.COUNTS))
-        oldest = self._number(sql.OLDEST)
+        oldest = {vendor: from_ms(at) for vendor, at in self._rows(sql.OLDEST) if at is not None}
         return QueueInfo(
             depth=sum(n for _, n in waiting),
             held=sum(n for vendor, n in waiting if vendor in held),
             parked=counts.get("parked", 0),
             in_doubt=counts.get("in_doubt", 0),
-            oldest_at=from_ms(oldest) if oldest is not None else None,
+            oldest_at=min(oldest.values(), default=None),
             bytes=self._number(sql.UNFINISHED_BYTES) or 0,
             waiting={vendor: n for vendor, n in waiting if n},
+            oldest=oldest,
         )
 
     def accepted_since(self, since: datetime) -> int:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from agent.domain.contact import WITHHELD, Member
 from agent.domain.identifiers import Identifier, IdentifierType
 from agent.domain.transaction import IntegrationKey
-from agent.errors import StorageDamagedError, StorageError, StorageKeyError
+from agent.errors import StorageDamagedError, StorageError, StorageKeyError, StorageSchemaError
 from agent.ports import Identity, Person, ReplicaInfo
 from agent.store.database import remove, sqlite, storage_error
 from agent.store.keyhash import HASH_BYTES, KeyHash
@@ -251,6 +251,14 @@ class SqliteReplica:
         }
 
     def _connect(self) -> Connection:
+        """The file at this version's schema; made anew where that cannot be: it can be fetched again."""
+        try:
+            return self._brought()
+        except StorageSchemaError:
+            remove(self.file.database)
+            return self._brought()
+
+    def _brought(self) -> Connection:
         connection = self.file.database.connect()
         try:
             self.file.ensure(connection)

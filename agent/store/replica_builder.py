@@ -17,7 +17,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Self
 
 from agent.domain.contact import ContactChange
-from agent.errors import FeedGapError, StorageDamagedError, StorageError, StorageKeyError
+from agent.errors import FeedGapError, StorageDamagedError, StorageError, StorageKeyError, StorageSchemaError
 from agent.ports import AppliedCounts, AppliedFile, Batch
 from agent.store.database import DatabaseFile, remove, sqlite, transaction
 from agent.store.refusals import Refusals
@@ -305,7 +305,7 @@ class SqliteReplicaStore:
                 file.ensure(connection)
                 return connection
             connection.close()
-        except (StorageDamagedError, StorageKeyError):
+        except (StorageDamagedError, StorageKeyError, StorageSchemaError):
             pass
         remove(file.side)
         connection = file.side.connect(cache_kib=CACHE_KIB)

@@ -67,7 +67,8 @@ class ReplicaFile:
         """Brings an open file to this program's schema.
 
         Raises:
-            StorageError: a newer program wrote it.
+            StorageSchemaError: it cannot be; it has to be made anew.
+            StorageError: the disk or the file said no.
         """
         from agent.store.replica_schema import replica  # noqa: PLC0415 - sqlite-utils: only who creates or migrates
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import statistics
 import threading
 import time
+from collections import defaultdict
 from datetime import datetime
 
 import httpx
 
+from agent.workbench.further import Tally
 from agent.workbench.ledger import Count
 from agent.workbench.stage import PATIENCE_S, POLL_S, Stage, by_email, by_phone
 from agent.workbench.till import Json
@@ -36,8 +38,11 @@ class Day:
         self._stage, self._tenant, self._till = stage, stage.tenant, stage.till
         self._baskets, self._ledger, self._tell = stage.baskets, stage.ledger, stage.narrator
 
-    def play(self) -> Count:
-        """All of it; the count at its end. What went wrong on the way is in the stage's ``wrong``."""
+    def play(self) -> tuple[Count, dict[str, Tally]]:
+        """All of it; the count at its end, here and at each further system.
+
+        What went wrong on the way is in the stage's ``wrong``.
+        """
         self._open()
         self._look_up()
         self._sell_online()
@@ -50,7 +55,7 @@ class Day:
         self._count_arrivals()
         self._changes()
         self._erase()
-        return self._ledger.count(self._tenant.simulator)
+        return self._ledger.count(self._tenant.simulator), self._tally()
 
     def _open(self) -> None:
         self._tell.chapter(
@@ -60,6 +65,8 @@ class Day:
         )
         seconds = self._stage.agent.start()
         self._tell.say(f"the agent takes sales {seconds:.1f} s after its start, whatever the first load does")
+        if names := [one.name for one in self._stage.further]:
+            self._tell.say(f"beside Voyado, sales go to {', '.join(names)}: each has a lane of its own")
         began = time.monotonic()
         status = self._stage.wait_for("the first load", lambda status: status["replica"]["as_of"] is not None)
         count, seconds = status["replica"]["contacts"], time.monotonic() - began
@@ -111,7 +118,7 @@ class Day:
             "The line is cut",
             "A cashier must notice only what is worth saying to the customer, in the language of the shop.",
         )
-        self._tenant.cut()
+        self._stage.cut()
         self._stage.sell(self._baskets.purchase(self._now(), by_phone(self._tenant.members(3)[2])))
         began = time.monotonic()
         status = self._stage.wait_for("the agent to notice", lambda status: status["state"] == "offline")
@@ -178,18 +185,18 @@ class Day:
                 self._stage.sell(sale)
             except httpx.TransportError:
                 cut.join()
-                self._restart(sale, before + answered)
+                self._restart(sale, before + answered * self._stage.lanes)
                 restarted = True
         self._stage.check("the till goes on where it was", right=restarted)
 
     def _restart(self, sale: Json, promised: int) -> None:
-        self._tell.say(f"the power is gone; {promised:,} sales were promised and not yet delivered")
+        self._tell.say(f"the power is gone; {promised:,} {self._stage.unit} were promised and not made yet")
         seconds = self._stage.agent.start()
         depth = self._till.status()["queue"]["depth"]
         # The sale in flight may be on disk although its answer was lost.
         self._stage.check(
-            f"back after {seconds:.1f} s; {depth:,} sales wait, none is missing",
-            right=promised <= depth <= promised + 1,
+            f"back after {seconds:.1f} s; {depth:,} {self._stage.unit} wait, none is missing",
+            right=promised <= depth <= promised + self._stage.lanes,
         )
         reply = self._stage.sell(sale)
         known = "it was on disk already" if reply.body["duplicate"] else "it had not reached the disk"
@@ -226,14 +233,14 @@ class Day:
             "The queue empties by itself, oldest first for each person. Whoever was tagged with a phone number is "
             "asked for once more, so that the points reach the right member.",
         )
-        self._tenant.mend(lost_answers=LOST_ANSWERS)
+        self._stage.mend(lost_answers=LOST_ANSWERS)
         began = time.monotonic()
         status = self._stage.wait_for(
             "delivery", _drained, lambda status: f"{status['queue']['depth']:,} of {waiting:,} wait"
         )
         seconds = time.monotonic() - began
         self._stage.check(
-            f"{waiting:,} sales delivered in {seconds:.1f} s, within this till's share of the calls",
+            f"{waiting:,} {self._stage.unit} done in {seconds:.1f} s, within this till's share of the calls",
             right=_drained(status),
         )
         stuck = status["queue"]["parked"] + status["queue"]["in_doubt"]
@@ -299,6 +306,13 @@ class Day:
         )
         sale = self._till.sale(self._stage.sold[0]["transaction_id"])
         self._stage.check("the sales themselves are still there, for the audit", right=sale["state"] == "delivered")
+
+    def _tally(self) -> dict[str, Tally]:
+        made: defaultdict[str, set[str]] = defaultdict(self._ledger.of_members)
+        for name in self._ledger.answered if self._stage.further else ():
+            for delivery in self._till.sale(name)["deliveries"]:
+                made[delivery["vendor"]].add(name)
+        return {one.name: one.count(made[one.name]) for one in self._stage.further}
 
     def _outage_sales(self, count: int) -> list[Json]:
         return [

@@ -12,7 +12,8 @@ import random
 import socket
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from agent.tokens import Tokens
 from agent.workbench.agent_process import AgentProcess
 from agent.workbench.basket import Baskets
 from agent.workbench.day import Day
+from agent.workbench.further import Further, Tally
 from agent.workbench.ledger import Count
 from agent.workbench.narration import Narrator
 from agent.workbench.stage import Stage
@@ -42,11 +44,12 @@ class Result:
     count: Count
     wrong: list[str]
     elapsed_s: float
+    further: dict[str, Tally] = field(default_factory=dict)
 
     @property
     def fine(self) -> bool:
-        """Nothing is lost or doubled, and everything went as told."""
-        return self.count.sound and not self.wrong
+        """Nothing is lost or doubled in any lane, and everything went as told."""
+        return self.count.sound and all(tally.sound for tally in self.further.values()) and not self.wrong
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +67,20 @@ class Kept:
     export_folder: str
 
 
-def play(*, quiet: bool, told: Callable[[Result, Kept | None], None], keep: Callable[[], None] | None) -> Result:
+def play(
+    *,
+    quiet: bool,
+    told: Callable[[Result, Kept | None], None],
+    keep: Callable[[], None] | None,
+    vendors: Sequence[str] = (),
+) -> Result:
     """Plays the day from beginning to end.
 
     Args:
         quiet: tell nothing on the way.
         told: called with the result, and where everything is if it stays up.
         keep: called to stay up for as long as it does not return; None to end at once.
+        vendors: who gets the sales beside the loyalty system, of :data:`agent.workbench.further.RECIPES`.
 
     Raises:
         AgentDiedError: the agent did not start.
@@ -82,20 +92,21 @@ def play(*, quiet: bool, told: Callable[[Result, Kept | None], None], keep: Call
     narrator = Narrator(quiet=quiet)
     with tempfile.TemporaryDirectory(prefix="loyalty-agent-demo-") as name:
         directory = Path(name)
-        with Tenant(directory / "voyado", MEMBERS, clock, rng) as tenant:
+        with Tenant(directory / "voyado", MEMBERS, clock, rng) as tenant, ExitStack() as lines:
+            further = [lines.enter_context(Further(vendor, directory, clock)) for vendor in vendors]
             state_dir = directory / "state"
             state_dir.mkdir(mode=0o700)
             tokens = Tokens(state_dir, clock)
             pos, admin = tokens.add("demo-till", "pos"), tokens.add("demo-admin", "admin")
             address = f"127.0.0.1:{_free_port()}"
-            config, log = _configure(directory, state_dir, address, tenant), directory / "agent.log"
+            config, log = _configure(directory, state_dir, address, tenant, further), directory / "agent.log"
             agent = AgentProcess(config, f"http://{address}", log)
             till = Till(f"http://{address}", pos, admin)
             baskets = Baskets(STORE, TILL, clock.zone, rng)
-            stage = Stage(clock, tenant, agent, till, baskets, narrator, searched=[state_dir, log])
+            stage = Stage(clock, tenant, agent, till, baskets, narrator, [state_dir, log], further)
             try:
-                count = Day(stage).play()
-                result = Result(count, stage.wrong, time.monotonic() - began)
+                count, tallies = Day(stage).play()
+                result = Result(count, stage.wrong, time.monotonic() - began, tallies)
                 _tell(narrator, result)
                 if keep is None:
                     told(result, None)
@@ -110,7 +121,7 @@ def play(*, quiet: bool, told: Callable[[Result, Kept | None], None], keep: Call
     return result
 
 
-def _configure(directory: Path, state_dir: Path, address: str, tenant: Tenant) -> Path:
+def _configure(directory: Path, state_dir: Path, address: str, tenant: Tenant, further: Sequence[Further]) -> Path:
     """Writes the agent's configuration: short pauses and retention, no encryption; the last chapter says why."""
     key = directory / "voyado.key"
     key.touch(mode=0o600)
@@ -133,6 +144,7 @@ def _configure(directory: Path, state_dir: Path, address: str, tenant: Tenant) -
             "requests_per_second": 50,
             "feed": tenant.feed,
         },
+        **{f"forward.{one.name}": one.table() for one in further},
     }
     lines = []
     for name, table in tables.items():
@@ -178,8 +190,12 @@ def _tell(narrator: Narrator, result: Result) -> None:
     )
     for name, words in rows:
         narrator.plain(f"   {name:<10} {count[name]:>6,}   {words}")
+    for vendor, tally in result.further.items():
+        ends = f"{tally.doubled} doubled, {tally.lost} lost"
+        narrator.plain(f"   {vendor:<10} {tally.delivered:>6,} of {tally.made:,} delivered, {ends}")
     narrator.plain("")
-    verdict = "nothing lost, nothing doubled" if result.count.sound else "NOT WHAT WAS PROMISED"
+    sound = result.count.sound and all(tally.sound for tally in result.further.values())
+    verdict = "nothing lost, nothing doubled" if sound else "NOT WHAT WAS PROMISED"
     narrator.say(f"{verdict}; the day took {result.elapsed_s:.0f} s", good=result.fine)
     for text in result.wrong:
         narrator.say(f"did not go as told: {text}", good=False)

@@ -64,6 +64,14 @@ class Ledger:
         """These cancelled each other before they were sent."""
         self.voided.update(names)
 
+    def of_members(self) -> set[str]:
+        """The sales under a member's primary key: every system gets them."""
+        return {
+            name
+            for name, key in self.answered.items()
+            if (key or {}).get("kind") == "primary" and name not in self.voided
+        }
+
     def count(self, tenant: VoyadoSimulator) -> Count:
         """The result so far."""
         with tenant.lock:

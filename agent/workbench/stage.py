@@ -6,7 +6,7 @@ Every step is checked as it is told: what does not happen as it should is said s
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 from agent.ports import Clock
 from agent.workbench.agent_process import AgentProcess
 from agent.workbench.basket import Baskets
+from agent.workbench.further import Further
 from agent.workbench.ledger import Ledger
 from agent.workbench.narration import Narrator
 from agent.workbench.tenant import Person, Tenant
@@ -36,6 +37,7 @@ class Stage:
         baskets: what is bought.
         narrator: tells of it.
         searched: the agent's files, which are searched for personal data.
+        further: the systems beside the loyalty system.
         ledger: what the till was promised.
         sold: every sale that was kept, in order.
         wrong: what did not go as told.
@@ -48,9 +50,30 @@ class Stage:
     baskets: Baskets
     narrator: Narrator
     searched: list[Path]
+    further: Sequence[Further] = ()
     ledger: Ledger = field(default_factory=Ledger)
     sold: list[Json] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
+
+    @property
+    def lanes(self) -> int:
+        """How many systems get a member's sale."""
+        return 1 + len(self.further)
+
+    @property
+    def unit(self) -> str:
+        """What a queue is counted in."""
+        return "sales" if self.lanes == 1 else "deliveries"
+
+    def cut(self) -> None:
+        """No system can be reached any more."""
+        for line in self._lines():
+            line.cut()
+
+    def mend(self, *, lost_answers: int) -> None:
+        """Each can be reached again; of the first answers of each, some get lost after the work is done."""
+        for line in self._lines():
+            line.mend(lost_answers=lost_answers)
 
     def sell(self, sale: Json) -> Reply:
         """Posts a sale and writes the promise down. Raises httpx.TransportError while the agent is gone."""
@@ -79,6 +102,9 @@ class Stage:
         self.narrator.say(text, good=right)
         if not right:
             self.wrong.append(text)
+
+    def _lines(self) -> tuple[Tenant | Further, ...]:
+        return self.tenant, *self.further
 
     def quote(self, reply: Reply, locale: str) -> None:
         """Shows what an answer says for the screens."""

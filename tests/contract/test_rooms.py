@@ -15,6 +15,7 @@ from agent.connectors.registry import ROOMS
 from agent.domain.delivery import VerdictKind
 from agent.domain.identifiers import Identifier, IdentifierType
 from agent.errors import VendorRefusedError, VendorUnreachableError
+from agent.workbench.further import RECIPES
 from tests.connectors.mparticle.sales import make_key, make_outgoing, make_sale
 from tests.contract.rooms import ACCEPTED, LEFT_TO_A_PERSON, SECRET, TABLES, connector, table
 from tests.wire import answer, cut, cut_in_the_body, nonsense, wire
@@ -64,6 +65,12 @@ def test_what_belongs_to_a_room(name):
     page = (ROOT / "docs" / "vendors" / f"{name}.md").read_text()
     assert "unknown" in page.lower()
     assert f"simulate {name}" in (ROOT / "docs" / "operations.md").read_text()
+
+
+@each_room
+def test_it_takes_part_in_the_demonstration(name):
+    """Whoever can get sales beside the loyalty system is shown doing so."""
+    assert ROOMS[name].settings.not_forward or name in RECIPES
 
 
 @each_room

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sys
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -17,6 +18,7 @@ from agent.connectors.mparticle.simulator import Fault, MparticleSimulator, Thre
 from agent.connectors.voyado.simulator import Fault as VoyadoFault
 
 KEY, SECRET = "us1-key", "sim-secret"
+LATER = (sys.executable, str(Path(__file__).with_name("later.py")))
 LINE = {"kind": "purchase", "sku": "SK-77", "quantity": "1", "gross_paid": "250.00"}
 BACK = {**LINE, "kind": "return", "quantity": "-1"}
 
@@ -316,3 +318,23 @@ def test_the_loyalty_lanes_trouble_is_its_own(shop: Till, vendor: Vendor, feed: 
 
     assert shop.transaction("s-1")["state"] == "parked"
     assert feed.sim.held() == {"s-1": 1}
+
+
+def test_before_the_vendor_s_window_closes_somebody_is_told(shop: Till, feed: Feed, vendor: Vendor):
+    """Two days without mParticle: its window is told while the sale waits, and of the sale that it was late."""
+    feed.cut()
+    sell(shop, "m-late", identifier=numbers(vendor, 1)[0])
+    eventually(lambda: deliveries(shop, "m-late")["voyado"]["state"] == "delivered")
+    assert "vendor.window_closing" not in shop.conditions()
+    shop.kill()
+    vendor.sim.faults.clock_skew_s = 2 * 86_400.0
+    shop.start(wrapper=(*LATER, "2"))
+    details = {row["code"]: row["detail"] for row in shop.status()["conditions"]}
+    assert "mparticle: after 24 h" in details["vendor.window_closing"]
+
+    feed.mend()
+    shop.order("flush")
+    eventually(shop.drained)
+    assert "vendor.window_closing" not in shop.conditions()
+    story = shop.command("explain", "m-late", "--json").stdout
+    assert "sale.late" in story

@@ -182,8 +182,10 @@ def test_what_lies_in_the_folder_and_is_no_file(vendor, open_till):
     (vendor.exports / "20991231000000_0_link.xml").symlink_to(secret)
     (vendor.exports / "20991231000001_0_etc.xml").symlink_to("/etc")
     os.mkfifo(vendor.exports / "20991231000002_0_pipe.xml")
-    for name in (b"20991231000003_0_\xff.xml", b"20991231000003_0_a\nb.xml", b"..\\..\\x", b"CON", b"-rf"):
-        Path(os.fsdecode(os.fsencode(vendor.exports) + b"/" + name)).write_bytes(b"<contacts/>")
+    odd_names = (b"20991231000003_0_\xff.xml", b"20991231000003_0_a\nb.xml", b"..\\..\\x", b"CON", b"-rf")
+    odd = [Path(os.fsdecode(os.fsencode(vendor.exports) + b"/" + name)) for name in odd_names]
+    for path in odd:
+        path.write_bytes(b"<contacts/>")
     large = vendor.exports / "20991231000004_0_large.xml"
     with large.open("wb") as file:
         file.truncate(10 << 30)
@@ -198,6 +200,10 @@ def test_what_lies_in_the_folder_and_is_no_file(vendor, open_till):
     assert till.status()["replica"]["contacts"] == contacts
     assert not any((till.state / "spool").glob("*"))
     large.unlink()
+    till.sync()
+    assert "2 files: the name is no export's" in condition(till, "feed.unreadable")
+    for path in odd:
+        path.unlink()
     till.sync()
     assert till.conditions() == set()
     assert till.status()["replica"]["contacts"] == contacts

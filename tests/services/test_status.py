@@ -10,12 +10,14 @@ import pytest
 
 from agent.domain.health import Conditions
 from agent.domain.link import Link
+from agent.domain.window import Window
 from agent.errors import StorageDamagedError
 from agent.ports import QueueInfo
 from agent.services.status import Status, StatusPolicy
 from tests.fakes import NOW, VENDOR, FakeClock, FakeReplica, member, phone
 
 MIB = 1 << 20
+WINDOWS = (Window(timedelta(hours=24), "it is worth less"), Window(timedelta(days=30), "it is lost"))
 
 
 class Bench:
@@ -38,6 +40,7 @@ class Bench:
             ready=lambda: self.room,
             room=lambda: self.room,
             damage=lambda: self.damage,
+            windows={"other": WINDOWS},
         )
         self.link.worked(NOW, 0.0)
 
@@ -90,6 +93,26 @@ def test_each_trouble_is_a_condition_while_it_lasts(bench, change, state, code):
     bench.queue, bench.room, bench.replica.as_of = QueueInfo(0, 0, 0, 0, None, MIB), True, bench.clock.now()
     seen = bench.status.snapshot()
     assert (seen.state, seen.conditions, seen.since) == ("online", (), bench.clock.now())
+
+
+@pytest.mark.parametrize(
+    ("vendor", "waited_h", "told"),
+    [
+        ("other", 17, None),
+        ("other", 18, "other: after 24 h it is worth less"),
+        ("other", 100, "other: after 24 h it is worth less"),
+        ("other", 22.5 * 24, "other: after 30 days it is lost"),
+        ("other", 40 * 24, "other: after 30 days it is lost"),
+        (VENDOR, 40 * 24, None),
+    ],
+)
+def test_a_window_that_closes_is_told_before_it_does(bench, vendor, waited_h, told):
+    """From three quarters of it on, while anything that old waits; a vendor without a window has none to close."""
+    bench.queue = replace(bench.queue, depth=1, oldest={vendor: NOW - timedelta(hours=waited_h)})
+    conditions = {one.code: one.detail for one in bench.status.snapshot().conditions}
+    assert conditions == ({"vendor.window_closing": told} if told else {})
+    bench.queue = replace(bench.queue, depth=0, oldest={})
+    assert bench.codes() == []
 
 
 def test_figures_name_the_count(bench):

@@ -7,7 +7,7 @@ import pickle
 
 import pytest
 
-from agent.errors import StorageDamagedError, StorageError, StorageKeyError
+from agent.errors import StorageDamagedError, StorageError, StorageKeyError, StorageSchemaError
 from agent.store.database import DatabaseFile, immediate, migrate, truncate_log
 from agent.store.group_commit import GroupWriter
 from agent.store.migrations import outbox as migrations
@@ -157,14 +157,23 @@ def test_an_older_program_refuses_a_newer_file(file):
     newer(name="from_the_future")(lambda db: db.execute("CREATE TABLE future (x)"))
     migrate(connection, newer)
     before = schema(connection)
-    with pytest.raises(StorageError, match=r"newer program.*from_the_future"):
+    with pytest.raises(StorageSchemaError, match=r"newer program.*from_the_future"):
         migrate(connection, migrations)
 
     assert schema(connection) == before
     connection.close()
 
 
-def test_a_broken_step_leaves_the_file_as_it_was(file):
+def refused(db):
+    db.execute("INSERT INTO nowhere VALUES (1)")
+
+
+def crashed(db):
+    raise ValueError("alma@example.com")
+
+
+@pytest.mark.parametrize(("fails", "told"), [(refused, "no such table: nowhere"), (crashed, "ValueError")])
+def test_a_broken_step_leaves_the_file_as_it_was(file, fails, told):
     """A migration that fails is rolled back whole; the program that wrote the file opens it again."""
     connection = file.connect()
     migrate(connection, migrations)
@@ -174,10 +183,10 @@ def test_a_broken_step_leaves_the_file_as_it_was(file):
 
     def step(db):
         db.execute("CREATE TABLE half (x)")
-        db.execute("INSERT INTO nowhere VALUES (1)")
+        fails(db)
 
     broken(name="broken")(step)
-    with pytest.raises(StorageError):
+    with pytest.raises(StorageSchemaError, match=rf"step of its schema failed: .*{told}$"):
         migrate(connection, broken)
 
     assert schema(connection) == before

@@ -825,7 +825,7 @@ async def test_figures_of_the_queue(outbox):
     """Depth counts what waits, held the part of it in held lanes; the oldest is the oldest that waits."""
     assert (outbox.info().depth, outbox.info().oldest_at) == (0, None)
     for number in range(4):
-        key = member_key() if number == 2 else phone_key()
+        key = member_key() if number == 0 else phone_key()
         record = acceptance(f"sale-{number}", key=key, vendors=("a", "b"))
         await outbox.accept(record, NOW + timedelta(minutes=number))
     (outgoing,) = await leased(outbox, 1, vendor="a")
@@ -833,7 +833,7 @@ async def test_figures_of_the_queue(outbox):
     info = outbox.info(held={"b"})
 
     assert (info.depth, info.held, info.parked, info.in_doubt) == (7, 4, 1, 0)
-    assert info.oldest_at == NOW
+    assert (info.oldest_at, info.oldest) == (NOW, {"a": NOW + timedelta(minutes=1), "b": NOW})
     assert 4 * 300 < info.bytes < 4 * 1_000
     assert outbox.accepted_since(NOW + timedelta(minutes=2)) == 2
 

@@ -346,6 +346,7 @@ class Till(RuleBasedStateMachine):
             for rank in (1, 2)
         ]
         assert info.oldest_at == min((head.accepted_at for head in heads if head), default=None)
+        assert min(info.oldest.values(), default=None) == info.oldest_at
 
 
 common = {"deadline": None, "suppress_health_check": list(HealthCheck)}

@@ -11,7 +11,7 @@ from told import ToldReplica
 
 from agent.domain.contact import WITHHELD, ChangeKind, ContactChange
 from agent.domain.identifiers import Identifier, IdentifierType
-from agent.errors import StorageDamagedError, StorageError, StorageKeyError
+from agent.errors import StorageDamagedError, StorageKeyError
 from agent.ports import AppliedFile, Batch, ChangePage
 from agent.store.database import ENCRYPTED, DatabaseFile
 from agent.store.keyhash import KeyHash
@@ -566,16 +566,18 @@ def test_a_damaged_replica_says_so(file, opened):
     assert file.database.path.read_bytes().startswith(b"not a database")
 
 
-def test_an_older_program_refuses_a_newer_file(file, opened):
-    """A replica with a migration that this program does not know is not touched."""
-    opened(file).close()
+def test_an_older_program_makes_a_newer_file_anew(file, opened):
+    """A replica with a migration that this program does not know is fetched again."""
+    assert load(file, [upsert(ALMA)])
+    replica = opened(file)
+    assert replica.info().contacts == 1
+    replica.close()
     connection = file.database.connect()
     connection.execute(
         "INSERT INTO _sqlite_migrations (migration_set, name, applied_at) VALUES ('replica', 'from_the_future', '2030')"
     )
     connection.close()
-    with pytest.raises(StorageError, match="newer program"):
-        opened(file)
+    assert opened(file).info().contacts == 0
 
 
 def test_the_store_crosses_processes(file):

@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from agent.workbench.demo import Result
+from agent.workbench.further import RECIPES, Tally
 from agent.workbench.ledger import Count
 from agent.workbench.narration import Narrator
 
@@ -34,8 +35,15 @@ def count(**more):
         (Result(count(doubled=1), [], 1.0), False),
         (Result(count(made=0, delivered=0), [], 1.0), False),
         (Result(count(), ["something else"], 1.0), False),
+        (Result(count(), [], 1.0, {"a": Tally(5, 5, 0, 0)}), True),
+        (Result(count(), [], 1.0, {"a": Tally(5, 5, 0, 0), "b": Tally(5, 4, 0, 1)}), False),
+        (Result(count(), [], 1.0, {"a": Tally(5, 5, 1, 0)}), False),
+        (Result(count(), [], 1.0, {"a": Tally(0, 0, 0, 0)}), False),
     ],
-    ids=["sound", "lost", "doubled", "nothing made", "not as told"],
+    ids=[
+        *("sound", "lost", "doubled", "nothing made", "not as told"),
+        *("sound there", "lost there", "doubled there", "nothing there"),
+    ],
 )
 def test_only_a_sound_day_is_fine(result, fine):
     """One sale lost or doubled, or one step that did not go as told, fails the demonstration."""
@@ -55,14 +63,16 @@ def test_away_from_a_terminal_the_story_is_plain_text(capsys):
 
 
 @pytest.mark.slow
-def test_a_working_day_loses_and_doubles_nothing(tmp_path):
-    """Everything made is delivered once, every step goes as told, and nothing is left behind."""
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("vendors", [(), tuple(RECIPES)], ids=["one system", "every system"])
+def test_a_working_day_loses_and_doubles_nothing(tmp_path, vendors):
+    """Everything made is delivered once to each, every step goes as told, and nothing is left behind."""
     done = subprocess.run(
-        [INSTALLED, "demo", "--json"],
+        [INSTALLED, "demo", "--json", "--vendors", "all" if vendors else ""],
         capture_output=True,
         text=True,
         check=False,
-        timeout=300,
+        timeout=500,
         env={**os.environ, "TMPDIR": str(tmp_path)},
     )
 
@@ -74,6 +84,10 @@ def test_a_working_day_loses_and_doubles_nothing(tmp_path):
     assert told["made"] == told["delivered"] > 300
     assert (told["guests"], told["voided"], told["repeated"]) == (1, 2, 2)
     assert told["risen"] > told["unmatched"] > 0
+    assert set(told["further"]) == set(vendors)
+    for tally in told["further"].values():
+        assert (tally["doubled"], tally["lost"]) == (0, 0)
+        assert tally["made"] == tally["delivered"] > 300
     assert directories(tmp_path) == []
 
 

@@ -10,10 +10,11 @@ from functools import partial
 from agent.connectors.base import IDLE_PING_S, Surroundings
 from agent.connectors.mparticle.client import MparticleClient
 from agent.connectors.mparticle.errors import raise_unless_answered
-from agent.connectors.mparticle.mapping import wants_guest
+from agent.connectors.mparticle.mapping import HISTORICAL_AFTER, OUTPUTS_TAKE, wants_guest
 from agent.connectors.mparticle.sender import MparticleSender
 from agent.connectors.mparticle.settings import MparticleSettings
 from agent.domain.identifiers import IdentifierType
+from agent.domain.window import Window
 from agent.ports import Clock, Guests
 from agent.transport import Transport
 
@@ -29,6 +30,10 @@ class Mparticle:
     connections = CONNECTIONS
     idle_ping_s = IDLE_PING_S
     lookup = writer = history = None
+    windows = (
+        Window(OUTPUTS_TAKE, "outputs of the usual maximum age get nothing of a sale"),
+        Window(HISTORICAL_AFTER, "no output gets anything of a sale"),
+    )
     guests: Guests
 
     def __init__(

@@ -31,6 +31,7 @@ class Voyado:
     guests = False
     connections = CONNECTIONS
     idle_ping_s = IDLE_PING_S
+    windows = ()
 
     def __init__(
         self,

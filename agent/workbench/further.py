@@ -1,0 +1,143 @@
+"""The further systems of the demonstration: simulated vendors that get every sale beside the loyalty system."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Protocol, Self
+
+from starlette.types import ASGIApp
+
+from agent.connectors.mparticle.simulator import MparticleSimulator
+from agent.connectors.simulation.line import LineFault
+from agent.connectors.simulation.server import ThreadedSimulator
+from agent.ports import Clock
+from agent.workbench.till import Json
+
+CALLS_PER_SECOND: Final = 50
+
+
+class Counting(Protocol):
+    """A simulated vendor that knows how often each sale counts."""
+
+    app: ASGIApp
+
+    def run_due(self) -> None:
+        """Does what is due by now."""
+
+    def held(self) -> Mapping[str, int]:
+        """How often each transaction counts, by its id."""
+
+    def add(self, fault: Any) -> Any:
+        """Switches a fault on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How one vendor takes part.
+
+    Attributes:
+        make: the simulator, living by a clock.
+        path: what its base URL has behind the port.
+        secrets: its credentials, made up, by the name of their setting.
+        calls: the paths of the calls that bring sales, as a shell pattern.
+    """
+
+    make: Callable[[Clock], Counting]
+    path: str
+    secrets: Mapping[str, str]
+    calls: str
+
+
+def _mparticle(clock: Clock) -> MparticleSimulator:
+    return MparticleSimulator({"demo-key": "demo-secret"}, now=clock.now)
+
+
+RECIPES: Final[Mapping[str, Recipe]] = {
+    "mparticle": Recipe(_mparticle, "/v2", {"api_key": "demo-key", "api_secret": "demo-secret"}, "*events"),
+}
+"""By vendor, those that can take part."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What became of the sales that one further system gets.
+
+    Attributes:
+        made: sales that it should have: every member's, and what else the agent has a delivery to it for.
+        delivered: of these, how many it has.
+        doubled: how often it counts a sale beyond once, and sales that nobody owed it.
+        lost: of those made, how many it does not have.
+    """
+
+    made: int
+    delivered: int
+    doubled: int
+    lost: int
+
+    @property
+    def sound(self) -> bool:
+        """Whether nothing is lost or doubled."""
+        return self.made > 0 and self.made == self.delivered and not self.doubled and not self.lost
+
+
+class Further:
+    """One further system behind a line that can be cut. A context manager.
+
+    Args:
+        name: of the vendor, one of :data:`RECIPES`.
+        directory: for the files of its credentials.
+        clock: its time.
+    """
+
+    def __init__(self, name: str, directory: Path, clock: Clock) -> None:
+        self.name, self._recipe, self._directory = name, RECIPES[name], directory
+        self._simulator = self._recipe.make(clock)
+        self._server = ThreadedSimulator(self._simulator)
+
+    def __enter__(self) -> Self:
+        self._server.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.__exit__(kind, error, trace)
+
+    def table(self) -> Json:
+        """Its table of the configuration; the credentials lie in files."""
+        table: Json = {
+            "base_url": self._server.url + self._recipe.path,
+            "requests_per_second": CALLS_PER_SECOND,
+        }
+        for setting, value in self._recipe.secrets.items():
+            file = self._directory / f"{self.name}.{setting}"
+            file.touch(mode=0o600)
+            file.write_text(value + "\n", encoding="ascii")
+            table[setting] = f"file:{file.name}"
+        return table
+
+    def cut(self) -> None:
+        """Nobody can reach it any more."""
+        self._server.stop()
+
+    def mend(self, *, lost_answers: int) -> None:
+        """It can be reached again; of its first answers some get lost after the work is done."""
+        fault = LineFault(
+            kind="drop", path=self._recipe.calls, method="POST", count=lost_answers, after_processing=True
+        )
+        self._simulator.add(fault)
+        self._server.start()
+
+    def count(self, made: set[str]) -> Tally:
+        """What it has of the sales that it should have, by their transaction ids."""
+        return tally(made, self._simulator.held())
+
+
+def tally(made: set[str], held: Mapping[str, int]) -> Tally:
+    """Sales that a system should have, against how often it counts which."""
+    there = made & held.keys()
+    doubled = sum(times - 1 for times in held.values()) + len(held.keys() - made)
+    return Tally(len(made), len(there), doubled, len(made) - len(there))
