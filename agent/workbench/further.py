@@ -13,6 +13,7 @@ from starlette.types import ASGIApp
 from agent.connectors.mparticle.simulator import MparticleSimulator
 from agent.connectors.simulation.line import LineFault
 from agent.connectors.simulation.server import ThreadedSimulator
+from agent.connectors.voucherify.simulator import VoucherifySimulator
 from agent.ports import Clock
 from agent.workbench.till import Json
 
@@ -41,22 +42,40 @@ class Recipe:
     Attributes:
         make: the simulator, living by a clock.
         path: what its base URL has behind the port.
+        table: what else its table says: the pace of calls, at least.
         secrets: its credentials, made up, by the name of their setting.
         calls: the paths of the calls that bring sales, as a shell pattern.
     """
 
     make: Callable[[Clock], Counting]
     path: str
+    table: Mapping[str, Any]
     secrets: Mapping[str, str]
     calls: str
 
 
+_KEYS: Final = {"api_key": "demo-key", "api_secret": "demo-secret"}
+_APP: Final = {"app_id": "demo-id", "app_token": "demo-token"}
+
+
 def _mparticle(clock: Clock) -> MparticleSimulator:
-    return MparticleSimulator({"demo-key": "demo-secret"}, now=clock.now)
+    return MparticleSimulator({_KEYS["api_key"]: _KEYS["api_secret"]}, now=clock.now)
+
+
+def _voucherify(clock: Clock) -> VoucherifySimulator:
+    return VoucherifySimulator({_APP["app_id"]: _APP["app_token"]}, now=clock.now)
+
+
+_ORDERS: Final = {
+    "on_return": "order_update",
+    "identities": ["card_number", "mobile_phone", "email"],
+    "requests_per_minute": 60 * CALLS_PER_SECOND,
+}
 
 
 RECIPES: Final[Mapping[str, Recipe]] = {
-    "mparticle": Recipe(_mparticle, "/v2", {"api_key": "demo-key", "api_secret": "demo-secret"}, "*events"),
+    "mparticle": Recipe(_mparticle, "/v2", {"requests_per_second": CALLS_PER_SECOND}, _KEYS, "*events"),
+    "voucherify": Recipe(_voucherify, "", _ORDERS, _APP, "/v1/orders"),
 }
 """By vendor, those that can take part."""
 
@@ -110,7 +129,7 @@ class Further:
         """Its table of the configuration; the credentials lie in files."""
         table: Json = {
             "base_url": self._server.url + self._recipe.path,
-            "requests_per_second": CALLS_PER_SECOND,
+            **self._recipe.table,
         }
         for setting, value in self._recipe.secrets.items():
             file = self._directory / f"{self.name}.{setting}"

@@ -210,7 +210,7 @@ async def test_a_return_is_taken_off_its_order(simulator, connect):
     assert sim.orders["s-1"]["status"] == "CANCELED"
     assert sim.orders["s-1"]["metadata"]["agent_returns"] == "r-1,r-2"
     assert (beyond.kind, beyond.code) == (PARK, "sale.exceeds_original")
-    assert sim.held() == {"s-1": 1}
+    assert sim.held() == {"s-1": 1, "r-1": 1, "r-2": 1}
 
 
 async def test_an_exchange(simulator, connect):
@@ -228,6 +228,7 @@ async def test_an_exchange(simulator, connect):
     assert (sim.orders["s-1"]["amount"], sim.orders["r-1"]["amount"]) == (12500, 10000)
     assert [row["source_id"] for row in sim.orders["r-1"]["items"]] == ["B"]
     assert sim.paid == {"s-1": 1, "r-1": 1}
+    assert sim.held() == {"s-1": 1, "r-1": 1}
 
 
 async def test_a_return_whose_order_is_not_there(simulator, connect):

@@ -72,9 +72,11 @@ class VoucherifySimulator:
             self.faults.remove(fault)
 
     def held(self) -> dict[str, int]:
-        """How often each order earned; orders that were never paid are not in it."""
+        """How often each sale counts: orders that became paid, and returns that orders say are taken off them."""
         with self.lock:
-            return dict(self.earned)
+            told = [str(order.get("metadata", {}).get("agent_returns", "")) for order in self.orders.values()]
+            back = Counter(name for names in told for name in names.split(",") if name)
+            return dict(self.earned | back)  # of an exchange both are one sale
 
     def forget(self) -> None:
         """Begins anew: nothing received, no faults, the same keys."""
