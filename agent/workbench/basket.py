@@ -54,7 +54,7 @@ class Baskets:
     def exchanged(self, original: Json, at: datetime, who: Mapping[str, Any]) -> Json:
         """The first article of an earlier purchase comes back, and another goes out."""
         lines = [_returned(original["lines"][0]), self._line(_GOODS[3], 1)]
-        return self._sale("purchase", at, lines, who)
+        return self._sale("purchase", at, lines, {**who, "original_transaction_id": original["transaction_id"]})
 
     def voided(self, original: Json, at: datetime) -> Json:
         """A sale is cleared, right after it was made."""

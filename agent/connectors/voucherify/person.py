@@ -99,7 +99,6 @@ def _named(outgoing: Outgoing) -> dict[IdentifierType, str]:
     key = (outgoing.key.identifier,) if outgoing.key else ()
     for identifier in (*key, *_said(outgoing)):
         found.setdefault(identifier.type, identifier.value)
-    found.pop(IdentifierType.PERSONAL_NUMBER, None)
     return found
 
 

@@ -58,6 +58,13 @@ def test_a_partial_return(rows, amount, left):
     assert not [row for row in body["items"] if {"object", "subtotal_amount"} & row.keys()]
 
 
+def test_free_goods():
+    """More of them come back than there were: they are gone, and nothing is owed."""
+    body = update(of(item("A", 1, 0), item("B", 1, 100)), back(("A", "2", "0")))
+
+    assert [(row["source_id"], row["quantity"]) for row in body["items"]] == [("B", 1)]
+
+
 def test_everything_comes_back():
     """The order is canceled; its items stay as they were sold."""
     body = update(of(item("A", 2, 12500), metadata={"store_id": "1042"}), back(("A", "2", "250.00")))
