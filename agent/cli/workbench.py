@@ -151,8 +151,49 @@ def mparticle(invocation: Invocation, *, port: int, api_key: str, api_secret: st
     bench.run_mparticle(bench.MparticleOptions(port, api_key, api_secret), ready)
 
 
-@simulate.command(short_help="A stateful Voucherify project.")
+@simulate.command(short_help="A stateful Antavo workspace.")
 @click.option("--port", type=click.IntRange(0, 65_535), default=8792, show_default=True, help="0 takes a free one.")
+@click.option("--api-key", default="sim-key", show_default=True, help="The key that it accepts; not a secret.")
+@click.option("--api-secret", default="sim-secret", show_default=True, help="Goes with the key; no secret either.")
+@click.option("--environment", default="st2", show_default=True, help="What signatures have to be made for.")
+@click.option("--anonymous", is_flag=True, help="Events for customers whom it does not know make them.")
+@click.option("--accepts", is_flag=True, help="Checkouts are pending until they are accepted.")
+@common
+@pass_invocation
+def antavo(
+    invocation: Invocation,
+    *,
+    port: int,
+    api_key: str,
+    api_secret: str,
+    environment: str,
+    anonymous: bool,
+    accepts: bool,
+) -> None:
+    """Run a stateful Antavo workspace until Ctrl-C: signed calls for events, customers and transactions."""
+    from agent.workbench import simulate as bench  # noqa: PLC0415 - the simulator: only who runs it
+
+    def ready(address: bench.AntavoAddress) -> None:
+        told = "\n".join(
+            (
+                "A made-up Antavo workspace, until Ctrl-C.",
+                "",
+                "[forward.antavo]",
+                f'base_url = "{address.base_url}"',
+                f'environment = "{address.environment}"',
+                f"api_key = ...    # a reference to a file that holds {address.api_key}",
+                f"api_secret = ... # and to one that holds {address.api_secret}",
+                "",
+                f"What it has seen: {address.control_url}",
+            )
+        )
+        invocation.answer(asdict(address), told)
+
+    bench.run_antavo(bench.AntavoOptions(port, api_key, api_secret, environment, anonymous, accepts), ready)
+
+
+@simulate.command(short_help="A stateful Voucherify project.")
+@click.option("--port", type=click.IntRange(0, 65_535), default=8793, show_default=True, help="0 takes a free one.")
 @click.option("--app-id", default="sim-id", show_default=True, help="The id that it accepts; not a secret.")
 @click.option("--app-token", default="sim-token", show_default=True, help="Goes with the id; no secret either.")
 @click.option(

@@ -10,11 +10,14 @@ from typing import Any, Final, Protocol, Self
 
 from starlette.types import ASGIApp
 
+from agent.connectors.antavo.simulator import AntavoSimulator
 from agent.connectors.mparticle.simulator import MparticleSimulator
 from agent.connectors.simulation.line import LineFault
 from agent.connectors.simulation.server import ThreadedSimulator
 from agent.connectors.voucherify.simulator import VoucherifySimulator
+from agent.connectors.voyado.simulator.membership import fictional_phone
 from agent.ports import Clock
+from agent.workbench.tenant import SWEDISH
 from agent.workbench.till import Json
 
 CALLS_PER_SECOND: Final = 50
@@ -45,6 +48,7 @@ class Recipe:
         table: what else its table says: the pace of calls, at least.
         secrets: its credentials, made up, by the name of their setting.
         calls: the paths of the calls that bring sales, as a shell pattern.
+        names_returns: it is told a return's own id, and not only which sale it is about.
     """
 
     make: Callable[[Clock], Counting]
@@ -52,6 +56,7 @@ class Recipe:
     table: Mapping[str, Any]
     secrets: Mapping[str, str]
     calls: str
+    names_returns: bool = True
 
 
 _KEYS: Final = {"api_key": "demo-key", "api_secret": "demo-secret"}
@@ -60,6 +65,15 @@ _APP: Final = {"app_id": "demo-id", "app_token": "demo-token"}
 
 def _mparticle(clock: Clock) -> MparticleSimulator:
     return MparticleSimulator({_KEYS["api_key"]: _KEYS["api_secret"]}, now=clock.now)
+
+
+def _antavo(clock: Clock) -> AntavoSimulator:
+    simulator = AntavoSimulator({_KEYS["api_key"]: _KEYS["api_secret"]}, now=clock.now)
+    # It knows everybody of the day: by phone whoever can be a stranger to Voyado, by number whoever cannot.
+    simulator.books.anonymous = True
+    for place in range(SWEDISH):
+        simulator.add_member(f"app-{place}", mobile_phone=fictional_phone(place))
+    return simulator
 
 
 def _voucherify(clock: Clock) -> VoucherifySimulator:
@@ -75,6 +89,14 @@ _ORDERS: Final = {
 
 RECIPES: Final[Mapping[str, Recipe]] = {
     "mparticle": Recipe(_mparticle, "/v2", {"requests_per_second": CALLS_PER_SECOND}, _KEYS, "*events"),
+    "antavo": Recipe(
+        _antavo,
+        "",
+        {"environment": "st2", "requests_per_minute": 60 * CALLS_PER_SECOND},
+        _KEYS,
+        "/events*",
+        names_returns=False,
+    ),
     "voucherify": Recipe(_voucherify, "", _ORDERS, _APP, "/v1/orders"),
 }
 """By vendor, those that can take part."""
@@ -150,9 +172,10 @@ class Further:
         self._simulator.add(fault)
         self._server.start()
 
-    def count(self, made: set[str]) -> Tally:
-        """What it has of the sales that it should have, by their transaction ids."""
-        return tally(made, self._simulator.held())
+    def count(self, made: Mapping[str, str]) -> Tally:
+        """What it has of the sales that it should have: their types by transaction id."""
+        named = {name for name, kind in made.items() if self._recipe.names_returns or kind != "return"}
+        return tally(named, self._simulator.held())
 
 
 def tally(made: set[str], held: Mapping[str, int]) -> Tally:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agent.clock import SystemClock
+from agent.connectors.antavo.simulator import AntavoSimulator
 from agent.connectors.mparticle.simulator import MparticleSimulator
 from agent.connectors.simulation.server import RunningSimulator, Simulated, serve
 from agent.connectors.voucherify.simulator import VoucherifySimulator
@@ -137,6 +138,59 @@ def run_mparticle(options: MparticleOptions, ready: Callable[[MparticleAddress],
 
     def listening(running: RunningSimulator) -> None:
         ready(MparticleAddress(f"{running.url}/v2", f"{running.url}/_sim/state", options.api_key, options.api_secret))
+
+    asyncio.run(_serve(simulator, options.port, listening))
+
+
+@dataclass(frozen=True, slots=True)
+class AntavoOptions:
+    """What a simulated Antavo workspace is started with.
+
+    Attributes:
+        port: where it listens on loopback; 0 takes a free port.
+        api_key: the key that it accepts.
+        api_secret: the secret that belongs to the key.
+        environment: what signatures have to be made for.
+        anonymous: an event for a customer whom it does not know makes one.
+        accepts: checkouts wait until they are accepted.
+    """
+
+    port: int
+    api_key: str
+    api_secret: str
+    environment: str
+    anonymous: bool
+    accepts: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AntavoAddress:
+    """Where a simulated workspace is found."""
+
+    base_url: str
+    control_url: str
+    environment: str
+    api_key: str
+    api_secret: str
+
+
+def run_antavo(options: AntavoOptions, ready: Callable[[AntavoAddress], None]) -> None:
+    """Serves a workspace until SIGINT or SIGTERM.
+
+    Args:
+        options: what it is started with.
+        ready: called once, when it listens.
+
+    Raises:
+        OSError: the port is taken.
+    """
+    keys = {options.api_key: options.api_secret}
+    simulator = AntavoSimulator(keys, now=SystemClock().now, environment=options.environment)
+    simulator.books.anonymous, simulator.books.accepts = options.anonymous, options.accepts
+
+    def listening(running: RunningSimulator) -> None:
+        state = f"{running.url}/_sim/state"
+        ready(AntavoAddress(running.url, state, options.environment, options.api_key, options.api_secret))
 
     asyncio.run(_serve(simulator, options.port, listening))
 

@@ -16,7 +16,8 @@ from agent.ports import Clock
 
 API_KEY = "demo-key"
 TICK_S = 0.2
-_SWEDISH = 95
+SWEDISH = 95
+"""So many Swedish mobile numbers are kept free for fiction; strangers and newcomers have one of them."""
 _RESERVED = 24
 """So many of the numbers kept free for fiction belong to nobody at first; newcomers and strangers get them."""
 
@@ -106,7 +107,7 @@ class Tenant:
 
     def members(self, count: int) -> list[Person]:
         """So many members, each known by a phone number of their own, and by an address."""
-        regulars = self._regulars(_SWEDISH)
+        regulars = self._regulars(SWEDISH)
         return [person for _, person in zip(range(count), (one for one in regulars if one.email), strict=False)]
 
     def family(self) -> Person:
@@ -153,7 +154,7 @@ class Tenant:
 
     def _free_numbers(self) -> Iterator[str]:
         state = self.simulator.state
-        for place in range(_SWEDISH - _RESERVED, _SWEDISH):
+        for place in range(SWEDISH - _RESERVED, SWEDISH):
             phone = fictional_phone(place)
             for contact in state.find("mobilePhone", phone):
                 state.write(contact, {"mobilePhone": ""}, export=False)

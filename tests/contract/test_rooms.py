@@ -17,7 +17,7 @@ from agent.domain.identifiers import Identifier, IdentifierType
 from agent.errors import VendorRefusedError, VendorUnreachableError
 from agent.workbench.further import RECIPES
 from tests.connectors.mparticle.sales import make_key, make_outgoing, make_sale
-from tests.contract.rooms import ACCEPTED, LEFT_TO_A_PERSON, SECRET, TABLES, connector, table
+from tests.contract.rooms import LEFT_TO_A_PERSON, SECRET, TABLES, TAKEN, connector, table
 from tests.wire import answer, cut, cut_in_the_body, nonsense, wire
 
 ROOT = Path(__file__).parents[2]
@@ -53,7 +53,7 @@ async def sent(name, url, batch):
 
 def test_each_room_is_tried():
     """A new room has its line in this suite."""
-    assert set(TABLES) == set(ACCEPTED) == set(ROOMS)
+    assert set(TABLES) == set(TAKEN) == set(ROOMS)
 
 
 @each_room
@@ -193,7 +193,7 @@ async def test_the_same_sale_is_the_same_request(name):
 @each_room
 async def test_nobody_stands_in_a_url(name):
     """A proxy's log of a delivery names nobody."""
-    async with wire(ACCEPTED[name]) as vendor:
+    async with wire(answer(202, b"{}")) as vendor:
         await sent(name, vendor.url, [sale()])
         heads = b"".join(request.split(b"\r\n", 1)[0] for request in vendor.requests).decode()
     assert not [value for value in PERSON if value in heads]
@@ -209,7 +209,8 @@ async def test_nobody_stands_in_a_url(name):
         ),
         pytest.param(
             {
-                "type": "return", "total": "-250.00", "payments": [{"type": "card", "amount": "-250.00"}],
+                "type": "return", "original_transaction_id": "1042-03-0", "total": "-250.00",
+                "payments": [{"type": "card", "amount": "-250.00"}],
                 "lines": [{"kind": "return", "sku": "SK-77", "quantity": "-2", "gross_paid": "-250.00"}],
             },
             id="return",
@@ -218,13 +219,23 @@ async def test_nobody_stands_in_a_url(name):
 )  # fmt: skip
 async def test_every_kind_of_sale_is_rendered(name, change):
     """What the door takes, a room can send, or says what of it a person has to do."""
-    async with wire(ACCEPTED[name]) as vendor:
+    async with wire(answer(202, TAKEN[name])) as vendor:
         [verdict] = await sent(name, vendor.url, [sale(**change)])
     if change["type"] in LEFT_TO_A_PERSON.get(name, ()):
         assert (verdict.kind, vendor.requests) == (VerdictKind.PARK, [])
         assert verdict.code.startswith("sale.")
         return
     assert verdict.kind in SETTLED
+
+
+@each_room
+async def test_a_return_without_a_receipt(name):
+    """It is sent, or left to a person with the reason."""
+    line = {"kind": "return", "sku": "SK-77", "quantity": "-2", "gross_paid": "-250.00"}
+    paid = {"type": "card", "amount": "-250.00"}
+    async with wire(answer(202, TAKEN[name])) as vendor:
+        [verdict] = await sent(name, vendor.url, [sale(type="return", total="-250.00", payments=[paid], lines=[line])])
+    assert verdict.kind in SETTLED or (verdict.kind, verdict.code) == (VerdictKind.PARK, "sale.without_original")
 
 
 @each_room

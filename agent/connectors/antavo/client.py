@@ -1,0 +1,113 @@
+"""The calls of Antavo's Loyalty API, each signed for the moment it is made; no meaning.
+
+Source: the reference pages of the Events, Customers and Transactions APIs; the signature is in `signing.py`. It counts
+for five minutes, so that the time is corrected by what the vendor's own `Date` said last. Where a wrong time may be why
+a signature was refused, the call is made a second time at once: what was refused was not taken.
+"""
+
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from urllib.parse import quote, urlencode
+
+from agent.connectors.antavo.signing import KEY, Credentials, sign
+from agent.errors import ConfigurationError, VendorRefusedError
+from agent.ports import Clock, Secret
+from agent.transport import Answer, Transport
+
+_UNAUTHORISED, _FORBIDDEN = 401, 403
+_SKEW = timedelta(seconds=30)
+"""How far off the signing time must have been for another try: a tenth of what their verifier allows by default."""
+_CONTENT_TYPE = 'application/json; charset="UTF-8"'
+
+
+class AntavoClient:
+    """Calls one workspace.
+
+    Every call raises VendorUnreachableError when no whole answer comes, and VendorRefusedError when there are no
+    credentials to sign with.
+
+    Args:
+        transport: the HTTP client.
+        host: the address's host, as the `Host` header spells it.
+        environment: what signatures are made for.
+        api_key: the workspace's key, resolved at the moment of each call.
+        api_secret: what belongs to it.
+        clock: the till's.
+        heard: called with each answer, for what its `Date` says of our clock.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        *,
+        host: str,
+        environment: str,
+        api_key: Secret,
+        api_secret: Secret,
+        clock: Clock,
+        heard: Callable[[Answer], None],
+    ) -> None:
+        self._transport, self._host, self._environment = transport, host, environment
+        self._api_key, self._api_secret = api_key, api_secret
+        self._clock, self._heard = clock, heard
+        self._ahead = timedelta()
+        """How far the vendor's clock is ahead of ours."""
+
+    async def post_event(self, body: bytes) -> Answer:
+        """`POST /events`: one event."""
+        return await self._call("POST", "/events", body)
+
+    async def post_bulk(self, body: bytes) -> Answer:
+        """`POST /events/bulk`: several, processed in their order."""
+        return await self._call("POST", "/events/bulk", body)
+
+    async def search(self, params: Mapping[str, str]) -> Answer:
+        """`GET /customers`: the ids of those who fit."""
+        return await self._call("GET", f"/customers?{urlencode(params, quote_via=quote)}")
+
+    async def customer(self, field: str, value: str) -> Answer:
+        """`GET /customers/{field}:{value}`: the one with this external id."""
+        return await self._call("GET", f"/customers/{quote(field, safe='')}:{quote(value, safe='')}")
+
+    async def transaction(self, transaction_id: str) -> Answer:
+        """`GET /transactions/{id}`."""
+        return await self._call("GET", f"/transactions/{quote(transaction_id, safe='')}")
+
+    async def count(self) -> Answer:
+        """`GET /customers/-/count`: how many members there are."""
+        return await self._call("GET", "/customers/-/count")
+
+    async def close(self) -> None:
+        """Closes the connections."""
+        await self._transport.close()
+
+    async def _call(self, method: str, target: str, body: bytes = b"") -> Answer:
+        signed_with = self._ahead
+        answer = await self._send(method, target, body)
+        if answer.status == _UNAUTHORISED and abs(self._ahead - signed_with) > _SKEW:
+            answer = await self._send(method, target, body)
+        if answer.status in (_UNAUTHORISED, _FORBIDDEN):
+            self._api_key.refused()
+            self._api_secret.refused()
+        return answer
+
+    async def _send(self, method: str, target: str, body: bytes) -> Answer:
+        at = self._clock.now() + self._ahead
+        headers = dict(sign(self._credentials(), at, method, target, host=self._host, body=body))
+        if body:
+            headers["Content-Type"] = _CONTENT_TYPE
+        answer = await self._transport.request(method, target, headers=headers, content=body or None)
+        theirs = answer.date
+        if theirs is not None and not answer.is_markup:  # the date of a captive portal says nothing
+            self._ahead = theirs - self._clock.now()
+        self._heard(answer)
+        return answer
+
+    def _credentials(self) -> Credentials:
+        try:
+            key, secret = self._api_key.value(), self._api_secret.value()
+        except ConfigurationError as error:
+            raise VendorRefusedError("The API key or its secret cannot be read.") from error
+        if not secret or not KEY.fullmatch(key):
+            raise VendorRefusedError("The API key or its secret is empty, or the key has characters it cannot have.")
+        return Credentials(key, secret, self._environment)

@@ -1,0 +1,206 @@
+"""Sales as Antavo's events: which events a sale makes, and what stands in them. Pure.
+
+===========================  ===================================================  ==================================
+ours                         Antavo's                                             source
+===========================  ===================================================  ==================================
+transaction_id               checkout: data.transaction_id, unchanged             Events API: unique, 5003 otherwise
+Σ gross_paid of what is      checkout: data.total                                 Events API; retail page: the sum of
+bought                                                                            the subtotals, points not taken off
+lines bought, those of one   checkout: data.items[]: product_id, product_name,    retail page; that equal products of
+product as one               price, quantity, discount, subtotal                  a sale must not repeat is inferred
+currency, channel            checkout: data.currency, data.channel                Events API; Antavo's own connectors
+payments in points           checkout: data.points_burned, with `points_per_unit` Events API; the price is the shop's
+occurred_at (corrected_at    checkout: data.effective_timestamp, with `backdate`  Events API's specification; its
+where the till's clock was                                                        rules are unknown. Without it the
+wrong)                                                                            time of arrival counts
+lines given back, those of   refund_item: transaction_id of the earlier sale,     in use at a retailer, no page read;
+one product as one           product_id, quantity and subtotal, positive          amount errors 112202 to 112204
+a void                       refund or, while the checkout is pending,            Events API, names; in use
+                             checkout_reject: transaction_id of the earlier sale
+a claim                      checkout under the claim's own id                    our choice
+the primary integration key  customer, or external_id beside it                   Events API; see `people.py`
+new_contact                  opt_in, with `opt_in_new_contacts`                   retail page
+awards_points, tax, PLU      not sent                                             no attribute for it was found
+class, store, receipt
+vouchers_used, offers_used   not sent                                             they are the loyalty system's
+cashier_id, references       not sent                                             our choice: people, and not needed
+===========================  ===================================================  ==================================
+"""
+
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC
+from decimal import ROUND_HALF_UP, Decimal
+from typing import Any
+
+import phonenumbers
+import simplejson
+
+from agent.connectors.antavo.settings import AntavoSettings
+from agent.domain import money
+from agent.domain.transaction import Line, NewContact, Transaction, TransactionType
+from agent.ports import Outgoing
+
+_NAMESPACE = uuid.UUID("0d3c1b5e-7f1c-5f0a-8b2e-64f0c2a9d718")
+_PRICE = Decimal("0.0001")
+
+
+@dataclass(frozen=True, slots=True)
+class Customer:
+    """Whose event it is, as Antavo names them.
+
+    Attributes:
+        id: the customer's id, or the value of the external id that ``external_id`` names.
+        external_id: what stands there beside it; empty where nothing does.
+    """
+
+    id: str = field(repr=False)
+    external_id: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One event.
+
+    Attributes:
+        body: as it is sent.
+        once: Antavo itself refuses to take it twice.
+    """
+
+    body: dict[str, Any] = field(repr=False)
+    once: bool
+
+
+def render_sale(outgoing: Outgoing, customer: Customer, settings: AntavoSettings) -> list[Event]:
+    """What a sale, a return or a claim makes: what was bought, then what was given back.
+
+    Args:
+        outgoing: no void.
+        customer: whose it is.
+        settings: the table.
+    """
+    sale = outgoing.transaction
+    bought = [line for line in sale.lines if line.kind == "purchase"]
+    events = [Event(_event(customer, "checkout", _checkout(outgoing, bought, settings)), once=True)] if bought else []
+    for given_back in _by_product(returned(sale)):
+        data = {
+            "transaction_id": sale.original_transaction_id,
+            "product_id": given_back[0].product_id,
+            "quantity": sum((abs(line.quantity) for line in given_back), money.ZERO),
+            "subtotal": _paid(given_back),
+        }
+        events.append(Event(_event(customer, "refund_item", data), once=False))
+    return events
+
+
+def render_void(sale: Transaction, customer: Customer, *, pending: bool) -> Event:
+    """What clears the earlier sale that a void names.
+
+    Args:
+        sale: the void.
+        customer: whose it is.
+        pending: the earlier sale's checkout waits to be accepted.
+    """
+    action = "checkout_reject" if pending else "refund"
+    return Event(_event(customer, action, {"transaction_id": sale.original_transaction_id}), once=False)
+
+
+def render_opt_in(contact: NewContact, customer: Customer, settings: AntavoSettings) -> Event:
+    """What makes somebody a member, with nothing but what they gave."""
+    phone = contact.mobile_phone
+    given = {
+        "email": contact.email,
+        "mobile_phone": spell_phone(phone, settings) if phone else None,
+        "first_name": contact.first_name,
+        "last_name": contact.last_name,
+        "birth_date": contact.birth_date.isoformat() if contact.birth_date else None,
+        "language": contact.language,
+        "country": contact.country_code,
+    }
+    data = {name: value for name, value in given.items() if value is not None}
+    return Event(_event(Customer(customer.id), "opt_in", data), once=True)
+
+
+def new_customer_id(transaction_id: str) -> str:
+    """The id of somebody who becomes a member with a sale: the same at every attempt, and made of nothing personal."""
+    return str(uuid.uuid5(_NAMESPACE, transaction_id))
+
+
+def returned(sale: Transaction) -> list[Line]:
+    """What was given back in a sale."""
+    return [line for line in sale.lines if line.kind == "return"]
+
+
+def spell_phone(number: str, settings: AntavoSettings) -> str:
+    """A phone number in international form as the workspace writes them."""
+    if settings.phone_format == "e164":
+        return number
+    try:
+        parsed = phonenumbers.parse(number)
+    except phonenumbers.NumberParseException:
+        return number
+    national = phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.NATIONAL)
+    return "".join(character for character in national if character.isdecimal())
+
+
+def render_json(value: Any) -> bytes:
+    """JSON with exact decimals."""
+    return bytes(simplejson.dumps(value, use_decimal=True, ensure_ascii=False, separators=(",", ":")), "utf-8")
+
+
+def _event(customer: Customer, action: str, data: dict[str, Any]) -> dict[str, Any]:
+    beside = {"external_id": customer.external_id} if customer.external_id else {}
+    return {"customer": customer.id, **beside, "action": action, "data": data}
+
+
+def _checkout(outgoing: Outgoing, bought: Sequence[Line], settings: AntavoSettings) -> dict[str, Any]:
+    sale = outgoing.transaction
+    data: dict[str, Any] = {
+        "transaction_id": sale.transaction_id,
+        "total": _paid(bought),
+        "currency": sale.currency,
+        "channel": sale.channel,
+        "items": [_item(lines) for lines in _by_product(bought)],
+    }
+    in_points = sum((paid.amount for paid in sale.payments if paid.type == "loyalty_points"), money.ZERO)
+    burned = (in_points * Decimal(str(settings.points_per_unit))).quantize(Decimal(1), ROUND_HALF_UP)
+    if burned > 0:
+        data["points_burned"] = int(burned)
+    if settings.backdate:
+        data["effective_timestamp"] = int((outgoing.corrected_at or sale.occurred_at).astimezone(UTC).timestamp())
+    return data
+
+
+def _item(lines: Sequence[Line]) -> dict[str, Any]:
+    """Lines of one product: `subtotal = price * quantity - discount`."""
+    quantity = sum((line.quantity for line in lines), money.ZERO)
+    discount = sum((cut.amount for line in lines for cut in line.discounts), money.ZERO)
+    prices = {line.unit_price for line in lines}
+    price = prices.pop() if len(prices) == 1 else None
+    if price is None:
+        price = ((_paid(lines) + discount) / quantity).quantize(_PRICE, ROUND_HALF_UP).normalize()
+    return {
+        "product_id": lines[0].product_id,
+        "product_name": lines[0].name or lines[0].article_number or lines[0].product_id,
+        "price": Decimal(format(price, "f")),
+        "quantity": quantity,
+        "discount": discount,
+        "subtotal": _paid(lines),
+    }
+
+
+def _by_product(lines: Sequence[Line]) -> Iterator[list[Line]]:
+    together: dict[str, list[Line]] = {}
+    for line in lines:
+        together.setdefault(line.product_id, []).append(line)
+    yield from together.values()
+
+
+def _paid(lines: Sequence[Line]) -> Decimal:
+    return sum((line.gross_paid for line in lines), money.ZERO)
+
+
+def is_void(sale: Transaction) -> bool:
+    """Whether it clears an earlier sale."""
+    return sale.type is TransactionType.VOID

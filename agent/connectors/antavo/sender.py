@@ -1,0 +1,294 @@
+"""Taking sales to Antavo: one event by `/events`, several by `/events/bulk`, in order, with a verdict for each.
+
+A checkout can be repeated: its transaction id is taken once (5003). What gives something back cannot: there Antavo
+counts every repetition. So a return that may have arrived goes out again only when the books show that nothing of the
+earlier sale has been given back yet, and a void always looks first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any
+
+from agent.connectors.antavo.client import AntavoClient
+from agent.connectors.antavo.errors import (
+    UNREADABLE,
+    error_in,
+    trouble_of,
+    verdict_of_error,
+    verdict_of_event,
+    verdict_without_answer,
+    verdicts_of_bulk,
+)
+from agent.connectors.antavo.mapping import (
+    Customer,
+    Event,
+    is_void,
+    new_customer_id,
+    render_json,
+    render_opt_in,
+    render_sale,
+    render_void,
+    returned,
+)
+from agent.connectors.antavo.people import UNKNOWN, AntavoPeople
+from agent.connectors.antavo.settings import AntavoSettings
+from agent.domain.delivery import Verdict, VerdictKind
+from agent.errors import VendorRefusedError, VendorUnreachableError
+from agent.ports import Clock, Outgoing
+from agent.transport import Answer
+
+MAX_EVENTS = 50
+MAX_CALLS = 3
+"""Calls that one delivery takes at most: who it is, what is on the books, the events."""
+TIME_MATTERS = timedelta(minutes=5)
+"""A sale that is told later than this is reported as counted at another time than its own."""
+_SETTLED = (VerdictKind.DONE, VerdictKind.DUPLICATE)
+_ELSEWHERE = Verdict(VerdictKind.SPLIT)
+_GUEST = Verdict(VerdictKind.PARK, "sale.without_member", title="The sale names nobody.", not_received=True)
+_NO_ORIGINAL = Verdict(
+    VerdictKind.PARK, "sale.without_original", not_received=True,
+    title="Something was given back of a sale that is not named: the vendor takes no such return.",
+)  # fmt: skip
+_NO_LINES = Verdict(VerdictKind.PARK, "sale.without_lines", title="The sale has no lines.", not_received=True)
+_RETURNS_STAY = Verdict(
+    VerdictKind.PARK, "sale.not_clearable", not_received=True,
+    title="What the sale to be cleared gave back cannot be taken again at the vendor.",
+)  # fmt: skip
+_NOT_ON_THE_BOOKS = Verdict(
+    VerdictKind.PARK, "sale.without_original", title="The vendor has no such earlier sale.", not_received=True
+)
+_CLEARED = Verdict(VerdictKind.DUPLICATE)
+_MAYBE_GIVEN_BACK = Verdict(
+    VerdictKind.IN_DOUBT, "sale.maybe_given_back",
+    title="It may have arrived, something of the earlier sale was given back, and the vendor would count it again.",
+)  # fmt: skip
+_PARTLY = Verdict(
+    VerdictKind.IN_DOUBT, "sale.partly_taken",
+    title="Some of what was given back was taken and some was refused; sent again it would count twice.",
+)  # fmt: skip
+_TIME_LOST = ("sale.time_lost", "Counted when it arrived: the vendor was not told the sale's own time.")
+
+
+@dataclass(frozen=True, slots=True)
+class _Parcel:
+    """A sale's events and its place in the batch."""
+
+    place: int
+    outgoing: Outgoing
+    events: list[Event]
+
+
+class AntavoSender:
+    """Sends sales.
+
+    Args:
+        client: the workspace.
+        settings: its table.
+        clock: tells how late a sale is.
+    """
+
+    def __init__(self, client: AntavoClient, settings: AntavoSettings, *, clock: Clock) -> None:
+        self._client, self._settings, self._clock = client, settings, clock
+        self._people = AntavoPeople(client, settings)
+        self.batch_size = settings.batch_size
+
+    async def send(self, batch: Sequence[Outgoing]) -> list[Verdict]:
+        """A verdict for each sale; ``done`` means processed by Antavo.
+
+        One request is made for those that nothing has to be asked about; the others are split off. Where something has
+        to be asked about each, the first is asked about and sent.
+        """
+        verdicts: dict[int, Verdict] = {}
+        ready: list[_Parcel] = []
+        asking: list[int] = []
+        for place, outgoing in enumerate(batch):
+            rendered = self._rendered(outgoing)
+            if isinstance(rendered, Verdict):
+                verdicts[place] = rendered
+            elif rendered is None:
+                asking.append(place)
+            else:
+                ready.append(_Parcel(place, outgoing, rendered))
+        if not ready and asking:
+            outgoing = batch[asking[0]]
+            asked = await self._asked(outgoing)
+            if isinstance(asked, Verdict):
+                verdicts[asking[0]] = asked
+            else:
+                ready.append(_Parcel(asking[0], outgoing, asked))
+        if ready:
+            verdicts |= await self._post(_together(ready))
+        return [verdicts.get(place, _ELSEWHERE) for place in range(len(batch))]
+
+    def _rendered(self, outgoing: Outgoing) -> list[Event] | Verdict | None:
+        """The events of a sale; a verdict where there can be none; None where something has to be asked first."""
+        refused = _unsendable(outgoing)
+        if refused is not None or outgoing.key is None:
+            return refused or _GUEST
+        customer = self._people.known(outgoing.key)
+        if isinstance(customer, Verdict):
+            return customer
+        sale = outgoing.transaction
+        if customer is None or is_void(sale) or (outgoing.maybe_received and returned(sale)):
+            return None
+        return self._events(outgoing, customer, is_new=True)
+
+    def _events(self, outgoing: Outgoing, customer: Customer, *, is_new: bool) -> list[Event]:
+        contact = outgoing.transaction.new_contact
+        events = render_sale(outgoing, customer, self._settings)
+        if contact is None or not is_new or not self._settings.opt_in_new_contacts or customer.external_id:
+            return events
+        return [render_opt_in(contact, customer, self._settings), *events]
+
+    async def _asked(self, outgoing: Outgoing) -> list[Event] | Verdict:
+        """The events of a sale about which something has to be asked, or what came of asking: it was not sent then."""
+        try:
+            answer = await self._ask(outgoing)
+        except VendorUnreachableError as error:
+            answer = verdict_without_answer(error)
+        except VendorRefusedError as error:
+            answer = _held(error)
+        if not isinstance(answer, Verdict) or answer.kind in (*_SETTLED, VerdictKind.IN_DOUBT):
+            return answer
+        return replace(answer, not_received=True)
+
+    async def _ask(self, outgoing: Outgoing) -> list[Event] | Verdict:
+        key, sale = outgoing.key, outgoing.transaction
+        if key is None:
+            return _GUEST
+        known = self._people.known(key)
+        customer, is_new = known or await self._people.ask(key), known is not None
+        enrols = key.kind == "secondary" and sale.new_contact is not None and self._settings.opt_in_new_contacts
+        if customer is UNKNOWN and enrols:
+            customer, is_new = Customer(new_customer_id(sale.transaction_id)), True
+        if isinstance(customer, Verdict):
+            return customer
+        if is_void(sale):
+            return await self._voided(outgoing, customer)
+        if outgoing.maybe_received and returned(sale):
+            verdict = await self._nothing_given_back(str(sale.original_transaction_id))
+            if verdict is not None:
+                return verdict
+        return self._events(outgoing, customer, is_new=is_new)
+
+    async def _voided(self, outgoing: Outgoing, customer: Customer) -> list[Event] | Verdict:
+        books = _books(await self._client.transaction(str(outgoing.transaction.original_transaction_id)))
+        if isinstance(books, Verdict):
+            return books
+        status = books.get("status")
+        if status in ("refunded", "rejected"):
+            return _CLEARED
+        return [render_void(outgoing.transaction, customer, pending=status in ("pending", "draft"))]
+
+    async def _nothing_given_back(self, transaction_id: str) -> Verdict | None:
+        """None when the books show that nothing of a sale was given back yet."""
+        books = _books(await self._client.transaction(transaction_id))
+        if isinstance(books, Verdict):
+            return books
+        untouched = books.get("status") in ("accepted", "pending") and _is_zero(books.get("refunded", "unsaid"))
+        return None if untouched else _MAYBE_GIVEN_BACK
+
+    async def _post(self, parcels: Sequence[_Parcel]) -> dict[int, Verdict]:
+        events = [event for parcel in parcels for event in parcel.events]
+        earlier = [parcel.outgoing.maybe_received for parcel in parcels for _ in parcel.events]
+        try:
+            if len(events) == 1:
+                answer = await self._client.post_event(render_json(events[0].body))
+                verdicts = [verdict_of_event(answer, maybe_received=earlier[0])]
+            else:
+                answer = await self._client.post_bulk(render_json({"events": [event.body for event in events]}))
+                verdicts = verdicts_of_bulk(answer, earlier)
+        except VendorUnreachableError as error:
+            verdicts = [verdict_without_answer(error)] * len(events)
+        except VendorRefusedError as error:
+            verdicts = [_held(error)] * len(events)
+        found: dict[int, Verdict] = {}
+        told = iter(verdicts)
+        for parcel in parcels:
+            verdict = _combined([(event, next(told)) for event in parcel.events])
+            if verdict.kind is VerdictKind.SPLIT and len(parcels) == 1:
+                verdict = replace(verdict, kind=VerdictKind.PARK)
+            found[parcel.place] = self._reported(parcel, verdict)
+        return found
+
+    def _reported(self, parcel: _Parcel, verdict: Verdict) -> Verdict:
+        """The verdict with the vendor's name of the sale, and a word when its own time was lost."""
+        sale = parcel.outgoing.transaction
+        checkout = any(event.body["action"] == "checkout" for event in parcel.events)
+        if verdict.kind not in _SETTLED or not checkout:
+            return verdict
+        verdict = replace(verdict, reference=sale.transaction_id)
+        late = self._clock.now() - (parcel.outgoing.corrected_at or sale.occurred_at) > TIME_MATTERS
+        if verdict.kind is not VerdictKind.DONE or verdict.code or self._settings.backdate or not late:
+            return verdict
+        code, title = _TIME_LOST
+        return replace(verdict, code=code, title=title)
+
+
+def _unsendable(outgoing: Outgoing) -> Verdict | None:
+    """Why there is nothing that Antavo would take."""
+    sale, original = outgoing.transaction, outgoing.original
+    if is_void(sale):
+        return _RETURNS_STAY if original is not None and returned(original) else None
+    if returned(sale) and sale.original_transaction_id is None:
+        return _NO_ORIGINAL
+    return None if sale.lines else _NO_LINES
+
+
+def _together(parcels: Sequence[_Parcel]) -> list[_Parcel]:
+    """As many as go into one request; the first whatever its size."""
+    taken, events = [parcels[0]], len(parcels[0].events)
+    for parcel in parcels[1:]:
+        events += len(parcel.events)
+        if events > MAX_EVENTS:
+            break
+        taken.append(parcel)
+    return taken
+
+
+def _combined(told: Sequence[tuple[Event, Verdict]]) -> Verdict:
+    """What the verdicts on a sale's events mean for the sale."""
+    failed = [verdict for _, verdict in told if verdict.kind not in _SETTLED]
+    settled = [(event, verdict) for event, verdict in told if verdict.kind in _SETTLED]
+    if not failed:
+        spoken = (verdict for _, verdict in settled if verdict.code)
+        done = (verdict for _, verdict in settled if verdict.kind is VerdictKind.DONE)
+        return next(spoken, None) or next(done, settled[0][1])
+    worst = next((verdict for verdict in failed if verdict.kind is not VerdictKind.PARK), failed[0])
+    if not settled:
+        return worst
+    if any(not event.once for event, _ in settled):
+        return replace(_PARTLY, status=worst.status, vendor_code=worst.vendor_code)
+    return replace(worst, not_received=False)
+
+
+def _books(answer: Answer) -> dict[str, Any] | Verdict:
+    """A transaction as the vendor has it, or what it means that it cannot be seen."""
+    verdict = trouble_of(answer)
+    if verdict is not None:
+        return verdict
+    try:
+        body = answer.json()
+    except VendorUnreachableError:
+        return UNREADABLE
+    error = error_in(body)
+    if error is not None:
+        missing = error.code == 0 and answer.status == 404  # noqa: PLR2004 - as documented of this call
+        return _NOT_ON_THE_BOOKS if missing else verdict_of_error(error, answer.status, maybe_received=False)
+    if not isinstance(body, dict) or not isinstance(body.get("status"), str):
+        return replace(UNREADABLE, status=answer.status)
+    return body
+
+
+def _is_zero(amount: Any) -> bool:
+    try:
+        return amount is None or float(amount) == 0
+    except (TypeError, ValueError):
+        return False
+
+
+def _held(error: VendorRefusedError) -> Verdict:
+    return Verdict(VerdictKind.HOLD, "vendor.credentials_missing", title=str(error), not_received=True)

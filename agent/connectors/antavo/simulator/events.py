@@ -1,0 +1,192 @@
+"""How the simulated workspace processes events, with the vendor's numbers for what it refuses.
+
+Rules: a point for each whole unit of an item's subtotal; a transaction id counts once; only accepted transactions are
+refunded, up to their total; while checkouts have to be accepted, points wait. Refusing more points than somebody has
+(120241) is this simulator's choice.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from agent.connectors.antavo.simulator.members import Member, Members
+from agent.connectors.antavo.simulator.refusal import Refused, not_found
+
+_ZERO = Decimal(0)
+
+
+@dataclass
+class Transaction:
+    """A checkout as it is on the books."""
+
+    id: str
+    customer: str
+    total: Decimal
+    items: list[dict[str, Any]]
+    status: str
+    at: int
+    earned: int
+    burned: int
+    refunded: Decimal = _ZERO
+    events: list[dict[str, Any]] = field(default_factory=list)
+
+    def shown(self) -> dict[str, Any]:
+        """As the API shows it."""
+        return {
+            "id": self.id, "status": self.status, "created_at": self.at, "total": float(self.total),
+            "items": self.items, "earned": self.earned, "burned": self.burned, "refunded": float(self.refunded),
+        }  # fmt: skip
+
+
+class Books:
+    """What the workspace knows, and what events do to it.
+
+    Attributes:
+        members: everybody.
+        transactions: by id.
+        applied: every event that counted, in order.
+        anonymous: an event for an unknown customer makes one.
+        accepts: checkouts wait until they are accepted.
+        backdates: `effective_timestamp` counts.
+    """
+
+    def __init__(self, now: Callable[[], int]) -> None:
+        self._now = now
+        self.members = Members()
+        self.transactions: dict[str, Transaction] = {}
+        self.applied: list[dict[str, Any]] = []
+        self.anonymous = self.accepts = self.backdates = False
+
+    def process(self, event: Any) -> tuple[Member, list[dict[str, Any]]]:
+        """Applies one event; whose it is, and what changed their points. Raises Refused."""
+        if not isinstance(event, dict) or not isinstance(event.get("data"), dict):
+            raise Refused(400, 0, "Property data cannot be empty")
+        customer, action, data = event.get("customer"), event.get("action"), event["data"]
+        if not isinstance(customer, str) or not customer:
+            raise Refused(400, 0, "Property customer cannot be empty")
+        if action == "opt_in":
+            made: list[dict[str, Any]] = []
+            member = self._opt_in(customer, data)
+        else:
+            apply = self._actions().get(str(action))
+            if apply is None:
+                raise Refused(400, 0, "Invalid action")
+            member = self._member(self._named(customer, event))
+            made = apply(member, data)
+        self.applied.append(event)
+        return member, made
+
+    def _actions(self) -> dict[str, Callable[[Member, dict[str, Any]], list[dict[str, Any]]]]:
+        return {
+            "checkout": self._checkout, "checkout_accept": self._accept, "checkout_reject": self._reject,
+            "refund": self._refund, "refund_item": self._refund_item,
+        }  # fmt: skip
+
+    def _named(self, customer: str, event: dict[str, Any]) -> str:
+        """The id of a customer who may be named by the field of an external id."""
+        external = event.get("external_id")
+        known = any(external in member.fields for member in self.members.by_id.values()) if external else False
+        return f"{external}:{customer}" if known else customer
+
+    def _member(self, customer: str) -> Member:
+        try:
+            member = self.members.get(customer)
+        except Refused:
+            if not self.anonymous:
+                raise
+            return self.members.add(customer)
+        if member.fields.get("status", "active") != "active":
+            raise Refused(400, 160216, "Customer is not active")
+        return member
+
+    def _opt_in(self, customer: str, data: dict[str, Any]) -> Member:
+        if customer in self.members.by_id:
+            raise Refused(400, 112101, "Customer already opted in")
+        return self.members.add(customer, **data)
+
+    def _checkout(self, member: Member, data: dict[str, Any]) -> list[dict[str, Any]]:
+        transaction_id, items = data.get("transaction_id"), data.get("items") or []
+        if not isinstance(transaction_id, str) or not transaction_id:
+            raise Refused(400, 0, "Property transaction_id cannot be empty")
+        if transaction_id in self.transactions:
+            raise Refused(400, 5003, "Transaction already exists", "RuntimeException")
+        total, burned = _amount(data, "total"), int(data.get("points_burned") or 0)
+        if burned > member.spendable:
+            raise Refused(400, 120241, "You do not have enough points", "RuntimeException")
+        points = [int(_amount(item, "subtotal")) for item in items]
+        earned = sum(points)
+        stamped = data.get("effective_timestamp") if self.backdates else None
+        self.transactions[transaction_id] = Transaction(
+            transaction_id, member.id, total, items, "pending" if self.accepts else "accepted",
+            int(stamped or self._now()), earned, burned,
+        )  # fmt: skip
+        member.spent += burned
+        if self.accepts:
+            member.pending += earned
+            return []
+        member.score += earned
+        return [{"action": "checkout_item", "points": one} for one in points]
+
+    def _accept(self, member: Member, data: dict[str, Any]) -> list[dict[str, Any]]:
+        transaction = self._pending(member, data)
+        transaction.status = "accepted"
+        member.pending -= transaction.earned
+        member.score += transaction.earned
+        return [{"action": "checkout_accept", "points": transaction.earned}]
+
+    def _reject(self, member: Member, data: dict[str, Any]) -> list[dict[str, Any]]:
+        transaction = self._pending(member, data)
+        transaction.status = "rejected"
+        member.pending -= transaction.earned
+        member.spent -= transaction.burned
+        return []
+
+    def _refund(self, member: Member, data: dict[str, Any]) -> list[dict[str, Any]]:
+        transaction = self._accepted(member, data)
+        left = transaction.earned - int(transaction.refunded)
+        transaction.status, transaction.refunded = "refunded", transaction.total
+        member.score -= left
+        member.spent -= transaction.burned
+        return [{"action": "refund", "points": -left}]
+
+    def _refund_item(self, member: Member, data: dict[str, Any]) -> list[dict[str, Any]]:
+        transaction = self._accepted(member, data)
+        amount = _amount(data, "subtotal")
+        if amount <= 0:
+            raise Refused(400, 112202, "Refund amount must be positive")
+        if transaction.refunded + amount > transaction.total:
+            raise Refused(400, 112203, "Refund amount is above the total of the transaction")
+        transaction.refunded += amount
+        member.score -= int(amount)
+        return [{"action": "refund_item", "points": -int(amount)}]
+
+    def _owned(self, member: Member, data: dict[str, Any]) -> Transaction:
+        transaction = self.transactions.get(str(data.get("transaction_id")))
+        if transaction is None:
+            raise not_found("Transaction not found")
+        if transaction.customer != member.id:
+            raise Refused(400, 103902, "Customer does not own this transaction")
+        return transaction
+
+    def _accepted(self, member: Member, data: dict[str, Any]) -> Transaction:
+        transaction = self._owned(member, data)
+        if transaction.status != "accepted":
+            raise Refused(400, 112201, "Only accepted transactions can be refunded")
+        return transaction
+
+    def _pending(self, member: Member, data: dict[str, Any]) -> Transaction:
+        transaction = self._owned(member, data)
+        if transaction.status != "pending":
+            raise Refused(400, 112201, "Only pending transactions can be accepted or rejected")
+        return transaction
+
+
+def _amount(data: Any, name: str) -> Decimal:
+    try:
+        amount = Decimal(str(data[name]))
+    except (KeyError, TypeError, InvalidOperation):
+        raise Refused(400, 0, f"Property {name} cannot be empty") from None
+    if not amount.is_finite():
+        raise Refused(400, 0, f"Property {name} cannot be empty")
+    return amount

@@ -1,0 +1,79 @@
+"""The simulated workspace's members: their data, their points, and how they are found."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from agent.connectors.antavo.simulator.refusal import Refused, not_found
+
+SEARCHABLE = ("email", "mobile_phone", "membership_id", "first_name", "last_name")
+_EXACT = ("email", "membership_id")
+_CONTROLS = ("match", "fields", "limit", "offset")
+_EMPTY = 160211
+
+
+@dataclass
+class Member:
+    """One member. Amounts of points are whole numbers."""
+
+    id: str
+    fields: dict[str, Any] = field(default_factory=dict)
+    score: int = 0
+    pending: int = 0
+    spent: int = 0
+
+    @property
+    def spendable(self) -> int:
+        """What they can pay with."""
+        return self.score - self.spent
+
+    def shown(self) -> dict[str, Any]:
+        """As the API shows them, without personal data: a workspace can be set up so."""
+        return {
+            "id": self.id, "status": self.fields.get("status", "active"), "score": self.score, "spent": self.spent,
+            "pending": self.pending, "spendable": self.spendable,
+        }  # fmt: skip
+
+
+class Members:
+    """All members, by id."""
+
+    def __init__(self) -> None:
+        self.by_id: dict[str, Member] = {}
+
+    def add(self, member_id: str, **fields: Any) -> Member:
+        """A new member."""
+        member = self.by_id[member_id] = Member(member_id, fields)
+        return member
+
+    def get(self, member_id: str) -> Member:
+        """The member of an id, or of `field:value`. Raises Refused."""
+        name, colon, value = member_id.partition(":")
+        found = self.by_id.get(member_id)
+        if found is None and colon:
+            found = next((one for one in self.by_id.values() if one.fields.get(name) == value), None)
+        if found is None:
+            raise not_found("Customer not found", 160212)
+        return found
+
+    def search(self, query: Mapping[str, str]) -> list[dict[str, Any]]:
+        """Ids, and the fields that were asked for, of those whom every filter fits. Raises Refused."""
+        filters = {name: value for name, value in query.items() if name not in _CONTROLS}
+        if not filters:
+            raise not_found("Search criteria cannot be empty", _EMPTY)
+        if query.get("match") == "exact" and not filters.keys() <= {"_id", *_EXACT}:
+            raise Refused(400, 300122, "Invalid query")
+        limit, offset = int(query.get("limit", 100)), int(query.get("offset", 0))
+        shown = [name for name in query.get("fields", "").split(",") if name]
+        hits = [one for one in self.by_id.values() if _fits(one, filters.items())]
+        return [
+            {"id": one.id, **{name: one.fields.get(name) for name in shown}} for one in hits[offset : offset + limit]
+        ]
+
+
+def _fits(member: Member, filters: Iterable[tuple[str, str]]) -> bool:
+    for name, value in filters:
+        told = member.id if name == "_id" else member.fields.get(name) if name in SEARCHABLE else None
+        if value not in (told if isinstance(told, list) else [told]):
+            return False
+    return True

@@ -1,0 +1,62 @@
+"""A workspace of Antavo on loopback, and senders that have its key."""
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+from agent.connectors.antavo.client import AntavoClient
+from agent.connectors.antavo.sender import AntavoSender
+from agent.connectors.antavo.settings import AntavoSettings
+from agent.connectors.antavo.simulator import AntavoSimulator, RunningSimulator, serve
+from agent.transport import Transport
+from tests.connectors.mparticle.sales import NOW, Reference
+from tests.fakes import FakeClock
+from tests.wire import POLICY
+
+KEY, SECRET, ENVIRONMENT = "AN1EXAMPLEKEY", "sim-secret", "st2"
+MEMBER = "10000421"
+
+
+def make_settings(url: str = "https://api.st2.antavo.com", **table: Any) -> AntavoSettings:
+    return AntavoSettings.model_validate({"base_url": url, "environment": ENVIRONMENT, **table})
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    """The till's; the workspace lives by another, which begins at the same instant."""
+    return FakeClock(NOW)
+
+
+@pytest.fixture
+async def simulator() -> AsyncIterator[tuple[AntavoSimulator, RunningSimulator]]:
+    """A workspace on loopback that knows one member."""
+    sim = AntavoSimulator({KEY: SECRET}, now=lambda: NOW)
+    sim.add_member(MEMBER, email="alma@example.com", mobile_phone="+46701740605")
+    running = await serve(sim)
+    yield sim, running
+    await running.stop()
+
+
+@pytest.fixture
+async def connect(clock: FakeClock) -> AsyncIterator[Callable[..., AntavoSender]]:
+    """Makes senders and closes their connections; each has its ``client``."""
+    made: list[AntavoClient] = []
+
+    def connect_(url: str, *, key: Any = KEY, secret: Any = SECRET, **table: Any) -> AntavoSender:
+        settings = make_settings(url, **table)
+        client = AntavoClient(
+            Transport(url, POLICY, connections=2, user_agent="LoyaltyAgent/0.1"),
+            host=settings.host,
+            environment=settings.environment,
+            api_key=key if isinstance(key, Reference) else Reference(key),
+            api_secret=secret if isinstance(secret, Reference) else Reference(secret),
+            clock=clock,
+            heard=lambda _answer: None,
+        )
+        made.append(client)
+        return AntavoSender(client, settings, clock=clock)
+
+    yield connect_
+    for client in made:
+        await client.close()

@@ -1,0 +1,232 @@
+"""The made-up workspace behaves as Antavo's pages and its published verifier say."""
+
+from datetime import timedelta
+
+import httpx
+import pytest
+
+from agent.connectors.antavo.signing import Credentials, sign
+from agent.connectors.antavo.simulator import Fault
+from tests.connectors.antavo.conftest import KEY, MEMBER, SECRET
+from tests.connectors.mparticle.sales import NOW
+
+CREDENTIALS = Credentials(KEY, SECRET, "st2")
+
+
+@pytest.fixture
+async def call(simulator):
+    """Calls the workspace, signed; headers can be replaced, and left out with None."""
+    _, running = simulator
+    async with httpx.AsyncClient(base_url=running.url, verify=False) as http:
+
+        async def call_(method, target, body=None, *, at=NOW, credentials=CREDENTIALS, **replaced):
+            request = http.build_request(method, target, json=body)
+            host = request.headers["host"]
+            headers = dict(sign(credentials, at, method, target, host=host, body=request.content)) | replaced
+            request.headers.update({name: value for name, value in headers.items() if value is not None})
+            return await http.send(request)
+
+        yield call_
+
+
+def altered(old, new):
+    """A good header, altered."""
+    headers = sign(CREDENTIALS, NOW, "GET", "/customers/-/count", host="x")
+    assert old in headers["Authorization"]
+    return headers["Authorization"].replace(old, new)
+
+
+async def refusal(call, **how):
+    answer = await call("GET", "/customers/-/count", **how)
+    told = answer.json()["error"]
+    return answer.status_code, told["type"], told["code"], told["message"]
+
+
+@pytest.mark.parametrize(
+    ("how", "code", "message"),
+    [
+        pytest.param({"Authorization": None}, 0, "Escher authentication is missing", id="unsigned"),
+        pytest.param({"Authorization": "Basic eA=="}, 101021, "Auth header format is invalid", id="another scheme"),
+        pytest.param({"Authorization": altered(KEY, "a:b")}, 101021, "Auth header format is invalid", id="a bad key"),
+        pytest.param({"Date": None}, 0, "The date header is missing", id="no date"),
+        pytest.param({"Authorization": altered("date;host", "date")}, 0, "The host header is not signed", id="no host"),
+        pytest.param({"Authorization": altered("date;host", "host")}, 0, "The date header is not signed", id="date"),
+        pytest.param({"Authorization": altered("SHA256", "MD5")}, 0,
+                     "Hash algorithm is invalid. Only SHA256 and SHA512 are allowed", id="another hash"),
+        pytest.param({"Authorization": altered("20260214", "20260213")}, 0,
+                     "Date in the authorization header is invalid. It must be the same as the date header", id="day"),
+        pytest.param({"at": NOW + timedelta(seconds=301)}, 0,
+                     "The request date is not within the accepted time range", id="ahead"),
+        pytest.param({"at": NOW - timedelta(seconds=301)}, 0,
+                     "The request date is not within the accepted time range", id="behind"),
+        pytest.param({"credentials": Credentials(KEY, SECRET, "st1")}, 0, "Credential scope is invalid", id="scope"),
+        pytest.param({"credentials": Credentials("other", SECRET, "st2")}, 0, "Invalid Escher key", id="key"),
+        pytest.param({"credentials": Credentials(KEY, "other", "st2")}, 0, "The signatures do not match", id="secret"),
+    ],
+)  # fmt: skip
+async def test_the_door(call, how, code, message):
+    """Each check in the vendor's order, in its words."""
+    assert await refusal(call, **how) == (401, "UnauthorizedException", code, message)
+
+
+@pytest.mark.parametrize("seconds", [0, 300, -300])
+async def test_what_is_let_in(call, seconds):
+    """Five minutes either way are allowed."""
+    answer = await call("GET", "/customers/-/count", at=NOW + timedelta(seconds=seconds))
+    assert (answer.status_code, answer.json()) == (200, {"active": 1})
+    assert answer.headers["content-type"].startswith("text/javascript")
+
+
+async def test_a_body_that_was_altered(call, simulator):
+    """The signature covers it."""
+    sim, running = simulator
+    signed = sign(CREDENTIALS, NOW, "POST", "/events", host=f"127.0.0.1:{running.port}", body=b"{}")
+    answer = await call("POST", "/events", {"customer": MEMBER}, **signed)
+    assert (answer.status_code, answer.json()["error"]["message"]) == (401, "The signatures do not match")
+    assert sim.received == []
+
+
+async def test_the_body_of_a_question(call, simulator):
+    """Only what is posted or put is covered."""
+    _, running = simulator
+    target = "/customers/-/count"
+    signed = sign(CREDENTIALS, NOW, "GET", target, host=f"127.0.0.1:{running.port}")
+    assert (await call("GET", target, {"a": 1}, **signed)).status_code == 200
+
+
+def event(action, customer=MEMBER, **data):
+    return {"customer": customer, "action": action, "data": data}
+
+
+def checkout(name="t-1", **data):
+    items = [{"product_id": "A", "price": 60, "quantity": 2, "discount": 20, "subtotal": 100}]
+    return event("checkout", transaction_id=name, total=100, items=items, **data)
+
+
+async def test_the_life_of_a_sale(call, simulator):
+    """It counts, is shown, is given back in parts and as a whole."""
+    sim, _ = simulator
+    taken = await call("POST", "/events", checkout())
+    shown = await call("GET", "/transactions/t-1")
+    await call("POST", "/events", event("refund_item", transaction_id="t-1", product_id="A", quantity=1, subtotal=40))
+    after = sim.member(MEMBER).score
+    await call("POST", "/events", event("refund", transaction_id="t-1"))
+
+    assert taken.json()["events"][0]["points"] == 100
+    assert (shown.json()["status"], shown.json()["refunded"]) == ("accepted", 0)
+    assert (after, sim.member(MEMBER).score, sim.transaction("t-1").status) == (60, 0, "refunded")
+
+
+async def test_a_sale_that_has_to_be_accepted(call, simulator):
+    """Its points wait, and no event tells of them."""
+    sim, _ = simulator
+    sim.books.accepts = True
+    taken = await call("POST", "/events", checkout())
+    waiting = sim.member(MEMBER).pending
+    await call("POST", "/events", event("checkout_accept", transaction_id="t-1"))
+
+    assert (taken.json()["events"], waiting) == ([], 100)
+    assert (sim.member(MEMBER).score, sim.member(MEMBER).pending) == (100, 0)
+
+
+@pytest.mark.parametrize(
+    ("told", "status", "code"),
+    [
+        pytest.param(checkout(), 400, 5003, id="in use"),
+        pytest.param(event("opt_in"), 400, 112101, id="a member already"),
+        pytest.param(event("checkout", "nobody", transaction_id="t-2", total=1), 404, 160212, id="nobody"),
+        pytest.param(event("checkout", "gone", transaction_id="t-2", total=1), 400, 160216, id="opted out"),
+        pytest.param(event("checkout", total=1), 400, 0, id="no id"),
+        pytest.param(event("checkout", transaction_id="t-2", total="x"), 400, 0, id="no total"),
+        pytest.param(checkout("t-2", points_burned=101), 400, 120241, id="more points than there are"),
+        pytest.param(event("refund", "other", transaction_id="t-1"), 400, 103902, id="another's"),
+        pytest.param(event("refund", transaction_id="t-9"), 404, 0, id="no such sale"),
+        pytest.param(event("refund_item", transaction_id="t-1", subtotal=0), 400, 112202, id="nothing given back"),
+        pytest.param(event("refund_item", transaction_id="t-1", subtotal=101), 400, 112203, id="more than was paid"),
+        pytest.param(event("checkout_reject", transaction_id="t-1"), 400, 112201, id="accepted already"),
+        pytest.param(event("dance"), 400, 0, id="no such action"),
+        pytest.param({"customer": MEMBER}, 400, 0, id="no data"),
+        pytest.param([], 400, 0, id="no event"),
+    ],
+)
+async def test_what_is_refused(call, simulator, told, status, code):
+    """With the vendor's number, by itself and in its place among others."""
+    sim, _ = simulator
+    sim.add_member("other")
+    sim.add_member("gone", status="opted_out")
+    await call("POST", "/events", checkout())
+
+    alone = await call("POST", "/events", told)
+    among = await call("POST", "/events/bulk", {"events": [told, checkout("t-3")]})
+
+    assert (alone.status_code, alone.json()["error"]["code"]) == (status, code)
+    assert [element.get("error", {}).get("code") for element in among.json()["results"]] == [code, None]
+    assert (among.json()["total"], among.json()["errors"]) == (2, 1)
+    assert sim.held() == {"t-1": 1, "t-3": 1}
+
+
+async def test_a_ghost(call, simulator):
+    """With anonymous registration a mistyped id makes a member."""
+    sim, _ = simulator
+    sim.books.anonymous = True
+    await call("POST", "/events", event("checkout", "typo", transaction_id="t-1", total=1))
+    assert sim.member("typo").id == "typo"
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("mobile_phone=%2B46701740605", [MEMBER]),
+        ("mobile_phone=0701740605", []),
+        ("email=alma%40example.com&match=exact", [MEMBER]),
+        ("membership_id=77&match=exact", ["c-2"]),
+        ("unsearchable=1", []),
+    ],
+)
+async def test_searching(call, simulator, query, found):
+    """Exact, by what is searchable, with the fields that are asked for."""
+    sim, _ = simulator
+    sim.add_member("c-2", membership_id=["76", "77"])
+    answer = await call("GET", f"/customers?{query}&fields=email")
+    assert [row["id"] for row in answer.json()["data"]] == found
+    assert all("email" in row for row in answer.json()["data"])
+
+
+@pytest.mark.parametrize(
+    ("target", "status", "code"),
+    [
+        ("/customers?limit=2", 404, 160211),
+        ("/customers?match=exact&mobile_phone=1", 400, 300122),
+        ("/customers/nobody", 404, 160212),
+        ("/transactions/t-9", 404, 0),
+    ],
+)
+async def test_questions_without_an_answer(call, target, status, code):
+    """Each with its number."""
+    answer = await call("GET", target)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
+
+
+async def test_the_controls(simulator):
+    """Members, faults, keys and what has happened, from outside and without a key."""
+    sim, running = simulator
+    async with httpx.AsyncClient(base_url=running.url, verify=False) as http:
+        members = await http.post("/_sim/members", json={"c-2": {"email": "bo@example.com"}})
+        faults = await http.post("/_sim/faults", json={"add": [{"kind": "poison", "transaction_id": "t-1"}]})
+        wrong = await http.post("/_sim/faults", json={"add": [{"kind": "earthquake"}]})
+        keys = await http.post("/_sim/keys", json={"new": "secret"})
+        state = await http.get("/_sim/state")
+        events = await http.get("/_sim/events")
+        await http.post("/_sim/reset")
+
+    assert members.json() == {"active": 2}
+    assert (faults.json()[0]["kind"], wrong.status_code, keys.json()) == ("poison", 400, ["new"])
+    assert (state.json()["members"], events.json()) == (2, [])
+    assert (sim.keys, sim.faults, sim.books.members.by_id) == ({"new": "secret"}, [], {})
+
+
+@pytest.mark.parametrize("members", [{"kind": "poison"}, {"kind": "drop", "transaction_id": "t-1"}])
+def test_a_fault_that_cannot_be(members):
+    """Single events are named by their transaction, requests are not."""
+    with pytest.raises(ValueError, match="transaction_id"):
+        Fault(**members)
