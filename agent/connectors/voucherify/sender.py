@@ -38,11 +38,11 @@ _KNOWN = frozenset({PAID, CANCELED, "FULFILLED"})
 
 _NOBODY = Verdict(_PARK, "sale.without_member", title="Nobody is named whom the vendor could know.")
 _RETURN = Verdict(_PARK, "sale.return_unsupported", title="The vendor has no returns: on_return leaves it to a person.")
-_NO_ORDER = Verdict(_PARK, "sale.return_unsupported", title="A return that names no sale has no order to be taken off.")
+_NO_ORDER = Verdict(_PARK, "sale.without_original", title="A return that names no sale has no order to be taken off.")
 _EVENT_STAYS = Verdict(_PARK, "sale.return_unsupported", title="An event cannot be taken back: a person has to.")
 _VOID_OF_RETURN = Verdict(_PARK, "sale.return_unsupported", title="What a return took off an order stays off.")
 _CLAIMED = Verdict(_PARK, "sale.has_customer", title="The vendor's order of the claimed sale is somebody's already.")
-_UNKNOWN = Verdict(_PARK, "sale.original_unknown", title="The vendor has no order of the sale that this is about.")
+_UNKNOWN = Verdict(_PARK, "sale.without_original", title="The vendor has no order of the sale that this is about.")
 _EXCEEDS = Verdict(_PARK, "sale.exceeds_original", title="More comes back than the vendor's order has.")
 _TOO_LARGE = Verdict(_PARK, "sale.too_large", title="The sale has more lines than the vendor takes.")
 _INEXACT = Verdict(_PARK, "sale.inexact", title="An amount is a fraction of the currency's smallest unit.")
@@ -112,10 +112,10 @@ class VoucherifySender:
     def _refusal(self, outgoing: Outgoing, rendered: Rendered) -> Verdict | None:
         """Why a sale is not sent, if it is not."""
         sale = outgoing.transaction
-        if _brings_back(sale) and self._settings.on_return == "park":
-            return _RETURN
         if _brings_back(sale) and sale.original_transaction_id is None:
             return _NO_ORDER
+        if _brings_back(sale) and self._settings.on_return == "park":
+            return _RETURN
         if not rendered.has_customer and not self._settings.guest_sales:
             return _NOBODY
         return _TOO_LARGE if rendered.items > MAX_ITEMS else None

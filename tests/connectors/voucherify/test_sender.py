@@ -151,7 +151,7 @@ async def test_a_void_of_a_sale_that_is_not_there(simulator, connect):
 
     [verdict] = await connect(running.url).send([void()])
 
-    assert (verdict.kind, verdict.code, sim.orders) == (PARK, "sale.original_unknown", {})
+    assert (verdict.kind, verdict.code, sim.orders) == (PARK, "sale.without_original", {})
 
 
 @pytest.mark.parametrize(
@@ -159,7 +159,7 @@ async def test_a_void_of_a_sale_that_is_not_there(simulator, connect):
     [
         pytest.param(back(), {}, "sale.return_unsupported", id="a return"),
         pytest.param(back(more=[PURCHASE]), {}, "sale.return_unsupported", id="an exchange"),
-        pytest.param(back(of=None), {"on_return": "order_update"}, "sale.return_unsupported", id="without a receipt"),
+        pytest.param(back(of=None), {"on_return": "order_update"}, "sale.without_original", id="without a receipt"),
         pytest.param(void(of="r-1", original=back().transaction), {"on_return": "order_update"},
                      "sale.return_unsupported", id="a void of a return"),
         pytest.param(sale(guest=True, key=None), {}, "sale.without_member", id="a guest"),
@@ -237,7 +237,7 @@ async def test_a_return_whose_order_is_not_there(simulator, connect):
 
     [verdict] = await connect(running.url, on_return="order_update").send([back(more=[PURCHASE])])
 
-    assert (verdict.kind, verdict.code, sim.orders) == (PARK, "sale.original_unknown", {})
+    assert (verdict.kind, verdict.code, sim.orders) == (PARK, "sale.without_original", {})
 
 
 def claim(**changes):
