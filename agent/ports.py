@@ -639,6 +639,10 @@ class Connector(Protocol):
         """This agent's share of the key's allowance."""
 
     @property
+    def idle_ping_s(self) -> float:
+        """Seconds without an answer after which an idle line is asked for a sign of life; more where a call costs."""
+
+    @property
     def windows(self) -> Sequence[Window]:
         """How late a sale may come before something of it is lost; none where nothing is known of that."""
 

@@ -14,7 +14,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from agent.connectors.base import Surroundings
+from agent.connectors.base import IDLE_PING_S, Surroundings
 from agent.domain.contact import Member
 from agent.domain.delivery import DONE, Verdict
 from agent.domain.identifiers import Identifier, IdentifierType
@@ -111,6 +111,7 @@ class FakeVendor:
         batch_size: int = 1,
     ) -> None:
         self.name, self.guests, self.connections, self.requests_per_second = name, guests, connections, rate
+        self.idle_ping_s = IDLE_PING_S
         self.sender = self.lookup = self.writer = self
         self.batch_size = batch_size
         self.calls: list[list[str]] = []
@@ -148,7 +149,7 @@ class FakeVendor:
                 raise verdict
             if verdict is None or verdict.kind is DONE.kind:
                 self.taken[outgoing.transaction.transaction_id] = outgoing.key
-                return DONE
+                return verdict or DONE
             return verdict
         finally:
             self.under_way -= 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -10,6 +11,7 @@ from pydantic.fields import FieldInfo
 
 from agent.settings import Rate, Size
 
+_BARE = re.compile(r"[A-Za-z0-9_-]+")
 _STEPS_MS = {"d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1_000, "ms": 1}
 _BYTES = {"GiB": 1 << 30, "MiB": 1 << 20, "KiB": 1 << 10, "B": 1}
 _SECONDS = {"min": 60, "h": 3600}
@@ -40,6 +42,9 @@ def toml(value: Any) -> str:
     """A spelled value in TOML. TOML's basic strings are JSON's."""
     if isinstance(value, list):
         return f"[{', '.join(toml(item) for item in value)}]"
+    if isinstance(value, dict):
+        rows = (f"{key if _BARE.fullmatch(key) else toml(key)} = {toml(item)}" for key, item in value.items())
+        return f"{{ {', '.join(rows)} }}" if value else "{}"
     return json.dumps(value, ensure_ascii=False)
 
 

@@ -190,3 +190,34 @@ def antavo(
         invocation.answer(asdict(address), told)
 
     bench.run_antavo(bench.AntavoOptions(port, api_key, api_secret, environment, anonymous, accepts), ready)
+
+
+@simulate.command(short_help="A stateful Voucherify project.")
+@click.option("--port", type=click.IntRange(0, 65_535), default=8793, show_default=True, help="0 takes a free one.")
+@click.option("--app-id", default="sim-id", show_default=True, help="The id that it accepts; not a secret.")
+@click.option("--app-token", default="sim-token", show_default=True, help="Goes with the id; no secret either.")
+@click.option(
+    "--per-minute", type=click.IntRange(1, 1_000_000), default=100, show_default=True, help="Calls it takes a minute."
+)
+@common
+@pass_invocation
+def voucherify(invocation: Invocation, *, port: int, app_id: str, app_token: str, per_minute: int) -> None:
+    """Run a stateful Voucherify project until Ctrl-C: its orders, customers and events."""
+    from agent.workbench import simulate as bench  # noqa: PLC0415 - the simulator: only who runs it
+
+    def ready(address: bench.VoucherifyAddress) -> None:
+        told = "\n".join(
+            (
+                "A made-up Voucherify project, until Ctrl-C.",
+                "",
+                "[forward.voucherify]",
+                f'base_url = "{address.base_url}"',
+                f"app_id = ...      # a reference to a file that holds {address.app_id}",
+                f"app_token = ...   # and to one that holds {address.app_token}",
+                "",
+                f"What it has seen: {address.control_url}",
+            )
+        )
+        invocation.answer(asdict(address), told)
+
+    bench.run_voucherify(bench.VoucherifyOptions(port, app_id, app_token, per_minute), ready)

@@ -18,6 +18,9 @@ from agent.ports import ChangeFeed, Clock, Connector, ExportReader, FileSource, 
 from agent.settings import Role, VendorSection
 from agent.transport import Answer, HttpPolicy
 
+IDLE_PING_S = 10.0
+"""How soon an idle line is asked for a sign of life, where a question costs nothing."""
+
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from agent.connectors import antavo, mparticle, voyado
+from agent.connectors import antavo, mparticle, voucherify, voyado
 from agent.connectors.antavo.settings import AntavoSettings
 from agent.connectors.base import Owner, Room
 from agent.connectors.mparticle.settings import MparticleSettings
+from agent.connectors.voucherify.settings import VoucherifySettings
 from agent.connectors.voyado import feeds
 from agent.connectors.voyado.settings import VoyadoSettings
 from agent.settings import VendorSection
@@ -16,6 +17,7 @@ ROOMS: Mapping[str, Room] = {
     voyado.NAME: Room(VoyadoSettings, voyado.build, Owner(feeds.open_feed, guid_contact_ids=True)),
     mparticle.NAME: Room(MparticleSettings, mparticle.build),
     antavo.NAME: Room(AntavoSettings, antavo.build),
+    voucherify.NAME: Room(VoucherifySettings, voucherify.build),
 }
 
 

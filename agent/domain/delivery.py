@@ -81,7 +81,7 @@ class Verdict:
         status: the HTTP status, or None without an answer.
         title: a short text for a person.
         vendor_code: the vendor's own code name, such as ``ValidationError``.
-        after_s: the vendor's `Retry-After`, in seconds.
+        after_s: the vendor's `Retry-After`, in seconds; with DONE, how long the next delivery should wait.
         alone: with RETRY, the record itself may be the cause (a 5xx while the vendor answers).
         reached: the vendor answered at all; False means the line is down.
         not_received: the vendor cannot have taken the record (refused connection, 429, 401 ...).

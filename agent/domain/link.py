@@ -109,6 +109,10 @@ class Link:
             self.sending.failed(mono, after_s=after_s)
         self._become(now, None, answers=False, refused=self.refused)
 
+    def asked_to_wait(self, mono: float, after_s: float) -> None:
+        """It answered well, and its allowance is nearly used up: deliveries wait, look-ups need not."""
+        self.sending.failed(mono, after_s=after_s)
+
     def heard_time(self, skew_s: float) -> None:
         """The vendor's clock is so many seconds ahead of ours."""
         self.skew_s = skew_s

@@ -138,6 +138,9 @@ class Judge:
         elif any(_speaks_well(verdict) for verdict in verdicts) and not pauses:
             self.release()
             self._link.worked(now, mono)
+            spared = [verdict.after_s for verdict in verdicts if verdict.kind in DELIVERED and verdict.after_s]
+            if spared:
+                self._link.asked_to_wait(mono, max(spared))
         elif silent:
             worst = (pauses or silent)[0]
             self._link.silent(now, mono, after_s=worst.after_s, why=worst.title)

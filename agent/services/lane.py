@@ -35,7 +35,6 @@ LEASE_SIZE = 200
 LEASE_AHEAD_S = 4.0
 """At a known pace no more is leased than goes out in this time: what is leased when the power fails may have arrived,
 and its tag cannot rise any more."""
-IDLE_PING_S = 10.0
 _OUR_FAULT = "agent.error"
 _SHORTEST_PAUSE_S = 0.01
 
@@ -184,7 +183,7 @@ class Lane:
         leased = await self._queue.lease(self.vendor, 1 if probing else self._lease_size(), self._clock.now())
         if leased:
             await self._round(leased, always=probing).run()
-        elif not probing and self._quiet_s(mono) < IDLE_PING_S:
+        elif not probing and self._quiet_s(mono) < self._connector.idle_ping_s:
             return False
         if not leased or self._link.sending.state is BreakerState.HALF_OPEN:
             await self._ping()  # also when the probe turned out not to need the vendor
@@ -210,7 +209,8 @@ class Lane:
         return min(most, max(self._connector.connections, calls) * of_a_call)
 
     def _quiet_s(self, mono: float) -> float:
-        return mono - self._link.reached_mono if self._link.reached_mono is not None else IDLE_PING_S
+        reached = self._link.reached_mono
+        return self._connector.idle_ping_s if reached is None else mono - reached
 
     def _may_go_on(self) -> bool:
         return not self._paused and not self.held and self._link.sending.state is not BreakerState.OPEN
@@ -295,7 +295,8 @@ class Lane:
         elif (wait := self._link.sending.wait_s(mono)) > 0:
             pause = min(pause, wait)
         else:
-            pause = min(pause, IDLE_PING_S - self._quiet_s(mono) if self._link.reached_mono is not None else pause)
+            if self._link.reached_mono is not None:
+                pause = min(pause, self._connector.idle_ping_s - self._quiet_s(mono))
             if due := self._next_due_at(now):
                 pause = min(pause, (due - now).total_seconds())
         return max(_SHORTEST_PAUSE_S, pause)

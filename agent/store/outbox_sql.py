@@ -116,8 +116,10 @@ REDATE = """
         clock_off = clock_off + ?3 - accepted_at
     WHERE (erased_at IS NULL) = 1 AND (accepted_at < ?1 OR accepted_at > ?2)"""
 RETRY = """
-    UPDATE deliveries SET state = 'queued', next_attempt_at = NULL
+    UPDATE deliveries SET state = 'queued', next_attempt_at = NULL,
+        maybe_received = CASE WHEN state = 'in_doubt' THEN 0 ELSE maybe_received END
     WHERE entry = ? AND state IN ('queued', 'parked', 'in_doubt')"""
+"""A person who has what is in doubt sent again has decided that it did not arrive."""
 TRANSACTION_OF = "SELECT s.transaction_id FROM deliveries AS d JOIN sales AS s ON s.id = d.sale WHERE d.entry = ?"
 TO_DISCARD = """
     SELECT d.vendor, d.maybe_received, d.lease_run IS NOT NULL, s.transaction_id, s.erased_at

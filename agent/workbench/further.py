@@ -14,6 +14,7 @@ from agent.connectors.antavo.simulator import AntavoSimulator
 from agent.connectors.mparticle.simulator import MparticleSimulator
 from agent.connectors.simulation.line import LineFault
 from agent.connectors.simulation.server import ThreadedSimulator
+from agent.connectors.voucherify.simulator import VoucherifySimulator
 from agent.connectors.voyado.simulator.membership import fictional_phone
 from agent.ports import Clock
 from agent.workbench.tenant import SWEDISH
@@ -52,13 +53,14 @@ class Recipe:
 
     make: Callable[[Clock], Counting]
     path: str
-    table: Mapping[str, str | int]
+    table: Mapping[str, Any]
     secrets: Mapping[str, str]
     calls: str
     names_returns: bool = True
 
 
 _KEYS: Final = {"api_key": "demo-key", "api_secret": "demo-secret"}
+_APP: Final = {"app_id": "demo-id", "app_token": "demo-token"}
 
 
 def _mparticle(clock: Clock) -> MparticleSimulator:
@@ -74,6 +76,17 @@ def _antavo(clock: Clock) -> AntavoSimulator:
     return simulator
 
 
+def _voucherify(clock: Clock) -> VoucherifySimulator:
+    return VoucherifySimulator({_APP["app_id"]: _APP["app_token"]}, now=clock.now)
+
+
+_ORDERS: Final = {
+    "on_return": "order_update",
+    "identities": ["card_number", "mobile_phone", "email"],
+    "requests_per_minute": 60 * CALLS_PER_SECOND,
+}
+
+
 RECIPES: Final[Mapping[str, Recipe]] = {
     "mparticle": Recipe(_mparticle, "/v2", {"requests_per_second": CALLS_PER_SECOND}, _KEYS, "*events"),
     "antavo": Recipe(
@@ -84,6 +97,7 @@ RECIPES: Final[Mapping[str, Recipe]] = {
         "/events*",
         names_returns=False,
     ),
+    "voucherify": Recipe(_voucherify, "", _ORDERS, _APP, "/v1/orders"),
 }
 """By vendor, those that can take part."""
 

@@ -15,6 +15,7 @@ from agent.clock import SystemClock
 from agent.connectors.antavo.simulator import AntavoSimulator
 from agent.connectors.mparticle.simulator import MparticleSimulator
 from agent.connectors.simulation.server import RunningSimulator, Simulated, serve
+from agent.connectors.voucherify.simulator import VoucherifySimulator
 from agent.connectors.voyado.simulator import SimulatorSettings, VoyadoSimulator
 
 TICK_S = 0.5
@@ -190,6 +191,52 @@ def run_antavo(options: AntavoOptions, ready: Callable[[AntavoAddress], None]) -
     def listening(running: RunningSimulator) -> None:
         state = f"{running.url}/_sim/state"
         ready(AntavoAddress(running.url, state, options.environment, options.api_key, options.api_secret))
+
+    asyncio.run(_serve(simulator, options.port, listening))
+
+
+@dataclass(frozen=True, slots=True)
+class VoucherifyOptions:
+    """What a simulated Voucherify project is started with.
+
+    Attributes:
+        port: where it listens on loopback; 0 takes a free port.
+        app_id: the application id that it accepts.
+        app_token: the token that belongs to the id.
+        per_minute: calls that it takes in a minute.
+    """
+
+    port: int
+    app_id: str
+    app_token: str
+    per_minute: int
+
+
+@dataclass(frozen=True, slots=True)
+class VoucherifyAddress:
+    """Where a simulated project is found."""
+
+    base_url: str
+    control_url: str
+    app_id: str
+    app_token: str
+
+
+def run_voucherify(options: VoucherifyOptions, ready: Callable[[VoucherifyAddress], None]) -> None:
+    """Serves a project until SIGINT or SIGTERM.
+
+    Args:
+        options: what it is started with.
+        ready: called once, when it listens.
+
+    Raises:
+        OSError: the port is taken.
+    """
+    keys = {options.app_id: options.app_token}
+    simulator = VoucherifySimulator(keys, now=SystemClock().now, per_minute=options.per_minute)
+
+    def listening(running: RunningSimulator) -> None:
+        ready(VoucherifyAddress(running.url, f"{running.url}/_sim/state", options.app_id, options.app_token))
 
     asyncio.run(_serve(simulator, options.port, listening))
 

@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from agent.connectors.base import IDLE_PING_S
 from agent.connectors.registry import ROOMS
 from agent.domain.delivery import VerdictKind
 from agent.domain.identifiers import Identifier, IdentifierType
 from agent.errors import VendorRefusedError, VendorUnreachableError
 from agent.workbench.further import RECIPES
 from tests.connectors.mparticle.sales import make_key, make_outgoing, make_sale
-from tests.contract.rooms import SECRET, TABLES, TAKEN, connector, table
+from tests.contract.rooms import LEFT_TO_A_PERSON, SECRET, TABLES, TAKEN, connector, table
 from tests.wire import answer, cut, cut_in_the_body, nonsense, wire
 
 ROOT = Path(__file__).parents[2]
@@ -86,6 +87,7 @@ async def test_the_face(name):
         assert room.name == name
         assert room.connections >= 1
         assert room.requests_per_second > 0
+        assert room.idle_ping_s >= IDLE_PING_S
         assert room.sender.batch_size >= 1
         assert (ROOMS[name].owner is None) == (room.lookup is None)
 
@@ -216,9 +218,13 @@ async def test_nobody_stands_in_a_url(name):
     ],
 )  # fmt: skip
 async def test_every_kind_of_sale_is_rendered(name, change):
-    """What the door takes, a room can send."""
+    """What the door takes, a room can send, or says what of it a person has to do."""
     async with wire(answer(202, TAKEN[name])) as vendor:
         [verdict] = await sent(name, vendor.url, [sale(**change)])
+    if change["type"] in LEFT_TO_A_PERSON.get(name, ()):
+        assert (verdict.kind, vendor.requests) == (VerdictKind.PARK, [])
+        assert verdict.code.startswith("sale.")
+        return
     assert verdict.kind in SETTLED
 
 

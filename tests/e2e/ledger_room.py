@@ -36,6 +36,7 @@ class Ledger:
     """The connector, and its own sender."""
 
     name, guests, connections, requests_per_second, batch_size = NAME, True, 2, 200.0, 10
+    idle_ping_s = 10.0
     lookup = writer = history = None
 
     def __init__(self, settings: LedgerSettings, agent: Surroundings) -> None:

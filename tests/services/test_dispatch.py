@@ -10,12 +10,13 @@ from datetime import timedelta
 
 import pytest
 
-from agent.domain.delivery import Verdict, VerdictKind
+from agent.connectors.base import IDLE_PING_S
+from agent.domain.delivery import DONE, Verdict, VerdictKind
 from agent.domain.link import Link
 from agent.errors import StorageError, StorageFullError, VendorRefusedError
 from agent.services.dispatch import Dispatch
 from agent.services.judge import ALONE_ATTEMPTS, DispatchPolicy
-from agent.services.lane import IDLE_PING_S, Lane
+from agent.services.lane import Lane
 from tests.fakes import (
     NOW,
     VENDOR,
@@ -379,6 +380,34 @@ async def test_a_probe_that_never_reached_the_vendor_is_followed_by_a_ping(drive
 
 
 # --- pace -----------------------------------------------------------------------------------------------------
+
+
+async def test_a_vendor_that_takes_a_sale_and_asks_to_be_spared(drive, vendor, clock):
+    """The line is fine, and nothing is sent until the pause is over, not even by a flush."""
+    vendor.answer = lambda _outgoing: replace(DONE, after_s=60.0)
+    async with drive.running():
+        await drive.sell(1, prefix="first")
+        await until(lambda: drive.told[VerdictKind.DONE] == 1)
+        vendor.answer = lambda _outgoing: None
+        await drive.sell(2, prefix="second")
+        await drive.quiet()
+        await drive.lane.flush()
+        await drive.quiet()
+        assert (len(vendor.attempts), drive.link.state) == (1, "online")
+        clock.advance(61)
+        await until(lambda: len(vendor.taken) == 2)
+
+
+async def test_an_idle_line_whose_questions_cost(drive, vendor, clock):
+    """It is asked as rarely as its room says."""
+    vendor.idle_ping_s = 3600.0
+    async with drive.running():
+        await until(lambda: vendor.pings == 1)
+        clock.advance(3599)
+        await drive.quiet()
+        assert vendor.pings == 1
+        clock.advance(2)
+        await until(lambda: vendor.pings == 2)
 
 
 async def test_retry_after_pauses_the_lane_whatever_anybody_asks(drive, vendor, clock):

@@ -557,6 +557,18 @@ async def test_what_a_verdict_does(outbox, verdict, after, maybe_received):
         assert (delivery.error_title, delivery.vendor_code) == (verdict.title, verdict.vendor_code)
 
 
+@pytest.mark.parametrize(("verdict", "maybe_received"), [(DOUBT, False), (CUT, True)], ids=["in doubt", "on its way"])
+async def test_a_person_decides_that_it_did_not_arrive(outbox, verdict, maybe_received):
+    """What is in doubt and is sent again by a person did not arrive; what was not in doubt still may have."""
+    await outbox.accept(acceptance(key=member_key()), NOW)
+    entry = (await send(outbox, verdict)).entry
+
+    await outbox.retry(entry, NOW)
+    [leased] = await outbox.lease(VENDOR, 10, NOW + timedelta(days=1))
+
+    assert leased.maybe_received is maybe_received
+
+
 async def test_success_clears_the_last_error_and_names_the_vendor_s_reference(outbox):
     """What went wrong before is no longer shown, and every attempt stays in the story."""
     await outbox.accept(acceptance(), NOW)

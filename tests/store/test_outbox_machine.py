@@ -270,6 +270,8 @@ class Till(RuleBasedStateMachine):
             return
         self.wait(work)
         if what == "retry":
+            if sale.state == "in_doubt":
+                sale.maybe_received = False
             sale.state, sale.due_at = "queued", None
             return
         sale.state, sale.due_at = "discarded", None

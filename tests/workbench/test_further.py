@@ -41,4 +41,4 @@ def test_returns_are_counted_where_they_have_a_name(tmp_path):
     for name in sorted(RECIPES):
         with Further(name, tmp_path, FakeClock()) as further:
             counted[name] = further.count(made).made
-    assert counted == {"antavo": 1, "mparticle": 2}
+    assert counted == {"antavo": 1, "mparticle": 2, "voucherify": 2}

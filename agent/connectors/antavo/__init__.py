@@ -9,7 +9,7 @@ from agent.connectors.antavo.client import AntavoClient
 from agent.connectors.antavo.errors import raise_unless_answered
 from agent.connectors.antavo.sender import MAX_CALLS, AntavoSender
 from agent.connectors.antavo.settings import AntavoSettings
-from agent.connectors.base import Surroundings
+from agent.connectors.base import IDLE_PING_S, Surroundings
 from agent.ports import Guests
 from agent.transport import Transport
 
@@ -22,6 +22,7 @@ class Antavo:
 
     name = NAME
     connections = CONNECTIONS
+    idle_ping_s = IDLE_PING_S
     lookup = writer = history = None
     windows = ()  # however late a sale comes it counts; what is lost of it is lost after minutes, and reported
     guests: Guests = False

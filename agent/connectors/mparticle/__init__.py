@@ -7,7 +7,7 @@ sale that it accepted it, never that it processed it.
 
 from functools import partial
 
-from agent.connectors.base import Surroundings
+from agent.connectors.base import IDLE_PING_S, Surroundings
 from agent.connectors.mparticle.client import MparticleClient
 from agent.connectors.mparticle.errors import raise_unless_answered
 from agent.connectors.mparticle.mapping import HISTORICAL_AFTER, OUTPUTS_TAKE, wants_guest
@@ -28,6 +28,7 @@ class Mparticle:
 
     name = NAME
     connections = CONNECTIONS
+    idle_ping_s = IDLE_PING_S
     lookup = writer = history = None
     windows = (
         Window(OUTPUTS_TAKE, "outputs of the usual maximum age get nothing of a sale"),

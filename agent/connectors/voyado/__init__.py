@@ -8,7 +8,7 @@ whether it did shows in its member's purchases.
 from collections.abc import Sequence
 from datetime import tzinfo
 
-from agent.connectors.base import Surroundings
+from agent.connectors.base import IDLE_PING_S, Surroundings
 from agent.connectors.voyado.client import VoyadoClient
 from agent.connectors.voyado.errors import raise_unless_answered
 from agent.connectors.voyado.history import VoyadoHistory
@@ -30,6 +30,7 @@ class Voyado:
     name = NAME
     guests = False
     connections = CONNECTIONS
+    idle_ping_s = IDLE_PING_S
     windows = ()
 
     def __init__(

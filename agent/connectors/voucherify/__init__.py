@@ -1,0 +1,59 @@
+"""Voucherify: the room's face.
+
+What it can: sales as orders, with the sale's own time, made once however often they are sent; or as events. It owns no
+contacts here and looks nobody up. It takes guests where that is wanted, and tells of a sale what it calls its order.
+"""
+
+from agent.connectors.base import Surroundings
+from agent.connectors.voucherify.client import VoucherifyClient
+from agent.connectors.voucherify.errors import raise_unless_answered
+from agent.connectors.voucherify.sender import VoucherifySender
+from agent.connectors.voucherify.settings import VoucherifySettings
+from agent.domain.identifiers import IdentifierType
+from agent.ports import Clock
+from agent.transport import Transport
+
+NAME = "voucherify"
+CONNECTIONS = 2
+_MINUTE_S = 60
+
+
+class Voucherify:
+    """One project."""
+
+    name = NAME
+    connections = CONNECTIONS
+    idle_ping_s = 3600.0
+    """Each call counts against the plan; a till that asked as often as elsewhere would use up a small one."""
+    windows = ()
+    lookup = writer = history = None
+
+    def __init__(
+        self, client: VoucherifyClient, settings: VoucherifySettings, *, primary: IdentifierType, clock: Clock
+    ) -> None:
+        self._client, self._clock = client, clock
+        self.guests = settings.guest_sales
+        self.requests_per_second = settings.requests_per_minute / _MINUTE_S
+        self.sender = VoucherifySender(client, settings, primary=primary, clock=clock)
+
+    async def ping(self) -> None:
+        """Asks for one order, with the rights that a delivery needs.
+
+        Raises:
+            VendorUnreachableError: no sensible answer came.
+            VendorRefusedError: our credentials are refused.
+        """
+        raise_unless_answered(await self._client.ask(), now=self._clock.now())
+
+    async def close(self) -> None:
+        """Closes the connections."""
+        await self._client.close()
+
+
+def build(settings: VoucherifySettings, agent: Surroundings) -> Voucherify:
+    """The connector for one project."""
+    transport = Transport(settings.base_url, agent.http, connections=CONNECTIONS, user_agent=agent.user_agent)
+    client = VoucherifyClient(
+        transport, agent.secret(settings.app_id), agent.secret(settings.app_token), heard=agent.heard
+    )
+    return Voucherify(client, settings, primary=agent.primary, clock=agent.clock)

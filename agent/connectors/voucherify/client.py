@@ -1,0 +1,89 @@
+"""Voucherify's URLs and credentials; no meaning.
+
+Source: API overview and authentication pages: `X-App-Id`, `X-App-Token`, JSON, `/v1`. An order is addressed by its
+`source_id`, which is the sale's id; no key of a person ever stands in a path.
+"""
+
+from collections.abc import Callable
+from typing import Literal
+from urllib.parse import quote
+
+from agent.errors import ConfigurationError, VendorRefusedError
+from agent.ports import Secret
+from agent.transport import Answer, Transport
+
+API_VERSION = "v2018-08-01"
+_REFUSED = (401, 403)
+
+
+class VoucherifyClient:
+    """Calls one project.
+
+    Every call raises VendorUnreachableError when no whole answer comes, and VendorRefusedError when there are no
+    credentials to call with.
+
+    Args:
+        transport: the HTTP client.
+        app_id: the application id, resolved at the moment of each call.
+        app_token: its secret.
+        heard: called with each answer, for what its `Date` says of our clock.
+    """
+
+    def __init__(
+        self, transport: Transport, app_id: Secret, app_token: Secret, *, heard: Callable[[Answer], None]
+    ) -> None:
+        self._transport, self._heard = transport, heard
+        self._app_id, self._app_token = app_id, app_token
+
+    async def post_order(self, body: bytes) -> Answer:
+        """`POST /v1/orders`: makes an order, or updates the one that has its `source_id`."""
+        return await self._call("POST", "/v1/orders", body)
+
+    async def get_order(self, source_id: str) -> Answer:
+        """`GET /v1/orders/{source_id}`."""
+        return await self._call("GET", _order(source_id))
+
+    async def put_order(self, source_id: str, body: bytes) -> Answer:
+        """`PUT /v1/orders/{source_id}`: what the body leaves out stays as it is."""
+        return await self._call("PUT", _order(source_id), body)
+
+    async def post_event(self, body: bytes) -> Answer:
+        """`POST /v1/events`: each call is another event."""
+        return await self._call("POST", "/v1/events", body)
+
+    async def ask(self) -> Answer:
+        """`GET /v1/orders?limit=1`: a question that needs no more rights than a delivery."""
+        return await self._call("GET", "/v1/orders", params={"limit": "1"})
+
+    async def close(self) -> None:
+        """Closes the connections."""
+        await self._transport.close()
+
+    async def _call(
+        self,
+        method: Literal["GET", "POST", "PUT"],
+        path: str,
+        body: bytes | None = None,
+        *,
+        params: dict[str, str] | None = None,
+    ) -> Answer:
+        headers = {**self._credentials(), "X-Voucherify-API-Version": API_VERSION, "Content-Type": "application/json"}
+        answer = await self._transport.request(method, path, headers=headers, params=params, content=body)
+        if answer.status in _REFUSED:
+            self._app_id.refused()
+            self._app_token.refused()
+        self._heard(answer)
+        return answer
+
+    def _credentials(self) -> dict[str, str]:
+        try:
+            app_id, token = self._app_id.value(), self._app_token.value()
+        except ConfigurationError as error:
+            raise VendorRefusedError("The application id or its token cannot be read.") from error
+        if not all(value and value.isascii() and value.isprintable() and " " not in value for value in (app_id, token)):
+            raise VendorRefusedError("The application id or its token is empty, or has characters it cannot have.")
+        return {"X-App-Id": app_id, "X-App-Token": token}
+
+
+def _order(source_id: str) -> str:
+    return f"/v1/orders/{quote(source_id, safe='')}"

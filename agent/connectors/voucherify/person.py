@@ -1,0 +1,129 @@
+"""What a sale says of its customer, and what it says for Voucherify's programmes. Pure.
+
+Every call with a customer in it makes or updates that customer (orders, events pages). Nothing but the integration key
+names them unless the configuration asks for more.
+
+===========================  ===================================================  ==================================
+ours                         Voucherify's                                         source
+===========================  ===================================================  ==================================
+the primary integration key  customer.source_id                                   customers page: unique, upsert, and
+                                                                                  never changed afterwards
+else the first of            customer.source_id                                   the mParticle page: identities in an
+`identities` that is there                                                        order, a missing one falls through
+mobile_phone                 customer.phone, E.164                                customers page
+email                        customer.email                                       customers page
+personal_number              not sent                                             our choice
+new_contact.first_name, ...  customer.name, .address                              customers page
+new_contact.attributes       customer.metadata, as `customer_metadata` has it     metadata page; mParticle page: what is
+                                                                                  not defined is omitted
+vf_loyalty_code              event.loyalty.code; else a card number               mParticle page, events page
+vf_referral_code             event.referral.code                                  mParticle page, events page
+vf_referral_referrer_id      event.referral.referrer_id                           mParticle page, events page
+===========================  ===================================================  ==================================
+
+A key is never made up: whom nothing names is no customer of Voucherify's.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from agent.connectors.voucherify.metadata import Typed, fit
+from agent.connectors.voucherify.settings import VoucherifySettings
+from agent.domain.identifiers import Identifier, IdentifierType
+from agent.domain.transaction import NewContact
+from agent.ports import Outgoing
+
+LOYALTY_CODE, REFERRAL_CODE, REFERRER = "vf_loyalty_code", "vf_referral_code", "vf_referral_referrer_id"
+BRIDGE = (LOYALTY_CODE, REFERRAL_CODE, REFERRER)
+_TOLD = {IdentifierType.MOBILE_PHONE: "phone", IdentifierType.EMAIL: "email"}
+_ADDRESS = {"street": "line_1", "zip_code": "postal_code", "city": "city", "country_code": "country"}
+_NOTHING = Typed({})
+
+
+def render_customer(
+    outgoing: Outgoing, settings: VoucherifySettings, *, primary: IdentifierType
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The customer, empty when nothing names one, and the names of attributes that the schema has no place for.
+
+    Args:
+        outgoing: the sale with its tag.
+        settings: what may go along.
+        primary: the type of the primary integration key.
+    """
+    named = _named(outgoing)
+    order = (primary, *(IdentifierType(kind) for kind in settings.identities))
+    source_id = next((named[kind] for kind in order if kind in named), None)
+    if source_id is None:
+        return {}, ()
+    customer: dict[str, Any] = {"source_id": source_id}
+    for kind in settings.send_identities:
+        if (told := named.get(IdentifierType(kind))) is not None:
+            customer[_TOLD[IdentifierType(kind)]] = told
+    contact = outgoing.transaction.new_contact
+    if contact is None:
+        return customer, ()
+    metadata = _metadata(contact, settings.customer_metadata)
+    customer |= _described(contact, settings.send_attributes)
+    if metadata.values:
+        customer["metadata"] = dict(metadata.values)
+    return customer, metadata.omitted
+
+
+def render_bridge(outgoing: Outgoing) -> dict[str, dict[str, str]]:
+    """`loyalty` and `referral` of an event, as far as a sale knows them.
+
+    A referrer without a code is left out: `code` is what a referral is.
+    """
+    stated = stated_bridge(outgoing)
+    card = _named(outgoing).get(IdentifierType.CARD_NUMBER)
+    loyalty, referral = stated.get(LOYALTY_CODE, card), stated.get(REFERRAL_CODE)
+    found: dict[str, dict[str, str]] = {}
+    if loyalty is not None:
+        found["loyalty"] = {"code": loyalty}
+    if referral is not None:
+        referrer = {"referrer_id": stated[REFERRER]} if REFERRER in stated else {}
+        found["referral"] = {"code": referral, **referrer}
+    return found
+
+
+def stated_bridge(outgoing: Outgoing) -> dict[str, str]:
+    """What the till said for Voucherify's programmes, by name."""
+    contact = outgoing.transaction.new_contact
+    attributes = contact.attributes if contact else {}
+    return {name: str(attributes[name]) for name in BRIDGE if attributes.get(name) not in (None, "")}
+
+
+def _named(outgoing: Outgoing) -> dict[IdentifierType, str]:
+    """Everything that names the customer, by type: the key, what the till said, what a new contact gave."""
+    found: dict[IdentifierType, str] = {}
+    key = (outgoing.key.identifier,) if outgoing.key else ()
+    for identifier in (*key, *_said(outgoing)):
+        found.setdefault(identifier.type, identifier.value)
+    return found
+
+
+def _said(outgoing: Outgoing) -> tuple[Identifier, ...]:
+    """What was said at the till, when it can be only one thing, and what a new contact gave."""
+    contact = outgoing.transaction.new_contact
+    statements = contact.identifier_statements() if contact else ()
+    given = tuple(Identifier(IdentifierType(stated.type), stated.value) for stated in statements)
+    own = tuple(reading for reading in outgoing.readings if reading not in given)
+    return (*(own if len(own) == 1 else ()), *given)
+
+
+def _described(contact: NewContact, wanted: tuple[str, ...]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    name = " ".join(part for part in (contact.first_name, contact.last_name) if part)
+    if "name" in wanted and name:
+        found["name"] = name
+    address = {theirs: getattr(contact, ours) for ours, theirs in _ADDRESS.items() if ours in wanted}
+    if known := {part: value for part, value in address.items() if value is not None}:
+        found["address"] = known
+    return found
+
+
+def _metadata(contact: NewContact, schema: Mapping[str, str]) -> Typed:
+    """What fits the schema; where none is configured nothing was meant to go, and nothing is missing."""
+    if not schema:
+        return _NOTHING
+    return fit({name: value for name, value in contact.attributes.items() if name not in BRIDGE}, schema)

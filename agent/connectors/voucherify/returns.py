@@ -1,0 +1,105 @@
+"""A return, where the configuration has it taken off the order of its sale. Pure.
+
+Voucherify's orders hold what was sold: amounts and quantities are positive, and there is no order of goods that come
+back (orders page). What it has is the update of an order, and the status CANCELED. So the order is read, what came back
+is taken off its items, and it is written again; when nothing is left it is canceled. The ids of the returns that are in
+it stand in its metadata under `agent_returns`: a return that is sent twice is taken off once.
+
+Whether points that the order earned are withdrawn by either is not documented.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from agent.connectors.voucherify.mapping import CANCELED, render_item, render_json
+from agent.domain.transaction import Transaction
+
+RETURNS = "agent_returns"
+_ITEM_KEYS = ("sku_id", "product_id", "related_object", "source_id", "quantity", "price", "amount", "metadata")
+_GOODS_KEYS = ("id", "source_id", "name", "sku")
+
+
+class ExceedsError(ValueError):
+    """More comes back than the order has."""
+
+
+def is_taken_off(order: Mapping[str, Any], transaction_id: str) -> bool:
+    """Whether a return is in an order already."""
+    return transaction_id in _returns(order)
+
+
+def render_taken_off(order: Mapping[str, Any], sale: Transaction) -> bytes:
+    """The update of an order from which the return lines of a sale are taken off.
+
+    Args:
+        order: as Voucherify has it.
+        sale: with at least one return line.
+
+    Raises:
+        ExceedsError: more comes back than the order has, or it is canceled.
+        InexactError: an amount cannot be said.
+    """
+    if order.get("status") == CANCELED:
+        raise ExceedsError
+    items = [{**item, "quantity": _whole(item, "quantity"), "amount": _amount(item)} for item in _rows(order)]
+    for line in sale.lines:
+        if line.kind == "return":
+            _take_off(items, render_item(line, sale.currency))
+    metadata = {**_object(order.get("metadata")), RETURNS: ",".join((*_returns(order), sale.transaction_id))}
+    left = [_sent(item) for item in items if item["quantity"]]
+    if not left:
+        return render_json({"status": CANCELED, "metadata": metadata})
+    return render_json({"amount": sum(item["amount"] for item in left), "items": left, "metadata": metadata})
+
+
+def _take_off(items: list[dict[str, Any]], back: Mapping[str, Any]) -> None:
+    """Takes goods off the first item that has as much of them; an item of nothing stays with the quantity 0."""
+    goods = back["source_id"]
+    found = next((item for item in items if item.get("source_id") == goods and _fits(item, back)), None)
+    if found is None:
+        raise ExceedsError
+    left, fewer = found["amount"] - back["amount"], found["quantity"] - back["quantity"]
+    if fewer >= 0 and left == fewer * _whole(found, "price"):
+        found.update(quantity=fewer, amount=left)
+    elif not left:
+        found.update(quantity=0, amount=0)
+    else:  # not whole pieces at the price that was paid: what is left is one thing at what is left of it
+        found.update(quantity=1, price=left, amount=left)
+
+
+def _fits(item: Mapping[str, Any], back: Mapping[str, Any]) -> bool:
+    return bool(item["quantity"] > 0 and item["amount"] >= back["amount"])
+
+
+def _sent(item: Mapping[str, Any]) -> dict[str, Any]:
+    """An item as it is written: what Voucherify calculates itself is left out."""
+    kept = {name: item[name] for name in _ITEM_KEYS if item.get(name) is not None}
+    for goods in ("product", "sku"):
+        known = {name: value for name, value in _object(item.get(goods)).items() if name in _GOODS_KEYS and value}
+        if known:
+            kept[goods] = known
+    return kept
+
+
+def _returns(order: Mapping[str, Any]) -> tuple[str, ...]:
+    told = _object(order.get("metadata")).get(RETURNS)
+    return tuple(told.split(",")) if isinstance(told, str) and told else ()
+
+
+def _amount(item: Mapping[str, Any]) -> int:
+    stated = item.get("amount")
+    return _whole(item, "amount") if stated is not None else _whole(item, "quantity") * _whole(item, "price")
+
+
+def _whole(item: Mapping[str, Any], name: str) -> int:
+    value = item.get(name)
+    return value if isinstance(value, int) and not isinstance(value, bool) else 0
+
+
+def _rows(order: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
+    items = order.get("items")
+    return [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
+
+
+def _object(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}

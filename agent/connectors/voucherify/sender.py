@@ -1,0 +1,220 @@
+"""Taking sales to Voucherify: as orders that have the sale's id, or as events where an earning rule waits for one.
+
+An order is known by its `source_id`, so that sending it again makes no second one. Whether it would earn a second time
+is not documented: what may have arrived is looked up first. An event is known by nothing: what may have arrived is the
+configuration's to decide.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import structlog
+
+from agent.connectors.voucherify.client import VoucherifyClient
+from agent.connectors.voucherify.errors import is_missing, read_object, verdict_of, verdict_without_answer
+from agent.connectors.voucherify.mapping import (
+    CANCELED,
+    MAX_ITEMS,
+    PAID,
+    InexactError,
+    Rendered,
+    render_event,
+    render_order,
+    render_status,
+)
+from agent.connectors.voucherify.returns import ExceedsError, is_taken_off, render_taken_off
+from agent.connectors.voucherify.settings import VoucherifySettings
+from agent.domain.delivery import Verdict, VerdictKind
+from agent.domain.identifiers import IdentifierType
+from agent.domain.transaction import Transaction, TransactionType
+from agent.errors import VendorRefusedError, VendorUnreachableError
+from agent.ports import Clock, Outgoing
+from agent.transport import Answer
+
+log = structlog.get_logger(__name__)
+
+_PARK, _DONE = VerdictKind.PARK, VerdictKind.DONE
+_KNOWN = frozenset({PAID, CANCELED, "FULFILLED"})
+
+_NOBODY = Verdict(_PARK, "sale.without_member", title="Nobody is named whom the vendor could know.")
+_RETURN = Verdict(_PARK, "sale.return_unsupported", title="The vendor has no returns: on_return leaves it to a person.")
+_NO_ORDER = Verdict(_PARK, "sale.without_original", title="A return that names no sale has no order to be taken off.")
+_EVENT_STAYS = Verdict(_PARK, "sale.return_unsupported", title="An event cannot be taken back: a person has to.")
+_VOID_OF_RETURN = Verdict(_PARK, "sale.return_unsupported", title="What a return took off an order stays off.")
+_CLAIMED = Verdict(_PARK, "sale.has_customer", title="The vendor's order of the claimed sale is somebody's already.")
+_UNKNOWN = Verdict(_PARK, "sale.without_original", title="The vendor has no order of the sale that this is about.")
+_EXCEEDS = Verdict(_PARK, "sale.exceeds_original", title="More comes back than the vendor's order has.")
+_TOO_LARGE = Verdict(_PARK, "sale.too_large", title="The sale has more lines than the vendor takes.")
+_INEXACT = Verdict(_PARK, "sale.inexact", title="An amount is a fraction of the currency's smallest unit.")
+_IN_DOUBT = Verdict(
+    VerdictKind.IN_DOUBT,
+    "sale.maybe_received",
+    title="The event may have arrived, and sent again it would count twice.",
+)
+_DROPPED = Verdict(_DONE, "sale.not_repeated", title="The event may have arrived; on_doubt says not to send it again.")
+
+
+class VoucherifySender:
+    """Sends sales, one by one.
+
+    Args:
+        client: the project.
+        settings: the table.
+        primary: the type of the primary integration key.
+        clock: for pauses that the vendor states as an instant.
+    """
+
+    batch_size = 1
+
+    def __init__(
+        self, client: VoucherifyClient, settings: VoucherifySettings, *, primary: IdentifierType, clock: Clock
+    ) -> None:
+        self._client, self._settings, self._primary, self._clock = client, settings, primary, clock
+
+    async def send(self, batch: Sequence[Outgoing]) -> list[Verdict]:
+        """A verdict for each sale; ``done`` means that Voucherify has the order or took the event."""
+        return [await self._send(outgoing) for outgoing in batch]
+
+    async def _send(self, outgoing: Outgoing) -> Verdict:
+        try:
+            if self._settings.earn_with == "event":
+                return await self._send_event(outgoing)
+            return await self._send_order(outgoing)
+        except VendorUnreachableError as error:
+            return verdict_without_answer(error)
+        except VendorRefusedError as error:
+            return Verdict(VerdictKind.HOLD, "vendor.credentials_missing", title=str(error), not_received=True)
+        except InexactError:
+            return _INEXACT
+        except ExceedsError:
+            return _EXCEEDS
+
+    # --- orders ---------------------------------------------------------------------------------------------
+
+    async def _send_order(self, outgoing: Outgoing) -> Verdict:
+        sale = outgoing.transaction
+        if sale.type is TransactionType.VOID:
+            return await self._cancel(outgoing)
+        rendered = render_order(outgoing, self._settings, primary=self._primary)
+        if refusal := self._refusal(outgoing, rendered):
+            return refusal
+        if _brings_back(sale):
+            taken_off = await self._take_off(sale)
+            if taken_off.kind not in (_DONE, VerdictKind.DUPLICATE) or not rendered.items:
+                return taken_off
+        if outgoing.maybe_received and (known := await self._look_up(sale.transaction_id)):
+            return known
+        if sale.type is TransactionType.POINTS_CLAIM and (hindrance := await self._free(sale)):
+            return hindrance
+        verdict = self._verdict(await self._client.post_order(rendered.body))
+        return self._told(verdict, outgoing, rendered)
+
+    def _refusal(self, outgoing: Outgoing, rendered: Rendered) -> Verdict | None:
+        """Why a sale is not sent, if it is not."""
+        sale = outgoing.transaction
+        if _brings_back(sale) and sale.original_transaction_id is None:
+            return _NO_ORDER
+        if _brings_back(sale) and self._settings.on_return == "park":
+            return _RETURN
+        if not rendered.has_customer and not self._settings.guest_sales:
+            return _NOBODY
+        return _TOO_LARGE if rendered.items > MAX_ITEMS else None
+
+    async def _look_up(self, source_id: str) -> Verdict | None:
+        """What is known of a sale that may have arrived; None when it has not."""
+        answer = await self._client.get_order(source_id)
+        if is_missing(answer):
+            return None
+        verdict = self._verdict(answer)
+        if verdict.kind is not _DONE:
+            return verdict
+        if read_object(answer).get("status") not in _KNOWN:
+            return None
+        return replace(verdict, kind=VerdictKind.DUPLICATE)
+
+    async def _cancel(self, outgoing: Outgoing) -> Verdict:
+        """Cancels the order of the sale that a void clears; doing it again changes nothing more."""
+        if outgoing.original is not None and _brings_back(outgoing.original):
+            return _VOID_OF_RETURN
+        source_id = outgoing.transaction.original_transaction_id or ""
+        answer = await self._client.put_order(source_id, render_status(CANCELED))
+        return _UNKNOWN if is_missing(answer) else self._verdict(answer)
+
+    async def _take_off(self, sale: Transaction) -> Verdict:
+        """Takes what came back off the order of its sale, once."""
+        source_id = sale.original_transaction_id or ""
+        answer = await self._client.get_order(source_id)
+        if is_missing(answer):
+            return _UNKNOWN
+        verdict = self._verdict(answer)
+        if verdict.kind is not _DONE:
+            return verdict
+        order = read_object(answer)
+        if is_taken_off(order, sale.transaction_id):
+            return replace(verdict, kind=VerdictKind.DUPLICATE)
+        return self._verdict(await self._client.put_order(source_id, render_taken_off(order, sale)))
+
+    async def _free(self, claim: Transaction) -> Verdict | None:
+        """Cancels the guest's order of a sale that is claimed: its goods would count twice. None when that is done."""
+        if claim.original_transaction_id is None:
+            return None
+        answer = await self._client.get_order(claim.original_transaction_id)
+        if is_missing(answer):
+            return None
+        verdict, order = self._verdict(answer), read_object(answer)
+        if verdict.kind is not _DONE:
+            return verdict
+        if order.get("status") == CANCELED:
+            return None
+        if order.get("customer") or order.get("customer_id"):
+            return _CLAIMED
+        verdict = self._verdict(await self._client.put_order(claim.original_transaction_id, render_status(CANCELED)))
+        return None if verdict.kind is _DONE else verdict
+
+    def _verdict(self, answer: Answer) -> Verdict:
+        return verdict_of(answer, "order", now=self._clock.now())
+
+    # --- events ---------------------------------------------------------------------------------------------
+
+    async def _send_event(self, outgoing: Outgoing) -> Verdict:
+        sale, on_doubt = outgoing.transaction, self._settings.on_doubt
+        if sale.type is TransactionType.VOID or _brings_back(sale):
+            return _EVENT_STAYS
+        rendered = render_event(outgoing, self._settings, primary=self._primary)
+        if not rendered.has_customer:
+            return _NOBODY
+        if outgoing.maybe_received and on_doubt != "resend":
+            return self._doubtful()
+        try:
+            verdict = verdict_of(await self._client.post_event(rendered.body), "event", now=self._clock.now())
+        except VendorUnreachableError as error:
+            verdict = verdict_without_answer(error)
+        if verdict.kind is VerdictKind.RETRY and not verdict.not_received and on_doubt != "resend":
+            return replace(self._doubtful(), status=verdict.status, reached=verdict.reached, after_s=verdict.after_s)
+        return self._told(verdict, outgoing, rendered)
+
+    def _doubtful(self) -> Verdict:
+        return _DROPPED if self._settings.on_doubt == "drop" else _IN_DOUBT
+
+    # --- what a person is told ------------------------------------------------------------------------------
+
+    def _told(self, verdict: Verdict, outgoing: Outgoing, rendered: Rendered) -> Verdict:
+        """The verdict, which says so when what was accepted lacks something that the till had said."""
+        if verdict.kind is not _DONE:
+            return verdict
+        if rendered.omitted:
+            log.warning(
+                "sale.metadata_omitted",
+                vendor="voucherify",
+                transaction_id=outgoing.transaction.transaction_id,
+                detail=", ".join(rendered.omitted),
+            )
+            title = f"Accepted without what the schema has no place for: {', '.join(rendered.omitted)}."
+            return replace(verdict, code="sale.metadata_omitted", title=title)
+        if not rendered.has_customer and outgoing.key is not None:
+            return replace(verdict, code="sale.without_customer", title="Accepted as an order without a customer.")
+        return verdict
+
+
+def _brings_back(sale: Transaction) -> bool:
+    return any(line.kind == "return" for line in sale.lines)

@@ -1,0 +1,133 @@
+"""The `[forward.voucherify]` table."""
+
+import re
+from typing import Annotated, ClassVar, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field
+
+from agent.connectors.voucherify.metadata import FACTS, TYPES
+from agent.errors import Fault
+from agent.settings import Role, Secret, Settings, VendorSection
+
+Attribute = Literal["name", "street", "zip_code", "city", "country_code"]
+
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_KEY = re.compile(r"[^\s\x00-\x1f\x7f]{1,64}")
+_DEFAULT_METADATA = dict.fromkeys(("store_id", "till_id", "receipt_number", "channel", "currency"), "string")
+_CANNOT_ADJUST = (
+    "is not available in this version: how many points a sale earned is the project's own rule, and which card they "
+    'are on is not known; "park" leaves a return to a person, "order_update" takes it off its order'
+)
+
+
+def _base_url(value: str) -> str:
+    try:
+        parts = urlsplit(value)
+        is_address = bool(parts.hostname) and parts.port != 0  # an impossible port raises
+    except ValueError:
+        is_address = False
+    plain = value.isascii() and value.isprintable() and not set(value) & set("@?# ")
+    if not (is_address and plain and parts.scheme in ("http", "https")):
+        raise ValueError("is not a base URL, such as https://api.voucherify.io")
+    if parts.scheme == "http" and parts.hostname not in _LOOPBACK:
+        raise ValueError("is plain http, which is accepted for loopback only")
+    if parts.path.strip("/"):
+        raise ValueError("has a path: it is the address alone, the version is added")
+    return value.rstrip("/")
+
+
+def _return_rule(value: str) -> str:
+    if value == "adjust_points":
+        raise ValueError(_CANNOT_ADJUST)
+    return value
+
+
+def _typed(value: dict[str, str]) -> dict[str, str]:
+    if not all(_KEY.fullmatch(name) for name in value):
+        raise ValueError("holds a name that is empty, too long or has blanks in it")
+    if unknown := sorted(set(value.values()) - TYPES):
+        raise ValueError(f"names a type that is none: {unknown[0]}; there are {', '.join(sorted(TYPES))}")
+    return value
+
+
+def _facts(value: dict[str, str]) -> dict[str, str]:
+    if unknown := sorted(value.keys() - FACTS):
+        raise ValueError(f"names what no sale has: {unknown[0]}; there are {', '.join(sorted(FACTS))}")
+    return _typed(value)
+
+
+def _once(value: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(value)) != len(value):
+        raise ValueError("names one twice")
+    return value
+
+
+class VoucherifySettings(VendorSection):
+    """Voucherify, a system that gets every sale beside the one that owns the contacts.
+
+    What is said of a person beyond the integration key is nothing unless ``identities``, ``send_identities``,
+    ``send_attributes`` and ``customer_metadata`` ask for it.
+    """
+
+    not_loyalty: ClassVar[str] = "cannot own the contacts in this version: no replica is filled from it yet"
+
+    base_url: Annotated[str, AfterValidator(_base_url)] = Field(
+        "https://api.voucherify.io",
+        description="the API of the project's region: api, us1.api or as1.api, or an address of its own",
+    )
+    app_id: Secret = Field("credential:voucherify-id", description="the server-side application id")
+    app_token: Secret = Field("credential:voucherify-token", description="the secret that belongs to the id")
+    earn_with: Literal["order", "event"] = Field(
+        "order",
+        description="order | event: event has no time and no key of its own; only for earning rules on an event",
+    )
+    event_name: Annotated[str, Field(pattern=r"^\S(.{0,298}\S)?$")] = Field(
+        "pos_purchase", description="the custom event, as it is defined in the project"
+    )
+    on_return: Annotated[Literal["park", "order_update", "adjust_points"], AfterValidator(_return_rule)] = Field(
+        "park", description="park | order_update: a return is left to a person, or taken off the order of its sale"
+    )
+    on_doubt: Literal["hold", "resend", "drop"] = Field(
+        "hold", description="hold | resend | drop: an event that was sent and not answered; an order is looked up"
+    )
+    guest_sales: bool = Field(False, description="true sends sales without a member too, as orders without a customer")
+    identities: Annotated[
+        tuple[Literal["contact_id", "external_id", "card_number", "mobile_phone", "email"], ...], AfterValidator(_once)
+    ] = Field(
+        (),
+        description="what becomes the customer's source_id, in this order, where a sale lacks the primary key: "
+        '["card_number"]; a source_id stays for ever',
+    )
+    send_identities: tuple[Literal["mobile_phone", "email"], ...] = Field(
+        (), description='what else is told of the customer, if given at the till: ["email"]'
+    )
+    send_attributes: tuple[Attribute, ...] = Field(
+        (), description='fields of a new contact that go along: ["name", "city"]'
+    )
+    order_metadata: Annotated[dict[str, str], AfterValidator(_facts)] = Field(
+        _DEFAULT_METADATA,
+        description="facts of a sale that go along as metadata, each with the type that the project's schema has",
+    )
+    customer_metadata: Annotated[dict[str, str], AfterValidator(_typed)] = Field(
+        {},
+        description='attributes of a new contact that the project\'s schema defines: { shoe_size = "number" }',
+    )
+    requests_per_minute: Annotated[float, Field(gt=0, le=60_000)] = Field(
+        60, description="this agent's share of the project's allowance; burst at most one second's share"
+    )
+
+    def contradictions(self, settings: Settings, role: Role) -> list[Fault]:  # noqa: ARG002 - against itself alone
+        """What this table says against itself."""
+        if self.earn_with == "event":
+            rules = (
+                (self.on_return != "park", "on_return", "needs an order to update"),
+                (self.guest_sales, "guest_sales", "needs orders: an event has a customer"),
+            )
+            return [Fault(key, f'{text}, and earn_with = "event" makes none') for found, key, text in rules if found]
+        changed = (name for name in ("event_name", "on_doubt") if getattr(self, name) != _default(name))
+        return [Fault(name, 'belongs to earn_with = "event", and earn_with is "order"') for name in changed]
+
+
+def _default(name: str) -> object:
+    return VoucherifySettings.model_fields[name].default

@@ -1,0 +1,172 @@
+"""The simulated project as a whole: its keys, what it holds, and the face that tests and HTTP work through."""
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from starlette.types import ASGIApp
+
+from agent.connectors.voucherify.simulator.allowance import Allowance
+from agent.connectors.voucherify.simulator.api import build_app
+from agent.connectors.voucherify.simulator.checks import NotTaken, check_event, check_order
+from agent.connectors.voucherify.simulator.faults import Fault
+
+UNLIMITED = 1_000_000
+
+
+class VoucherifySimulator:
+    """One stateful, made-up project.
+
+    Every public method may be called from any thread, beside requests being served.
+
+    Args:
+        keys: the token of each application id that it accepts.
+        now: the clock it lives by, aware instants.
+        per_minute: calls that it takes in a minute.
+
+    Attributes:
+        app: the ASGI application; a port is put under it by `serve`.
+        keys: the token of each application id; taking one out revokes it.
+        allowance: how many calls are left.
+        schemas: metadata schemas by object (`order`, `customer`, `event`); without one anything is allowed.
+        orders: by `source_id`, as Voucherify would show them.
+        customers: by `source_id`.
+        events: in the order of arrival; each call is one more.
+        earned: how often an order became paid, by `source_id`; more than once is points given twice.
+        paid: how often an order was sent as paid. Whether a second time earns is not documented.
+        requests: calls that were let in, by method and first part of the path.
+        faults: what goes wrong; empty at first.
+        lock: held while a request or a method works on the state.
+    """
+
+    app: ASGIApp
+
+    def __init__(self, keys: dict[str, str], *, now: Callable[[], datetime], per_minute: int = UNLIMITED) -> None:
+        self.keys, self.now = keys, now
+        self.allowance = Allowance(per_minute)
+        self.lock = threading.RLock()
+        self.schemas: dict[str, Mapping[str, Any]] = {}
+        self.orders: dict[str, dict[str, Any]] = {}
+        self.customers: dict[str, dict[str, Any]] = {}
+        self.events: list[dict[str, Any]] = []
+        self.earned: Counter[str] = Counter()
+        self.paid: Counter[str] = Counter()
+        self.requests: Counter[str] = Counter()
+        self.faults: list[Fault] = []
+        self.app = build_app(self)
+
+    def run_due(self) -> None:
+        """Nothing happens by itself: what an order earns is counted at once."""
+
+    def add(self, fault: Fault) -> Fault:
+        """Switches a fault on."""
+        with self.lock:
+            self.faults.append(fault)
+        return fault
+
+    def remove(self, fault: Fault) -> None:
+        """Switches it off again."""
+        with self.lock:
+            self.faults.remove(fault)
+
+    def held(self) -> dict[str, int]:
+        """How often each sale counts: orders that became paid, and returns that orders say are taken off them."""
+        with self.lock:
+            told = [str(order.get("metadata", {}).get("agent_returns", "")) for order in self.orders.values()]
+            back = Counter(name for names in told for name in names.split(",") if name)
+            return dict(self.earned | back)  # of an exchange both are one sale
+
+    def forget(self) -> None:
+        """Begins anew: nothing received, no faults, the same keys."""
+        with self.lock:
+            for kept in (self.orders, self.customers, self.events, self.earned, self.paid, self.requests, self.faults):
+                kept.clear()
+
+    # What the calls do; the lock is held.
+
+    def write_order(self, body: Any, *, source_id: str | None = None) -> dict[str, Any]:
+        """Makes an order, or updates the one that has its `source_id`; what is left out stays.
+
+        Args:
+            body: as it was sent.
+            source_id: from the path.
+
+        Raises:
+            NotTaken: it is malformed; it is on purpose refused; the path names an order that is not there.
+        """
+        order = check_order(body, self.schemas.get("order"))
+        name = source_id or order.get("source_id") or f"none-{len(self.orders)}"
+        if any(fault.kind == "poison" and fault.source_id == name for fault in self.faults):
+            raise NotTaken("invalid_order", "A value of this order is not valid.")
+        if source_id is not None:
+            self.order(source_id)
+        now = self._stamp()
+        known = self.orders.get(name)
+        held = known or {"id": f"ord_{len(self.orders):08d}", "object": "order", "created_at": now, "status": "CREATED"}
+        was_paid = held["status"] == "PAID"
+        stated = {key: value for key, value in order.items() if key != "customer"}
+        merged = {**held.get("metadata", {}), **stated.get("metadata", {})}
+        held = {**held, **stated, "source_id": name, "metadata": merged, "updated_at": now if known else None}
+        if "customer" in order:
+            customer = self.write_customer(order["customer"])
+            held |= {"customer": {"id": customer["id"], "object": "customer"}, "customer_id": customer["id"]}
+        held["total_amount"] = held.get("amount", 0)
+        if order.get("status") == "PAID":
+            self.paid[name] += 1
+            if not was_paid:
+                self.earned[name] += 1
+        self.orders[name] = held
+        return held
+
+    def order(self, source_id: str) -> dict[str, Any]:
+        """An order as it is held. Raises NotTaken when there is none."""
+        return _found(self.orders, source_id)
+
+    def customer(self, source_id: str) -> dict[str, Any]:
+        """A customer as they are held. Raises NotTaken when there is none."""
+        return _found(self.customers, source_id)
+
+    def write_customer(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Makes a customer, or updates the one that has its `source_id`."""
+        name = str(body.get("source_id") or body.get("id"))
+        now, known = self._stamp(), self.customers.get(name)
+        held = known or {"id": f"cust_{len(self.customers):08d}", "object": "customer", "created_at": now}
+        merged = {**held.get("metadata", {}), **body.get("metadata", {})}
+        self.customers[name] = {**held, **body, "id": held["id"], "metadata": merged}
+        return self.customers[name]
+
+    def take_event(self, body: Any) -> dict[str, Any]:
+        """Takes an event: one more, whatever came before. Raises NotTaken."""
+        event = check_event(body, self.schemas.get("event"))
+        customer = self.write_customer(event["customer"])
+        self.events.append(event)
+        shown = {"object": "customer", "id": customer["id"], "source_id": customer.get("source_id")}
+        return {
+            "object": "event",
+            "type": event["event"],
+            "customer": shown,
+            "referral": event.get("referral"),
+            "loyalty": event.get("loyalty"),
+            "metadata": event.get("metadata", {}),
+        }
+
+    def meet(self, method: str, path: str) -> tuple[float, Fault | None]:
+        """The seconds a request waits, and the fault it then meets."""
+        delay_s = 0.0
+        for fault in self.faults:
+            if fault.kind != "poison" and fault.meets(method, path):
+                if fault.kind != "latency":
+                    return delay_s, fault
+                delay_s += fault.delay_s
+        return delay_s, None
+
+    def _stamp(self) -> str:
+        return self.now().astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _found(held: Mapping[str, dict[str, Any]], name: str) -> dict[str, Any]:
+    if name not in held:
+        raise NotTaken("not_found", "There is nothing under this id.", 404)
+    return held[name]

@@ -1,0 +1,138 @@
+"""What comes back is taken off the order of its sale: exactly, once, and never more than it has."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.connectors.voucherify.mapping import render_item
+from agent.connectors.voucherify.returns import RETURNS, ExceedsError, is_taken_off, render_taken_off
+from agent.connectors.voucherify.simulator.checks import check_order
+from agent.domain.transaction import Line
+from tests.connectors.mparticle.sales import make_sale
+
+
+def item(goods: str, quantity: int, price: int, **more):
+    return {
+        "object": "order_item", "source_id": goods, "related_object": "product", "quantity": quantity, "price": price,
+        "amount": quantity * price, "subtotal_amount": quantity * price, **more,
+    }  # fmt: skip
+
+
+def of(*items, **more):
+    return {"object": "order", "id": "ord_00000001", "status": "PAID", "items": list(items), "metadata": {}, **more}
+
+
+def back(*rows, name="r-1"):
+    lines = [
+        {"kind": "return", "sku": goods, "quantity": f"-{quantity}", "gross_paid": paid}
+        for goods, quantity, paid in rows
+    ]
+    return make_sale(transaction_id=name, type="return", original_transaction_id="s-1", lines=lines)
+
+
+def update(order, sale):
+    return check_order(json.loads(render_taken_off(order, sale)), None)
+
+
+@pytest.mark.parametrize(
+    ("rows", "amount", "left"),
+    [
+        pytest.param([("A", "1", "125.00")], 22500, [("A", 1, 12500), ("B", 1, 10000)], id="one of two"),
+        pytest.param([("A", "2", "250.00")], 10000, [("B", 1, 10000)], id="all of one kind"),
+        pytest.param([("B", "0.5", "40.00")], 31000, [("A", 2, 12500), ("B", 1, 6000)], id="half of a weighed one"),
+        pytest.param([("A", "1", "100.00")], 25000, [("A", 1, 15000), ("B", 1, 10000)], id="at another price"),
+        pytest.param([("A", "2", "200.00")], 15000, [("A", 1, 5000), ("B", 1, 10000)], id="all pieces, not all money"),
+        pytest.param([("A", "5", "250.00")], 10000, [("B", 1, 10000)], id="all money in more pieces"),
+        pytest.param([("A", "1", "125.00"), ("A", "1", "125.00")], 10000, [("B", 1, 10000)], id="piece by piece"),
+    ],
+)
+def test_a_partial_return(rows, amount, left):
+    """Items and amount are what is left; what Voucherify calculates itself is not sent back to it."""
+    body = update(of(item("A", 2, 12500), item("B", 1, 10000)), back(*rows))
+
+    assert body["amount"] == amount
+    assert [(row["source_id"], row["quantity"], row["price"]) for row in body["items"]] == left
+    assert body["metadata"] == {RETURNS: "r-1"}
+    assert not [row for row in body["items"] if {"object", "subtotal_amount"} & row.keys()]
+
+
+def test_free_goods():
+    """More of them come back than there were: they are gone, and nothing is owed."""
+    body = update(of(item("A", 1, 0), item("B", 1, 100)), back(("A", "2", "0")))
+
+    assert [(row["source_id"], row["quantity"]) for row in body["items"]] == [("B", 1)]
+
+
+def test_everything_comes_back():
+    """The order is canceled; its items stay as they were sold."""
+    body = update(of(item("A", 2, 12500), metadata={"store_id": "1042"}), back(("A", "2", "250.00")))
+
+    assert body == {"status": "CANCELED", "metadata": {"store_id": "1042", RETURNS: "r-1"}}
+
+
+def test_what_is_known_of_the_goods_stays():
+    """Ids and names are sent back as they were; the catalogue is not written to."""
+    product = {"id": "prod_1", "source_id": "A", "name": "Socks", "price": 100, "override": True}
+
+    body = update(of(item("A", 2, 12500, product=product, metadata={"k": "v"})), back(("A", "1", "125.00")))
+
+    assert body["items"][0]["product"] == {"id": "prod_1", "source_id": "A", "name": "Socks"}
+    assert body["items"][0]["metadata"] == {"k": "v"}
+
+
+def test_an_item_that_says_no_amount():
+    """Price times quantity is its amount."""
+    bare = {"source_id": "A", "quantity": 2, "price": 12500}
+
+    assert update(of(bare), back(("A", "1", "125.00")))["amount"] == 12500
+
+
+@pytest.mark.parametrize(
+    ("order", "rows"),
+    [
+        pytest.param(of(item("A", 2, 12500)), [("A", "3", "375.00")], id="more than there is"),
+        pytest.param(of(item("A", 2, 12500)), [("B", "1", "1.00")], id="other goods"),
+        pytest.param(of(item("A", 2, 12500)), [("A", "2", "250.00"), ("A", "1", "125.00")], id="twice in one return"),
+        pytest.param(of(item("A", 2, 12500), status="CANCELED"), [("A", "1", "125.00")], id="a canceled order"),
+        pytest.param(of(), [("A", "1", "1.00")], id="an order of nothing"),
+        pytest.param({"object": "order", "items": "x"}, [("A", "1", "1.00")], id="an order of nonsense"),
+        pytest.param(of({"source_id": "A", "quantity": "2", "amount": "x"}), [("A", "1", "1.00")], id="odd numbers"),
+    ],
+)
+def test_more_than_the_order_has(order, rows):
+    """It is refused before anything is written: a person has to look."""
+    with pytest.raises(ExceedsError):
+        render_taken_off(order, back(*rows))
+
+
+def test_once():
+    """A return that is in the order is known by its id, and no other is taken for it."""
+    order = of(metadata={RETURNS: "r-1,r-22"})
+
+    assert [is_taken_off(order, name) for name in ("r-1", "r-2", "r-22")] == [True, False, True]
+    assert not is_taken_off({"metadata": {RETURNS: 7}}, "7")
+    assert not is_taken_off({"metadata": None}, "")
+
+
+@given(st.data())
+def test_pieces_that_come_back_one_by_one(data):
+    """However a sale comes back, in pieces at the price that was paid, nothing is left and nothing is too much."""
+    goods = data.draw(
+        st.dictionaries(st.sampled_from("ABCDE"), st.tuples(st.integers(1, 5), st.integers(1, 10**6)), min_size=1)
+    )
+    order = of(*(item(name, count, price) for name, (count, price) in goods.items()))
+    pieces = data.draw(st.permutations([name for name, (count, _) in goods.items() for _ in range(count)]))
+    for number, name in enumerate(pieces):
+        paid = str(goods[name][1] / 100)
+        line = Line.model_validate({"kind": "return", "sku": name, "quantity": "-1", "gross_paid": paid})
+        assert render_item(line, "SEK")["amount"] == goods[name][1]
+        body = update(order, back((name, "1", paid), name=f"r-{number}"))
+        before = sum(row["amount"] for row in order["items"])
+        order = {**order, **body}
+        if "items" in body:
+            assert body["amount"] == before - goods[name][1]
+
+    assert order["status"] == "CANCELED"
+    assert len(order["metadata"][RETURNS].split(",")) == len(pieces)
