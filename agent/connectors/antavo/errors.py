@@ -43,6 +43,9 @@ from agent.transport import Answer
 UNREADABLE = Verdict(
     VerdictKind.RETRY, "vendor.unreadable", title="Something else than the vendor's answer came.", reached=False
 )
+STRANGE = Verdict(
+    VerdictKind.RETRY, "vendor.unreadable", title="The vendor's answer has a form that is not understood.", alone=True
+)
 _SUCCESS, _REDIRECT, _CLIENT_ERROR, _SERVER_ERROR = range(200, 300), 300, 400, 500
 _REFUSED = (401, 402, 403)
 _LATER = (408, 425, 429)

@@ -2,16 +2,18 @@
 
 The primary key is the customer's id there, unless `external_id_field` says otherwise. Whoever is known by phone or
 address alone is searched for: exactly one hit counts, nobody is guessed, and no event goes out for an id that nobody
-has: with anonymous registration switched on at the workspace it would make a ghost of a member.
+has: with anonymous registration switched on at the workspace it would make a ghost of a member. Where an answer shows
+what was searched for, whoever is listed has to show it: a filter that a workspace does not know lets anybody through.
 
 Sources: the Customers API's pages. That the answer to a search can be one object, a list or `{"data": [...]}` is
 inferred from pages that contradict each other. There is no way to search but with the value in the URL.
 """
 
+from dataclasses import replace
 from typing import Any, Final
 
 from agent.connectors.antavo.client import AntavoClient
-from agent.connectors.antavo.errors import UNREADABLE, error_in, trouble_of, verdict_of_error
+from agent.connectors.antavo.errors import STRANGE, UNREADABLE, error_in, trouble_of, verdict_of_error
 from agent.connectors.antavo.mapping import Customer, spell_phone
 from agent.connectors.antavo.settings import AntavoSettings
 from agent.connectors.antavo.signing import is_signable
@@ -36,6 +38,12 @@ UNKNOWN: Final = Verdict(
 )
 _SEVERAL = Verdict(
     VerdictKind.PARK, "contact.unresolved", title="Several customers of the vendor fit.", not_received=True
+)
+_UNFILTERED = Verdict(
+    VerdictKind.PARK,
+    "contact.unresolved",
+    title="The vendor named customers who do not show what was searched for.",
+    not_received=True,
 )
 _NO_QUESTION = Verdict(
     VerdictKind.PARK, "contact.unresolved", title="The vendor cannot be asked for this kind of key.", not_received=True
@@ -87,13 +95,13 @@ class AntavoPeople:
 
     async def _search(self, field: str, value: str) -> Customer | Verdict:
         exact = {"match": "exact"} if field in _EXACT else {}
-        # The field is asked for as well: a filter that a workspace does not know could let anybody through.
+        # The field is asked for as well, to see whether the filter was applied.
         answer = await self._client.search({**exact, field: value, "fields": field, "limit": "2"})
         return _found(answer, field, value)
 
 
 def _found(answer: Answer, field: str = "", value: str = "") -> Customer | Verdict:
-    """The one customer of an answer who has that value, so far as it says."""
+    """The one customer of an answer; each whom it lists shows that value, or none shows any."""
     verdict = trouble_of(answer)
     if verdict is not None:
         return verdict
@@ -107,23 +115,40 @@ def _found(answer: Answer, field: str = "", value: str = "") -> Customer | Verdi
         return UNKNOWN if missing else verdict_of_error(error, answer.status, maybe_received=False)
     rows = _rows(body)
     if answer.status != _OK or rows is None:
-        return UNREADABLE
-    hits = {row["id"] for row in rows if row.get(field) is None or value in _values(row[field])}
-    if len(hits) > 1:
+        return replace(STRANGE, status=answer.status)
+    return _named(rows, field, value)
+
+
+def _named(rows: list[dict[str, Any]], field: str, value: str) -> Customer | Verdict:
+    if any(field in row for row in rows) and not all(_shows(row, field, value) for row in rows):
+        return _UNFILTERED
+    ids = {_text(row["id"]) for row in rows}
+    if len(ids) > 1:
         return _SEVERAL
-    return Customer(hits.pop()) if hits else UNKNOWN
+    return Customer(ids.pop()) if ids else UNKNOWN
 
 
 def _rows(body: Any) -> list[dict[str, Any]] | None:
     """The customers that an answer lists, each with an id; None when it is no such answer."""
     if isinstance(body, dict):
         body = (body["data"] or []) if "data" in body else [body]
-    fits = isinstance(body, list) and all(isinstance(row, dict) and _is_id(row.get("id")) for row in body)
+    fits = isinstance(body, list) and all(isinstance(row, dict) and _text(row.get("id")) for row in body)
     return body if fits else None
 
 
-def _is_id(value: Any) -> bool:
-    return isinstance(value, str) and bool(value)
+def _shows(row: dict[str, Any], field: str, value: str) -> bool:
+    told = row.get(field)
+    return any(_spelled(field, _text(one)) == _spelled(field, value) for one in _values(told))
+
+
+def _spelled(field: str, text: str) -> str:
+    return text.casefold() if field == "email" else text
+
+
+def _text(value: Any) -> str:
+    """A value as text: numbers can come as either; empty where it is neither."""
+    number = isinstance(value, int) and not isinstance(value, bool)
+    return str(value) if number or isinstance(value, str) else ""
 
 
 def _values(told: Any) -> list[Any]:

@@ -14,6 +14,7 @@ from typing import Any
 
 from agent.connectors.antavo.client import AntavoClient
 from agent.connectors.antavo.errors import (
+    STRANGE,
     UNREADABLE,
     error_in,
     trouble_of,
@@ -279,7 +280,7 @@ def _books(answer: Answer) -> dict[str, Any] | Verdict:
         missing = error.code == 0 and answer.status == 404  # noqa: PLR2004 - as documented of this call
         return _NOT_ON_THE_BOOKS if missing else verdict_of_error(error, answer.status, maybe_received=False)
     if not isinstance(body, dict) or not isinstance(body.get("status"), str):
-        return replace(UNREADABLE, status=answer.status)
+        return replace(STRANGE, status=answer.status)
     return body
 
 

@@ -248,11 +248,22 @@ async def test_nobody_who_fits(simulator, connect, anonymous):
         pytest.param({"data": [{"id": "c-1"}, {"id": "c-1"}]}, DONE, "", id="one, twice"),
         pytest.param({"data": []}, PARK, "contact.unknown", id="none"),
         pytest.param({"data": None}, PARK, "contact.unknown", id="null"),
-        pytest.param({"data": [{"id": "c-1", "mobile_phone": "+46701740699"}]}, PARK, "contact.unknown",
+        pytest.param({"data": [{"id": "c-1", "mobile_phone": "+46701740699"}]}, PARK, "contact.unresolved",
                      id="somebody else: the filter was not applied"),
+        pytest.param({"data": [{"id": "c-1", "mobile_phone": None}, {"id": "c-2", "mobile_phone": "+46701740699"}]},
+                     PARK, "contact.unresolved", id="nobody's, and somebody else"),
+        pytest.param({"data": [{"id": "c-1", "mobile_phone": "+46701740605"}, {"id": "c-2", "mobile_phone": None}]},
+                     PARK, "contact.unresolved", id="the one, among others"),
+        pytest.param({"data": [{"id": "c-1"}, {"id": "c-2", "mobile_phone": "+46701740699"}]}, PARK,
+                     "contact.unresolved", id="one unsaid, one else"),
+        pytest.param({"data": [{"id": "c-1", "mobile_phone": None}]}, PARK, "contact.unresolved", id="none at all"),
+        pytest.param({"data": [{"id": "c-1", "mobile_phone": ["+46701740699", "+46701740605"]}]}, DONE, "",
+                     id="one of several"),
         pytest.param({"data": [{"id": "c-1"}, {"id": "c-2"}]}, PARK, "contact.unresolved", id="two"),
         pytest.param({}, RETRY, "vendor.unreadable", id="an empty object"),
-        pytest.param({"data": [{"id": 7}]}, RETRY, "vendor.unreadable", id="no id"),
+        pytest.param({"data": [{"id": 7}]}, DONE, "", id="a number"),
+        pytest.param({"data": [{"id": None}]}, RETRY, "vendor.unreadable", id="no id"),
+        pytest.param({"data": [{"id": True}]}, RETRY, "vendor.unreadable", id="no id either"),
         pytest.param("c-1", RETRY, "vendor.unreadable", id="a text"),
         pytest.param({"error": {"code": 300122}}, PARK, "vendor.rejected", id="a search it does not have"),
     ],
@@ -265,8 +276,45 @@ async def test_the_forms_of_a_search(connect, body, kind, code):
         requests = list(server.requests)
 
     assert (verdict.kind, verdict.code) == (kind, code)
+    assert verdict.reached, "it answered: its form is no outage"
     assert (len(requests) == 2) is (kind is DONE)
     assert b"mobile_phone=%2B46701740605" in requests[0].split(b"\r\n")[0]
+
+
+@pytest.mark.parametrize(
+    ("tag", "shown", "kind"),
+    [
+        (MAIL, {"email": "Alma@Example.COM"}, DONE),
+        (MAIL, {"email": "other@example.com"}, PARK),
+        (key(IdentifierType.MEMBER_NUMBER, "77"), {"membership_id": [76, 77]}, DONE),
+        (key(IdentifierType.MEMBER_NUMBER, "77"), {"membership_id": 78}, PARK),
+    ],
+    ids=["small letters", "another address", "numbers", "another number"],
+)
+async def test_how_the_vendor_spells_what_was_searched_for(connect, tag, shown, kind):
+    """Letters of an address and the type of a number make no difference."""
+    found = answer(200, json.dumps({"data": [{"id": "c-1", **shown}]}).encode())
+    async with wire(in_turn(found, answer(200, b'{"id": "c-1", "events": []}'))) as server:
+        [verdict] = await connect(server.url, external_id_field="membership_id").send([sale(tag=tag)])
+
+    assert verdict.kind is kind
+
+
+@pytest.mark.parametrize("enrols", [False, True])
+async def test_a_workspace_that_does_not_filter(simulator, connect, enrols):
+    """A field that is not searchable there lets anybody through: nobody gets the sale, and nobody is enrolled."""
+    sim, running = simulator
+    sim.books.members.unfiltered = True
+    sim.add_member("c-2", mobile_phone="+46701740606")
+
+    verdicts = [
+        verdict
+        for tag in (PHONE, STRANGER, key(IdentifierType.EMAIL, "bo@example.com"))
+        for verdict in await connect(running.url, opt_in_new_contacts=enrols).send([sale(tag=tag, new_contact=CONTACT)])
+    ]
+
+    assert told(verdicts) == [(PARK, "contact.unresolved")] * 3
+    assert sim.received == []
 
 
 @pytest.mark.parametrize(
