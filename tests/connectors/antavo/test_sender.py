@@ -616,6 +616,21 @@ async def test_a_signature_that_is_refused_is_not_tried_for_ever(connect):
     assert len(server.requests) == 3
 
 
+@pytest.mark.parametrize("date", ["Fri, 31 Dec 9999 23:59:59 GMT", "Mon, 01 Jan 0001 00:00:00 GMT"])
+async def test_a_date_that_cannot_be(connect, clock, date):
+    """It is nobody's clock: what follows is signed for the till's own time."""
+    taken = answer(200, b'{"id": "c-1", "events": []}', date=date)
+    async with wire(taken) as server:
+        sender = connect(server.url)
+        [first] = await sender.send([sale()])
+        clock.advance(60)
+        [second] = await sender.send([sale()])
+        dates = [line for line in server.requests[1].lower().split(b"\r\n") if line.startswith(b"date:")]
+
+    assert (first.kind, second.kind) == (DONE, DONE)
+    assert dates == [b"date: 20260214t160100z"]
+
+
 async def test_the_date_of_a_portal(connect, clock):
     """A page's date is nobody's clock."""
     page = answer(401, b"<html>", date="Sat, 14 Feb 2026 18:00:00 GMT")
