@@ -14,7 +14,8 @@ occurred_at (corrected_at    checkout: data.effective_timestamp, with `backdate`
 where the till's clock was                                                        rules are unknown. Without it the
 wrong)                                                                            time of arrival counts
 lines given back, those of   refund_item: transaction_id of the earlier sale,     in use at a retailer, no page read;
-one product as one           product_id, quantity and subtotal, positive          amount errors 112202 to 112204
+one product as one           product_id, quantity and subtotal, positive; what    amount errors 112202 to 112204
+                             had cost nothing is not sent
 a void                       refund or, while the checkout is pending,            Events API, names; in use
                              checkout_reject: transaction_id of the earlier sale
 a claim                      checkout under the claim's own id                    our choice
@@ -83,7 +84,7 @@ def render_sale(outgoing: Outgoing, customer: Customer, settings: AntavoSettings
     sale = outgoing.transaction
     bought = [line for line in sale.lines if line.kind == "purchase"]
     events = [Event(_event(customer, "checkout", _checkout(outgoing, bought, settings)), once=True)] if bought else []
-    for given_back in _by_product(returned(sale)):
+    for given_back in returned(sale):
         data = {
             "transaction_id": sale.original_transaction_id,
             "product_id": given_back[0].product_id,
@@ -127,9 +128,15 @@ def new_customer_id(transaction_id: str) -> str:
     return str(uuid.uuid5(_NAMESPACE, transaction_id))
 
 
-def returned(sale: Transaction) -> list[Line]:
-    """What was given back in a sale."""
-    return [line for line in sale.lines if line.kind == "return"]
+def returned(sale: Transaction) -> list[list[Line]]:
+    """What was given back in a sale, by product, without what had cost nothing: the vendor refuses to refund that."""
+    products = _by_product([line for line in sale.lines if line.kind == "return"])
+    return [lines for lines in products if _paid(lines)]
+
+
+def is_free(sale: Transaction) -> bool:
+    """Whether a sale is of nothing but what had cost nothing and was given back: it makes no event."""
+    return bool(sale.lines) and all(line.kind == "return" for line in sale.lines) and not returned(sale)
 
 
 def spell_phone(number: str, settings: AntavoSettings) -> str:

@@ -26,6 +26,7 @@ from agent.connectors.antavo.errors import (
 from agent.connectors.antavo.mapping import (
     Customer,
     Event,
+    is_free,
     is_void,
     new_customer_id,
     render_json,
@@ -58,6 +59,7 @@ _RETURNS_STAY = Verdict(
     VerdictKind.PARK, "sale.not_clearable", not_received=True,
     title="What the sale to be cleared gave back cannot be taken again at the vendor.",
 )  # fmt: skip
+_FREE = Verdict(VerdictKind.DONE, title="What was given back had cost nothing: the vendor has nothing to refund.")
 _NOT_ON_THE_BOOKS = Verdict(
     VerdictKind.PARK, "sale.without_original", title="The vendor has no such earlier sale.", not_received=True
 )
@@ -232,6 +234,8 @@ class AntavoSender:
 def _unsendable(outgoing: Outgoing) -> Verdict | None:
     """Why there is nothing that Antavo would take."""
     sale, original = outgoing.transaction, outgoing.original
+    if is_free(sale) or (original is not None and is_free(original)):
+        return _FREE
     if is_void(sale):
         return _RETURNS_STAY if original is not None and returned(original) else None
     if returned(sale) and sale.original_transaction_id is None:

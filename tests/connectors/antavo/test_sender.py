@@ -23,6 +23,7 @@ DONE, DUPLICATE, PARK, RETRY, HOLD, SPLIT, IN_DOUBT = (
 SOCKS = {"kind": "purchase", "sku": "SK-77", "quantity": "2", "gross_paid": "250.00"}
 HAT = {"kind": "purchase", "sku": "SK-88", "quantity": "1", "gross_paid": "100.00"}
 BACK = {"kind": "return", "sku": "SK-77", "quantity": "-1", "gross_paid": "125.00"}
+FREE = {**BACK, "gross_paid": "0.00"}
 HAT_BACK = {**HAT, "kind": "return", "quantity": "-1"}
 CONTACT = {"first_name": "Bo", "mobile_phone": "+46701740606"}
 
@@ -522,6 +523,37 @@ async def test_an_exchange_whose_return_is_refused(simulator, connect):
     assert again.kind is DONE
     assert sim.held() == {"t-1": 1, "t-2": 1}
     assert sim.transaction("t-1").refunded == 125
+
+
+@pytest.mark.parametrize(
+    "outgoing",
+    [
+        back(lines=[FREE]),
+        back(original=None, lines=[FREE]),
+        void("v-1", "r-1", cleared=now("r-1", type="return", lines=[FREE])),
+    ],
+    ids=["a return", "without a receipt", "the void of one"],
+)
+async def test_what_had_cost_nothing_is_given_back(simulator, connect, outgoing):
+    """The vendor refuses to refund nothing: the sale is settled without it."""
+    sim, running = simulator
+
+    verdicts = await connect(running.url).send([outgoing])
+
+    assert told(verdicts) == [(DONE, "")]
+    assert sim.received == []
+
+
+async def test_what_had_cost_nothing_among_what_had_not(simulator, connect):
+    """The rest of the return counts, and only it is sent."""
+    sim, running = simulator
+    sender = connect(running.url)
+    await sender.send([sale()])
+
+    verdicts = await sender.send([back(lines=[BACK, {**FREE, "sku": "SK-99"}])])
+
+    assert told(verdicts) == [(DONE, "")]
+    assert [event["data"]["product_id"] for event in sim.received[1:]] == ["SK-77"]
 
 
 async def test_a_return_of_what_is_pending(simulator, connect):
