@@ -75,6 +75,11 @@ class AntavoClient:
         """`GET /transactions/{id}`."""
         return await self._call("GET", f"/transactions/{quote(transaction_id, safe='')}")
 
+    async def transactions_of(self, customer: str, transaction_id: str, *, field: str = "") -> Answer:
+        """`GET /customers/{id}/transactions?id=...`, or `{field}:{id}`: that one, if it is this customer's."""
+        named, query = f"{field}:" if field else "", urlencode({"id": transaction_id}, quote_via=quote)
+        return await self._call("GET", f"/customers/{named}{quote(customer, safe='')}/transactions?{query}")
+
     async def count(self) -> Answer:
         """`GET /customers/-/count`: how many members there are."""
         return await self._call("GET", "/customers/-/count")

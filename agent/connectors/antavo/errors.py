@@ -10,8 +10,9 @@ status or code              verdict    source
 2xx without an error        done       Events API: the answer to an event; an element of a bulk answer is judged by
                                        the presence of `error` alone, because its published form is of point events
 2xx of another form         retry      somebody else's page, or not the whole answer. Repeating a checkout is safe
-5003                        park       error list: the transaction id is in use. On a first attempt that is another
-                                       sale's; on a later one it is this sale, and the verdict is `duplicate`
+5003                        park       error list: the transaction id is in use. At a first attempt the books tell
+                                       whether by this sale (`books.py`); on a later one it is this sale, and the
+                                       verdict is `duplicate`
 112101, 10001               duplicate  error list: opted in already; a one-time action that cannot be repeated
 127201                      done       a workflow of the workspace stopped the event; the vendor's own connectors go on
 160212                      park       error list: customer not found. Only with this code: a 404 can also be a module
@@ -58,7 +59,7 @@ _SILENCE_S = 5.0
 _CODE_DIGITS = 6
 _TAKEN, _MALFORMED_SIGNATURE = 5003, 101021
 _ALREADY = Verdict(VerdictKind.DUPLICATE)
-_COLLISION = Verdict(
+COLLISION = Verdict(
     VerdictKind.PARK, "sale.collision", title="The vendor has another sale under this id: it was never sent before."
 )
 _REJECTED = Verdict(VerdictKind.PARK, "vendor.rejected", title="The vendor refuses this record.")
@@ -115,7 +116,7 @@ def verdict_of_error(error: AntavoError, status: int | None, *, maybe_received: 
         maybe_received: the event may have been taken at an earlier attempt.
     """
     if error.code == _TAKEN:
-        meaning = _ALREADY if maybe_received else _COLLISION
+        meaning = _ALREADY if maybe_received else COLLISION
     else:
         meaning = _REJECTED if error.code is None else _MEANINGS.get(error.code, _REJECTED)
     # What was refused was not taken: a repetition of it is a first attempt again.

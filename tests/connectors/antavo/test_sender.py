@@ -35,6 +35,7 @@ def key(kind, value):
 
 
 PHONE = key(IdentifierType.MOBILE_PHONE, "+46701740605")
+BO = key(IdentifierType.EMAIL, "bo@example.com")
 MAIL = key(IdentifierType.EMAIL, "alma@example.com")
 STRANGER = key(IdentifierType.MOBILE_PHONE, "+46701740606")
 
@@ -44,8 +45,9 @@ def now(name="t-1", **changes):
     return make_sale(transaction_id=name, **{"occurred_at": NOW.isoformat(), **changes})
 
 
-def sale(name="t-1", *, tag=None, cleared=None, maybe_received=False, **changes):
-    return make_outgoing(now(name, **changes), key=tag, original=cleared, maybe_received=maybe_received)
+def sale(name="t-1", *, tag=None, cleared=None, maybe_received=False, attempts=0, **changes):
+    state = {"maybe_received": maybe_received, "attempts": attempts}
+    return make_outgoing(now(name, **changes), key=tag, original=cleared, **state)
 
 
 def sales(count):
@@ -147,20 +149,90 @@ async def test_half_of_a_request(simulator, connect):
     assert sim.held() == {f"t-{number:02}": 1 for number in range(10)}
 
 
-@pytest.mark.parametrize("together", [False, True], ids=["alone", "together"])
+@pytest.mark.parametrize("other", [{"lines": [HAT]}, {"tag": BO}], ids=["another total", "another's"])
 @pytest.mark.parametrize("errors_are_200", [False, True], ids=["400", "200"])
-async def test_an_id_that_is_in_use(simulator, connect, together, errors_are_200):
-    """At a first attempt it is another sale's: a person hears of it, and it stays so when they try again."""
+async def test_an_id_that_is_in_use(simulator, connect, other, errors_are_200):
+    """At a first attempt by another sale: a person hears of it, and it stays so when they try again."""
     sim, running = simulator
+    sim.add_member("c-2", email="bo@example.com")
     sender = connect(running.url)
     sim.errors_are_200 = errors_are_200
-    await sender.send([sale("t-1", lines=[HAT])])
+    await sender.send([sale("t-1", **other)])
 
-    verdict = (await sender.send([sale(), *([sale("t-2")] if together else [])]))[0]
+    [verdict] = await sender.send([sale()])
 
     assert (verdict.kind, verdict.code, verdict.vendor_code) == (PARK, "sale.collision", "5003")
     assert verdict.not_received
-    assert sim.transaction("t-1").total == 100
+    assert len(sim.applied("checkout")) == 1
+
+
+@pytest.mark.parametrize(
+    "table",
+    [{}, {"external_id_field": "crm_id", "external_id_mode": "field_name"},
+     {"external_id_field": "crm_id", "external_id_mode": "value"}],
+    ids=["the customer's id", "the field of another", "the value of another"],
+)  # fmt: skip
+async def test_a_sale_that_is_there_already(simulator, connect, table):
+    """The books say that the id is this customer's sale of this total: it is delivered, though nobody had sent it."""
+    sim, running = simulator
+    sim.member(MEMBER).fields["crm_id"] = MEMBER
+    sender = connect(running.url, **table)
+    await sender.send([sale()])
+
+    [verdict] = await sender.send([sale()])
+
+    assert (verdict.kind, verdict.vendor_code, verdict.reference) == (DUPLICATE, "5003", "t-1")
+    assert sim.held() == {"t-1": 1}
+
+
+async def test_an_id_in_use_among_others(simulator, connect):
+    """It is split off to be looked up by itself: no delivery takes more calls than are counted."""
+    sim, running = simulator
+    sender = connect(running.url)
+    await sender.send([sale("t-1")])
+
+    verdicts = await sender.send([sale("t-1"), sale("t-2")])
+
+    assert [verdict.kind for verdict in verdicts] == [SPLIT, DONE]
+    assert dict(sim.requests) == {"POST events": 2}
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind", "code"),
+    [
+        pytest.param(200, {"data": [{"id": "t-1", "total": 250.0}]}, DUPLICATE, "", id="data"),
+        pytest.param(200, [{"id": "t-1", "total": "250.00"}], DUPLICATE, "", id="a list"),
+        pytest.param(200, {"id": "t-1", "total": 250}, DUPLICATE, "", id="one object"),
+        pytest.param(200, {"data": [{"id": "t-9", "total": 250}]}, PARK, "sale.collision", id="another id"),
+        pytest.param(200, {"data": [{"id": "t-1"}]}, PARK, "sale.collision", id="no total"),
+        pytest.param(200, {"data": [{"id": "t-1", "total": "much"}]}, PARK, "sale.collision", id="no number"),
+        pytest.param(200, {"data": []}, PARK, "sale.collision", id="none"),
+        pytest.param(200, {"data": None}, PARK, "sale.collision", id="null"),
+        pytest.param(404, {"error": {"code": 160212}}, PARK, "sale.collision", id="nobody"),
+        pytest.param(404, {"error": {"code": 0}}, PARK, "sale.collision", id="not there"),
+        pytest.param(200, "t-1", RETRY, "vendor.unreadable", id="a text"),
+        pytest.param(503, {}, RETRY, "vendor.error", id="503"),
+        pytest.param(401, {}, HOLD, "vendor.credentials_refused", id="401"),
+    ],
+)
+async def test_whose_an_id_is(connect, status, body, kind, code):
+    """Only the same customer's sale of the same total is this one; until that can be read it is a first attempt."""
+    refused = answer(400, b'{"error": {"code": 5003}}')
+    async with wire(in_turn(refused, answer(status, json.dumps(body).encode()))) as server:
+        [verdict] = await connect(server.url).send([sale()])
+        asked = server.requests[1].split(b"\r\n")[0]
+
+    assert (verdict.kind, verdict.code) == (kind, code)
+    assert verdict.not_received is (kind is not DUPLICATE)
+    assert asked.startswith(f"GET /customers/{MEMBER}/transactions?id=t-1 ".encode())
+
+
+async def test_a_book_that_cannot_be_opened(connect):
+    """The line breaks while the id is looked up: the next attempt is a first one."""
+    async with wire(in_turn(answer(400, b'{"error": {"code": 5003}}'), cut)) as server:
+        [verdict] = await connect(server.url).send([sale()])
+
+    assert (verdict.kind, verdict.not_received) == (RETRY, True)
 
 
 @pytest.mark.parametrize("shape", ["standard", "bare", "status", "resendable"])
@@ -509,7 +581,34 @@ async def test_a_return_that_is_partly_refused(simulator, connect):
     assert sim.transaction("t-1").refunded == 200
 
 
-async def test_an_exchange_whose_return_is_refused(simulator, connect):
+async def test_a_person_retries_what_was_partly_taken(simulator, connect):
+    """Their retry says that nothing had arrived, and the books know better."""
+    sim, running = simulator
+    sender = connect(running.url)
+    await sender.send([sale(lines=[SOCKS, HAT])])
+    parts = {"lines": [BACK, {**HAT_BACK, "gross_paid": "300.00"}]}
+    [first] = await sender.send([back(**parts)])
+
+    [again] = await sender.send([back(attempts=1, **parts)])
+
+    assert told([first, again]) == [(IN_DOUBT, "sale.partly_taken"), (IN_DOUBT, "sale.maybe_given_back")]
+    assert sim.transaction("t-1").refunded == 125
+
+
+async def test_a_person_retries_a_return(simulator, connect):
+    """One event was taken or was not: of that their word counts, whatever else was given back of the sale."""
+    sim, running = simulator
+    sender = connect(running.url)
+    await sender.send([sale()])
+    await sender.send([back("r-0")])
+
+    [again] = await sender.send([back(attempts=2)])
+
+    assert (again.kind, sim.transaction("t-1").refunded) == (DONE, 250)
+
+
+@pytest.mark.parametrize("again_is", [{"maybe_received": True}, {"attempts": 1}], ids=["in doubt", "parked"])
+async def test_an_exchange_whose_return_is_refused(simulator, connect, again_is):
     """What was bought counts; the sale is parked, and once the cause is gone the rest of it goes."""
     sim, running = simulator
     sender = connect(running.url)
@@ -517,7 +616,7 @@ async def test_an_exchange_whose_return_is_refused(simulator, connect):
 
     [first] = await sender.send([sale("t-2", **exchange)])
     await sender.send([sale("t-1")])
-    [again] = await sender.send([sale("t-2", maybe_received=True, **exchange)])
+    [again] = await sender.send([sale("t-2", **again_is, **exchange)])
 
     assert (first.kind, first.not_received) == (PARK, False)
     assert again.kind is DONE
@@ -742,9 +841,9 @@ async def test_pinging(simulator, clock):
 
 
 def test_the_allowance(clock):
-    """A delivery may take three calls: with all of them the share is kept."""
+    """A delivery may take four calls: with all of them the share is kept."""
     room = build(
-        make_settings(requests_per_minute=90),
+        make_settings(requests_per_minute=120),
         surroundings(role="forward", secret=lambda _name: Reference("x"), http=POLICY, clock=clock),
     )
     assert room.requests_per_second == 0.5
