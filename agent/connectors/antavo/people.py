@@ -1,9 +1,11 @@
 """Who a sale's member is at Antavo: an id that is known already, or a question.
 
-The primary key is the customer's id there, unless `external_id_field` says otherwise. Whoever is known by phone or
-address alone is searched for: exactly one hit counts, nobody is guessed, and no event goes out for an id that nobody
-has: with anonymous registration switched on at the workspace it would make a ghost of a member. Where an answer shows
-what was searched for, whoever is listed has to show it: a filter that a workspace does not know lets anybody through.
+The primary key is the customer's id there, unless `external_id_field` says otherwise. The loyalty system's own contact
+id is none, where it is not the primary key: such a sale goes by the phone or address that was given with it. Whoever
+is known by phone or address alone is searched for: exactly one hit counts, nobody is guessed, and no event goes out
+for an id that nobody has: with anonymous registration switched on at the workspace it would make a ghost of a member.
+Where an answer shows what was searched for, whoever is listed has to show it: a filter that a workspace does not know
+lets anybody through.
 
 Sources: the Customers API's pages. That the answer to a search can be one object, a list or `{"data": [...]}` is
 inferred from pages that contradict each other. There is no way to search but with the value in the URL.
@@ -18,9 +20,10 @@ from agent.connectors.antavo.mapping import Customer, spell_phone
 from agent.connectors.antavo.settings import AntavoSettings
 from agent.connectors.antavo.signing import is_signable
 from agent.domain.delivery import Verdict, VerdictKind
-from agent.domain.identifiers import IdentifierType
+from agent.domain.identifiers import Identifier, IdentifierType
 from agent.domain.transaction import IntegrationKey
 from agent.errors import VendorUnreachableError
+from agent.ports import Outgoing
 from agent.transport import Answer
 
 _OK, _NOT_FOUND = 200, 404
@@ -33,6 +36,13 @@ _FIELDS = {
     IdentifierType.MEMBER_NUMBER: _MEMBERSHIP_ID,
     IdentifierType.CARD_NUMBER: _MEMBERSHIP_ID,
 }
+_GUEST = Verdict(VerdictKind.PARK, "sale.without_member", title="The sale names nobody.", not_received=True)
+_NOT_THEIRS = Verdict(
+    VerdictKind.PARK,
+    "contact.unresolved",
+    title="The sale names its person by the loyalty system's own id, which the vendor does not know.",
+    not_received=True,
+)
 UNKNOWN: Final = Verdict(
     VerdictKind.PARK, "contact.unknown", title="The vendor does not know this customer.", not_received=True
 )
@@ -62,10 +72,24 @@ class AntavoPeople:
     Args:
         client: the workspace.
         settings: its table.
+        primary: the type of the primary integration key.
     """
 
-    def __init__(self, client: AntavoClient, settings: AntavoSettings) -> None:
-        self._client, self._settings = client, settings
+    def __init__(self, client: AntavoClient, settings: AntavoSettings, *, primary: IdentifierType) -> None:
+        self._client, self._settings, self._primary = client, settings, primary
+
+    def key_of(self, outgoing: Outgoing) -> IntegrationKey | Verdict:
+        """What a sale's person goes by here, or why there is nothing."""
+        key = outgoing.key
+        if key is None:
+            return _GUEST
+        if key.type is not IdentifierType.CONTACT_ID or key.type is self._primary:
+            return key
+        given = {identifier.type: identifier.value for identifier in _given(outgoing)}
+        for kind in (IdentifierType.MOBILE_PHONE, IdentifierType.EMAIL):
+            if kind in given:
+                return IntegrationKey(kind="secondary", type=kind, value=given[kind])
+        return _NOT_THEIRS
 
     def known(self, key: IntegrationKey) -> Customer | Verdict | None:
         """The customer without asking; a verdict where there can be none; None where Antavo has to be asked."""
@@ -98,6 +122,15 @@ class AntavoPeople:
         # The field is asked for as well, to see whether the filter was applied.
         answer = await self._client.search({**exact, field: value, "fields": field, "limit": "2"})
         return _found(answer, field, value)
+
+
+def _given(outgoing: Outgoing) -> list[Identifier]:
+    """What was said at the till, when it can be only one thing, and what a new contact gave."""
+    contact = outgoing.transaction.new_contact
+    statements = contact.identifier_statements() if contact else ()
+    own = [Identifier(IdentifierType(given.type), given.value) for given in statements]
+    said = [reading for reading in outgoing.readings if reading not in own]
+    return [*own, *(said if len(said) == 1 else ())]
 
 
 def _found(answer: Answer, field: str = "", value: str = "") -> Customer | Verdict:

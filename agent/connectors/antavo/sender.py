@@ -32,6 +32,7 @@ from agent.connectors.antavo.mapping import (
 from agent.connectors.antavo.people import UNKNOWN, AntavoPeople
 from agent.connectors.antavo.settings import AntavoSettings
 from agent.domain.delivery import Verdict, VerdictKind
+from agent.domain.identifiers import IdentifierType
 from agent.errors import VendorRefusedError, VendorUnreachableError
 from agent.ports import Clock, Outgoing
 
@@ -42,7 +43,6 @@ TIME_MATTERS = timedelta(minutes=5)
 """A sale that is told later than this is reported as counted at another time than its own."""
 _SETTLED = (VerdictKind.DONE, VerdictKind.DUPLICATE)
 _ELSEWHERE = Verdict(VerdictKind.SPLIT)
-_GUEST = Verdict(VerdictKind.PARK, "sale.without_member", title="The sale names nobody.", not_received=True)
 _NO_ORIGINAL = Verdict(
     VerdictKind.PARK, "sale.without_original", not_received=True,
     title="Something was given back of a sale that is not named: the vendor takes no such return.",
@@ -76,12 +76,15 @@ class AntavoSender:
     Args:
         client: the workspace.
         settings: its table.
+        primary: the type of the primary integration key.
         clock: tells how late a sale is.
     """
 
-    def __init__(self, client: AntavoClient, settings: AntavoSettings, *, clock: Clock) -> None:
+    def __init__(
+        self, client: AntavoClient, settings: AntavoSettings, *, primary: IdentifierType, clock: Clock
+    ) -> None:
         self._client, self._settings, self._clock = client, settings, clock
-        self._people, self._books = AntavoPeople(client, settings), AntavoBooks(client)
+        self._people, self._books = AntavoPeople(client, settings, primary=primary), AntavoBooks(client)
         self.batch_size = settings.batch_size
 
     async def send(self, batch: Sequence[Outgoing]) -> list[Verdict]:
@@ -115,9 +118,10 @@ class AntavoSender:
     def _rendered(self, outgoing: Outgoing) -> list[Event] | Verdict | None:
         """The events of a sale; a verdict where there can be none; None where something has to be asked first."""
         refused = _unsendable(outgoing)
-        if refused is not None or outgoing.key is None:
-            return refused or _GUEST
-        customer = self._people.known(outgoing.key)
+        if refused is not None:
+            return refused
+        key = self._people.key_of(outgoing)
+        customer = key if isinstance(key, Verdict) else self._people.known(key)
         if isinstance(customer, Verdict):
             return customer
         if customer is None or is_void(outgoing.transaction):
@@ -145,9 +149,9 @@ class AntavoSender:
         return replace(answer, not_received=True)
 
     async def _ask(self, outgoing: Outgoing) -> list[Event] | Verdict:
-        key, sale = outgoing.key, outgoing.transaction
-        if key is None:
-            return _GUEST
+        key, sale = self._people.key_of(outgoing), outgoing.transaction
+        if isinstance(key, Verdict):
+            return key
         known = self._people.known(key)
         customer, is_new = known or await self._people.ask(key), known is not None
         enrols = key.kind == "secondary" and sale.new_contact is not None and self._settings.opt_in_new_contacts

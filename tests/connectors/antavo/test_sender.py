@@ -8,7 +8,7 @@ import pytest
 from agent.connectors.antavo import build
 from agent.connectors.antavo.simulator import Fault
 from agent.domain.delivery import VerdictKind
-from agent.domain.identifiers import IdentifierType
+from agent.domain.identifiers import Identifier, IdentifierType
 from agent.domain.transaction import IntegrationKey
 from agent.errors import VendorRefusedError, VendorUnreachableError
 from tests.connectors.antavo.conftest import KEY, MEMBER, SECRET, make_settings
@@ -35,6 +35,7 @@ def key(kind, value):
 
 
 PHONE = key(IdentifierType.MOBILE_PHONE, "+46701740605")
+OWN_ID = IntegrationKey(kind="primary", type=IdentifierType.CONTACT_ID, value="7f1c0d3c-0000-4000-8000-000000000001")
 BO = key(IdentifierType.EMAIL, "bo@example.com")
 MAIL = key(IdentifierType.EMAIL, "alma@example.com")
 STRANGER = key(IdentifierType.MOBILE_PHONE, "+46701740606")
@@ -45,8 +46,8 @@ def now(name="t-1", **changes):
     return make_sale(transaction_id=name, **{"occurred_at": NOW.isoformat(), **changes})
 
 
-def sale(name="t-1", *, tag=None, cleared=None, maybe_received=False, attempts=0, **changes):
-    state = {"maybe_received": maybe_received, "attempts": attempts}
+def sale(name="t-1", *, tag=None, cleared=None, maybe_received=False, attempts=0, readings=(), **changes):
+    state = {"maybe_received": maybe_received, "attempts": attempts, "readings": readings}
     return make_outgoing(now(name, **changes), key=tag, original=cleared, **state)
 
 
@@ -472,6 +473,38 @@ async def test_what_the_primary_key_is(simulator, connect, table, asked, events)
     assert (verdict.kind, sim.requests["GET customers"]) == (DONE, asked)
     assert (sim.received[0]["customer"], sim.received[0].get("external_id")) == events
     assert sim.transaction("t-1").customer == "c-9"
+
+
+@pytest.mark.parametrize(
+    ("known", "customer"),
+    [
+        pytest.param({"new_contact": {"mobile_phone": "+46701740605"}}, MEMBER, id="a new contact's phone"),
+        pytest.param({"readings": (PHONE.identifier,)}, MEMBER, id="what was said"),
+        pytest.param({"new_contact": {"email": "alma@example.com"}}, MEMBER, id="a new contact's address"),
+        pytest.param({"readings": (PHONE.identifier, STRANGER.identifier)}, None, id="what can be two things"),
+        pytest.param({"readings": (Identifier(IdentifierType.CARD_NUMBER, "77"),)}, None, id="a card"),
+        pytest.param({}, None, id="nothing"),
+    ],
+)
+async def test_the_loyalty_systems_own_id(simulator, connect, known, customer):
+    """It is nobody's id here: the person is searched for by what was given with it, or a person hears of the sale."""
+    sim, running = simulator
+    sim.books.anonymous = True
+
+    [verdict] = await connect(running.url).send([sale(tag=OWN_ID, **known)])
+
+    assert (verdict.kind, verdict.code) == ((DONE, "") if customer else (PARK, "contact.unresolved"))
+    assert [event["customer"] for event in sim.received] == ([customer] if customer else [])
+
+
+async def test_a_contact_id_that_is_the_primary_key(simulator, connect):
+    """Then it is the customer's id, as any other primary key."""
+    sim, running = simulator
+    sim.add_member(OWN_ID.value)
+
+    [verdict] = await connect(running.url, primary=IdentifierType.CONTACT_ID).send([sale(tag=OWN_ID)])
+
+    assert (verdict.kind, sim.transaction("t-1").customer) == (DONE, OWN_ID.value)
 
 
 @pytest.mark.parametrize("field", ["membership_id", "crm_id"])
