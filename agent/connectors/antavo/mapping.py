@@ -20,7 +20,8 @@ a void                       refund or, while the checkout is pending,          
                              checkout_reject: transaction_id of the earlier sale
 a claim                      checkout under the claim's own id                    our choice
 the primary integration key  customer, or external_id beside it                   Events API; see `people.py`
-new_contact                  opt_in, with `opt_in_new_contacts`                   retail page
+new_contact of what is       opt_in, with `opt_in_new_contacts`; a number that    retail page
+bought                       they have as membership_id
 awards_points, tax, PLU      not sent                                             no attribute for it was found
 class, store, receipt
 vouchers_used, offers_used   not sent                                             they are the loyalty system's
@@ -40,7 +41,8 @@ import simplejson
 
 from agent.connectors.antavo.settings import AntavoSettings
 from agent.domain import money
-from agent.domain.transaction import Line, NewContact, Transaction, TransactionType
+from agent.domain.identifiers import IdentifierType
+from agent.domain.transaction import IntegrationKey, Line, NewContact, Transaction, TransactionType
 from agent.ports import Outgoing
 
 _NAMESPACE = uuid.UUID("0d3c1b5e-7f1c-5f0a-8b2e-64f0c2a9d718")
@@ -107,10 +109,13 @@ def render_void(sale: Transaction, customer: Customer, *, pending: bool) -> Even
     return Event(_event(customer, action, {"transaction_id": sale.original_transaction_id}), once=False)
 
 
-def render_opt_in(contact: NewContact, customer: Customer, settings: AntavoSettings) -> Event:
-    """What makes somebody a member, with nothing but what they gave."""
+def render_opt_in(
+    contact: NewContact, customer: Customer, settings: AntavoSettings, *, membership_id: str = ""
+) -> Event:
+    """What makes somebody a member, with nothing but what they gave and the number that they have already."""
     phone = contact.mobile_phone
     given = {
+        "membership_id": membership_id or None,
         "email": contact.email,
         "mobile_phone": spell_phone(phone, settings) if phone else None,
         "first_name": contact.first_name,
@@ -123,9 +128,23 @@ def render_opt_in(contact: NewContact, customer: Customer, settings: AntavoSetti
     return Event(_event(Customer(customer.id), "opt_in", data), once=True)
 
 
-def new_customer_id(transaction_id: str) -> str:
-    """The id of somebody who becomes a member with a sale: the same at every attempt, and made of nothing personal."""
-    return str(uuid.uuid5(_NAMESPACE, transaction_id))
+def membership_of(key: IntegrationKey) -> str:
+    """The number by which somebody goes; empty where it is a phone or an address."""
+    return "" if key.type in (IdentifierType.MOBILE_PHONE, IdentifierType.EMAIL) else key.value
+
+
+def new_customer_id(contact: NewContact, key: IntegrationKey, settings: AntavoSettings) -> str:
+    """The id of somebody who becomes a member with a sale: the same at every attempt and from every till.
+
+    It is made of what tells them apart in the workspace: their number, else their phone, else their address, each in
+    the one form that it has on disk.
+    """
+    said = {key.type: key.value}
+    number = membership_of(key)
+    phone = contact.mobile_phone or said.get(IdentifierType.MOBILE_PHONE, "")
+    email = contact.email or said.get(IdentifierType.EMAIL, "")
+    named = ("membership_id", number) if number else ("mobile_phone", phone) if phone else ("email", email.casefold())
+    return str(uuid.uuid5(_NAMESPACE, "\n".join((settings.environment, *named))))
 
 
 def returned(sale: Transaction) -> list[list[Line]]:

@@ -102,6 +102,10 @@ class AntavoPeople:
             return Customer(key.value)
         return Customer(key.value, field) if mode == "field_name" else None
 
+    def can_enrol(self, key: IntegrationKey) -> bool:
+        """Whether somebody whom Antavo does not know by this key can become a member who is found by it."""
+        return key.kind == "secondary" or self._settings.external_id_field == _MEMBERSHIP_ID
+
     async def ask(self, key: IntegrationKey) -> Customer | Verdict:
         """Who it is, or what it means that nobody can be named. Raises VendorUnreachableError, VendorRefusedError."""
         if key.kind == "secondary":

@@ -22,6 +22,7 @@ from agent.connectors.antavo.mapping import (
     Event,
     is_free,
     is_void,
+    membership_of,
     new_customer_id,
     render_json,
     render_opt_in,
@@ -33,6 +34,7 @@ from agent.connectors.antavo.people import UNKNOWN, AntavoPeople
 from agent.connectors.antavo.settings import AntavoSettings
 from agent.domain.delivery import Verdict, VerdictKind
 from agent.domain.identifiers import IdentifierType
+from agent.domain.transaction import NewContact
 from agent.errors import VendorRefusedError, VendorUnreachableError
 from agent.ports import Clock, Outgoing
 
@@ -129,12 +131,18 @@ class AntavoSender:
         events = self._events(outgoing, customer, is_new=True)
         return None if _may_be_there(outgoing, events) else events
 
-    def _events(self, outgoing: Outgoing, customer: Customer, *, is_new: bool) -> list[Event]:
-        contact = outgoing.transaction.new_contact
+    def _events(self, outgoing: Outgoing, customer: Customer, *, is_new: bool, membership_id: str = "") -> list[Event]:
+        contact = self._enrolled(outgoing)
         events = render_sale(outgoing, customer, self._settings)
-        if contact is None or not is_new or not self._settings.opt_in_new_contacts or customer.external_id:
+        if contact is None or not is_new or customer.external_id:
             return events
-        return [render_opt_in(contact, customer, self._settings), *events]
+        return [render_opt_in(contact, customer, self._settings, membership_id=membership_id), *events]
+
+    def _enrolled(self, outgoing: Outgoing) -> NewContact | None:
+        """Who becomes a member with a sale, if Antavo does not know them; giving back makes nobody one."""
+        sale = outgoing.transaction
+        buys = any(line.kind == "purchase" for line in sale.lines)
+        return sale.new_contact if buys and self._settings.opt_in_new_contacts else None
 
     async def _asked(self, outgoing: Outgoing) -> list[Event] | Verdict:
         """The events of a sale about which something has to be asked, or what came of asking: it was not sent then."""
@@ -154,14 +162,15 @@ class AntavoSender:
             return key
         known = self._people.known(key)
         customer, is_new = known or await self._people.ask(key), known is not None
-        enrols = key.kind == "secondary" and sale.new_contact is not None and self._settings.opt_in_new_contacts
-        if customer is UNKNOWN and enrols:
-            customer, is_new = Customer(new_customer_id(sale.transaction_id)), True
+        contact, number = self._enrolled(outgoing), ""
+        if customer is UNKNOWN and contact is not None and self._people.can_enrol(key):
+            customer, is_new = Customer(new_customer_id(contact, key, self._settings)), True
+            number = membership_of(key)
         if isinstance(customer, Verdict):
             return customer
         if is_void(sale):
             return await self._voided(outgoing, customer)
-        events = self._events(outgoing, customer, is_new=is_new)
+        events = self._events(outgoing, customer, is_new=is_new, membership_id=number)
         if not _may_be_there(outgoing, events):
             return events
         return await self._books.nothing_given_back(str(sale.original_transaction_id)) or events

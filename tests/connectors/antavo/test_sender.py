@@ -436,6 +436,50 @@ async def test_somebody_new(simulator, connect):
     assert {event["customer"] for event in sim.books.applied} == {made}
 
 
+async def test_somebody_new_at_several_tills(simulator, connect):
+    """Before the first of the sales is there, each till makes the same member of them."""
+    sim, running = simulator
+    sender = connect(running.url, opt_in_new_contacts=True)
+
+    for name, tag, contact in (
+        ("t-1", STRANGER, {"first_name": "Bo"}),
+        ("t-2", key(IdentifierType.EMAIL, "bo@example.com"), CONTACT | {"email": "bo@example.com"}),
+    ):
+        await sender.send([sale(name, tag=tag, new_contact=contact)])
+
+    assert len(sim.applied("opt_in")) == 1
+    assert sim.transaction("t-1").customer == sim.transaction("t-2").customer
+
+
+@pytest.mark.parametrize("enrols", [False, True])
+async def test_somebody_new_with_a_number_that_is_not_the_id(simulator, connect, enrols):
+    """It becomes their membership number, by which the next sale finds them."""
+    sim, running = simulator
+    sender = connect(running.url, external_id_field="membership_id", opt_in_new_contacts=enrols)
+    number = key(IdentifierType.MEMBER_NUMBER, "10000422")
+
+    [first] = await sender.send([sale("t-1", tag=number, new_contact=CONTACT)])
+    [second] = await sender.send([sale("t-2", tag=number)])
+
+    assert (first.kind, second.kind) == ((DONE, DONE) if enrols else (PARK, PARK))
+    made = [sim.member(event["customer"]).fields for event in sim.applied("opt_in")]
+    assert made == ([{"membership_id": "10000422", **CONTACT}] if enrols else [])
+    assert "10000422" not in sim.books.members.by_id
+
+
+@pytest.mark.parametrize("tag", [STRANGER, key(IdentifierType.MEMBER_NUMBER, "10000422")], ids=["phone", "number"])
+async def test_nobody_becomes_a_member_by_giving_back(simulator, connect, tag):
+    """A return with a new contact's data enrols nobody."""
+    sim, running = simulator
+    sender = connect(running.url, opt_in_new_contacts=True)
+
+    [verdict] = await sender.send([back(tag=tag, new_contact=CONTACT)])
+
+    assert verdict.kind is PARK
+    assert sim.applied("opt_in") == []
+    assert list(sim.books.members.by_id) == [MEMBER]
+
+
 async def test_somebody_new_whose_number_is_known(simulator, connect):
     """Who has a member number already becomes a member under it; one who is there is left as they are."""
     sim, running = simulator
