@@ -119,7 +119,7 @@ def verdict_of_error(error: AntavoError, status: int | None, *, maybe_received: 
         meaning = _ALREADY if maybe_received else COLLISION
     else:
         meaning = _REJECTED if error.code is None else _MEANINGS.get(error.code, _REJECTED)
-    # What was refused was not taken: a repetition of it is a first attempt again.
+    # What was refused was not taken by this attempt; of an earlier one it says nothing.
     return replace(meaning, status=status, vendor_code=error.name, not_received=meaning.kind is VerdictKind.PARK)
 
 
