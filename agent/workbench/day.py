@@ -312,8 +312,8 @@ class Day:
         for name in self._ledger.answered if self._stage.further else ():
             for delivery in self._till.sale(name)["deliveries"]:
                 made[delivery["vendor"]].add(name)
-        types = {sale["transaction_id"]: sale["type"] for sale in self._stage.sold}
-        return {one.name: one.count({name: types[name] for name in made[one.name]}) for one in self._stage.further}
+        sold = {sale["transaction_id"]: sale for sale in self._stage.sold}
+        return {one.name: one.count({name: sold[name] for name in made[one.name]}) for one in self._stage.further}
 
     def _outage_sales(self, count: int) -> list[Json]:
         return [

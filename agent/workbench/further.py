@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,7 +49,7 @@ class Recipe:
         table: what else its table says: the pace of calls, at least.
         secrets: its credentials, made up, by the name of their setting.
         calls: the paths of the calls that bring sales, as a shell pattern.
-        names_returns: it is told a return's own id, and not only which sale it is about.
+        given_back: how often something of each sale came back, for one that is told no return's own id.
     """
 
     make: Callable[[Clock], Counting]
@@ -56,7 +57,7 @@ class Recipe:
     table: Mapping[str, Any]
     secrets: Mapping[str, str]
     calls: str
-    names_returns: bool = True
+    given_back: Callable[[Any], Mapping[str, int]] | None = None
 
 
 _KEYS: Final = {"api_key": "demo-key", "api_secret": "demo-secret"}
@@ -95,7 +96,7 @@ RECIPES: Final[Mapping[str, Recipe]] = {
         {"environment": "st2", "requests_per_minute": 60 * CALLS_PER_SECOND},
         _KEYS,
         "/events*",
-        names_returns=False,
+        given_back=AntavoSimulator.given_back,
     ),
     "voucherify": Recipe(_voucherify, "", _ORDERS, _APP, "/v1/orders"),
 }
@@ -172,14 +173,31 @@ class Further:
         self._simulator.add(fault)
         self._server.start()
 
-    def count(self, made: Mapping[str, str]) -> Tally:
-        """What it has of the sales that it should have: their types by transaction id."""
-        named = {name for name, kind in made.items() if self._recipe.names_returns or kind != "return"}
-        return tally(named, self._simulator.held())
+    def count(self, made: Mapping[str, Json]) -> Tally:
+        """What it has of the sales that it should have, by transaction id.
+
+        Where a return has no id of its own there, each product of a sale that came back counts as one of them.
+        """
+        held, told = self._simulator.held(), self._recipe.given_back
+        if told is None:
+            return tally(dict.fromkeys(made, 1), held)
+        owed = Counter(name for name, sale in made.items() if sale["type"] != "return")
+        back = Counter(earlier for sale in made.values() for earlier, _ in _returned(sale))
+        return tally(owed | _back(back), {**held, **_back(told(self._simulator))})
 
 
-def tally(made: set[str], held: Mapping[str, int]) -> Tally:
-    """Sales that a system should have, against how often it counts which."""
-    there = made & held.keys()
-    doubled = sum(times - 1 for times in held.values()) + len(held.keys() - made)
-    return Tally(len(made), len(there), doubled, len(made) - len(there))
+def tally(made: Mapping[str, int], held: Mapping[str, int]) -> Tally:
+    """Sales that a system should have and how often, against how often it counts which."""
+    there = sum(min(times, held.get(name, 0)) for name, times in made.items())
+    owed = sum(made.values())
+    return Tally(owed, there, sum(held.values()) - there, owed - there)
+
+
+def _returned(sale: Json) -> set[tuple[str, str]]:
+    """The products that came back in a sale, each with the earlier sale that it is of."""
+    lines = (line for line in sale.get("lines", ()) if line["kind"] == "return")
+    return {(sale["original_transaction_id"], line["sku"]) for line in lines}
+
+
+def _back(times: Mapping[str, int]) -> Counter[str]:
+    return Counter({f"something of {name}": count for name, count in times.items()})

@@ -19,7 +19,7 @@ from tests.fakes import FakeClock
 )
 def test_what_a_system_has_is_held_against_what_it_should_have(held, told):
     """Each sale counts once: what is missing is lost, and what is too many is doubled."""
-    assert tally({"a", "b"}, held) == told
+    assert tally({"a": 1, "b": 1}, held) == told
     assert told.sound is (told.lost == told.doubled == 0)
 
 
@@ -34,11 +34,36 @@ def test_a_table_names_its_secrets_by_reference(tmp_path, name):
         assert (file.read_text().strip(), file.stat().st_mode & 0o777) == (secret, 0o600)
 
 
+SOCKS = {"kind": "return", "sku": "SK-77"}
+MADE = {
+    "a": {"type": "purchase", "lines": [{"kind": "purchase", "sku": "SK-77"}]},
+    "r": {"type": "return", "original_transaction_id": "a", "lines": [SOCKS, SOCKS, {**SOCKS, "sku": "SK-88"}]},
+}
+
+
 def test_returns_are_counted_where_they_have_a_name(tmp_path):
-    """A vendor that is told only which sale a return is about is not asked for the return's own id."""
-    made = {"a": "purchase", "r": "return"}
+    """A vendor that is told only which sale a return is about is asked for each product that came back of it."""
     counted = {}
     for name in sorted(RECIPES):
         with Further(name, tmp_path, FakeClock()) as further:
-            counted[name] = further.count(made).made
-    assert counted == {"antavo": 1, "mparticle": 2, "voucherify": 2}
+            counted[name] = further.count(MADE).made
+    assert counted == {"antavo": 3, "mparticle": 2, "voucherify": 2}
+
+
+@pytest.mark.parametrize(
+    ("back", "told"),
+    [
+        (2, Tally(made=3, delivered=3, doubled=0, lost=0)),
+        (1, Tally(made=3, delivered=2, doubled=0, lost=1)),
+        (0, Tally(made=3, delivered=1, doubled=0, lost=2)),
+        (3, Tally(made=3, delivered=3, doubled=1, lost=0)),
+    ],
+    ids=["sound", "one lost", "all lost", "one twice"],
+)
+def test_a_return_is_held_against_what_came_back(tmp_path, monkeypatch, back, told):
+    """What is missing of a return is lost, and what was given back once too often is doubled."""
+    with Further("antavo", tmp_path, FakeClock()) as further:
+        events = [("checkout", {"transaction_id": "a"})] + [("refund_item", {"transaction_id": "a"})] * back
+        applied = [{"action": action, "data": data} for action, data in events]
+        monkeypatch.setattr(further._simulator.books, "applied", applied)
+        assert further.count(MADE) == told

@@ -58,5 +58,5 @@ def build(settings: AntavoSettings, agent: Surroundings) -> Antavo:
         clock=agent.clock,
         heard=agent.heard,
     )
-    sender = AntavoSender(client, settings, clock=agent.clock)
+    sender = AntavoSender(client, settings, primary=agent.primary, clock=agent.clock)
     return Antavo(client, sender, requests_per_minute=settings.requests_per_minute)

@@ -17,6 +17,8 @@ from agent.transport import Answer, Transport
 _UNAUTHORISED, _FORBIDDEN = 401, 403
 _SKEW = timedelta(seconds=30)
 """How far off the signing time must have been for another try: a tenth of what their verifier allows by default."""
+_YEARS = range(2020, 2100)
+"""Those that a `Date` can name: one far outside of them would put every later signing time out of the calendar."""
 _CONTENT_TYPE = 'application/json; charset="UTF-8"'
 
 
@@ -73,6 +75,11 @@ class AntavoClient:
         """`GET /transactions/{id}`."""
         return await self._call("GET", f"/transactions/{quote(transaction_id, safe='')}")
 
+    async def transactions_of(self, customer: str, transaction_id: str, *, field: str = "") -> Answer:
+        """`GET /customers/{id}/transactions?id=...`, or `{field}:{id}`: that one, if it is this customer's."""
+        named, query = f"{field}:" if field else "", urlencode({"id": transaction_id}, quote_via=quote)
+        return await self._call("GET", f"/customers/{named}{quote(customer, safe='')}/transactions?{query}")
+
     async def count(self) -> Answer:
         """`GET /customers/-/count`: how many members there are."""
         return await self._call("GET", "/customers/-/count")
@@ -98,7 +105,8 @@ class AntavoClient:
             headers["Content-Type"] = _CONTENT_TYPE
         answer = await self._transport.request(method, target, headers=headers, content=body or None)
         theirs = answer.date
-        if theirs is not None and not answer.is_markup:  # the date of a captive portal says nothing
+        # The date of a captive portal says nothing.
+        if theirs is not None and theirs.year in _YEARS and not answer.is_markup:
             self._ahead = theirs - self._clock.now()
         self._heard(answer)
         return answer

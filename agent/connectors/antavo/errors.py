@@ -1,7 +1,8 @@
 """What Antavo's answers mean.
 
-An answer is judged by the error in it before its status: several errors come with 200, and the status of others is
-not documented. Four shapes of an error are told apart from what is none (:func:`error_in`).
+An answer is judged by the number of the error in it before its status, where the error list has that number: several
+come with 200, and the status of others is not documented. Four shapes of an error are told apart from what is none
+(:func:`error_in`).
 
 ==========================  =========  =============================================================================
 status or code              verdict    source
@@ -9,25 +10,29 @@ status or code              verdict    source
 2xx without an error        done       Events API: the answer to an event; an element of a bulk answer is judged by
                                        the presence of `error` alone, because its published form is of point events
 2xx of another form         retry      somebody else's page, or not the whole answer. Repeating a checkout is safe
-5003                        park       error list: the transaction id is in use. On a first attempt that is another
-                                       sale's; on a later one it is this sale, and the verdict is `duplicate`
+5003                        park       error list: the transaction id is in use. At a first attempt the books tell
+                                       whether by this sale (`books.py`); on a later one it is this sale, and the
+                                       verdict is `duplicate`
 112101, 10001               duplicate  error list: opted in already; a one-time action that cannot be repeated
 127201                      done       a workflow of the workspace stopped the event; the vendor's own connectors go on
 160212                      park       error list: customer not found. Only with this code: a 404 can also be a module
                                        that is not switched on
 112201                      park       error list: only an accepted transaction can be refunded. Pending takes days
-any other code, 400, 404,   park       error list, and the default of what is not in it
+any other of the list       park       error list: about this event or its customer, whatever status comes with it
+another code, 400, 404,     park       the default of what is not in the error list
 409, 422 ...
 ... of several              split      Events API: anything but 200 says that the whole request was invalid
-101021, 401, 402, 403       hold       error list: signature malformed; API settings: addresses outside of the list
-                                       are 403. 402 is not documented
+101021, 401, 402, 403 with  hold       error list: signature malformed; API settings: addresses outside of the list
+no number of the list                  are 403. 402 is not documented
 404, 405 without an error   retry      no such call there: `base_url` leads elsewhere
 408, 425, 429               retry      "temporary blocking" above the rate limit; no `Retry-After` is documented, so
                                        that a few seconds' silence is kept without one. 429 itself is inferred
 413                         split      not documented
-5xx                         retry      not documented beyond being errors of its own, unless it has one of the numbers
-                                       above; where repeating is not safe, the next attempt first reads what is on the
-                                       books (`sender.py`)
+5xx                         retry      not documented beyond being errors of its own, unless it answers a single event
+                                       with a number of the list; where repeating is not safe, the next attempt first
+                                       reads what is on the books (`sender.py`)
+2xx, several, whose         retry      Events API: `errors` is how many were refused; what says two things says nothing
+`errors` are not those told
 1xx, 3xx, 407, a web page   retry      the line's own answer; redirects are not followed
 ==========================  =========  =============================================================================
 """
@@ -43,6 +48,9 @@ from agent.transport import Answer
 UNREADABLE = Verdict(
     VerdictKind.RETRY, "vendor.unreadable", title="Something else than the vendor's answer came.", reached=False
 )
+STRANGE = Verdict(
+    VerdictKind.RETRY, "vendor.unreadable", title="The vendor's answer has a form that is not understood.", alone=True
+)
 _SUCCESS, _REDIRECT, _CLIENT_ERROR, _SERVER_ERROR = range(200, 300), 300, 400, 500
 _REFUSED = (401, 402, 403)
 _LATER = (408, 425, 429)
@@ -51,7 +59,7 @@ _SILENCE_S = 5.0
 _CODE_DIGITS = 6
 _TAKEN, _MALFORMED_SIGNATURE = 5003, 101021
 _ALREADY = Verdict(VerdictKind.DUPLICATE)
-_COLLISION = Verdict(
+COLLISION = Verdict(
     VerdictKind.PARK, "sale.collision", title="The vendor has another sale under this id: it was never sent before."
 )
 _REJECTED = Verdict(VerdictKind.PARK, "vendor.rejected", title="The vendor refuses this record.")
@@ -62,8 +70,12 @@ _MEANINGS: Mapping[int, Verdict] = {
     160212: Verdict(VerdictKind.PARK, "contact.unknown", title="The vendor does not know this customer."),
     112201: Verdict(VerdictKind.PARK, "sale.pending", title="The vendor has not accepted the earlier sale yet."),
 }  # fmt: skip
-_SPOKEN = frozenset({_TAKEN, *_MEANINGS})
-"""Numbers that mean what they say whatever status comes with them."""
+_SPOKEN = frozenset({
+    _TAKEN, *_MEANINGS, 1601, 1606, 103902, 110003, 112202, 112203, 112204, 112900, 114400, 114600, 120030, 120031,
+    120211, 120212, 120213, 120241, 123771, 160211, 160216, 160311, 160321, 160340, 160344, 160602, 300121, 300122,
+    300123,
+})  # fmt: skip
+"""Numbers of the error list that mean what they say whatever status comes with them: none is about our credentials."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +116,10 @@ def verdict_of_error(error: AntavoError, status: int | None, *, maybe_received: 
         maybe_received: the event may have been taken at an earlier attempt.
     """
     if error.code == _TAKEN:
-        meaning = _ALREADY if maybe_received else _COLLISION
+        meaning = _ALREADY if maybe_received else COLLISION
     else:
         meaning = _REJECTED if error.code is None else _MEANINGS.get(error.code, _REJECTED)
-    # What was refused was not taken: a repetition of it is a first attempt again.
+    # What was refused was not taken by this attempt; of an earlier one it says nothing.
     return replace(meaning, status=status, vendor_code=error.name, not_received=meaning.kind is VerdictKind.PARK)
 
 
@@ -139,16 +151,24 @@ def verdicts_of_bulk(answer: Answer, maybe_received: list[bool]) -> list[Verdict
         return [verdict] * len(maybe_received)
     body = _json(answer)
     error, results = error_in(body), body.get("results") if isinstance(body, dict) else None
+    if answer.status >= _SERVER_ERROR:  # some may have been processed before it
+        return [_own_error(answer, error)] * len(maybe_received)
     if error is not None or answer.status not in _SUCCESS:
         code = error.name if error else None
         refused = replace(_REJECTED, status=answer.status, vendor_code=code, not_received=True)
         return [replace(refused, kind=VerdictKind.SPLIT)] * len(maybe_received)
-    if not isinstance(results, list) or len(results) != len(maybe_received):
+    if not isinstance(results, list) or len(results) != len(maybe_received) or not _agree(body, results):
         return [replace(UNREADABLE, status=answer.status)] * len(maybe_received)
     return [
         _of_element(element, answer.status, maybe_received=earlier)
         for element, earlier in zip(results, maybe_received, strict=True)
     ]
+
+
+def _agree(body: Mapping[str, Any], results: list[Any]) -> bool:
+    """Whether as many are refused as the answer says, if it says."""
+    told = body.get("errors")
+    return told is None or str(told) == str(sum(error_in(element) is not None for element in results))
 
 
 def _of_element(element: Any, status: int, *, maybe_received: bool) -> Verdict:
@@ -163,8 +183,8 @@ def _of_element(element: Any, status: int, *, maybe_received: bool) -> Verdict:
 def trouble_of(answer: Answer) -> Verdict | None:
     """What keeps an answer from saying anything about what was asked; None when it speaks of that."""
     status, error = answer.status, error_in(_json(answer))
-    code = error.name if error else None
-    if status in _REFUSED or (error and error.code == _MALFORMED_SIGNATURE):
+    code, spoken = (error.name, error.code in _SPOKEN) if error else (None, False)
+    if (status in _REFUSED and not spoken) or (error and error.code == _MALFORMED_SIGNATURE):
         return Verdict(
             VerdictKind.HOLD, "vendor.credentials_refused", status, "The vendor refuses our credentials.", code,
             not_received=True,
@@ -176,12 +196,14 @@ def trouble_of(answer: Answer) -> Verdict | None:
         )  # fmt: skip
     if _is_elsewhere(answer, error):
         return replace(UNREADABLE, status=status, after_s=answer.retry_after_s)
-    if status >= _SERVER_ERROR and (error is None or error.code not in _SPOKEN):
-        return Verdict(
-            VerdictKind.RETRY, "vendor.error", status, "The vendor had an error of its own.", code,
-            after_s=answer.retry_after_s, alone=True, reached=False,
-        )  # fmt: skip
-    return None
+    return _own_error(answer, error) if status >= _SERVER_ERROR and not spoken else None
+
+
+def _own_error(answer: Answer, error: AntavoError | None) -> Verdict:
+    return Verdict(
+        VerdictKind.RETRY, "vendor.error", answer.status, "The vendor had an error of its own.",
+        error.name if error else None, after_s=answer.retry_after_s, alone=True, reached=False,
+    )  # fmt: skip
 
 
 def verdict_without_answer(error: VendorUnreachableError) -> Verdict:

@@ -14,12 +14,14 @@ occurred_at (corrected_at    checkout: data.effective_timestamp, with `backdate`
 where the till's clock was                                                        rules are unknown. Without it the
 wrong)                                                                            time of arrival counts
 lines given back, those of   refund_item: transaction_id of the earlier sale,     in use at a retailer, no page read;
-one product as one           product_id, quantity and subtotal, positive          amount errors 112202 to 112204
+one product as one           product_id, quantity and subtotal, positive; what    amount errors 112202 to 112204
+                             had cost nothing is not sent
 a void                       refund or, while the checkout is pending,            Events API, names; in use
                              checkout_reject: transaction_id of the earlier sale
 a claim                      checkout under the claim's own id                    our choice
 the primary integration key  customer, or external_id beside it                   Events API; see `people.py`
-new_contact                  opt_in, with `opt_in_new_contacts`                   retail page
+new_contact of what is       opt_in, with `opt_in_new_contacts`; a number that    retail page
+bought                       they have as membership_id
 awards_points, tax, PLU      not sent                                             no attribute for it was found
 class, store, receipt
 vouchers_used, offers_used   not sent                                             they are the loyalty system's
@@ -39,7 +41,8 @@ import simplejson
 
 from agent.connectors.antavo.settings import AntavoSettings
 from agent.domain import money
-from agent.domain.transaction import Line, NewContact, Transaction, TransactionType
+from agent.domain.identifiers import IdentifierType
+from agent.domain.transaction import IntegrationKey, Line, NewContact, Transaction, TransactionType
 from agent.ports import Outgoing
 
 _NAMESPACE = uuid.UUID("0d3c1b5e-7f1c-5f0a-8b2e-64f0c2a9d718")
@@ -83,7 +86,7 @@ def render_sale(outgoing: Outgoing, customer: Customer, settings: AntavoSettings
     sale = outgoing.transaction
     bought = [line for line in sale.lines if line.kind == "purchase"]
     events = [Event(_event(customer, "checkout", _checkout(outgoing, bought, settings)), once=True)] if bought else []
-    for given_back in _by_product(returned(sale)):
+    for given_back in returned(sale):
         data = {
             "transaction_id": sale.original_transaction_id,
             "product_id": given_back[0].product_id,
@@ -106,10 +109,13 @@ def render_void(sale: Transaction, customer: Customer, *, pending: bool) -> Even
     return Event(_event(customer, action, {"transaction_id": sale.original_transaction_id}), once=False)
 
 
-def render_opt_in(contact: NewContact, customer: Customer, settings: AntavoSettings) -> Event:
-    """What makes somebody a member, with nothing but what they gave."""
+def render_opt_in(
+    contact: NewContact, customer: Customer, settings: AntavoSettings, *, membership_id: str = ""
+) -> Event:
+    """What makes somebody a member, with nothing but what they gave and the number that they have already."""
     phone = contact.mobile_phone
     given = {
+        "membership_id": membership_id or None,
         "email": contact.email,
         "mobile_phone": spell_phone(phone, settings) if phone else None,
         "first_name": contact.first_name,
@@ -122,14 +128,34 @@ def render_opt_in(contact: NewContact, customer: Customer, settings: AntavoSetti
     return Event(_event(Customer(customer.id), "opt_in", data), once=True)
 
 
-def new_customer_id(transaction_id: str) -> str:
-    """The id of somebody who becomes a member with a sale: the same at every attempt, and made of nothing personal."""
-    return str(uuid.uuid5(_NAMESPACE, transaction_id))
+def membership_of(key: IntegrationKey) -> str:
+    """The number by which somebody goes; empty where it is a phone or an address."""
+    return "" if key.type in (IdentifierType.MOBILE_PHONE, IdentifierType.EMAIL) else key.value
 
 
-def returned(sale: Transaction) -> list[Line]:
-    """What was given back in a sale."""
-    return [line for line in sale.lines if line.kind == "return"]
+def new_customer_id(contact: NewContact, key: IntegrationKey, settings: AntavoSettings) -> str:
+    """The id of somebody who becomes a member with a sale: the same at every attempt and from every till.
+
+    It is made of what tells them apart in the workspace: their number, else their phone, else their address, each in
+    the one form that it has on disk.
+    """
+    said = {key.type: key.value}
+    number = membership_of(key)
+    phone = contact.mobile_phone or said.get(IdentifierType.MOBILE_PHONE, "")
+    email = contact.email or said.get(IdentifierType.EMAIL, "")
+    named = ("membership_id", number) if number else ("mobile_phone", phone) if phone else ("email", email.casefold())
+    return str(uuid.uuid5(_NAMESPACE, "\n".join((settings.environment, *named))))
+
+
+def returned(sale: Transaction) -> list[list[Line]]:
+    """What was given back in a sale, by product, without what had cost nothing: the vendor refuses to refund that."""
+    products = _by_product([line for line in sale.lines if line.kind == "return"])
+    return [lines for lines in products if _paid(lines)]
+
+
+def is_free(sale: Transaction) -> bool:
+    """Whether a sale is of nothing but what had cost nothing and was given back: it makes no event."""
+    return bool(sale.lines) and all(line.kind == "return" for line in sale.lines) and not returned(sale)
 
 
 def spell_phone(number: str, settings: AntavoSettings) -> str:

@@ -1,8 +1,10 @@
 """Taking sales to Antavo: one event by `/events`, several by `/events/bulk`, in order, with a verdict for each.
 
 A checkout can be repeated: its transaction id is taken once (5003). What gives something back cannot: there Antavo
-counts every repetition. So a return that may have arrived goes out again only when the books show that nothing of the
-earlier sale has been given back yet, and a void always looks first.
+counts every repetition. So a return that may have arrived, if only in part, goes out again only when the books show
+that nothing of the earlier sale has been given back yet, and a void always looks first. A person's retry says of what
+was in doubt that it did not arrive; of several events of which some were taken nobody can say that, so that those are
+looked up at every attempt but the first.
 """
 
 from __future__ import annotations
@@ -10,22 +12,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any
+from itertools import islice
 
+from agent.connectors.antavo.books import AntavoBooks
 from agent.connectors.antavo.client import AntavoClient
-from agent.connectors.antavo.errors import (
-    UNREADABLE,
-    error_in,
-    trouble_of,
-    verdict_of_error,
-    verdict_of_event,
-    verdict_without_answer,
-    verdicts_of_bulk,
-)
+from agent.connectors.antavo.errors import COLLISION, verdict_of_event, verdict_without_answer, verdicts_of_bulk
 from agent.connectors.antavo.mapping import (
     Customer,
     Event,
+    is_free,
     is_void,
+    membership_of,
     new_customer_id,
     render_json,
     render_opt_in,
@@ -36,18 +33,18 @@ from agent.connectors.antavo.mapping import (
 from agent.connectors.antavo.people import UNKNOWN, AntavoPeople
 from agent.connectors.antavo.settings import AntavoSettings
 from agent.domain.delivery import Verdict, VerdictKind
+from agent.domain.identifiers import IdentifierType
+from agent.domain.transaction import NewContact
 from agent.errors import VendorRefusedError, VendorUnreachableError
 from agent.ports import Clock, Outgoing
-from agent.transport import Answer
 
 MAX_EVENTS = 50
-MAX_CALLS = 3
-"""Calls that one delivery takes at most: who it is, what is on the books, the events."""
+MAX_CALLS = 4
+"""Calls that one delivery takes at most: who it is, what is on the books, the events, whose an id in use is."""
 TIME_MATTERS = timedelta(minutes=5)
 """A sale that is told later than this is reported as counted at another time than its own."""
 _SETTLED = (VerdictKind.DONE, VerdictKind.DUPLICATE)
 _ELSEWHERE = Verdict(VerdictKind.SPLIT)
-_GUEST = Verdict(VerdictKind.PARK, "sale.without_member", title="The sale names nobody.", not_received=True)
 _NO_ORIGINAL = Verdict(
     VerdictKind.PARK, "sale.without_original", not_received=True,
     title="Something was given back of a sale that is not named: the vendor takes no such return.",
@@ -57,14 +54,8 @@ _RETURNS_STAY = Verdict(
     VerdictKind.PARK, "sale.not_clearable", not_received=True,
     title="What the sale to be cleared gave back cannot be taken again at the vendor.",
 )  # fmt: skip
-_NOT_ON_THE_BOOKS = Verdict(
-    VerdictKind.PARK, "sale.without_original", title="The vendor has no such earlier sale.", not_received=True
-)
+_FREE = Verdict(VerdictKind.DONE, title="What was given back had cost nothing: the vendor has nothing to refund.")
 _CLEARED = Verdict(VerdictKind.DUPLICATE)
-_MAYBE_GIVEN_BACK = Verdict(
-    VerdictKind.IN_DOUBT, "sale.maybe_given_back",
-    title="It may have arrived, something of the earlier sale was given back, and the vendor would count it again.",
-)  # fmt: skip
 _PARTLY = Verdict(
     VerdictKind.IN_DOUBT, "sale.partly_taken",
     title="Some of what was given back was taken and some was refused; sent again it would count twice.",
@@ -87,12 +78,15 @@ class AntavoSender:
     Args:
         client: the workspace.
         settings: its table.
+        primary: the type of the primary integration key.
         clock: tells how late a sale is.
     """
 
-    def __init__(self, client: AntavoClient, settings: AntavoSettings, *, clock: Clock) -> None:
+    def __init__(
+        self, client: AntavoClient, settings: AntavoSettings, *, primary: IdentifierType, clock: Clock
+    ) -> None:
         self._client, self._settings, self._clock = client, settings, clock
-        self._people = AntavoPeople(client, settings)
+        self._people, self._books = AntavoPeople(client, settings, primary=primary), AntavoBooks(client)
         self.batch_size = settings.batch_size
 
     async def send(self, batch: Sequence[Outgoing]) -> list[Verdict]:
@@ -126,22 +120,29 @@ class AntavoSender:
     def _rendered(self, outgoing: Outgoing) -> list[Event] | Verdict | None:
         """The events of a sale; a verdict where there can be none; None where something has to be asked first."""
         refused = _unsendable(outgoing)
-        if refused is not None or outgoing.key is None:
-            return refused or _GUEST
-        customer = self._people.known(outgoing.key)
+        if refused is not None:
+            return refused
+        key = self._people.key_of(outgoing)
+        customer = key if isinstance(key, Verdict) else self._people.known(key)
         if isinstance(customer, Verdict):
             return customer
-        sale = outgoing.transaction
-        if customer is None or is_void(sale) or (outgoing.maybe_received and returned(sale)):
+        if customer is None or is_void(outgoing.transaction):
             return None
-        return self._events(outgoing, customer, is_new=True)
+        events = self._events(outgoing, customer, is_new=True)
+        return None if _may_be_there(outgoing, events) else events
 
-    def _events(self, outgoing: Outgoing, customer: Customer, *, is_new: bool) -> list[Event]:
-        contact = outgoing.transaction.new_contact
+    def _events(self, outgoing: Outgoing, customer: Customer, *, is_new: bool, membership_id: str = "") -> list[Event]:
+        contact = self._enrolled(outgoing)
         events = render_sale(outgoing, customer, self._settings)
-        if contact is None or not is_new or not self._settings.opt_in_new_contacts or customer.external_id:
+        if contact is None or not is_new or customer.external_id:
             return events
-        return [render_opt_in(contact, customer, self._settings), *events]
+        return [render_opt_in(contact, customer, self._settings, membership_id=membership_id), *events]
+
+    def _enrolled(self, outgoing: Outgoing) -> NewContact | None:
+        """Who becomes a member with a sale, if Antavo does not know them; giving back makes nobody one."""
+        sale = outgoing.transaction
+        buys = any(line.kind == "purchase" for line in sale.lines)
+        return sale.new_contact if buys and self._settings.opt_in_new_contacts else None
 
     async def _asked(self, outgoing: Outgoing) -> list[Event] | Verdict:
         """The events of a sale about which something has to be asked, or what came of asking: it was not sent then."""
@@ -156,40 +157,31 @@ class AntavoSender:
         return replace(answer, not_received=True)
 
     async def _ask(self, outgoing: Outgoing) -> list[Event] | Verdict:
-        key, sale = outgoing.key, outgoing.transaction
-        if key is None:
-            return _GUEST
+        key, sale = self._people.key_of(outgoing), outgoing.transaction
+        if isinstance(key, Verdict):
+            return key
         known = self._people.known(key)
         customer, is_new = known or await self._people.ask(key), known is not None
-        enrols = key.kind == "secondary" and sale.new_contact is not None and self._settings.opt_in_new_contacts
-        if customer is UNKNOWN and enrols:
-            customer, is_new = Customer(new_customer_id(sale.transaction_id)), True
+        contact, number = self._enrolled(outgoing), ""
+        if customer is UNKNOWN and contact is not None and self._people.can_enrol(key):
+            customer, is_new = Customer(new_customer_id(contact, key, self._settings)), True
+            number = membership_of(key)
         if isinstance(customer, Verdict):
             return customer
         if is_void(sale):
             return await self._voided(outgoing, customer)
-        if outgoing.maybe_received and returned(sale):
-            verdict = await self._nothing_given_back(str(sale.original_transaction_id))
-            if verdict is not None:
-                return verdict
-        return self._events(outgoing, customer, is_new=is_new)
+        events = self._events(outgoing, customer, is_new=is_new, membership_id=number)
+        if not _may_be_there(outgoing, events):
+            return events
+        return await self._books.nothing_given_back(str(sale.original_transaction_id)) or events
 
     async def _voided(self, outgoing: Outgoing, customer: Customer) -> list[Event] | Verdict:
-        books = _books(await self._client.transaction(str(outgoing.transaction.original_transaction_id)))
-        if isinstance(books, Verdict):
-            return books
-        status = books.get("status")
+        status = await self._books.status(str(outgoing.transaction.original_transaction_id))
+        if isinstance(status, Verdict):
+            return status
         if status in ("refunded", "rejected"):
             return _CLEARED
         return [render_void(outgoing.transaction, customer, pending=status in ("pending", "draft"))]
-
-    async def _nothing_given_back(self, transaction_id: str) -> Verdict | None:
-        """None when the books show that nothing of a sale was given back yet."""
-        books = _books(await self._client.transaction(transaction_id))
-        if isinstance(books, Verdict):
-            return books
-        untouched = books.get("status") in ("accepted", "pending") and _is_zero(books.get("refunded", "unsaid"))
-        return None if untouched else _MAYBE_GIVEN_BACK
 
     async def _post(self, parcels: Sequence[_Parcel]) -> dict[int, Verdict]:
         events = [event for parcel in parcels for event in parcel.events]
@@ -208,11 +200,39 @@ class AntavoSender:
         found: dict[int, Verdict] = {}
         told = iter(verdicts)
         for parcel in parcels:
-            verdict = _combined([(event, next(told)) for event in parcel.events])
+            verdict = _combined(await self._looked_up(parcel, list(islice(told, len(parcel.events))), parcels))
             if verdict.kind is VerdictKind.SPLIT and len(parcels) == 1:
                 verdict = replace(verdict, kind=VerdictKind.PARK)
             found[parcel.place] = self._reported(parcel, verdict)
         return found
+
+    async def _looked_up(
+        self, parcel: _Parcel, verdicts: Sequence[Verdict], parcels: Sequence[_Parcel]
+    ) -> list[tuple[Event, Verdict]]:
+        """Each event with its verdict; whose an id in use is has been looked up.
+
+        Among others a sale that can be repeated is split off for it, so that no delivery takes more calls than counted.
+        """
+        looked: list[tuple[Event, Verdict]] = []
+        for event, verdict in zip(parcel.events, verdicts, strict=True):
+            told = verdict
+            if verdict.code == COLLISION.code:
+                repeatable = all(one.once for one in parcel.events)
+                told = _ELSEWHERE if repeatable and len(parcels) > 1 else await self._whose(event)
+                told = replace(told, vendor_code=verdict.vendor_code)
+            looked.append((event, told))
+        return looked
+
+    async def _whose(self, checkout: Event) -> Verdict:
+        body, named = checkout.body, self._settings.external_id_mode == "field_name"
+        sale, field = body["data"], body["external_id"] if named else ""
+        try:
+            told = await self._books.whose(sale["transaction_id"], body["customer"], sale["total"], field=field)
+        except VendorUnreachableError as error:
+            told = verdict_without_answer(error)
+        except VendorRefusedError as error:
+            told = _held(error)
+        return replace(told, not_received=told.kind not in _SETTLED)
 
     def _reported(self, parcel: _Parcel, verdict: Verdict) -> Verdict:
         """The verdict with the vendor's name of the sale, and a word when its own time was lost."""
@@ -231,11 +251,19 @@ class AntavoSender:
 def _unsendable(outgoing: Outgoing) -> Verdict | None:
     """Why there is nothing that Antavo would take."""
     sale, original = outgoing.transaction, outgoing.original
+    if is_free(sale) or (original is not None and is_free(original)):
+        return _FREE
     if is_void(sale):
         return _RETURNS_STAY if original is not None and returned(original) else None
     if returned(sale) and sale.original_transaction_id is None:
         return _NO_ORIGINAL
     return None if sale.lines else _NO_LINES
+
+
+def _may_be_there(outgoing: Outgoing, events: Sequence[Event]) -> bool:
+    """Whether something that counts at every repetition may have been taken already."""
+    before = outgoing.maybe_received or (outgoing.attempts > 0 and len(events) > 1)
+    return before and any(not event.once for event in events)
 
 
 def _together(parcels: Sequence[_Parcel]) -> list[_Parcel]:
@@ -263,31 +291,6 @@ def _combined(told: Sequence[tuple[Event, Verdict]]) -> Verdict:
     if any(not event.once for event, _ in settled):
         return replace(_PARTLY, status=worst.status, vendor_code=worst.vendor_code)
     return replace(worst, not_received=False)
-
-
-def _books(answer: Answer) -> dict[str, Any] | Verdict:
-    """A transaction as the vendor has it, or what it means that it cannot be seen."""
-    verdict = trouble_of(answer)
-    if verdict is not None:
-        return verdict
-    try:
-        body = answer.json()
-    except VendorUnreachableError:
-        return UNREADABLE
-    error = error_in(body)
-    if error is not None:
-        missing = error.code == 0 and answer.status == 404  # noqa: PLR2004 - as documented of this call
-        return _NOT_ON_THE_BOOKS if missing else verdict_of_error(error, answer.status, maybe_received=False)
-    if not isinstance(body, dict) or not isinstance(body.get("status"), str):
-        return replace(UNREADABLE, status=answer.status)
-    return body
-
-
-def _is_zero(amount: Any) -> bool:
-    try:
-        return amount is None or float(amount) == 0
-    except (TypeError, ValueError):
-        return False
 
 
 def _held(error: VendorRefusedError) -> Verdict:

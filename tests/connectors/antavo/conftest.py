@@ -9,6 +9,7 @@ from agent.connectors.antavo.client import AntavoClient
 from agent.connectors.antavo.sender import AntavoSender
 from agent.connectors.antavo.settings import AntavoSettings
 from agent.connectors.antavo.simulator import AntavoSimulator, RunningSimulator, serve
+from agent.domain.identifiers import IdentifierType
 from agent.transport import Transport
 from tests.connectors.mparticle.sales import NOW, Reference
 from tests.fakes import FakeClock
@@ -43,7 +44,14 @@ async def connect(clock: FakeClock) -> AsyncIterator[Callable[..., AntavoSender]
     """Makes senders and closes their connections; each has its ``client``."""
     made: list[AntavoClient] = []
 
-    def connect_(url: str, *, key: Any = KEY, secret: Any = SECRET, **table: Any) -> AntavoSender:
+    def connect_(
+        url: str,
+        *,
+        key: Any = KEY,
+        secret: Any = SECRET,
+        primary: IdentifierType = IdentifierType.MEMBER_NUMBER,
+        **table: Any,
+    ) -> AntavoSender:
         settings = make_settings(url, **table)
         client = AntavoClient(
             Transport(url, POLICY, connections=2, user_agent="LoyaltyAgent/0.1"),
@@ -55,7 +63,7 @@ async def connect(clock: FakeClock) -> AsyncIterator[Callable[..., AntavoSender]
             heard=lambda _answer: None,
         )
         made.append(client)
-        return AntavoSender(client, settings, clock=clock)
+        return AntavoSender(client, settings, primary=primary, clock=clock)
 
     yield connect_
     for client in made:

@@ -73,6 +73,14 @@ def test_the_forms_of_an_error(body, name):
         pytest.param(101021, 401, False, HOLD, "vendor.credentials_refused", id="101021"),
         pytest.param(101021, 400, False, HOLD, "vendor.credentials_refused", id="101021 in a 400"),
         pytest.param(0, 500, False, RETRY, "vendor.error", id="an error of its own"),
+        pytest.param(5003, 403, False, PARK, "sale.collision", id="5003 in a 403"),
+        pytest.param(5003, 401, True, DUPLICATE, "", id="5003 in a 401"),
+        pytest.param(110003, 403, False, PARK, "vendor.rejected", id="110003 in a 403"),
+        pytest.param(103902, 403, False, PARK, "vendor.rejected", id="103902 in a 403"),
+        pytest.param(160216, 402, False, PARK, "vendor.rejected", id="160216 in a 402"),
+        pytest.param(112203, 500, False, PARK, "vendor.rejected", id="112203 in a 500"),
+        pytest.param(0, 403, False, HOLD, "vendor.credentials_refused", id="0 in a 403"),
+        pytest.param(999999, 402, False, HOLD, "vendor.credentials_refused", id="unheard of in a 402"),
     ],
 )
 def test_numbers(code, status, before, kind, told):
@@ -126,6 +134,11 @@ def test_a_pause_without_a_time():
         pytest.param({"results": {}}, [RETRY, RETRY], id="another form"),
         pytest.param({}, [RETRY, RETRY], id="an empty object"),
         pytest.param(error(0), [SPLIT, SPLIT], id="the whole refused, in a 200"),
+        pytest.param({"results": [{}, error(160216)], "errors": 1}, [DONE, PARK], id="as many refused as it says"),
+        pytest.param({"results": [{}, error(160216)], "errors": "1"}, [DONE, PARK], id="which can be text"),
+        pytest.param({"results": [{}, {}], "errors": 1}, [RETRY, RETRY], id="one refused, and none of them"),
+        pytest.param({"results": [{}, error(160216)], "errors": 0}, [RETRY, RETRY], id="none refused, and one of them"),
+        pytest.param({"results": [{}, {}], "errors": [1]}, [RETRY, RETRY], id="no number"),
     ],
 )
 def test_a_bulk_answer(body, kinds):
@@ -141,3 +154,18 @@ def test_a_bulk_request_that_is_refused(status, kind):
     """Nothing of it was taken."""
     verdicts = verdicts_of_bulk(make_answer(status, b"{}"), [False, False])
     assert [verdict.kind for verdict in verdicts] == [kind, kind]
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "kind", "not_received"),
+    [
+        pytest.param(5003, 500, RETRY, False, id="500: some may have been processed"),
+        pytest.param(160216, 503, RETRY, False, id="503: some may have been processed"),
+        pytest.param(160216, 403, SPLIT, True, id="403: about one of them"),
+        pytest.param(0, 403, HOLD, True, id="403: about us"),
+    ],
+)
+def test_a_number_for_a_whole_bulk_request(code, status, kind, not_received):
+    """It proves that nothing was taken only where the vendor did not fail meanwhile."""
+    verdicts = verdicts_of_bulk(make_answer(status, error(code)), [False, True])
+    assert [(verdict.kind, verdict.not_received) for verdict in verdicts] == [(kind, not_received)] * 2

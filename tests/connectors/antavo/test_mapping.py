@@ -14,10 +14,13 @@ from agent.connectors.antavo.mapping import (
     render_void,
     spell_phone,
 )
+from agent.connectors.antavo.settings import AntavoSettings
+from agent.domain.identifiers import IdentifierType
 from agent.domain.transaction import NewContact
 from tests.connectors.antavo.conftest import MEMBER, make_settings
-from tests.connectors.mparticle.sales import make_outgoing, make_sale
+from tests.connectors.mparticle.sales import make_key, make_outgoing, make_sale
 
+PHONE = (IdentifierType.MOBILE_PHONE, "+46701740606")
 ALMA = Customer(MEMBER)
 SOCKS = {"kind": "purchase", "sku": "SK-77", "name": "Wool socks", "quantity": "2", "unit_price": "125.00",
          "gross_paid": "250.00"}  # fmt: skip
@@ -165,9 +168,30 @@ def test_phones(number, form, spelled):
     assert spell_phone(number, make_settings(phone_format=form)) == spelled
 
 
-def test_the_id_of_somebody_new():
-    """It is the same at every attempt and another for another sale."""
-    assert new_customer_id("t-1") == new_customer_id("t-1") != new_customer_id("t-2")
+BO = {"mobile_phone": "+46701740606", "email": "bo@example.com"}
+
+
+@pytest.mark.parametrize(
+    ("contact", "key", "same"),
+    [
+        pytest.param({}, PHONE, True, id="known by phone"),
+        pytest.param(BO, (IdentifierType.EMAIL, "bo@example.com"), True, id="by another key, with the phone"),
+        pytest.param({"mobile_phone": "+46701740607"}, (IdentifierType.EMAIL, "bo@example.com"), False, id="another"),
+        pytest.param(BO, (IdentifierType.CARD_NUMBER, "+46701740606"), False, id="a number comes before the phone"),
+    ],
+)
+def test_the_id_of_somebody_new(contact, key, same):
+    """It is made of what tells them apart: the same person has the same from every till, and nobody else has it."""
+    bo = new_customer_id(NewContact(**BO), make_key(*PHONE), make_settings())
+    assert (new_customer_id(NewContact(**contact), make_key(*key), make_settings()) == bo) is same
+
+
+def test_the_id_of_somebody_new_in_other_words():
+    """Letters of an address make no difference; another workspace does."""
+    key, other = make_key(IdentifierType.EMAIL, "bo@example.com"), make_key(IdentifierType.EMAIL, "Bo@Example.com")
+    bo, nobody = NewContact(), {"base_url": "https://api.st3.antavo.com", "environment": "st3"}
+    assert new_customer_id(bo, key, make_settings()) == new_customer_id(bo, other, make_settings())
+    assert new_customer_id(bo, key, make_settings()) != new_customer_id(bo, key, AntavoSettings.model_validate(nobody))
 
 
 def test_what_can_be_repeated():

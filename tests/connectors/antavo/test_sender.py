@@ -8,7 +8,7 @@ import pytest
 from agent.connectors.antavo import build
 from agent.connectors.antavo.simulator import Fault
 from agent.domain.delivery import VerdictKind
-from agent.domain.identifiers import IdentifierType
+from agent.domain.identifiers import Identifier, IdentifierType
 from agent.domain.transaction import IntegrationKey
 from agent.errors import VendorRefusedError, VendorUnreachableError
 from tests.connectors.antavo.conftest import KEY, MEMBER, SECRET, make_settings
@@ -23,6 +23,7 @@ DONE, DUPLICATE, PARK, RETRY, HOLD, SPLIT, IN_DOUBT = (
 SOCKS = {"kind": "purchase", "sku": "SK-77", "quantity": "2", "gross_paid": "250.00"}
 HAT = {"kind": "purchase", "sku": "SK-88", "quantity": "1", "gross_paid": "100.00"}
 BACK = {"kind": "return", "sku": "SK-77", "quantity": "-1", "gross_paid": "125.00"}
+FREE = {**BACK, "gross_paid": "0.00"}
 HAT_BACK = {**HAT, "kind": "return", "quantity": "-1"}
 CONTACT = {"first_name": "Bo", "mobile_phone": "+46701740606"}
 
@@ -34,6 +35,8 @@ def key(kind, value):
 
 
 PHONE = key(IdentifierType.MOBILE_PHONE, "+46701740605")
+OWN_ID = IntegrationKey(kind="primary", type=IdentifierType.CONTACT_ID, value="7f1c0d3c-0000-4000-8000-000000000001")
+BO = key(IdentifierType.EMAIL, "bo@example.com")
 MAIL = key(IdentifierType.EMAIL, "alma@example.com")
 STRANGER = key(IdentifierType.MOBILE_PHONE, "+46701740606")
 
@@ -43,8 +46,9 @@ def now(name="t-1", **changes):
     return make_sale(transaction_id=name, **{"occurred_at": NOW.isoformat(), **changes})
 
 
-def sale(name="t-1", *, tag=None, cleared=None, maybe_received=False, **changes):
-    return make_outgoing(now(name, **changes), key=tag, original=cleared, maybe_received=maybe_received)
+def sale(name="t-1", *, tag=None, cleared=None, maybe_received=False, attempts=0, readings=(), **changes):
+    state = {"maybe_received": maybe_received, "attempts": attempts, "readings": readings}
+    return make_outgoing(now(name, **changes), key=tag, original=cleared, **state)
 
 
 def sales(count):
@@ -146,20 +150,90 @@ async def test_half_of_a_request(simulator, connect):
     assert sim.held() == {f"t-{number:02}": 1 for number in range(10)}
 
 
-@pytest.mark.parametrize("together", [False, True], ids=["alone", "together"])
+@pytest.mark.parametrize("other", [{"lines": [HAT]}, {"tag": BO}], ids=["another total", "another's"])
 @pytest.mark.parametrize("errors_are_200", [False, True], ids=["400", "200"])
-async def test_an_id_that_is_in_use(simulator, connect, together, errors_are_200):
-    """At a first attempt it is another sale's: a person hears of it, and it stays so when they try again."""
+async def test_an_id_that_is_in_use(simulator, connect, other, errors_are_200):
+    """At a first attempt by another sale: a person hears of it, and it stays so when they try again."""
     sim, running = simulator
+    sim.add_member("c-2", email="bo@example.com")
     sender = connect(running.url)
     sim.errors_are_200 = errors_are_200
-    await sender.send([sale("t-1", lines=[HAT])])
+    await sender.send([sale("t-1", **other)])
 
-    verdict = (await sender.send([sale(), *([sale("t-2")] if together else [])]))[0]
+    [verdict] = await sender.send([sale()])
 
     assert (verdict.kind, verdict.code, verdict.vendor_code) == (PARK, "sale.collision", "5003")
     assert verdict.not_received
-    assert sim.transaction("t-1").total == 100
+    assert len(sim.applied("checkout")) == 1
+
+
+@pytest.mark.parametrize(
+    "table",
+    [{}, {"external_id_field": "crm_id", "external_id_mode": "field_name"},
+     {"external_id_field": "crm_id", "external_id_mode": "value"}],
+    ids=["the customer's id", "the field of another", "the value of another"],
+)  # fmt: skip
+async def test_a_sale_that_is_there_already(simulator, connect, table):
+    """The books say that the id is this customer's sale of this total: it is delivered, though nobody had sent it."""
+    sim, running = simulator
+    sim.member(MEMBER).fields["crm_id"] = MEMBER
+    sender = connect(running.url, **table)
+    await sender.send([sale()])
+
+    [verdict] = await sender.send([sale()])
+
+    assert (verdict.kind, verdict.vendor_code, verdict.reference) == (DUPLICATE, "5003", "t-1")
+    assert sim.held() == {"t-1": 1}
+
+
+async def test_an_id_in_use_among_others(simulator, connect):
+    """It is split off to be looked up by itself: no delivery takes more calls than are counted."""
+    sim, running = simulator
+    sender = connect(running.url)
+    await sender.send([sale("t-1")])
+
+    verdicts = await sender.send([sale("t-1"), sale("t-2")])
+
+    assert [verdict.kind for verdict in verdicts] == [SPLIT, DONE]
+    assert dict(sim.requests) == {"POST events": 2}
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind", "code"),
+    [
+        pytest.param(200, {"data": [{"id": "t-1", "total": 250.0}]}, DUPLICATE, "", id="data"),
+        pytest.param(200, [{"id": "t-1", "total": "250.00"}], DUPLICATE, "", id="a list"),
+        pytest.param(200, {"id": "t-1", "total": 250}, DUPLICATE, "", id="one object"),
+        pytest.param(200, {"data": [{"id": "t-9", "total": 250}]}, PARK, "sale.collision", id="another id"),
+        pytest.param(200, {"data": [{"id": "t-1"}]}, PARK, "sale.collision", id="no total"),
+        pytest.param(200, {"data": [{"id": "t-1", "total": "much"}]}, PARK, "sale.collision", id="no number"),
+        pytest.param(200, {"data": []}, PARK, "sale.collision", id="none"),
+        pytest.param(200, {"data": None}, PARK, "sale.collision", id="null"),
+        pytest.param(404, {"error": {"code": 160212}}, PARK, "sale.collision", id="nobody"),
+        pytest.param(404, {"error": {"code": 0}}, PARK, "sale.collision", id="not there"),
+        pytest.param(200, "t-1", RETRY, "vendor.unreadable", id="a text"),
+        pytest.param(503, {}, RETRY, "vendor.error", id="503"),
+        pytest.param(401, {}, HOLD, "vendor.credentials_refused", id="401"),
+    ],
+)
+async def test_whose_an_id_is(connect, status, body, kind, code):
+    """Only the same customer's sale of the same total is this one; until that can be read it is a first attempt."""
+    refused = answer(400, b'{"error": {"code": 5003}}')
+    async with wire(in_turn(refused, answer(status, json.dumps(body).encode()))) as server:
+        [verdict] = await connect(server.url).send([sale()])
+        asked = server.requests[1].split(b"\r\n")[0]
+
+    assert (verdict.kind, verdict.code) == (kind, code)
+    assert verdict.not_received is (kind is not DUPLICATE)
+    assert asked.startswith(f"GET /customers/{MEMBER}/transactions?id=t-1 ".encode())
+
+
+async def test_a_book_that_cannot_be_opened(connect):
+    """The line breaks while the id is looked up: the next attempt is a first one."""
+    async with wire(in_turn(answer(400, b'{"error": {"code": 5003}}'), cut)) as server:
+        [verdict] = await connect(server.url).send([sale()])
+
+    assert (verdict.kind, verdict.not_received) == (RETRY, True)
 
 
 @pytest.mark.parametrize("shape", ["standard", "bare", "status", "resendable"])
@@ -248,11 +322,22 @@ async def test_nobody_who_fits(simulator, connect, anonymous):
         pytest.param({"data": [{"id": "c-1"}, {"id": "c-1"}]}, DONE, "", id="one, twice"),
         pytest.param({"data": []}, PARK, "contact.unknown", id="none"),
         pytest.param({"data": None}, PARK, "contact.unknown", id="null"),
-        pytest.param({"data": [{"id": "c-1", "mobile_phone": "+46701740699"}]}, PARK, "contact.unknown",
+        pytest.param({"data": [{"id": "c-1", "mobile_phone": "+46701740699"}]}, PARK, "contact.unresolved",
                      id="somebody else: the filter was not applied"),
+        pytest.param({"data": [{"id": "c-1", "mobile_phone": None}, {"id": "c-2", "mobile_phone": "+46701740699"}]},
+                     PARK, "contact.unresolved", id="nobody's, and somebody else"),
+        pytest.param({"data": [{"id": "c-1", "mobile_phone": "+46701740605"}, {"id": "c-2", "mobile_phone": None}]},
+                     PARK, "contact.unresolved", id="the one, among others"),
+        pytest.param({"data": [{"id": "c-1"}, {"id": "c-2", "mobile_phone": "+46701740699"}]}, PARK,
+                     "contact.unresolved", id="one unsaid, one else"),
+        pytest.param({"data": [{"id": "c-1", "mobile_phone": None}]}, PARK, "contact.unresolved", id="none at all"),
+        pytest.param({"data": [{"id": "c-1", "mobile_phone": ["+46701740699", "+46701740605"]}]}, DONE, "",
+                     id="one of several"),
         pytest.param({"data": [{"id": "c-1"}, {"id": "c-2"}]}, PARK, "contact.unresolved", id="two"),
         pytest.param({}, RETRY, "vendor.unreadable", id="an empty object"),
-        pytest.param({"data": [{"id": 7}]}, RETRY, "vendor.unreadable", id="no id"),
+        pytest.param({"data": [{"id": 7}]}, DONE, "", id="a number"),
+        pytest.param({"data": [{"id": None}]}, RETRY, "vendor.unreadable", id="no id"),
+        pytest.param({"data": [{"id": True}]}, RETRY, "vendor.unreadable", id="no id either"),
         pytest.param("c-1", RETRY, "vendor.unreadable", id="a text"),
         pytest.param({"error": {"code": 300122}}, PARK, "vendor.rejected", id="a search it does not have"),
     ],
@@ -265,8 +350,45 @@ async def test_the_forms_of_a_search(connect, body, kind, code):
         requests = list(server.requests)
 
     assert (verdict.kind, verdict.code) == (kind, code)
+    assert verdict.reached, "it answered: its form is no outage"
     assert (len(requests) == 2) is (kind is DONE)
     assert b"mobile_phone=%2B46701740605" in requests[0].split(b"\r\n")[0]
+
+
+@pytest.mark.parametrize(
+    ("tag", "shown", "kind"),
+    [
+        (MAIL, {"email": "Alma@Example.COM"}, DONE),
+        (MAIL, {"email": "other@example.com"}, PARK),
+        (key(IdentifierType.MEMBER_NUMBER, "77"), {"membership_id": [76, 77]}, DONE),
+        (key(IdentifierType.MEMBER_NUMBER, "77"), {"membership_id": 78}, PARK),
+    ],
+    ids=["small letters", "another address", "numbers", "another number"],
+)
+async def test_how_the_vendor_spells_what_was_searched_for(connect, tag, shown, kind):
+    """Letters of an address and the type of a number make no difference."""
+    found = answer(200, json.dumps({"data": [{"id": "c-1", **shown}]}).encode())
+    async with wire(in_turn(found, answer(200, b'{"id": "c-1", "events": []}'))) as server:
+        [verdict] = await connect(server.url, external_id_field="membership_id").send([sale(tag=tag)])
+
+    assert verdict.kind is kind
+
+
+@pytest.mark.parametrize("enrols", [False, True])
+async def test_a_workspace_that_does_not_filter(simulator, connect, enrols):
+    """A field that is not searchable there lets anybody through: nobody gets the sale, and nobody is enrolled."""
+    sim, running = simulator
+    sim.books.members.unfiltered = True
+    sim.add_member("c-2", mobile_phone="+46701740606")
+
+    verdicts = [
+        verdict
+        for tag in (PHONE, STRANGER, key(IdentifierType.EMAIL, "bo@example.com"))
+        for verdict in await connect(running.url, opt_in_new_contacts=enrols).send([sale(tag=tag, new_contact=CONTACT)])
+    ]
+
+    assert told(verdicts) == [(PARK, "contact.unresolved")] * 3
+    assert sim.received == []
 
 
 @pytest.mark.parametrize(
@@ -314,6 +436,50 @@ async def test_somebody_new(simulator, connect):
     assert {event["customer"] for event in sim.books.applied} == {made}
 
 
+async def test_somebody_new_at_several_tills(simulator, connect):
+    """Before the first of the sales is there, each till makes the same member of them."""
+    sim, running = simulator
+    sender = connect(running.url, opt_in_new_contacts=True)
+
+    for name, tag, contact in (
+        ("t-1", STRANGER, {"first_name": "Bo"}),
+        ("t-2", key(IdentifierType.EMAIL, "bo@example.com"), CONTACT | {"email": "bo@example.com"}),
+    ):
+        await sender.send([sale(name, tag=tag, new_contact=contact)])
+
+    assert len(sim.applied("opt_in")) == 1
+    assert sim.transaction("t-1").customer == sim.transaction("t-2").customer
+
+
+@pytest.mark.parametrize("enrols", [False, True])
+async def test_somebody_new_with_a_number_that_is_not_the_id(simulator, connect, enrols):
+    """It becomes their membership number, by which the next sale finds them."""
+    sim, running = simulator
+    sender = connect(running.url, external_id_field="membership_id", opt_in_new_contacts=enrols)
+    number = key(IdentifierType.MEMBER_NUMBER, "10000422")
+
+    [first] = await sender.send([sale("t-1", tag=number, new_contact=CONTACT)])
+    [second] = await sender.send([sale("t-2", tag=number)])
+
+    assert (first.kind, second.kind) == ((DONE, DONE) if enrols else (PARK, PARK))
+    made = [sim.member(event["customer"]).fields for event in sim.applied("opt_in")]
+    assert made == ([{"membership_id": "10000422", **CONTACT}] if enrols else [])
+    assert "10000422" not in sim.books.members.by_id
+
+
+@pytest.mark.parametrize("tag", [STRANGER, key(IdentifierType.MEMBER_NUMBER, "10000422")], ids=["phone", "number"])
+async def test_nobody_becomes_a_member_by_giving_back(simulator, connect, tag):
+    """A return with a new contact's data enrols nobody."""
+    sim, running = simulator
+    sender = connect(running.url, opt_in_new_contacts=True)
+
+    [verdict] = await sender.send([back(tag=tag, new_contact=CONTACT)])
+
+    assert verdict.kind is PARK
+    assert sim.applied("opt_in") == []
+    assert list(sim.books.members.by_id) == [MEMBER]
+
+
 async def test_somebody_new_whose_number_is_known(simulator, connect):
     """Who has a member number already becomes a member under it; one who is there is left as they are."""
     sim, running = simulator
@@ -351,6 +517,38 @@ async def test_what_the_primary_key_is(simulator, connect, table, asked, events)
     assert (verdict.kind, sim.requests["GET customers"]) == (DONE, asked)
     assert (sim.received[0]["customer"], sim.received[0].get("external_id")) == events
     assert sim.transaction("t-1").customer == "c-9"
+
+
+@pytest.mark.parametrize(
+    ("known", "customer"),
+    [
+        pytest.param({"new_contact": {"mobile_phone": "+46701740605"}}, MEMBER, id="a new contact's phone"),
+        pytest.param({"readings": (PHONE.identifier,)}, MEMBER, id="what was said"),
+        pytest.param({"new_contact": {"email": "alma@example.com"}}, MEMBER, id="a new contact's address"),
+        pytest.param({"readings": (PHONE.identifier, STRANGER.identifier)}, None, id="what can be two things"),
+        pytest.param({"readings": (Identifier(IdentifierType.CARD_NUMBER, "77"),)}, None, id="a card"),
+        pytest.param({}, None, id="nothing"),
+    ],
+)
+async def test_the_loyalty_systems_own_id(simulator, connect, known, customer):
+    """It is nobody's id here: the person is searched for by what was given with it, or a person hears of the sale."""
+    sim, running = simulator
+    sim.books.anonymous = True
+
+    [verdict] = await connect(running.url).send([sale(tag=OWN_ID, **known)])
+
+    assert (verdict.kind, verdict.code) == ((DONE, "") if customer else (PARK, "contact.unresolved"))
+    assert [event["customer"] for event in sim.received] == ([customer] if customer else [])
+
+
+async def test_a_contact_id_that_is_the_primary_key(simulator, connect):
+    """Then it is the customer's id, as any other primary key."""
+    sim, running = simulator
+    sim.add_member(OWN_ID.value)
+
+    [verdict] = await connect(running.url, primary=IdentifierType.CONTACT_ID).send([sale(tag=OWN_ID)])
+
+    assert (verdict.kind, sim.transaction("t-1").customer) == (DONE, OWN_ID.value)
 
 
 @pytest.mark.parametrize("field", ["membership_id", "crm_id"])
@@ -460,7 +658,34 @@ async def test_a_return_that_is_partly_refused(simulator, connect):
     assert sim.transaction("t-1").refunded == 200
 
 
-async def test_an_exchange_whose_return_is_refused(simulator, connect):
+async def test_a_person_retries_what_was_partly_taken(simulator, connect):
+    """Their retry says that nothing had arrived, and the books know better."""
+    sim, running = simulator
+    sender = connect(running.url)
+    await sender.send([sale(lines=[SOCKS, HAT])])
+    parts = {"lines": [BACK, {**HAT_BACK, "gross_paid": "300.00"}]}
+    [first] = await sender.send([back(**parts)])
+
+    [again] = await sender.send([back(attempts=1, **parts)])
+
+    assert told([first, again]) == [(IN_DOUBT, "sale.partly_taken"), (IN_DOUBT, "sale.maybe_given_back")]
+    assert sim.transaction("t-1").refunded == 125
+
+
+async def test_a_person_retries_a_return(simulator, connect):
+    """One event was taken or was not: of that their word counts, whatever else was given back of the sale."""
+    sim, running = simulator
+    sender = connect(running.url)
+    await sender.send([sale()])
+    await sender.send([back("r-0")])
+
+    [again] = await sender.send([back(attempts=2)])
+
+    assert (again.kind, sim.transaction("t-1").refunded) == (DONE, 250)
+
+
+@pytest.mark.parametrize("again_is", [{"maybe_received": True}, {"attempts": 1}], ids=["in doubt", "parked"])
+async def test_an_exchange_whose_return_is_refused(simulator, connect, again_is):
     """What was bought counts; the sale is parked, and once the cause is gone the rest of it goes."""
     sim, running = simulator
     sender = connect(running.url)
@@ -468,12 +693,43 @@ async def test_an_exchange_whose_return_is_refused(simulator, connect):
 
     [first] = await sender.send([sale("t-2", **exchange)])
     await sender.send([sale("t-1")])
-    [again] = await sender.send([sale("t-2", maybe_received=True, **exchange)])
+    [again] = await sender.send([sale("t-2", **again_is, **exchange)])
 
     assert (first.kind, first.not_received) == (PARK, False)
     assert again.kind is DONE
     assert sim.held() == {"t-1": 1, "t-2": 1}
     assert sim.transaction("t-1").refunded == 125
+
+
+@pytest.mark.parametrize(
+    "outgoing",
+    [
+        back(lines=[FREE]),
+        back(original=None, lines=[FREE]),
+        void("v-1", "r-1", cleared=now("r-1", type="return", lines=[FREE])),
+    ],
+    ids=["a return", "without a receipt", "the void of one"],
+)
+async def test_what_had_cost_nothing_is_given_back(simulator, connect, outgoing):
+    """The vendor refuses to refund nothing: the sale is settled without it."""
+    sim, running = simulator
+
+    verdicts = await connect(running.url).send([outgoing])
+
+    assert told(verdicts) == [(DONE, "")]
+    assert sim.received == []
+
+
+async def test_what_had_cost_nothing_among_what_had_not(simulator, connect):
+    """The rest of the return counts, and only it is sent."""
+    sim, running = simulator
+    sender = connect(running.url)
+    await sender.send([sale()])
+
+    verdicts = await sender.send([back(lines=[BACK, {**FREE, "sku": "SK-99"}])])
+
+    assert told(verdicts) == [(DONE, "")]
+    assert [event["data"]["product_id"] for event in sim.received[1:]] == ["SK-77"]
 
 
 async def test_a_return_of_what_is_pending(simulator, connect):
@@ -568,6 +824,21 @@ async def test_a_signature_that_is_refused_is_not_tried_for_ever(connect):
     assert len(server.requests) == 3
 
 
+@pytest.mark.parametrize("date", ["Fri, 31 Dec 9999 23:59:59 GMT", "Mon, 01 Jan 0001 00:00:00 GMT"])
+async def test_a_date_that_cannot_be(connect, clock, date):
+    """It is nobody's clock: what follows is signed for the till's own time."""
+    taken = answer(200, b'{"id": "c-1", "events": []}', date=date)
+    async with wire(taken) as server:
+        sender = connect(server.url)
+        [first] = await sender.send([sale()])
+        clock.advance(60)
+        [second] = await sender.send([sale()])
+        dates = [line for line in server.requests[1].lower().split(b"\r\n") if line.startswith(b"date:")]
+
+    assert (first.kind, second.kind) == (DONE, DONE)
+    assert dates == [b"date: 20260214t160100z"]
+
+
 async def test_the_date_of_a_portal(connect, clock):
     """A page's date is nobody's clock."""
     page = answer(401, b"<html>", date="Sat, 14 Feb 2026 18:00:00 GMT")
@@ -647,9 +918,9 @@ async def test_pinging(simulator, clock):
 
 
 def test_the_allowance(clock):
-    """A delivery may take three calls: with all of them the share is kept."""
+    """A delivery may take four calls: with all of them the share is kept."""
     room = build(
-        make_settings(requests_per_minute=90),
+        make_settings(requests_per_minute=120),
         surroundings(role="forward", secret=lambda _name: Reference("x"), http=POLICY, clock=clock),
     )
     assert room.requests_per_second == 0.5

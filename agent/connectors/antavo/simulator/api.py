@@ -37,6 +37,7 @@ def build_app(simulator: "AntavoSimulator") -> ASGIApp:
         ("GET", "/customers", calls.search),
         ("GET", "/customers/-/count", calls.count),
         ("GET", "/customers/{customer}", calls.customer),
+        ("GET", "/customers/{customer}/transactions", calls.transactions_of),
         ("GET", "/transactions/{transaction}", calls.transaction),
         ("GET", "/_sim/state", controls.state),
         ("GET", "/_sim/events", controls.events),
@@ -125,6 +126,12 @@ class _Calls:
     def customer(self, request: Request, _body: bytes) -> Any:
         member = self._simulator.books.members.get(request.path_params["customer"])
         return {**member.fields, **member.shown()}
+
+    def transactions_of(self, request: Request, _body: bytes) -> Any:
+        member = self._simulator.books.members.get(request.path_params["customer"])
+        own = [one for one in self._simulator.books.transactions.values() if one.customer == member.id]
+        wanted = request.query_params.get("id")
+        return {"data": [one.shown() for one in own if wanted in (None, one.id)], "next": None}
 
     def transaction(self, request: Request, _body: bytes) -> Any:
         found = self._simulator.books.transactions.get(request.path_params["transaction"])

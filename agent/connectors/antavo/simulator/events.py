@@ -2,9 +2,10 @@
 
 Rules: a point for each whole unit of an item's subtotal; a transaction id counts once; only accepted transactions are
 refunded, up to their total; while checkouts have to be accepted, points wait. Refusing more points than somebody has
-(120241) is this simulator's choice.
+(120241), sums that do not add up, and products that were not bought or are back already (0) is this simulator's choice.
 """
 
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
@@ -14,6 +15,7 @@ from agent.connectors.antavo.simulator.members import Member, Members
 from agent.connectors.antavo.simulator.refusal import Refused, not_found
 
 _ZERO = Decimal(0)
+_ROUNDING, _PRICE_ROUNDING = Decimal("0.005"), Decimal("0.00005")
 
 
 @dataclass
@@ -29,7 +31,12 @@ class Transaction:
     earned: int
     burned: int
     refunded: Decimal = _ZERO
+    back: dict[str, Decimal] = field(default_factory=lambda: defaultdict(Decimal))
     events: list[dict[str, Any]] = field(default_factory=list)
+
+    def bought(self, product_id: Any) -> Decimal:
+        """How much of a product."""
+        return sum((_amount(item, "quantity") for item in self.items if item.get("product_id") == product_id), _ZERO)
 
     def shown(self) -> dict[str, Any]:
         """As the API shows it."""
@@ -114,6 +121,7 @@ class Books:
         total, burned = _amount(data, "total"), int(data.get("points_burned") or 0)
         if burned > member.spendable:
             raise Refused(400, 120241, "You do not have enough points", "RuntimeException")
+        _check_sums(total, items)
         points = [int(_amount(item, "subtotal")) for item in items]
         earned = sum(points)
         stamped = data.get("effective_timestamp") if self.backdates else None
@@ -157,6 +165,10 @@ class Books:
             raise Refused(400, 112202, "Refund amount must be positive")
         if transaction.refunded + amount > transaction.total:
             raise Refused(400, 112203, "Refund amount is above the total of the transaction")
+        product_id, quantity = str(data.get("product_id")), _amount(data, "quantity")
+        if quantity <= 0 or transaction.back[product_id] + quantity > transaction.bought(product_id):
+            raise Refused(400, 0, "The transaction has no such product to refund")
+        transaction.back[product_id] += quantity
         transaction.refunded += amount
         member.score -= int(amount)
         return [{"action": "refund_item", "points": -int(amount)}]
@@ -180,6 +192,18 @@ class Books:
         if transaction.status != "pending":
             raise Refused(400, 112201, "Only pending transactions can be accepted or rejected")
         return transaction
+
+
+def _check_sums(total: Decimal, items: list[dict[str, Any]]) -> None:
+    subtotals = _ZERO
+    for item in items:
+        subtotal, quantity = _amount(item, "subtotal"), _amount(item, "quantity")
+        made = _amount(item, "price") * quantity - _amount({"discount": 0, **item}, "discount")
+        if abs(made - subtotal) > _ROUNDING + _PRICE_ROUNDING * quantity:
+            raise Refused(400, 0, "Property subtotal is not price by quantity less discount")
+        subtotals += subtotal
+    if items and abs(subtotals - total) > _ROUNDING:
+        raise Refused(400, 0, "Property total is not the sum of the subtotals")
 
 
 def _amount(data: Any, name: str) -> Decimal:

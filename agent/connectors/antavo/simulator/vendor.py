@@ -84,6 +84,10 @@ class AntavoSimulator:
             checkouts = [event for event in self.books.applied if event["action"] == "checkout"]
             return dict(Counter(event["data"]["transaction_id"] for event in checkouts))
 
+    def given_back(self) -> dict[str, int]:
+        """How many times a product of each checkout was given back."""
+        return dict(Counter(event["data"]["transaction_id"] for event in self.applied("refund_item")))
+
     def applied(self, action: str) -> list[dict[str, Any]]:
         """The events of one action that counted, in their order."""
         with self.lock:

@@ -98,9 +98,23 @@ def event(action, customer=MEMBER, **data):
     return {"customer": customer, "action": action, "data": data}
 
 
-def checkout(name="t-1", **data):
-    items = [{"product_id": "A", "price": 60, "quantity": 2, "discount": 20, "subtotal": 100}]
-    return event("checkout", transaction_id=name, total=100, items=items, **data)
+def checkout(name="t-1", *, points_burned=0, **item):
+    items = [{"product_id": "A", "price": 60, "quantity": 2, "discount": 20, "subtotal": 100, **item}]
+    return event("checkout", transaction_id=name, total=100, items=items, points_burned=points_burned)
+
+
+def back(**data):
+    return event("refund_item", **{"transaction_id": "t-1", "product_id": "A", "quantity": 1, "subtotal": 40, **data})
+
+
+async def test_a_product_comes_back_once(call, simulator):
+    """What is back already is not there to be given back."""
+    sim, _ = simulator
+    await call("POST", "/events", checkout())
+    answers = [await call("POST", "/events", back(subtotal=10)) for _ in range(3)]
+
+    assert [answer.status_code for answer in answers] == [200, 200, 400]
+    assert sim.given_back() == {"t-1": 2}
 
 
 async def test_the_life_of_a_sale(call, simulator):
@@ -143,6 +157,11 @@ async def test_a_sale_that_has_to_be_accepted(call, simulator):
         pytest.param(event("refund", transaction_id="t-9"), 404, 0, id="no such sale"),
         pytest.param(event("refund_item", transaction_id="t-1", subtotal=0), 400, 112202, id="nothing given back"),
         pytest.param(event("refund_item", transaction_id="t-1", subtotal=101), 400, 112203, id="more than was paid"),
+        pytest.param(back(product_id="B"), 400, 0, id="what was not bought"),
+        pytest.param(back(quantity=3), 400, 0, id="more than was bought"),
+        pytest.param(back(quantity=0), 400, 0, id="none of it"),
+        pytest.param(checkout("t-2", price=61), 400, 0, id="a subtotal that is none"),
+        pytest.param(checkout("t-2", subtotal=90, discount=30), 400, 0, id="a total that is none"),
         pytest.param(event("checkout_reject", transaction_id="t-1"), 400, 112201, id="accepted already"),
         pytest.param(event("dance"), 400, 0, id="no such action"),
         pytest.param({"customer": MEMBER}, 400, 0, id="no data"),
