@@ -116,7 +116,7 @@ class VoucherifySender:
             return _NO_ORDER
         if _brings_back(sale) and self._settings.on_return == "park":
             return _RETURN
-        if not rendered.has_customer and not self._settings.guest_sales:
+        if rendered.items and not rendered.has_customer and not self._settings.guest_sales:
             return _NOBODY
         return _TOO_LARGE if rendered.items > MAX_ITEMS else None
 

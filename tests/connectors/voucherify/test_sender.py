@@ -213,6 +213,17 @@ async def test_a_return_is_taken_off_its_order(simulator, connect):
     assert sim.held() == {"s-1": 1, "r-1": 1, "r-2": 1}
 
 
+async def test_a_return_of_somebody_whom_voucherify_cannot_know(simulator, connect):
+    """It is taken off the order all the same: an order is found by the sale, not by the customer."""
+    sim, running = simulator
+    sender = connect(running.url, on_return="order_update")
+    await sender.send([sale()])
+
+    [verdict] = await sender.send([back(key=make_key(IdentifierType.MOBILE_PHONE, PHONE))])
+
+    assert (verdict.kind, sim.orders["s-1"]["amount"]) == (DONE, 12500)
+
+
 async def test_an_exchange(simulator, connect):
     """What came back is taken off the old order, what was bought is a new one; a lost answer doubles neither."""
     sim, running = simulator
