@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 
 _PHONE = re.compile(rb"\+[0-9]{8,}")
+_SEARCHES = 5
 _MAILBOX = re.compile(rb"[A-Za-z0-9._%-]+@example\.com")
 
 
@@ -19,8 +21,18 @@ def find_traces(paths: Collection[Path], people: Collection[str]) -> dict[str, s
     Args:
         paths: files, and directories with everything below them.
         people: phones in E.164 form and addresses at example.com.
+
+    Raises:
+        FileNotFoundError: each time that everything was searched a file went away, or got another name, meanwhile.
     """
     wanted = frozenset(value.encode() for value in people)
+    for _ in range(_SEARCHES - 1):
+        with suppress(FileNotFoundError):  # what it held can stand under a name that was not listed
+            return _traces(paths, wanted)
+    return _traces(paths, wanted)
+
+
+def _traces(paths: Collection[Path], wanted: frozenset[bytes]) -> dict[str, set[str]]:
     longest = max(map(len, wanted), default=0)
     found: dict[str, set[str]] = {}
     for file in _files(paths):

@@ -1,5 +1,7 @@
 """The byte search that proves an erasure."""
 
+from pathlib import Path
+
 import pytest
 
 from agent.workbench.traces import find_traces
@@ -33,3 +35,36 @@ def test_single_files_and_directories_are_searched(tmp_path):
     log.write_text("alma@example.com")
 
     assert find_traces([log, tmp_path / "missing"], PEOPLE) == {"agent.log": {"alma@example.com"}}
+
+
+@pytest.fixture
+def renaming(tmp_path, monkeypatch):
+    """Files of which one gets another name while another is read, at so many of the first searches."""
+    (tmp_path / "a.db").touch()
+    (tmp_path / "0").write_text("alma@example.com")
+    read, names = Path.read_bytes, iter(())
+
+    def read_bytes(self):
+        if self.name == "a.db" and (pair := next(names, None)):
+            (tmp_path / pair[0]).rename(tmp_path / pair[1])
+        return read(self)
+
+    def begin(times):
+        nonlocal names
+        names = iter([(str(number), str(number + 1)) for number in range(times)])
+
+    monkeypatch.setattr(Path, "read_bytes", read_bytes)
+    return begin
+
+
+def test_a_file_that_gets_another_name_meanwhile(tmp_path, renaming):
+    """What moved to a name that was not listed is found all the same."""
+    renaming(1)
+    assert find_traces([tmp_path], PEOPLE) == {"1": {"alma@example.com"}}
+
+
+def test_files_that_never_rest(tmp_path, renaming):
+    """Then it is not said that nothing was found."""
+    renaming(100)
+    with pytest.raises(FileNotFoundError):
+        find_traces([tmp_path], PEOPLE)
