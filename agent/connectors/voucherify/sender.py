@@ -34,6 +34,7 @@ from agent.transport import Answer
 log = structlog.get_logger(__name__)
 
 _PARK, _DONE = VerdictKind.PARK, VerdictKind.DONE
+_SETTLED = (_DONE, VerdictKind.DUPLICATE)
 _KNOWN = frozenset({PAID, CANCELED, "FULFILLED"})
 
 _NOBODY = Verdict(_PARK, "sale.without_member", title="Nobody is named whom the vendor could know.")
@@ -83,7 +84,7 @@ class VoucherifySender:
         except VendorUnreachableError as error:
             return verdict_without_answer(error)
         except VendorRefusedError as error:
-            return Verdict(VerdictKind.HOLD, "vendor.credentials_missing", title=str(error), not_received=True)
+            return _held(error)
         except InexactError:
             return _INEXACT
         except ExceedsError:
@@ -100,21 +101,39 @@ class VoucherifySender:
             return refusal
         if _brings_back(sale):
             taken_off = await self._take_off(sale)
-            if taken_off.kind not in (_DONE, VerdictKind.DUPLICATE) or not rendered.items:
+            if taken_off.kind not in _SETTLED or not rendered.items:
                 return taken_off
+            return await self._rest(outgoing, rendered, look_up=outgoing.maybe_received)
         if outgoing.maybe_received and (known := await self._look_up(sale.transaction_id)):
             return known
-        if sale.type is TransactionType.POINTS_CLAIM and (hindrance := await self._free(sale)):
-            return hindrance
+        if sale.type is TransactionType.POINTS_CLAIM and (freed := await self._free(sale)):
+            return freed if freed.kind not in _SETTLED else await self._rest(outgoing, rendered, look_up=False)
+        return await self._make(outgoing, rendered)
+
+    async def _make(self, outgoing: Outgoing, rendered: Rendered) -> Verdict:
         verdict = self._verdict(await self._client.post_order(rendered.body))
         return self._told(verdict, outgoing, rendered)
+
+    async def _rest(self, outgoing: Outgoing, rendered: Rendered, *, look_up: bool) -> Verdict:
+        """What comes of a sale for which an earlier order was changed already: it never counts as not received."""
+        try:
+            known = await self._look_up(outgoing.transaction.transaction_id) if look_up else None
+            verdict = known or await self._make(outgoing, rendered)
+        except VendorUnreachableError as error:
+            verdict = verdict_without_answer(error)
+        except VendorRefusedError as error:
+            verdict = _held(error)
+        if verdict.kind is _PARK:  # the outbox would take it for a sale of which nothing arrived
+            title = f"The earlier sale's order was changed for it, and the rest was not taken: {verdict.title}"
+            return replace(verdict, kind=VerdictKind.IN_DOUBT, code="sale.partly_taken", title=title)
+        return replace(verdict, not_received=False)
 
     def _refusal(self, outgoing: Outgoing, rendered: Rendered) -> Verdict | None:
         """Why a sale is not sent, if it is not."""
         sale = outgoing.transaction
         if _brings_back(sale) and sale.original_transaction_id is None:
             return _NO_ORDER
-        if _brings_back(sale) and self._settings.on_return == "park":
+        if _brings_back(sale) and (self._settings.on_return == "park" or sale.type is TransactionType.POINTS_CLAIM):
             return _RETURN
         if rendered.items and not rendered.has_customer and not self._settings.guest_sales:
             return _NOBODY
@@ -155,7 +174,7 @@ class VoucherifySender:
         return self._verdict(await self._client.put_order(source_id, render_taken_off(order, sale)))
 
     async def _free(self, claim: Transaction) -> Verdict | None:
-        """Cancels the guest's order of a sale that is claimed: its goods would count twice. None when that is done."""
+        """Cancels the guest's order of a sale that is claimed: its goods would count twice. None where there is none."""
         if claim.original_transaction_id is None:
             return None
         answer = await self._client.get_order(claim.original_transaction_id)
@@ -165,11 +184,10 @@ class VoucherifySender:
         if verdict.kind is not _DONE:
             return verdict
         if order.get("status") == CANCELED:
-            return None
+            return replace(verdict, kind=VerdictKind.DUPLICATE)
         if order.get("customer") or order.get("customer_id"):
             return _CLAIMED
-        verdict = self._verdict(await self._client.put_order(claim.original_transaction_id, render_status(CANCELED)))
-        return None if verdict.kind is _DONE else verdict
+        return self._verdict(await self._client.put_order(claim.original_transaction_id, render_status(CANCELED)))
 
     def _verdict(self, answer: Answer) -> Verdict:
         return verdict_of(answer, "order", now=self._clock.now())
@@ -214,6 +232,10 @@ class VoucherifySender:
         if not rendered.has_customer and outgoing.key is not None:
             return replace(verdict, code="sale.without_customer", title="Accepted as an order without a customer.")
         return verdict
+
+
+def _held(error: VendorRefusedError) -> Verdict:
+    return Verdict(VerdictKind.HOLD, "vendor.credentials_missing", title=str(error), not_received=True)
 
 
 def _brings_back(sale: Transaction) -> bool:

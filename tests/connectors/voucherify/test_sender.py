@@ -1,10 +1,13 @@
 """Sales on their way to a project: made once, canceled, taken back, in doubt, and into trouble."""
 
+from dataclasses import replace
+
 import pytest
 from structlog.testing import capture_logs
 
 from agent.connectors.voucherify import build
 from agent.connectors.voucherify.client import VoucherifyClient
+from agent.connectors.voucherify.sender import VoucherifySender
 from agent.connectors.voucherify.settings import VoucherifySettings
 from agent.connectors.voucherify.simulator import Fault
 from agent.domain.delivery import VerdictKind
@@ -19,6 +22,7 @@ PHONE = "+46701740605"
 ORDER = b'{"object": "order", "id": "ord_00000001", "status": "%s"}'
 MISSING = b'{"code": 404, "key": "not_found"}'
 PURCHASE = {"kind": "purchase", "sku": "B", "quantity": "1", "gross_paid": "100.00"}
+RETURNED = {"kind": "return", "sku": "SK-77", "quantity": "-1", "gross_paid": "125.00"}
 DONE, DUPLICATE, PARK, RETRY, HOLD, IN_DOUBT = (
     VerdictKind.DONE,
     VerdictKind.DUPLICATE,
@@ -159,6 +163,8 @@ async def test_a_void_of_a_sale_that_is_not_there(simulator, connect):
     [
         pytest.param(back(), {}, "sale.return_unsupported", id="a return"),
         pytest.param(back(more=[PURCHASE]), {}, "sale.return_unsupported", id="an exchange"),
+        pytest.param(make_outgoing(make_sale(type="points_claim", original_transaction_id="s-1", lines=[RETURNED])),
+                     {"on_return": "order_update"}, "sale.return_unsupported", id="a claim of an exchange"),
         pytest.param(back(of=None), {"on_return": "order_update"}, "sale.without_original", id="without a receipt"),
         pytest.param(void(of="r-1", original=back().transaction), {"on_return": "order_update"},
                      "sale.return_unsupported", id="a void of a return"),
@@ -269,6 +275,61 @@ async def test_a_claim_of_a_guests_sale(simulator, connect):
         "s-1": ("CANCELED", False),
         "c-1": ("PAID", True),
     }
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind", "code"),
+    [
+        pytest.param(Fault(kind="answer", status=429, method="POST"), RETRY, "vendor.busy", id="429"),
+        pytest.param(Fault(kind="answer", status=402, method="POST"), HOLD, "vendor.plan_exhausted", id="402"),
+        pytest.param(Fault(kind="answer", status=401, method="POST"), HOLD, "vendor.credentials_refused", id="401"),
+        pytest.param(Fault(kind="answer", status=400, method="POST"), IN_DOUBT, "sale.partly_taken", id="400"),
+        pytest.param(Fault(kind="poison", source_id="OWN"), IN_DOUBT, "sale.partly_taken", id="poison"),
+        pytest.param(Fault(kind="drop", method="POST"), RETRY, "vendor.offline", id="dropped"),
+    ],
+)
+@pytest.mark.parametrize("what", ["exchange", "claim"])
+async def test_what_is_half_done(*, simulator, connect, fault, kind, code, what):
+    """Once an earlier order was changed for a sale, no answer says that nothing arrived; a next attempt does the rest."""
+    sim, running = simulator
+    sender = connect(running.url, on_return="order_update", guest_sales=True)
+    await sender.send([sale(guest=what == "claim")])
+    own, make = {"exchange": ("r-1", lambda **more: back(more=[PURCHASE], **more)), "claim": ("c-1", claim)}[what]
+    added = sim.add(replace(fault, source_id=fault.source_id and own))
+
+    [first] = await sender.send([make()])
+    [second] = await sender.send([make(maybe_received=True)])
+    sim.remove(added)
+    [third] = await sender.send([make(maybe_received=True)])
+
+    assert [(verdict.kind, verdict.code, verdict.not_received) for verdict in (first, second)] == [
+        (kind, code, False)
+    ] * 2
+    assert third.kind is DONE
+    assert sim.held()[own] == 1
+
+
+async def test_credentials_that_go_missing_between_two_writes(simulator, clock):
+    """The order was changed already: everything is held, and the sale may have arrived."""
+
+    class Fading(Reference):
+        left = 3  # one sale, and of the exchange the question and the change
+
+        def value(self) -> str:
+            self.left -= 1
+            return super().value() if self.left >= 0 else ""
+
+    _, running = simulator
+    transport = Transport(running.url, POLICY, connections=1, user_agent="LoyaltyAgent/0.1")
+    client = VoucherifyClient(transport, Fading("app-1"), Reference("sim-token"), heard=lambda _answer: None)
+    settings = VoucherifySettings(on_return="order_update")
+    sender = VoucherifySender(client, settings, primary=IdentifierType.MEMBER_NUMBER, clock=clock)
+    await sender.send([sale()])
+
+    [verdict] = await sender.send([back(more=[PURCHASE])])
+    await client.close()
+
+    assert (verdict.kind, verdict.code, verdict.not_received) == (HOLD, "vendor.credentials_missing", False)
 
 
 async def test_a_claim_of_somebodys_sale(simulator, connect):
