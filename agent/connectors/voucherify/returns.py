@@ -1,9 +1,10 @@
-"""A return, where the configuration has it taken off the order of its sale. Pure.
+"""Changes to the order of an earlier sale: what came back is taken off it, or a claim takes its place. Pure.
 
 Voucherify's orders hold what was sold: amounts and quantities are positive, and there is no order of goods that come
 back (orders page). What it has is the update of an order, and the status CANCELED. So the order is read, what came back
 is taken off its items, and it is written again; when nothing is left it is canceled. The ids of the returns that are in
-it stand in its metadata under `agent_returns`: a return that is sent twice is taken off once.
+it stand in its metadata under `agent_returns`: a return that is sent twice is taken off once. The id of the claim that
+canceled a guest's order stands there as `agent_claim`: one that was canceled by anything else is not to be claimed.
 
 Whether points that the order earned are withdrawn by either is not documented.
 """
@@ -14,7 +15,7 @@ from typing import Any
 from agent.connectors.voucherify.mapping import CANCELED, render_item, render_json
 from agent.domain.transaction import Transaction
 
-RETURNS = "agent_returns"
+RETURNS, CLAIM = "agent_returns", "agent_claim"
 _ITEM_KEYS = ("sku_id", "product_id", "related_object", "source_id", "quantity", "price", "amount", "metadata")
 _GOODS_KEYS = ("id", "source_id", "name", "sku")
 
@@ -26,6 +27,22 @@ class ExceedsError(ValueError):
 def is_taken_off(order: Mapping[str, Any], transaction_id: str) -> bool:
     """Whether a return is in an order already."""
     return transaction_id in _returns(order)
+
+
+def has_returns(order: Mapping[str, Any]) -> bool:
+    """Whether any return was taken off an order."""
+    return bool(_returns(order))
+
+
+def claimant(order: Mapping[str, Any]) -> str | None:
+    """The id of the claim that canceled an order; None where none did."""
+    told = _object(order.get("metadata")).get(CLAIM)
+    return told if isinstance(told, str) and told and order.get("status") == CANCELED else None
+
+
+def render_claimed(order: Mapping[str, Any], transaction_id: str) -> bytes:
+    """The update that cancels an order because a claim takes its place; its metadata is sent back whole."""
+    return render_json({"status": CANCELED, "metadata": {**_object(order.get("metadata")), CLAIM: transaction_id}})
 
 
 def render_taken_off(order: Mapping[str, Any], sale: Transaction) -> bytes:

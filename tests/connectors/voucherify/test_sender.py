@@ -1,5 +1,7 @@
 """Sales on their way to a project: made once, canceled, taken back, in doubt, and into trouble."""
 
+import asyncio
+import json
 from dataclasses import replace
 
 import pytest
@@ -99,6 +101,48 @@ async def test_a_request_that_is_lost(simulator, connect):
 
     assert [first.kind, second.kind] == [RETRY, DONE]
     assert sim.paid == {"s-1": 1}
+
+
+@pytest.mark.parametrize(
+    ("held", "kind", "code"),
+    [
+        pytest.param({"amount": 25000, "status": "PAID"}, DUPLICATE, "", id="the sale"),
+        pytest.param({"status": "PAID"}, DUPLICATE, "", id="of an amount that is not said"),
+        pytest.param({"amount": 25000, "status": "FULFILLED"}, DUPLICATE, "", id="fulfilled"),
+        pytest.param({"amount": 25000, "status": "CANCELED"}, DUPLICATE, "", id="canceled"),
+        pytest.param({"amount": 25001, "status": "PAID"}, PARK, "sale.collision", id="of another amount"),
+        pytest.param({"amount": 0, "status": "CANCELED"}, PARK, "sale.collision", id="of nothing"),
+        pytest.param({"amount": 25000, "status": "PAID", "customer": {"source_id": "10000422"}}, PARK,
+                     "sale.collision", id="somebody else's"),
+        pytest.param({"amount": 25000, "status": "PAID", "customer": {"source_id": "10000421"}}, DUPLICATE, "",
+                     id="the same member's"),
+        pytest.param({"amount": 25000, "status": "PAID", "customer": {"id": "cust_1"}}, DUPLICATE, "",
+                     id="of whom nothing is said that we know"),
+    ],
+)  # fmt: skip
+async def test_an_order_under_the_id_of_a_sale(connect, held, kind, code):
+    """It is the sale that may have arrived only if amount and customer say nothing else; two are not taken for one."""
+    body = json.dumps({"object": "order", "id": "ord_00000001", "source_id": "s-1", **held}).encode()
+    async with wire(answer(200, body)) as server:
+        [verdict] = await connect(server.url).send([sale(maybe_received=True)])
+
+    assert (verdict.kind, verdict.code, verdict.reference) == (kind, code, None if code else "ord_00000001")
+    assert len(server.requests) == 1
+
+
+async def test_an_id_that_another_sale_has(simulator, connect):
+    """A first attempt asks nothing; that its answer shows an order that was there before is told."""
+    _, running = simulator
+    sender = connect(running.url, customer_metadata={"shoe_size": "number"})
+    await sender.send([sale()])
+    contact = {"email": "alma@example.com", "attributes": {"hat": "red"}}
+
+    with capture_logs() as logs:
+        [first] = await sender.send([sale("s-2")])
+        [second] = await sender.send([make_outgoing(make_sale(transaction_id="s-1", new_contact=contact))])
+
+    assert [(verdict.kind, verdict.code) for verdict in (first, second)] == [(DONE, ""), (DONE, "sale.known_before")]
+    assert [line["transaction_id"] for line in logs if line["event"] == "sale.known_before"] == ["s-1"]
 
 
 async def test_an_order_that_somebody_has_begun(simulator, connect):
@@ -290,7 +334,7 @@ async def test_a_claim_of_a_guests_sale(simulator, connect):
 )
 @pytest.mark.parametrize("what", ["exchange", "claim"])
 async def test_what_is_half_done(*, simulator, connect, fault, kind, code, what):
-    """Once an earlier order was changed for a sale, no answer says that nothing arrived; a next attempt does the rest."""
+    """Once an earlier order was changed for a sale, no answer says that nothing arrived; the rest is done later."""
     sim, running = simulator
     sender = connect(running.url, on_return="order_update", guest_sales=True)
     await sender.send([sale(guest=what == "claim")])
@@ -367,6 +411,59 @@ async def test_guests(simulator, connect):
         (DONE, "sale.without_customer"),
     ]
     assert sim.customers == {}
+
+
+@pytest.mark.parametrize(
+    ("held", "kind", "code"),
+    [
+        pytest.param({"status": "CANCELED"}, PARK, "sale.taken_back", id="voided"),
+        pytest.param({"status": "PAID", "metadata": {"agent_returns": "r-1"}}, PARK, "sale.taken_back",
+                     id="partly returned"),
+        pytest.param({"status": "CANCELED", "metadata": {"agent_returns": "r-1"}}, PARK, "sale.taken_back",
+                     id="returned"),
+        pytest.param({"status": "CANCELED", "metadata": {"agent_claim": "c-2"}}, PARK, "sale.has_customer",
+                     id="claimed by another"),
+        pytest.param({"status": "CANCELED", "metadata": {"agent_claim": "c-1"}}, DONE, "", id="freed by this claim"),
+        pytest.param({"status": "PAID", "metadata": {"agent_claim": "c-1"}}, DONE, "", id="paid again since"),
+    ],
+)  # fmt: skip
+async def test_what_became_of_a_claimed_order(*, simulator, connect, held, kind, code):
+    """What was voided or came back is not claimed in full; what this claim canceled itself is."""
+    sim, running = simulator
+    sim.write_order({"source_id": "s-1", "amount": 25000, **held})
+    before = dict(sim.orders["s-1"])
+
+    [verdict] = await connect(running.url).send([claim()])
+
+    assert (verdict.kind, verdict.code) == (kind, code)
+    if kind is PARK:
+        assert sim.orders == {"s-1": before}
+    else:
+        assert {name: order["status"] for name, order in sim.orders.items()} == {"s-1": "CANCELED", "c-1": "PAID"}
+
+
+async def test_the_mark_of_a_claim(simulator, connect):
+    """The guest's order says which claim canceled it, beside what it said before."""
+    sim, running = simulator
+    sender = connect(running.url, guest_sales=True)
+    await sender.send([sale(guest=True)])
+
+    await sender.send([claim()])
+
+    assert sim.orders["s-1"]["metadata"].items() >= {"agent_claim": "c-1", "store_id": "1042"}.items()
+
+
+async def test_returns_at_the_same_time(simulator, connect):
+    """Two that come back at once are both taken off: one order is read and written by one of them at a time."""
+    sim, running = simulator
+    sender = connect(running.url, on_return="order_update")
+    await sender.send([sale()])
+    sim.add(Fault(kind="latency", method="PUT", delay_s=0.2))
+
+    verdicts = await asyncio.gather(sender.send([back()]), sender.send([back("r-2")]))
+
+    assert [verdict.kind for [verdict] in verdicts] == [DONE, DONE]
+    assert sim.held() == {"s-1": 1, "r-1": 1, "r-2": 1}
 
 
 async def test_what_was_omitted_is_told(simulator, connect):
