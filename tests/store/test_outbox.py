@@ -568,7 +568,7 @@ async def test_what_a_verdict_does(outbox, verdict, after, maybe_received):
     ],
 )
 async def test_a_person_decides_that_it_did_not_arrive(outbox, verdict, maybe_received):
-    """What is in doubt and is sent again by a person did not arrive; what arrived in part, or is on its way, may have."""
+    """What is in doubt and is sent again by a person did not arrive; what was taken in part still has."""
     await outbox.accept(acceptance(key=member_key()), NOW)
     entry = (await send(outbox, verdict)).entry
 

@@ -538,17 +538,23 @@ async def test_an_event_whose_answer_is_lost(*, simulator, connect, on_doubt, fi
         pytest.param(answer(500, b"{}"), IN_DOUBT, id="500 proves nothing"),
         pytest.param(answer(200, b"{}"), IN_DOUBT, id="nor does somebody's 200"),
         pytest.param(cut_in_the_body, IN_DOUBT, id="nor half an answer"),
+        pytest.param(answer(302, b"{}"), RETRY, id="a redirect went nowhere"),
+        pytest.param(answer(404, b"{}"), RETRY, id="nobody was there"),
+        pytest.param(answer(405, b"{}"), RETRY, id="no such call"),
+        pytest.param(answer(407, b"{}"), RETRY, id="a proxy let nothing through"),
         pytest.param(answer(429, b"{}"), RETRY, id="429 took nothing"),
         pytest.param(answer(401, b"{}"), HOLD, id="401 took nothing"),
         pytest.param(answer(400, b"{}"), PARK, id="400 answers"),
     ],
 )
 async def test_what_is_in_doubt(connect, script, kind):
-    """An event is tried again by itself only where it is certain that it was not taken."""
+    """An event is tried again by itself, and is never given up, only where it is certain that it was not taken."""
     async with wire(script) as server:
-        [verdict] = await connect(server.url, earn_with="event").send([sale()])
+        [held] = await connect(server.url, earn_with="event").send([sale()])
+        [dropped] = await connect(server.url, earn_with="event", on_doubt="drop").send([sale()])
 
-    assert verdict.kind is kind
+    assert held.kind is kind
+    assert dropped.kind is (DONE if kind is IN_DOUBT else kind)
 
 
 # --- the line -----------------------------------------------------------------------------------------------
@@ -600,6 +606,17 @@ async def test_the_allowance(simulator, connect):
     assert [(verdict.kind, verdict.after_s) for verdict in verdicts[9:]] == [(DONE, 60.0), (RETRY, 60.0)]
     assert verdicts[10].vendor_code == "api_calls"
     assert len(sim.orders) == 10
+
+
+async def test_the_last_tenth_is_spaced(simulator, connect):
+    """While calls are left no instant is named: a delivery waits a minute then, and others have the rest."""
+    sim, running = simulator
+    sim.allowance.per_minute = 100
+    sender = connect(running.url)
+
+    verdicts = [(await sender.send([sale(f"s-{number}")]))[0] for number in range(95)]
+
+    assert [verdict.after_s for verdict in verdicts] == [None] * 90 + [60.0] * 5
 
 
 async def test_a_plan_that_is_used_up(simulator, connect):
