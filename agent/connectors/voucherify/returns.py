@@ -10,6 +10,7 @@ Whether points that the order earned are withdrawn by either is not documented.
 """
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from agent.connectors.voucherify.mapping import CANCELED, render_item, render_json
@@ -69,23 +70,37 @@ def render_taken_off(order: Mapping[str, Any], sale: Transaction) -> bytes:
     return render_json({"amount": sum(item["amount"] for item in left), "items": left, "metadata": metadata})
 
 
-def _take_off(items: list[dict[str, Any]], back: Mapping[str, Any]) -> None:
-    """Takes goods off the first item that has as much of them; an item of nothing stays with the quantity 0."""
-    goods = back["source_id"]
-    found = next((item for item in items if item.get("source_id") == goods and _fits(item, back)), None)
-    if found is None:
+def _take_off(items: Iterable[dict[str, Any]], back: Mapping[str, Any]) -> None:
+    """Takes goods off the items that are of them: at the price that was paid for them, else wherever there is money.
+
+    The money has to be there; how many pieces it was for is the till's word. An item of nothing stays, of quantity 0.
+    """
+    pieces, money = back["quantity"], back["amount"]
+    same = [item for item in items if item.get("source_id") == back["source_id"] and item["quantity"] > 0]
+    if not same or sum(item["amount"] for item in same) < money:
         raise ExceedsError
-    left, fewer = found["amount"] - back["amount"], found["quantity"] - back["quantity"]
-    if fewer >= 0 and left == fewer * _whole(found, "price"):
-        found.update(quantity=fewer, amount=left)
-    elif not left:
-        found.update(quantity=0, amount=0)
-    else:  # not whole pieces at the price that was paid: what is left is one thing at what is left of it
-        found.update(quantity=1, price=left, amount=left)
+    while left := [item for item in same if _has(item, pieces, money)]:
+        found = min(left, key=partial(_unlikeness, pieces=pieces, money=money))
+        price, amount, quantity = _whole(found, "price"), found["amount"], found["quantity"]
+        count = min(pieces, quantity)
+        paid = min(count * price if price * pieces == money else money, amount)
+        pieces, money = pieces - count, money - paid
+        if amount - paid == (quantity - count) * price:
+            found.update(quantity=quantity - count, amount=amount - paid)
+        elif amount == paid:
+            found.update(quantity=0, amount=0)
+        else:  # not whole pieces at the price that was paid: what is left is one thing at what is left of it
+            found.update(quantity=1, price=amount - paid, amount=amount - paid)
 
 
-def _fits(item: Mapping[str, Any], back: Mapping[str, Any]) -> bool:
-    return bool(item["quantity"] > 0 and item["amount"] >= back["amount"])
+def _has(item: Mapping[str, Any], pieces: int, money: int) -> bool:
+    """Whether there is something on an item of what is still to be taken off: money, or pieces that cost nothing."""
+    return item["quantity"] > 0 and (item["amount"] > 0 if money else pieces > 0 == item["amount"])
+
+
+def _unlikeness(item: Mapping[str, Any], pieces: int, money: int) -> tuple[bool, ...]:
+    """The least of an item that was sold at this price, then of one that was sold for this, then of one that has it."""
+    return (_whole(item, "price") * pieces != money, item["amount"] != money, item["amount"] < money)
 
 
 def _sent(item: Mapping[str, Any]) -> dict[str, Any]:
