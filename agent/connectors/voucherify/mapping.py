@@ -130,7 +130,8 @@ def render_event(outgoing: Outgoing, settings: VoucherifySettings, *, primary: I
         InexactError: an amount cannot be said.
     """
     customer, omitted = render_customer(outgoing, settings, primary=primary)
-    facts, bridge = _facts(outgoing, settings), render_bridge(outgoing)
+    bridge = render_bridge(outgoing, card_is_loyalty_code=settings.card_is_loyalty_code)
+    facts = _facts(outgoing, settings)
     lost = () if "referral" in bridge else tuple(name for name in stated_bridge(outgoing) if "referral" in name)
     event = {
         "event": settings.event_name,
