@@ -95,7 +95,7 @@ def _take_off(items: Iterable[dict[str, Any]], back: Mapping[str, Any]) -> None:
 
 def _has(item: Mapping[str, Any], pieces: int, money: int) -> bool:
     """Whether there is something on an item of what is still to be taken off: money, or pieces that cost nothing."""
-    return item["quantity"] > 0 and (item["amount"] > 0 if money else pieces > 0 == item["amount"])
+    return bool(item["quantity"] > 0 and (item["amount"] > 0 if money else pieces > 0 == item["amount"]))
 
 
 def _unlikeness(item: Mapping[str, Any], pieces: int, money: int) -> tuple[bool, ...]:

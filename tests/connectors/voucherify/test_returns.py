@@ -8,7 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.connectors.voucherify.mapping import render_item
-from agent.connectors.voucherify.returns import RETURNS, ExceedsError, is_taken_off, render_taken_off
+from agent.connectors.voucherify.returns import (
+    RETURNS,
+    ExceedsError,
+    claimant,
+    is_taken_off,
+    render_claimed,
+    render_taken_off,
+)
 from agent.connectors.voucherify.simulator.checks import check_order
 from agent.domain.transaction import Line
 from tests.connectors.mparticle.sales import make_sale
@@ -108,6 +115,16 @@ def test_more_than_the_order_has(order, rows):
         render_taken_off(order, back(*rows))
 
 
+def test_a_claim():
+    """It cancels the order and says so beside what the order said before; nobody else has claimed it."""
+    order = of(item("A", 1, 12500), metadata={"store_id": "1042"})
+
+    body = json.loads(render_claimed(order, "c-1"))
+
+    assert body == {"status": "CANCELED", "metadata": {"store_id": "1042", "agent_claim": "c-1"}}
+    assert (claimant(order), claimant({**order, **body})) == (None, "c-1")
+
+
 def test_once():
     """A return that is in the order is known by its id, and no other is taken for it."""
     order = of(metadata={RETURNS: "r-1,r-22"})
@@ -140,6 +157,12 @@ def test_once():
         ),
         pytest.param(
             [("A", 1, 12500), ("A", 1, 6000)], [("A", "2", "150.00")], [("A", 1, 3500)], id="at another price, off both"
+        ),
+        pytest.param(
+            [("A", 1, 10000), ("A", 2, 5000)],
+            [("A", "1", "50.00")],
+            [("A", 1, 10000), ("A", 1, 5000)],
+            id="one of the cheaper ones",
         ),
         pytest.param([("A", 1, 10000), ("A", 1, 0)], [("A", "1", "0")], [("A", 1, 10000)], id="the free one"),
         pytest.param([("A", 1, 10000), ("A", 1, 0)], [("A", "2", "100.00")], [], id="the free one with the other"),

@@ -152,7 +152,7 @@ async def test_an_order_that_somebody_has_begun(simulator, connect):
 
     [verdict] = await connect(running.url).send([sale(maybe_received=True)])
 
-    assert (verdict.kind, sim.held()) == (DONE, {"s-1": 1})
+    assert (verdict.kind, verdict.code, sim.held()) == (DONE, "", {"s-1": 1})
 
 
 @pytest.mark.parametrize(
