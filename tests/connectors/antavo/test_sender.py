@@ -653,3 +653,11 @@ def test_the_allowance(clock):
         surroundings(role="forward", secret=lambda _name: Reference("x"), http=POLICY, clock=clock),
     )
     assert room.requests_per_second == 0.5
+
+
+def test_many_idle_tills(clock):
+    """A thousand of one brand that sell nothing leave nine tenths of the key's allowance to those that do."""
+    room = build(
+        make_settings(), surroundings(role="forward", secret=lambda _name: Reference("x"), http=POLICY, clock=clock)
+    )
+    assert 1_000 * 60 / room.idle_ping_s <= 1_500 / 10
