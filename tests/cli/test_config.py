@@ -157,6 +157,8 @@ def test_the_example_of_a_further_system_is_commented_out(name):
         (rate(Rate(10 / 3600)), "10/h"),
         (spelled((timedelta(seconds=1),)), ["1s"]),
         (toml(["a", True, 1.5, 'x"y']), '["a", true, 1.5, "x\\"y"]'),
+        (toml({"a": "b", "c d": 1}), '{ a = "b", "c d" = 1 }'),
+        (toml({}), "{}"),
     ],
 )
 def test_values_are_spelled_as_they_are_read(text, value):

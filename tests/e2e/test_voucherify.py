@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import json
+import signal
+import subprocess
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
-from e2e.shop import Till, Vendor, eventually, members
+from e2e.shop import COMMAND, Till, Vendor, eventually, members
 
 from agent.connectors.voucherify.simulator import Fault, ThreadedSimulator, VoucherifySimulator
 
@@ -163,6 +166,51 @@ def test_credentials_and_the_plan(shop: Till, vendor: Vendor, project: Project):
 
     assert project.sim.held() == vendor.held() == {f"s-{number}": 1 for number in range(50)}
     assert shop.status()["queue"]["parked"] == 0
+
+
+@pytest.mark.slow
+def test_an_event_in_doubt(open_till: Callable[..., Till], vendor: Vendor, project: Project):
+    """An event whose answer is lost waits for a person, over a restart too; sent again by them it goes once."""
+    till = open_till(**{"forward.voucherify": project.table(earn_with="event")}).start()
+    eventually(till.loaded)
+    [alma] = numbers(vendor, 1)
+    fault = project.sim.add(Fault(kind="drop", path="/v1/events"))
+    sell(till, "s-1", identifier=alma)
+    [doubtful] = eventually(lambda: till.queue("in_doubt"))
+    till.kill()
+    project.sim.remove(fault)
+    till.start()
+    till.order("flush")
+    eventually(lambda: till.status()["queue"]["depth"] == 0)
+    assert (deliveries(till, "s-1")["voucherify"]["state"], project.sim.events) == ("in_doubt", [])
+
+    assert till.http.post(f"/v1/queue/{doubtful['entry']}/retry").status_code == 202
+    till.order("flush")
+    eventually(lambda: till.delivered("s-1"))
+
+    assert (doubtful["vendor"], doubtful["last_error"]["code"]) == ("voucherify", "sale.maybe_received")
+    assert [event["metadata"]["transaction_id"] for event in project.sim.events] == ["s-1"]
+
+
+@pytest.mark.slow
+def test_simulate_voucherify():
+    """`simulate voucherify` prints where it is found, refuses who has no key, and ends in order."""
+    with subprocess.Popen(
+        [COMMAND, "simulate", "voucherify", "--port", "0", "--json"], stdout=subprocess.PIPE, text=True
+    ) as process:
+        text = ""
+        for line in process.stdout:
+            text += line
+            if line.startswith("}"):
+                break
+        told = json.loads(text)
+        unknown = httpx.get(f"{told['base_url']}/v1/orders", trust_env=False)
+        state = httpx.get(told["control_url"], trust_env=False)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+
+    assert told.keys() == {"base_url", "control_url", "app_id", "app_token"}
+    assert (unknown.status_code, state.json()["orders"]) == (401, 0)
 
 
 @pytest.mark.parametrize(

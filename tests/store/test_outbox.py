@@ -557,9 +557,18 @@ async def test_what_a_verdict_does(outbox, verdict, after, maybe_received):
         assert (delivery.error_title, delivery.vendor_code) == (verdict.title, verdict.vendor_code)
 
 
-@pytest.mark.parametrize(("verdict", "maybe_received"), [(DOUBT, False), (CUT, True)], ids=["in doubt", "on its way"])
+@pytest.mark.parametrize(
+    ("verdict", "maybe_received"),
+    [
+        pytest.param(DOUBT, False, id="in doubt"),
+        pytest.param(replace(DOUBT, code="sale.maybe_received"), False, id="unanswered"),
+        pytest.param(replace(DOUBT, code="sale.partly_taken"), True, id="some of it was taken"),
+        pytest.param(replace(DOUBT, code="sale.maybe_given_back"), True, id="something was given back"),
+        pytest.param(CUT, True, id="on its way"),
+    ],
+)
 async def test_a_person_decides_that_it_did_not_arrive(outbox, verdict, maybe_received):
-    """What is in doubt and is sent again by a person did not arrive; what was not in doubt still may have."""
+    """What is in doubt and is sent again by a person did not arrive; what was taken in part still has."""
     await outbox.accept(acceptance(key=member_key()), NOW)
     entry = (await send(outbox, verdict)).entry
 

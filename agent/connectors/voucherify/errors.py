@@ -8,8 +8,8 @@ another 2xx                        retry    undocumented: somebody else's, such 
                                             looked up before it is sent again
 400 `multiple_requests`            retry    errors page: concurrent calls about the same object
 400, 409, 415, 422, 423 ...        park     errors page: malformed, or against a rule of the project
-404 in Voucherify's own form       park     errors page: it does not have what was named
-404 and 405 in another, 407        retry    no such call there: `base_url` leads elsewhere, which no sale can help
+404 with a key of Voucherify's     park     errors page: it does not have what was named
+404 without, 405, 407              retry    no such call there: `base_url` leads elsewhere, which no sale can help
 401, 403                           hold     errors page: `unauthorized`, `forbidden`, `missing_required_permission`
 402; 429 of `api_calls_cycle`      hold     limits and errors pages: the plan is used up, until a person or the next
                                             cycle helps
@@ -20,6 +20,7 @@ another 2xx                        retry    undocumented: somebody else's, such 
 =================================  =======  ====================================================================
 
 An event has no key by which Voucherify would know it again: what proves nothing about it is `in_doubt`, not `retry`.
+A redirect and another's 4xx prove that Voucherify did not take it; a 5xx and another's 2xx do not.
 """
 
 import re
@@ -44,9 +45,12 @@ _PAYMENT = 402
 _NOT_FOUND, _TOO_LARGE, _TOO_MANY = 404, 413, 429
 _LATER = (408, 425, _TOO_MANY)
 _ELSEWHERE = (405, 407)
+_TURNED_BACK = range(_REDIRECT, _SERVER_ERROR)
+"""Somebody on the way, or a wrong address, let nothing through; a gateway's 5xx and a 2xx of nonsense prove nothing."""
 _SILENCE_S = 1.0
 _LONGEST_PAUSE_S = 3600.0
 _LEFT_TO_OTHERS = 0.1
+_MINUTE_S = 60.0
 _CYCLE = "api_calls_cycle"
 _LIMITS = frozenset({"api_calls", "bulk_api_calls", _CYCLE, "webhook_calls"})
 _REQUEST_ID = re.compile(r"v-[0-9a-f]{8,32}")
@@ -74,7 +78,8 @@ def verdict_of(answer: Answer, expected: Kind, *, now: datetime) -> Verdict:
         return turned_away
     status = answer.status
     if is_elsewhere(answer, expected):
-        return _again("vendor.unreadable", status, "Something else than the vendor answered.", answer.retry_after_s)
+        other = _again("vendor.unreadable", status, "Something else than the vendor answered.", answer.retry_after_s)
+        return replace(other, not_received=status in _TURNED_BACK)
     if status in _SUCCESS:
         return Verdict(VerdictKind.DONE, status=status, reference=_reference(answer), after_s=spared_s(answer, now=now))
     if status >= _SERVER_ERROR:
@@ -124,7 +129,7 @@ def is_elsewhere(answer: Answer, expected: Kind) -> bool:
     if status in _SUCCESS:
         return read_object(answer).get("object") != expected
     if status == _NOT_FOUND:
-        return not is_missing(answer)
+        return vendor_key(answer) is None
     return answer.is_markup and status != _TOO_LARGE
 
 
@@ -154,13 +159,14 @@ def pause_s(answer: Answer, *, now: datetime) -> float:
 def spared_s(answer: Answer, *, now: datetime) -> float | None:
     """Seconds to wait after a success, because the project's allowance is nearly used up; None where it is not.
 
-    The last tenth is left to who cannot wait: the allowance is the whole project's.
+    The last tenth is left to who cannot wait: the allowance is the whole project's. While calls are left the vendor
+    names no later instant than now: then a minute, in which the allowance of most plans is renewed (limits page).
     """
     left, most = _whole(answer, "x-rate-limit-remaining"), _whole(answer, "x-rate-limit-limit")
     if left is None or not most or left >= most * _LEFT_TO_OTHERS:
         return None
     until_s = _until_s(answer, now)
-    return until_s if until_s is not None and until_s > 0 else None
+    return until_s if until_s is not None and until_s > 0 else _MINUTE_S
 
 
 def _until_s(answer: Answer, now: datetime) -> float | None:

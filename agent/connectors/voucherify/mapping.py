@@ -55,14 +55,21 @@ class Rendered:
     Attributes:
         body: the order or the event as JSON.
         items: how many lines are in it.
-        has_customer: somebody is named in it.
+        amount: of the order, in the smallest unit; 0 of an event.
+        source_id: whom it names; None for nobody.
         omitted: names of metadata that did not go along.
     """
 
     body: bytes = field(repr=False)
     items: int
-    has_customer: bool
+    amount: int
+    source_id: str | None = field(repr=False)
     omitted: tuple[str, ...]
+
+    @property
+    def has_customer(self) -> bool:
+        """Somebody is named in it."""
+        return self.source_id is not None
 
 
 def minor_units(amount: Decimal, currency: str) -> int:
@@ -97,17 +104,18 @@ def render_order(outgoing: Outgoing, settings: VoucherifySettings, *, primary: I
     items = [render_item(line, sale.currency) for line in sale.lines if line.kind == "purchase"]
     customer, omitted = render_customer(outgoing, settings, primary=primary)
     facts = _facts(outgoing, settings)
+    amount = sum(item["amount"] for item in items)
     order = {
         "source_id": sale.transaction_id,
         "status": PAID,
         "created_at": render_instant(outgoing.corrected_at or sale.occurred_at),
-        "amount": sum(item["amount"] for item in items),
+        "amount": amount,
         "items": items,
         "metadata": dict(facts.values),
         **({"customer": customer} if customer else {}),
     }
     left_out = (*omitted, *facts.omitted, *stated_bridge(outgoing))
-    return Rendered(render_json(order), len(items), bool(customer), left_out)
+    return Rendered(render_json(order), len(items), amount, customer.get("source_id"), left_out)
 
 
 def render_event(outgoing: Outgoing, settings: VoucherifySettings, *, primary: IdentifierType) -> Rendered:
@@ -122,7 +130,8 @@ def render_event(outgoing: Outgoing, settings: VoucherifySettings, *, primary: I
         InexactError: an amount cannot be said.
     """
     customer, omitted = render_customer(outgoing, settings, primary=primary)
-    facts, bridge = _facts(outgoing, settings), render_bridge(outgoing)
+    bridge = render_bridge(outgoing, card_is_loyalty_code=settings.card_is_loyalty_code)
+    facts = _facts(outgoing, settings)
     lost = () if "referral" in bridge else tuple(name for name in stated_bridge(outgoing) if "referral" in name)
     event = {
         "event": settings.event_name,
@@ -130,7 +139,8 @@ def render_event(outgoing: Outgoing, settings: VoucherifySettings, *, primary: I
         **bridge,
         "metadata": {**facts.values, "transaction_id": outgoing.transaction.transaction_id},
     }
-    return Rendered(render_json(event), 0, bool(customer), (*omitted, *facts.omitted, *lost))
+    left_out = (*omitted, *facts.omitted, *lost)
+    return Rendered(render_json(event), 0, 0, customer.get("source_id"), left_out)
 
 
 def render_status(status: str) -> bytes:

@@ -155,3 +155,5 @@ _PARSERS: Mapping[str, Callable[[str], Any]] = {
 }
 TYPES = frozenset(_PARSERS) | {f"{kind}{_MANY}" for kind in _PARSERS}
 """The types that a value can be declared with."""
+EVENT_TYPES = frozenset(_PARSERS) - {"image_url"}
+"""Those that the schema of an event has; it has no lists either (metadata page)."""

@@ -16,7 +16,8 @@ personal_number              not sent                                           
 new_contact.first_name, ...  customer.name, .address                              customers page
 new_contact.attributes       customer.metadata, as `customer_metadata` has it     metadata page; mParticle page: what is
                                                                                   not defined is omitted
-vf_loyalty_code              event.loyalty.code; else a card number               mParticle page, events page
+vf_loyalty_code              event.loyalty.code                                   mParticle page, events page
+a card number                the same, with `card_is_loyalty_code` alone          ours: the owner's card is another's
 vf_referral_code             event.referral.code                                  mParticle page, events page
 vf_referral_referrer_id      event.referral.referrer_id                           mParticle page, events page
 ===========================  ===================================================  ==================================
@@ -69,13 +70,17 @@ def render_customer(
     return customer, metadata.omitted
 
 
-def render_bridge(outgoing: Outgoing) -> dict[str, dict[str, str]]:
+def render_bridge(outgoing: Outgoing, *, card_is_loyalty_code: bool) -> dict[str, dict[str, str]]:
     """`loyalty` and `referral` of an event, as far as a sale knows them.
 
     A referrer without a code is left out: `code` is what a referral is.
+
+    Args:
+        outgoing: the sale with its tag.
+        card_is_loyalty_code: a card number that was given is the code of a card of Voucherify's.
     """
     stated = stated_bridge(outgoing)
-    card = _named(outgoing).get(IdentifierType.CARD_NUMBER)
+    card = _named(outgoing).get(IdentifierType.CARD_NUMBER) if card_is_loyalty_code else None
     loyalty, referral = stated.get(LOYALTY_CODE, card), stated.get(REFERRAL_CODE)
     found: dict[str, dict[str, str]] = {}
     if loyalty is not None:

@@ -1,20 +1,22 @@
-"""A return, where the configuration has it taken off the order of its sale. Pure.
+"""Changes to the order of an earlier sale: what came back is taken off it, or a claim takes its place. Pure.
 
 Voucherify's orders hold what was sold: amounts and quantities are positive, and there is no order of goods that come
 back (orders page). What it has is the update of an order, and the status CANCELED. So the order is read, what came back
 is taken off its items, and it is written again; when nothing is left it is canceled. The ids of the returns that are in
-it stand in its metadata under `agent_returns`: a return that is sent twice is taken off once.
+it stand in its metadata under `agent_returns`: a return that is sent twice is taken off once. The id of the claim that
+canceled a guest's order stands there as `agent_claim`: one that was canceled by anything else is not to be claimed.
 
 Whether points that the order earned are withdrawn by either is not documented.
 """
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from agent.connectors.voucherify.mapping import CANCELED, render_item, render_json
 from agent.domain.transaction import Transaction
 
-RETURNS = "agent_returns"
+RETURNS, CLAIM = "agent_returns", "agent_claim"
 _ITEM_KEYS = ("sku_id", "product_id", "related_object", "source_id", "quantity", "price", "amount", "metadata")
 _GOODS_KEYS = ("id", "source_id", "name", "sku")
 
@@ -26,6 +28,22 @@ class ExceedsError(ValueError):
 def is_taken_off(order: Mapping[str, Any], transaction_id: str) -> bool:
     """Whether a return is in an order already."""
     return transaction_id in _returns(order)
+
+
+def has_returns(order: Mapping[str, Any]) -> bool:
+    """Whether any return was taken off an order."""
+    return bool(_returns(order))
+
+
+def claimant(order: Mapping[str, Any]) -> str | None:
+    """The id of the claim that canceled an order; None where none did."""
+    told = _object(order.get("metadata")).get(CLAIM)
+    return told if isinstance(told, str) and told and order.get("status") == CANCELED else None
+
+
+def render_claimed(order: Mapping[str, Any], transaction_id: str) -> bytes:
+    """The update that cancels an order because a claim takes its place; its metadata is sent back whole."""
+    return render_json({"status": CANCELED, "metadata": {**_object(order.get("metadata")), CLAIM: transaction_id}})
 
 
 def render_taken_off(order: Mapping[str, Any], sale: Transaction) -> bytes:
@@ -52,23 +70,37 @@ def render_taken_off(order: Mapping[str, Any], sale: Transaction) -> bytes:
     return render_json({"amount": sum(item["amount"] for item in left), "items": left, "metadata": metadata})
 
 
-def _take_off(items: list[dict[str, Any]], back: Mapping[str, Any]) -> None:
-    """Takes goods off the first item that has as much of them; an item of nothing stays with the quantity 0."""
-    goods = back["source_id"]
-    found = next((item for item in items if item.get("source_id") == goods and _fits(item, back)), None)
-    if found is None:
+def _take_off(items: Iterable[dict[str, Any]], back: Mapping[str, Any]) -> None:
+    """Takes goods off the items that are of them: at the price that was paid for them, else wherever there is money.
+
+    The money has to be there; how many pieces it was for is the till's word. An item of nothing stays, of quantity 0.
+    """
+    pieces, money = back["quantity"], back["amount"]
+    same = [item for item in items if item.get("source_id") == back["source_id"] and item["quantity"] > 0]
+    if not same or sum(item["amount"] for item in same) < money:
         raise ExceedsError
-    left, fewer = found["amount"] - back["amount"], found["quantity"] - back["quantity"]
-    if fewer >= 0 and left == fewer * _whole(found, "price"):
-        found.update(quantity=fewer, amount=left)
-    elif not left:
-        found.update(quantity=0, amount=0)
-    else:  # not whole pieces at the price that was paid: what is left is one thing at what is left of it
-        found.update(quantity=1, price=left, amount=left)
+    while left := [item for item in same if _has(item, pieces, money)]:
+        found = min(left, key=partial(_unlikeness, pieces=pieces, money=money))
+        price, amount, quantity = _whole(found, "price"), found["amount"], found["quantity"]
+        count = min(pieces, quantity)
+        paid = min(count * price if price * pieces == money else money, amount)
+        pieces, money = pieces - count, money - paid
+        if amount - paid == (quantity - count) * price:
+            found.update(quantity=quantity - count, amount=amount - paid)
+        elif amount == paid:
+            found.update(quantity=0, amount=0)
+        else:  # not whole pieces at the price that was paid: what is left is one thing at what is left of it
+            found.update(quantity=1, price=amount - paid, amount=amount - paid)
 
 
-def _fits(item: Mapping[str, Any], back: Mapping[str, Any]) -> bool:
-    return bool(item["quantity"] > 0 and item["amount"] >= back["amount"])
+def _has(item: Mapping[str, Any], pieces: int, money: int) -> bool:
+    """Whether there is something on an item of what is still to be taken off: money, or pieces that cost nothing."""
+    return bool(item["quantity"] > 0 and (item["amount"] > 0 if money else pieces > 0 == item["amount"]))
+
+
+def _unlikeness(item: Mapping[str, Any], pieces: int, money: int) -> tuple[bool, ...]:
+    """The least of an item that was sold at this price, then of one that was sold for this, then of one that has it."""
+    return (_whole(item, "price") * pieces != money, item["amount"] != money, item["amount"] < money)
 
 
 def _sent(item: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,8 +5,11 @@ is not documented: what may have arrived is looked up first. An event is known b
 configuration's to decide.
 """
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
+from weakref import WeakValueDictionary
 
 import structlog
 
@@ -22,7 +25,14 @@ from agent.connectors.voucherify.mapping import (
     render_order,
     render_status,
 )
-from agent.connectors.voucherify.returns import ExceedsError, is_taken_off, render_taken_off
+from agent.connectors.voucherify.returns import (
+    ExceedsError,
+    claimant,
+    has_returns,
+    is_taken_off,
+    render_claimed,
+    render_taken_off,
+)
 from agent.connectors.voucherify.settings import VoucherifySettings
 from agent.domain.delivery import Verdict, VerdictKind
 from agent.domain.identifiers import IdentifierType
@@ -34,6 +44,7 @@ from agent.transport import Answer
 log = structlog.get_logger(__name__)
 
 _PARK, _DONE = VerdictKind.PARK, VerdictKind.DONE
+_SETTLED = (_DONE, VerdictKind.DUPLICATE)
 _KNOWN = frozenset({PAID, CANCELED, "FULFILLED"})
 
 _NOBODY = Verdict(_PARK, "sale.without_member", title="Nobody is named whom the vendor could know.")
@@ -42,6 +53,13 @@ _NO_ORDER = Verdict(_PARK, "sale.without_original", title="A return that names n
 _EVENT_STAYS = Verdict(_PARK, "sale.return_unsupported", title="An event cannot be taken back: a person has to.")
 _VOID_OF_RETURN = Verdict(_PARK, "sale.return_unsupported", title="What a return took off an order stays off.")
 _CLAIMED = Verdict(_PARK, "sale.has_customer", title="The vendor's order of the claimed sale is somebody's already.")
+_TAKEN_BACK = Verdict(
+    _PARK, "sale.taken_back", title="The order of the claimed sale is canceled, or some of it came back already."
+)
+_COLLISION = Verdict(
+    _PARK, "sale.collision", title="The vendor's order under this id is of another amount, or somebody else's."
+)
+_KNOWN_BEFORE = "The vendor had an order under this id before the first attempt; it has what this sale says now."
 _UNKNOWN = Verdict(_PARK, "sale.without_original", title="The vendor has no order of the sale that this is about.")
 _EXCEEDS = Verdict(_PARK, "sale.exceeds_original", title="More comes back than the vendor's order has.")
 _TOO_LARGE = Verdict(_PARK, "sale.too_large", title="The sale has more lines than the vendor takes.")
@@ -70,6 +88,7 @@ class VoucherifySender:
         self, client: VoucherifyClient, settings: VoucherifySettings, *, primary: IdentifierType, clock: Clock
     ) -> None:
         self._client, self._settings, self._primary, self._clock = client, settings, primary, clock
+        self._at_work_on: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def send(self, batch: Sequence[Outgoing]) -> list[Verdict]:
         """A verdict for each sale; ``done`` means that Voucherify has the order or took the event."""
@@ -83,7 +102,7 @@ class VoucherifySender:
         except VendorUnreachableError as error:
             return verdict_without_answer(error)
         except VendorRefusedError as error:
-            return Verdict(VerdictKind.HOLD, "vendor.credentials_missing", title=str(error), not_received=True)
+            return _held(error)
         except InexactError:
             return _INEXACT
         except ExceedsError:
@@ -98,38 +117,60 @@ class VoucherifySender:
         rendered = render_order(outgoing, self._settings, primary=self._primary)
         if refusal := self._refusal(outgoing, rendered):
             return refusal
-        if _brings_back(sale):
-            taken_off = await self._take_off(sale)
-            if taken_off.kind not in (_DONE, VerdictKind.DUPLICATE) or not rendered.items:
-                return taken_off
-        if outgoing.maybe_received and (known := await self._look_up(sale.transaction_id)):
+        earlier = await self._change_earlier(sale)
+        if earlier is None:
+            return await self._make(outgoing, rendered)
+        if earlier.kind not in _SETTLED or not rendered.items:
+            return earlier
+        return await self._make_after(outgoing, rendered)
+
+    async def _make(self, outgoing: Outgoing, rendered: Rendered) -> Verdict:
+        """The sale's own order. What may have arrived is asked for; a first attempt costs no question."""
+        if outgoing.maybe_received and (known := await self._look_up(outgoing, rendered)):
             return known
-        if sale.type is TransactionType.POINTS_CLAIM and (hindrance := await self._free(sale)):
-            return hindrance
-        verdict = self._verdict(await self._client.post_order(rendered.body))
-        return self._told(verdict, outgoing, rendered)
+        answer = await self._client.post_order(rendered.body)
+        verdict = self._told(self._verdict(answer), outgoing, rendered)
+        if verdict.kind is not _DONE or outgoing.maybe_received or not read_object(answer).get("updated_at"):
+            return verdict
+        log.warning("sale.known_before", vendor="voucherify", transaction_id=outgoing.transaction.transaction_id)
+        return replace(verdict, code="sale.known_before", title=_KNOWN_BEFORE)
+
+    async def _make_after(self, outgoing: Outgoing, rendered: Rendered) -> Verdict:
+        """The same for a sale for which an earlier order was changed already: it never counts as not received."""
+        try:
+            verdict = await self._make(outgoing, rendered)
+        except VendorUnreachableError as error:
+            verdict = verdict_without_answer(error)
+        except VendorRefusedError as error:
+            verdict = _held(error)
+        if verdict.kind is _PARK:  # the outbox would take it for a sale of which nothing arrived
+            title = f"The earlier sale's order was changed for it, and the rest was not taken: {verdict.title}"
+            return replace(verdict, kind=VerdictKind.IN_DOUBT, code="sale.partly_taken", title=title)
+        return replace(verdict, not_received=False)
 
     def _refusal(self, outgoing: Outgoing, rendered: Rendered) -> Verdict | None:
         """Why a sale is not sent, if it is not."""
         sale = outgoing.transaction
         if _brings_back(sale) and sale.original_transaction_id is None:
             return _NO_ORDER
-        if _brings_back(sale) and self._settings.on_return == "park":
+        if _brings_back(sale) and (self._settings.on_return == "park" or sale.type is TransactionType.POINTS_CLAIM):
             return _RETURN
-        if not rendered.has_customer and not self._settings.guest_sales:
+        if rendered.items and not rendered.has_customer and not self._settings.guest_sales:
             return _NOBODY
         return _TOO_LARGE if rendered.items > MAX_ITEMS else None
 
-    async def _look_up(self, source_id: str) -> Verdict | None:
+    async def _look_up(self, outgoing: Outgoing, rendered: Rendered) -> Verdict | None:
         """What is known of a sale that may have arrived; None when it has not."""
-        answer = await self._client.get_order(source_id)
+        answer = await self._client.get_order(outgoing.transaction.transaction_id)
         if is_missing(answer):
             return None
-        verdict = self._verdict(answer)
+        verdict, order = self._verdict(answer), read_object(answer)
         if verdict.kind is not _DONE:
             return verdict
-        if read_object(answer).get("status") not in _KNOWN:
+        if order.get("status") not in _KNOWN:
             return None
+        if _is_another(order, rendered):
+            return replace(_COLLISION, status=verdict.status)
         return replace(verdict, kind=VerdictKind.DUPLICATE)
 
     async def _cancel(self, outgoing: Outgoing) -> Verdict:
@@ -140,9 +181,19 @@ class VoucherifySender:
         answer = await self._client.put_order(source_id, render_status(CANCELED))
         return _UNKNOWN if is_missing(answer) else self._verdict(answer)
 
-    async def _take_off(self, sale: Transaction) -> Verdict:
+    async def _change_earlier(self, sale: Transaction) -> Verdict | None:
+        """What came of changing the order of the sale that this one is about; None when there is nothing to change.
+
+        An order is read and written by one sale at a time: what another took off in between would be lost.
+        """
+        claims, source_id = sale.type is TransactionType.POINTS_CLAIM, sale.original_transaction_id
+        if source_id is None or not (claims or _brings_back(sale)):
+            return None
+        async with self._at_work_on.setdefault(source_id, asyncio.Lock()):
+            return await (self._free(sale, source_id) if claims else self._take_off(sale, source_id))
+
+    async def _take_off(self, sale: Transaction, source_id: str) -> Verdict:
         """Takes what came back off the order of its sale, once."""
-        source_id = sale.original_transaction_id or ""
         answer = await self._client.get_order(source_id)
         if is_missing(answer):
             return _UNKNOWN
@@ -154,22 +205,22 @@ class VoucherifySender:
             return replace(verdict, kind=VerdictKind.DUPLICATE)
         return self._verdict(await self._client.put_order(source_id, render_taken_off(order, sale)))
 
-    async def _free(self, claim: Transaction) -> Verdict | None:
-        """Cancels the guest's order of a sale that is claimed: its goods would count twice. None when that is done."""
-        if claim.original_transaction_id is None:
-            return None
-        answer = await self._client.get_order(claim.original_transaction_id)
+    async def _free(self, claim: Transaction, source_id: str) -> Verdict | None:
+        """Cancels the guest's order of a sale that is claimed: its goods would count twice. None without one."""
+        answer = await self._client.get_order(source_id)
         if is_missing(answer):
             return None
-        verdict, order = self._verdict(answer), read_object(answer)
+        verdict = self._verdict(answer)
         if verdict.kind is not _DONE:
             return verdict
-        if order.get("status") == CANCELED:
-            return None
-        if order.get("customer") or order.get("customer_id"):
+        order = read_object(answer)
+        if claimant(order) == claim.transaction_id:
+            return replace(verdict, kind=VerdictKind.DUPLICATE)
+        if claimant(order) or order.get("customer") or order.get("customer_id"):
             return _CLAIMED
-        verdict = self._verdict(await self._client.put_order(claim.original_transaction_id, render_status(CANCELED)))
-        return None if verdict.kind is _DONE else verdict
+        if order.get("status") == CANCELED or has_returns(order):
+            return _TAKEN_BACK
+        return self._verdict(await self._client.put_order(source_id, render_claimed(order, claim.transaction_id)))
 
     def _verdict(self, answer: Answer) -> Verdict:
         return verdict_of(answer, "order", now=self._clock.now())
@@ -214,6 +265,18 @@ class VoucherifySender:
         if not rendered.has_customer and outgoing.key is not None:
             return replace(verdict, code="sale.without_customer", title="Accepted as an order without a customer.")
         return verdict
+
+
+def _held(error: VendorRefusedError) -> Verdict:
+    return Verdict(VerdictKind.HOLD, "vendor.credentials_missing", title=str(error), not_received=True)
+
+
+def _is_another(order: Mapping[str, Any], rendered: Rendered) -> bool:
+    """Whether an order under a sale's id is another sale's, as far as it says."""
+    amount, customer = order.get("amount"), order.get("customer")
+    source_id = customer.get("source_id") if isinstance(customer, dict) else None
+    is_anothers = source_id is not None and rendered.source_id is not None and source_id != rendered.source_id
+    return is_anothers or amount not in (None, rendered.amount)
 
 
 def _brings_back(sale: Transaction) -> bool:

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field
 
-from agent.connectors.voucherify.metadata import FACTS, TYPES
+from agent.connectors.voucherify.metadata import EVENT_TYPES, FACTS, TYPES
 from agent.errors import Fault
 from agent.settings import Role, Secret, Settings, VendorSection
 
@@ -91,6 +91,10 @@ class VoucherifySettings(VendorSection):
     on_doubt: Literal["hold", "resend", "drop"] = Field(
         "hold", description="hold | resend | drop: an event that was sent and not answered; an order is looked up"
     )
+    card_is_loyalty_code: bool = Field(
+        False,
+        description="true credits, with an event, the card number given at the till: it is a card of the project's",
+    )
     guest_sales: bool = Field(False, description="true sends sales without a member too, as orders without a customer")
     identities: Annotated[
         tuple[Literal["contact_id", "external_id", "card_number", "mobile_phone", "email"], ...], AfterValidator(_once)
@@ -124,8 +128,14 @@ class VoucherifySettings(VendorSection):
                 (self.on_return != "park", "on_return", "needs an order to update"),
                 (self.guest_sales, "guest_sales", "needs orders: an event has a customer"),
             )
-            return [Fault(key, f'{text}, and earn_with = "event" makes none') for found, key, text in rules if found]
-        changed = (name for name in ("event_name", "on_doubt") if getattr(self, name) != _default(name))
+            said = [Fault(key, f'{text}, and earn_with = "event" makes none') for found, key, text in rules if found]
+            if strange := sorted(set(self.order_metadata.values()) - EVENT_TYPES):
+                known = ", ".join(sorted(EVENT_TYPES))
+                said.append(Fault("order_metadata", f"names a type that no event has: {strange[0]}; there are {known}"))
+            return said
+        changed = (
+            name for name in ("event_name", "on_doubt", "card_is_loyalty_code") if getattr(self, name) != _default(name)
+        )
         return [Fault(name, 'belongs to earn_with = "event", and earn_with is "order"') for name in changed]
 
 

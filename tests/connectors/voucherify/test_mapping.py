@@ -301,24 +301,24 @@ def test_an_event():
 
 
 @pytest.mark.parametrize(
-    ("attributes", "readings", "expected", "omitted"),
+    ("attributes", "table", "expected", "omitted"),
     [
-        pytest.param({}, (), {}, (), id="nothing said"),
-        pytest.param({}, (Identifier(IdentifierType.CARD_NUMBER, "4711"),), {"loyalty": {"code": "4711"}}, (),
-                     id="a card that was shown"),
-        pytest.param({"vf_loyalty_code": "LC-1"}, (Identifier(IdentifierType.CARD_NUMBER, "4711"),),
-                     {"loyalty": {"code": "LC-1"}}, (), id="a code goes before a card"),
-        pytest.param({"vf_referral_code": "R"}, (), {"referral": {"code": "R"}}, (), id="a code without a referrer"),
-        pytest.param({"vf_referral_referrer_id": "cust_1"}, (), {}, ("vf_referral_referrer_id",),
+        pytest.param({}, {}, {}, (), id="a card that was shown is the owner's"),
+        pytest.param({}, {"card_is_loyalty_code": True}, {"loyalty": {"code": "4711"}}, (), id="or the project's"),
+        pytest.param({"vf_loyalty_code": "LC-1"}, {"card_is_loyalty_code": True}, {"loyalty": {"code": "LC-1"}}, (),
+                     id="a code goes before a card"),
+        pytest.param({"vf_referral_code": "R"}, {}, {"referral": {"code": "R"}}, (), id="a code without a referrer"),
+        pytest.param({"vf_referral_referrer_id": "cust_1"}, {}, {}, ("vf_referral_referrer_id",),
                      id="a referrer without a code"),
-        pytest.param({"vf_loyalty_code": "", "vf_referral_code": None}, (), {}, (), id="empty"),
-        pytest.param({"vf_loyalty_code": 77}, (), {"loyalty": {"code": "77"}}, (), id="a number"),
+        pytest.param({"vf_loyalty_code": "", "vf_referral_code": None}, {}, {}, (), id="empty"),
+        pytest.param({"vf_loyalty_code": 77}, {}, {"loyalty": {"code": "77"}}, (), id="a number"),
     ],
 )  # fmt: skip
-def test_codes_for_programmes(attributes, readings, expected, omitted):
-    """A loyalty code, a referral and its referrer, as far as the till said them."""
+def test_codes_for_programmes(attributes, table, expected, omitted):
+    """A loyalty code, a referral and its referrer, as far as the till said them; a card only if it is the project's."""
     sale = make_sale(new_contact={"email": MAIL, "attributes": attributes})
-    body, left_out = rendered(render_event, make_outgoing(sale, readings=readings), earn_with="event")
+    card = Identifier(IdentifierType.CARD_NUMBER, "4711")
+    body, left_out = rendered(render_event, make_outgoing(sale, readings=(card,)), earn_with="event", **table)
 
     assert {name: body[name] for name in ("loyalty", "referral") if name in body} == expected
     assert left_out == omitted

@@ -1,13 +1,21 @@
 """What comes back is taken off the order of its sale: exactly, once, and never more than it has."""
 
 import json
+from decimal import Decimal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.connectors.voucherify.mapping import render_item
-from agent.connectors.voucherify.returns import RETURNS, ExceedsError, is_taken_off, render_taken_off
+from agent.connectors.voucherify.returns import (
+    RETURNS,
+    ExceedsError,
+    claimant,
+    is_taken_off,
+    render_claimed,
+    render_taken_off,
+)
 from agent.connectors.voucherify.simulator.checks import check_order
 from agent.domain.transaction import Line
 from tests.connectors.mparticle.sales import make_sale
@@ -107,6 +115,16 @@ def test_more_than_the_order_has(order, rows):
         render_taken_off(order, back(*rows))
 
 
+def test_a_claim():
+    """It cancels the order and says so beside what the order said before; nobody else has claimed it."""
+    order = of(item("A", 1, 12500), metadata={"store_id": "1042"})
+
+    body = json.loads(render_claimed(order, "c-1"))
+
+    assert body == {"status": "CANCELED", "metadata": {"store_id": "1042", "agent_claim": "c-1"}}
+    assert (claimant(order), claimant({**order, **body})) == (None, "c-1")
+
+
 def test_once():
     """A return that is in the order is known by its id, and no other is taken for it."""
     order = of(metadata={RETURNS: "r-1,r-22"})
@@ -116,23 +134,96 @@ def test_once():
     assert not is_taken_off({"metadata": None}, "")
 
 
+@pytest.mark.parametrize(
+    ("items", "returns", "left"),
+    [
+        pytest.param([("A", 1, 12500)] * 2, [("A", "2", "250.00")], [], id="two lines at once"),
+        pytest.param(
+            [("A", 2, 12500)] * 2, [("A", "3", "375.00")], [("A", 1, 12500)], id="one line and half of another"
+        ),
+        pytest.param([("A", 1, 10000), ("A", 1, 5000)], [("A", "1", "50.00")], [("A", 1, 10000)], id="the cheaper one"),
+        pytest.param(
+            [("A", 1, 10000), ("A", 1, 5000)],
+            [("A", "1", "50.00"), ("A", "1", "100.00")],
+            [],
+            id="the cheaper one first",
+        ),
+        pytest.param([("A", 1, 10000), ("A", 1, 5000)], [("A", "2", "150.00")], [], id="both at once"),
+        pytest.param(
+            [("A", 1, 5000), ("A", 1, 12500)],
+            [("A", "1", "100.00")],
+            [("A", 1, 5000), ("A", 1, 2500)],
+            id="at another price, off one that has as much",
+        ),
+        pytest.param(
+            [("A", 1, 12500), ("A", 1, 6000)], [("A", "2", "150.00")], [("A", 1, 3500)], id="at another price, off both"
+        ),
+        pytest.param(
+            [("A", 1, 10000), ("A", 2, 5000)],
+            [("A", "1", "50.00")],
+            [("A", 1, 10000), ("A", 1, 5000)],
+            id="one of the cheaper ones",
+        ),
+        pytest.param([("A", 1, 10000), ("A", 1, 0)], [("A", "1", "0")], [("A", 1, 10000)], id="the free one"),
+        pytest.param([("A", 1, 10000), ("A", 1, 0)], [("A", "2", "100.00")], [], id="the free one with the other"),
+        pytest.param([("A", 1, 0), ("A", 1, 0), ("B", 1, 100)], [("A", "2", "0")], [("B", 1, 100)], id="all free ones"),
+        pytest.param(
+            [("A", 1, 12500), ("B", 1, 10000)], [("A", "1", "125.00")], [("B", 1, 10000)], id="other goods stay"
+        ),
+    ],
+)
+def test_several_lines_of_the_same_goods(items, returns, left):
+    """What comes back is taken off the line that was sold at its price, or off several."""
+    order = of(*(item(*row) for row in items))
+    for number, row in enumerate(returns):
+        order = {**order, **update(order, back(row, name=f"r-{number}"))}
+
+    held = [] if order["status"] == "CANCELED" else order["items"]
+    assert [(row["source_id"], row["quantity"], row["price"]) for row in held] == left
+
+
+def test_more_than_several_lines_have():
+    """Together they have less than what comes back: a person has to look."""
+    with pytest.raises(ExceedsError):
+        render_taken_off(of(item("A", 1, 12500), item("A", 1, 12500)), back(("A", "2", "250.01")))
+
+
 @given(st.data())
 def test_pieces_that_come_back_one_by_one(data):
     """However a sale comes back, in pieces at the price that was paid, nothing is left and nothing is too much."""
-    goods = data.draw(
-        st.dictionaries(st.sampled_from("ABCDE"), st.tuples(st.integers(1, 5), st.integers(1, 10**6)), min_size=1)
-    )
-    order = of(*(item(name, count, price) for name, (count, price) in goods.items()))
-    pieces = data.draw(st.permutations([name for name, (count, _) in goods.items() for _ in range(count)]))
-    for number, name in enumerate(pieces):
-        paid = str(goods[name][1] / 100)
+    row = st.tuples(st.sampled_from("ABC"), st.integers(1, 4), st.sampled_from([1, 99, 100, 12500, 10**6]))
+    rows = data.draw(st.lists(row, min_size=1, max_size=6))
+    order = of(*(item(*row) for row in rows))
+    pieces = data.draw(st.permutations([(name, price) for name, count, price in rows for _ in range(count)]))
+    for number, (name, price) in enumerate(pieces):
+        paid = str(Decimal(price) / 100)
         line = Line.model_validate({"kind": "return", "sku": name, "quantity": "-1", "gross_paid": paid})
-        assert render_item(line, "SEK")["amount"] == goods[name][1]
+        assert render_item(line, "SEK")["amount"] == price
         body = update(order, back((name, "1", paid), name=f"r-{number}"))
         before = sum(row["amount"] for row in order["items"])
         order = {**order, **body}
         if "items" in body:
-            assert body["amount"] == before - goods[name][1]
+            assert body["amount"] == before - price
 
     assert order["status"] == "CANCELED"
     assert len(order["metadata"][RETURNS].split(",")) == len(pieces)
+
+
+@given(st.data())
+def test_money_that_comes_back_in_any_parts(data):
+    """In whatever parts the money of goods comes back, all of it can, no more than it can, and none is lost between."""
+    rows = data.draw(st.lists(st.tuples(st.integers(1, 4), st.integers(0, 300)), min_size=1, max_size=5))
+    order = of(*(item("A", *row) for row in rows), item("B", 1, 7))
+    left = sum(count * price for count, price in rows)
+    for number in range(1, 6):
+        if not left:
+            break
+        part = data.draw(st.integers(1, left)) if number < 5 else left
+        count = str(data.draw(st.integers(1, 3)))
+        with pytest.raises(ExceedsError):
+            update(order, back(("A", "1", str(Decimal(left + 1) / 100)), name="r-more"))
+        order = {**order, **update(order, back(("A", count, str(Decimal(part) / 100)), name=f"r-{number}"))}
+        left -= part
+        assert sum(row["amount"] for row in order["items"]) == left + 7
+
+    assert not left

@@ -1,10 +1,15 @@
 """Sales on their way to a project: made once, canceled, taken back, in doubt, and into trouble."""
 
+import asyncio
+import json
+from dataclasses import replace
+
 import pytest
 from structlog.testing import capture_logs
 
 from agent.connectors.voucherify import build
 from agent.connectors.voucherify.client import VoucherifyClient
+from agent.connectors.voucherify.sender import VoucherifySender
 from agent.connectors.voucherify.settings import VoucherifySettings
 from agent.connectors.voucherify.simulator import Fault
 from agent.domain.delivery import VerdictKind
@@ -19,6 +24,7 @@ PHONE = "+46701740605"
 ORDER = b'{"object": "order", "id": "ord_00000001", "status": "%s"}'
 MISSING = b'{"code": 404, "key": "not_found"}'
 PURCHASE = {"kind": "purchase", "sku": "B", "quantity": "1", "gross_paid": "100.00"}
+RETURNED = {"kind": "return", "sku": "SK-77", "quantity": "-1", "gross_paid": "125.00"}
 DONE, DUPLICATE, PARK, RETRY, HOLD, IN_DOUBT = (
     VerdictKind.DONE,
     VerdictKind.DUPLICATE,
@@ -97,6 +103,48 @@ async def test_a_request_that_is_lost(simulator, connect):
     assert sim.paid == {"s-1": 1}
 
 
+@pytest.mark.parametrize(
+    ("held", "kind", "code"),
+    [
+        pytest.param({"amount": 25000, "status": "PAID"}, DUPLICATE, "", id="the sale"),
+        pytest.param({"status": "PAID"}, DUPLICATE, "", id="of an amount that is not said"),
+        pytest.param({"amount": 25000, "status": "FULFILLED"}, DUPLICATE, "", id="fulfilled"),
+        pytest.param({"amount": 25000, "status": "CANCELED"}, DUPLICATE, "", id="canceled"),
+        pytest.param({"amount": 25001, "status": "PAID"}, PARK, "sale.collision", id="of another amount"),
+        pytest.param({"amount": 0, "status": "CANCELED"}, PARK, "sale.collision", id="of nothing"),
+        pytest.param({"amount": 25000, "status": "PAID", "customer": {"source_id": "10000422"}}, PARK,
+                     "sale.collision", id="somebody else's"),
+        pytest.param({"amount": 25000, "status": "PAID", "customer": {"source_id": "10000421"}}, DUPLICATE, "",
+                     id="the same member's"),
+        pytest.param({"amount": 25000, "status": "PAID", "customer": {"id": "cust_1"}}, DUPLICATE, "",
+                     id="of whom nothing is said that we know"),
+    ],
+)  # fmt: skip
+async def test_an_order_under_the_id_of_a_sale(connect, held, kind, code):
+    """It is the sale that may have arrived only if amount and customer say nothing else; two are not taken for one."""
+    body = json.dumps({"object": "order", "id": "ord_00000001", "source_id": "s-1", **held}).encode()
+    async with wire(answer(200, body)) as server:
+        [verdict] = await connect(server.url).send([sale(maybe_received=True)])
+
+    assert (verdict.kind, verdict.code, verdict.reference) == (kind, code, None if code else "ord_00000001")
+    assert len(server.requests) == 1
+
+
+async def test_an_id_that_another_sale_has(simulator, connect):
+    """A first attempt asks nothing; that its answer shows an order that was there before is told."""
+    _, running = simulator
+    sender = connect(running.url, customer_metadata={"shoe_size": "number"})
+    await sender.send([sale()])
+    contact = {"email": "alma@example.com", "attributes": {"hat": "red"}}
+
+    with capture_logs() as logs:
+        [first] = await sender.send([sale("s-2")])
+        [second] = await sender.send([make_outgoing(make_sale(transaction_id="s-1", new_contact=contact))])
+
+    assert [(verdict.kind, verdict.code) for verdict in (first, second)] == [(DONE, ""), (DONE, "sale.known_before")]
+    assert [line["transaction_id"] for line in logs if line["event"] == "sale.known_before"] == ["s-1"]
+
+
 async def test_an_order_that_somebody_has_begun(simulator, connect):
     """An order that is there and not paid is paid."""
     sim, running = simulator
@@ -104,7 +152,7 @@ async def test_an_order_that_somebody_has_begun(simulator, connect):
 
     [verdict] = await connect(running.url).send([sale(maybe_received=True)])
 
-    assert (verdict.kind, sim.held()) == (DONE, {"s-1": 1})
+    assert (verdict.kind, verdict.code, sim.held()) == (DONE, "", {"s-1": 1})
 
 
 @pytest.mark.parametrize(
@@ -159,6 +207,8 @@ async def test_a_void_of_a_sale_that_is_not_there(simulator, connect):
     [
         pytest.param(back(), {}, "sale.return_unsupported", id="a return"),
         pytest.param(back(more=[PURCHASE]), {}, "sale.return_unsupported", id="an exchange"),
+        pytest.param(make_outgoing(make_sale(type="points_claim", original_transaction_id="s-1", lines=[RETURNED])),
+                     {"on_return": "order_update"}, "sale.return_unsupported", id="a claim of an exchange"),
         pytest.param(back(of=None), {"on_return": "order_update"}, "sale.without_original", id="without a receipt"),
         pytest.param(void(of="r-1", original=back().transaction), {"on_return": "order_update"},
                      "sale.return_unsupported", id="a void of a return"),
@@ -213,6 +263,17 @@ async def test_a_return_is_taken_off_its_order(simulator, connect):
     assert sim.held() == {"s-1": 1, "r-1": 1, "r-2": 1}
 
 
+async def test_a_return_of_somebody_whom_voucherify_cannot_know(simulator, connect):
+    """It is taken off the order all the same: an order is found by the sale, not by the customer."""
+    sim, running = simulator
+    sender = connect(running.url, on_return="order_update")
+    await sender.send([sale()])
+
+    [verdict] = await sender.send([back(key=make_key(IdentifierType.MOBILE_PHONE, PHONE))])
+
+    assert (verdict.kind, sim.orders["s-1"]["amount"]) == (DONE, 12500)
+
+
 async def test_an_exchange(simulator, connect):
     """What came back is taken off the old order, what was bought is a new one; a lost answer doubles neither."""
     sim, running = simulator
@@ -260,6 +321,61 @@ async def test_a_claim_of_a_guests_sale(simulator, connect):
     }
 
 
+@pytest.mark.parametrize(
+    ("fault", "kind", "code"),
+    [
+        pytest.param(Fault(kind="answer", status=429, method="POST"), RETRY, "vendor.busy", id="429"),
+        pytest.param(Fault(kind="answer", status=402, method="POST"), HOLD, "vendor.plan_exhausted", id="402"),
+        pytest.param(Fault(kind="answer", status=401, method="POST"), HOLD, "vendor.credentials_refused", id="401"),
+        pytest.param(Fault(kind="answer", status=400, method="POST"), IN_DOUBT, "sale.partly_taken", id="400"),
+        pytest.param(Fault(kind="poison", source_id="OWN"), IN_DOUBT, "sale.partly_taken", id="poison"),
+        pytest.param(Fault(kind="drop", method="POST"), RETRY, "vendor.offline", id="dropped"),
+    ],
+)
+@pytest.mark.parametrize("what", ["exchange", "claim"])
+async def test_what_is_half_done(*, simulator, connect, fault, kind, code, what):
+    """Once an earlier order was changed for a sale, no answer says that nothing arrived; the rest is done later."""
+    sim, running = simulator
+    sender = connect(running.url, on_return="order_update", guest_sales=True)
+    await sender.send([sale(guest=what == "claim")])
+    own, make = {"exchange": ("r-1", lambda **more: back(more=[PURCHASE], **more)), "claim": ("c-1", claim)}[what]
+    added = sim.add(replace(fault, source_id=fault.source_id and own))
+
+    [first] = await sender.send([make()])
+    [second] = await sender.send([make(maybe_received=True)])
+    sim.remove(added)
+    [third] = await sender.send([make(maybe_received=True)])
+
+    assert [(verdict.kind, verdict.code, verdict.not_received) for verdict in (first, second)] == [
+        (kind, code, False)
+    ] * 2
+    assert third.kind is DONE
+    assert sim.held()[own] == 1
+
+
+async def test_credentials_that_go_missing_between_two_writes(simulator, clock):
+    """The order was changed already: everything is held, and the sale may have arrived."""
+
+    class Fading(Reference):
+        left = 3  # one sale, and of the exchange the question and the change
+
+        def value(self) -> str:
+            self.left -= 1
+            return super().value() if self.left >= 0 else ""
+
+    _, running = simulator
+    transport = Transport(running.url, POLICY, connections=1, user_agent="LoyaltyAgent/0.1")
+    client = VoucherifyClient(transport, Fading("app-1"), Reference("sim-token"), heard=lambda _answer: None)
+    settings = VoucherifySettings(on_return="order_update")
+    sender = VoucherifySender(client, settings, primary=IdentifierType.MEMBER_NUMBER, clock=clock)
+    await sender.send([sale()])
+
+    [verdict] = await sender.send([back(more=[PURCHASE])])
+    await client.close()
+
+    assert (verdict.kind, verdict.code, verdict.not_received) == (HOLD, "vendor.credentials_missing", False)
+
+
 async def test_a_claim_of_somebodys_sale(simulator, connect):
     """An order that has a customer is left alone, and a person has to look."""
     sim, running = simulator
@@ -295,6 +411,59 @@ async def test_guests(simulator, connect):
         (DONE, "sale.without_customer"),
     ]
     assert sim.customers == {}
+
+
+@pytest.mark.parametrize(
+    ("held", "kind", "code"),
+    [
+        pytest.param({"status": "CANCELED"}, PARK, "sale.taken_back", id="voided"),
+        pytest.param({"status": "PAID", "metadata": {"agent_returns": "r-1"}}, PARK, "sale.taken_back",
+                     id="partly returned"),
+        pytest.param({"status": "CANCELED", "metadata": {"agent_returns": "r-1"}}, PARK, "sale.taken_back",
+                     id="returned"),
+        pytest.param({"status": "CANCELED", "metadata": {"agent_claim": "c-2"}}, PARK, "sale.has_customer",
+                     id="claimed by another"),
+        pytest.param({"status": "CANCELED", "metadata": {"agent_claim": "c-1"}}, DONE, "", id="freed by this claim"),
+        pytest.param({"status": "PAID", "metadata": {"agent_claim": "c-1"}}, DONE, "", id="paid again since"),
+    ],
+)  # fmt: skip
+async def test_what_became_of_a_claimed_order(*, simulator, connect, held, kind, code):
+    """What was voided or came back is not claimed in full; what this claim canceled itself is."""
+    sim, running = simulator
+    sim.write_order({"source_id": "s-1", "amount": 25000, **held})
+    before = dict(sim.orders["s-1"])
+
+    [verdict] = await connect(running.url).send([claim()])
+
+    assert (verdict.kind, verdict.code) == (kind, code)
+    if kind is PARK:
+        assert sim.orders == {"s-1": before}
+    else:
+        assert {name: order["status"] for name, order in sim.orders.items()} == {"s-1": "CANCELED", "c-1": "PAID"}
+
+
+async def test_the_mark_of_a_claim(simulator, connect):
+    """The guest's order says which claim canceled it, beside what it said before."""
+    sim, running = simulator
+    sender = connect(running.url, guest_sales=True)
+    await sender.send([sale(guest=True)])
+
+    await sender.send([claim()])
+
+    assert sim.orders["s-1"]["metadata"].items() >= {"agent_claim": "c-1", "store_id": "1042"}.items()
+
+
+async def test_returns_at_the_same_time(simulator, connect):
+    """Two that come back at once are both taken off: one order is read and written by one of them at a time."""
+    sim, running = simulator
+    sender = connect(running.url, on_return="order_update")
+    await sender.send([sale()])
+    sim.add(Fault(kind="latency", method="PUT", delay_s=0.2))
+
+    verdicts = await asyncio.gather(sender.send([back()]), sender.send([back("r-2")]))
+
+    assert [verdict.kind for [verdict] in verdicts] == [DONE, DONE]
+    assert sim.held() == {"s-1": 1, "r-1": 1, "r-2": 1}
 
 
 async def test_what_was_omitted_is_told(simulator, connect):
@@ -369,17 +538,23 @@ async def test_an_event_whose_answer_is_lost(*, simulator, connect, on_doubt, fi
         pytest.param(answer(500, b"{}"), IN_DOUBT, id="500 proves nothing"),
         pytest.param(answer(200, b"{}"), IN_DOUBT, id="nor does somebody's 200"),
         pytest.param(cut_in_the_body, IN_DOUBT, id="nor half an answer"),
+        pytest.param(answer(302, b"{}"), RETRY, id="a redirect went nowhere"),
+        pytest.param(answer(404, b"{}"), RETRY, id="nobody was there"),
+        pytest.param(answer(405, b"{}"), RETRY, id="no such call"),
+        pytest.param(answer(407, b"{}"), RETRY, id="a proxy let nothing through"),
         pytest.param(answer(429, b"{}"), RETRY, id="429 took nothing"),
         pytest.param(answer(401, b"{}"), HOLD, id="401 took nothing"),
         pytest.param(answer(400, b"{}"), PARK, id="400 answers"),
     ],
 )
 async def test_what_is_in_doubt(connect, script, kind):
-    """An event is tried again by itself only where it is certain that it was not taken."""
+    """An event is tried again by itself, and is never given up, only where it is certain that it was not taken."""
     async with wire(script) as server:
-        [verdict] = await connect(server.url, earn_with="event").send([sale()])
+        [held] = await connect(server.url, earn_with="event").send([sale()])
+        [dropped] = await connect(server.url, earn_with="event", on_doubt="drop").send([sale()])
 
-    assert verdict.kind is kind
+    assert held.kind is kind
+    assert dropped.kind is (DONE if kind is IN_DOUBT else kind)
 
 
 # --- the line -----------------------------------------------------------------------------------------------
@@ -431,6 +606,17 @@ async def test_the_allowance(simulator, connect):
     assert [(verdict.kind, verdict.after_s) for verdict in verdicts[9:]] == [(DONE, 60.0), (RETRY, 60.0)]
     assert verdicts[10].vendor_code == "api_calls"
     assert len(sim.orders) == 10
+
+
+async def test_the_last_tenth_is_spaced(simulator, connect):
+    """While calls are left no instant is named: a delivery waits a minute then, and others have the rest."""
+    sim, running = simulator
+    sim.allowance.per_minute = 100
+    sender = connect(running.url)
+
+    verdicts = [(await sender.send([sale(f"s-{number}")]))[0] for number in range(95)]
+
+    assert [verdict.after_s for verdict in verdicts] == [None] * 90 + [60.0] * 5
 
 
 async def test_a_plan_that_is_used_up(simulator, connect):

@@ -16,7 +16,7 @@ def test_defaults():
     assert (table.base_url, table.earn_with, table.on_return) == ("https://api.voucherify.io", "order", "park")
     assert (table.on_doubt, table.event_name, table.requests_per_minute) == ("hold", "pos_purchase", 60)
     assert (table.identities, table.send_identities, table.send_attributes) == ((), (), ())
-    assert (table.customer_metadata, table.guest_sales) == ({}, False)
+    assert (table.customer_metadata, table.guest_sales, table.card_is_loyalty_code) == ({}, False, False)
     assert VoucherifySettings.not_loyalty
 
 
@@ -67,9 +67,27 @@ def test_what_is_refused(table, said):
         ({"earn_with": "event", "on_doubt": "resend", "event_name": "sale"}, []),
         ({"earn_with": "event", "on_return": "order_update"}, ["on_return"]),
         ({"earn_with": "event", "guest_sales": True}, ["guest_sales"]),
-        ({"on_doubt": "resend", "event_name": "sale"}, ["event_name", "on_doubt"]),
+        ({"earn_with": "event", "order_metadata": {"coupon_codes": "string[]"}}, ["order_metadata"]),
+        ({"earn_with": "event", "order_metadata": {"store_id": "image_url"}}, ["order_metadata"]),
+        ({"earn_with": "event", "customer_metadata": {"photo": "image_url", "sizes": "number[]"}}, []),
+        ({"order_metadata": {"coupon_codes": "string[]"}}, []),
+        (
+            {"on_doubt": "resend", "event_name": "sale", "card_is_loyalty_code": True},
+            ["event_name", "on_doubt", "card_is_loyalty_code"],
+        ),
     ],
-    ids=["orders", "orders with all", "events", "returns without orders", "guests without orders", "an event's keys"],
+    ids=[
+        "orders",
+        "orders with all",
+        "events",
+        "returns without orders",
+        "guests without orders",
+        "a list in an event",
+        "a picture in an event",
+        "both of a customer",
+        "a list in an order",
+        "an event's keys",
+    ],
 )
 def test_contradictions(table, faults):
     """What only events or only orders heed is not to be set beside the other."""

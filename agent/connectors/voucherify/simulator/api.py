@@ -46,6 +46,7 @@ def build_app(simulator: "VoucherifySimulator") -> ASGIApp:
         ("POST", "/_sim/keys", controls.set_keys),
         ("POST", "/_sim/plan", controls.set_plan),
         ("POST", "/_sim/schemas", controls.set_schemas),
+        ("POST", "/_sim/cards", controls.set_cards),
         ("POST", "/_sim/reset", controls.reset),
     ]
     app = Starlette(
@@ -179,6 +180,13 @@ class _Controls:
             return _error(400, "invalid_payload", "Schemas by object, each with its properties.")
         self._simulator.schemas = schemas
         return _json(sorted(schemas))
+
+    def set_cards(self, _request: Request, body: bytes) -> Response:
+        codes = _parsed(body)
+        if not isinstance(codes, list) or not all(isinstance(code, str) for code in codes):
+            return _error(400, "invalid_payload", "The codes of the cards that exist.")
+        self._simulator.cards = set(codes)
+        return _json(sorted(codes))
 
     def reset(self, _request: Request, _body: bytes) -> Response:
         self._simulator.forget()

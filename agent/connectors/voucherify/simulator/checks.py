@@ -67,6 +67,8 @@ def check_event(event: Any, schema: Mapping[str, Any] | None) -> dict[str, Any]:
     check_customer(event.get("customer"))
     if "referral" in event and not event["referral"].get("code"):
         raise NotTaken("invalid_payload", "A referral has a code.")
+    if "loyalty" in event and not isinstance(event["loyalty"].get("code"), str):
+        raise NotTaken("invalid_payload", "A loyalty card has a code.")
     check_metadata(event.get("metadata", {}), schema)
     return event
 

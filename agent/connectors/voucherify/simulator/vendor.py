@@ -10,7 +10,7 @@ from starlette.types import ASGIApp
 
 from agent.connectors.voucherify.simulator.allowance import Allowance
 from agent.connectors.voucherify.simulator.api import build_app
-from agent.connectors.voucherify.simulator.checks import NotTaken, check_event, check_order
+from agent.connectors.voucherify.simulator.checks import NotTaken, check_event, check_metadata, check_order
 from agent.connectors.voucherify.simulator.faults import Fault
 
 UNLIMITED = 1_000_000
@@ -33,6 +33,7 @@ class VoucherifySimulator:
         schemas: metadata schemas by object (`order`, `customer`, `event`); without one anything is allowed.
         orders: by `source_id`, as Voucherify would show them.
         customers: by `source_id`.
+        cards: codes of the loyalty cards that exist; an event that names another is answered with 404.
         events: in the order of arrival; each call is one more.
         earned: how often an order became paid, by `source_id`; more than once is points given twice.
         paid: how often an order was sent as paid. Whether a second time earns is not documented.
@@ -50,6 +51,7 @@ class VoucherifySimulator:
         self.schemas: dict[str, Mapping[str, Any]] = {}
         self.orders: dict[str, dict[str, Any]] = {}
         self.customers: dict[str, dict[str, Any]] = {}
+        self.cards: set[str] = set()
         self.events: list[dict[str, Any]] = []
         self.earned: Counter[str] = Counter()
         self.paid: Counter[str] = Counter()
@@ -83,6 +85,8 @@ class VoucherifySimulator:
         with self.lock:
             for kept in (self.orders, self.customers, self.events, self.earned, self.paid, self.requests, self.faults):
                 kept.clear()
+            self.schemas.clear()
+            self.cards.clear()
 
     # What the calls do; the lock is held.
 
@@ -129,7 +133,8 @@ class VoucherifySimulator:
         return _found(self.customers, source_id)
 
     def write_customer(self, body: dict[str, Any]) -> dict[str, Any]:
-        """Makes a customer, or updates the one that has its `source_id`."""
+        """Makes a customer, or updates the one that has its `source_id`. Raises NotTaken."""
+        check_metadata(body.get("metadata", {}), self.schemas.get("customer"))
         name = str(body.get("source_id") or body.get("id"))
         now, known = self._stamp(), self.customers.get(name)
         held = known or {"id": f"cust_{len(self.customers):08d}", "object": "customer", "created_at": now}
@@ -140,6 +145,8 @@ class VoucherifySimulator:
     def take_event(self, body: Any) -> dict[str, Any]:
         """Takes an event: one more, whatever came before. Raises NotTaken."""
         event = check_event(body, self.schemas.get("event"))
+        if "loyalty" in event and event["loyalty"]["code"] not in self.cards:
+            raise NotTaken("not_found", "There is no card of this code.", 404)
         customer = self.write_customer(event["customer"])
         self.events.append(event)
         shown = {"object": "customer", "id": customer["id"], "source_id": customer.get("source_id")}

@@ -76,6 +76,8 @@ async def test_events_are_not_recognised(simulator, http):
         ("GET", "/v1/orders?limit=101", None, 400, "invalid_query_params"),
         ("POST", "/v1/events", {"event": "x"}, 400, "missing_customer"),
         ("POST", "/v1/events", {"event": "x", "customer": {"id": "c"}, "referral": {}}, 400, "invalid_payload"),
+        ("POST", "/v1/events", {"event": "x", "customer": {"id": "c"}, "loyalty": {}}, 400, "invalid_payload"),
+        ("POST", "/v1/events", {"event": "x", "customer": {"id": "c"}, "loyalty": {"code": "4711"}}, 404, "not_found"),
     ],
 )
 async def test_bad_requests(*, simulator, http, method, path, body, status, key):
@@ -110,6 +112,40 @@ async def test_schemas(http, schema, metadata, status):
 
     assert taken.status_code == status
     assert status == 200 or taken.json()["key"] == "metadata_validation_failed"
+
+
+@pytest.mark.parametrize(("age", "status"), [(43, 200), ("43", 400)])
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [("orders", ORDER), ("events", {"event": "x"}), ("customers", None)],
+    ids=lambda given: str(given)[:9],
+)
+async def test_the_schema_of_a_customer(*, simulator, http, path, body, age, status):
+    """It is checked wherever a customer goes along; nothing of what is refused is kept."""
+    sim, _ = simulator
+    await http.post("/_sim/schemas", json={"customer": {"properties": {"age": {"type": "number"}}}})
+    customer = {"source_id": "1", "metadata": {"age": age}}
+
+    taken = await http.post(f"/v1/{path}", json=customer if body is None else {**body, "customer": customer})
+
+    assert taken.status_code == status
+    if status == 400:
+        assert taken.json()["key"] == "metadata_validation_failed"
+        assert (sim.orders, sim.customers, sim.events) == ({}, {}, [])
+
+
+async def test_cards(simulator, http):
+    """A card that exists is credited by an event that names it; a reset forgets it, as it does the schemas."""
+    sim, _ = simulator
+    await http.post("/_sim/cards", json=["LC-1"])
+    event = {"event": "x", "customer": {"source_id": "1"}, "loyalty": {"code": "LC-1"}}
+
+    taken = await http.post("/v1/events", json=event)
+
+    assert (taken.status_code, len(sim.events)) == (200, 1)
+    await http.post("/_sim/schemas", json={"order": {"properties": {}}})
+    await http.post("/_sim/reset")
+    assert (sim.cards, sim.schemas) == (set(), {})
 
 
 async def test_the_allowance(simulator, http, clock):
@@ -149,6 +185,7 @@ async def test_from_outside(http):
         await http.post("/_sim/keys", json=[]),
         await http.post("/_sim/plan", json={"per_minute": "x"}),
         await http.post("/_sim/schemas", json={"order": {}}),
+        await http.post("/_sim/cards", json={"LC-1": True}),
     ]
     await http.post("/_sim/faults", json={"add": [{"kind": "poison", "source_id": "s-2"}]})
     poisoned = await http.post("/v1/orders", json={**ORDER, "source_id": "s-2"})
@@ -162,7 +199,7 @@ async def test_from_outside(http):
         "requests": {"POST orders": 1, "POST customers": 1},
     }  # fmt: skip
     assert (order["source_id"], customer["name"]) == ("s-1", "Bo")
-    assert [answer.status_code for answer in wrong] == [400] * 4
+    assert [answer.status_code for answer in wrong] == [400] * 5
     assert (poisoned.status_code, refused.status_code) == (400, 401)
     assert (empty["orders"], empty["requests"]) == (0, {})
 
