@@ -129,15 +129,15 @@ def _reference(value: str | None) -> str | None:
 def _proxy(value: str) -> str:
     if not value:
         return value
-    try:
-        parts = urlsplit(value)
-        is_address = bool(parts.hostname) and parts.port != 0  # an impossible port raises
-    except ValueError:
-        is_address = False
     if "@" in value:
         raise ValueError("holds a user or a password: they are a secret, which http.proxy_secret refers to")
-    plain = value.isascii() and value.isprintable() and not set(value) & set("?# ") and parts.path in ("", "/")
-    if not (is_address and plain and parts.scheme in ("http", "https")):
+    try:
+        parts = urlsplit(value)  # an impossible host raises
+        is_address = bool(parts.hostname) and parts.port != 0  # an impossible port raises
+        is_proxy = is_address and parts.scheme in ("http", "https") and parts.path in ("", "/")
+    except ValueError:
+        is_proxy = False
+    if not (is_proxy and value.isascii() and value.isprintable() and not set(value) & set("?# ")):
         raise ValueError("is not a proxy's URL, such as http://proxy.example.com:3128")
     return value
 

@@ -190,6 +190,7 @@ def test_a_secret_that_is_not_needed_need_not_be_there(write):
         ('[http]\nproxy = "socks5://proxy.example.com:1080"', "http.proxy", "is not a proxy's URL"),
         ('[http]\nproxy = "http://"', "http.proxy", "is not a proxy's URL"),
         ('[http]\nproxy = "http://proxy:99999"', "http.proxy", "is not a proxy's URL"),
+        ('[http]\nproxy = "http://[::1"', "http.proxy", "is not a proxy's URL"),
         ('[http]\nproxy = "http://proxy:3128/path"', "http.proxy", "is not a proxy's URL"),
         ('[http]\nproxy = "http://proxy:3128?x"', "http.proxy", "is not a proxy's URL"),
         ('[http]\nproxy = "http://till@proxy:3128"', "http.proxy", "holds a user or a password"),

@@ -214,8 +214,8 @@ def test_a_system_that_is_taken_out_is_not_forgotten(till, vendor, ledger):
     said = next(row for row in till.status()["conditions"] if row["code"] == "vendor.offline")
     assert "ledger: is not in the configuration, 2 waiting" in said["detail"]
     sell(till, people, ["s-3"])
-    eventually(lambda: vendor.posts().get("s-3"))
-    assert states(till, "s-3") == {"voyado": "delivered"}
+    eventually(lambda: states(till, "s-3") == {"voyado": "delivered"})
+    assert vendor.posts()["s-3"] == 1
     till.kill()
     till.config.write_text(whole)
     ledger.mend()

@@ -17,6 +17,8 @@ from e2e.shop import Till, Vendor, eventually, members
 from agent.connectors.mparticle.simulator import Fault, MparticleSimulator, ThreadedSimulator
 from agent.connectors.voyado.simulator import Fault as VoyadoFault
 
+pytestmark = pytest.mark.slow
+
 KEY, SECRET = "us1-key", "sim-secret"
 LATER = (sys.executable, str(Path(__file__).with_name("later.py")))
 LINE = {"kind": "purchase", "sku": "SK-77", "quantity": "1", "gross_paid": "250.00"}
