@@ -19,6 +19,7 @@ attempt may have arrived. Only a verdict that proves the vendor did not take the
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 
 class DeliveryState(StrEnum):
@@ -101,3 +102,6 @@ class Verdict:
 
 
 DONE = Verdict(VerdictKind.DONE, reached=True)
+
+TAKEN_IN_PART: Final = frozenset({"sale.partly_taken", "sale.maybe_given_back"})
+"""Codes of what is in doubt though some of it is known to have been taken: nobody can decide that it did not arrive."""

@@ -111,7 +111,7 @@ class Link:
 
     def asked_to_wait(self, mono: float, after_s: float) -> None:
         """It answered well, and its allowance is nearly used up: deliveries wait, look-ups need not."""
-        self.sending.failed(mono, after_s=after_s)
+        self.sending.rests(mono, after_s)
 
     def heard_time(self, skew_s: float) -> None:
         """The vendor's clock is so many seconds ahead of ours."""

@@ -122,6 +122,11 @@ class Breaker:
         self._probing_since = None
         self._probe_at = self._not_before if now is not None and now < self._not_before else None
 
+    def rests(self, now: float, after_s: float) -> None:
+        """An answer came, and the vendor asks for a pause: it lasts as long as was asked, and is no failure."""
+        self._not_before = max(self._not_before, now + after_s)
+        self.succeeded(now)
+
     def failed(self, now: float, *, after_s: float | None = None) -> None:
         """No answer came; ``after_s`` is a pause that the vendor asked for."""
         self._failures += 1

@@ -20,7 +20,7 @@ from functools import partial
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Final
 
-from agent.domain.delivery import DeliveryState, Verdict, VerdictKind, in_lane, overall_state
+from agent.domain.delivery import TAKEN_IN_PART, DeliveryState, Verdict, VerdictKind, in_lane, overall_state
 from agent.domain.identifiers import Identifier
 from agent.domain.link import FURTHEST_SALE, OLDEST_SALE
 from agent.domain.numbering import till_name
@@ -66,6 +66,7 @@ _STATE_AFTER: Final = {
     VerdictKind.IN_DOUBT: DeliveryState.IN_DOUBT,
 }
 _EXPIRED, _EXPIRED_TITLE = "retention.expired", "The personal part was erased before the sale could be delivered."
+_TAKEN_IN_PART: Final = json.dumps(sorted(TAKEN_IN_PART))
 _UNREADABLE: Final = Verdict(
     VerdictKind.PARK, "sale.unreadable", title="The recorded sale cannot be read.", not_received=True
 )
@@ -371,7 +372,7 @@ class Outbox(OutboxView):
         """
 
         def write(db: Connection) -> str:
-            if not db.execute(sql.RETRY, (entry,)).rowcount:
+            if not db.execute(sql.RETRY, (entry, _TAKEN_IN_PART)).rowcount:
                 raise UnknownRecordError
             db.execute(sql.RECORD_EVENT, (entry, to_ms(now), "retried"))
             return str(db.execute(sql.TRANSACTION_OF, (entry,)).fetchone()[0])

@@ -118,9 +118,9 @@ REDATE = """
 RETRY = """
     UPDATE deliveries SET state = 'queued', next_attempt_at = NULL,
         maybe_received = CASE
-            WHEN state = 'in_doubt' AND error_code NOT IN ('sale.partly_taken', 'sale.maybe_given_back') THEN 0
+            WHEN state = 'in_doubt' AND error_code NOT IN (SELECT value FROM json_each(?2)) THEN 0
             ELSE maybe_received END
-    WHERE entry = ? AND state IN ('queued', 'parked', 'in_doubt')"""
+    WHERE entry = ?1 AND state IN ('queued', 'parked', 'in_doubt')"""
 """A person who has what is in doubt sent again has decided that it did not arrive, unless it is known that some did."""
 TRANSACTION_OF = "SELECT s.transaction_id FROM deliveries AS d JOIN sales AS s ON s.id = d.sale WHERE d.entry = ?"
 TO_DISCARD = """

@@ -206,6 +206,24 @@ class TestBreaker:
         line.succeeded(60.1)
         assert line.state is BreakerState.CLOSED
 
+    def test_a_wish_that_comes_with_an_answer_is_no_failure(self):
+        """The pause lasts as long as was asked, however short and however often; a flush does not break it."""
+        line = breaker(threshold=3)
+        for number in range(20):
+            line.rests(number * 100.0, 2.0)
+            assert line.wait_s(number * 100.0) == 2.0
+            line.hurry(number * 100.0)
+            assert not line.allows(number * 100.0 + 1.9)
+            assert line.allows(number * 100.0 + 2.0)
+            line.succeeded(number * 100.0 + 2.1)
+            assert line.state is BreakerState.CLOSED
+
+    def test_a_shorter_wish_leaves_a_longer_one(self):
+        """Of several wishes the one that ends last holds, whatever they came with."""
+        line = opened(after_s=60.0)
+        line.rests(1.0, 2.0)
+        assert line.wait_s(1.0) == 59.0
+
     def test_hurry(self):
         """Somebody who asks for an attempt now gets the probe now."""
         line = opened()

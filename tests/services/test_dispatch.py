@@ -384,7 +384,7 @@ async def test_a_probe_that_never_reached_the_vendor_is_followed_by_a_ping(drive
 
 async def test_a_vendor_that_takes_a_sale_and_asks_to_be_spared(drive, vendor, clock):
     """The line is fine, and nothing is sent until the pause is over, not even by a flush."""
-    vendor.answer = lambda _outgoing: replace(DONE, after_s=60.0)
+    vendor.answer = lambda _outgoing: replace(DONE, after_s=3.0)
     async with drive.running():
         await drive.sell(1, prefix="first")
         await until(lambda: drive.told[VerdictKind.DONE] == 1)
@@ -394,7 +394,7 @@ async def test_a_vendor_that_takes_a_sale_and_asks_to_be_spared(drive, vendor, c
         await drive.lane.flush()
         await drive.quiet()
         assert (len(vendor.attempts), drive.link.state) == (1, "online")
-        clock.advance(61)
+        clock.advance(3.1)
         await until(lambda: len(vendor.taken) == 2)
 
 
