@@ -3,7 +3,6 @@
 import json
 import random
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ from zoneinfo import ZoneInfo
 import httpx
 import pytest
 from click.testing import CliRunner
+from ports import free_port
 
 from agent.cli.main import program
 from agent.connectors.voyado.simulator import Fault, SimulatorSettings, ThreadedSimulator, VoyadoSimulator
@@ -38,12 +38,6 @@ api_key = "file:voyado.key"
 requests_per_second = 50
 feed = "{feed}"
 """
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 class World:
@@ -91,7 +85,7 @@ def world(tmp_path_factory):
     tenant = VoyadoSimulator(settings, now=lambda: datetime.now(UTC), rng=random.Random(1))
     tenant.seed(20)
     tenant.export_full()
-    with ThreadedSimulator(tenant) as server:
+    with ThreadedSimulator(tenant, port=free_port()) as server:
         world = World(root, tenant, server.url, free_port())
         world.agent.start()
         try:

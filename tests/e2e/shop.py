@@ -10,7 +10,6 @@ import json
 import os
 import random
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from ports import free_port
 
 from agent.connectors.voyado.simulator import SimulatorSettings, ThreadedSimulator, VoyadoSimulator, contacts
 from agent.connectors.voyado.simulator.records import Contact
@@ -40,12 +40,6 @@ def eventually(what: Callable[[], Any], *, within_s: float = PATIENCE_S) -> Any:
     return value
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 class Vendor:
     """A tenant of the simulator on a port that stays the same while the line is cut and mended."""
 
@@ -57,7 +51,7 @@ class Vendor:
         if members:
             self.sim.seed(members)
         self._open = contextlib.ExitStack()
-        self.server = self._open.enter_context(ThreadedSimulator(self.sim))
+        self.server = self._open.enter_context(ThreadedSimulator(self.sim, port=free_port()))
         self.close = self._open.close
 
     @property

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from e2e.shop import Till, Vendor, eventually, members
+from ports import free_port
 
 from agent.connectors.mparticle.simulator import Fault, MparticleSimulator, ThreadedSimulator
 from agent.connectors.voyado.simulator import Fault as VoyadoFault
@@ -31,7 +32,7 @@ class Feed:
     def __init__(self, home: Path) -> None:
         self.sim = MparticleSimulator({KEY: SECRET}, now=lambda: datetime.now(UTC))
         self._open = contextlib.ExitStack()
-        self.server = self._open.enter_context(ThreadedSimulator(self.sim))
+        self.server = self._open.enter_context(ThreadedSimulator(self.sim, port=free_port()))
         self.close, self.cut, self.mend = self._open.close, self.server.stop, self.server.start
         self.key_file, self.secret_file = home / "mparticle.key", home / "mparticle.secret"
         self.key_file.write_text(KEY)

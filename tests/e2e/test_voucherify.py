@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 import pytest
 from e2e.shop import COMMAND, Till, Vendor, eventually, members
+from ports import free_port
 
 from agent.connectors.voucherify.simulator import Fault, ThreadedSimulator, VoucherifySimulator
 
@@ -28,7 +29,7 @@ class Project:
     def __init__(self, home: Path) -> None:
         self.sim = VoucherifySimulator({APP_ID: TOKEN}, now=lambda: datetime.now(UTC))
         self._open = contextlib.ExitStack()
-        self.server = self._open.enter_context(ThreadedSimulator(self.sim))
+        self.server = self._open.enter_context(ThreadedSimulator(self.sim, port=free_port()))
         self.close, self.cut, self.mend = self._open.close, self.server.stop, self.server.start
         self.id_file, self.token_file = home / "voucherify.id", home / "voucherify.token"
         self.id_file.write_text(APP_ID)

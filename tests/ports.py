@@ -1,0 +1,29 @@
+"""Ports for what a test starts, chosen now and bound a moment later, or left for a while and bound again.
+
+The kernel's own choice (port 0) may be given to somebody else meanwhile: to the test of another worker, or to any
+connection that goes out. So these lie below the range it chooses from (ip(7), ip_local_port_range), and each of
+pytest-xdist's workers has a part of its own.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import socket
+
+FIRST, EACH, WORKERS = 20_000, 1_000, 12
+_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % WORKERS
+_COUNT = itertools.count(os.getpid())
+
+
+def free_port() -> int:
+    """A loopback port that nobody listens on, and that no other worker is given."""
+    for turn in itertools.islice(_COUNT, EACH):
+        port = FIRST + _WORKER * EACH + turn % EACH
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        return port
+    raise AssertionError(f"all {EACH} ports of worker {_WORKER} are taken")
