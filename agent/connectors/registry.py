@@ -15,7 +15,9 @@ from agent.settings import VendorSection
 
 ROOMS: Mapping[str, Room] = {
     voyado.NAME: Room(
-        VoyadoSettings, voyado.build, Owner(feeds.open_feed, guid_contact_ids=True, benefits=voyado.benefits_of)
+        VoyadoSettings,
+        voyado.build,
+        Owner(feeds.open_feed, guid_contact_ids=True, benefits=voyado.benefits_of, redeemer=voyado.redemptions_of),
     ),
     mparticle.NAME: Room(MparticleSettings, mparticle.build),
     antavo.NAME: Room(AntavoSettings, antavo.build),

@@ -62,6 +62,7 @@ class Desk:
             policy=IdentifyPolicy(
                 TaggingPolicy(IdentifierType.MEMBER_NUMBER, tuple(IdentifierType(kind) for kind in secondary), level),
                 timedelta(hours=24),
+                frozenset({IdentifierType.MEMBER_NUMBER, IdentifierType.CONTACT_ID}),
             ),
         )
 
