@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import ClassVar
@@ -44,7 +46,7 @@ class Desk(SimulatedVendor[Fault]):
             controls(
                 self,
                 Fault,
-                shows={"state": lambda _wanted: dict(self.taken)},
+                shows={"state": lambda _wanted: dict(self.taken), "locked": lambda _wanted: self.is_locked()},
                 acts={"names": self.taken.update},
                 wrong=lambda text: answer({"wrong": text}, 400),
             ),
@@ -55,6 +57,10 @@ class Desk(SimulatedVendor[Fault]):
 
     def held(self):
         return dict(self.taken)
+
+    def is_locked(self):
+        with ThreadPoolExecutor(1) as elsewhere:
+            return not elsewhere.submit(self.lock.acquire, blocking=False).result()
 
     def take(self, request, body):
         for name in processed(json.loads(body), request.scope):
@@ -129,8 +135,17 @@ def test_faults_are_met_in_their_order(desk):
     assert desk.meet({"method": "POST", "path": "/names"}) == (0, None)
 
 
+async def test_a_slow_line(desk, http):
+    """The answer comes no sooner than the fault says."""
+    desk.add(Fault(kind="latency", delay_s=0.05))
+    started = asyncio.get_running_loop().time()
+    assert (await http.post("/names", json=["a"])).status_code == 202
+    assert asyncio.get_running_loop().time() - started >= 0.05
+
+
 async def test_a_fault_of_one_record(desk, http):
     """It is met by that record, whatever request it is in, and by no request as a whole."""
+    desk.add(Fault(kind="double", name="a"))
     desk.add(Fault(kind="lose", name="b"))
     assert (await http.post("/names", json=["a", "b"])).status_code == 202
     assert +desk.taken == {"a": 1}
@@ -150,6 +165,12 @@ async def test_the_controls_are_beside_the_line(desk, http):
     assert (shown.status_code, shown.json(), "date" in shown.headers) == (200, {}, False)
     with pytest.raises(CUT):
         await http.get("/state")
+
+
+async def test_whoever_answers_holds_the_lock(desk, http):
+    """What a test does to a vendor from its own thread and what a request does take turns."""
+    assert (await http.get("/_sim/locked")).json() is True
+    assert not desk.is_locked()
 
 
 async def test_faults_keys_and_a_new_beginning(desk, http):
