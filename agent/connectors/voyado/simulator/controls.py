@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from starlette.requests import Request
 from starlette.responses import Response
 
+from agent.connectors.simulation.answers import Handler, answer
 from agent.connectors.voyado.simulator import contacts, views
-from agent.connectors.voyado.simulator.answers import Handler, answer, parse
+from agent.connectors.voyado.simulator.answers import parse
 from agent.connectors.voyado.simulator.faults import Fault, check_file_fault
 from agent.connectors.voyado.simulator.keys import ApiKey
 from agent.connectors.voyado.simulator.receipts import Posted

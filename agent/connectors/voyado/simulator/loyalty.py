@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING
 from starlette.requests import Request
 from starlette.responses import Response
 
+from agent.connectors.simulation.answers import Handler, answer
 from agent.connectors.voyado.simulator import contacts, views
-from agent.connectors.voyado.simulator.answers import Handler, answer, parse
+from agent.connectors.voyado.simulator.answers import parse
 from agent.connectors.voyado.simulator.refusal import Refusal
 from agent.connectors.voyado.simulator.rewards import Voucher
 
