@@ -455,7 +455,7 @@ async def test_what_was_used_up_for_sales(world):
     world.feed(upsert(ALMA), upsert({**BO, PHONE: "+46701740606"}))
     for person, name in ((ALMA, "hers"), (BO, BYSTANDER)):
         wish = RedemptionWish(member_key(person[MEMBER]), "", BenefitKind.VOUCHER, f"voucher-{name}", name)
-        await world.redemptions.ask(wish, None, NOW)
+        await world.redemptions.ask(wish, None, NOW - timedelta(hours=1))
     export = await world.export("email", ALMA[EMAIL])
     assert [row["id"] for row in export.redemptions] == ["voucher-hers"]
     done = await world.erase("mobile_phone", ALMA[PHONE])
