@@ -53,6 +53,7 @@ def open_desk(
         handles=handles,
         policy=IdentifyPolicy(ground.tagging, stale_after, spend_with),
     )
+    unasked = settings.benefits.offline.policy()
     refs = Refs(LocalContacts(replica, ground.tagging), handles)
     benefits = MemberBenefitsDesk(
         clock=clock,
@@ -60,8 +61,9 @@ def open_desk(
         vendor=owner.benefits(loyalty.connector) if owner is not None and owner.benefits is not None else None,
         asking=asking,
         link=link,
+        given_unasked=record.given_unasked,
         policy=BenefitsPolicy(
-            settings.benefits.keep, stale_after, tuple(item.offer() for item in settings.benefits.general)
+            settings.benefits.keep, stale_after, tuple(item.offer() for item in settings.benefits.general), unasked
         ),
     )
     redeeming = Redeeming(
@@ -71,6 +73,9 @@ def open_desk(
         asking=Asking(clock, link, live=True, budget_s=settings.benefits.redeem_budget.total_seconds()),
         refs=refs,
         spend_with=spend_with,
+        unasked=unasked,
+        remembered=benefits.remembered,
+        conditions=ground.conditions,
         told=told,
     )
     return Desk(identify, benefits, redeeming)

@@ -69,6 +69,7 @@ CONDITION_CODES: Final[tuple[str, ...]] = (
     "storage.unencrypted",
     "clock.wrong",
     "privacy.erasure_refused_by_feed",
+    "benefits.lost",
 )
 """Every code that :meth:`Messages.condition` knows, as published in the till's API."""
 

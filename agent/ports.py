@@ -604,7 +604,9 @@ class RedemptionWish:
         kind: of benefit.
         id: which one.
         transaction_id: the sale that it is for.
-        amount: what it takes off, where the till says so.
+        amount: what it takes off, as far as anybody says.
+        currency: of that, where the benefit says so.
+        unasked_on: the day on which it is given without asking the vendor; None where it is asked.
     """
 
     key: IntegrationKey = field(repr=False)
@@ -613,6 +615,8 @@ class RedemptionWish:
     id: str = field(repr=False)
     transaction_id: str
     amount: Decimal | None = None
+    currency: str | None = None
+    unasked_on: date | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -627,7 +631,8 @@ class Redemption:
         key: whose.
         id: which one.
         ref: their handle.
-        amount: what it takes off, where the till said so.
+        amount: what it takes off, as far as anybody said.
+        currency: of that, where the benefit said so.
         accepted_at: when it was asked for first.
         code: why, in the vendor's own name or ours.
     """
@@ -640,8 +645,18 @@ class Redemption:
     id: str | None = field(repr=False)
     ref: str | None
     amount: Decimal | None
+    currency: str | None
     accepted_at: datetime
     code: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """What was given unasked and refused afterwards: how many benefits, and their sum in a currency (``-`` for none)."""
+
+    currency: str
+    count: int
+    amount: Decimal
 
 
 class RedemptionRecord(Protocol):
@@ -654,10 +669,16 @@ class RedemptionRecord(Protocol):
         """Whether another sale here has used the benefit up, or may have."""
 
     async def ask(self, wish: RedemptionWish, known: Redemption | None, now: datetime) -> int:
-        """Puts on disk that the vendor is about to be asked; the record's number."""
+        """Puts on disk that the vendor is about to be asked, or that it is given unasked; the record's number."""
+
+    def given_unasked(self, key: IntegrationKey, day: date) -> int:
+        """How many benefits somebody was given unasked on a day."""
 
     async def settle(self, number: int, state: RedemptionState, now: datetime, code: str | None = None) -> None:
         """Writes down what became of one."""
+
+    def losses(self, since: datetime) -> Sequence[Loss]:
+        """What was lost since then, by currency."""
 
     def open(self, limit: int) -> Sequence[Redemption]:
         """The oldest of which it is not known yet what became of them."""

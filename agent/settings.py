@@ -33,9 +33,10 @@ from pydantic import (
 )
 
 from agent import messages, paths
-from agent.domain.benefits import GeneralOffer, Worth
+from agent.domain.benefits import BenefitKind, GeneralOffer, Worth
 from agent.domain.identifiers import IdentifierType
 from agent.domain.money import minor_unit, parse_amount
+from agent.domain.offline import Allowance, OfflinePolicy
 from agent.errors import ConfigurationError, Fault
 from agent.secrets import SecretReference
 from agent.tls import client_context
@@ -296,6 +297,34 @@ class GeneralOfferItem(Section):
         return GeneralOffer(self.id, self.name, worth, self.last_day)
 
 
+class AllowanceItem(Section):
+    """What may be given unasked: how much one benefit takes off, how many a person and day, and since which contact."""
+
+    amount: Annotated[Decimal, BeforeValidator(parse_amount), Field(ge=0)]
+    per_day: Annotated[int, Field(ge=1, le=100)]
+    within: Duration
+
+    def allowance(self) -> Allowance:
+        """What it says."""
+        return Allowance(self.amount, self.per_day, self.within)
+
+
+class OfflineSection(Section):
+    """What is given unasked; nothing by default."""
+
+    voucher: AllowanceItem | None = None
+    offer: AllowanceItem | None = None
+    offers: dict[str, AllowanceItem] = {}
+
+    def policy(self) -> OfflinePolicy:
+        """What it says."""
+        kinds = {BenefitKind.VOUCHER: self.voucher, BenefitKind.OFFER: self.offer}
+        return OfflinePolicy(
+            {kind: item.allowance() for kind, item in kinds.items() if item is not None},
+            {promotion: item.allowance() for promotion, item in self.offers.items()},
+        )
+
+
 class BenefitsSection(Section):
     """What members, and everybody, can use at the till."""
 
@@ -318,6 +347,13 @@ class BenefitsSection(Section):
         ),
         description="what members have to be named by to use benefits up; a phone number or an address said aloud is "
         'good for earning, unless "mobile_phone" or "email" is added',
+    )
+    offline: OfflineSection = Field(
+        OfflineSection(),
+        description="what is given, at the shop's risk, while the loyalty system does not answer; nothing by default: "
+        'voucher = { amount = "100.00", per_day = 1, within = "24h" }, the same under offer, and under offers for '
+        "single promotions by their id: the most one takes off, how many a person and day, and how long ago the "
+        "loyalty system may have listed it",
     )
     general: tuple[GeneralOfferItem, ...] = Field(
         (),

@@ -12,8 +12,9 @@ import pytest
 from pydantic import Field
 
 from agent.connectors.voyado.settings import VoyadoSettings
-from agent.domain.benefits import Worth
+from agent.domain.benefits import BenefitKind, Worth
 from agent.domain.identifiers import IdentifierType
+from agent.domain.offline import Allowance, OfflinePolicy
 from agent.errors import ConfigurationError, Fault
 from agent.settings import Rate, Secret, VendorSection, load
 
@@ -563,6 +564,39 @@ def test_what_is_no_offer_for_everybody(write, items, where):
     """It is told by its place in the list."""
     path = write(MINIMAL + f"[benefits]\ngeneral = [{items}]\n")
     assert list(faults(path)) == [f"{path}: {where}"]
+
+
+def test_what_may_be_given_unasked(write):
+    """Nothing by default; by kind, and by promotion."""
+    assert loaded(write(MINIMAL)).settings.benefits.offline.policy() == OfflinePolicy()
+    text = """
+        [benefits.offline]
+        voucher = { amount = "100.00", per_day = 1, within = "24h" }
+        [benefits.offline.offers.p-1]
+        amount = 20
+        per_day = 2
+        within = "30m"
+        """
+    policy = loaded(write(MINIMAL + textwrap.dedent(text))).settings.benefits.offline.policy()
+    assert policy == OfflinePolicy(
+        {BenefitKind.VOUCHER: Allowance(Decimal(100), 1, timedelta(hours=24))},
+        {"p-1": Allowance(Decimal(20), 2, timedelta(minutes=30))},
+    )
+
+
+@pytest.mark.parametrize(
+    ("item", "where"),
+    [
+        ('voucher = { amount = "100.00", per_day = 1 }', "voucher.within"),
+        ('voucher = { amount = "100.00", per_day = 0, within = "24h" }', "voucher.per_day"),
+        ('voucher = { amount = "-1", per_day = 1, within = "24h" }', "voucher.amount"),
+        ('points = { amount = "100.00", per_day = 1, within = "24h" }', "points"),
+    ],
+)
+def test_what_is_no_allowance(write, item, where):
+    """Half a limit is none."""
+    path = write(MINIMAL + f"[benefits.offline]\n{item}\n")
+    assert list(faults(path)) == [f"{path}: benefits.offline.{where}"]
 
 
 @pytest.mark.parametrize("origin", ["https://*.example.com", "*", "https://a.example.com/", "a.example.com", "null"])

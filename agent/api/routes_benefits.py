@@ -20,6 +20,7 @@ from agent.api.schemas_benefits import (
 )
 from agent.api.visits import Reply, Visit, Voice
 from agent.domain.benefits import GENERAL_REF, Benefit, BenefitKind, GeneralOffer, Worth
+from agent.domain.offline import OfflineReason
 from agent.services.redeeming import Redeemed, Wanted
 
 
@@ -97,33 +98,35 @@ class BenefitCalls:
         answer = BenefitsAnswer(
             points=PointsAnswer(balance=_decimal(points.balance), pending=_decimal(points.pending)) if points else None,
             offers=(
-                *(_offer(item) for item in own.items if item.kind is BenefitKind.OFFER),
+                *(_offer(item, shown.refused[item]) for item in own.items if item.kind is BenefitKind.OFFER),
                 *(_general(offer) for offer in shown.general),
             ),
-            vouchers=tuple(_voucher(item) for item in own.items if item.kind is BenefitKind.VOUCHER),
+            vouchers=tuple(
+                _voucher(item, shown.refused[item]) for item in own.items if item.kind is BenefitKind.VOUCHER
+            ),
             served=Served.model_validate(shown.served),
             messages=self._voice.say(shown.codes, self._voice.locale(visit)),
         )
         return Reply(200, answer.model_dump_json().encode())
 
 
-def _offer(item: Benefit) -> OfferAnswer:
-    return OfferAnswer(**_shared(item), promotion_id=item.reference)
+def _offer(item: Benefit, refused: OfflineReason | None) -> OfferAnswer:
+    return OfferAnswer(**_shared(item, refused), promotion_id=item.reference)
 
 
-def _voucher(item: Benefit) -> VoucherAnswer:
-    return VoucherAnswer(**_shared(item), number=item.reference)
+def _voucher(item: Benefit, refused: OfflineReason | None) -> VoucherAnswer:
+    return VoucherAnswer(**_shared(item, refused), number=item.reference)
 
 
-def _shared(item: Benefit) -> dict[str, Any]:
+def _shared(item: Benefit, refused: OfflineReason | None) -> dict[str, Any]:
     expires_at: datetime | None = item.expires_at
     return {
         "id": item.id,
         "name": item.name,
         "value": _worth(item.value) if item.value is not None else None,
         "expires_at": expires_at,
-        "offline": "refused",
-        "why": "policy",
+        "offline": "allowed" if refused is None else "refused",
+        "why": "allowed" if refused is None else refused.value,
     }
 
 

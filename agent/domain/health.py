@@ -26,6 +26,7 @@ SEVERITY: Final[Mapping[str, str]] = {
     "storage.unencrypted": "info",  # a choice or a platform, not a disturbance: the agent is no less online for it
     "clock.wrong": "warning",
     "privacy.erasure_refused_by_feed": "warning",
+    "benefits.lost": "warning",
 }
 
 

@@ -11,11 +11,17 @@ from typing import Final
 class RedemptionState(StrEnum):
     """Where a redemption stands.
 
+    ``QUEUED``: given unasked, under the shop's policy, and the vendor was not told yet. ``SENDING``: the same, and it
+    may have been told. ``LOST``: given unasked, and the vendor refused it: the shop's loss.
+
     ``ASKING``: on record, and the vendor may have been asked. ``REDEEMED``: used up. ``REFUSED``: it is not, and may be
     asked for again. ``UNDOING``: to be given back, whatever the vendor made of it. ``RELEASED``: not used up, and not
     asked for again in this sale. ``STUCK``: used up, and it cannot be given back; a person has to know.
     """
 
+    QUEUED = "queued"
+    SENDING = "sending"
+    LOST = "lost"
     ASKING = "asking"
     REDEEMED = "redeemed"
     REFUSED = "refused"
@@ -67,6 +73,7 @@ class VendorWord:
 
 CALL: Final = "call"
 """The vendor is to be asked to redeem it."""
+GIVEN_UNASKED: Final = (RedemptionState.QUEUED, RedemptionState.SENDING, RedemptionState.LOST)
 _FINAL: Final = (RedemptionState.UNDOING, RedemptionState.RELEASED, RedemptionState.STUCK)
 
 
@@ -77,7 +84,7 @@ def without_asking(state: RedemptionState | None, *, elsewhere: bool) -> Redempt
         state: of this redemption; None when there is none.
         elsewhere: another sale here has used the benefit up, or may have.
     """
-    if state is RedemptionState.REDEEMED:
+    if state is RedemptionState.REDEEMED or state in GIVEN_UNASKED:
         return state
     if state in _FINAL:
         return Reason.RELEASED

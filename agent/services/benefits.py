@@ -8,15 +8,17 @@ of it: nobody is searched for), and with the process.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
-from agent.domain.benefits import GENERAL_REF, Benefits, GeneralOffer, general_offers
+from agent.domain.benefits import GENERAL_REF, Benefit, Benefits, GeneralOffer, general_offers
 from agent.domain.fallback import REPLICA_LEVEL, TAG_LEVEL, Served, served
 from agent.domain.identifiers import Identifier
 from agent.domain.link import Link
+from agent.domain.offline import OfflinePolicy, OfflineReason
 from agent.domain.transaction import IntegrationKey
 from agent.errors import UnknownRecordError
 from agent.ports import Clock, MemberBenefits
@@ -49,6 +51,7 @@ class ShownBenefits:
     Attributes:
         benefits: the member's own.
         general: what is for everybody now.
+        refused: of each offer and voucher, why it is not given unasked; None: it is.
         live: the vendor has just said so.
         served: how it was served.
         codes: messages for the cashier's screen.
@@ -56,6 +59,7 @@ class ShownBenefits:
 
     benefits: Benefits = field(repr=False)
     general: tuple[GeneralOffer, ...]
+    refused: Mapping[Benefit, OfflineReason | None] = field(repr=False)
     live: bool
     served: Served
     codes: tuple[str, ...]
@@ -69,11 +73,13 @@ class BenefitsPolicy:
         keep: `benefits.keep`.
         stale_after: `replica.stale_after`.
         general: `benefits.general`.
+        unasked: `benefits.offline`.
     """
 
     keep: timedelta
     stale_after: timedelta
     general: tuple[GeneralOffer, ...] = ()
+    unasked: OfflinePolicy = field(default_factory=OfflinePolicy)
 
 
 class MemberBenefitsDesk:
@@ -85,6 +91,7 @@ class MemberBenefitsDesk:
         vendor: the vendor's question, or None where it has none.
         asking: how it is asked.
         link: what is known of the line.
+        given_unasked: how many benefits somebody was given unasked on a day. Raises StorageError.
         policy: the configuration.
     """
 
@@ -96,11 +103,13 @@ class MemberBenefitsDesk:
         vendor: MemberBenefits | None,
         asking: Asking,
         link: Link,
+        given_unasked: Callable[[IntegrationKey, date], int],
         policy: BenefitsPolicy,
     ) -> None:
         self._clock, self._refs, self._contacts = clock, refs, refs.contacts
         self._vendor, self._asking, self._link, self._policy = vendor, asking, link, policy
         self._remembered: OrderedDict[IntegrationKey, Remembered] = OrderedDict()
+        self._given_unasked = given_unasked
         self._forgotten = 0
 
     async def of(self, ref: str) -> ShownBenefits:
@@ -118,8 +127,8 @@ class MemberBenefitsDesk:
             return self._shown(None, reached=self._link.answers is not False)
         fresh = await self._fetch(self._vendor, key)
         if fresh is not None:
-            return self._shown(fresh, reached=True, live=True)
-        return self._shown(self.remembered(key), reached=False)
+            return self._shown(fresh, key, reached=True, live=True)
+        return self._shown(self.remembered(key), key, reached=False)
 
     def remembered(self, key: IntegrationKey) -> Remembered | None:
         """What the vendor said last, unless that is too long ago."""
@@ -159,7 +168,20 @@ class MemberBenefitsDesk:
                 self._remembered.popitem(last=False)
         return fresh
 
-    def _shown(self, known: Remembered | None, *, reached: bool, live: bool = False) -> ShownBenefits:
+    def _refused(self, known: Remembered, key: IntegrationKey, now: datetime) -> dict[Benefit, OfflineReason | None]:
+        """Why each benefit is not given unasked; what takes off as much as the till says is judged without that."""
+        given_today = self._given_unasked(key, self._clock.today())
+        known_for = timedelta(seconds=self._clock.monotonic() - known.mono)
+        return {
+            item: self._policy.unasked.refusal(
+                item, known_for=known_for, given_today=given_today, now=now, stated=Decimal(0)
+            )
+            for item in known.benefits.items
+        }
+
+    def _shown(
+        self, known: Remembered | None, key: IntegrationKey | None = None, *, reached: bool, live: bool = False
+    ) -> ShownBenefits:
         now = self._clock.now()
         level = self._contacts.level(self._contacts.as_of(), vendor_answers=self._link.answers is not False)
         how = served(
@@ -171,7 +193,8 @@ class MemberBenefitsDesk:
         )
         general = () if reached else general_offers(self._policy.general, level=level, today=self._clock.today())
         benefits = known.benefits.usable(now) if known is not None else Benefits()
-        return ShownBenefits(benefits, general, live, how, _codes(how, reached=reached, general=general))
+        refused = self._refused(known, key, now) if known is not None and key is not None else {}
+        return ShownBenefits(benefits, general, refused, live, how, _codes(how, reached=reached, general=general))
 
 
 def _document(known: Remembered) -> dict[str, Any]:

@@ -1,5 +1,8 @@
 """Using up a member's benefit for a sale, and giving it back: once, whatever gets lost on the way.
 
+While nobody can be asked, what the shop's policy allows is given unasked: on disk with its sale, told to the vendor
+when it answers, once. What the vendor refuses then is the shop's loss, told to people and never tried again.
+
 What is about to be asked is on disk before it is asked. An answer that was lost is looked up before anything else is
 said: a benefit that had been unused when this sale asked, and is used up now, was used up by that. Who was told no has
 not used it: should the vendor have carried it out all the same, that is undone as soon as it can be asked.
@@ -10,15 +13,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from datetime import timedelta
 from decimal import Decimal
-from typing import TypeVar
+from typing import Final, Protocol, TypeVar
 from weakref import WeakValueDictionary
 
 import structlog
 
-from agent.domain.benefits import BenefitKind
+from agent.domain.benefits import BenefitKind, Benefits
+from agent.domain.health import Conditions
 from agent.domain.identifiers import IdentifierType
+from agent.domain.offline import OfflinePolicy, worth_at_most
 from agent.domain.redemption import (
+    GIVEN_UNASKED,
     Reason,
     RedemptionState,
     Standing,
@@ -39,6 +46,7 @@ LOOK_EVERY_S = 15.0
 SETTLES_S = 60.0
 """How long after it was first seen unsettled a redemption is looked up: a vendor may still be busy with it before."""
 SLICE = 100
+LOSSES_SHOWN_FOR = timedelta(days=7)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +73,8 @@ class Redeemed:
     """The answer to a redemption or a release.
 
     Attributes:
-        outcome: ``redeemed``, ``released``, ``queued`` (it is given back as soon as the vendor answers) or ``refused``.
+        outcome: ``redeemed``, ``released``, ``refused`` or ``queued`` (given unasked, or to be given back: the vendor
+            is told as soon as it answers).
         reason: why it was refused.
         codes: messages for the cashier's screen.
     """
@@ -73,6 +82,21 @@ class Redeemed:
     outcome: str
     reason: Reason | None = None
     codes: tuple[str, ...] = ()
+
+
+_QUEUED: Final = Redeemed("queued", None, ("loyalty.benefit.allowed_offline",))
+
+
+class Remembered(Protocol):
+    """What the vendor said last of a member's benefits."""
+
+    @property
+    def benefits(self) -> Benefits:
+        """What it said."""
+
+    @property
+    def mono(self) -> float:
+        """When, in monotonic seconds."""
 
 
 class Redeeming:
@@ -85,6 +109,9 @@ class Redeeming:
         asking: how it is asked; its budget is for a whole redemption.
         refs: whose a handle is.
         spend_with: what somebody has to be named by.
+        unasked: what may be given unasked.
+        remembered: what the vendor said last of a member's benefits.
+        conditions: where losses are told.
         told: hears of each state that one comes to.
     """
 
@@ -97,12 +124,16 @@ class Redeeming:
         asking: Asking,
         refs: Refs,
         spend_with: frozenset[IdentifierType],
+        unasked: OfflinePolicy,
+        remembered: Callable[[IntegrationKey], Remembered | None],
+        conditions: Conditions,
         told: Callable[[str], None] = lambda _state: None,
     ) -> None:
         self._clock, self._record, self._vendor, self._asking = clock, record, vendor, asking
         self._refs, self._spend_with, self._told = refs, spend_with, told
+        self._unasked, self._remembered, self._conditions = unasked, remembered, conditions
         self._locks: WeakValueDictionary[tuple[BenefitKind, str], asyncio.Lock] = WeakValueDictionary()
-        self._seen: dict[int, float] = {}
+        self._seen: dict[tuple[int, RedemptionState], float] = {}
 
     async def redeem(self, wanted: Wanted) -> Redeemed:
         """Uses a benefit up for a sale; asked again with the same sale and benefit, the same answer.
@@ -124,8 +155,10 @@ class Redeeming:
             answer = without_asking(known.state if known is not None else None, elsewhere=elsewhere)
             if isinstance(answer, Reason):
                 return _refused(answer)
-            if answer is not None:
+            if answer is RedemptionState.REDEEMED:
                 return Redeemed("redeemed")
+            if answer is not None:
+                return _QUEUED
             if not self._refs.handles.is_named_by(wanted.ref, self._spend_with):
                 return _refused(Reason.WEAK)
             return await self._redeem(vendor, key, wanted, known)
@@ -142,6 +175,9 @@ class Redeeming:
             if known is None:
                 raise UnknownRecordError("Nothing of the kind was redeemed for that sale here.")
             if known.state in (RedemptionState.RELEASED, RedemptionState.REFUSED):
+                return Redeemed("released")
+            if known.state in (RedemptionState.QUEUED, RedemptionState.LOST):  # the vendor was not told, or refused it
+                await self._settle(known.number, RedemptionState.RELEASED)
                 return Redeemed("released")
             vendor = self._vendor
             if vendor is None or known.state is RedemptionState.STUCK or known.key is None:
@@ -176,9 +212,10 @@ class Redeeming:
         """
         vendor, mono = self._vendor, self._clock.monotonic()
         waiting = self._record.open(SLICE)
-        self._seen = {one.number: self._seen.get(one.number, mono) for one in waiting}
+        self._seen = {(one.number, one.state): self._seen.get((one.number, one.state), mono) for one in waiting}
         for one in waiting:
-            if vendor is None or mono - self._seen[one.number] < SETTLES_S:
+            patience_s = 0.0 if one.state is RedemptionState.QUEUED else SETTLES_S
+            if vendor is None or mono - self._seen[one.number, one.state] < patience_s:
                 continue
             async with self._alone(one.kind, one.id or ""):
                 known = self._record.find(one.transaction_id, one.kind, one.id) if one.id is not None else one
@@ -186,11 +223,78 @@ class Redeeming:
                     continue  # somebody has asked meanwhile
                 if known.key is None:
                     code = "redemption.unreadable"
-                    await self._settle(one.number, RedemptionState.STUCK, code)
+                    given = known.state in GIVEN_UNASKED
+                    await self._settle(one.number, RedemptionState.LOST if given else RedemptionState.STUCK, code)
+                elif known.state in GIVEN_UNASKED:
+                    await self._deliver(vendor, known)
                 elif known.state is RedemptionState.UNDOING:
                     await self._undo(vendor, known)
                 else:
                     await self._look_up(vendor, known)
+
+        self._tell_losses()
+
+    def _tell_losses(self) -> None:
+        now = self._clock.now()
+        losses = self._record.losses(now - LOSSES_SHOWN_FOR)
+        detail = ", ".join(f"{loss.count} ({loss.amount} {loss.currency})" for loss in losses)
+        self._conditions.set("benefits.lost", stands=bool(losses), now=now, detail=detail)
+
+    # --- given unasked --------------------------------------------------------------------------------------
+
+    async def _give(self, key: IntegrationKey, wanted: Wanted, known: Redemption | None) -> Redeemed:
+        """Gives a benefit unasked, if the shop's policy allows it: on disk, to be told to the vendor."""
+        said, today = self._remembered(key), self._clock.today()
+        items = said.benefits.items if said is not None else ()
+        item = next((one for one in items if (one.kind, one.id) == (wanted.kind, wanted.id)), None)
+        if said is None or item is None:
+            return _refused(Reason.OFFLINE)
+        refusal = self._unasked.refusal(
+            item,
+            known_for=timedelta(seconds=self._clock.monotonic() - said.mono),
+            given_today=self._record.given_unasked(key, today),
+            now=self._clock.now(),
+            stated=wanted.amount,
+        )
+        if refusal is not None:
+            return _refused(Reason.OFFLINE)
+        amount = worth_at_most(item.value, wanted.amount)
+        currency = item.value.currency if item.value is not None else None
+        wish = RedemptionWish(
+            key, wanted.ref, wanted.kind, wanted.id, wanted.transaction_id, amount, currency, unasked_on=today
+        )
+        await self._record.ask(wish, known, self._clock.now())
+        self._told(RedemptionState.QUEUED.value)
+        return _QUEUED
+
+    async def _deliver(self, vendor: Redeemer, known: Redemption) -> None:
+        """Tells the vendor of what was given unasked; what it refuses is lost."""
+        if known.key is None or known.id is None:
+            return
+        until = self._clock.monotonic() + self._asking.budget_s
+        standing = await self._standing(vendor, known.key, known.kind, known.id, until)
+        if standing is None:
+            return
+        sent_before = known.state is RedemptionState.SENDING
+        if standing is not Standing.AVAILABLE:
+            ours = sent_before and standing is Standing.USED
+            await self._settle_given(known, VendorWord(None if ours else Reason.USED, standing.value))
+            return
+        if not sent_before:
+            await self._settle(known.number, RedemptionState.SENDING)
+        wish = RedemptionWish(known.key, known.ref or "", known.kind, known.id, known.transaction_id)
+        word = await self._call(vendor, wish, until)
+        if word is not None:
+            ours = sent_before and word.reason is Reason.USED
+            await self._settle_given(known, VendorWord() if ours else word)
+
+    async def _settle_given(self, known: Redemption, word: VendorWord) -> None:
+        if word.reason is None:
+            await self._settle(known.number, RedemptionState.REDEEMED)
+            return
+        code = word.code or word.reason.value
+        log.warning("redemption.lost", code=code, transaction_id=known.transaction_id)
+        await self._settle(known.number, RedemptionState.LOST, code)
 
     # --- with the vendor ------------------------------------------------------------------------------------
 
@@ -203,7 +307,8 @@ class Redeeming:
         if step is None:
             if known is not None and state is RedemptionState.ASKING:
                 await self._settle(known.number, RedemptionState.UNDOING)
-            return _refused(Reason.OFFLINE)
+                return _refused(Reason.OFFLINE)
+            return await self._give(key, wanted, known)
         answer = after_looking(state, step)
         if answer is RedemptionState.REDEEMED and known is not None:
             return await self._settled(known.number, VendorWord())

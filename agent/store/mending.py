@@ -43,12 +43,14 @@ LOSE_NOTES = """
         SELECT 1 FROM statements AS t WHERE t.id = deliveries.note AND t.forgotten = 0)"""
 LOSE_REDEEMED = """
     UPDATE redemptions SET statement = NULL, settled_at = coalesce(settled_at, ?),
-        code = iif(state IN ('asking', 'undoing'), 'redemption.unreadable', code),
-        state = iif(state IN ('asking', 'undoing'), 'stuck', state)
+        code = iif(state IN ('queued', 'sending', 'asking', 'undoing'), 'redemption.unreadable', code),
+        state = CASE WHEN state IN ('asking', 'undoing') THEN 'stuck' WHEN state IN ('queued', 'sending') THEN 'lost'
+                ELSE state END
     WHERE statement IS NOT NULL AND NOT EXISTS (
         SELECT 1 FROM statements AS t WHERE t.id = redemptions.statement AND t.forgotten = 0)"""
 MAYBE_ASKED_SINCE = """
-    UPDATE redemptions SET state = 'asking', settled_at = NULL WHERE id = ? AND state IN ('refused', 'redeemed')"""
+    UPDATE redemptions SET settled_at = NULL, state = iif(state = 'queued', 'sending', 'asking')
+    WHERE id = ? AND state IN ('queued', 'refused', 'redeemed')"""
 """What is refused may have been asked for again since, and what is redeemed given back: how it stands is looked up."""
 ORPHANED = "SELECT entry, sale, state FROM deliveries WHERE sale NOT IN (SELECT id FROM sales)"
 DROP_DELIVERY = "DELETE FROM deliveries WHERE entry = ?"

@@ -9,7 +9,7 @@ import json
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from functools import partial
 from hashlib import blake2b
@@ -21,7 +21,7 @@ from agent.domain.identifiers import IdentifierType
 from agent.domain.redemption import RedemptionState
 from agent.domain.retention import RetentionPlan
 from agent.domain.transaction import IntegrationKey
-from agent.ports import Redemption, RedemptionWish
+from agent.ports import Loss, Redemption, RedemptionWish
 from agent.store import statements
 from agent.store.database import Reader, truncate_log
 from agent.store.group_commit import Writer
@@ -33,24 +33,33 @@ if TYPE_CHECKING:
 
 SLICE = 50
 
-_COLUMNS = "id, transaction_id, kind, state, statement, amount, accepted_at, code"
+_COLUMNS = "id, transaction_id, kind, state, statement, amount, currency, accepted_at, code"
 FIND = f"SELECT {_COLUMNS} FROM redemptions WHERE transaction_id = ? AND kind = ? AND item = ?"  # noqa: S608 - ours
 ELSEWHERE = """
     SELECT 1 FROM redemptions
-    WHERE item = ?1 AND kind = ?2 AND transaction_id <> ?3 AND state IN ('asking', 'redeemed') LIMIT 1"""
+    WHERE item = ?1 AND kind = ?2 AND transaction_id <> ?3
+      AND state IN ('queued', 'sending', 'lost', 'asking', 'redeemed') LIMIT 1"""
 INSERT = """
-    INSERT INTO redemptions (transaction_id, kind, item, state, statement, amount, accepted_at)
-    VALUES (?, ?, ?, 'asking', ?, ?, ?)"""
-ASK_AGAIN = "UPDATE redemptions SET state = 'asking', statement = ?, settled_at = NULL, code = NULL WHERE id = ?"
+    INSERT INTO redemptions (transaction_id, kind, item, person, state, statement, amount, currency, unasked_on,
+                             accepted_at)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+GIVEN_UNASKED = "SELECT count(*) FROM redemptions WHERE person = ? AND unasked_on = ? AND state <> 'released'"
+ASK_AGAIN = """
+    UPDATE redemptions SET state = ?, statement = ?, unasked_on = ?, settled_at = NULL, code = NULL WHERE id = ?"""
 SETTLE = "UPDATE redemptions SET state = ?, settled_at = ?, code = ? WHERE id = ?"
-OPEN = f"SELECT {_COLUMNS} FROM redemptions WHERE state IN ('asking', 'undoing') ORDER BY id LIMIT ?"  # noqa: S608 - ours
+OPEN = (
+    f"SELECT {_COLUMNS} FROM redemptions WHERE state IN ('queued', 'sending', 'asking', 'undoing') ORDER BY id LIMIT ?"  # noqa: S608 - ours
+)
+LOSSES = "SELECT currency, amount FROM redemptions WHERE state = 'lost' AND settled_at >= ?"
 COUNTS = "SELECT state, count(*) FROM redemptions GROUP BY state"
 STATEMENT = "SELECT statement FROM redemptions WHERE id = ? AND statement IS NOT NULL"
 REMEMBERED = f"SELECT {_COLUMNS} FROM redemptions WHERE statement IS NOT NULL AND id > ? ORDER BY id LIMIT ?"  # noqa: S608 - ours
 ERASE = """
     UPDATE redemptions SET statement = NULL, item = ?2,
-        code = iif(state IN ('asking', 'undoing'), ?3, code),
-        state = iif(state IN ('asking', 'undoing'), 'stuck', state),
+        person = x'',
+        code = iif(state IN ('queued', 'sending', 'asking', 'undoing'), ?3, code),
+        state = CASE WHEN state IN ('asking', 'undoing') THEN 'stuck' WHEN state IN ('queued', 'sending') THEN 'lost'
+                ELSE state END,
         settled_at = coalesce(settled_at, ?4)
     WHERE id = ?1"""
 _ERASABLE = """
@@ -61,6 +70,7 @@ DROP = "DELETE FROM redemptions WHERE id = ?"
 DUE = f"""
     SELECT EXISTS (SELECT 1 FROM redemptions WHERE statement IS NOT NULL AND ({_ERASABLE}))
         OR EXISTS (SELECT 1 FROM redemptions WHERE statement IS NULL AND settled_at < ?3)"""  # noqa: S608 - ours
+_OPEN = (RedemptionState.QUEUED, RedemptionState.SENDING, RedemptionState.ASKING, RedemptionState.UNDOING)
 ERASED, EXPIRED = "privacy.erased", "retention.expired"
 
 
@@ -108,13 +118,19 @@ class Redemptions:
         return bool(read(self._reader, ELSEWHERE, self._item(kind, id_), kind.value, transaction_id))
 
     async def ask(self, wish: RedemptionWish, known: Redemption | None, now: datetime) -> int:
-        """Puts on disk that the vendor is about to be asked; the number of it. Raises StorageError.
+        """Puts on disk that the vendor is about to be asked, or that it is given unasked; the number of it.
 
         Args:
             wish: what.
             known: what is on record of it already.
             now: when.
+
+        Raises:
+            StorageError: it is not on disk.
         """
+        state = RedemptionState.ASKING if wish.unasked_on is None else RedemptionState.QUEUED
+        day = wish.unasked_on.toordinal() if wish.unasked_on is not None else None
+        person = self._names.of_identifier(wish.key.identifier)
         said = _Said(wish.key, wish.id, wish.ref).text()
         item = self._item(wish.kind, wish.id)
         amount = str(wish.amount) if wish.amount is not None else None
@@ -123,19 +139,37 @@ class Redemptions:
             if known is None:
                 statement = statements.keep(db, said)
                 row = db.execute(
-                    INSERT, (wish.transaction_id, wish.kind.value, item, statement, amount, to_ms(now))
-                ).lastrowid
+                    INSERT,
+                    (
+                        wish.transaction_id, wish.kind.value, item, person, state.value, statement, amount,
+                        wish.currency, day, to_ms(now),
+                    ),
+                ).lastrowid  # fmt: skip
                 return row or 0
             _forget(db, known.number)
-            db.execute(ASK_AGAIN, (statements.keep(db, said), known.number))
+            db.execute(ASK_AGAIN, (state.value, statements.keep(db, said), day, known.number))
             return known.number
 
         return await self._writer.run(write)
 
+    def given_unasked(self, key: IntegrationKey, day: date) -> int:
+        """How many benefits somebody was given unasked on a day. Raises StorageError."""
+        person = self._names.of_identifier(key.identifier)
+        return int(read(self._reader, GIVEN_UNASKED, person, day.toordinal())[0][0])
+
     async def settle(self, number: int, state: RedemptionState, now: datetime, code: str | None = None) -> None:
         """Writes down what became of one. Raises StorageError."""
-        settled_at = None if state in (RedemptionState.ASKING, RedemptionState.UNDOING) else to_ms(now)
+        settled_at = None if state in _OPEN else to_ms(now)
         await self._writer.run(lambda db: db.execute(SETTLE, (state.value, settled_at, code, number)))
+
+    def losses(self, since: datetime) -> list[Loss]:
+        """What was given unasked and refused since then, by currency. Raises StorageError."""
+        sums: dict[str, Loss] = {}
+        for currency, amount in read(self._reader, LOSSES, to_ms(since)):
+            name = currency or "-"
+            loss = sums.get(name, Loss(name, 0, Decimal(0)))
+            sums[name] = Loss(name, loss.count + 1, loss.amount + Decimal(amount or 0))
+        return sorted(sums.values(), key=lambda loss: loss.currency)
 
     def open(self, limit: int) -> list[Redemption]:
         """The oldest of which the vendor has yet to be asked what became of them. Raises StorageError."""
@@ -215,7 +249,7 @@ class Redemptions:
         )
 
     def _redemption(self, row: Sequence[Any]) -> Redemption:
-        number, transaction_id, kind, state, statement, amount, accepted_at, code = row
+        number, transaction_id, kind, state, statement, amount, currency, accepted_at, code = row
         said = self._said(statement)
         return Redemption(
             number=number,
@@ -226,6 +260,7 @@ class Redemptions:
             id=said.id if said is not None else None,
             ref=said.ref if said is not None else None,
             amount=Decimal(amount) if amount is not None else None,
+            currency=currency,
             accepted_at=from_ms(accepted_at),
             code=code,
         )

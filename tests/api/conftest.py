@@ -24,6 +24,7 @@ from agent.domain.contact import Member
 from agent.domain.health import Conditions
 from agent.domain.identifiers import Identifier, IdentifierType, Normaliser
 from agent.domain.link import Link
+from agent.domain.offline import Allowance, OfflinePolicy
 from agent.domain.redemption import Standing, VendorWord
 from agent.domain.tagging import Found, Outcome, TaggingPolicy
 from agent.domain.transaction import IntegrationKey
@@ -65,6 +66,7 @@ BO = Member("c_77b0", IntegrationKey(kind="primary", type=IdentifierType.MEMBER_
 CEM = Member("c_19de", IntegrationKey(kind="primary", type=IdentifierType.MEMBER_NUMBER, value="10000423"))
 
 
+UNASKED = OfflinePolicy({BenefitKind.VOUCHER: Allowance(Decimal(100), 1, timedelta(hours=24))})
 TEN_PERCENT = GeneralOffer("member-10", "10 % off", Worth("percent", percent=Decimal(10)))
 
 
@@ -318,13 +320,18 @@ def build(state_dir: Path, settings: Settings, *, heartbeat_s: float = 15.0) -> 
         policy=IdentifyPolicy(tagging, stale_after, frozenset(settings.benefits.spend_with)),
     )
     refs = Refs(LocalContacts(people, tagging), handles)
+    desk: list[MemberBenefitsDesk] = []
+    record = Redemptions(outbox._writer, outbox._reader, key=b"k" * 32, names=KeyHash(b"n" * 32))
     redeeming = Redeeming(
         clock=clock,
-        record=Redemptions(outbox._writer, outbox._reader, key=b"k" * 32, names=KeyHash(b"n" * 32)),
+        record=record,
         vendor=vendor,
         asking=Asking(clock, link, live=True, budget_s=8.0),
         refs=refs,
         spend_with=frozenset(settings.benefits.spend_with),
+        unasked=UNASKED,
+        remembered=lambda key: desk[0].remembered(key),
+        conditions=conditions,
     )
     benefits = MemberBenefitsDesk(
         clock=clock,
@@ -332,7 +339,8 @@ def build(state_dir: Path, settings: Settings, *, heartbeat_s: float = 15.0) -> 
         vendor=vendor,
         asking=asking,
         link=link,
-        policy=BenefitsPolicy(timedelta(hours=24), stale_after, (TEN_PERCENT,)),
+        given_unasked=record.given_unasked,
+        policy=BenefitsPolicy(timedelta(hours=24), stale_after, (TEN_PERCENT,), UNASKED),
     )
     status = Status(
         clock=clock,
@@ -347,6 +355,7 @@ def build(state_dir: Path, settings: Settings, *, heartbeat_s: float = 15.0) -> 
         room=lambda: room["error"] is None,
         damage=tuple,
     )
+    desk.append(benefits)
     tokens, officer = Tokens(state_dir, clock), Officer(identify.readings)
     rooms = Rooms(
         clock=clock,

@@ -46,8 +46,8 @@ async def test_what_a_member_has_is_answered_as_published(house):
                 "name": "Bonus",
                 "value": {**WORTH, "type": "money", "amount": "50.00", "currency": "SEK"},
                 "expires_at": None,
-                "offline": "refused",
-                "why": "policy",
+                "offline": "allowed",
+                "why": "allowed",
                 "number": "0000000204417",
             }
         ],
@@ -157,6 +157,20 @@ async def test_a_refusal_says_why(house):
         ("loyalty.benefit.refused_offline", "staff"),
         ("loyalty.benefit.refused_offline", "customer"),
     ]
+
+
+async def test_what_the_shop_allows_is_given_unasked(house):
+    """It is queued, and the cashier hears that it is registered later; the next one is refused and listed so."""
+    await named(house)
+    assert (await house.http.get(ALMAS)).json()["vouchers"][0]["why"] == "allowed"
+    house.vendor.benefits_of_alma = None
+    answer = (await house.http.post(REDEEM, json=WISH)).json()
+    assert (answer["outcome"], answer["reason"]) == ("queued", None)
+    assert [(message["code"], message["audience"]) for message in answer["messages"]] == [
+        ("loyalty.benefit.allowed_offline", "staff")
+    ]
+    voucher = (await house.http.get(ALMAS)).json()["vouchers"][0]
+    assert (voucher["offline"], voucher["why"]) == ("refused", "count")
 
 
 async def test_nobody_s_benefit(house):

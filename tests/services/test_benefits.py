@@ -11,6 +11,7 @@ import pytest
 from agent.domain.benefits import GENERAL_REF, Benefit, BenefitKind, Benefits, GeneralOffer, Points, Worth
 from agent.domain.identifiers import IdentifierType
 from agent.domain.link import Link
+from agent.domain.offline import Allowance, OfflinePolicy, OfflineReason
 from agent.domain.tagging import TaggingPolicy
 from agent.errors import StorageDamagedError, UnknownRecordError, VendorRefusedError
 from agent.services.asking import Asking
@@ -27,6 +28,7 @@ VOUCHER = Benefit(BenefitKind.VOUCHER, "v-1", "Bonus", Worth("money", Decimal(50
 OFFER = Benefit(BenefitKind.OFFER, "o-1", "Socks", reference="p-1")
 ALMAS = Benefits(Points(Decimal(240)), (OFFER, VOUCHER))
 REF = "ref-10000421"
+UNASKED = OfflinePolicy({BenefitKind.VOUCHER: Allowance(Decimal(50), 1, timedelta(hours=2))})
 
 
 class Vendor:
@@ -55,7 +57,7 @@ class Desk:
         self.link = Link(
             VENDOR, "loyalty", requests_per_second=5, backoff_first_s=10, backoff_max_s=900, uniform=lambda _a, b: b
         )
-        self.handles = Handles(self.clock)
+        self.handles, self.given = Handles(self.clock), 0
         tagging = TaggingPolicy(IdentifierType.MEMBER_NUMBER, tuple(IdentifierType(kind) for kind in secondary), level)
         self.benefits = MemberBenefitsDesk(
             clock=self.clock,
@@ -63,7 +65,8 @@ class Desk:
             vendor=self.vendor if vendor else None,
             asking=Asking(self.clock, self.link, live=live, budget_s=budget_s),
             link=self.link,
-            policy=BenefitsPolicy(KEEP, timedelta(hours=24), (EVERYBODYS,)),
+            given_unasked=lambda _key, _day: self.given,
+            policy=BenefitsPolicy(KEEP, timedelta(hours=24), (EVERYBODYS,), UNASKED),
         )
 
     def offline(self):
@@ -113,6 +116,16 @@ async def test_what_was_said_last_serves_with_its_age(desk):
     desk.clock.advance(25 * 3600)
     shown = await desk.benefits.of(REF)
     assert (shown.served.stale, shown.codes) == (True, ("loyalty.offline.replica", "loyalty.stale"))
+
+
+async def test_what_would_be_given_unasked(desk):
+    """By what the shop allows, when the vendor said so last, and how much the member was given today."""
+    assert (await desk.benefits.of(REF)).refused == {OFFER: OfflineReason.POLICY, VOUCHER: None}
+    desk.given = 1
+    assert (await desk.benefits.of(REF)).refused[VOUCHER] is OfflineReason.COUNT
+    desk.offline()
+    desk.clock.mono += 2 * 3600 + 1
+    assert (await desk.benefits.of(REF)).refused[VOUCHER] is OfflineReason.CONTACT
 
 
 @pytest.mark.parametrize("how", ["asked for", "purged", "exported"])

@@ -5,17 +5,21 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from datetime import timedelta
+from decimal import Decimal
 
 import pytest
 
-from agent.domain.benefits import BenefitKind
+from agent.domain.benefits import Benefit, BenefitKind, Benefits, Worth
+from agent.domain.health import Conditions
 from agent.domain.identifiers import IdentifierType
 from agent.domain.link import Link
+from agent.domain.offline import Allowance, OfflinePolicy
 from agent.domain.redemption import Reason, RedemptionState, Standing, VendorWord
 from agent.domain.tagging import TaggingPolicy
 from agent.errors import StorageFullError, UnknownRecordError, VendorRefusedError
 from agent.ports import RedemptionWish
 from agent.services.asking import Asking
+from agent.services.benefits import Remembered
 from agent.services.contacts import LocalContacts
 from agent.services.handles import KEPT_S, Handles, Refs
 from agent.services.redeeming import SETTLES_S, Redeemed, Redeeming, Wanted
@@ -26,7 +30,9 @@ VOUCHER, OFFER, POINTS = BenefitKind.VOUCHER, BenefitKind.OFFER, BenefitKind.POI
 REF = "ref-10000421"
 WANTED = Wanted(REF, VOUCHER, "v-1", "s-1")
 STRONG = frozenset({IdentifierType.MEMBER_NUMBER})
+UNASKED = OfflinePolicy({VOUCHER: Allowance(Decimal(50), 2, timedelta(hours=1))})
 DONE = Redeemed("redeemed")
+QUEUED = Redeemed("queued", None, ("loyalty.benefit.allowed_offline",))
 OFFLINE = Redeemed("refused", Reason.OFFLINE, ("loyalty.benefit.refused_offline",))
 
 
@@ -102,7 +108,7 @@ class Desk:
         self.link = Link(
             VENDOR, "loyalty", requests_per_second=0, backoff_first_s=1, backoff_max_s=1, uniform=lambda _a, b: b
         )
-        self.outbox = outbox
+        self.outbox, self.conditions, self.remembered = outbox, Conditions(), None
         self.record = Redemptions(outbox._writer, outbox._reader, key=STORAGE_KEY, names=NAMES)
         tagging = TaggingPolicy(IdentifierType.MEMBER_NUMBER, (), 3)
         self.handles = Handles(self.clock)
@@ -114,6 +120,9 @@ class Desk:
             asking=Asking(self.clock, self.link, live=True, budget_s=60.0),
             refs=Refs(LocalContacts(self.replica, tagging), self.handles),
             spend_with=STRONG,
+            unasked=UNASKED,
+            remembered=lambda _key: self.remembered,
+            conditions=self.conditions,
             told=self.states.append,
         )
 
@@ -420,6 +429,149 @@ async def test_nobody_is_asked_while_it_makes_no_sense(desk):
     assert desk.state() == "undoing"
     await desk.later()
     assert desk.state() == "released"
+
+
+# --- given unasked ----------------------------------------------------------------------------------------------
+
+
+def money(id_, amount=50):
+    return Benefit(VOUCHER, id_, "Bonus", Worth("money", Decimal(amount), "SEK"))
+
+
+@pytest.fixture
+def cut_off(desk):
+    """The vendor has said what there is, and answers no more."""
+    items = (money("v-1"), money("v-2"), money("v-3"), money("v-9", 51), Benefit(OFFER, "o-1", "Socks"))
+    desk.remembered = Remembered(Benefits(None, items), desk.clock.now(), desk.clock.monotonic())
+    desk.vendor.dead = True
+    return desk
+
+
+async def test_what_the_policy_allows_is_given_unasked(cut_off):
+    """It is on disk, a repeat is the same answer, and the vendor is told as soon as it answers: once."""
+    assert [await cut_off.redeem(), await cut_off.redeem()] == [QUEUED, QUEUED]
+    assert (cut_off.state(), cut_off.states) == ("queued", ["queued"])
+    cut_off.clock.advance(60)
+    await cut_off.later(0)
+    assert (cut_off.state(), cut_off.vendor.used, cut_off.vendor.times_used) == ("redeemed", {"v-1"}, 1)
+    assert await cut_off.redeem() == DONE
+    assert cut_off.conditions.standing() == ()
+
+
+async def test_another_sale_of_this_till_does_not_get_it_as_well(cut_off):
+    """What was given once is used up, as far as anybody knows here."""
+    assert await cut_off.redeem() == QUEUED
+    assert await cut_off.redeem(replace(WANTED, transaction_id="s-2")) == refused(Reason.USED)
+
+
+@pytest.mark.parametrize("carried_out", [True, False])
+async def test_a_day_has_its_limit(cut_off, carried_out):
+    """So many a person and day, whatever became of them meanwhile; what was given back does not count."""
+    for number in (1, 2):
+        wanted = replace(WANTED, id=f"v-{number}", transaction_id=f"s-{number}")
+        assert await cut_off.redeem(wanted) == QUEUED
+    third = replace(WANTED, id="v-3", transaction_id="s-3")
+    assert await cut_off.redeem(third) == OFFLINE
+    if carried_out:
+        cut_off.clock.advance(60)
+        await cut_off.later(0)
+        cut_off.vendor.dead = True
+        cut_off.remembered = replace(cut_off.remembered, mono=cut_off.clock.monotonic())
+        assert await cut_off.redeem(third) == OFFLINE
+    else:
+        assert await cut_off.release(wanted) == Redeemed("released")
+        assert await cut_off.redeem(third) == QUEUED
+    cut_off.clock.wall += timedelta(days=1)
+    assert await cut_off.redeem(replace(third, transaction_id="s-4", id="v-3" if carried_out else "v-2")) == QUEUED
+
+
+@pytest.mark.parametrize(
+    ("wanted", "waits"),
+    [
+        (replace(WANTED, kind=OFFER, id="o-1"), 0),
+        (replace(WANTED, id="v-9"), 0),
+        (replace(WANTED, id="v-8"), 0),
+        (WANTED, 3601),
+    ],
+    ids=["a kind that is not allowed", "too much", "not among what the vendor said", "too long ago"],
+)
+async def test_what_the_policy_does_not_allow(cut_off, wanted, waits):
+    """It is refused, and nothing is on record."""
+    cut_off.clock.advance(waits)
+    assert await cut_off.redeem(wanted) == OFFLINE
+    assert cut_off.state(wanted) is None
+
+
+async def test_nothing_is_given_unasked_of_whom_nothing_is_known(desk):
+    """The vendor has said nothing of them in this run."""
+    desk.vendor.dead = True
+    assert await desk.redeem() == OFFLINE
+
+
+async def test_who_was_only_named_by_what_anybody_may_say_is_given_nothing(cut_off):
+    """As with a line."""
+    cut_off.handles.named(REF, [IdentifierType.MOBILE_PHONE])
+    assert await cut_off.redeem() == refused(Reason.WEAK)
+
+
+@pytest.mark.parametrize(
+    ("used", "says", "code"),
+    [({"v-1"}, None, "used"), (set(), VendorWord(Reason.EXPIRED, "Expired"), "Expired")],
+    ids=["used elsewhere meanwhile", "refused"],
+)
+async def test_what_the_vendor_refuses_afterwards_is_lost(cut_off, used, says, code):
+    """With its sum, told to people, and never tried again; the till hears what it heard before."""
+    assert await cut_off.redeem() == QUEUED
+    cut_off.vendor.used |= used
+    cut_off.vendor.script["redeem"] = [says]
+    cut_off.clock.advance(60)
+    await cut_off.later(0)
+    assert (cut_off.state(), cut_off.record.find("s-1", VOUCHER, "v-1").code) == ("lost", code)
+    (condition,) = cut_off.conditions.standing()
+    assert (condition.code, condition.detail) == ("benefits.lost", "1 (50 SEK)")
+    calls = len(cut_off.vendor.calls)
+    for _ in range(3):
+        cut_off.clock.advance(3600)
+        await cut_off.redeeming.settle()
+    assert len(cut_off.vendor.calls) == calls
+    assert await cut_off.redeem() == QUEUED
+    cut_off.clock.wall += timedelta(days=8)
+    await cut_off.redeeming.settle()
+    assert cut_off.conditions.standing() == ()
+
+
+@pytest.mark.parametrize("how", ["lost", "never"], ids=["carried out", "not carried out"])
+async def test_a_lost_answer_is_no_loss(cut_off, how):
+    """The vendor is asked how it stands, a while later: what this till told it of is no other's."""
+    assert await cut_off.redeem() == QUEUED
+    cut_off.clock.advance(60)
+    cut_off.vendor.script |= {"redeem": [how], "standing": [None, "dead"]}
+    await cut_off.later(0)
+    assert cut_off.state() == "sending"
+    await cut_off.later(60)
+    assert (cut_off.state(), cut_off.vendor.times_used) == ("redeemed", 1)
+
+
+async def test_what_was_given_unasked_waits_for_the_line(cut_off):
+    """An outage uses up nothing, and nothing that was never sent counts as sent."""
+    assert await cut_off.redeem() == QUEUED
+    for _ in range(20):
+        await cut_off.redeeming.settle()
+        cut_off.clock.advance(3600)
+    assert cut_off.state() == "queued"
+    cut_off.vendor.used = {"v-1"}
+    await cut_off.later(0)
+    assert cut_off.state() == "lost"
+
+
+async def test_what_was_given_unasked_is_given_back(cut_off):
+    """The vendor was never told: there is nothing to tell it."""
+    assert await cut_off.redeem() == QUEUED
+    assert await cut_off.release() == Redeemed("released")
+    assert cut_off.state() == "released"
+    cut_off.clock.advance(60)
+    await cut_off.later()
+    assert cut_off.vendor.times_used == 0
 
 
 def _wish(desk):

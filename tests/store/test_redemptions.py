@@ -13,7 +13,7 @@ from agent.domain.belonging import Wanted
 from agent.domain.benefits import BenefitKind
 from agent.domain.redemption import RedemptionState
 from agent.domain.retention import RetentionPlan
-from agent.ports import RedemptionWish
+from agent.ports import Loss, RedemptionWish
 from agent.store.redemptions import SLICE, Redemptions
 from tests.fakes import NAMES, NOW, STORAGE_KEY, member_key, open_outbox, phone
 
@@ -167,3 +167,23 @@ async def test_a_clock_that_is_put_right_moves_them_too(tmp_path):
         assert outbox.oddly_dated(NOW + 900 * DAY)
         await outbox.redate(NOW + 900 * DAY)
         assert record.find("s-1", VOUCHER, WISH.id).accepted_at == NOW + 900 * DAY
+
+
+async def test_what_was_given_unasked(tmp_path):
+    """It is counted by person and day; what was refused is summed up; erased before the vendor was told it is lost."""
+    unasked = replace(WISH, currency="SEK", unasked_on=NOW.date())
+    with shop(tmp_path) as (_, record):
+        number = await record.ask(unasked, None, NOW)
+        assert record.find("s-1", VOUCHER, WISH.id).state is RedemptionState.QUEUED
+        assert record.elsewhere("s-2", VOUCHER, WISH.id)
+        assert record.given_unasked(WISH.key, NOW.date()) == 1
+        assert (
+            record.given_unasked(WISH.key, NOW.date() + DAY) == record.given_unasked(member_key("1"), NOW.date()) == 0
+        )
+        assert record.losses(NOW - DAY) == []
+        await record.settle(number, RedemptionState.LOST, NOW)
+        await record.ask(replace(unasked, transaction_id="s-2", id="v-2", amount=None, currency=None), None, NOW)
+        await record.erase(wanted(WISH.key.identifier), NOW)
+        assert record.losses(NOW - DAY) == [Loss("-", 1, Decimal(0)), Loss("SEK", 1, Decimal("50.00"))]
+        assert record.losses(NOW + DAY) == []
+        assert record.given_unasked(WISH.key, NOW.date()) == 0

@@ -1,0 +1,92 @@
+"""What a shop lets be used up while nobody can ask: its own risk, within limits that it sets. Pure.
+
+A voucher is kept centrally and used once: whatever is given for it without asking may have been given elsewhere too.
+Refused by default. Source: Voyado's integration principles leave it to the merchant.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from decimal import Decimal
+from enum import StrEnum
+
+from agent.domain.benefits import Benefit, BenefitKind, Worth
+
+
+class OfflineReason(StrEnum):
+    """Why a benefit is not given unasked.
+
+    ``POLICY``: the shop allows none of the kind. ``UNKNOWN``: it is not among what the loyalty system said last of the
+    member. ``CONTACT``: it said so too long ago. ``EXPIRED``: it is over. ``AMOUNT``: it takes off more than is
+    allowed, or nobody knows how much. ``COUNT``: the member had as many today as is allowed.
+    """
+
+    POLICY = "policy"
+    UNKNOWN = "unknown"
+    CONTACT = "contact"
+    EXPIRED = "expired"
+    AMOUNT = "amount"
+    COUNT = "count"
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """What may be given unasked.
+
+    Attributes:
+        amount: the most that one benefit may take off.
+        per_day: how many of all kinds one person may have a day.
+        within: how long ago the loyalty system may have said last what the member has.
+    """
+
+    amount: Decimal
+    per_day: int
+    within: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class OfflinePolicy:
+    """The shop's allowances.
+
+    Attributes:
+        by_kind: for offers and for vouchers; a kind that is not here is refused.
+        by_offer: for single promotions, by the id that receipts name them by; each wins over its kind's.
+    """
+
+    by_kind: Mapping[BenefitKind, Allowance] = field(default_factory=dict)
+    by_offer: Mapping[str, Allowance] = field(default_factory=dict)
+
+    def allowance(self, item: Benefit) -> Allowance | None:
+        """What holds for a benefit; None: nothing is given."""
+        if item.kind is BenefitKind.OFFER and item.reference in self.by_offer:
+            return self.by_offer[item.reference or ""]
+        return self.by_kind.get(item.kind)
+
+    def refusal(
+        self, item: Benefit, *, known_for: timedelta, given_today: int, now: datetime, stated: Decimal | None = None
+    ) -> OfflineReason | None:
+        """Why a benefit is not given unasked; None: it is.
+
+        Args:
+            item: as the loyalty system said last.
+            known_for: how long ago that was.
+            given_today: how many the member was given unasked today.
+            now: for its end.
+            stated: what it takes off the sale, as the till says; what the benefit itself says wins.
+        """
+        allowance = self.allowance(item)
+        if allowance is None:
+            return OfflineReason.POLICY
+        if known_for > allowance.within:
+            return OfflineReason.CONTACT
+        if item.is_over(now):
+            return OfflineReason.EXPIRED
+        amount = worth_at_most(item.value, stated)
+        if amount is None or amount > allowance.amount:
+            return OfflineReason.AMOUNT
+        return OfflineReason.COUNT if given_today >= allowance.per_day else None
+
+
+def worth_at_most(value: Worth | None, stated: Decimal | None) -> Decimal | None:
+    """What a benefit takes off at most: its own amount of money, else what the till says; None when nobody says."""
+    return value.amount if value is not None and value.type == "money" else stated
