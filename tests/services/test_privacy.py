@@ -468,6 +468,22 @@ async def test_what_was_used_up_for_sales(world):
     assert entry["redemptions"] == 1
 
 
+async def test_what_is_used_up_while_they_are_being_erased_goes_too(world, monkeypatch):
+    """A till that redeems for them meanwhile finds them in the replica still."""
+    world.feed(upsert(ALMA))
+    erase = world.people.erase
+
+    async def meanwhile(*about):
+        wish = RedemptionWish(member_key(ALMA[MEMBER]), "", BenefitKind.VOUCHER, "voucher-hers", "s-1")
+        await world.redemptions.ask(wish, None, NOW)
+        return await erase(*about)
+
+    monkeypatch.setattr(world.people, "erase", meanwhile)
+    done = await world.erase("mobile_phone", ALMA[PHONE])
+    assert done.counts["redemptions"] == 1
+    assert b"voucher-hers" not in world.bytes()
+
+
 async def test_everything_is_exported(world):
     """The contact, every sale, and what the audit trail says of them; an export is recorded itself."""
     world.feed(upsert(ALMA), upsert({**BO, PHONE: "+46701740606"}))

@@ -153,8 +153,16 @@ async def test_a_benefit_is_used_up_once(desk):
 async def test_another_sale_does_not_get_it_again(desk):
     """Neither at the same time nor afterwards, and nobody is asked."""
     second = replace(WANTED, transaction_id="s-2")
-    assert await asyncio.gather(desk.redeem(), desk.redeem(second)) == [DONE, refused(Reason.USED)]
+    desk.vendor.gate.clear()
+    both = [asyncio.create_task(desk.redeem()), asyncio.create_task(desk.redeem(second))]
+    await until(lambda: desk.vendor.calls == ["standing"])
+    for _ in range(20):  # whatever the second could do by itself it has done then
+        await asyncio.sleep(0)
+    assert desk.vendor.calls == ["standing"]
+    desk.vendor.gate.set()
+    assert await asyncio.gather(*both) == [DONE, refused(Reason.USED)]
     assert (desk.vendor.times_used, desk.vendor.calls) == (1, ["standing", "redeem"])
+    assert await desk.redeem(second) == refused(Reason.USED)
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,9 @@ async def test_what_became_of_it(tmp_path):
         again = record.find("s-1", VOUCHER, "canary-voucher")
         assert (again.state, again.code, again.id) == (RedemptionState.ASKING, None, WISH.id)
         assert record.counts() == {"asking": 1}
+        assert await record.erase(wanted(WISH.key.identifier), NOW) == 1
+        await record.purge(plan(), NOW)
+        assert b"canary" not in bytes_of(tmp_path), "what the first attempt kept is gone as well"
 
 
 @pytest.mark.parametrize(
