@@ -211,6 +211,7 @@ def surroundings(**changes: Any) -> Surroundings:
         "user_agent": "LoyaltyAgent/0.1",
         "heard": lambda _answer: None,
         "clock": FakeClock(),
+        "taken": lambda _names: (),
     }
     return Surroundings(**{**given, **changes})
 

@@ -6,7 +6,7 @@ here.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from datetime import tzinfo
 from pathlib import Path
@@ -36,6 +36,7 @@ class Surroundings:
         user_agent: how calls introduce themselves.
         heard: called with each answer, for its `Date`.
         clock: for how old a sale is.
+        taken: which of some names of the vendor's are recorded for a sale that it took. Raises StorageError.
     """
 
     role: Role
@@ -47,6 +48,7 @@ class Surroundings:
     user_agent: str
     heard: Callable[[Answer], None]
     clock: Clock
+    taken: Callable[[Collection[str]], Collection[str]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from agent.connectors import antavo, mparticle, voucherify, voyado
+from agent.connectors import antavo, monetary, mparticle, voucherify, voyado
 from agent.connectors.antavo.settings import AntavoSettings
 from agent.connectors.base import Owner, Room
+from agent.connectors.monetary.settings import MonetarySettings
 from agent.connectors.mparticle.settings import MparticleSettings
 from agent.connectors.voucherify.settings import VoucherifySettings
 from agent.connectors.voyado import feeds
@@ -18,6 +19,7 @@ ROOMS: Mapping[str, Room] = {
     mparticle.NAME: Room(MparticleSettings, mparticle.build),
     antavo.NAME: Room(AntavoSettings, antavo.build),
     voucherify.NAME: Room(VoucherifySettings, voucherify.build),
+    monetary.NAME: Room(MonetarySettings, monetary.build),
 }
 
 

@@ -1,0 +1,58 @@
+"""An account of Monetary on loopback, and rooms that have its key."""
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+from agent.connectors.monetary import Monetary, build
+from agent.connectors.monetary.settings import MonetarySettings
+from agent.connectors.monetary.simulator import Account, MonetarySimulator, RunningSimulator, serve
+from tests.connectors.mparticle.sales import NOW, Reference
+from tests.fakes import FakeClock, surroundings
+from tests.wire import POLICY
+
+KEY = "test-key"
+MEMBER = "10000421"
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock(wall=NOW)
+
+
+@pytest.fixture
+async def simulator(clock: FakeClock) -> AsyncIterator[tuple[MonetarySimulator, RunningSimulator]]:
+    """A location's account on loopback with one customer, living by the same clock."""
+    sim = MonetarySimulator({KEY: Account()}, now=clock.now)
+    sim.add_customer(ExternalID=MEMBER, Phone="0701740605", Email="alma@example.com")
+    running = await serve(sim)
+    yield sim, running
+    await running.stop()
+
+
+@pytest.fixture
+def recorded() -> set[str]:
+    """Receipts that the outbox has for sales that were delivered."""
+    return set()
+
+
+@pytest.fixture
+async def connect(clock: FakeClock, recorded: set[str]) -> AsyncIterator[Callable[..., Monetary]]:
+    """Makes rooms and closes their connections."""
+    made: list[Monetary] = []
+
+    def connect_(url: str, *, key: str | None = KEY, **table: Any) -> Monetary:
+        around = surroundings(
+            role="forward",
+            secret=lambda _reference: Reference(key),
+            http=POLICY,
+            clock=clock,
+            taken=recorded.intersection,
+        )
+        made.append(build(MonetarySettings.model_validate({"base_url": f"{url}/v1", **table}), around))
+        return made[-1]
+
+    yield connect_
+    for room in made:
+        await room.close()
