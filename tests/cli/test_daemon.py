@@ -131,6 +131,7 @@ def test_a_sync_ends_with_what_changed(world):
     assert told["status"]["replica"]["contacts"] == 19
 
 
+@pytest.mark.slow
 def test_a_sync_that_heals_ends_well(world):
     """While a part is missing the command says so and ends with 1; the sync that finds it ends with 0."""
     with world.tenant.lock:
@@ -150,6 +151,7 @@ def test_a_sync_that_heals_ends_well(world):
     assert not [one["code"] for one in told["status"]["conditions"] if one["code"].startswith("feed.")]
 
 
+@pytest.mark.slow
 def test_a_sync_that_finds_only_strange_files_says_so(world):
     """A file that may be an export under another name is told, by its form alone, in the status and by the command."""
     folder = world.tenant.exports.folder

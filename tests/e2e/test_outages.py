@@ -6,6 +6,7 @@ import subprocess
 import time
 from collections import Counter
 
+import pytest
 from e2e.shop import API_KEY, COMMAND, eventually, members
 
 from agent.connectors.voyado.simulator import Fault
@@ -58,6 +59,7 @@ def test_two_senders_one_queue(till, vendor):
     assert set(vendor.posts().values()) == {1}
 
 
+@pytest.mark.slow
 def test_poison_record(till, vendor):
     """One sale of 500 draws 422 for ever: 499 arrive, one is parked, and goes out once the cause is gone."""
     people = members(vendor, 50)
@@ -163,6 +165,7 @@ def test_half_done_at_the_switch(till, vendor):
     assert [receipt["totalGrossPrice"] for receipt in vendor.receipts()] == [250.0]
 
 
+@pytest.mark.slow
 def test_long_outage_is_not_a_failure(till, vendor):
     """Refused, then 503, then silence: nothing is parked or lost, order is kept per contact, the state says offline."""
     people = [person.value("memberNumber") for person in members(vendor, 20)]

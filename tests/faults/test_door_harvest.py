@@ -13,6 +13,8 @@ import pytest
 from e2e.shop import eventually, members, sale
 from faults.door import PHONE, Door, besieged
 
+pytestmark = pytest.mark.slow
+
 HITS, MISSES = 60, 20
 STRANGERS = [f"nobody{number:02}@example.com" for number in range(40)]
 """Addresses that belong to nobody."""
