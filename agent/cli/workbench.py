@@ -5,14 +5,20 @@ from __future__ import annotations
 import json
 import signal
 import threading
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from agent.cli import exits
 from agent.cli.invocation import Invocation, common, pass_invocation
+
+if TYPE_CHECKING:
+    from agent.connectors.simulation.server import Simulated
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
 @click.command(short_help="Play a working day with an outage in it, and count.")
@@ -68,8 +74,22 @@ def simulate() -> None:
     """Run a simulated vendor to work against. Everything in it is made up; it listens on loopback alone."""
 
 
+def _port(default: int) -> Callable[[_Command], _Command]:
+    return click.option(
+        "--port", type=click.IntRange(0, 65_535), default=default, show_default=True, help="0 takes a free one."
+    )
+
+
+_API_KEY = click.option(
+    "--api-key", default="sim-key", show_default=True, help="The key that it accepts; not a secret."
+)
+_API_SECRET = click.option(
+    "--api-secret", default="sim-secret", show_default=True, help="Goes with the key; no secret either."
+)
+
+
 @simulate.command(short_help="A stateful Voyado Engage tenant.")
-@click.option("--port", type=click.IntRange(0, 65_535), default=8790, show_default=True, help="0 takes a free one.")
+@_port(8790)
 @click.option(
     "--contacts", type=click.IntRange(0, 2_000_000), default=1_000, show_default=True, help="Made-up members."
 )
@@ -78,7 +98,7 @@ def simulate() -> None:
     type=click.Path(file_okay=False, path_type=Path),
     help="Stands in for the SFTP account; export files appear below it. Without it, a directory that goes at the end.",
 )
-@click.option("--api-key", default="sim-key", show_default=True, help="The key that it accepts; not a secret.")
+@_API_KEY
 @click.option(
     "--receipt-interval", type=click.FloatRange(0), default=15.0, show_default=True, help="Seconds between imports."
 )
@@ -102,59 +122,56 @@ def voyado(
     """Run a stateful Voyado Engage tenant until Ctrl-C: its API v2 and v3, its imports and its contact exports."""
     from agent.workbench import simulate as bench  # noqa: PLC0415 - the simulator: only who runs it
 
-    options = bench.VoyadoOptions(port, contacts, export_dir, api_key, receipt_interval, export_interval, seed)
-
-    def ready(address: bench.VoyadoAddress) -> None:
-        document = {**asdict(address), "export_folder": str(address.export_folder), "feed": address.feed}
-        told = "\n".join(
-            (
-                f"A made-up Voyado Engage tenant with {address.contacts:,} members, until Ctrl-C.",
-                "",
-                "[voyado]",
-                f'base_url = "{address.base_url}"',
-                f'feed = "{address.feed}"',
-                f"api_key = ...    # a reference to a file that holds {address.api_key}",
-                "",
-                f"What it has seen: {address.control_url}",
-            )
+    with bench.voyado(
+        export_dir,
+        contacts=contacts,
+        api_key=api_key,
+        receipt_interval_s=receipt_interval,
+        export_interval_s=export_interval,
+        seed=seed,
+    ) as simulator:
+        folder = simulator.exports.folder
+        feed = folder.resolve().as_uri()
+        _run(
+            invocation,
+            simulator,
+            port,
+            f"A made-up Voyado Engage tenant with {contacts:,} members",
+            {"api_key": api_key, "export_folder": str(folder), "contacts": contacts, "feed": feed},
+            table="voyado",
+            settings=(f'feed = "{feed}"', f"api_key = ...    # a reference to a file that holds {api_key}"),
         )
-        invocation.answer(document, told)
-
-    bench.run_voyado(options, ready)
 
 
 @simulate.command(short_help="A stateful mParticle input.")
-@click.option("--port", type=click.IntRange(0, 65_535), default=8791, show_default=True, help="0 takes a free one.")
-@click.option("--api-key", default="sim-key", show_default=True, help="The key that it accepts; not a secret.")
-@click.option("--api-secret", default="sim-secret", show_default=True, help="Goes with the key; no secret either.")
+@_port(8791)
+@_API_KEY
+@_API_SECRET
 @common
 @pass_invocation
 def mparticle(invocation: Invocation, *, port: int, api_key: str, api_secret: str) -> None:
     """Run a stateful mParticle input until Ctrl-C: the three calls of its Events API."""
     from agent.workbench import simulate as bench  # noqa: PLC0415 - the simulator: only who runs it
 
-    def ready(address: bench.MparticleAddress) -> None:
-        told = "\n".join(
-            (
-                "A made-up mParticle input, until Ctrl-C.",
-                "",
-                "[forward.mparticle]",
-                f'base_url = "{address.base_url}"',
-                f"api_key = ...    # a reference to a file that holds {address.api_key}",
-                f"api_secret = ... # and to one that holds {address.api_secret}",
-                "",
-                f"What it has seen: {address.control_url}",
-            )
-        )
-        invocation.answer(asdict(address), told)
-
-    bench.run_mparticle(bench.MparticleOptions(port, api_key, api_secret), ready)
+    _run(
+        invocation,
+        bench.mparticle(api_key, api_secret),
+        port,
+        "A made-up mParticle input",
+        {"api_key": api_key, "api_secret": api_secret},
+        table="forward.mparticle",
+        path="/v2",
+        settings=(
+            f"api_key = ...    # a reference to a file that holds {api_key}",
+            f"api_secret = ... # and to one that holds {api_secret}",
+        ),
+    )
 
 
 @simulate.command(short_help="A stateful Antavo workspace.")
-@click.option("--port", type=click.IntRange(0, 65_535), default=8792, show_default=True, help="0 takes a free one.")
-@click.option("--api-key", default="sim-key", show_default=True, help="The key that it accepts; not a secret.")
-@click.option("--api-secret", default="sim-secret", show_default=True, help="Goes with the key; no secret either.")
+@_port(8792)
+@_API_KEY
+@_API_SECRET
 @click.option("--environment", default="st2", show_default=True, help="What signatures have to be made for.")
 @click.option("--anonymous", is_flag=True, help="Events for customers whom it does not know make them.")
 @click.option("--accepts", is_flag=True, help="Checkouts are pending until they are accepted.")
@@ -173,27 +190,23 @@ def antavo(
     """Run a stateful Antavo workspace until Ctrl-C: signed calls for events, customers and transactions."""
     from agent.workbench import simulate as bench  # noqa: PLC0415 - the simulator: only who runs it
 
-    def ready(address: bench.AntavoAddress) -> None:
-        told = "\n".join(
-            (
-                "A made-up Antavo workspace, until Ctrl-C.",
-                "",
-                "[forward.antavo]",
-                f'base_url = "{address.base_url}"',
-                f'environment = "{address.environment}"',
-                f"api_key = ...    # a reference to a file that holds {address.api_key}",
-                f"api_secret = ... # and to one that holds {address.api_secret}",
-                "",
-                f"What it has seen: {address.control_url}",
-            )
-        )
-        invocation.answer(asdict(address), told)
-
-    bench.run_antavo(bench.AntavoOptions(port, api_key, api_secret, environment, anonymous, accepts), ready)
+    _run(
+        invocation,
+        bench.antavo(api_key, api_secret, environment=environment, anonymous=anonymous, accepts=accepts),
+        port,
+        "A made-up Antavo workspace",
+        {"environment": environment, "api_key": api_key, "api_secret": api_secret},
+        table="forward.antavo",
+        settings=(
+            f'environment = "{environment}"',
+            f"api_key = ...    # a reference to a file that holds {api_key}",
+            f"api_secret = ... # and to one that holds {api_secret}",
+        ),
+    )
 
 
 @simulate.command(short_help="A stateful Voucherify project.")
-@click.option("--port", type=click.IntRange(0, 65_535), default=8793, show_default=True, help="0 takes a free one.")
+@_port(8793)
 @click.option("--app-id", default="sim-id", show_default=True, help="The id that it accepts; not a secret.")
 @click.option("--app-token", default="sim-token", show_default=True, help="Goes with the id; no secret either.")
 @click.option(
@@ -205,19 +218,56 @@ def voucherify(invocation: Invocation, *, port: int, app_id: str, app_token: str
     """Run a stateful Voucherify project until Ctrl-C: its orders, customers and events."""
     from agent.workbench import simulate as bench  # noqa: PLC0415 - the simulator: only who runs it
 
-    def ready(address: bench.VoucherifyAddress) -> None:
-        told = "\n".join(
-            (
-                "A made-up Voucherify project, until Ctrl-C.",
-                "",
-                "[forward.voucherify]",
-                f'base_url = "{address.base_url}"',
-                f"app_id = ...      # a reference to a file that holds {address.app_id}",
-                f"app_token = ...   # and to one that holds {address.app_token}",
-                "",
-                f"What it has seen: {address.control_url}",
-            )
-        )
-        invocation.answer(asdict(address), told)
+    _run(
+        invocation,
+        bench.voucherify(app_id, app_token, per_minute=per_minute),
+        port,
+        "A made-up Voucherify project",
+        {"app_id": app_id, "app_token": app_token},
+        table="forward.voucherify",
+        settings=(
+            f"app_id = ...      # a reference to a file that holds {app_id}",
+            f"app_token = ...   # and to one that holds {app_token}",
+        ),
+    )
 
-    bench.run_voucherify(bench.VoucherifyOptions(port, app_id, app_token, per_minute), ready)
+
+def _run(
+    invocation: Invocation,
+    simulator: Simulated,
+    port: int,
+    what: str,
+    found: Mapping[str, Any],
+    *,
+    table: str,
+    path: str = "",
+    settings: Iterable[str],
+) -> None:
+    """Serves a simulated vendor, and says where it is and what an agent's configuration says of it.
+
+    Args:
+        invocation: of the command.
+        simulator: the vendor.
+        port: where it listens.
+        what: the vendor in words.
+        found: what else there is to know of it, beside its URLs.
+        table: its table of the configuration.
+        path: what its base URL has behind the port.
+        settings: the lines of the table below `base_url`.
+    """
+    from agent.workbench import simulate as bench  # noqa: PLC0415 - the simulator: only who runs it
+
+    def ready(url: str) -> None:
+        address = {"base_url": url + path, "control_url": f"{url}/_sim/state", **found}
+        lines = (
+            f"{what}, until Ctrl-C.",
+            "",
+            f"[{table}]",
+            f'base_url = "{url}{path}"',
+            *settings,
+            "",
+            f"What it has seen: {url}/_sim/state",
+        )
+        invocation.answer(address, "\n".join(lines))
+
+    bench.run(simulator, port, ready)

@@ -7,14 +7,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Protocol, Self
-
-from starlette.types import ASGIApp
+from typing import Any, Final, Self
 
 from agent.connectors.antavo.simulator import AntavoSimulator
 from agent.connectors.mparticle.simulator import MparticleSimulator
 from agent.connectors.simulation.line import LineFault
 from agent.connectors.simulation.server import ThreadedSimulator
+from agent.connectors.simulation.vendor import SimulatedVendor
 from agent.connectors.voucherify.simulator import VoucherifySimulator
 from agent.connectors.voyado.simulator.membership import fictional_phone
 from agent.ports import Clock
@@ -22,21 +21,6 @@ from agent.workbench.tenant import SWEDISH
 from agent.workbench.till import Json
 
 CALLS_PER_SECOND: Final = 50
-
-
-class Counting(Protocol):
-    """A simulated vendor that knows how often each sale counts."""
-
-    app: ASGIApp
-
-    def run_due(self) -> None:
-        """Does what is due by now."""
-
-    def held(self) -> Mapping[str, int]:
-        """How often each transaction counts, by its id."""
-
-    def add(self, fault: Any) -> Any:
-        """Switches a fault on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +36,7 @@ class Recipe:
         given_back: how often something of each sale came back, for one that is told no return's own id.
     """
 
-    make: Callable[[Clock], Counting]
+    make: Callable[[Clock], SimulatedVendor[Any]]
     path: str
     table: Mapping[str, Any]
     secrets: Mapping[str, str]

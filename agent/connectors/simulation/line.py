@@ -1,23 +1,24 @@
 """What can go wrong on the line to any simulated vendor, switched on and off by whoever tests against it.
 
-Nothing here acts by itself: a vendor's gate asks which fault a request meets, and lets the request suffer it.
+Nothing here acts by itself: the gate asks which fault a request meets, and lets the request suffer it.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal, TypeVar, get_args
 from urllib.parse import unquote_plus
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 BodyKind = Literal["error", "json", "empty", "html", "text", "truncated", "huge", "echo"]
 
 ABORT = "simulator.abort"
 """Scope extension: closes the connection; the server puts it there."""
+_HALF = "simulator.half"
 _CHUNK = b"x" * 65_536
 _HTML = (
     b"<!DOCTYPE html><html><head><title>Sign in</title></head><body><h1>Welcome to the guest network</h1></body></html>"
@@ -29,9 +30,11 @@ class LineFault:
     """One fault, met by requests whose method and path fit.
 
     Attributes:
-        kinds: What there is.
+        kinds: What there is at this vendor. One that takes several records in a request may have `half`, and asks
+            `processed` which of them it gets to.
+        record_kinds: Those of them that single records meet, and no request.
         kind: `drop` closes the connection without an answer, `latency` waits first, `hang` never answers, `answer`
-            gives the status and body below.
+            gives the status and body below, `half` processes the first half of a request and closes the connection.
         path: Shell pattern for the path, `/api/*/receipts` for instance.
         method: Shell pattern for the method.
         count: How many requests still meet it; None for all.
@@ -45,6 +48,7 @@ class LineFault:
     """
 
     kinds: ClassVar[tuple[str, ...]] = ("drop", "latency", "hang", "answer")
+    record_kinds: ClassVar[tuple[str, ...]] = ()
 
     kind: str
     path: str = "*"
@@ -66,6 +70,8 @@ class LineFault:
 
     def meets(self, method: str, path: str) -> bool:
         """Whether a request meets this fault; counts it when it does."""
+        if self.kind in self.record_kinds:
+            return False
         if self.count == 0 or not fnmatchcase(path, self.path) or not fnmatchcase(method, self.method):
             return False
         if self.skip:
@@ -76,29 +82,58 @@ class LineFault:
         return True
 
 
+_AnyFault = TypeVar("_AnyFault", bound=LineFault)
+_Record = TypeVar("_Record")
+
+
+def met(faults: Iterable[_AnyFault], method: str, path: str) -> tuple[float, _AnyFault | None]:
+    """The seconds a request waits, and the fault it then meets: the first that fits, latency comes on top."""
+    delay_s = 0.0
+    for fault in faults:
+        if fault.meets(method, path):
+            if fault.kind != "latency":
+                return delay_s, fault
+            delay_s += fault.delay_s
+    return delay_s, None
+
+
+def processed(records: Sequence[_Record], scope: Scope) -> Sequence[_Record]:
+    """The records of a request that the vendor gets to: all, or of a request that meets `half` the first half."""
+    return records[: len(records) // 2] if scope.get(_HALF) else records
+
+
+@dataclass(frozen=True, slots=True)
+class Wording:
+    """How a vendor words an error.
+
+    Attributes:
+        own_error: What it says of an error of its own.
+        echoed: Its form of an error, around a text.
+    """
+
+    own_error: Mapping[str, Any]
+    echoed: Callable[[str], Mapping[str, Any]]
+
+
 async def suffer(
-    fault: LineFault,
-    scope: Scope,
-    receive: Receive,
-    send: Send,
-    *,
-    own_error: Mapping[str, Any],
-    echoed: Callable[[str], Mapping[str, Any]],
+    fault: LineFault, vendor: ASGIApp, scope: Scope, receive: Receive, send: Send, *, wording: Wording
 ) -> None:
-    """Lets a request meet its fault instead of the vendor.
+    """Lets a request meet its fault, before the vendor does the work or after.
 
     Args:
-        fault: of any kind but `latency`.
+        fault: of any kind that requests meet but `latency`.
+        vendor: does the work, where the fault lets it.
         scope: of the request.
         receive: of the request.
         send: of the request.
-        own_error: what this vendor says of an error of its own.
-        echoed: this vendor's form of an error, around a text.
+        wording: the vendor's.
     """
+    if fault.after_processing or fault.kind == "half":
+        await vendor({**scope, _HALF: fault.kind == "half"}, receive, _swallow)
     if fault.kind == "answer":
-        await _answer_instead(fault, scope, receive, send, own_error=own_error, echoed=echoed)
+        await _answer_instead(fault, scope, receive, send, wording)
         return
-    if fault.kind == "drop":
+    if fault.kind in ("drop", "half"):
         abort = scope.get("extensions", {}).get(ABORT)
         if abort is None:
             raise ConnectionResetError("the connection is dropped")
@@ -107,15 +142,11 @@ async def suffer(
         continue
 
 
-async def _answer_instead(
-    fault: LineFault,
-    scope: Scope,
-    receive: Receive,
-    send: Send,
-    *,
-    own_error: Mapping[str, Any],
-    echoed: Callable[[str], Mapping[str, Any]],
-) -> None:
+async def _swallow(_message: Message) -> None:
+    """Loses the answer of a request that was processed."""
+
+
+async def _answer_instead(fault: LineFault, scope: Scope, receive: Receive, send: Send, wording: Wording) -> None:
     headers = dict(fault.headers)
     content: bytes
     media_type: str | None
@@ -125,10 +156,10 @@ async def _answer_instead(
     if fault.body == "echo":
         body = await Request(scope, receive).body()
         asked = f"{scope['path']}?{unquote_plus(scope['query_string'].decode())} {body.decode(errors='replace')}"
-        content, media_type = _json(echoed(asked)), "application/json"
+        content, media_type = _json(wording.echoed(asked)), "application/json"
     else:
         content, media_type = {
-            "error": (_json(own_error), "application/json"),
+            "error": (_json(wording.own_error), "application/json"),
             "json": (b"{}", "application/json"),
             "empty": (b"", None),
             "html": (_HTML, "text/html"),

@@ -3,32 +3,24 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from agent.connectors.simulation.line import LineFault
-
-EVENT_KINDS = ("poison",)
+from agent.connectors.simulation.records import RecordFault
 
 
 @dataclass(kw_only=True)
-class Fault(LineFault):
-    """One fault, met by requests whose method and path fit, or by single events.
-
-    Of a bulk request, `half` processes the first half of its events and cuts the line before an answer. `poison`
-    refuses the events of one transaction.
+class Fault(RecordFault):
+    """One fault, met by requests whose method and path fit, or by the events of one transaction.
 
     Attributes:
         transaction_id: of `poison`: whose events are refused.
         code: of `poison`: the vendor's number.
     """
 
-    kinds: ClassVar[tuple[str, ...]] = (*LineFault.kinds, "half", *EVENT_KINDS)
+    record_kinds: ClassVar[tuple[str, ...]] = ("poison",)
+    kinds: ClassVar[tuple[str, ...]] = (*RecordFault.kinds, "half", *record_kinds)
+    named_by: ClassVar[str] = "transaction_id"
 
     transaction_id: str | None = None
     code: int = 160216
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if (self.kind in EVENT_KINDS) is (self.transaction_id is None):
-            raise ValueError("poison names a transaction_id, the other faults do not")
 
 
 def transaction_of(event: Any) -> str | None:

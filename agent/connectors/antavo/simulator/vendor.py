@@ -1,24 +1,20 @@
 """The simulated workspace as a whole: its keys, its books, and the face that tests and HTTP work through."""
 
-import threading
 from collections import Counter
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from starlette.types import ASGIApp
-
 from agent.connectors.antavo.simulator.api import build_app
 from agent.connectors.antavo.simulator.events import Books, Transaction
-from agent.connectors.antavo.simulator.faults import EVENT_KINDS, Fault, transaction_of
+from agent.connectors.antavo.simulator.faults import Fault, transaction_of
 from agent.connectors.antavo.simulator.members import Member
 from agent.connectors.antavo.simulator.refusal import Refused, Shape
+from agent.connectors.simulation.vendor import SimulatedVendor
 
 
-class AntavoSimulator:
+class AntavoSimulator(SimulatedVendor[Fault]):
     """One stateful, made-up workspace.
-
-    Every public method may be called from any thread, beside requests being served.
 
     Args:
         keys: the secret of each API key that it accepts.
@@ -26,42 +22,20 @@ class AntavoSimulator:
         environment: what signatures have to be made for.
 
     Attributes:
-        app: the ASGI application; a port is put under it by `serve`.
-        keys: the secret of each API key; taking one out revokes it.
         received: every event, repetitions and refused ones included, in the order of arrival.
         requests: calls that were let in, by method and first part of the path.
-        faults: what goes wrong; empty at first.
         shape: the form of its errors.
         errors_are_200: it tells of a refused event with 200 and an `error` in the body.
-        lock: held while a request or a method works on the state.
     """
 
-    app: ASGIApp
-
     def __init__(self, keys: dict[str, str], *, now: Callable[[], datetime], environment: str = "st2") -> None:
-        self.keys, self.now, self.environment = keys, now, environment
-        self.lock = threading.RLock()
+        super().__init__(keys, now=now)
+        self.environment = environment
         self.books = Books(lambda: int(self.now().timestamp()))
         self.received: list[Any] = []
-        self.requests: Counter[str] = Counter()
-        self.faults: list[Fault] = []
         self.shape: Shape = "standard"
         self.errors_are_200 = False
         self.app = build_app(self)
-
-    def run_due(self) -> None:
-        """It does nothing by itself."""
-
-    def add(self, fault: Fault) -> Fault:
-        """Switches a fault on, and returns it for a later `remove`."""
-        with self.lock:
-            self.faults.append(fault)
-        return fault
-
-    def remove(self, fault: Fault) -> None:
-        """Switches one fault off."""
-        with self.lock:
-            self.faults.remove(fault)
 
     def add_member(self, member_id: str, **fields: Any) -> Member:
         """A member whom the workspace knows."""
@@ -96,9 +70,8 @@ class AntavoSimulator:
     def forget(self) -> None:
         """Begins anew: nothing received, no members, no faults, the same keys."""
         with self.lock:
+            super().forget()
             self.received.clear()
-            self.requests.clear()
-            self.faults.clear()
             self.books.transactions.clear()
             self.books.applied.clear()
             self.books.members.by_id.clear()
@@ -108,23 +81,9 @@ class AntavoSimulator:
     def take(self, event: Any) -> dict[str, Any]:
         """Processes one event; what the answer says of it. Raises Refused."""
         self.received.append(event)
-        poison = self._poison(event)
+        poison = self.fault_of("poison", transaction_of(event))
         if poison is not None:
             raise Refused(400, poison.code, "A value of this event is not valid.")
         member, made = self.books.process(event)
         numbered = [{"id": f"{len(self.received):024x}", **one} for one in made]
         return {**member.shown(), "events": numbered}
-
-    def meet(self, method: str, path: str) -> tuple[float, Fault | None]:
-        """The seconds a request waits, and the fault it then meets."""
-        delay_s = 0.0
-        for fault in self.faults:
-            if fault.kind not in EVENT_KINDS and fault.meets(method, path):
-                if fault.kind != "latency":
-                    return delay_s, fault
-                delay_s += fault.delay_s
-        return delay_s, None
-
-    def _poison(self, event: Any) -> Fault | None:
-        told = transaction_of(event)
-        return next((fault for fault in self.faults if fault.kind == "poison" and fault.transaction_id == told), None)

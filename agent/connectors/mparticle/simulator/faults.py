@@ -3,30 +3,25 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from agent.connectors.simulation.line import LineFault
-
-BATCH_KINDS = ("poison", "lose")
+from agent.connectors.simulation.records import RecordFault
 
 
 @dataclass(kw_only=True)
-class Fault(LineFault):
-    """One fault, met by requests whose method and path fit, or by single batches.
+class Fault(RecordFault):
+    """One fault, met by requests whose method and path fit, or by the batches of one transaction.
 
-    Of a bulk request, `half` takes the first half of its batches and cuts the line before an answer. Of single batches,
-    `poison` draws 400 for the whole request that one is in, `lose` accepts one and never processes it.
+    Of single batches, `poison` draws 400 for the whole request that one is in, `lose` accepts one and never processes
+    it.
 
     Attributes:
         transaction_id: Of a batch's fault: meets batches that tell of this transaction.
     """
 
-    kinds: ClassVar[tuple[str, ...]] = (*LineFault.kinds, "half", *BATCH_KINDS)
+    record_kinds: ClassVar[tuple[str, ...]] = ("poison", "lose")
+    kinds: ClassVar[tuple[str, ...]] = (*RecordFault.kinds, "half", *record_kinds)
+    named_by: ClassVar[str] = "transaction_id"
 
     transaction_id: str | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if (self.kind in BATCH_KINDS) is (self.transaction_id is None):
-            raise ValueError("poison and lose name a transaction_id, the other faults do not")
 
 
 def transactions(batch: Any) -> set[str]:

@@ -1,17 +1,15 @@
 """The simulated input as a whole: its keys, what it has received, and the face that tests and HTTP work through."""
 
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from starlette.types import ASGIApp
-
 from agent.connectors.mparticle.simulator.api import build_app
 from agent.connectors.mparticle.simulator.checks import NotTaken, check_batch
-from agent.connectors.mparticle.simulator.faults import BATCH_KINDS, Fault, transactions
+from agent.connectors.mparticle.simulator.faults import Fault, transactions
+from agent.connectors.simulation.vendor import SimulatedVendor
 
 DEDUPLICATES_FOR = timedelta(days=30)
 HISTORICAL_FROM = timedelta(hours=72)
@@ -47,48 +45,23 @@ class Received:
         return any(event["data"].get("timestamp_unixtime_ms", oldest_ms) >= oldest_ms for event in self.batch["events"])
 
 
-class MparticleSimulator:
+class MparticleSimulator(SimulatedVendor[Fault]):
     """One stateful, made-up input of an mParticle workspace.
-
-    Every public method may be called from any thread, beside requests being served.
 
     Args:
         keys: the secret of each API key that it accepts.
         now: the clock it lives by, aware instants.
 
     Attributes:
-        app: the ASGI application; a port is put under it by `serve`.
-        keys: the secret of each API key; taking one out revokes it.
         received: every batch, repetitions included, in the order of arrival.
-        requests: calls that were let in.
-        faults: what goes wrong; empty at first.
-        lock: held while a request or a method works on the state.
+        requests: calls that were let in, by the last part of the path.
     """
 
-    app: ASGIApp
-
     def __init__(self, keys: dict[str, str], *, now: Callable[[], datetime]) -> None:
-        self.keys, self.now = keys, now
-        self.lock = threading.RLock()
+        super().__init__(keys, now=now)
         self.received: list[Received] = []
-        self.requests: Counter[str] = Counter()
-        self.faults: list[Fault] = []
         self._known: dict[tuple[str, str], datetime] = {}
         self.app = build_app(self)
-
-    def run_due(self) -> None:
-        """It does nothing by itself."""
-
-    def add(self, fault: Fault) -> Fault:
-        """Switches a fault on, and returns it for a later `remove`."""
-        with self.lock:
-            self.faults.append(fault)
-        return fault
-
-    def remove(self, fault: Fault) -> None:
-        """Switches one fault off."""
-        with self.lock:
-            self.faults.remove(fault)
 
     def held(self) -> dict[str, int]:
         """How often each transaction counts: in how many batches that were processed."""
@@ -108,9 +81,8 @@ class MparticleSimulator:
     def forget(self) -> None:
         """Begins anew: nothing received, no faults, the same keys."""
         with self.lock:
+            super().forget()
             self.received.clear()
-            self.requests.clear()
-            self.faults.clear()
             self._known.clear()
 
     # What the calls do; the lock is held.
@@ -126,24 +98,11 @@ class MparticleSimulator:
         except NotTaken:
             self._record(batch, key, call, "refused")
             raise
-        lost = self.fault_of(batch, "lose") is not None
-        self._record(batch, key, call, "lost" if lost else self._fate(batch, key, call))
+        self._record(batch, key, call, "lost" if self.is_met(batch, "lose") else self._fate(batch, key, call))
 
-    def fault_of(self, batch: Any, kind: str) -> Fault | None:
-        """The fault of single batches that this one meets."""
-        faults = [fault for fault in self.faults if fault.kind == kind]
-        told = transactions(batch) if faults else set()
-        return next((fault for fault in faults if fault.transaction_id in told), None)
-
-    def meet(self, method: str, path: str) -> tuple[float, Fault | None]:
-        """The seconds a request waits, and the fault it then meets."""
-        delay_s = 0.0
-        for fault in self.faults:
-            if fault.kind not in BATCH_KINDS and fault.meets(method, path):
-                if fault.kind != "latency":
-                    return delay_s, fault
-                delay_s += fault.delay_s
-        return delay_s, None
+    def is_met(self, batch: Any, kind: str) -> bool:
+        """Whether a batch meets a fault of single batches."""
+        return self.fault_of(kind, *transactions(batch)) is not None
 
     def _fate(self, batch: dict[str, Any], key: str, call: str) -> Outcome:
         now = self.now()

@@ -1,13 +1,11 @@
 """The simulated project as a whole: its keys, what it holds, and the face that tests and HTTP work through."""
 
-import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from starlette.types import ASGIApp
-
+from agent.connectors.simulation.vendor import SimulatedVendor
 from agent.connectors.voucherify.simulator.allowance import Allowance
 from agent.connectors.voucherify.simulator.api import build_app
 from agent.connectors.voucherify.simulator.checks import NotTaken, check_event, check_metadata, check_order
@@ -16,10 +14,8 @@ from agent.connectors.voucherify.simulator.faults import Fault
 UNLIMITED = 1_000_000
 
 
-class VoucherifySimulator:
+class VoucherifySimulator(SimulatedVendor[Fault]):
     """One stateful, made-up project.
-
-    Every public method may be called from any thread, beside requests being served.
 
     Args:
         keys: the token of each application id that it accepts.
@@ -27,8 +23,6 @@ class VoucherifySimulator:
         per_minute: calls that it takes in a minute.
 
     Attributes:
-        app: the ASGI application; a port is put under it by `serve`.
-        keys: the token of each application id; taking one out revokes it.
         allowance: how many calls are left.
         schemas: metadata schemas by object (`order`, `customer`, `event`); without one anything is allowed.
         orders: by `source_id`, as Voucherify would show them.
@@ -38,16 +32,11 @@ class VoucherifySimulator:
         earned: how often an order became paid, by `source_id`; more than once is points given twice.
         paid: how often an order was sent as paid. Whether a second time earns is not documented.
         requests: calls that were let in, by method and first part of the path.
-        faults: what goes wrong; empty at first.
-        lock: held while a request or a method works on the state.
     """
 
-    app: ASGIApp
-
     def __init__(self, keys: dict[str, str], *, now: Callable[[], datetime], per_minute: int = UNLIMITED) -> None:
-        self.keys, self.now = keys, now
+        super().__init__(keys, now=now)
         self.allowance = Allowance(per_minute)
-        self.lock = threading.RLock()
         self.schemas: dict[str, Mapping[str, Any]] = {}
         self.orders: dict[str, dict[str, Any]] = {}
         self.customers: dict[str, dict[str, Any]] = {}
@@ -55,23 +44,7 @@ class VoucherifySimulator:
         self.events: list[dict[str, Any]] = []
         self.earned: Counter[str] = Counter()
         self.paid: Counter[str] = Counter()
-        self.requests: Counter[str] = Counter()
-        self.faults: list[Fault] = []
         self.app = build_app(self)
-
-    def run_due(self) -> None:
-        """Nothing happens by itself: what an order earns is counted at once."""
-
-    def add(self, fault: Fault) -> Fault:
-        """Switches a fault on."""
-        with self.lock:
-            self.faults.append(fault)
-        return fault
-
-    def remove(self, fault: Fault) -> None:
-        """Switches it off again."""
-        with self.lock:
-            self.faults.remove(fault)
 
     def held(self) -> dict[str, int]:
         """How often each sale counts: orders that became paid, and returns that orders say are taken off them."""
@@ -83,10 +56,9 @@ class VoucherifySimulator:
     def forget(self) -> None:
         """Begins anew: nothing received, no faults, the same keys."""
         with self.lock:
-            for kept in (self.orders, self.customers, self.events, self.earned, self.paid, self.requests, self.faults):
+            super().forget()
+            for kept in (self.orders, self.customers, self.events, self.earned, self.paid, self.schemas, self.cards):
                 kept.clear()
-            self.schemas.clear()
-            self.cards.clear()
 
     # What the calls do; the lock is held.
 
@@ -102,7 +74,7 @@ class VoucherifySimulator:
         """
         order = check_order(body, self.schemas.get("order"))
         name = source_id or order.get("source_id") or f"none-{len(self.orders)}"
-        if any(fault.kind == "poison" and fault.source_id == name for fault in self.faults):
+        if self.fault_of("poison", name):
             raise NotTaken("invalid_order", "A value of this order is not valid.")
         if source_id is not None:
             self.order(source_id)
@@ -158,16 +130,6 @@ class VoucherifySimulator:
             "loyalty": event.get("loyalty"),
             "metadata": event.get("metadata", {}),
         }
-
-    def meet(self, method: str, path: str) -> tuple[float, Fault | None]:
-        """The seconds a request waits, and the fault it then meets."""
-        delay_s = 0.0
-        for fault in self.faults:
-            if fault.kind != "poison" and fault.meets(method, path):
-                if fault.kind != "latency":
-                    return delay_s, fault
-                delay_s += fault.delay_s
-        return delay_s, None
 
     def _stamp(self) -> str:
         return self.now().astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

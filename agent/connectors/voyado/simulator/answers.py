@@ -1,24 +1,18 @@
-"""JSON answers and the wrapper that turns a plain function into an endpoint."""
+"""How Engage answers, and how it refuses: its functions as endpoints."""
 
 import json
-from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
+from agent.connectors.simulation.answers import Endpoint, Handler, answer, locked
 from agent.connectors.voyado.simulator.refusal import Refusal
 
 if TYPE_CHECKING:
     from agent.connectors.voyado.simulator.tenant import VoyadoSimulator
 
-Handler = Callable[[Request, bytes], Response]
-Endpoint = Callable[[Request], Awaitable[Response]]
-
-
-def answer(content: Any, status: int = 200) -> Response:
-    """A JSON answer."""
-    return Response(json.dumps(content, ensure_ascii=False), status, media_type="application/json")
+__all__ = ["Endpoint", "Handler", "answer", "endpoint", "parse", "refuse"]
 
 
 def refuse(simulator: "VoyadoSimulator", refusal: Refusal) -> Response:
@@ -41,12 +35,10 @@ def parse(body: bytes) -> Any:
 def endpoint(simulator: "VoyadoSimulator", handler: Handler) -> Endpoint:
     """The function as an endpoint: body read, the tenant locked, refusals answered."""
 
-    async def respond(request: Request) -> Response:
-        body = await request.body()
-        with simulator.lock:
-            try:
-                return handler(request, body)
-            except Refusal as refusal:
-                return refuse(simulator, refusal)
+    def respond(request: Request, body: bytes) -> Response:
+        try:
+            return handler(request, body)
+        except Refusal as refusal:
+            return refuse(simulator, refusal)
 
-    return respond
+    return locked(simulator.lock, respond)

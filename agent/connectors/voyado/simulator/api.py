@@ -14,7 +14,7 @@ from agent.connectors.voyado.simulator import contacts, views
 from agent.connectors.voyado.simulator.answers import Endpoint, Handler, answer, endpoint, parse, refuse
 from agent.connectors.voyado.simulator.controls import control_routes
 from agent.connectors.voyado.simulator.formats import parse_moment
-from agent.connectors.voyado.simulator.gate import DELAY, Gate
+from agent.connectors.voyado.simulator.gate import DELAY, guard
 from agent.connectors.voyado.simulator.loyalty import loyalty_routes
 from agent.connectors.voyado.simulator.records import PREFERENCES, Contact
 from agent.connectors.voyado.simulator.refusal import Refusal
@@ -25,19 +25,16 @@ if TYPE_CHECKING:
 
 def build_app(simulator: "VoyadoSimulator") -> ASGIApp:
     """The tenant's ASGI application: both API versions behind the gate, and the controls beside it."""
-    api = Api(simulator)
-    routes = [
-        *api.routes(),
-        *(
-            Route(path, endpoint(simulator, handler), methods=[method])
-            for method, path, handler in loyalty_routes(simulator)
-        ),
-        *(
-            Route(f"/_sim/{name}", endpoint(simulator, handler), methods=[method])
-            for method, name, handler in control_routes(simulator)
-        ),
+    loyalty = [
+        Route(path, endpoint(simulator, handler), methods=[method])
+        for method, path, handler in loyalty_routes(simulator)
     ]
-    return Gate(simulator, Starlette(routes=routes))
+    controls = [
+        Route(f"/_sim/{name}", endpoint(simulator, handler), methods=[method])
+        for method, name, handler in control_routes(simulator)
+    ]
+    api = Starlette(routes=[*Api(simulator).routes(), *loyalty])
+    return guard(simulator, api, Starlette(routes=controls))
 
 
 class Api:

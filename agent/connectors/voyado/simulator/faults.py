@@ -9,9 +9,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Literal, cast, get_args
 
-from agent.connectors.simulation.line import LineFault
+from agent.connectors.simulation.line import LineFault, met
 
-RECEIPT_KINDS = ("poison", "lose", "double")
 FileFault = Literal["truncated", "missing_part", "duplicate", "reordered", "wrong_encoding"]
 
 
@@ -28,7 +27,8 @@ class Fault(LineFault):
         predicate: Of a receipt's fault: meets receipts for which this is true; in-process only.
     """
 
-    kinds: ClassVar[tuple[str, ...]] = (*LineFault.kinds, *RECEIPT_KINDS)
+    record_kinds: ClassVar[tuple[str, ...]] = ("poison", "lose", "double")
+    kinds: ClassVar[tuple[str, ...]] = (*LineFault.kinds, *record_kinds)
 
     receipt_id: str | None = None
     sku: str | None = None
@@ -38,7 +38,7 @@ class Fault(LineFault):
         super().__post_init__()
         if self.kind == "poison":
             self.status = self.status or 422
-        if self.kind in RECEIPT_KINDS and self.receipt_id is None and self.sku is None and self.predicate is None:
+        if self.kind in self.record_kinds and self.receipt_id is None and self.sku is None and self.predicate is None:
             raise ValueError(f"a {self.kind} fault names a receipt_id, a sku or a predicate")
 
     def fits(self, receipt: dict[str, Any]) -> bool:
@@ -76,12 +76,12 @@ class Faults:
 
     def add(self, fault: Fault) -> Fault:
         """Switch a fault on, and return it for a later `remove`."""
-        (self.receipts if fault.kind in RECEIPT_KINDS else self.rules).append(fault)
+        (self.receipts if fault.kind in fault.record_kinds else self.rules).append(fault)
         return fault
 
     def remove(self, fault: Fault) -> None:
         """Switch one fault off."""
-        (self.receipts if fault.kind in RECEIPT_KINDS else self.rules).remove(fault)
+        (self.receipts if fault.kind in fault.record_kinds else self.rules).remove(fault)
 
     def spoil_next_export(self, fault: FileFault, runs: int = 1) -> None:
         """Let the coming exports suffer from a fault of their files."""
@@ -96,13 +96,7 @@ class Faults:
 
     def meet(self, method: str, path: str) -> tuple[float, Fault | None]:
         """The seconds a request waits, and the fault it then meets."""
-        delay_s = 0.0
-        for fault in self.rules:
-            if fault.meets(method, path):
-                if fault.kind != "latency":
-                    return delay_s, fault
-                delay_s += fault.delay_s
-        return delay_s, None
+        return met(self.rules, method, path)
 
     def of_receipt(self, receipt: dict[str, Any], *kinds: str) -> Fault | None:
         """The first fault of these kinds that the receipt meets."""

@@ -3,16 +3,15 @@
 The door is, in this order: the API key and the addresses it may come from, the content type, the pace.
 """
 
-import asyncio
 from collections.abc import Mapping
-from datetime import timedelta
-from email.utils import format_datetime
-from typing import TYPE_CHECKING
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
 
 from starlette.responses import Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from agent.connectors.simulation.line import suffer
+from agent.connectors.simulation.gate import Gate
+from agent.connectors.simulation.line import Wording
 from agent.connectors.voyado.simulator.answers import answer, refuse
 from agent.connectors.voyado.simulator.faults import Fault
 from agent.connectors.voyado.simulator.refusal import Refusal
@@ -25,8 +24,24 @@ _CREATE_PATHS = ("/api/v2/contacts", "/api/v3/contacts")
 _OWN_ERROR = {"message": "An error has occurred"}
 
 
-class Gate:
-    """ASGI middleware in front of the tenant's endpoints; `/_sim` passes it untouched.
+def guard(simulator: "VoyadoSimulator", api: ASGIApp, controls: ASGIApp) -> Gate:
+    """The tenant's endpoints behind gate and door, and its controls beside them."""
+
+    def now() -> datetime:
+        return simulator.clock.now() + timedelta(seconds=simulator.faults.clock_skew_s)
+
+    def meet(scope: Scope) -> tuple[float, Fault | None]:
+        with simulator.lock:
+            delay_s, fault = simulator.faults.meet(scope["method"], scope["path"])
+        if scope["method"] == "POST" and scope["path"] in _CREATE_PATHS:
+            scope[DELAY], delay_s = delay_s, 0.0
+        return delay_s, fault
+
+    return Gate(_Door(simulator, api), controls, now=now, meet=meet, wording=Wording(_OWN_ERROR, _echoed))
+
+
+class _Door:
+    """ASGI middleware before the endpoints.
 
     Args:
         simulator: The tenant.
@@ -38,34 +53,6 @@ class Gate:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let one request in, keep it out, or let it meet a fault."""
-        if scope["type"] != "http" or scope["path"].startswith("/_sim/"):
-            await self._app(scope, receive, send)
-            return
-
-        date = self._date()
-
-        async def send_dated(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [(b"date", date), *message["headers"]]
-            await send(message)
-
-        fault: Fault | None = None
-        if self._simulator.faults.rules:
-            with self._simulator.lock:
-                delay_s, fault = self._simulator.faults.meet(scope["method"], scope["path"])
-            if scope["method"] == "POST" and scope["path"] in _CREATE_PATHS:
-                scope[DELAY] = delay_s
-            elif delay_s:
-                await asyncio.sleep(delay_s)
-        if fault is None:
-            await self._enter(scope, receive, send_dated)
-            return
-        if fault.after_processing:
-            await self._enter(scope, receive, _swallow)
-        await suffer(fault, scope, receive, send_dated, own_error=_OWN_ERROR, echoed=_echoed)
-
-    async def _enter(self, scope: Scope, receive: Receive, send: Send) -> None:
         with self._simulator.lock:
             refused = self._check(scope)
         await (refused or self._app)(scope, receive, send)
@@ -85,15 +72,7 @@ class Gate:
             return refuse(self._simulator, Refusal(429, "TooManyRequests"))
         return None
 
-    def _date(self) -> bytes:
-        at = self._simulator.clock.now() + timedelta(seconds=self._simulator.faults.clock_skew_s)
-        return format_datetime(at, usegmt=True).encode()
 
-
-async def _swallow(_message: Message) -> None:
-    """Lose the answer of a request that was processed."""
-
-
-def _echoed(asked: str) -> dict[str, str | list[str]]:
+def _echoed(asked: str) -> dict[str, Any]:
     """An error in Engage's form, whose texts repeat whatever was asked."""
     return {"errorCode": "ValidationError", "message": asked, "validationErrors": [asked], "messageDetails": asked}
