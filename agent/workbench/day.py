@@ -244,7 +244,9 @@ class Day:
             right=_drained(status),
         )
         stuck = status["queue"]["parked"] + status["queue"]["in_doubt"]
-        self._stage.check("nothing is parked, nothing is in doubt", right=stuck == 0)
+        left = [len(one.left_to_a_person(self._stage.sold)) for one in self._stage.further]
+        waits = f"what came back waits for a person where it is not taken ({sum(left)}); else " if any(left) else ""
+        self._stage.check(f"{waits}nothing is parked, nothing is in doubt", right=stuck == sum(left))
 
     def _count_arrivals(self) -> None:
         self._tenant.simulator.import_receipts_now()

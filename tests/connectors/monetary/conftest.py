@@ -7,7 +7,7 @@ import pytest
 
 from agent.connectors.monetary import Monetary, build
 from agent.connectors.monetary.settings import MonetarySettings
-from agent.connectors.monetary.simulator import Account, MonetarySimulator, RunningSimulator, serve
+from agent.connectors.monetary.simulator import MonetarySimulator, RunningSimulator, serve
 from tests.connectors.mparticle.sales import NOW, Reference
 from tests.fakes import FakeClock, surroundings
 from tests.wire import POLICY
@@ -24,7 +24,7 @@ def clock() -> FakeClock:
 @pytest.fixture
 async def simulator(clock: FakeClock) -> AsyncIterator[tuple[MonetarySimulator, RunningSimulator]]:
     """A location's account on loopback with one customer, living by the same clock."""
-    sim = MonetarySimulator({KEY: Account()}, now=clock.now)
+    sim = MonetarySimulator({KEY: "location-1"}, now=clock.now)
     sim.add_customer(ExternalID=MEMBER, Phone="0701740605", Email="alma@example.com")
     running = await serve(sim)
     yield sim, running

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from agent.connectors.monetary.simulator import Account, Fault
+from agent.connectors.monetary.simulator import Fault
 from agent.domain.delivery import VerdictKind
 from agent.domain.identifiers import IdentifierType
 from agent.domain.transaction import IntegrationKey
@@ -486,7 +486,7 @@ async def test_a_revoked_key(simulator, connect):
     assert (verdict.kind, verdict.code) == (HOLD, "vendor.credentials_refused")
     with pytest.raises(VendorRefusedError):
         await room.ping()
-    sim.keys[KEY] = Account()
+    sim.keys[KEY] = "location-1"
     assert (await sent(room, sale()))[0].kind is DONE
 
 

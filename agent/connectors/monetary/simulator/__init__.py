@@ -6,8 +6,8 @@ workbench and tests import this; nothing of the agent proper is used by it.
 """
 
 from agent.connectors.monetary.simulator.faults import Fault
-from agent.connectors.monetary.simulator.values import Account
+from agent.connectors.monetary.simulator.offers import HOLDING
 from agent.connectors.monetary.simulator.vendor import MonetarySimulator
 from agent.connectors.simulation.server import RunningSimulator, ThreadedSimulator, serve
 
-__all__ = ["Account", "Fault", "MonetarySimulator", "RunningSimulator", "ThreadedSimulator", "serve"]
+__all__ = ["HOLDING", "Fault", "MonetarySimulator", "RunningSimulator", "ThreadedSimulator", "serve"]

@@ -3,22 +3,19 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from agent.connectors.simulation.line import LineFault
+from agent.connectors.simulation.records import RecordFault
 
 
 @dataclass(kw_only=True)
-class Fault(LineFault):
-    """One fault, met by requests whose method and path fit, or with `poison` by a receipt with a line of one SKU.
+class Fault(RecordFault):
+    """One fault, met by requests whose method and path fit, or by a receipt with a line of one SKU.
 
     Attributes:
         sku: Of `poison`: a receipt with such a line is answered with 400.
     """
 
-    kinds: ClassVar[tuple[str, ...]] = (*LineFault.kinds, "poison")
+    record_kinds: ClassVar[tuple[str, ...]] = ("poison",)
+    kinds: ClassVar[tuple[str, ...]] = (*RecordFault.kinds, *record_kinds)
+    named_by: ClassVar[str] = "sku"
 
     sku: str | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if (self.kind == "poison") is (self.sku is None):
-            raise ValueError("poison names a sku, the other faults do not")

@@ -6,13 +6,14 @@ for their fields. That a used, foreign or expired offer is refused with 400 is t
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from datetime import datetime, timedelta
-from decimal import Decimal
 from typing import Any
 
-from agent.connectors.monetary.simulator.values import Account, Refused, named, number
+from agent.connectors.monetary.simulator.values import Refused, named, number
 
+HOLDING = "holding"
+"""The location of the key of the business that the locations belong to."""
 _LONGEST_DAYS = 3_660
 
 
@@ -25,17 +26,17 @@ class Offers:
 
     def __init__(self) -> None:
         self.campaigns: dict[int, dict[str, Any]] = {}
-        self._made_by: dict[int, Account] = {}
+        self._made_by: dict[int, str] = {}
         self._offers: dict[int, dict[str, Any]] = {}
         self._until: dict[int, datetime] = {}
         self._used: set[int] = set()
 
-    def make_campaign(self, body: Any, account: Account, *, of_location: bool) -> dict[str, Any]:
+    def make_campaign(self, body: Any, location: str, *, of_location: bool) -> dict[str, Any]:
         """A campaign. Raises Refused: it has another form, or it is a group's and the key is a location's."""
-        if not of_location and not account.is_holding:
+        if not of_location and location != HOLDING:
             raise Refused(403, "Only the holding business makes campaigns of its group.")
         stated = named(body)
-        amounts = {name: number(stated.get(name.lower()), name) for name in ("AmountOff", "MinimumPurchase")}
+        amounts = {name: float(number(stated.get(name.lower()), name)) for name in ("AmountOff", "MinimumPurchase")}
         days = stated.get("daystillexpiration")
         if not isinstance(days, int) or isinstance(days, bool) or not 0 < days <= _LONGEST_DAYS:
             raise Refused(400, "The request is invalid: DaysTillExpiration is a number of days.")
@@ -44,22 +45,23 @@ class Offers:
             "TemplateName": "manual", "IsLocationSpecific": of_location,
         }  # fmt: skip
         self.campaigns[made["CampaignID"]] = made
-        self._made_by[made["CampaignID"]] = account
+        self._made_by[made["CampaignID"]] = location
         return made
 
     def send(
-        self, campaign_id: int, body: Any, account: Account, *, registered: Collection[int], buyers: Collection[int],
+        self, campaign_id: int, body: Any, *, registered: Collection[int], buyers: Callable[[str], Collection[int]],
         now: datetime,
     ) -> None:  # fmt: skip
         """Offers a campaign to customers; who is not eligible gets none, and nobody hears of it. Raises Refused."""
-        campaign, made_by = self.campaigns.get(campaign_id), self._made_by.get(campaign_id)
-        if campaign is None or made_by is None or made_by.group != account.group:
+        campaign = self.campaigns.get(campaign_id)
+        if campaign is None:
             raise Refused(404, "No campaign of this CampaignID.")
         if not isinstance(body, list) or not all(isinstance(one, int) for one in body):
             raise Refused(400, "The request is invalid: a list of CustomerIDs is expected.")
-        for customer_id in dict.fromkeys(body):
-            if customer_id not in registered or (campaign["IsLocationSpecific"] and customer_id not in buyers):
-                continue
+        eligible = set(registered)
+        if campaign["IsLocationSpecific"]:
+            eligible &= set(buyers(self._made_by[campaign_id]))
+        for customer_id in (one for one in dict.fromkeys(body) if one in eligible):
             number_ = len(self._offers) + 1
             self._offers[number_] = {
                 "OfferID": number_, "CustomerID": customer_id, "CampaignID": campaign_id, "Code": f"OFFER{number_:05d}",
@@ -86,14 +88,13 @@ class Offers:
             raise Refused(404, "No offer of this Code.")
         return found
 
-    def use(self, wanted: Iterable[Any], customer_id: Any, account: Account, spent: Decimal, now: datetime) -> None:
+    def use(self, wanted: Iterable[Any], customer_id: Any, location: str, spent: float, now: datetime) -> None:
         """Uses offers up, all of them or none. Raises Refused."""
         used: set[int] = set()
         for offer_id in wanted:
             offer = self.get(offer_id)
-            campaign = self.campaigns[offer["CampaignID"]]
-            made_by = self._made_by[offer["CampaignID"]]
-            elsewhere = campaign["IsLocationSpecific"] and made_by.location != account.location
+            campaign, made_by = self.campaigns[offer["CampaignID"]], self._made_by[offer["CampaignID"]]
+            elsewhere = campaign["IsLocationSpecific"] and made_by != location
             gone = offer_id in self._used | used or now >= self._until[offer_id]
             if offer["CustomerID"] != customer_id or elsewhere or gone or spent < offer["MinimumPurchase"]:
                 raise Refused(400, "The request is invalid: this offer cannot be used.")

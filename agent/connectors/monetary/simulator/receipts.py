@@ -37,7 +37,8 @@ def read_receipt(body: Any) -> dict[str, Any]:
         raise Refused(400, "The request is invalid: SubTotal is the sum of Skus and Discounts.")
     if shown["Total"] != shown["SubTotal"] + shown["Taxes"] + shown["Tip"] + shown["Shipping"]:
         raise Refused(400, "The request is invalid: Total is SubTotal and Taxes.")
-    return shown
+    shown_plainly: dict[str, Any] = _plain(shown)
+    return shown_plainly
 
 
 def marks_of(receipt: dict[str, Any], sku: str) -> list[str]:
@@ -66,3 +67,12 @@ def _cents(value: Any, name: str) -> Decimal:
     if amount != amount.quantize(_CENT):
         raise Refused(400, f"The request is invalid: {name} has two decimals.")
     return amount
+
+
+def _plain(value: Any) -> Any:
+    """The same with amounts as JSON numbers."""
+    if isinstance(value, dict):
+        return {name: _plain(member) for name, member in value.items()}
+    if isinstance(value, list):
+        return [_plain(member) for member in value]
+    return float(value) if isinstance(value, Decimal) else value

@@ -1,8 +1,7 @@
-"""What a key opens at the simulated account, how it reads what it is sent, and what it refuses."""
+"""How the simulated account reads what it is sent: names in any case, amounts as numbers, and what it refuses."""
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
@@ -10,21 +9,7 @@ _CUSTOMER = (
     "ExternalID", "Phone", "Email", "FirstName", "LastName", "Address", "City", "State", "Zipcode", "Birthday",
     "AcceptsSMS", "AcceptsEmail",
 )  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """What a key opens.
-
-    Attributes:
-        location: the shop that it is of.
-        group: the business that the shop belongs to.
-        is_holding: it is the business's own, which alone may make campaigns of the group.
-    """
-
-    location: str = "location-1"
-    group: str = "group-1"
-    is_holding: bool = False
+_MOST_DIGITS = 15
 
 
 class Refused(Exception):  # noqa: N818 - an answer of the vendor's, not an error of this program
@@ -66,10 +51,11 @@ def customer_fields(body: Any) -> dict[str, Any]:
 
 
 def number(value: Any, name: str) -> Decimal:
-    """An amount. Raises Refused: it is no JSON number."""
-    if isinstance(value, bool) or not isinstance(value, int | Decimal):
+    """An amount. Raises Refused: it is no JSON number, or larger than money is."""
+    told = Decimal(value) if isinstance(value, int | Decimal) and not isinstance(value, bool) else None
+    if told is None or told.adjusted() > _MOST_DIGITS:
         raise Refused(400, f"The request is invalid: {name} is a number.")
-    return Decimal(value)
+    return told
 
 
 def rows(value: Any, name: str) -> list[dict[str, Any]]:
@@ -77,8 +63,3 @@ def rows(value: Any, name: str) -> list[dict[str, Any]]:
     if value is not None and not isinstance(value, list):
         raise Refused(400, f"The request is invalid: {name} is a list.")
     return [named(row) for row in value or ()]
-
-
-def told(value: Any) -> bytes:
-    """JSON in which amounts are numbers."""
-    return json.dumps(value, ensure_ascii=False, default=float).encode()

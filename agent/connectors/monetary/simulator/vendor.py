@@ -1,79 +1,48 @@
 """The simulated account as a whole: its keys, what it holds, and the face that tests and HTTP work through."""
 
-from __future__ import annotations
-
-import threading
 import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
-from decimal import Decimal
 from typing import Any
-
-from starlette.types import ASGIApp
 
 from agent.connectors.monetary.simulator.api import build_app
 from agent.connectors.monetary.simulator.faults import Fault
 from agent.connectors.monetary.simulator.offers import Offers
 from agent.connectors.monetary.simulator.receipts import marks_of, read_receipt
-from agent.connectors.monetary.simulator.values import Account, Refused, customer_fields
+from agent.connectors.monetary.simulator.values import Refused, customer_fields
+from agent.connectors.simulation.vendor import SimulatedVendor
 
 MARK = "RECEIPT"
 _FIRST_CUSTOMER = 101
 _REPEATS = timedelta(hours=24)
-_SAMPLE_TAXES = Decimal("0.075")
+_SAMPLE_TAXES = 0.075
 
 
-class MonetarySimulator:
-    """One stateful, made-up group of locations.
-
-    Every public method may be called from any thread, beside requests being served.
+class MonetarySimulator(SimulatedVendor[Fault]):
+    """One stateful, made-up business with its locations.
 
     Args:
-        keys: what each secret key that it accepts opens.
+        keys: the location of each secret key that it accepts; `holding` is the business itself.
         now: the clock it lives by, aware instants.
 
     Attributes:
-        app: the ASGI application; a port is put under it by `serve`.
-        keys: what each key opens; taking one out revokes it.
         drops_repeats: a receipt that is the same as one of the last 24 hours is answered with that one, as the sister
             API Pay does; off, as nothing says that this one does.
         echoes_taxes_oddly: Taxes come back as the readme's sample has them, whatever was sent.
         customers: by CustomerID, as they are shown.
-        receipts: in the order of arrival, as they are shown.
+        receipts: in the order of arrival, as they were sent, with their ids.
         offers: what customers have been offered, and campaigns.
-        requests: calls that were let in, by method and collection.
-        faults: what goes wrong; empty at first.
-        lock: held while a request or a method works on the state.
     """
 
-    app: ASGIApp
-
-    def __init__(self, keys: Mapping[str, Account], *, now: Callable[[], datetime]) -> None:
-        self.keys, self.now = dict(keys), now
-        self.lock = threading.RLock()
+    def __init__(self, keys: Mapping[str, str], *, now: Callable[[], datetime]) -> None:
+        super().__init__(dict(keys), now=now)
         self.drops_repeats, self.echoes_taxes_oddly = False, True
         self.customers: dict[int, dict[str, Any]] = {}
         self.receipts: list[dict[str, Any]] = []
-        self._arrivals: list[tuple[datetime, str, dict[str, Any]]] = []
+        self._arrivals: list[tuple[datetime, str]] = []
         self.offers = Offers()
-        self.requests: Counter[str] = Counter()
-        self.faults: list[Fault] = []
         self.app = build_app(self)
-
-    def run_due(self) -> None:
-        """It does nothing by itself."""
-
-    def add(self, fault: Fault) -> Fault:
-        """Switches a fault on."""
-        with self.lock:
-            self.faults.append(fault)
-        return fault
-
-    def remove(self, fault: Fault) -> None:
-        """Switches it off again."""
-        with self.lock:
-            self.faults.remove(fault)
 
     def held(self) -> dict[str, int]:
         """How often each sale counts that its receipts name; a receipt that names none stands under its own id."""
@@ -89,7 +58,8 @@ class MonetarySimulator:
     def forget(self) -> None:
         """Begins anew: nothing received, no faults, the same keys."""
         with self.lock:
-            for kept in (self.customers, self.receipts, self._arrivals, self.requests, self.faults):
+            super().forget()
+            for kept in (self.customers, self.receipts, self._arrivals):
                 kept.clear()
             self.offers = Offers()
 
@@ -128,22 +98,21 @@ class MonetarySimulator:
 
         return [customer for customer in self.customers.values() if fits(customer)]
 
-    def take_receipt(self, body: Any, account: Account) -> dict[str, Any]:
+    def take_receipt(self, body: Any, location: str) -> dict[str, Any]:
         """Makes a receipt, however many there are of the same. Raises Refused."""
         receipt, now = read_receipt(body), self.now()
-        poisoned = {fault.sku for fault in self.faults if fault.kind == "poison"}
-        if any(row["SKU"] in poisoned for row in receipt["Skus"]):
+        if self.fault_of("poison", *(row["SKU"] for row in receipt["Skus"])):
             raise Refused(400, "The request is invalid.")
         customer = None if receipt["CustomerID"] is None else self.customer(receipt["CustomerID"])
         if self.drops_repeats:
-            for at, location, earlier in self._arrivals:
-                if now - at < _REPEATS and location == account.location and receipt.items() <= earlier.items():
+            for earlier, (at, where) in zip(self.receipts, self._arrivals, strict=True):
+                if now - at < _REPEATS and where == location and {**earlier, **receipt} == earlier:
                     return self._shown(earlier)
         used = [row["OfferID"] for row in receipt["Discounts"] if row["OfferID"] is not None]
-        self.offers.use(used, receipt["CustomerID"], account, receipt["SubTotal"], now)
+        self.offers.use(used, receipt["CustomerID"], location, receipt["SubTotal"], now)
         receipt |= {"ReceiptID": uuid.uuid4().hex}
         self.receipts.append(receipt)
-        self._arrivals.append((now, account.location, receipt))
+        self._arrivals.append((now, location))
         if customer is not None:
             customer["Points"] += int(receipt["Total"])
         return self._shown(receipt)
@@ -162,17 +131,8 @@ class MonetarySimulator:
 
     def buyers(self, location: str) -> set[int]:
         """Customers with a receipt at that location."""
-        return {one["CustomerID"] for _, where, one in self._arrivals if where == location}
-
-    def meet(self, method: str, path: str) -> tuple[float, Fault | None]:
-        """The seconds a request waits, and the fault it then meets."""
-        delay_s = 0.0
-        for fault in self.faults:
-            if fault.kind != "poison" and fault.meets(method, path):
-                if fault.kind != "latency":
-                    return delay_s, fault
-                delay_s += fault.delay_s
-        return delay_s, None
+        arrived = zip(self.receipts, self._arrivals, strict=True)
+        return {receipt["CustomerID"] for receipt, (_, where) in arrived if where == location}
 
     def _shown(self, receipt: dict[str, Any]) -> dict[str, Any]:
         return {**receipt, "Taxes": _SAMPLE_TAXES} if self.echoes_taxes_oddly else receipt
