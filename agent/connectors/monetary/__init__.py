@@ -55,7 +55,7 @@ class Monetary:
             VendorUnreachableError: no sensible answer came.
             VendorRefusedError: our key is refused.
         """
-        raise_unless_answered(await self._client.search(_NOBODY))
+        raise_unless_answered(await self._client.search(_NOBODY), named=False)
 
     async def close(self) -> None:
         """Closes the connections."""

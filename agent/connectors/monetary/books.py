@@ -2,7 +2,8 @@
 
 A receipt has no name of ours and no time. With `mark_receipts` each says which sale it is of, and nothing has to be
 guessed. Without it a receipt of the same goods and sums is looked for that is no other sale's: one whose id is not
-recorded here for a sale that was delivered. One is this sale; none is none; several cannot be told apart.
+recorded here for a sale that was delivered. One is this sale; none is none; several cannot be told apart, and neither
+can one that names no sale where all should.
 
 The list is taken to be whole, which no page says. One that is as long as pages usually are may be the first of several,
 and then what is not in it may still be there.
@@ -11,14 +12,14 @@ and then what is not in it may still be there.
 from __future__ import annotations
 
 import re
-from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections import Counter
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from agent.connectors.monetary.client import MonetaryClient
 from agent.connectors.monetary.errors import json_of, raise_unless_answered, trouble_of
-from agent.connectors.monetary.mapping import likeness_of, mark_of
+from agent.connectors.monetary.mapping import Likeness, likeness_of, mark_of
 from agent.connectors.monetary.people import MonetaryPeople
 from agent.domain.delivery import Verdict, VerdictKind
 from agent.domain.transaction import IntegrationKey
@@ -27,7 +28,8 @@ from agent.ports import Seen
 
 PAGES: Final = frozenset({10, 20, 25, 30, 40, 50, 100, 200, 250, 500, 1000, 2000, 5000, 10_000})
 """How many rows a page of a list usually has."""
-_REFERENCE = re.compile(r"[0-9A-Za-z-]{8,64}")
+_REFERENCE = re.compile(r"[0-9A-Za-z-]{16,64}")
+"""The readme's have 32 digits; what is shorter could be a phone number."""
 _RECENT = 1_000
 _SUCCESS = range(200, 300)
 
@@ -52,12 +54,14 @@ class MonetaryBooks:
         self, client: MonetaryClient, *, taken: Callable[[Collection[str]], Collection[str]], marked: bool
     ) -> None:
         self._client, self._taken, self._marked = client, taken, marked
-        self._answered: deque[str] = deque(maxlen=_RECENT)
-        """Receipts given to a sale that may not be on disk yet."""
+        self._given: dict[str, str] = {}
+        """The sale of each of the latest receipts: what is recorded of them may not be on disk yet."""
 
-    def note(self, reference: str) -> None:
-        """A receipt is some sale's from now on."""
-        self._answered.append(reference)
+    def note(self, reference: str, transaction_id: str) -> None:
+        """A receipt is this sale's from now on."""
+        self._given[reference] = transaction_id
+        if len(self._given) > _RECENT:
+            del self._given[next(iter(self._given))]
 
     async def find(self, customer_id: int, transaction_id: str, receipt: Mapping[str, Any]) -> Verdict | Unclear | None:
         """`duplicate` when the sale is on the books, None when it is not; another verdict when they cannot be read.
@@ -72,27 +76,40 @@ class MonetaryBooks:
             StorageError: what is recorded here cannot be read.
         """
         answer = await self._client.receipts_of(customer_id)
-        trouble = trouble_of(answer)
+        trouble = trouble_of(answer, named=True)
         if trouble is not None:
             return trouble
         shown = read_receipts(json_of(answer)) if answer.status in _SUCCESS else None
         if shown is None:
             return Unclear("cannot be read")
-        if self._marked:
-            same = [name for name, one in shown if mark_of(one) == transaction_id]
-        else:
-            wanted, others = likeness_of(receipt), [(name, likeness_of(one)) for name, one in shown]
-            if any(other is None for _, other in others):
-                return Unclear("have a form that is not understood")
-            alike = [name for name, other in others if other == wanted]
-            known = {*self._taken(alike), *self._answered}
-            same = [name for name in alike if name not in known]
-        if not same:
-            return Unclear("may not all have been shown") if len(shown) in PAGES else None
-        if len(same) > 1 and not self._marked:
-            return Unclear("show several of the same goods that are no other sale's")
-        self.note(same[0])
-        return Verdict(VerdictKind.DUPLICATE, status=answer.status, reference=same[0])
+        found = self._among(shown, transaction_id, likeness_of(receipt))
+        if not isinstance(found, str):
+            return found
+        self.note(found, transaction_id)
+        return Verdict(VerdictKind.DUPLICATE, status=answer.status, reference=found)
+
+    def _among(
+        self, shown: Sequence[tuple[str, Mapping[str, Any]]], transaction_id: str, wanted: Likeness | None
+    ) -> str | Unclear | None:
+        """The sale's receipt. One that names a sale is that sale's, whatever the configuration says now."""
+        marked = {name: mark_of(receipt) for name, receipt in shown}
+        own = next((name for name, mark in marked.items() if mark == transaction_id), None)
+        if own is not None:
+            return own
+        unnamed = {name: likeness_of(receipt) for name, receipt in shown if marked[name] is None}
+        if None in unnamed.values():
+            return Unclear("have a form that is not understood")
+        alike = self._nobodys([name for name, likeness in unnamed.items() if likeness == wanted], transaction_id)
+        if len(alike) == 1 and not self._marked:
+            return alike[0]
+        if alike:
+            return Unclear("show the same goods in a way that does not tell whose they are")
+        return Unclear("may not all have been shown") if len(shown) in PAGES else None
+
+    def _nobodys(self, names: list[str], transaction_id: str) -> list[str]:
+        """Those of some receipts that are no other sale's."""
+        taken = self._taken(names) if names else ()
+        return [name for name in names if name not in taken and self._given.get(name, transaction_id) == transaction_id]
 
 
 class MonetaryHistory:
@@ -128,7 +145,7 @@ class MonetaryHistory:
             return Seen({}, whole=False)
         await pace()
         answer = await self._client.receipts_of(customer)
-        shown = read_receipts(raise_unless_answered(answer))
+        shown = read_receipts(raise_unless_answered(answer, named=True))
         if shown is None:
             return Seen({}, whole=False)
         marks = [mark_of(receipt) for _, receipt in shown]

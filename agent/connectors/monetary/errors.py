@@ -10,7 +10,9 @@ answer                      verdict  source
 another 2xx                 retry    not the form of the readme: it proves nothing, and the receipts are read next
 400, 409, 415, 422 ...      park     Pay, Reporting: 400 for what is not valid; the others as usual
 404 with JSON               park     Pay, Reporting: what was named is not there
-404 without, 405, 407       retry    no such call there: `base_url` leads elsewhere, or a proxy wants something
+404 without, or to a call   retry    no such call there: `base_url` leads elsewhere, or a proxy wants something
+that names nothing; 405,
+407
 401, 402, 403               hold     Pay, Reporting: 401 for the key; the others stop everything as well
 413                         park     not documented
 408, 425, 429               retry    no limit is published. Five seconds' silence where no `Retry-After` comes
@@ -42,8 +44,13 @@ UNREADABLE: Final = Verdict(
 )
 
 
-def trouble_of(answer: Answer) -> Verdict | None:
-    """What keeps an answer from saying anything about what was asked; None when it speaks of that."""
+def trouble_of(answer: Answer, *, named: bool) -> Verdict | None:
+    """What keeps an answer from saying anything about what was asked; None when it speaks of that.
+
+    Args:
+        answer: the vendor's, or somebody's on the way.
+        named: the call names something that may not be there; otherwise the call itself is what a 404 misses.
+    """
     status = answer.status
     if status in _REFUSED:
         title = "The vendor refuses our credentials."
@@ -52,7 +59,7 @@ def trouble_of(answer: Answer) -> Verdict | None:
         title = "The vendor asks to be called more slowly."
         later = _again("vendor.busy", status, title, pause_s(answer))
         return replace(later, not_received=status != _REQUEST_TIMEOUT)
-    if _is_elsewhere(answer):
+    if _is_elsewhere(answer, named=named):
         title = "Something else than the vendor answered."
         other = _again("vendor.unreadable", status, title, answer.retry_after_s)
         return replace(other, not_received=status in _TURNED_BACK)
@@ -85,14 +92,18 @@ def verdict_without_key(error: VendorRefusedError) -> Verdict:
     return Verdict(VerdictKind.HOLD, "vendor.credentials_missing", title=str(error), not_received=True)
 
 
-def raise_unless_answered(answer: Answer) -> Any:
-    """The JSON of what shows that Monetary answered and takes our key.
+def raise_unless_answered(answer: Answer, *, named: bool) -> Any:
+    """The JSON of what shows that Monetary answered and takes our key; None where it refuses what was asked.
+
+    Args:
+        answer: the vendor's, or somebody's on the way.
+        named: as in :func:`trouble_of`.
 
     Raises:
         VendorRefusedError: our key is refused.
         VendorUnreachableError: it is as good as no answer.
     """
-    verdict = trouble_of(answer)
+    verdict = trouble_of(answer, named=named)
     if verdict is not None and verdict.kind is VerdictKind.HOLD:
         raise VendorRefusedError
     if verdict is not None and verdict.code == "vendor.busy":
@@ -115,13 +126,13 @@ def pause_s(answer: Answer) -> float:
     return _SILENCE_S if answer.retry_after_s is None else answer.retry_after_s
 
 
-def _is_elsewhere(answer: Answer) -> bool:
+def _is_elsewhere(answer: Answer, *, named: bool) -> bool:
     """Whether somebody on the way answered instead, or Monetary is not there."""
     status = answer.status
     if status in _ELSEWHERE or status < _SUCCESS.start or _REDIRECT <= status < _CLIENT_ERROR:
         return True
     if status == _NOT_FOUND:
-        return not isinstance(json_of(answer), dict)
+        return not named or not isinstance(json_of(answer), dict)
     return answer.is_markup and status != _TOO_LARGE
 
 

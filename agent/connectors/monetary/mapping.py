@@ -16,8 +16,8 @@ discounts) / quantity        Quantity. What does not divide so, and what is     
 Σ of both                    SubTotal                                             readme, example till: after discounts
 tax_amount                   Taxes, with `tax = "added"`; else 0, amounts gross   readme: money, beside the SubTotal
 SubTotal + Taxes             Total                                                readme
-transaction_id               with `mark_receipts`, a line RECEIPT that costs      ours: the readme's receipt has no
-                             nothing, with the id as its Description              place for it
+transaction_id               with `mark_receipts`, a line AGENT-RECEIPT that      ours: the readme's receipt has no
+                             costs nothing, with the id as its Description        place for it
 occurred_at                  not sent: the receipt counts when it arrives         no receipt has a time
 store, till, currency,       not sent                                             no place for them; a key is one
 receipt number                                                                    location's
@@ -38,8 +38,8 @@ import simplejson
 from agent.domain import money
 from agent.domain.transaction import Line, Transaction
 
-MARK: Final = "RECEIPT"
-"""The SKU of the line that names the sale."""
+MARK: Final = "AGENT-RECEIPT"
+"""The SKU of the line that names the sale; no shop has such an article."""
 _CENT = Decimal("0.01")
 _PERCENT = Decimal(100)
 _MOST_DIGITS = 18
@@ -55,7 +55,7 @@ class WithoutTaxError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Likeness:
-    """What two receipts of the same goods share, however Monetary spells and orders it. Taxes are no part of it."""
+    """What two receipts of the same goods share, however Monetary spells and orders it; neither taxes nor marks."""
 
     skus: tuple[tuple[str, Decimal, Decimal], ...]
     discounts: tuple[Decimal, ...]
@@ -121,7 +121,8 @@ def likeness_of(receipt: Any) -> Likeness | None:
         quantity = amount_of(1 if row.get("quantity") is None else row["quantity"])
         if not isinstance(sku, str) or amount is None or quantity is None:
             return None
-        skus.append((sku, amount, quantity))
+        if sku != MARK:
+            skus.append((sku, amount, quantity))
     for row in cuts:
         amount = amount_of(row.get("amount"))
         if amount is None:

@@ -76,7 +76,8 @@ class MonetaryPeople:
         named = self._named(key.identifier)
         if isinstance(named, Verdict):
             return named
-        if not self._register:
+        said_number = key.kind == "secondary" and key.type is self._primary  # it may be mistyped: nobody is made of it
+        if said_number or not self._register:
             return await self._search(*named)
         async with self._one_at_a_time:  # two sales of one stranger would each find nobody
             return await self._found_or_made(named, contact)
@@ -94,7 +95,7 @@ class MonetaryPeople:
 
     async def _search(self, field: str, value: str) -> int | Verdict:
         answer = await self._client.search({_ASKED[field]: value})
-        refused = trouble_of(answer) or rejection_of(answer)
+        refused = trouble_of(answer, named=False) or rejection_of(answer)
         if refused is not None:
             return refused
         rows = json_of(answer)
@@ -124,7 +125,7 @@ class MonetaryPeople:
         if found:
             return _SEVERAL if len(found) > 1 else found.pop()
         answer = await self._client.register(render_json(_registration(told, contact)))
-        refused = trouble_of(answer) or rejection_of(answer)
+        refused = trouble_of(answer, named=False) or rejection_of(answer)
         if refused is not None:
             return replace(refused, code="contact.refused") if refused.kind is VerdictKind.PARK else refused
         made = customer_id_of(_lowered(json_of(answer)))

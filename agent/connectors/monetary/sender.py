@@ -151,9 +151,9 @@ class MonetarySender:
         except VendorRefusedError as error:
             return verdict_without_key(error)
         else:
-            refused, reference = trouble_of(answer) or rejection_of(answer), reference_of(json_of(answer))
+            refused, reference = trouble_of(answer, named=True) or rejection_of(answer), reference_of(json_of(answer))
             if refused is None and reference is not None:
-                self._books.note(reference)
+                self._books.note(reference, outgoing.transaction.transaction_id)
                 return self._dated(outgoing, Verdict(_DONE, status=answer.status, reference=reference))
             title = "The vendor's answer does not show the receipt."
             strange = Verdict(_RETRY, "vendor.unreadable", answer.status, title, alone=True)

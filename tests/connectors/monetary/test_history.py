@@ -47,7 +47,7 @@ async def test_a_receipt_without_a_mark_may_be_the_one(simulator, connect):
 @pytest.mark.parametrize("rows", [7, 10], ids=["seven", "ten, which may be a page"])
 async def test_a_list_that_may_be_a_page(connect, rows):
     """It is not called whole."""
-    mark = {"SKU": "RECEIPT", "Description": "x", "Amount": 0, "Quantity": 1}
+    mark = {"SKU": "AGENT-RECEIPT", "Description": "x", "Amount": 0, "Quantity": 1}
     books = answer(200, json.dumps(numbered(rows, Skus=[mark], Total=0, SubTotal=0)).encode())
     async with wire(in_turn(FOUND, books)) as vendor:
         assert await counted(connect(vendor.url, mark_receipts=True), "x", "y") == ({"x": rows}, rows == 7)

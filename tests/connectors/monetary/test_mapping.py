@@ -147,7 +147,7 @@ def test_a_mark():
     """The sale's id, as a line that costs nothing."""
     marked = rendered(line("250.00"), mark=True)
     assert marked["Skus"][-1] == {
-        "SKU": "RECEIPT", "Description": "1042-03-20260214-000187", "Amount": Decimal("0.00"), "Quantity": 1,
+        "SKU": "AGENT-RECEIPT", "Description": "1042-03-20260214-000187", "Amount": Decimal("0.00"), "Quantity": 1,
     }  # fmt: skip
     assert (mark_of(marked), mark_of(rendered(line("250.00")))) == ("1042-03-20260214-000187", None)
     assert marked["Total"] == Decimal(250)

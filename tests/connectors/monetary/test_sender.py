@@ -132,6 +132,14 @@ async def test_a_stranger_by_number_alone(simulator, connect):
     }  # fmt: skip
 
 
+async def test_a_number_that_was_only_said_makes_nobody(simulator, connect):
+    """It may be mistyped."""
+    sim, running = simulator
+    tag = secondary(IdentifierType.MEMBER_NUMBER, "77")
+    [verdict] = await sent(connect(running.url, unknown_customer="register"), sale(tag=tag))
+    assert (verdict.kind, verdict.code, len(sim.customers)) == (PARK, "contact.unknown", 1)
+
+
 @pytest.mark.parametrize(
     ("there", "outcome"),
     [
@@ -245,6 +253,42 @@ async def test_what_never_arrived_goes_out(simulator, connect):
     [verdict] = await sent(room, sale("c", maybe_received=True))
     assert verdict.kind is DONE
     assert [receipt["CustomerID"] for receipt in sim.receipts] == [101, 102, 101]
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "outcome"),
+    [
+        (True, False, [(DUPLICATE, ""), (DONE, "")]),
+        (False, True, [(IN_DOUBT, "sale.maybe_received"), (IN_DOUBT, "sale.maybe_received")]),
+    ],
+    ids=["switched off", "switched on"],
+)
+async def test_marks_that_are_switched_while_a_sale_is_in_doubt(simulator, connect, first, then, outcome):
+    """What names a sale is that sale's alone; what names none is not passed over."""
+    sim, running = simulator
+    sim.add(Fault(kind="drop", path="/v1/Receipts", count=1, after_processing=True))
+    await sent(connect(running.url, mark_receipts=first), sale("a"))
+    room = connect(running.url, mark_receipts=then)
+    assert told(await sent(room, sale("a", maybe_received=True), sale("b", maybe_received=True))) == outcome
+
+
+async def test_its_own_receipt_is_found_however_often(simulator, connect):
+    """A verdict that was not written down is come to again."""
+    sim, running = simulator
+    room = connect(running.url)
+    first = await sent(room, sale("a"), sale("a", maybe_received=True), sale("a", maybe_received=True))
+    assert [verdict.kind for verdict in first] == [DONE, DUPLICATE, DUPLICATE]
+    assert {verdict.reference for verdict in first} == {sim.receipts[0]["ReceiptID"]}
+
+
+async def test_the_latest_receipts_are_remembered(simulator, connect, monkeypatch):
+    """No more than that: by then the outbox has them."""
+    monkeypatch.setattr("agent.connectors.monetary.books._RECENT", 2)
+    _, running = simulator
+    room = connect(running.url)
+    await sent(room, sale("a"), sale("b"), sale("c"))
+    [verdict] = await sent(room, sale("d", maybe_received=True))
+    assert (verdict.kind, len(room.sender._books._given)) == (DUPLICATE, 2)
 
 
 async def test_marks(simulator, connect):
@@ -386,6 +430,7 @@ async def test_a_claim_where_guests_are_sent(simulator, connect):
         pytest.param(answer(200, b"<html>"), RETRY, "vendor.unreadable", id="page"),
         pytest.param(answer(302, b"", location="http://127.0.0.1:9/"), RETRY, "vendor.unreadable", id="redirect"),
         pytest.param(answer(404, b""), RETRY, "vendor.unreadable", id="no such call"),
+        pytest.param(answer(404, b'{"Message": "No HTTP resource"}'), RETRY, "vendor.unreadable", id="elsewhere"),
         pytest.param(answer(500, b"{}"), RETRY, "vendor.error", id="500"),
         pytest.param(answer(429, b"{}"), RETRY, "vendor.busy", id="429"),
         pytest.param(cut, RETRY, "vendor.offline", id="cut"),
@@ -424,7 +469,7 @@ async def test_a_customer_however_they_are_spelled(connect, row):
 @pytest.mark.parametrize(
     "taken",
     [b"", b"null", b"[]", b"{}", b'{"ReceiptID": null}', b'{"ReceiptID": 7}', b'{"ReceiptID": "a b c d e f"}',
-     b'{"ReceiptID": "%s"}' % (b"a" * 65), b'{"ReceiptID": ["a"]}', b"\xff"],
+     b'{"ReceiptID": "%s"}' % (b"a" * 65), b'{"ReceiptID": "46701740605"}', b'{"ReceiptID": ["a"]}', b"\xff"],
 )  # fmt: skip
 async def test_a_good_status_that_shows_no_receipt(connect, taken):
     """It proves nothing: the books are read before anything is sent again."""
@@ -490,10 +535,10 @@ async def test_a_revoked_key(simulator, connect):
     assert (await sent(room, sale()))[0].kind is DONE
 
 
-@pytest.mark.parametrize("nonsense", [b"", b"null?", b"\xff"])
-async def test_a_ping_wants_an_answer(connect, nonsense):
-    """A good status with something else in it is nobody's account."""
-    async with wire(answer(200, nonsense)) as vendor:
+@pytest.mark.parametrize(("status", "said"), [(200, b""), (200, b"null?"), (200, b"\xff"), (404, b"{}")])
+async def test_a_ping_wants_an_answer(connect, status, said):
+    """A good status with something else in it is nobody's account, and no such call no address."""
+    async with wire(answer(status, said)) as vendor:
         with pytest.raises(VendorUnreachableError):
             await connect(vendor.url).ping()
 

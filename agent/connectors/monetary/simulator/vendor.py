@@ -13,7 +13,7 @@ from agent.connectors.monetary.simulator.receipts import marks_of, read_receipt
 from agent.connectors.monetary.simulator.values import Refused, customer_fields
 from agent.connectors.simulation.vendor import SimulatedVendor
 
-MARK = "RECEIPT"
+MARK = "AGENT-RECEIPT"
 _FIRST_CUSTOMER = 101
 _REPEATS = timedelta(hours=24)
 _SAMPLE_TAXES = 0.075
