@@ -15,6 +15,7 @@ from agent.api.metrics import Metrics
 from agent.api.rooms import Rooms
 from agent.connectors.base import Room
 from agent.connectors.registry import ROOMS
+from agent.desk import open_desk
 from agent.domain.delivery import Verdict
 from agent.domain.retention import RetentionPolicy
 from agent.errors import StorageError
@@ -28,7 +29,6 @@ from agent.replication import open_sync
 from agent.rotation import current_keys
 from agent.services.audit import Audit
 from agent.services.dispatch import Dispatch
-from agent.services.identify import Identify, IdentifyPolicy
 from agent.services.intake import Intake, IntakePolicy
 from agent.services.lease import Lease
 from agent.services.privacy import Privacy
@@ -131,7 +131,7 @@ async def _build(ground: Ground, rooms: Mapping[str, Room], stack: AsyncExitStac
         bells.changed()
 
     dispatch = open_lanes(ground, systems, storage.outbox, replica, told)
-    identify = _identify(ground, loyalty, replica)
+    desk = open_desk(ground, loyalty, replica)
     intake = _intake(ground, systems, storage, replica, dispatch)
     lease = _lease(ground, contacts, audit)
     bells.heard.listen(lambda answer: _hear_time(answer, timekeeper, lease))
@@ -140,9 +140,10 @@ async def _build(ground: Ground, rooms: Mapping[str, Room], stack: AsyncExitStac
     people = ReplicaPeople(replica, storage.writing)
     privacy = Privacy(
         clock=clock,
-        readings=identify.readings,
+        readings=desk.identify.readings,
         contacts=people,
         sales=storage.of_persons(),
+        benefits=desk.benefits,
         refused=storage.erased,
         trail=audit,
         kept=storage.integrity,
@@ -157,7 +158,7 @@ async def _build(ground: Ground, rooms: Mapping[str, Room], stack: AsyncExitStac
     if sync is not None:
         bells.refetch.listen(sync.order)
     status = _status(ground, systems, storage, replica, held=dispatch.held, sync=sync)
-    purge = _purge(ground, storage, people, audit, timekeeper)
+    purge = _purge(ground, storage, people, audit, timekeeper, memory=desk.benefits.purge)
     tokens = Tokens(state.directory, clock)
     orders = Orders(dispatch, sync, purge)
     stack.push_async_callback(orders.close)
@@ -173,8 +174,9 @@ async def _build(ground: Ground, rooms: Mapping[str, Room], stack: AsyncExitStac
         settings=settings,
         version=ground.version,
         messages=Messages(settings.agent.locale, settings.messages),
-        identify=identify,
+        identify=desk.identify,
         intake=intake,
+        benefits=desk.benefits,
         replica=replica,
         outbox=storage.outbox,
         privacy=privacy,
@@ -239,23 +241,6 @@ def _lease(ground: Ground, contacts: Contacts, audit: Audit) -> Lease:
 
 
 # --- the till's questions ---------------------------------------------------------------------------------------
-
-
-def _identify(ground: Ground, loyalty: System, replica: SqliteReplica) -> Identify:
-    settings = ground.settings
-    return Identify(
-        clock=ground.clock,
-        normaliser=ground.normaliser,
-        replica=replica,
-        lookup=loyalty.connector.lookup,
-        link=loyalty.link,
-        policy=IdentifyPolicy(
-            tagging=ground.tagging,
-            live=settings.loyalty.live_lookup,
-            budget_s=settings.loyalty.live_lookup_budget.total_seconds(),
-            stale_after=settings.replica.stale_after,
-        ),
-    )
 
 
 def _intake(
@@ -342,7 +327,15 @@ def _status(
     return status
 
 
-def _purge(ground: Ground, storage: Storage, people: ReplicaPeople, audit: Audit, timekeeper: Timekeeper) -> Purge:
+def _purge(
+    ground: Ground,
+    storage: Storage,
+    people: ReplicaPeople,
+    audit: Audit,
+    timekeeper: Timekeeper,
+    *,
+    memory: Callable[[], None],
+) -> Purge:
     retention = ground.settings.retention
     return Purge(
         clock=ground.clock,
@@ -352,6 +345,7 @@ def _purge(ground: Ground, storage: Storage, people: ReplicaPeople, audit: Audit
         kept=storage.integrity,
         trail=audit,
         spool=ground.state.empty_spool,
+        memory=memory,
         reading=storage.writing.locked,
         alone=storage.alone,
         changed=ground.bells.changed,

@@ -11,6 +11,7 @@ from datetime import date, datetime, timedelta
 from typing import Any, BinaryIO, Literal, Protocol, Self
 
 from agent.domain.audit import Head
+from agent.domain.benefits import Benefits
 from agent.domain.contact import ContactChange, Member
 from agent.domain.delivery import DeliveryState, Verdict
 from agent.domain.identifiers import Identifier, IdentifierType
@@ -542,6 +543,22 @@ class Lookup(Protocol):
             identifier: what was said of them.
             timeout_s: longest wait for any one answer.
             pace: awaited before each call: one question may take several.
+        """
+
+
+class MemberBenefits(Protocol):
+    """Asks the vendor what a member can use."""
+
+    async def benefits(self, key: IntegrationKey, *, timeout_s: float, pace: Pace) -> Benefits:
+        """Points, and offers and vouchers that can be used at a till now; empty for somebody it does not know.
+
+        Args:
+            key: a primary key: whose.
+            timeout_s: longest wait for any one answer.
+            pace: awaited before each call.
+
+        Raises:
+            VendorUnreachableError, VendorRefusedError: as everywhere.
         """
 
 

@@ -13,17 +13,29 @@ import re
 import tomllib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import date, timedelta
+from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import phonenumbers
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
 
 from agent import messages, paths
+from agent.domain.benefits import GeneralOffer, Worth
 from agent.domain.identifiers import IdentifierType
+from agent.domain.money import minor_unit, parse_amount
 from agent.errors import ConfigurationError, Fault
 from agent.secrets import SecretReference
 from agent.tls import client_context
@@ -249,6 +261,58 @@ class ReplicaSection(Section):
     )
 
 
+class GeneralOfferItem(Section):
+    """An offer for everybody: an id, a name, what it is worth in one of three ways, and for how long."""
+
+    id: Name
+    name: Annotated[str, Field(min_length=1, max_length=200)]
+    percent: Annotated[int, Field(ge=0, le=100)] = 0
+    amount: Annotated[Decimal, BeforeValidator(parse_amount), Field(ge=0)] = Decimal(0)
+    currency: str = ""
+    price_rule: str = ""
+    last_day: date | None = None
+
+    @model_validator(mode="after")
+    def _is_worth_one_thing(self) -> Self:
+        if bool(self.percent) + bool(self.amount) + bool(self.price_rule) != 1:
+            raise ValueError("is worth one of percent, amount and price_rule")
+        unit = minor_unit(self.currency)
+        if bool(self.amount) != bool(self.currency) or (self.currency and unit is None):
+            raise ValueError("needs the ISO 4217 currency of its amount, and none without one")
+        if unit is not None and self.amount % unit:
+            raise ValueError("has an amount with more decimals than its currency")
+        return self
+
+    def offer(self) -> GeneralOffer:
+        """What it says."""
+        if self.percent:
+            worth = Worth("percent", percent=Decimal(self.percent))
+        elif self.amount:
+            worth = Worth(
+                "money", amount=self.amount.quantize(minor_unit(self.currency) or self.amount), currency=self.currency
+            )
+        else:
+            worth = Worth("price_rule", text=self.price_rule)
+        return GeneralOffer(self.id, self.name, worth, self.last_day)
+
+
+class BenefitsSection(Section):
+    """What members, and everybody, can use at the till."""
+
+    keep: Duration = Field(
+        timedelta(hours=24),
+        description="how long a member's benefits are remembered, in memory, for when the loyalty system does not "
+        "answer",
+        examples=["24h"],
+    )
+    general: tuple[GeneralOfferItem, ...] = Field(
+        (),
+        description="offers for everybody while the loyalty system does not answer, at levels 1 and 2, such as "
+        '{ id = "member-10", name = "10 % off", percent = 10 }; instead of percent, amount = "20.00" with currency = '
+        '"SEK", or price_rule, the id of a rule of the till; last_day = 2026-12-31 ends one',
+    )
+
+
 class QueueSection(Section):
     """Sales that wait for the line."""
 
@@ -325,6 +389,7 @@ class Settings(Section):
     api: ApiSection = ApiSection()
     loyalty: LoyaltySection = LoyaltySection()
     replica: ReplicaSection = ReplicaSection()
+    benefits: BenefitsSection = BenefitsSection()
     queue: QueueSection = QueueSection()
     retention: RetentionSection = RetentionSection()
     storage: StorageSection = StorageSection()
@@ -545,6 +610,8 @@ def contradictions(settings: Settings) -> list[tuple[str, tuple[str, ...], str]]
         (len(set(listen)) != len(listen), "api.listen", (), "names an address twice"),
         (bool(settings.api.socket_users) and not any(place.startswith("unix:") for place in listen),
          "api.socket_users", ("api.listen",), "needs a unix: address in api.listen"),
+        (len({offer.id for offer in settings.benefits.general}) != len(settings.benefits.general),
+         "benefits.general", (), "names an id twice"),
         (http.proxy_secret is not None and not http.proxy, "http.proxy_secret", ("http.proxy",),
          "is set, but http.proxy is not"),
     )  # fmt: skip

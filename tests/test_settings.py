@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import textwrap
-from datetime import timedelta
+from datetime import date, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import ClassVar
 
@@ -11,6 +12,7 @@ import pytest
 from pydantic import Field
 
 from agent.connectors.voyado.settings import VoyadoSettings
+from agent.domain.benefits import Worth
 from agent.domain.identifiers import IdentifierType
 from agent.errors import ConfigurationError, Fault
 from agent.settings import Rate, Secret, VendorSection, load
@@ -518,6 +520,49 @@ def test_users_of_a_socket(write, users, fault):
         assert len(loaded(path).settings.api.socket_users) == 1
     else:
         assert any(key.startswith(f"{path}: {fault}") for key in faults(path))
+
+
+@pytest.mark.parametrize(
+    ("item", "worth"),
+    [
+        ("percent = 10", Worth("percent", percent=Decimal(10))),
+        ('amount = "20.00", currency = "SEK"', Worth("money", amount=Decimal("20.00"), currency="SEK")),
+        ('amount = 20, currency = "SEK"', Worth("money", amount=Decimal("20.00"), currency="SEK")),
+        ('amount = "500", currency = "JPY"', Worth("money", amount=Decimal(500), currency="JPY")),
+        ('price_rule = "PR-7", last_day = 2026-12-31', Worth("price_rule", text="PR-7")),
+    ],
+)
+def test_offers_for_everybody(write, item, worth):
+    """Each is worth one thing, exactly, and may have a last day."""
+    path = write(MINIMAL + f'[benefits]\ngeneral = [{{ id = "member-10", name = "Member offer", {item} }}]\n')
+    (given,) = loaded(path).settings.benefits.general
+    offer = given.offer()
+    assert (offer.id, offer.name, offer.value) == ("member-10", "Member offer", worth)
+    assert str(offer.value.amount) == str(worth.amount)
+    assert offer.last_day == (date(2026, 12, 31) if "last_day" in item else None)
+
+
+@pytest.mark.parametrize(
+    ("items", "where"),
+    [
+        ('{ id = "a", name = "A" }', "benefits.general.0"),
+        ('{ id = "a", name = "A", percent = 10, price_rule = "x" }', "benefits.general.0"),
+        ('{ id = "a", name = "A", amount = "20.00" }', "benefits.general.0"),
+        ('{ id = "a", name = "A", amount = "20.00", currency = "KRONOR" }', "benefits.general.0"),
+        ('{ id = "a", name = "A", amount = "20.005", currency = "SEK" }', "benefits.general.0"),
+        ('{ id = "a", name = "A", percent = 10, currency = "SEK" }', "benefits.general.0"),
+        ('{ id = "a", name = "A", percent = 101 }', "benefits.general.0.percent"),
+        ('{ id = "a", name = "A", percent = 10, last_day = "soon" }', "benefits.general.0.last_day"),
+        ('{ id = "a b", name = "A", percent = 10 }', "benefits.general.0.id"),
+        ('{ id = "a", name = "", percent = 10 }', "benefits.general.0.name"),
+        ('{ id = "a", name = "A", percent = 10, colour = "red" }', "benefits.general.0.colour"),
+        ('{ id = "a", name = "A", percent = 1 }, { id = "a", name = "B", percent = 2 }', "benefits.general"),
+    ],
+)
+def test_what_is_no_offer_for_everybody(write, items, where):
+    """It is told by its place in the list."""
+    path = write(MINIMAL + f"[benefits]\ngeneral = [{items}]\n")
+    assert list(faults(path)) == [f"{path}: {where}"]
 
 
 @pytest.mark.parametrize("origin", ["https://*.example.com", "*", "https://a.example.com/", "a.example.com", "null"])

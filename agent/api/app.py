@@ -6,6 +6,7 @@ from agent.api.guard import AsgiScope, Guard, Send
 from agent.api.openapi import Document
 from agent.api.rooms import Rooms
 from agent.api.routes_admin import AdminCalls
+from agent.api.routes_benefits import BenefitCalls
 from agent.api.routes_privacy import PrivacyCalls
 from agent.api.routes_reconcile import ReconcileCalls
 from agent.api.routes_state import StateCalls
@@ -27,6 +28,7 @@ class Door:
         document = Document(rooms.version)
         offered = (
             *TillCalls(rooms, voice).calls(),
+            *BenefitCalls(rooms, voice).calls(),
             *StateCalls(rooms, voice, self._broadcast).calls(),
             *AdminCalls(rooms).calls(),
             *ReconcileCalls(rooms).calls(),

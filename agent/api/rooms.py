@@ -9,6 +9,7 @@ from agent.api.metrics import Metrics
 from agent.domain.transaction import IdentifierStatement, Transaction
 from agent.messages import Messages
 from agent.ports import Clock, Delivery, Record, Replica
+from agent.services.benefits import ShownBenefits
 from agent.services.identify import Identification
 from agent.services.intake import Intaken
 from agent.services.privacy import Erasure, Export
@@ -30,6 +31,13 @@ class Intake(Protocol):
 
     async def accept(self, transaction: Transaction, *, resolve: bool = True) -> Intaken:
         """Records a sale. Raises InputError, ConflictError, StorageError."""
+
+
+class Benefits(Protocol):
+    """Says what a member can use (`agent.services.benefits.MemberBenefitsDesk`)."""
+
+    async def of(self, ref: str) -> ShownBenefits:
+        """What whoever is behind a handle can use, within the budget. Raises UnknownRecordError."""
 
 
 class Story(Protocol):
@@ -253,6 +261,7 @@ class Rooms:
     messages: Messages
     identify: Identify
     intake: Intake
+    benefits: Benefits
     replica: Replica
     outbox: Queue
     privacy: Privacy

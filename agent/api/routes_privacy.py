@@ -92,6 +92,7 @@ class PrivacyCalls:
                 contacts=len(contacts), sales=len(found.sales), withheld=found.withheld, audit=len(found.audit)
             ),
             contacts=contacts,
+            benefits=found.benefits,
             sales=found.sales,
             audit=found.audit,
             erased_before=tuple(EarlierErasure.model_validate(before) for before in found.erased_before),

@@ -67,7 +67,7 @@ Contact = Annotated[
             "properties": {
                 "ref": {
                     "type": ["string", "null"],
-                    "description": "Opaque, not personal. Null for somebody whom only the vendor knows.",
+                    "description": "Opaque, not personal. Of somebody whom only the vendor knows it lasts four hours.",
                 }
             },
             "required": ["ref"],

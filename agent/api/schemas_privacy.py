@@ -96,6 +96,7 @@ class ExportAnswer(Answer):
     exported_at: datetime
     counts: ExportCounts
     contacts: tuple[ExportedContact, ...]
+    benefits: tuple[Document, ...] = Field(description="what the loyalty system said last of what they can use")
     sales: tuple[Document, ...]
     audit: tuple[Document, ...]
     erased_before: tuple[EarlierErasure, ...]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from datetime import timedelta
+from datetime import date, timedelta
+from decimal import Decimal
 from typing import Any
 
+from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from agent.settings import Rate, Size
@@ -18,7 +20,7 @@ _SECONDS = {"min": 60, "h": 3600}
 _SIZE_MARK = Size.__metadata__[0]  # type: ignore[attr-defined] # what Annotated carries
 
 
-def spelled(value: Any, field: FieldInfo | None = None) -> Any:
+def spelled(value: Any, field: FieldInfo | None = None) -> Any:  # noqa: PLR0911 - one for each kind of value
     """A setting's value as somebody would write it: plain JSON types, durations as ``15m``, sizes as ``1GiB``.
 
     Args:
@@ -30,6 +32,12 @@ def spelled(value: Any, field: FieldInfo | None = None) -> Any:
             return duration(value)
         case Rate():
             return rate(value)
+        case BaseModel():
+            return {
+                key: spelled(getattr(value, key)) for key in type(value).model_fields if key in value.model_fields_set
+            }
+        case Decimal() | date():
+            return str(value)
         case tuple():
             return [spelled(item) for item in value]
         case int() if field is not None and _SIZE_MARK in field.metadata:

@@ -14,7 +14,7 @@ from typing import Any
 
 from agent.domain.identifiers import IdentifierType, Normaliser
 from agent.domain.link import Link
-from agent.ports import ChangeFeed, Clock, Connector, ExportReader, FileSource, Secret
+from agent.ports import ChangeFeed, Clock, Connector, ExportReader, FileSource, MemberBenefits, Secret
 from agent.settings import Role, VendorSection
 from agent.transport import Answer, HttpPolicy
 
@@ -93,10 +93,12 @@ class Owner:
     Attributes:
         feed: where its contact changes come from, given its connector and the surroundings.
         guid_contact_ids: the vendor's contact ids are GUIDs, and nothing else is one.
+        benefits: says what a member can use, given its connector; None where the vendor cannot be asked.
     """
 
     feed: Callable[[Any, FeedSurroundings], ExportFeed | ChangeFeed]
     guid_contact_ids: bool = False
+    benefits: Callable[[Any], MemberBenefits] | None = None
 
 
 @dataclass(frozen=True, slots=True)

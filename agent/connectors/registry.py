@@ -15,7 +15,9 @@ from agent.connectors.voyado.settings import VoyadoSettings
 from agent.settings import VendorSection
 
 ROOMS: Mapping[str, Room] = {
-    voyado.NAME: Room(VoyadoSettings, voyado.build, Owner(feeds.open_feed, guid_contact_ids=True)),
+    voyado.NAME: Room(
+        VoyadoSettings, voyado.build, Owner(feeds.open_feed, guid_contact_ids=True, benefits=voyado.benefits_of)
+    ),
     mparticle.NAME: Room(MparticleSettings, mparticle.build),
     antavo.NAME: Room(AntavoSettings, antavo.build),
     voucherify.NAME: Room(VoucherifySettings, voucherify.build),

@@ -56,6 +56,16 @@ class LocalContacts:
             self._note(error)
             return (), None
 
+    def member(self, ref: str) -> Member | None:
+        """The member behind a handle; None when there is none, or the contacts cannot be read."""
+        if self.as_of() is None or self._tagging.level < REPLICA_LEVEL:
+            return None
+        try:
+            return self._replica.member(ref)
+        except StorageError as error:
+            self._note(error)
+            return None
+
     def level(self, as_of: datetime | None, *, vendor_answers: bool) -> int:
         """The fallback level being served now, given what :meth:`as_of` said."""
         return level_served(

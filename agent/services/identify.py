@@ -19,11 +19,11 @@ from agent.domain.identifiers import Identifier, IdentifierType, Normaliser
 from agent.domain.link import Link
 from agent.domain.tagging import Found, Outcome, TaggingPolicy, outcome_of, secondary_key, together
 from agent.domain.transaction import IdentifierStatement, IntegrationKey
-from agent.errors import ConfigurationError, VendorRefusedError, VendorUnreachableError
+from agent.errors import VendorUnreachableError
 from agent.ports import Clock, Lookup, Replica
+from agent.services.asking import Asking
 from agent.services.contacts import LocalContacts
-
-_NEARLY = 0.9
+from agent.services.handles import Handles
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +50,6 @@ class IdentifyPolicy:
     """The part of the configuration that identification obeys."""
 
     tagging: TaggingPolicy
-    live: bool
-    budget_s: float
     stale_after: timedelta
 
 
@@ -63,7 +61,9 @@ class Identify:
         normaliser: how this store reads identifiers.
         replica: the local contacts.
         lookup: the vendor's question, or None where it has none.
+        asking: how it is asked.
         link: what is known of the line.
+        handles: for people whom only the vendor knows.
         policy: the configuration.
     """
 
@@ -74,12 +74,15 @@ class Identify:
         normaliser: Normaliser,
         replica: Replica,
         lookup: Lookup | None,
+        asking: Asking,
         link: Link,
+        handles: Handles,
         policy: IdentifyPolicy,
     ) -> None:
         self._clock, self._normaliser = clock, normaliser
         self._contacts = LocalContacts(replica, policy.tagging)
-        self._lookup, self._link, self._policy = lookup, link, policy
+        self._lookup, self._asking, self._link, self._handles = lookup, asking, link, handles
+        self._policy = policy
 
     def readings(self, statement: IdentifierStatement) -> tuple[Identifier, ...]:
         """What the given value can be. Raises IdentifierInvalidError."""
@@ -105,31 +108,11 @@ class Identify:
 
     async def _ask(self, readings: Sequence[Identifier]) -> Found | None:
         """The vendor's answer, or None when it cannot be asked or does not answer in time."""
-        if self._lookup is None or not self._policy.live:
+        lookup = self._lookup
+        askable = [reading for reading in readings if lookup is not None and lookup.knows(reading)]
+        if lookup is None or not askable:
             return None
-        askable = [reading for reading in readings if self._lookup.knows(reading)]
-        started = self._clock.monotonic()
-        if not askable or not self._link.lookups.allows(started):
-            return None
-        try:
-            async with asyncio.timeout(self._policy.budget_s):
-                found = await self._ask_all(self._lookup, askable)
-        except TimeoutError:
-            self._link.too_slow(self._clock.monotonic())
-            return None
-        except (VendorRefusedError, ConfigurationError):  # refused, or the credentials cannot even be read
-            self._link.credentials_refused(self._clock.now(), self._clock.monotonic(), lookup=True)
-            return None
-        except VendorUnreachableError as error:
-            mono = self._clock.monotonic()
-            if mono - started >= self._policy.budget_s * _NEARLY:  # the call's own time-out was a moment faster
-                self._link.too_slow(mono)
-            else:
-                now = self._clock.now()
-                self._link.silent(now, mono, lookup=True, after_s=error.retry_after_s, why=str(error))
-            return None
-        self._link.worked(self._clock.now(), self._clock.monotonic(), lookup=True)
-        return found
+        return await self._asking.ask(lambda: self._ask_all(lookup, askable))
 
     async def _ask_all(self, lookup: Lookup, readings: Sequence[Identifier]) -> Found | None:
         """One answer for all readings, asked side by side.
@@ -138,7 +121,7 @@ class Identify:
         vendor answered only some of them: None. Otherwise the first error, once none is under way any more.
         """
         answers = await asyncio.gather(
-            *(lookup.find(reading, timeout_s=self._policy.budget_s, pace=self._spend) for reading in readings),
+            *(lookup.find(reading, timeout_s=self._asking.budget_s, pace=self._asking.spend) for reading in readings),
             return_exceptions=True,
         )
         found = [answer for answer in answers if isinstance(answer, Found)]
@@ -150,10 +133,6 @@ class Identify:
         whole = together(found)
         return None if whole.outcome is Outcome.NOT_FOUND and len(found) < len(answers) else whole
 
-    async def _spend(self) -> None:
-        """Takes one call out of this agent's share: a cashier does not wait for it; deliveries do."""
-        self._link.bucket.spend(self._clock.monotonic())
-
     def _as_members(self, found: Found) -> tuple[Member, ...]:
         if found.key is None:
             return ()
@@ -161,7 +140,7 @@ class Identify:
         known, _ = self._contacts.find(contact_id)
         if len(known) == 1:
             return (Member(known[0].ref, found.key, {**known[0].fields, **found.fields}),)
-        return (Member("", found.key, found.fields),)
+        return (Member(self._handles.give(found.key), found.key, found.fields),)
 
     def _answer(
         self,

@@ -94,6 +94,16 @@ class Refused(Protocol):
         """The receipts of those whom the vendor has sent since."""
 
 
+class Remembered(Protocol):
+    """What is remembered of people's benefits, in memory alone."""
+
+    def forget(self) -> None:
+        """Forgets everybody, whoever is being asked about included."""
+
+    def export(self, names: Collection[Identifier]) -> list[dict[str, Any]]:
+        """What is remembered of whoever is named by one of these."""
+
+
 class KeptFiles(Protocol):
     """Damaged databases that were kept, as privacy sees them."""
 
@@ -135,6 +145,7 @@ class Export:
     Attributes:
         exported_at: as of when.
         contacts: the replica's row.
+        benefits: what the vendor said last of what they can use.
         sales: the sales that are theirs.
         withheld: sales under a key that somebody else has too, and that could be theirs: they are not shown.
         audit: the audit trail's entries about those sales.
@@ -143,6 +154,7 @@ class Export:
 
     exported_at: datetime
     contacts: tuple[Person, ...]
+    benefits: tuple[dict[str, Any], ...]
     sales: tuple[dict[str, Any], ...]
     withheld: int
     audit: tuple[dict[str, Any], ...]
@@ -157,6 +169,7 @@ class Privacy:
         readings: what an identifier can be. Raises IdentifierInvalidError.
         contacts: the replica.
         sales: the outbox.
+        benefits: what is remembered of benefits: nobody is searched for in it, so all of it goes.
         refused: who must not come back.
         trail: the audit trail.
         kept: damaged databases that were kept: nobody can be searched for in them, so all of them go.
@@ -175,6 +188,7 @@ class Privacy:
         readings: Callable[[IdentifierStatement], tuple[Identifier, ...]],
         contacts: Contacts,
         sales: Sales,
+        benefits: Remembered,
         refused: Refused,
         trail: Trail,
         kept: KeptFiles,
@@ -187,7 +201,7 @@ class Privacy:
     ) -> None:
         self._clock, self._readings, self._contacts, self._sales = clock, readings, contacts, sales
         self._refused, self._trail, self._spool, self._conditions = refused, trail, spool, conditions
-        self._kept = kept
+        self._benefits, self._kept = benefits, kept
         self._feed_halted, self._lanes_halted, self._alone, self._changed = feed_halted, lanes_halted, alone, changed
         self._rebuilt_mono = float("-inf")
 
@@ -215,6 +229,7 @@ class Privacy:
             # Whoever asks again is led to the sales by the replica: it goes last, and then what was sold meanwhile.
             sold = await self._erase_sales(wanted)
             contacts = await self._contacts.erase(identity, wanted.keys)
+            self._benefits.forget()
             sold += await self._erase_sales(wanted)
             kept_files = await self._kept.purge(EVER, self._clock.now())
             self._spool()
@@ -249,11 +264,13 @@ class Privacy:
             audit = await self._trail.of_sales({sale["transaction_id"] for sale in sales})
             before = self._refused.known([identity.mark] if identity else [])
             contacts = (person,) if person else ()
+            names = {*readings, *(one.member.key.identifier for one in contacts)}
+            benefits = self._benefits.export(names)
             withheld = len(every - theirs)
             await self._trail.record(
                 "privacy.exported", by=by, contacts=len(contacts), sales=len(sales), withheld=withheld
             )
-        return Export(self._clock.now(), contacts, tuple(sales), withheld, tuple(audit), before)
+        return Export(self._clock.now(), contacts, tuple(benefits), tuple(sales), withheld, tuple(audit), before)
 
     async def carry_out(self) -> None:
         """Erases what else is kept of those whom the feed has removed: their sales, and every trace of their rows.
@@ -269,6 +286,7 @@ class Privacy:
                 frozenset(one.identity.ref for one in removed),
                 {key: one.at for one in sorted(removed, key=lambda one: one.at) for key in one.keys},
             )
+            self._benefits.forget()
             sold = await self._erase_sales(wanted)
             if self._clock.monotonic() - self._rebuilt_mono >= REBUILD_EVERY_S:
                 await self._contacts.leave_no_trace()

@@ -65,6 +65,7 @@ class Purge:
         kept: damaged files that were kept.
         trail: the audit trail, which has its own end.
         spool: erases downloaded export files that were left behind; how many there were.
+        memory: drops what is remembered of people and is too old.
         reading: whether a feed is being read: what lies in the spool then is not left behind.
         alone: held by whoever erases, or reads a whole file through.
         changed: called when something was erased.
@@ -81,6 +82,7 @@ class Purge:
         kept: KeptFiles,
         trail: Trail,
         spool: Callable[[], int],
+        memory: Callable[[], None],
         reading: Callable[[], bool],
         alone: asyncio.Lock,
         changed: Callable[[], None],
@@ -88,7 +90,7 @@ class Purge:
     ) -> None:
         self._clock, self._policy, self._sales, self._contacts = clock, policy, sales, contacts
         self._spool, self._reading, self._changed, self._trusted = spool, reading, changed, trusted
-        self._kept, self._trail, self._alone = kept, trail, alone
+        self._kept, self._trail, self._alone, self._memory = kept, trail, alone, memory
 
     async def run(self) -> dict[str, int]:
         """Carries the plan out; how many records of each kind were erased.
@@ -101,6 +103,7 @@ class Purge:
             StorageError: something could not be erased; it will be at the next run.
         """
         async with self._alone:
+            self._memory()  # by monotonic age, whatever the clock says
             now = self._clock.now()
             counts = {"files": 0 if self._reading() else self._spool()}
             if not self._trusted():

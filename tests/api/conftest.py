@@ -7,6 +7,7 @@ import random
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from agent.api.metrics import Metrics
 from agent.api.rooms import Rooms
 from agent.api.server import Server
 from agent.domain.audit import Head
+from agent.domain.benefits import Benefits, GeneralOffer, Worth
 from agent.domain.contact import Member
 from agent.domain.health import Conditions
 from agent.domain.identifiers import Identifier, IdentifierType, Normaliser
@@ -28,6 +30,10 @@ from agent.errors import StorageFullError, VendorUnreachableError
 from agent.kept import Report
 from agent.messages import Messages
 from agent.ports import Pace, Recipient, ReplicaInfo
+from agent.services.asking import Asking
+from agent.services.benefits import BenefitsPolicy, MemberBenefitsDesk
+from agent.services.contacts import LocalContacts
+from agent.services.handles import Handles
 from agent.services.identify import Identify, IdentifyPolicy
 from agent.services.intake import Intake, IntakePolicy
 from agent.services.privacy import Erasure, Export
@@ -54,6 +60,9 @@ ALMA = Member(
 )
 BO = Member("c_77b0", IntegrationKey(kind="primary", type=IdentifierType.MEMBER_NUMBER, value="10000422"))
 CEM = Member("c_19de", IntegrationKey(kind="primary", type=IdentifierType.MEMBER_NUMBER, value="10000423"))
+
+
+TEN_PERCENT = GeneralOffer("member-10", "10 % off", Worth("percent", percent=Decimal(10)))
 
 
 class HeldClock:
@@ -94,6 +103,13 @@ class Vendor:
 
     def knows(self, identifier: Identifier) -> bool:
         return True
+
+    benefits_of_alma: Benefits | None = None
+
+    async def benefits(self, key: IntegrationKey, *, timeout_s: float, pace: Pace) -> Benefits:
+        if self.benefits_of_alma is None:
+            raise VendorUnreachableError
+        return self.benefits_of_alma
 
     async def find(self, identifier: Identifier, *, timeout_s: float, pace: Pace) -> Found:
         if identifier.value == UNKNOWN_PHONE:
@@ -156,7 +172,7 @@ class Officer:
         return self._answer("erase", statement, by) or Erasure("9f86d081", NOW, nothing, Head(1, "a" * 64))
 
     async def export(self, statement: Any, by: str) -> Any:
-        return self._answer("export", statement, by) or Export(NOW, (), (), 0, (), ())
+        return self._answer("export", statement, by) or Export(NOW, (), (), (), 0, (), ())
 
     async def record(self, event: str, /, **facts: int | str) -> Head:
         self.recorded.append((event, facts))
@@ -190,6 +206,7 @@ class House:
     admin: httpx.AsyncClient
     room: dict[str, Any]
     damage: Seen
+    vendor: Vendor
 
     @property
     def address(self) -> str:
@@ -268,13 +285,25 @@ def build(state_dir: Path, settings: Settings, *, heartbeat_s: float = 15.0) -> 
                 raise room["error"]
             return await intake.accept(transaction, resolve=resolve)
 
+    asking, handles, vendor = Asking(clock, link, live=True, budget_s=0.8), Handles(clock), Vendor()
     identify = Identify(
         clock=clock,
         normaliser=normaliser,
         replica=people,
-        lookup=Vendor(),
+        lookup=vendor,
+        asking=asking,
         link=link,
-        policy=IdentifyPolicy(tagging, True, 0.8, stale_after),
+        handles=handles,
+        policy=IdentifyPolicy(tagging, stale_after),
+    )
+    benefits = MemberBenefitsDesk(
+        clock=clock,
+        contacts=LocalContacts(people, tagging),
+        handles=handles,
+        vendor=vendor,
+        asking=asking,
+        link=link,
+        policy=BenefitsPolicy(timedelta(hours=24), stale_after, (TEN_PERCENT,)),
     )
     status = Status(
         clock=clock,
@@ -297,6 +326,7 @@ def build(state_dir: Path, settings: Settings, *, heartbeat_s: float = 15.0) -> 
         messages=Messages(settings.agent.locale),
         identify=identify,
         intake=Doorman(),
+        benefits=benefits,
         replica=people,
         outbox=outbox,
         privacy=officer,
@@ -328,6 +358,7 @@ def build(state_dir: Path, settings: Settings, *, heartbeat_s: float = 15.0) -> 
         "state_dir": state_dir,
         "room": room,
         "damage": damage,
+        "vendor": vendor,
     }
 
 

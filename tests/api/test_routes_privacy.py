@@ -59,7 +59,8 @@ async def test_an_export_is_everything(house):
         "statement": {"total": "1"},
     }
     entry = {"seq": 3, "event": "queue.retried", "transaction_id": "s-1"}
-    house.officer.answer = Export(NOW, (ALMA,), (sale,), 4, (entry,), (ErasedBefore("9f86", NOW),))
+    before = (ErasedBefore("9f86", NOW),)
+    house.officer.answer = Export(NOW, (ALMA,), ({"as_of": "then"},), (sale,), 4, (entry,), before)
     answer = await house.admin.post("/v1/privacy/export", json=WHO)
     ExportAnswer.model_validate_json(answer.content)
     body = answer.json()

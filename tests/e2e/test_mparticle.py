@@ -2,83 +2,43 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import sys
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
+import httpx
 import pytest
+from e2e.further import BACK, System, deliveries, now, numbers, objection, sell, simulated
 from e2e.shop import Till, Vendor, eventually, members
-from ports import free_port
 
-from agent.connectors.mparticle.simulator import Fault, MparticleSimulator, ThreadedSimulator
+from agent.connectors.mparticle.simulator import Fault, MparticleSimulator
 from agent.connectors.voyado.simulator import Fault as VoyadoFault
 
 pytestmark = pytest.mark.slow
 
 KEY, SECRET = "us1-key", "sim-secret"
 LATER = (sys.executable, str(Path(__file__).with_name("later.py")))
-LINE = {"kind": "purchase", "sku": "SK-77", "quantity": "1", "gross_paid": "250.00"}
-BACK = {**LINE, "kind": "return", "quantity": "-1"}
-
-
-class Feed:
-    """An mParticle input on a port that stays the same while the line is cut and mended."""
-
-    def __init__(self, home: Path) -> None:
-        self.sim = MparticleSimulator({KEY: SECRET}, now=lambda: datetime.now(UTC))
-        self._open = contextlib.ExitStack()
-        self.server = self._open.enter_context(ThreadedSimulator(self.sim, port=free_port()))
-        self.close, self.cut, self.mend = self._open.close, self.server.stop, self.server.start
-        self.key_file, self.secret_file = home / "mparticle.key", home / "mparticle.secret"
-        self.key_file.write_text(KEY)
-        self.secret_file.write_text(SECRET)
-
-    def table(self, **more: Any) -> dict[str, Any]:
-        return {
-            "base_url": f"{self.server.url}/v2",
-            "api_key": f"file:{self.key_file}",
-            "api_secret": f"file:{self.secret_file}",
-            "requests_per_second": 50,
-            **more,
-        }
 
 
 @pytest.fixture(name="feed")
-def _feed(tmp_path: Path) -> Iterator[Feed]:
-    feed = Feed(tmp_path)
+def _feed(tmp_path: Path) -> Iterator[System]:
+    sim = MparticleSimulator({KEY: SECRET}, now=lambda: datetime.now(UTC))
+    feed = System(sim, tmp_path, {"api_key": KEY, "api_secret": SECRET}, path="/v2", requests_per_second=50)
     yield feed
     feed.close()
 
 
 @pytest.fixture(name="shop")
-def _shop(open_till: Callable[..., Till], feed: Feed) -> Till:
+def _shop(open_till: Callable[..., Till], feed: System) -> Till:
     """A till whose sales go to both, its replica loaded."""
-    till = open_till(**{"forward.mparticle": feed.table()}).start()
+    till = open_till(**{"forward.mparticle": feed.table}).start()
     eventually(till.loaded)
     return till
 
 
-def sell(till: Till, name: str, **changes: Any) -> None:
-    """A sale of now: what is older than 30 days would go another way."""
-    at = datetime.now(UTC).isoformat(timespec="seconds")
-    answer = till.sell(name, **{"occurred_at": at, "lines": [LINE], **changes})
-    assert answer.status_code == 202, answer.text
-
-
-def numbers(vendor: Vendor, count: int) -> list[dict[str, str]]:
-    return [{"type": "member_number", "value": one.value("memberNumber")} for one in members(vendor, count)]
-
-
-def deliveries(till: Till, name: str) -> dict[str, dict[str, Any]]:
-    return {row["vendor"]: row for row in till.transaction(name)["deliveries"]}
-
-
-def test_a_day_with_two_systems(shop: Till, vendor: Vendor, feed: Feed):
+def test_a_day_with_two_systems(shop: Till, vendor: Vendor, feed: System):
     """Members, guests, returns, voids; mParticle is away, the agent is killed: none lost, none twice at either."""
     people = numbers(vendor, 20)
     for number in range(10):
@@ -96,8 +56,7 @@ def test_a_day_with_two_systems(shop: Till, vendor: Vendor, feed: Feed):
         back = {"lines": [BACK], "total": "-250.00", "payments": [{"type": "card", "amount": "-250.00"}]}
         sell(shop, f"r-{number}", type="return", original_transaction_id=f"m-{number}", **back)
     eventually(lambda: deliveries(shop, "m-19")["voyado"]["state"] == "delivered")
-    at = datetime.now(UTC).isoformat(timespec="seconds")
-    assert shop.void("v-sent", "m-19", occurred_at=at).status_code == 202
+    assert shop.void("v-sent", "m-19", occurred_at=now()).status_code == 202
     of_members = {f"m-{number}" for number in range(60)} | {f"r-{number}" for number in range(10)} | {"v-sent"}
     eventually(lambda: all(deliveries(shop, name)["voyado"]["state"] == "delivered" for name in of_members))
     waiting = deliveries(shop, "m-42")["mparticle"]["state"]
@@ -122,7 +81,7 @@ def test_a_day_with_two_systems(shop: Till, vendor: Vendor, feed: Feed):
     assert shop.status()["queue"]["parked"] == 0
 
 
-def test_the_loyalty_system_is_away(shop: Till, vendor: Vendor, feed: Feed):
+def test_the_loyalty_system_is_away(shop: Till, vendor: Vendor, feed: System):
     """While the system that owns the contacts is away, sales of members whom the replica knows go to the other."""
     people = numbers(vendor, 5)
     vendor.cut()
@@ -138,7 +97,7 @@ def test_the_loyalty_system_is_away(shop: Till, vendor: Vendor, feed: Feed):
     assert vendor.held() == feed.sim.held() == {f"s-{number}": 1 for number in range(20)}
 
 
-def test_an_answer_that_is_lost(shop: Till, vendor: Vendor, feed: Feed):
+def test_an_answer_that_is_lost(shop: Till, vendor: Vendor, feed: System):
     """A sale arrives there and the answer is lost, the agent is killed and tries again: it counts once."""
     [alma] = numbers(vendor, 1)
     fault = feed.sim.add(Fault(kind="drop", after_processing=True))
@@ -158,7 +117,7 @@ def test_an_answer_that_is_lost(shop: Till, vendor: Vendor, feed: Feed):
     assert {row.batch["user_identities"]["customer_id"] for row in feed.sim.received} == {alma["value"]}
 
 
-def test_a_poisoned_sale(shop: Till, vendor: Vendor, feed: Feed):
+def test_a_poisoned_sale(shop: Till, vendor: Vendor, feed: System):
     """One sale of 500 is refused for ever: 499 arrive, one is parked, and goes out once the cause is gone."""
     people = numbers(vendor, 50)
     feed.cut()
@@ -182,7 +141,7 @@ def test_a_poisoned_sale(shop: Till, vendor: Vendor, feed: Feed):
     assert vendor.held() == feed.sim.held() == {f"s-{number}": 1 for number in range(500)}
 
 
-def test_a_long_outage(shop: Till, vendor: Vendor, feed: Feed):
+def test_a_long_outage(shop: Till, vendor: Vendor, feed: System):
     """Refused, then 503, then throttled, then silence: nothing is parked or lost, order is kept per member."""
     people = numbers(vendor, 20)
     feed.cut()
@@ -215,7 +174,7 @@ def test_a_long_outage(shop: Till, vendor: Vendor, feed: Feed):
         assert mine == sorted(mine)
 
 
-def test_credentials_expire(shop: Till, vendor: Vendor, feed: Feed):
+def test_credentials_expire(shop: Till, vendor: Vendor, feed: System):
     """The secret is refused: that lane alone is held, nothing dropped or parked; a new secret lets all go."""
     people = numbers(vendor, 10)
     feed.cut()
@@ -227,7 +186,7 @@ def test_credentials_expire(shop: Till, vendor: Vendor, feed: Feed):
     eventually(lambda: len(vendor.held()) == 300)
     state = deliveries(shop, "s-7")
 
-    feed.secret_file.write_text("another\n")
+    feed.files["api_secret"].write_text("another\n")
     eventually(shop.drained, within_s=60)
 
     assert (state["mparticle"]["state"], state["voyado"]["state"]) == ("held", "delivered")
@@ -235,7 +194,7 @@ def test_credentials_expire(shop: Till, vendor: Vendor, feed: Feed):
     assert shop.status()["state"] == "online"
 
 
-def test_what_comes_late(shop: Till, vendor: Vendor, feed: Feed):
+def test_what_comes_late(shop: Till, vendor: Vendor, feed: System):
     """A sale of last month takes the other call, and the story of either late one says so."""
     [alma] = numbers(vendor, 1)
     for name, days in (("today", 0), ("late", 3), ("old", 40)):
@@ -256,12 +215,12 @@ def test_what_comes_late(shop: Till, vendor: Vendor, feed: Feed):
     }  # fmt: skip
 
 
-def test_what_goes_out_of_a_person(open_till: Callable[..., Till], vendor: Vendor, feed: Feed):
+def test_what_goes_out_of_a_person(open_till: Callable[..., Till], vendor: Vendor, feed: System):
     """A phone that was said at the till reaches mParticle neither by itself nor in any log, unless it is asked for."""
     person = members(vendor, 1)[0]
     phone = {"type": "mobile_phone", "value": person.value("mobilePhone")}
     for name, more in (("closed", {}), ("asked", {"send_identities": ["mobile_phone"]})):
-        till = open_till(**{"forward.mparticle": feed.table(**more)}).start()
+        till = open_till(**{"forward.mparticle": {**feed.table, **more}}).start()
         eventually(till.loaded)
         sell(till, name, identifier=phone)
         eventually(till.drained)
@@ -273,7 +232,7 @@ def test_what_goes_out_of_a_person(open_till: Callable[..., Till], vendor: Vendo
     assert asked == {**closed, "mobile_number": phone["value"]}
 
 
-def test_an_erased_person_is_not_sent(shop: Till, vendor: Vendor, feed: Feed):
+def test_an_erased_person_is_not_sent(shop: Till, vendor: Vendor, feed: System):
     """Somebody is erased while their sales wait for mParticle: it hears of none of them any more."""
     alma, other = numbers(vendor, 2)
     feed.cut()
@@ -291,6 +250,16 @@ def test_an_erased_person_is_not_sent(shop: Till, vendor: Vendor, feed: Feed):
     assert shop.status()["queue"]["parked"] == 0
 
 
+def test_simulate_mparticle():
+    """`simulate mparticle` prints where it is found, refuses who has no key, and ends in order."""
+    with simulated("mparticle") as told:
+        unknown = httpx.post(f"{told['base_url']}/events", trust_env=False)
+        state = httpx.get(told["control_url"], trust_env=False)
+
+    assert told.keys() == {"base_url", "control_url", "api_key", "api_secret"}
+    assert (unknown.status_code, state.json()["events"]) == (401, 0)
+
+
 @pytest.mark.parametrize(
     ("loyalty", "table", "said"),
     [
@@ -300,17 +269,14 @@ def test_an_erased_person_is_not_sent(shop: Till, vendor: Vendor, feed: Feed):
     ],
     ids=["another version", "redcat's key in plain", "as the owner of the contacts"],
 )
-def test_a_configuration_that_cannot_be(open_till, feed: Feed, loyalty, table, said):
+def test_a_configuration_that_cannot_be(open_till, feed: System, loyalty, table, said):
     """It is said at `config check`, with the key."""
-    till = open_till(**{"forward.mparticle": feed.table(**table), "loyalty": {"vendor": loyalty}})
+    till = open_till(**{"forward.mparticle": {**feed.table, **table}, "loyalty": {"vendor": loyalty}})
 
-    told = till.command("config", "check", "--json")
-
-    assert told.returncode == 78
-    assert said in json.dumps(json.loads(told.stdout), ensure_ascii=False).replace('\\"', '"')
+    assert said in objection(till)
 
 
-def test_the_loyalty_lanes_trouble_is_its_own(shop: Till, vendor: Vendor, feed: Feed):
+def test_the_loyalty_lanes_trouble_is_its_own(shop: Till, vendor: Vendor, feed: System):
     """A sale that the loyalty system parks is delivered to mParticle all the same."""
     [alma] = numbers(vendor, 1)
     vendor.sim.faults.add(VoyadoFault(kind="poison", receipt_id="s-1"))
@@ -323,7 +289,7 @@ def test_the_loyalty_lanes_trouble_is_its_own(shop: Till, vendor: Vendor, feed: 
     assert feed.sim.held() == {"s-1": 1}
 
 
-def test_before_the_vendor_s_window_closes_somebody_is_told(shop: Till, feed: Feed, vendor: Vendor):
+def test_before_the_vendor_s_window_closes_somebody_is_told(shop: Till, feed: System, vendor: Vendor):
     """Two days without mParticle: its window is told while the sale waits, and of the sale that it was late."""
     feed.cut()
     sell(shop, "m-late", identifier=numbers(vendor, 1)[0])

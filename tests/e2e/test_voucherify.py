@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import signal
-import subprocess
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,49 +10,28 @@ from typing import Any
 
 import httpx
 import pytest
-from e2e.shop import COMMAND, Till, Vendor, eventually, members
-from ports import free_port
+from e2e.further import System, deliveries, numbers, objection, simulated
+from e2e.shop import Till, Vendor, eventually
 
-from agent.connectors.voucherify.simulator import Fault, ThreadedSimulator, VoucherifySimulator
+from agent.connectors.voucherify.simulator import Fault, VoucherifySimulator
 
 APP_ID, TOKEN = "app-1", "sim-token"
 LINE = {"kind": "purchase", "sku": "SK-77", "quantity": "2", "gross_paid": "250.00"}
 BACK = {"kind": "return", "sku": "SK-77", "quantity": "-1", "gross_paid": "125.00"}
 
 
-class Project:
-    """A Voucherify project on a port that stays the same while the line is cut and mended."""
-
-    def __init__(self, home: Path) -> None:
-        self.sim = VoucherifySimulator({APP_ID: TOKEN}, now=lambda: datetime.now(UTC))
-        self._open = contextlib.ExitStack()
-        self.server = self._open.enter_context(ThreadedSimulator(self.sim, port=free_port()))
-        self.close, self.cut, self.mend = self._open.close, self.server.stop, self.server.start
-        self.id_file, self.token_file = home / "voucherify.id", home / "voucherify.token"
-        self.id_file.write_text(APP_ID)
-        self.token_file.write_text(TOKEN)
-
-    def table(self, **more: Any) -> dict[str, Any]:
-        return {
-            "base_url": self.server.url,
-            "app_id": f"file:{self.id_file}",
-            "app_token": f"file:{self.token_file}",
-            "requests_per_minute": 60_000,
-            **more,
-        }
-
-
 @pytest.fixture(name="project")
-def _project(tmp_path: Path) -> Iterator[Project]:
-    project = Project(tmp_path)
+def _project(tmp_path: Path) -> Iterator[System]:
+    sim = VoucherifySimulator({APP_ID: TOKEN}, now=lambda: datetime.now(UTC))
+    project = System(sim, tmp_path, {"app_id": APP_ID, "app_token": TOKEN}, requests_per_minute=60_000)
     yield project
     project.close()
 
 
 @pytest.fixture(name="shop")
-def _shop(open_till: Callable[..., Till], project: Project) -> Till:
+def _shop(open_till: Callable[..., Till], project: System) -> Till:
     """A till whose sales go to both, its replica loaded."""
-    till = open_till(**{"forward.voucherify": project.table(on_return="order_update")}).start()
+    till = open_till(**{"forward.voucherify": {**project.table, "on_return": "order_update"}}).start()
     eventually(till.loaded)
     return till
 
@@ -73,16 +49,8 @@ def take_back(till: Till, name: str, of: str, person: dict[str, str]) -> None:
     )  # fmt: skip
 
 
-def numbers(vendor: Vendor, count: int) -> list[dict[str, str]]:
-    return [{"type": "member_number", "value": one.value("memberNumber")} for one in members(vendor, count)]
-
-
-def deliveries(till: Till, name: str) -> dict[str, dict[str, Any]]:
-    return {row["vendor"]: row for row in till.transaction(name)["deliveries"]}
-
-
 @pytest.mark.slow
-def test_a_day_with_two_systems(shop: Till, vendor: Vendor, project: Project):
+def test_a_day_with_two_systems(shop: Till, vendor: Vendor, project: System):
     """Sales, returns, a void, a poisoned one; Voucherify is away and the agent is killed: none lost, none twice."""
     people = numbers(vendor, 10)
     for number in range(5):
@@ -127,7 +95,7 @@ def test_a_day_with_two_systems(shop: Till, vendor: Vendor, project: Project):
 
 
 @pytest.mark.slow
-def test_answers_that_are_lost(shop: Till, vendor: Vendor, project: Project):
+def test_answers_that_are_lost(shop: Till, vendor: Vendor, project: System):
     """A sale arrives there and its answer is lost, the agent is killed and asks: it is not sent as paid again."""
     [alma] = numbers(vendor, 1)
     fault = project.sim.add(Fault(kind="drop", method="POST", after_processing=True))
@@ -145,7 +113,7 @@ def test_answers_that_are_lost(shop: Till, vendor: Vendor, project: Project):
 
 
 @pytest.mark.slow
-def test_credentials_and_the_plan(shop: Till, vendor: Vendor, project: Project):
+def test_credentials_and_the_plan(shop: Till, vendor: Vendor, project: System):
     """The token is refused, then the plan is used up: that lane alone is held, and all goes then."""
     people = numbers(vendor, 5)
     project.cut()
@@ -158,7 +126,7 @@ def test_credentials_and_the_plan(shop: Till, vendor: Vendor, project: Project):
     eventually(lambda: len(vendor.held()) == 50)
 
     project.sim.allowance.of_plan = 0
-    project.token_file.write_text("another\n")
+    project.files["app_token"].write_text("another\n")
     shop.order("flush")
     eventually(lambda: "vendor.plan_exhausted" in json.dumps(shop.queue("held")))
     project.sim.allowance.of_plan = None
@@ -170,9 +138,9 @@ def test_credentials_and_the_plan(shop: Till, vendor: Vendor, project: Project):
 
 
 @pytest.mark.slow
-def test_an_event_in_doubt(open_till: Callable[..., Till], vendor: Vendor, project: Project):
+def test_an_event_in_doubt(open_till: Callable[..., Till], vendor: Vendor, project: System):
     """An event whose answer is lost waits for a person, over a restart too; sent again by them it goes once."""
-    till = open_till(**{"forward.voucherify": project.table(earn_with="event")}).start()
+    till = open_till(**{"forward.voucherify": {**project.table, "earn_with": "event"}}).start()
     eventually(till.loaded)
     [alma] = numbers(vendor, 1)
     fault = project.sim.add(Fault(kind="drop", path="/v1/events"))
@@ -196,19 +164,9 @@ def test_an_event_in_doubt(open_till: Callable[..., Till], vendor: Vendor, proje
 @pytest.mark.slow
 def test_simulate_voucherify():
     """`simulate voucherify` prints where it is found, refuses who has no key, and ends in order."""
-    with subprocess.Popen(
-        [COMMAND, "simulate", "voucherify", "--port", "0", "--json"], stdout=subprocess.PIPE, text=True
-    ) as process:
-        text = ""
-        for line in process.stdout:
-            text += line
-            if line.startswith("}"):
-                break
-        told = json.loads(text)
+    with simulated("voucherify") as told:
         unknown = httpx.get(f"{told['base_url']}/v1/orders", trust_env=False)
         state = httpx.get(told["control_url"], trust_env=False)
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
 
     assert told.keys() == {"base_url", "control_url", "app_id", "app_token"}
     assert (unknown.status_code, state.json()["orders"]) == (401, 0)
@@ -224,11 +182,8 @@ def test_simulate_voucherify():
     ],
     ids=["the version", "points by hand", "guests without orders", "as the owner of the contacts"],
 )
-def test_a_configuration_that_cannot_be(open_till, project: Project, loyalty, table, said):
+def test_a_configuration_that_cannot_be(open_till, project: System, loyalty, table, said):
     """It is said at `config check`, with the key."""
-    till = open_till(**{"forward.voucherify": project.table(**table), "loyalty": {"vendor": loyalty}})
+    till = open_till(**{"forward.voucherify": {**project.table, **table}, "loyalty": {"vendor": loyalty}})
 
-    told = till.command("config", "check", "--json")
-
-    assert told.returncode == 78
-    assert said in json.dumps(json.loads(told.stdout), ensure_ascii=False).replace('\\"', '"')
+    assert said in objection(till)

@@ -36,9 +36,9 @@ class Journey:
     def steps(self) -> Iterator[Any]:
         """Every path, in an order in which each can be gone."""
         yield from (
-            self.is_looked_up, self.is_looked_up_badly, self.buys, self.buys_badly, self.buys_without_a_line,
-            self.is_refused_by_the_vendor, self.is_echoed_by_the_vendor, self.gives_back, self.is_given_up,
-            self.is_told_about, self.comes_in_damaged_files,
+            self.is_looked_up, self.is_looked_up_badly, self.has_benefits, self.buys, self.buys_badly,
+            self.buys_without_a_line, self.is_refused_by_the_vendor, self.is_echoed_by_the_vendor, self.gives_back,
+            self.is_given_up, self.is_told_about, self.comes_in_damaged_files,
         )  # fmt: skip
 
     def is_looked_up(self) -> None:
@@ -86,6 +86,26 @@ class Journey:
             http.post("/v1/flush", json={NAME: NAME}),
         ):
             self._refused(answer)
+
+    def has_benefits(self) -> None:
+        """An offer and a voucher of hers: asked for live, remembered, and by handles and vendors that do not fit."""
+        vendor, till, http = self.vendor, self.till, self.till.http
+        with vendor.sim.lock:
+            offer = {"name": f"To {NAME}", "id": "erbjudande-4711", "promotionId": "erbjudande-4711"}
+            vendor.sim.rewards.assign_promotion(self.contact_id, offer)
+            voucher = vendor.sim.rewards.issue_voucher(self.contact_id, name=f"For {NAME}")
+            voucher.check_number = "7700112233445"
+        path = f"/v1/contacts/{till.identify('mobile_phone', '070-174 06 99')['contact']['ref']}/benefits"
+        eventually(lambda: NAME in http.get(path).text)
+        for kind, body in (("answer", "echo"), ("answer", "html"), ("drop", "error")):
+            fault = vendor.sim.faults.add(Fault(kind=kind, path="*promotions", status=422, body=body))
+            remembered = http.get(path).json()
+            assert remembered["served"]["source"] == "replica"
+            assert NAME in remembered["offers"][0]["name"]
+            vendor.sim.faults.remove(fault)
+            eventually(lambda: http.get(path).json()["served"]["source"] == "live")
+        for ref in ("+46701740699", "zaphira.kvistgren@example.com", "erbjudande-4711"):
+            self._refused(http.get(f"/v1/contacts/{ref}/benefits"), 404)
 
     def buys(self) -> None:
         """With everything that a sale may hold, and the vendor there."""

@@ -21,6 +21,8 @@ from agent.errors import (
     VendorRefusedError,
     VendorUnreachableError,
 )
+from agent.services.asking import Asking
+from agent.services.handles import Handles
 from agent.services.identify import Identify, IdentifyPolicy
 from tests.fakes import (
     NOW,
@@ -48,16 +50,17 @@ class Desk:
         self.link = Link(
             VENDOR, "loyalty", requests_per_second=0, backoff_first_s=10, backoff_max_s=900, uniform=lambda _a, b: b
         )
+        self.handles = Handles(self.clock)
         self.identify = Identify(
             clock=self.clock,
             normaliser=Normaliser("SE"),
             replica=self.replica,
             lookup=self.vendor if lookup else None,
+            asking=Asking(self.clock, self.link, live=live, budget_s=BUDGET_S),
             link=self.link,
+            handles=self.handles,
             policy=IdentifyPolicy(
                 TaggingPolicy(IdentifierType.MEMBER_NUMBER, tuple(IdentifierType(kind) for kind in secondary), level),
-                live,
-                BUDGET_S,
                 timedelta(hours=24),
             ),
         )
@@ -107,7 +110,7 @@ async def test_somebody_new_is_found_at_the_vendor(desk):
     found = await desk.who()
     assert (found.outcome, found.key, found.served.source) == (Outcome.MATCHED, member_key("10000422"), "live")
     assert found.served.as_of == NOW
-    assert found.member.ref == ""
+    assert desk.handles.key(found.member.ref) == member_key("10000422")
 
 
 async def test_a_look_up_counts_against_the_share_of_the_allowance(desk):
@@ -244,7 +247,8 @@ async def test_below_level_three_the_replica_is_not_read(level):
     desk.replica.add(member(), phone(), contact_id)
     desk.vendor.contacts[phone()] = ["10000421"]
     found = await desk.who()
-    assert (found.served.source, found.member.ref) == ("live", "")
+    assert found.served.source == "live"
+    assert desk.handles.key(found.member.ref) == member_key()
 
 
 @pytest.mark.parametrize("how", ["never loaded or expired", "damaged"])

@@ -56,6 +56,19 @@ BO = {ID: "5b8d7a90-21b4-4d0f-8a77-9f0f3f9f1c22", MEMBER: "10000422", PHONE: ALM
 BYSTANDER = "bystander"
 
 
+class RememberedBenefits:
+    """What is remembered of benefits: who was asked about, and how often it was forgotten."""
+
+    def __init__(self):
+        self.forgotten = 0
+
+    def forget(self):
+        self.forgotten += 1
+
+    def export(self, names):
+        return [{"named": sorted(f"{name.type.value} {name.value}" for name in names)}]
+
+
 class World:
     """A till's two databases, who looks after the people in them, and what was halted meanwhile."""
 
@@ -74,6 +87,7 @@ class World:
         self.normaliser = Normaliser("SE")
         self.halted: list[str] = []
         self.spooled = self.changes = self.rebuilt = 0
+        self.benefits = RememberedBenefits()
         self.kept_before, self.kept_files = [], 0
         leave_no_trace = self.people.leave_no_trace
 
@@ -84,7 +98,7 @@ class World:
         self.people.leave_no_trace = counted
         self.privacy = Privacy(
             clock=self.clock, readings=self._readings, contacts=self.people, sales=self.sales, refused=self.erased,
-            trail=self.audit, kept=self, spool=self._spool, conditions=self.conditions,
+            trail=self.audit, kept=self, benefits=self.benefits, spool=self._spool, conditions=self.conditions,
             feed_halted=lambda: self._halt("feed"), lanes_halted=lambda: self._halt("lanes"), alone=asyncio.Lock(),
             changed=self._changed,
         )  # fmt: skip
@@ -413,6 +427,20 @@ async def test_the_replica_is_rebuilt_once_an_hour_at_most(world):
     assert len(world.recorded("privacy.erased_by_feed")) == 3
 
 
+@pytest.mark.parametrize("how", ["ordered", "by the feed"])
+async def test_what_is_remembered_of_benefits_goes_with_anybody(world, how):
+    """Nobody is searched for in it."""
+    world.feed(upsert(ALMA))
+    if how == "ordered":
+        await world.erase("mobile_phone", ALMA[PHONE])
+    else:
+        await world.privacy.carry_out()
+        assert world.benefits.forgotten == 0
+        world.feed(delete({ID: ALMA[ID]}))
+        await world.privacy.carry_out()
+    assert world.benefits.forgotten == 1
+
+
 async def test_everything_is_exported(world):
     """The contact, every sale, and what the audit trail says of them; an export is recorded itself."""
     world.feed(upsert(ALMA), upsert({**BO, PHONE: "+46701740606"}))
@@ -424,6 +452,7 @@ async def test_everything_is_exported(world):
     export = await world.export("email", ALMA[EMAIL])
 
     assert [person.member.key.value for person in export.contacts] == [ALMA[MEMBER]]
+    assert export.benefits == ({"named": [f"email {ALMA[EMAIL]}", f"member_number {ALMA[MEMBER]}"]},)
     assert [sale["transaction_id"] for sale in export.sales] == ["s-1", "s-2"]
     assert [entry["transaction_id"] for entry in export.audit] == ["s-1"]
     assert (export.withheld, export.erased_before) == (0, ())

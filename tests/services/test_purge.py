@@ -74,6 +74,7 @@ class Bench:
         self.clock, self.sales, self.contacts = FakeClock(), Sales(), Contacts()
         self.kept, self.trail, self.changes, self.trusted, self.files = Kept(), Trail(), 0, True, 4
         self.reading = False
+        self.swept = 0
         self.purge = Purge(
             clock=self.clock,
             policy=policy,
@@ -82,11 +83,15 @@ class Bench:
             kept=self.kept,
             trail=self.trail,
             spool=self._spool,
+            memory=self._memory,
             reading=lambda: self.reading,
             alone=asyncio.Lock(),
             changed=self._changed,
             trusted=lambda: self.trusted,
         )
+
+    def _memory(self):
+        self.swept += 1
 
     def _spool(self):
         assert not self.reading
@@ -129,6 +134,14 @@ async def test_the_audit_trail_has_an_end_too(bench):
     await bench.purge.run()
     assert bench.trail.before == [NOW - timedelta(days=400)]
     assert bench.trail.checks == 1
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+async def test_what_is_remembered_of_people_is_swept(bench, trusted):
+    """By an age of its own, whatever the wall clock says."""
+    bench.trusted = trusted
+    await bench.purge.run()
+    assert bench.swept == 1
 
 
 async def test_a_purge_of_nothing_is_not_recorded(bench):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from e2e.further import simulated
 
 from agent.workbench.demo import Result
 from agent.workbench.further import RECIPES, Tally
@@ -125,17 +126,7 @@ def test_what_is_kept_answers_until_ctrl_c(tmp_path):
 
 def test_a_simulated_vendor_serves_until_it_is_ended(tmp_path):
     """`simulate voyado` prints where it is found, has the membership in its export folder, and ends in order."""
-    with subprocess.Popen(
-        [INSTALLED, "simulate", "voyado", "--port", "0", "--contacts", "30", "--export-dir", tmp_path, "--json"],
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        text = ""
-        for line in process.stdout:
-            text += line
-            if line.startswith("}"):
-                break
-        told = json.loads(text)
+    with simulated("voyado", "--contacts", "30", "--export-dir", str(tmp_path)) as told:
         assert told.keys() == {"base_url", "control_url", "api_key", "export_folder", "contacts", "feed"}
         headers = {"apikey": told["api_key"], "Content-Type": "application/json", "User-Agent": "test/1"}
         stores = httpx.get(f"{told['base_url']}/api/v3/stores", headers=headers, trust_env=False)
@@ -143,9 +134,6 @@ def test_a_simulated_vendor_serves_until_it_is_ended(tmp_path):
         assert httpx.get(told["control_url"], trust_env=False).json()["contacts"]["Member"] == 30
         assert len(list(Path(told["export_folder"]).glob("*.xml"))) == 1
         assert told["feed"] == Path(told["export_folder"]).as_uri()
-
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
 
 
 def test_a_port_that_is_taken_is_told():

@@ -1,1 +1,1 @@
-"""What every simulated vendor stands on: a port that can be cut and mended, and faults on the line to it."""
+"""What every simulated vendor stands on: a port that can be cut and mended, a gate with faults, and controls."""

@@ -1,14 +1,15 @@
 """Voyado Engage: the room's face.
 
-What it can: contacts by export file or change feed, look-ups, new contacts, receipts one by one. It deduplicates
-receipts by `uniqueReceiptId`, keeps the sale's own time, wants no guests, and never says whether it matched a receipt;
-whether it did shows in its member's purchases.
+What it can: contacts by export file or change feed, look-ups, members' benefits, new contacts, receipts one by one. It
+deduplicates receipts by `uniqueReceiptId`, keeps the sale's own time, wants no guests, and never says whether it
+matched a receipt; whether it did shows in its member's purchases.
 """
 
 from collections.abc import Sequence
 from datetime import tzinfo
 
 from agent.connectors.base import IDLE_PING_S, Surroundings
+from agent.connectors.voyado.benefits import VoyadoBenefits
 from agent.connectors.voyado.client import VoyadoClient
 from agent.connectors.voyado.errors import raise_unless_answered
 from agent.connectors.voyado.history import VoyadoHistory
@@ -47,6 +48,7 @@ class Voyado:
         self.sender = VoyadoSender(client, contact_type=settings.contact_type, zone=zone)
         self.lookup = self.writer = VoyadoPeople(client, settings, primary, fields)
         self.history = VoyadoHistory(client, self.lookup)
+        self.benefits = VoyadoBenefits(client, self.lookup, zone)
 
     async def ping(self) -> None:
         """Asks for nobody: an authenticated question that no tenant's set-up can spoil.
@@ -73,3 +75,8 @@ def build(settings: VoyadoSettings, agent: Surroundings) -> Voyado:
         heard=agent.heard,
     )
     return Voyado(client, settings, primary=agent.primary, zone=agent.zone, fields=agent.fields)
+
+
+def benefits_of(connector: Voyado) -> VoyadoBenefits:
+    """What members of a tenant can use."""
+    return connector.benefits

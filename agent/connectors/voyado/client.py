@@ -17,7 +17,7 @@ from agent.ports import Secret
 from agent.transport import Answer, Transport
 
 _OK, _BAD_REQUEST, _UNAUTHORISED, _FORBIDDEN, _NOT_FOUND = 200, 400, 401, 403, 404
-_HEADERS_CREATE = 2
+_V2 = 2
 _CHANGES_BYTES = 16 << 20  # 250,000 ids are 10 MB
 _KEY = re.compile(r"[!-~]{1,1000}")
 
@@ -59,10 +59,26 @@ class VoyadoClient:
         params = {"offset": str(offset), "count": str(count)}
         return await self._call("GET", f"/contacts/{contact_id}/transactions", params=params, version=2)
 
+    async def point_accounts(self, contact_id: str, *, timeout_s: float) -> Answer:
+        """`GET /point-accounts`."""
+        return await self._call("GET", "/point-accounts", params={"contactId": contact_id}, timeout_s=timeout_s)
+
+    async def available_vouchers(self, contact_id: str, *, timeout_s: float) -> Answer:
+        """`GET /reward-vouchers/available`; v2 calls them bonus checks."""
+        if self._version == _V2:
+            return await self._call("GET", f"/contacts/{contact_id}/bonuschecks/available", timeout_s=timeout_s)
+        path = "/reward-vouchers/available"
+        return await self._call("GET", path, params={"contactId": contact_id}, timeout_s=timeout_s)
+
+    async def promotions(self, contact_id: str, *, timeout_s: float) -> Answer:
+        """`GET /contacts/{contactId}/promotions`, those that can be redeemed at a till."""
+        params = {"redemptionChannelType": "POS"}
+        return await self._call("GET", f"/contacts/{contact_id}/promotions", params=params, timeout_s=timeout_s)
+
     async def create_contact(self, body: bytes, *, store_id: str) -> Answer:
         """`POST /contacts`."""
         marks = {"source": self._source, "storeExternalId": store_id, "createAsUnapproved": "false"}
-        if self._version == _HEADERS_CREATE:
+        if self._version == _V2:
             return await self._call("POST", "/contacts", content=body, headers=marks)
         return await self._call("POST", "/contacts", content=body, params=marks)
 

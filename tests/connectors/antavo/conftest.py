@@ -1,6 +1,7 @@
 """A workspace of Antavo on loopback, and senders that have its key."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
@@ -24,25 +25,18 @@ def make_settings(url: str = "https://api.st2.antavo.com", **table: Any) -> Anta
 
 
 @pytest.fixture
-def clock() -> FakeClock:
-    """The till's; the workspace lives by another, which begins at the same instant."""
-    return FakeClock(NOW)
-
-
-@pytest.fixture
-async def simulator() -> AsyncIterator[tuple[AntavoSimulator, RunningSimulator]]:
-    """A workspace on loopback that knows one member."""
+async def simulator(afterwards: AsyncExitStack) -> tuple[AntavoSimulator, RunningSimulator]:
+    """A workspace on loopback that knows one member; its clock is not the till's, but begins at the same instant."""
     sim = AntavoSimulator({KEY: SECRET}, now=lambda: NOW)
     sim.add_member(MEMBER, email="alma@example.com", mobile_phone="+46701740605")
     running = await serve(sim)
-    yield sim, running
-    await running.stop()
+    afterwards.push_async_callback(running.stop)
+    return sim, running
 
 
 @pytest.fixture
-async def connect(clock: FakeClock) -> AsyncIterator[Callable[..., AntavoSender]]:
-    """Makes senders and closes their connections; each has its ``client``."""
-    made: list[AntavoClient] = []
+def connect(clock: FakeClock, afterwards: AsyncExitStack) -> Callable[..., AntavoSender]:
+    """Makes senders; each has its ``client``."""
 
     def connect_(
         url: str,
@@ -62,9 +56,7 @@ async def connect(clock: FakeClock) -> AsyncIterator[Callable[..., AntavoSender]
             clock=clock,
             heard=lambda _answer: None,
         )
-        made.append(client)
+        afterwards.push_async_callback(client.close)
         return AntavoSender(client, settings, primary=primary, clock=clock)
 
-    yield connect_
-    for client in made:
-        await client.close()
+    return connect_

@@ -80,7 +80,7 @@ async def test_what_is_too_old(simulator, connect):
 async def test_what_is_late(simulator, connect, clock):
     """A sale older than a day is accepted and reported: outputs may not get it."""
     sim, running = simulator
-    clock.at += timedelta(days=3)
+    clock.wall += timedelta(days=3)
 
     [verdict] = await connect(running.url).send([make_outgoing()])
 

@@ -1,7 +1,7 @@
 """A project of Voucherify on loopback, and senders that have its keys."""
 
-from collections.abc import AsyncIterator, Callable
-from datetime import datetime
+from collections.abc import Callable
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
@@ -12,47 +12,31 @@ from agent.connectors.voucherify.settings import VoucherifySettings
 from agent.connectors.voucherify.simulator import RunningSimulator, VoucherifySimulator, serve
 from agent.domain.identifiers import IdentifierType
 from agent.transport import Transport
-from tests.connectors.mparticle.sales import NOW, Reference
+from tests.connectors.mparticle.sales import Reference
+from tests.fakes import FakeClock
 from tests.wire import POLICY
 
 APP_ID, TOKEN = "app-1", "sim-token"
 
 
-class StillClock:
-    """A clock that moves when it is told to."""
-
-    def __init__(self) -> None:
-        self.at = NOW
-
-    def now(self) -> datetime:
-        return self.at
-
-
 @pytest.fixture
-def clock() -> StillClock:
-    return StillClock()
-
-
-@pytest.fixture
-async def simulator(clock: StillClock) -> AsyncIterator[tuple[VoucherifySimulator, RunningSimulator]]:
-    """A project on loopback, living by the same clock."""
+async def simulator(clock: FakeClock, afterwards: AsyncExitStack) -> tuple[VoucherifySimulator, RunningSimulator]:
+    """A project on loopback, living by the till's clock."""
     sim = VoucherifySimulator({APP_ID: TOKEN}, now=clock.now)
     running = await serve(sim)
-    yield sim, running
-    await running.stop()
+    afterwards.push_async_callback(running.stop)
+    return sim, running
 
 
 @pytest.fixture
-async def connect(clock: StillClock) -> AsyncIterator[Callable[..., VoucherifySender]]:
-    """Makes senders and closes their connections."""
-    made: list[VoucherifyClient] = []
+def connect(clock: FakeClock, afterwards: AsyncExitStack) -> Callable[..., VoucherifySender]:
+    """Makes senders."""
 
     def connect_(url: str, *, app_id: str | None = APP_ID, token: str | None = TOKEN, **table: Any) -> VoucherifySender:
         transport = Transport(url, POLICY, connections=2, user_agent="LoyaltyAgent/0.1")
-        made.append(VoucherifyClient(transport, Reference(app_id), Reference(token), heard=lambda _answer: None))
+        client = VoucherifyClient(transport, Reference(app_id), Reference(token), heard=lambda _answer: None)
+        afterwards.push_async_callback(client.close)
         settings = VoucherifySettings.model_validate(table)
-        return VoucherifySender(made[-1], settings, primary=IdentifierType.MEMBER_NUMBER, clock=clock)
+        return VoucherifySender(client, settings, primary=IdentifierType.MEMBER_NUMBER, clock=clock)
 
-    yield connect_
-    for client in made:
-        await client.close()
+    return connect_

@@ -12,8 +12,6 @@ from agent.connectors.voyado.simulator.refusal import Refusal
 if TYPE_CHECKING:
     from agent.connectors.voyado.simulator.tenant import VoyadoSimulator
 
-__all__ = ["Endpoint", "Handler", "answer", "endpoint", "parse", "refuse"]
-
 
 def refuse(simulator: "VoyadoSimulator", refusal: Refusal) -> Response:
     """The answer to a refused request."""

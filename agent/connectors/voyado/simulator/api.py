@@ -10,8 +10,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from agent.connectors.simulation.answers import Endpoint, Handler, answer
 from agent.connectors.voyado.simulator import contacts, views
-from agent.connectors.voyado.simulator.answers import Endpoint, Handler, answer, endpoint, parse, refuse
+from agent.connectors.voyado.simulator.answers import endpoint, parse, refuse
 from agent.connectors.voyado.simulator.controls import control_routes
 from agent.connectors.voyado.simulator.formats import parse_moment
 from agent.connectors.voyado.simulator.gate import DELAY, guard

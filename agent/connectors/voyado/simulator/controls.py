@@ -4,13 +4,15 @@ A control that is wrongly worded answers 400 with what is wrong, and changes not
 """
 
 from dataclasses import asdict, fields
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
+from agent.connectors.simulation.answers import Handler, answer
 from agent.connectors.voyado.simulator import contacts, views
-from agent.connectors.voyado.simulator.answers import Handler, answer, parse
+from agent.connectors.voyado.simulator.answers import parse
 from agent.connectors.voyado.simulator.faults import Fault, check_file_fault
 from agent.connectors.voyado.simulator.keys import ApiKey
 from agent.connectors.voyado.simulator.receipts import Posted
@@ -37,6 +39,7 @@ def control_routes(simulator: "VoyadoSimulator") -> list[tuple[str, str, Handler
         ("POST", "contacts", controls.add_contacts),
         ("POST", "restore", controls.restore),
         ("POST", "promotions", controls.assign_promotion),
+        ("POST", "vouchers", controls.issue_voucher),
         ("POST", "advance", controls.advance),
         ("POST", "import", controls.import_receipts),
         ("POST", "export", controls.export),
@@ -150,6 +153,26 @@ class _Controls:
         wanted = _object(body)
         found = self._simulator.state.find("contactId", str(wanted.pop("contactId", "")))
         return answer(self._simulator.rewards.assign_promotion(contacts.only(found).contact_id, wanted), 201)
+
+    def issue_voucher(self, _request: Request, body: bytes) -> Response:
+        wanted = _members(body, {"contactId", "amount", "name", "expiresOn"})
+        found = self._simulator.state.find("contactId", str(wanted.get("contactId", "")))
+        amount, ends = wanted.get("amount"), wanted.get("expiresOn")
+        if amount is not None and (not isinstance(amount, (int, float)) or isinstance(amount, bool) or amount < 0):
+            raise _wrong("amount: a number from 0")
+        try:
+            expires_at = datetime.fromisoformat(ends) if ends is not None else None
+        except (TypeError, ValueError):
+            raise _wrong("expiresOn: an instant with its offset") from None
+        if expires_at is not None and expires_at.tzinfo is None:
+            raise _wrong("expiresOn: an instant with its offset")
+        voucher = self._simulator.rewards.issue_voucher(
+            contacts.only(found).contact_id,
+            amount=amount,
+            name=str(wanted.get("name", "Bonus voucher")),
+            expires_at=expires_at,
+        )
+        return answer(views.reward_voucher(voucher, self._simulator.state), 201)
 
     def advance(self, _request: Request, body: bytes) -> Response:
         seconds = _members(body, {"seconds"}).get("seconds")

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from agent.connectors.simulation.answers import answer
 from agent.connectors.simulation.gate import Gate
 from agent.connectors.simulation.line import Wording
-from agent.connectors.voyado.simulator.answers import answer, refuse
+from agent.connectors.voyado.simulator.answers import refuse
 from agent.connectors.voyado.simulator.faults import Fault
 from agent.connectors.voyado.simulator.refusal import Refusal
 

@@ -1,12 +1,13 @@
-"""Endpoints a till reads points, vouchers and promotions from."""
+"""Endpoints a till reads points, vouchers and promotions from, and redeems them at."""
 
 from typing import TYPE_CHECKING
 
 from starlette.requests import Request
 from starlette.responses import Response
 
+from agent.connectors.simulation.answers import Handler, answer
 from agent.connectors.voyado.simulator import contacts, views
-from agent.connectors.voyado.simulator.answers import Handler, answer
+from agent.connectors.voyado.simulator.answers import parse
 from agent.connectors.voyado.simulator.refusal import Refusal
 from agent.connectors.voyado.simulator.rewards import Voucher
 
@@ -23,10 +24,19 @@ def loyalty_routes(simulator: "VoyadoSimulator") -> list[tuple[str, str, Handler
         ("GET", "/api/v3/reward-vouchers", loyalty.vouchers_v3),
         ("GET", "/api/v3/reward-vouchers/available", loyalty.vouchers_v3),
         ("GET", "/api/v3/contacts/{contact_id}/promotions", loyalty.promotions),
+        ("GET", "/api/v3/reward-vouchers/redeemed", loyalty.vouchers_v3),
+        ("POST", "/api/v3/reward-vouchers/{voucher_id}/redeem", loyalty.redeem_voucher_v3),
+        ("POST", "/api/v3/reward-vouchers/{voucher_id}/reactivate", loyalty.reactivate_voucher_v3),
+        ("POST", "/api/v3/promotion-assignments/{instance_id}/redeem", loyalty.redeem_promotion),
         ("GET", "/api/v2/point-accounts", loyalty.accounts_v2),
         ("GET", "/api/v2/contacts/{contact_id}/bonuschecks", loyalty.vouchers_v2),
         ("GET", "/api/v2/contacts/{contact_id}/bonuschecks/available", loyalty.vouchers_v2),
+        ("GET", "/api/v2/contacts/{contact_id}/bonuschecks/redeemed", loyalty.vouchers_v2),
+        ("POST", "/api/v2/contacts/{contact_id}/bonuschecks/{voucher_id}/redeem", loyalty.redeem_voucher_v2),
+        ("POST", "/api/v2/promotions/reward-vouchers/{voucher_id}/reactivate", loyalty.reactivate_voucher_v2),
         ("GET", "/api/v2/contacts/{contact_id}/promotions", loyalty.promotions),
+        ("POST", "/api/v2/contacts/{contact_id}/promotions/{instance_id}/redeem", loyalty.redeem_promotion),
+        ("POST", "/api/v2/promotions/codes/{instance_id}/redeem", loyalty.redeem_promotion),
     ]
 
 
@@ -69,12 +79,37 @@ class _Loyalty:
             ],
         )
 
+    def redeem_voucher_v3(self, request: Request, _body: bytes) -> Response:
+        voucher = self._simulator.rewards.redeem_voucher(request.path_params["voucher_id"])
+        return answer(views.reward_voucher(voucher, self._simulator.state))
+
+    def redeem_voucher_v2(self, request: Request, _body: bytes) -> Response:
+        voucher = self._simulator.rewards.redeem_voucher(request.path_params["voucher_id"], self._contact_id(request))
+        return answer(views.bonus_check(voucher, self._simulator.state))
+
+    def reactivate_voucher_v3(self, request: Request, _body: bytes) -> Response:
+        voucher = self._simulator.rewards.reactivate_voucher(request.path_params["voucher_id"])
+        return answer(views.reward_voucher(voucher, self._simulator.state))
+
+    def reactivate_voucher_v2(self, request: Request, _body: bytes) -> Response:
+        self._simulator.rewards.reactivate_voucher(request.path_params["voucher_id"])
+        return answer(request.path_params["voucher_id"])
+
+    def redeem_promotion(self, request: Request, body: bytes) -> Response:
+        wanted = parse(body)
+        channel = wanted.get("redemptionChannel") if isinstance(wanted, dict) else None
+        contact_id = self._contact_id(request) if "contact_id" in request.path_params else None
+        instance_id = request.path_params["instance_id"]
+        return answer(self._simulator.rewards.redeem_promotion(instance_id, channel, contact_id))
+
     def _vouchers(self, request: Request) -> list[Voucher]:
         held = self._simulator.rewards.vouchers.get(self._contact_id(request), [])
+        if request.url.path.endswith("/redeemed"):
+            return [voucher for voucher in held if voucher.redeemed_at is not None]
         if not request.url.path.endswith("/available"):
             return held
         now = self._simulator.clock.now()
-        return [voucher for voucher in held if voucher.expires_at > now]
+        return [voucher for voucher in held if voucher.expires_at > now and voucher.redeemed_at is None]
 
     def _contact_id(self, request: Request) -> str:
         named = request.path_params.get("contact_id") or request.query_params.get("contactId", "")

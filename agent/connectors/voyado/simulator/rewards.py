@@ -1,14 +1,19 @@
-"""Points, vouchers and promotions of the tenant's contacts, as far as a till reads them."""
+"""Points, vouchers and promotions of the tenant's contacts, as far as a till reads and redeems them."""
 
 import math
+import re
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from agent.connectors.voyado.simulator.refusal import Refusal
 from agent.connectors.voyado.simulator.state import State
 
 _VOUCHER_LIFE = timedelta(days=365)
 _FIRST_CHECK_NUMBER = 204_417
+_REACTIVATIONS = 3
+_CHANNELS = ("POS", "ECOM", "OTHER")
+_GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 @dataclass(kw_only=True)
@@ -19,20 +24,24 @@ class Account:
     number: int
     contact_id: str
     balance: int = 0
+    pending: int = 0
     transactions: list[dict[str, Any]] = field(default_factory=list)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Voucher:
-    """A reward voucher ("bonus check"); `check_number` has leading zeros."""
+    """A reward voucher ("bonus check"); `check_number` has leading zeros, `redeemed_at` is None while it is good."""
 
     voucher_id: str
     check_number: str
     contact_id: str
     amount: float
+    name: str
     points: int
     issued_at: datetime
     expires_at: datetime
+    redeemed_at: datetime | None = None
+    reactivations: int = 0
 
 
 class Rewards:
@@ -79,7 +88,7 @@ class Rewards:
             self._book(account, -amount, "Deduction", "Return", receipt["uniqueReceiptId"])
         threshold = settings.voucher_threshold
         while threshold and account.balance >= threshold:
-            voucher = self._issue(contact_id, threshold)
+            voucher = self.issue_voucher(contact_id, points=threshold)
             self._book(account, -threshold, "Deduction", "RewardVoucher", voucher.check_number)
 
     def assign_promotion(self, contact_id: str, promotion: dict[str, Any]) -> dict[str, Any]:
@@ -106,6 +115,57 @@ class Rewards:
         self.promotions.setdefault(contact_id, []).append(assigned)
         return assigned
 
+    def redeem_voucher(self, voucher_id: str, contact_id: str | None = None) -> Voucher:
+        """Use a voucher up; in v2 it has to be that contact's. Raises Refusal."""
+        voucher = self._voucher(voucher_id, contact_id)
+        if voucher.redeemed_at is not None:
+            raise Refusal(409, "RewardVoucherAlreadyRedeemed")
+        if voucher.expires_at <= self._state.clock.now():
+            raise Refusal(409, "RewardVoucherExpired")
+        voucher.redeemed_at = self._state.clock.now()
+        return voucher
+
+    def reactivate_voucher(self, voucher_id: str) -> Voucher:
+        """Make a redeemed voucher good again, three times at most. Raises Refusal."""
+        voucher = self._voucher(voucher_id)
+        if voucher.redeemed_at is None:
+            raise Refusal(409, "RewardVoucherAlreadyActivated")
+        if voucher.expires_at <= self._state.clock.now():
+            raise Refusal(409, "RewardVoucherExpired")
+        if voucher.reactivations >= _REACTIVATIONS:
+            raise Refusal(409, "RewardVoucherReactivationLimitReached")
+        voucher.redeemed_at = None
+        voucher.reactivations += 1
+        return voucher
+
+    def redeem_promotion(self, instance_id: str, channel: object, contact_id: str | None = None) -> dict[str, Any]:
+        """Use up an instance of a promotion; in v2's contact form it has to be that contact's. Raises Refusal."""
+        if channel not in _CHANNELS:
+            raise Refusal(400, "NotAValidRedemptionChannel")
+        owned = ((owner, one) for owner, held in self.promotions.items() for one in held if one["id"] == instance_id)
+        owner, promotion = next(owned, (None, None))
+        if promotion is None:
+            raise Refusal(404, "PromotionNotFound")
+        if contact_id is not None and owner != contact_id:
+            raise Refusal(404, "PromotionNotAssociatedWithContact")
+        if promotion["redeemed"]:
+            raise Refusal(409, "PromotionAlreadyRedeemed")
+        if all(row["type"] != channel for row in promotion["redemptionChannels"]):
+            raise Refusal(409, "PromotionNotValidForRedemptionChannel")
+        if datetime.fromisoformat(promotion["expiresOn"]) <= self._state.clock.now():
+            raise Refusal(409, "PromotionExpired")
+        promotion |= {"redeemed": True, "redeemedOn": self._state.clock.now().isoformat(timespec="seconds")}
+        return promotion
+
+    def _voucher(self, voucher_id: str, contact_id: str | None = None) -> Voucher:
+        if not _GUID.fullmatch(voucher_id):
+            raise Refusal(400, "InvalidRewardVoucherId")
+        for owner, held in self.vouchers.items():
+            for voucher in held:
+                if voucher.voucher_id == voucher_id and contact_id in (None, owner):
+                    return voucher
+        raise Refusal(404, "RewardVoucherNotFound")
+
     def _book(self, account: Account, amount: int, kind: str, source: str, description: str) -> None:
         at = self._state.clock.now().isoformat(timespec="seconds")
         account.balance += amount
@@ -126,16 +186,26 @@ class Rewards:
             },
         )
 
-    def _issue(self, contact_id: str, points: int) -> Voucher:
+    def issue_voucher(
+        self,
+        contact_id: str,
+        *,
+        points: int = 0,
+        amount: float | None = None,
+        name: str = "Bonus voucher",
+        expires_at: datetime | None = None,
+    ) -> Voucher:
+        """Give a contact a voucher, worth what the tenant's are worth and good for a year unless it is said."""
         now = self._state.clock.now()
         voucher = Voucher(
             voucher_id=self._state.new_id(),
             check_number=f"{_FIRST_CHECK_NUMBER + self._issued:013d}",
             contact_id=contact_id,
-            amount=self._state.settings.voucher_value,
+            amount=self._state.settings.voucher_value if amount is None else amount,
+            name=name,
             points=points,
             issued_at=now,
-            expires_at=now + _VOUCHER_LIFE,
+            expires_at=expires_at or now + _VOUCHER_LIFE,
         )
         self._issued += 1
         self.vouchers.setdefault(contact_id, []).append(voucher)

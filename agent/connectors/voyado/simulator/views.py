@@ -95,7 +95,7 @@ def account_v2(account: Account) -> dict[str, Any]:
         "definitionId": 1,
         "balance": account.balance,
         "balanceExpires": None,
-        "pendingPoints": 0,
+        "pendingPoints": account.pending,
         "links": [],
     }
 
@@ -108,7 +108,7 @@ def account_v3(account: Account, state: State) -> dict[str, Any]:
         "definitionId": state.point_definition_id,
         "balance": account.balance,
         "balanceExpires": None,
-        "pendingPoints": 0,
+        "pendingPoints": account.pending,
         "links": [],
     }
 
@@ -119,13 +119,13 @@ def reward_voucher(voucher: Voucher, state: State) -> dict[str, Any]:
     return {
         "id": voucher.voucher_id,
         "voucherNumber": voucher.check_number,
-        "name": "Bonus voucher",
+        "name": voucher.name,
         "value": money,
         "localValues": [money],
         "points": voucher.points,
         "expiresOn": _moment(voucher.expires_at),
-        "redeemed": False,
-        "redeemedOn": None,
+        "redeemed": voucher.redeemed_at is not None,
+        "redeemedOn": _moment(voucher.redeemed_at) if voucher.redeemed_at is not None else None,
     }
 
 

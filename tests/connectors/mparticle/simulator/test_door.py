@@ -94,9 +94,9 @@ async def test_deduplication(simulator, http, clock):
 
     for headers in ({}, {}, credentials("us1-other", "other")):
         await http.post("/v2/events", json=BATCH, headers=headers)
-    clock.at += timedelta(days=30)
+    clock.wall += timedelta(days=30)
     await http.post("/v2/events", json=BATCH)
-    clock.at += timedelta(seconds=1)
+    clock.wall += timedelta(seconds=1)
     await http.post("/v2/events", json=BATCH)
     await http.post("/v2/events", json={**BATCH, "source_request_id": None})
 
@@ -108,9 +108,9 @@ async def test_deduplication(simulator, http, clock):
 async def test_the_historical_call(simulator, http, clock):
     """It processes nothing younger than 72 hours and nothing without events, and says nothing of it."""
     sim, _ = simulator
-    clock.at += timedelta(hours=71)
+    clock.wall += timedelta(hours=71)
     statuses = [(await http.post("/v2/bulkevents/historical", json=[BATCH])).status_code]
-    clock.at += timedelta(hours=2)
+    clock.wall += timedelta(hours=2)
     for number, events in enumerate(([EVENT], [])):
         batch = {**BATCH, "source_request_id": f"r-{number + 2}", "events": events}
         statuses.append((await http.post("/v2/bulkevents/historical", json=[batch])).status_code)

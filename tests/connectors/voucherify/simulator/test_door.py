@@ -154,7 +154,7 @@ async def test_the_allowance(simulator, http, clock):
     sim.allowance.per_minute = 2
 
     answers = [await http.get("/v1/orders") for _ in range(3)]
-    clock.at += timedelta(minutes=1)
+    clock.wall += timedelta(minutes=1)
     answers.append(await http.get("/v1/orders"))
 
     assert [answer.status_code for answer in answers] == [200, 200, 429, 200]

@@ -1,0 +1,62 @@
+"""Asking the loyalty system while a cashier waits: within a budget, behind a breaker, and never for longer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from agent.domain.link import Link
+from agent.errors import ConfigurationError, VendorRefusedError, VendorUnreachableError
+from agent.ports import Clock
+
+T = TypeVar("T")
+_NEARLY = 0.9
+
+
+class Asking:
+    """The loyalty system, as far as a cashier has patience for it.
+
+    Args:
+        clock: for the budget.
+        link: what is known of the line; it hears what came of each question.
+        live: `loyalty.live_lookup`.
+        budget_s: `loyalty.live_lookup_budget`.
+    """
+
+    def __init__(self, clock: Clock, link: Link, *, live: bool, budget_s: float) -> None:
+        self._clock, self._link = clock, link
+        self.live, self.budget_s = live, budget_s
+
+    def allowed(self) -> bool:
+        """Whether asking makes sense now."""
+        return self.live and self._link.lookups.allows(self._clock.monotonic())
+
+    async def ask(self, question: Callable[[], Awaitable[T]]) -> T | None:
+        """The answer; None when the vendor cannot be asked now or does not answer in time."""
+        if not self.allowed():
+            return None
+        started = self._clock.monotonic()
+        try:
+            async with asyncio.timeout(self.budget_s):
+                answer = await question()
+        except TimeoutError:
+            self._link.too_slow(self._clock.monotonic())
+            return None
+        except (VendorRefusedError, ConfigurationError):  # refused, or the credentials cannot even be read
+            self._link.credentials_refused(self._clock.now(), self._clock.monotonic(), lookup=True)
+            return None
+        except VendorUnreachableError as error:
+            mono = self._clock.monotonic()
+            if mono - started >= self.budget_s * _NEARLY:  # the call's own time-out was a moment faster
+                self._link.too_slow(mono)
+            else:
+                now = self._clock.now()
+                self._link.silent(now, mono, lookup=True, after_s=error.retry_after_s, why=str(error))
+            return None
+        self._link.worked(self._clock.now(), self._clock.monotonic(), lookup=True)
+        return answer
+
+    async def spend(self) -> None:
+        """Takes one call out of this agent's share: a cashier does not wait for it; deliveries do."""
+        self._link.bucket.spend(self._clock.monotonic())

@@ -1,0 +1,203 @@
+"""What a member can use at the till: asked for within a cashier's patience, and remembered for when nobody answers.
+
+What is remembered lies in memory alone and is never written down: which benefits somebody has is personal, it is
+right for minutes, and a till that starts again asks again. It goes when its time is up, when somebody is erased (all
+of it: nobody is searched for), and with the process.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from agent.domain.benefits import GENERAL_REF, Benefits, GeneralOffer, general_offers
+from agent.domain.fallback import REPLICA_LEVEL, TAG_LEVEL, Served, served
+from agent.domain.identifiers import Identifier
+from agent.domain.link import Link
+from agent.domain.transaction import IntegrationKey
+from agent.errors import UnknownRecordError
+from agent.ports import Clock, MemberBenefits
+from agent.services.asking import Asking
+from agent.services.contacts import LocalContacts
+from agent.services.handles import Handles
+
+MOST_REMEMBERED = 1_000
+"""Members; a till sees fewer in the time that benefits are kept for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """What the vendor said last of a member's benefits.
+
+    Attributes:
+        benefits: what it said.
+        as_of: when.
+        mono: the same, monotonic seconds: a clock that is put right keeps nothing longer.
+    """
+
+    benefits: Benefits = field(repr=False)
+    as_of: datetime
+    mono: float
+
+
+@dataclass(frozen=True, slots=True)
+class ShownBenefits:
+    """The answer to "what can be used".
+
+    Attributes:
+        benefits: the member's own.
+        general: what is for everybody now.
+        live: the vendor has just said so.
+        served: how it was served.
+        codes: messages for the cashier's screen.
+    """
+
+    benefits: Benefits = field(repr=False)
+    general: tuple[GeneralOffer, ...]
+    live: bool
+    served: Served
+    codes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BenefitsPolicy:
+    """The part of the configuration that benefits obey.
+
+    Attributes:
+        keep: `benefits.keep`.
+        stale_after: `replica.stale_after`.
+        general: `benefits.general`.
+    """
+
+    keep: timedelta
+    stale_after: timedelta
+    general: tuple[GeneralOffer, ...] = ()
+
+
+class MemberBenefitsDesk:
+    """Answers what a member can use.
+
+    Args:
+        clock: for ages and what has expired.
+        contacts: whom the replica knows.
+        handles: whom only the vendor knows.
+        vendor: the vendor's question, or None where it has none.
+        asking: how it is asked.
+        link: what is known of the line.
+        policy: the configuration.
+    """
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        contacts: LocalContacts,
+        handles: Handles,
+        vendor: MemberBenefits | None,
+        asking: Asking,
+        link: Link,
+        policy: BenefitsPolicy,
+    ) -> None:
+        self._clock, self._contacts, self._handles = clock, contacts, handles
+        self._vendor, self._asking, self._link, self._policy = vendor, asking, link, policy
+        self._remembered: OrderedDict[IntegrationKey, Remembered] = OrderedDict()
+        self._forgotten = 0
+
+    async def of(self, ref: str) -> ShownBenefits:
+        """What the member behind a handle can use, or everybody (`GENERAL_REF`).
+
+        Raises:
+            UnknownRecordError: nobody is known under that handle.
+        """
+        if ref == GENERAL_REF:
+            return self._shown(None, reached=self._link.answers is not False)
+        member = self._contacts.member(ref)
+        key = member.key if member is not None else self._handles.key(ref)
+        if key is None:
+            raise UnknownRecordError("Nobody is known here under that handle.")
+        if self._vendor is None or not self._asking.live:
+            return self._shown(None, reached=self._link.answers is not False)
+        fresh = await self._fetch(self._vendor, key)
+        if fresh is not None:
+            return self._shown(fresh, reached=True, live=True)
+        return self._shown(self.remembered(key), reached=False)
+
+    def remembered(self, key: IntegrationKey) -> Remembered | None:
+        """What the vendor said last, unless that is too long ago."""
+        self.purge()
+        return self._remembered.get(key)
+
+    def export(self, names: Collection[Identifier]) -> list[dict[str, Any]]:
+        """What is remembered of whoever is named by one of these, as documents of texts."""
+        self.purge()
+        return [_document(known) for key, known in self._remembered.items() if key.identifier in names]
+
+    def forget(self) -> None:
+        """Forgets everybody, whoever is being asked about included."""
+        self._forgotten += 1
+        self._remembered.clear()
+        self._handles.forget()
+
+    def purge(self) -> None:
+        """Drops what is too old."""
+        oldest = self._clock.monotonic() - self._policy.keep.total_seconds()
+        for key in [key for key, known in self._remembered.items() if known.mono <= oldest]:
+            del self._remembered[key]
+
+    async def _fetch(self, vendor: MemberBenefits, key: IntegrationKey) -> Remembered | None:
+        """What the vendor says, remembered; None when it does not answer."""
+        forgotten = self._forgotten
+        found = await self._asking.ask(
+            lambda: vendor.benefits(key, timeout_s=self._asking.budget_s, pace=self._asking.spend)
+        )
+        if found is None:
+            return None
+        fresh = Remembered(found, self._clock.now(), self._clock.monotonic())
+        if forgotten == self._forgotten:  # somebody may have been erased while this was on its way: not kept then
+            self._remembered[key] = fresh
+            self._remembered.move_to_end(key)
+            if len(self._remembered) > MOST_REMEMBERED:
+                self._remembered.popitem(last=False)
+        return fresh
+
+    def _shown(self, known: Remembered | None, *, reached: bool, live: bool = False) -> ShownBenefits:
+        now = self._clock.now()
+        level = self._contacts.level(self._contacts.as_of(), vendor_answers=self._link.answers is not False)
+        how = served(
+            "live" if live else "replica",
+            as_of=known.as_of if known is not None else None,
+            now=now,
+            stale_after=self._policy.stale_after,
+            level=level,
+        )
+        general = () if reached else general_offers(self._policy.general, level=level, today=self._clock.today())
+        benefits = known.benefits.usable(now) if known is not None else Benefits()
+        return ShownBenefits(benefits, general, live, how, _codes(how, reached=reached, general=general))
+
+
+def _document(known: Remembered) -> dict[str, Any]:
+    points = known.benefits.points
+    return {
+        "as_of": known.as_of.isoformat(),
+        "points": str(points.balance) if points is not None else None,
+        "items": [
+            {"kind": item.kind.value, "id": item.id, "name": item.name, "reference": item.reference}
+            for item in known.benefits.items
+        ],
+    }
+
+
+def _codes(how: Served, *, reached: bool, general: Sequence[GeneralOffer]) -> tuple[str, ...]:
+    codes = []
+    if not reached and how.level < TAG_LEVEL:
+        codes.append("loyalty.unavailable")
+    elif not reached and how.level >= REPLICA_LEVEL:
+        codes.append("loyalty.offline.replica")
+    if how.stale:
+        codes.append("loyalty.stale")
+    if general:
+        codes.append("loyalty.general_offers")
+    return tuple(codes)

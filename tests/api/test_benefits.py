@@ -1,0 +1,112 @@
+"""What a till hears of members' benefits, against a running door."""
+
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import pytest
+
+from agent.api.schemas_benefits import BenefitsAnswer
+from agent.domain.benefits import Benefit, BenefitKind, Benefits, Points, Worth
+
+ALMAS = "/v1/contacts/c_5f3a/benefits"
+EVERYBODYS = "/v1/contacts/general/benefits"
+UNTIL = datetime(2026, 12, 31, 23, tzinfo=UTC)
+HAS = Benefits(
+    Points(Decimal(240), Decimal("12.5")),
+    (
+        Benefit(BenefitKind.OFFER, "o-1", "Socks", Worth("percent", percent=Decimal(10)), UNTIL, "p-1"),
+        Benefit(BenefitKind.VOUCHER, "v-1", "Bonus", Worth("money", Decimal("50.00"), "SEK"), None, "0000000204417"),
+    ),
+)
+WORTH = {"amount": None, "currency": None, "percent": None, "text": None}
+
+
+async def test_what_a_member_has_is_answered_as_published(house):
+    """Points, offers and vouchers, each with what it is worth, until when, and whether it can be used offline."""
+    house.vendor.benefits_of_alma = HAS
+    answer = await house.http.get(ALMAS)
+    assert answer.status_code == 200
+    assert answer.json() == {
+        "points": {"balance": "240", "pending": "12.5", "unit": "points"},
+        "offers": [
+            {
+                "id": "o-1",
+                "name": "Socks",
+                "value": {**WORTH, "type": "percent", "percent": "10"},
+                "expires_at": "2026-12-31T23:00:00Z",
+                "offline": "refused",
+                "why": "policy",
+                "promotion_id": "p-1",
+                "general": False,
+            }
+        ],
+        "vouchers": [
+            {
+                "id": "v-1",
+                "name": "Bonus",
+                "value": {**WORTH, "type": "money", "amount": "50.00", "currency": "SEK"},
+                "expires_at": None,
+                "offline": "refused",
+                "why": "policy",
+                "number": "0000000204417",
+            }
+        ],
+        "served": {"source": "live", "as_of": "2026-11-20T09:05:12Z", "age_s": 0, "stale": False, "level": 3},
+        "messages": [],
+    }
+    BenefitsAnswer.model_validate_json(answer.content, strict=True)
+
+
+async def test_what_was_said_last_is_answered_with_its_source(house):
+    """The vendor does not answer any more."""
+    house.vendor.benefits_of_alma = HAS
+    live = (await house.http.get(ALMAS)).json()
+    house.vendor.benefits_of_alma = None
+    body = (await house.http.get(ALMAS)).json()
+    assert body["served"] == {**live["served"], "source": "replica"}
+    assert {part: body[part] for part in ("points", "offers", "vouchers")} == {
+        part: live[part] for part in ("points", "offers", "vouchers")
+    }
+    assert {message["code"] for message in body["messages"]} == {"loyalty.offline.replica"}
+    assert {message["locale"] for message in body["messages"]} == {"sv-SE"}
+
+
+async def test_offers_for_everybody(house):
+    """There are some while nobody answers and nobody can be known; they use nothing up."""
+    quiet = (await house.http.get(EVERYBODYS)).json()
+    assert (quiet["offers"], quiet["messages"]) == ([], [])
+    house.people.as_of = None
+    house.link.silent(datetime(2026, 11, 20, 9, 5, 12, tzinfo=UTC), 1000.0)
+    body = (await house.http.get(EVERYBODYS)).json()
+    assert body["offers"] == [
+        {
+            "id": "member-10",
+            "name": "10 % off",
+            "value": {**WORTH, "type": "percent", "percent": "10"},
+            "expires_at": None,
+            "offline": "allowed",
+            "why": "general",
+            "promotion_id": None,
+            "general": True,
+        }
+    ]
+    assert (body["points"], body["vouchers"], body["served"]["level"]) == (None, [], 2)
+    assert {message["code"] for message in body["messages"]} == {"loyalty.general_offers"}
+
+
+@pytest.mark.parametrize("ref", ["c_nobody", "v_nobody", "%00"])
+async def test_a_handle_of_nobody_s(house, ref):
+    """It is 404, and the handle is not repeated."""
+    answer = await house.http.get(f"/v1/contacts/{ref}/benefits")
+    assert (answer.status_code, answer.json()["code"]) == (404, "record.unknown")
+    assert "nobody" not in answer.text
+
+
+async def test_it_costs_a_look_up(open_door):
+    """Whoever has used up the ration is refused; everybody's offers cost nothing."""
+    async with open_door(hits="1/h", misses="1/h") as house:
+        house.vendor.benefits_of_alma = HAS
+        for _ in range(70):
+            assert (await house.http.get(EVERYBODYS)).status_code == 200
+        statuses = [(await house.http.get(ALMAS)).status_code for _ in range(61)]
+        assert (statuses[:60], statuses[60]) == ([200] * 60, 429)

@@ -1,0 +1,85 @@
+"""What members can use, as a till hears of it: the installed agent beside a tenant that comes and goes."""
+
+from __future__ import annotations
+
+import pytest
+from e2e.shop import eventually, members
+
+pytestmark = [pytest.mark.slow, pytest.mark.parametrize("vendor", [20], indirect=True, ids=["few"])]
+
+PATIENT = {"live_lookup_budget": "20s"}
+GENERAL = '[{ id = "member-10", name = "10 % off", percent = 10 }]'
+
+
+def given(vendor):
+    """The first member, who has points, an offer and a voucher."""
+    alma = members(vendor, 1)[0]
+    with vendor.sim.lock:
+        vendor.sim.rewards.account(alma.contact_id).balance = 240
+        vendor.sim.rewards.assign_promotion(alma.contact_id, {"name": "Socks"})
+        vendor.sim.rewards.issue_voucher(alma.contact_id, amount=50)
+    return alma
+
+
+def handle(till, contact):
+    return till.identify("mobile_phone", contact.value("mobilePhone"))["contact"]["ref"]
+
+
+def benefits(till, ref):
+    answer = till.http.get(f"/v1/contacts/{ref}/benefits")
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def has(body):
+    """What there is, by name and worth, and who says so."""
+    return (
+        body["points"] and body["points"]["balance"],
+        [offer["name"] for offer in body["offers"]],
+        [voucher["value"]["amount"] for voucher in body["vouchers"]],
+        body["served"]["source"],
+    )
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_live_then_remembered_then_forgotten(vendor, open_till, version):
+    """With the line, without it, after somebody else was erased, and with the line again."""
+    alma = given(vendor)
+    till = open_till(loyalty=PATIENT, voyado={"api_version": version}).start()
+    eventually(till.loaded)
+    ref = handle(till, alma)
+    assert has(benefits(till, ref)) == ("240", ["Socks"], ["50.00"], "live")
+    vendor.cut()
+    body = benefits(till, ref)
+    assert has(body) == ("240", ["Socks"], ["50.00"], "replica")
+    assert {item["offline"] for item in (*body["offers"], *body["vouchers"])} == {"refused"}
+    number = {"type": "member_number", "value": alma.value("memberNumber")}
+    exported = till.http.post("/v1/privacy/export", json={"identifier": number}).json()
+    assert [item["name"] for item in exported["benefits"][0]["items"]] == ["Socks", "Bonus voucher"]
+
+    bo = members(vendor, 2)[1]
+    number = {"type": "member_number", "value": bo.value("memberNumber")}
+    assert till.http.post("/v1/privacy/erase", json={"identifier": number}).status_code == 200
+    assert has(benefits(till, ref)) == (None, [], [], "none")
+    vendor.mend()
+    assert eventually(lambda: (now := has(benefits(till, ref)))[-1] == "live" and now) == (
+        "240",
+        ["Socks"],
+        ["50.00"],
+        "live",
+    )
+
+
+def test_offers_for_everybody(vendor, open_till, monkeypatch):
+    """A till that only tags: members have their own while the line stands, and everybody has some while it does not."""
+    alma = given(vendor)
+    monkeypatch.setenv("LOYALTY_AGENT__BENEFITS__GENERAL", GENERAL)
+    till = open_till(loyalty={**PATIENT, "fallback_level": 2}).start()
+    ref = handle(till, alma)
+    assert has(benefits(till, ref)) == ("240", ["Socks"], ["50.00"], "live")
+    assert benefits(till, "general")["offers"] == []
+    vendor.cut()
+    eventually(lambda: till.ask("email", "nobody@example.com") and till.status()["state"] == "offline")
+    assert [offer["name"] for offer in benefits(till, "general")["offers"]] == ["10 % off"]
+    assert has(benefits(till, ref)) == ("240", ["Socks", "10 % off"], ["50.00"], "replica")
+    assert till.http.get("/v1/contacts/nobody/benefits").status_code == 404
