@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-import signal
-import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -14,76 +10,52 @@ from typing import Any
 
 import httpx
 import pytest
-from e2e.shop import COMMAND, Till, Vendor, eventually, members
-from ports import free_port
+from e2e.further import BACK, LINE, System, deliveries, numbers, objection, sell, simulated
+from e2e.shop import Till, Vendor, eventually
 
-from agent.connectors.monetary.simulator import Fault, MonetarySimulator, ThreadedSimulator
+from agent.connectors.monetary.simulator import Fault, MonetarySimulator
 
 KEY = "test-shop-key"
-LINE = {"kind": "purchase", "sku": "SK-77", "quantity": "1", "gross_paid": "250.00"}
-BACK = {**LINE, "kind": "return", "quantity": "-1"}
 MEMBERS = 10
 
 
-class Account:
-    """A location's account on a port that stays the same while the line is cut and mended."""
-
-    def __init__(self, home: Path) -> None:
-        self.sim = MonetarySimulator({KEY: "location-1"}, now=lambda: datetime.now(UTC))
-        self._open = contextlib.ExitStack()
-        self.server = self._open.enter_context(ThreadedSimulator(self.sim, port=free_port()))
-        self.close, self.cut, self.mend = self._open.close, self.server.stop, self.server.start
-        self.key_file = home / "monetary.key"
-        self.key_file.write_text(KEY)
-        self.table = {
-            "base_url": f"{self.server.url}/v1",
-            "secret_key": f"file:{self.key_file}",
-            "requests_per_minute": 6_000,
-        }
-
-    def receipts(self) -> Counter[int]:
-        """How many receipts each customer has."""
-        with self.sim.lock:
-            return Counter(receipt["CustomerID"] for receipt in self.sim.receipts)
-
-
 @pytest.fixture(name="account")
-def _account(tmp_path: Path) -> Iterator[Account]:
-    account = Account(tmp_path)
+def _account(tmp_path: Path) -> Iterator[System]:
+    sim = MonetarySimulator({KEY: "location-1"}, now=lambda: datetime.now(UTC))
+    account = System(sim, tmp_path, {"secret_key": KEY}, path="/v1", requests_per_minute=6_000)
     yield account
     account.close()
 
 
 @pytest.fixture(name="people")
-def _people(vendor: Vendor, account: Account) -> list[dict[str, str]]:
+def _people(vendor: Vendor, account: System) -> list[dict[str, str]]:
     """Members whom both systems know by the same number; Monetary calls them 101 and so on."""
-    numbers = [one.value("memberNumber") for one in members(vendor, MEMBERS)]
-    for number in numbers:
-        account.sim.add_customer(ExternalID=number)
-    return [{"type": "member_number", "value": number} for number in numbers]
+    people = numbers(vendor, MEMBERS)
+    for person in people:
+        account.sim.add_customer(ExternalID=person["value"])
+    return people
 
 
 @pytest.fixture(name="shop")
-def _shop(open_till: Callable[..., Till], account: Account) -> Till:
+def _shop(open_till: Callable[..., Till], account: System) -> Till:
     """A till whose sales go to both, its replica loaded."""
     till = open_till(**{"forward.monetary": account.table}).start()
     eventually(till.loaded)
     return till
 
 
-def sell(till: Till, name: str, **changes: Any) -> None:
-    at = datetime.now(UTC).isoformat(timespec="seconds")
-    answer = till.sell(name, **{"occurred_at": at, "lines": [LINE], **changes})
-    assert answer.status_code == 202, answer.text
-
-
 def delivery(till: Till, name: str) -> dict[str, Any]:
-    [row] = [row for row in till.transaction(name)["deliveries"] if row["vendor"] == "monetary"]
-    return row
+    return deliveries(till, name)["monetary"]
+
+
+def receipts(account: System) -> Counter[int]:
+    """How many receipts each customer has."""
+    with account.sim.lock:
+        return Counter(receipt["CustomerID"] for receipt in account.sim.receipts)
 
 
 @pytest.mark.slow
-def test_a_day_with_monetary(shop: Till, account: Account, people: list[dict[str, str]]):
+def test_a_day_with_monetary(shop: Till, account: System, people: list[dict[str, str]]):
     """Answers are lost among like sales, the line is cut, the agent killed, one poisoned: none lost, none twice."""
     sim = account.sim
     lost = sim.add(Fault(kind="drop", path="/v1/Receipts", method="POST", after_processing=True, count=3, skip=9))
@@ -127,7 +99,7 @@ def test_a_day_with_monetary(shop: Till, account: Account, people: list[dict[str
     eventually(shop.drained, within_s=60)
 
     assert shop.queue("in_doubt") == []
-    assert account.receipts() == {101 + number: 7 + 2 * (number == 0) for number in range(MEMBERS)}
+    assert receipts(account) == {101 + number: 7 + 2 * (number == 0) for number in range(MEMBERS)}
     sales = [delivery(shop, f"s-{number:03}") for number in range(7 * MEMBERS)]
     assert {row["state"] for row in sales} == {"delivered"}
     named = [row["vendor_reference"] for row in (*sales, delivery(shop, "poison"), delivery(shop, "again"))]
@@ -138,7 +110,7 @@ def test_a_day_with_monetary(shop: Till, account: Account, people: list[dict[str
 
 @pytest.mark.slow
 def test_credentials_expire_and_a_stranger_is_left_to_a_person(
-    shop: Till, vendor: Vendor, account: Account, people: list[dict[str, str]]
+    shop: Till, vendor: Vendor, account: System, people: list[dict[str, str]]
 ):
     """A refused key holds that lane alone; who cannot be told from others is nobody; what is unclear is asked about."""
     sim = account.sim
@@ -156,11 +128,11 @@ def test_credentials_expire_and_a_stranger_is_left_to_a_person(
     eventually(lambda: vendor.held().keys() >= {f"s-{number}" for number in range(40)}, within_s=60)
 
     sim.keys["test-another"] = "location-1"
-    account.key_file.write_text("test-another\n")
+    account.files["secret_key"].write_text("test-another\n")
     shop.order("flush")
     eventually(shop.drained, within_s=60)
 
-    assert account.receipts() == {101 + number: 4 for number in range(MEMBERS)}
+    assert receipts(account) == {101 + number: 4 for number in range(MEMBERS)}
     told = {row["transaction_id"]: row["last_error"]["code"] for row in shop.queue("parked")
             if row["vendor"] == "monetary"}  # fmt: skip
     assert told == {"twins": "contact.unresolved", "nobody": "contact.unknown"}
@@ -172,28 +144,18 @@ def test_credentials_expire_and_a_stranger_is_left_to_a_person(
     eventually(lambda: lost.count == 0, within_s=60)
     shop.order("flush")
     eventually(lambda: [row["transaction_id"] for row in shop.queue("in_doubt")] == ["unclear"], within_s=60)
-    assert account.receipts()[101] == 5
+    assert receipts(account)[101] == 5
     log = shop.log.read_text()
     assert not [value for value in ("twins@", "nobody@", KEY, "test-another") if value in log]
 
 
 def test_simulate_monetary():
     """`simulate monetary` prints where it is found, refuses who has no key, and ends in order."""
-    with subprocess.Popen(
-        [COMMAND, "simulate", "monetary", "--port", "0", "--json"], stdout=subprocess.PIPE, text=True
-    ) as process:
-        text = ""
-        for line in process.stdout:
-            text += line
-            if line.startswith("}"):
-                break
-        told = json.loads(text)
+    with simulated("monetary") as told:
         url = f"{told['base_url']}/Customers"
         strange = httpx.get(url, trust_env=False)
         known = httpx.get(url, headers={"Authorization": told["secret_key"]}, trust_env=False)
         state = httpx.get(told["control_url"], trust_env=False)
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
 
     assert told.keys() == {"base_url", "control_url", "secret_key"}
     assert (strange.status_code, known.json(), state.json()["customers"]) == (401, [], 0)
@@ -208,11 +170,8 @@ def test_simulate_monetary():
     ],
     ids=["guests twice", "plain http", "as the owner of the contacts"],
 )
-def test_a_configuration_that_cannot_be(open_till, account: Account, loyalty, table, said):
+def test_a_configuration_that_cannot_be(open_till, account: System, loyalty, table, said):
     """It is said at `config check`, with the key."""
     till = open_till(**{"forward.monetary": {**account.table, **table}, "loyalty": {"vendor": loyalty}})
 
-    told = till.command("config", "check", "--json")
-
-    assert told.returncode == 78
-    assert said in json.dumps(json.loads(told.stdout), ensure_ascii=False).replace('\\"', '"')
+    assert said in objection(till)

@@ -1,6 +1,7 @@
 """An account of Monetary on loopback, and rooms that have its key."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from agent.connectors.monetary import Monetary, build
 from agent.connectors.monetary.settings import MonetarySettings
 from agent.connectors.monetary.simulator import MonetarySimulator, RunningSimulator, serve
-from tests.connectors.mparticle.sales import NOW, Reference
+from tests.connectors.mparticle.sales import Reference
 from tests.fakes import FakeClock, surroundings
 from tests.wire import POLICY
 
@@ -17,18 +18,13 @@ MEMBER = "10000421"
 
 
 @pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock(wall=NOW)
-
-
-@pytest.fixture
-async def simulator(clock: FakeClock) -> AsyncIterator[tuple[MonetarySimulator, RunningSimulator]]:
-    """A location's account on loopback with one customer, living by the same clock."""
+async def simulator(clock: FakeClock, afterwards: AsyncExitStack) -> tuple[MonetarySimulator, RunningSimulator]:
+    """A location's account on loopback with one customer, living by the till's clock."""
     sim = MonetarySimulator({KEY: "location-1"}, now=clock.now)
     sim.add_customer(ExternalID=MEMBER, Phone="0701740605", Email="alma@example.com")
     running = await serve(sim)
-    yield sim, running
-    await running.stop()
+    afterwards.push_async_callback(running.stop)
+    return sim, running
 
 
 @pytest.fixture
@@ -38,9 +34,8 @@ def recorded() -> set[str]:
 
 
 @pytest.fixture
-async def connect(clock: FakeClock, recorded: set[str]) -> AsyncIterator[Callable[..., Monetary]]:
-    """Makes rooms and closes their connections."""
-    made: list[Monetary] = []
+def connect(clock: FakeClock, recorded: set[str], afterwards: AsyncExitStack) -> Callable[..., Monetary]:
+    """Makes rooms."""
 
     def connect_(url: str, *, key: str | None = KEY, **table: Any) -> Monetary:
         around = surroundings(
@@ -50,9 +45,8 @@ async def connect(clock: FakeClock, recorded: set[str]) -> AsyncIterator[Callabl
             clock=clock,
             taken=recorded.intersection,
         )
-        made.append(build(MonetarySettings.model_validate({"base_url": f"{url}/v1", **table}), around))
-        return made[-1]
+        room = build(MonetarySettings.model_validate({"base_url": f"{url}/v1", **table}), around)
+        afterwards.push_async_callback(room.close)
+        return room
 
-    yield connect_
-    for room in made:
-        await room.close()
+    return connect_
