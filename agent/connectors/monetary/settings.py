@@ -44,8 +44,7 @@ class MonetarySettings(VendorSection):
 
     base_url: Annotated[str, AfterValidator(_base_url)] = Field(
         "",
-        description="the API; empty: the test, certification or production system, as the key begins",
-        examples=["https://engage.monetary.co/v1"],
+        description="the API (https://engage.monetary.co/v1); empty: test, certification or live, as the key begins",
     )
     secret_key: Secret = Field("credential:monetary-key", description="the location's secret key")
     on_doubt: Literal["hold", "resend", "drop"] = Field(
