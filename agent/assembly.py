@@ -113,7 +113,11 @@ async def _build(ground: Ground, rooms: Mapping[str, Room], stack: AsyncExitStac
     keys, rotated = current_keys(state)
     ground.conditions.set("storage.unencrypted", stands=state.unencrypted, now=clock.now())
     known = state.lease(keys)
-    systems = open_systems(ground, rooms, stack)
+
+    def taken(vendor: str, references: Collection[str]) -> Collection[str]:
+        return storage.outbox.taken(vendor, references)
+
+    systems = open_systems(ground, rooms, stack, taken=taken)
     loyalty = systems[0]
     storage = await _storage(ground, keys, systems, stack)  # from here on the storage key is known to be right
     audit = _audit(ground, storage)

@@ -5,7 +5,7 @@ Each has its room's connector, a line and a lane of its own; nothing is shared t
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -63,12 +63,25 @@ class System:
         await own_share(self.link, self.clock)
 
 
-def open_systems(ground: Ground, rooms: Mapping[str, Room], stack: AsyncExitStack) -> tuple[System, ...]:
-    """Everybody who gets sales, the loyalty system first; their connections are closed with the stack."""
+def open_systems(
+    ground: Ground,
+    rooms: Mapping[str, Room],
+    stack: AsyncExitStack,
+    *,
+    taken: Callable[[str, Collection[str]], Collection[str]],
+) -> tuple[System, ...]:
+    """Everybody who gets sales, the loyalty system first; their connections are closed with the stack.
+
+    Args:
+        ground: the agent's.
+        rooms: by vendor.
+        stack: what closes them.
+        taken: which of some names of a vendor's are recorded for a sale that it took.
+    """
     systems = []
     for name, path, table in ground.configuration.vendor_tables():
         role: Role = "loyalty" if path == name else "forward"
-        system = _system(ground, rooms[name], name, role, table)
+        system = _system(ground, rooms[name], name, role, table, taken=partial(taken, name))
         stack.push_async_callback(system.connector.close)
         systems.append(system)
     return tuple(systems)
@@ -102,7 +115,15 @@ def open_lanes(
     return dispatch
 
 
-def _system(ground: Ground, room: Room, name: str, role: Role, table: VendorSection) -> System:
+def _system(
+    ground: Ground,
+    room: Room,
+    name: str,
+    role: Role,
+    table: VendorSection,
+    *,
+    taken: Callable[[Collection[str]], Collection[str]],
+) -> System:
     heard = ground.bells.heard if role == "loyalty" else _not_listened_to
     connector = room.build(
         table,
@@ -116,6 +137,7 @@ def _system(ground: Ground, room: Room, name: str, role: Role, table: VendorSect
             user_agent=f"loyalty-agent/{ground.version}",
             heard=heard,
             clock=ground.clock,
+            taken=taken,
         ),
     )
     queue = ground.settings.queue
@@ -135,14 +157,16 @@ def _not_listened_to(answer: Answer) -> None:
 
 
 def _buffer(ground: Ground, loyalty: System, replica: Replica) -> Buffer:
-    settings = ground.settings.loyalty
+    settings, owner = ground.settings.loyalty, loyalty.room.owner
+    matches_later = owner is None or owner.matches_later
+    unknown = settings.unknown_at_delivery or ("tag" if matches_later else "park")
     return Buffer(
         clock=ground.clock,
         replica=replica,
         lookup=loyalty.connector.lookup,
         writer=loyalty.connector.writer,
         link=loyalty.link,
-        policy=BufferPolicy(ground.tagging, settings.live_lookup, settings.unknown_at_delivery, LOOKUP_AT_DELIVERY_S),
+        policy=BufferPolicy(ground.tagging, settings.live_lookup, unknown, LOOKUP_AT_DELIVERY_S, matches_later),
         pace=loyalty.pace,
     )
 

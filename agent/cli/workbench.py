@@ -232,6 +232,27 @@ def voucherify(invocation: Invocation, *, port: int, app_id: str, app_token: str
     )
 
 
+@simulate.command(short_help="A stateful account of Monetary Engage.")
+@_port(8794)
+@click.option("--secret-key", default="test-sim-key", show_default=True, help="The key that it accepts; not a secret.")
+@common
+@pass_invocation
+def monetary(invocation: Invocation, *, port: int, secret_key: str) -> None:
+    """Run a stateful account of Monetary Engage until Ctrl-C: its customers, receipts, offers and campaigns."""
+    from agent.workbench import simulate as bench  # noqa: PLC0415 - the simulator: only who runs it
+
+    _run(
+        invocation,
+        bench.monetary(secret_key),
+        port,
+        "A made-up account of Monetary Engage",
+        {"secret_key": secret_key},
+        table="forward.monetary",
+        path="/v1",
+        settings=(f"secret_key = ... # a reference to a file that holds {secret_key}",),
+    )
+
+
 def _run(
     invocation: Invocation,
     simulator: Simulated,

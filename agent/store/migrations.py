@@ -90,6 +90,7 @@ _FIRST = (
     CREATE INDEX deliveries_unenrolled ON deliveries (vendor, person)
     WHERE state = 'parked' AND error_code = 'contact.refused'""",
     "CREATE INDEX deliveries_stuck ON deliveries (state, entry) WHERE state IN ('parked', 'in_doubt')",
+    "CREATE INDEX deliveries_by_reference ON deliveries (vendor_reference) WHERE vendor_reference IS NOT NULL",
     "CREATE INDEX deliveries_unfinished ON deliveries (entry) WHERE state IN ('queued', 'parked', 'in_doubt')",
     """
     CREATE TABLE attempts (

@@ -19,6 +19,9 @@ LAST_IDS = """
     SELECT (SELECT coalesce(max(id), 0) FROM sales), (SELECT coalesce(max(id), 0) FROM statements),
            (SELECT json_group_object(of, n) FROM counts WHERE what = 'number')"""
 """The last row of each table, and the last number that each till's sales were given."""
+TAKEN = """
+    SELECT vendor_reference FROM deliveries
+    WHERE +vendor = ?1 AND vendor_reference IN (SELECT value FROM json_each(?2))"""
 KNOWN = "SELECT transaction_id FROM sales WHERE transaction_id IN (SELECT value FROM json_each(?))"
 INSERT_SALES = """
     INSERT INTO sales (id, transaction_id, type, till, number, day, fingerprint, accepted_at, occurred_at, original,

@@ -65,6 +65,10 @@ class OutboxView:
         """Whether a sale of that id is on record."""
         return bool(self._rows(sql.KNOWS, transaction_id))
 
+    def taken(self, vendor: str, references: Collection[str]) -> frozenset[str]:
+        """Which of these names of a vendor's are recorded for a sale that it took."""
+        return frozenset(name for (name,) in self._rows(sql.TAKEN, vendor, json.dumps(list(references))))
+
     def info(self, held: Collection[str] = ()) -> QueueInfo:
         """The queue in figures; cheap whatever its length.
 

@@ -244,7 +244,12 @@ class Day:
             right=_drained(status),
         )
         stuck = status["queue"]["parked"] + status["queue"]["in_doubt"]
-        self._stage.check("nothing is parked, nothing is in doubt", right=stuck == 0)
+        left = sum(len(one.left_to_a_person(self._stage.sold)) for one in self._stage.further)
+        settled = self._till.give_up("parked", reason="settled by hand") if left else 0
+        waited = f"{left} that came back where nothing is taken back: settled by hand, and given up here; else " * (
+            left > 0
+        )
+        self._stage.check(f"{waited}nothing is parked, nothing is in doubt", right=stuck == settled == left)
 
     def _count_arrivals(self) -> None:
         self._tenant.simulator.import_receipts_now()

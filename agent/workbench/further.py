@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
 from agent.connectors.antavo.simulator import AntavoSimulator
+from agent.connectors.monetary.simulator import MonetarySimulator
 from agent.connectors.mparticle.simulator import MparticleSimulator
 from agent.connectors.simulation.line import LineFault
 from agent.connectors.simulation.server import ThreadedSimulator
@@ -34,6 +35,7 @@ class Recipe:
         secrets: its credentials, made up, by the name of their setting.
         calls: the paths of the calls that bring sales, as a shell pattern.
         given_back: how often something of each sale came back, for one that is told no return's own id.
+        takes_back: it has a form for what comes back; where it has none, such a sale waits for a person.
     """
 
     make: Callable[[Clock], SimulatedVendor[Any]]
@@ -42,10 +44,12 @@ class Recipe:
     secrets: Mapping[str, str]
     calls: str
     given_back: Callable[[Any], Mapping[str, int]] | None = None
+    takes_back: bool = True
 
 
 _KEYS: Final = {"api_key": "demo-key", "api_secret": "demo-secret"}
 _APP: Final = {"app_id": "demo-id", "app_token": "demo-token"}
+_SECRET: Final = {"secret_key": "test-demo-key"}
 
 
 def _mparticle(clock: Clock) -> MparticleSimulator:
@@ -65,9 +69,18 @@ def _voucherify(clock: Clock) -> VoucherifySimulator:
     return VoucherifySimulator({_APP["app_id"]: _APP["app_token"]}, now=clock.now)
 
 
+def _monetary(clock: Clock) -> MonetarySimulator:
+    return MonetarySimulator({_SECRET["secret_key"]: "location-1"}, now=clock.now)
+
+
 _ORDERS: Final = {
     "on_return": "order_update",
     "identities": ["card_number", "mobile_phone", "email"],
+    "requests_per_minute": 60 * CALLS_PER_SECOND,
+}
+_RECEIPTS: Final = {
+    "unknown_customer": "register",
+    "mark_receipts": True,
     "requests_per_minute": 60 * CALLS_PER_SECOND,
 }
 
@@ -83,6 +96,7 @@ RECIPES: Final[Mapping[str, Recipe]] = {
         given_back=AntavoSimulator.given_back,
     ),
     "voucherify": Recipe(_voucherify, "", _ORDERS, _APP, "/v1/orders"),
+    "monetary": Recipe(_monetary, "/v1", _RECEIPTS, _SECRET, "/v1/Receipts", takes_back=False),
 }
 """By vendor, those that can take part."""
 
@@ -157,6 +171,10 @@ class Further:
         self._simulator.add(fault)
         self._server.start()
 
+    def left_to_a_person(self, sales: Iterable[Json]) -> set[str]:
+        """Those of some members' sales that wait for a person, because it takes nothing back."""
+        return set() if self._recipe.takes_back else {sale["transaction_id"] for sale in sales if _returned(sale)}
+
     def count(self, made: Mapping[str, Json]) -> Tally:
         """What it has of the sales that it should have, by transaction id.
 
@@ -164,7 +182,8 @@ class Further:
         """
         held, told = self._simulator.held(), self._recipe.given_back
         if told is None:
-            return tally(dict.fromkeys(made, 1), held)
+            left = self.left_to_a_person(made.values())
+            return tally(dict.fromkeys(made.keys() - left, 1), held)
         owed = Counter(name for name, sale in made.items() if sale["type"] != "return")
         back = Counter(earlier for sale in made.values() for earlier, _ in _returned(sale))
         return tally(owed | _back(back), {**held, **_back(told(self._simulator))})

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from agent.clock import SystemClock
 from agent.connectors.antavo.simulator import AntavoSimulator
+from agent.connectors.monetary.simulator import MonetarySimulator
 from agent.connectors.mparticle.simulator import MparticleSimulator
 from agent.connectors.simulation.server import Simulated, serve
 from agent.connectors.voucherify.simulator import VoucherifySimulator
@@ -108,3 +109,8 @@ def antavo(api_key: str, api_secret: str, *, environment: str, anonymous: bool, 
 def voucherify(app_id: str, app_token: str, *, per_minute: int) -> VoucherifySimulator:
     """A Voucherify project that accepts this application id, and so many calls in a minute."""
     return VoucherifySimulator({app_id: app_token}, now=SystemClock().now, per_minute=per_minute)
+
+
+def monetary(key: str) -> MonetarySimulator:
+    """An account of Monetary Engage whose one location has this key."""
+    return MonetarySimulator({key: "location-1"}, now=SystemClock().now)

@@ -63,6 +63,13 @@ class Till:
         """Gives the agent an order: sync, flush or purge."""
         return self._call("POST", f"/v1/{name}", token=self._admin)
 
+    def give_up(self, state: str, *, reason: str) -> int:
+        """Gives up every delivery in that state, as a person does who settled it by hand; returns how many."""
+        stuck = self._call("GET", f"/v1/queue?state={state}", token=self._admin).body["entries"]
+        for delivery in stuck:
+            self._call("POST", f"/v1/queue/{delivery['entry']}/discard", {"reason": reason}, token=self._admin)
+        return len(stuck)
+
     def _call(
         self,
         method: str,

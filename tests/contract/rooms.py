@@ -1,5 +1,6 @@
 """How each vendor room is built in the contract suite. A new room is a line here."""
 
+import asyncio
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -8,7 +9,7 @@ from agent.domain.identifiers import IdentifierType
 from agent.ports import Connector
 from tests.connectors.mparticle.sales import Reference
 from tests.fakes import FakeClock, surroundings
-from tests.wire import POLICY
+from tests.wire import POLICY, Script, answer
 
 SECRET = "hush-hush"
 TABLES: Mapping[str, Mapping[str, Any]] = {
@@ -16,16 +17,42 @@ TABLES: Mapping[str, Mapping[str, Any]] = {
     "mparticle": {"base_url": "{url}/v2", "api_key": "file:key", "api_secret": "file:secret"},
     "voucherify": {"base_url": "{url}", "app_id": "file:key", "app_token": "file:secret"},
     "antavo": {"base_url": "{url}", "environment": "st2", "api_key": "file:key", "api_secret": "file:secret"},
+    "monetary": {"base_url": "{url}/v1", "secret_key": "file:key"},
 }
 TAKEN: Mapping[str, bytes] = {
     "voyado": b"{}",
     "mparticle": b"{}",
     "voucherify": b'{"object": "order", "id": "ord_00000001"}',
     "antavo": b'{"id": "1042-03-0", "status": "accepted", "events": []}',
+    "monetary": b'{"ReceiptID": "0f6c2c526b0e4a0c9c1e0f6c2c526b0e"}',
 }
 """A body with which the vendor says, beside 2xx, that it took one sale."""
-LEFT_TO_A_PERSON: Mapping[str, Collection[str]] = {"voucherify": ("return",)}
+LEFT_TO_A_PERSON: Mapping[str, Collection[str]] = {"voucherify": ("return",), "monetary": ("return", "void")}
 """Kinds of sale that a vendor has no form for: parked with the reason, as the room's page says, and never sent."""
+WITHOUT_OUR_ID: Collection[str] = ("monetary",)
+"""Vendors whose form has no place for the sale's id: what may have arrived is looked for on their books."""
+QUESTIONS: Mapping[str, tuple[bytes, bytes]] = {
+    "monetary": (b"GET /v1/Customers?", b'[{"CustomerID": 101, "ExternalID": "10000421"}]')
+}
+"""What a vendor is asked before it is sent a member's sale, and an answer that lets the sale go."""
+ASKED_BY_URL: Mapping[str, Collection[str]] = {"monetary": ("10000421",)}
+"""Keys that stand in a question's URL, because the vendor has no other way to be asked; the room's page says so."""
+
+
+def after_questions(name: str, script: Script) -> Script:
+    """The script for deliveries; what the vendor is asked before one is answered well."""
+    begins, good = QUESTIONS.get(name, (b"-", b""))
+
+    async def answered(request: bytes, writer: asyncio.StreamWriter) -> None:
+        await (answer(200, good) if request.startswith(begins) else script)(request, writer)
+
+    return answered
+
+
+def deliveries(name: str, requests: list[bytes]) -> list[bytes]:
+    """The requests that bring a sale."""
+    begins, _ = QUESTIONS.get(name, (b"-", b""))
+    return [request for request in requests if not request.startswith(begins)]
 
 
 def table(name: str, url: str) -> Any:

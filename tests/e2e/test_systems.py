@@ -10,42 +10,31 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from e2e.shop import COMMAND, Till, Vendor, eventually, members
-from ports import free_port
+from e2e.further import LINE, System, deliveries, numbers
+from e2e.shop import COMMAND, Till, Vendor, eventually
 
 from agent.clock import SystemClock
 from agent.connectors.simulation.line import LineFault
-from agent.connectors.simulation.server import ThreadedSimulator
 from agent.workbench.further import RECIPES
 
 pytestmark = [pytest.mark.slow, pytest.mark.parametrize("system", RECIPES, indirect=True)]
 
 TODAY = datetime.now(UTC).isoformat(timespec="seconds")
-LINE = {"kind": "purchase", "sku": "SK-77", "quantity": "1", "gross_paid": "250.00"}
 
 
-class System:
-    """One further system of the demonstration, on a port that stays the same while the line is cut and mended."""
+class Further(System):
+    """One further system of the demonstration."""
 
     def __init__(self, name: str, home: Path) -> None:
-        self.name, self.home, self.recipe = name, home, RECIPES[name]
-        self.sim: Any = self.recipe.make(SystemClock())
-        self.server = ThreadedSimulator(self.sim, port=free_port())
-        self.cut, self.mend = self.server.stop, self.server.start
+        self.name, self.recipe = name, RECIPES[name]
+        sim = self.recipe.make(SystemClock())
+        super().__init__(sim, home, self.recipe.secrets, path=self.recipe.path, **self.recipe.table)
 
     def knows(self, numbers: list[str]) -> None:
         """These members are members there too, where members are not made by their sales."""
         if hasattr(self.sim, "add_member"):
             for number in numbers:
                 self.sim.add_member(number)
-
-    def table(self) -> dict[str, Any]:
-        secrets = {}
-        for setting, value in self.recipe.secrets.items():
-            file = self.home / f"{self.name}.{setting}"
-            file.write_text(value)
-            secrets[setting] = f"file:{file}"
-        return {"base_url": self.server.url + self.recipe.path, **self.recipe.table, **secrets}
 
     def fails(self, kind: str, **how: Any) -> LineFault:
         """Calls that bring sales meet this fault from now on."""
@@ -56,24 +45,24 @@ class System:
 
 
 @pytest.fixture(name="system")
-def _system(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[System]:
-    system = System(request.param, tmp_path)
-    with system.server:
-        yield system
+def _system(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Further]:
+    system = Further(request.param, tmp_path)
+    yield system
+    system.close()
 
 
 @pytest.fixture(name="people")
-def _people(vendor: Vendor, system: System) -> list[dict[str, str]]:
+def _people(vendor: Vendor, system: Further) -> list[dict[str, str]]:
     """Members whom both systems know."""
-    numbers = [member.value("memberNumber") for member in members(vendor, 20)]
-    system.knows(numbers)
-    return [{"type": "member_number", "value": number} for number in numbers]
+    people = numbers(vendor, 20)
+    system.knows([person["value"] for person in people])
+    return people
 
 
 @pytest.fixture(name="shop")
-def _shop(open_till: Callable[..., Till], system: System) -> Till:
+def _shop(open_till: Callable[..., Till], system: Further) -> Till:
     """A till whose sales go to both, its replica loaded."""
-    till = open_till(**{f"forward.{system.name}": system.table()}).start()
+    till = open_till(**{f"forward.{system.name}": system.table}).start()
     eventually(till.loaded)
     return till
 
@@ -84,16 +73,15 @@ def sell(till: Till, name: str, person: dict[str, str]) -> int:
     return answer.status_code
 
 
-def delivery(till: Till, system: System, name: str) -> dict[str, Any]:
-    [row] = [row for row in till.transaction(name)["deliveries"] if row["vendor"] == system.name]
-    return row
+def delivery(till: Till, system: Further, name: str) -> dict[str, Any]:
+    return deliveries(till, name)[system.name]
 
 
 def once(names: list[str]) -> dict[str, int]:
     return dict.fromkeys(names, 1)
 
 
-def test_the_answer_is_lost_and_the_agent_killed(shop: Till, system: System, people: list[dict[str, str]]):
+def test_the_answer_is_lost_and_the_agent_killed(shop: Till, system: Further, people: list[dict[str, str]]):
     """Three times the sale arrives, its answer gets lost and the agent is killed: it counts once."""
     system.fails("drop", after_processing=True)
     sell(shop, "s-1", people[0])
@@ -113,7 +101,7 @@ def _tried(row: dict[str, Any], attempts: int) -> bool:
     return row["attempts"] >= attempts or row["state"] == "delivered"
 
 
-def test_two_senders_and_a_kill_after_the_answer(shop: Till, system: System, people: list[dict[str, str]]):
+def test_two_senders_and_a_kill_after_the_answer(shop: Till, system: Further, people: list[dict[str, str]]):
     """A second agent refuses to start; the first is killed right after an answer: each of 20 sales arrives once."""
     system.cut()
     names = [f"s-{number:02}" for number in range(20)]
@@ -135,7 +123,7 @@ def test_two_senders_and_a_kill_after_the_answer(shop: Till, system: System, peo
     assert system.sim.held() == once([*names, "s-20"])
 
 
-def test_a_long_outage(shop: Till, vendor: Vendor, system: System, people: list[dict[str, str]]):
+def test_a_long_outage(shop: Till, vendor: Vendor, system: Further, people: list[dict[str, str]]):
     """Refused, then 503, then 429, then silence: nothing is parked or lost, and the other lane never waits."""
     system.cut()
     names = [f"s-{number:03}" for number in range(100)]
@@ -158,7 +146,7 @@ def test_a_long_outage(shop: Till, vendor: Vendor, system: System, people: list[
     assert system.sim.held() == vendor.held() == once(names)
 
 
-def test_credentials_expire(shop: Till, vendor: Vendor, system: System, people: list[dict[str, str]]):
+def test_credentials_expire(shop: Till, vendor: Vendor, system: Further, people: list[dict[str, str]]):
     """The line returns with 401: that lane alone is held, nothing dropped or parked; then all go out."""
     system.cut()
     names = [f"s-{number:02}" for number in range(60)]

@@ -578,6 +578,14 @@ async def test_a_person_decides_that_it_did_not_arrive(outbox, verdict, maybe_re
     assert leased.maybe_received is maybe_received
 
 
+async def test_a_vendor_s_names_of_sales_are_looked_up(outbox):
+    """Which of some references are recorded, at that vendor alone."""
+    await outbox.accept(acceptance("a"), NOW)
+    await send(outbox, replace(DONE, reference="r-1"))
+    assert outbox.taken(VENDOR, ["r-1", "r-2"]) == {"r-1"}
+    assert outbox.taken("another", ["r-1"]) == outbox.taken(VENDOR, []) == frozenset()
+
+
 async def test_success_clears_the_last_error_and_names_the_vendor_s_reference(outbox):
     """What went wrong before is no longer shown, and every attempt stays in the story."""
     await outbox.accept(acceptance(), NOW)

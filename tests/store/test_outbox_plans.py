@@ -38,6 +38,7 @@ def outbox(tmp_path):
 @pytest.mark.parametrize(
     ("statement", "index"),
     [
+        (sql.TAKEN, "deliveries_by_reference"),
         (sql.LEASE, "deliveries_in_line"),
         (sql.LEASE, "deliveries_backing_off"),
         (sql.LEASE, "deliveries_unenrolled"),

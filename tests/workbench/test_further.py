@@ -35,19 +35,20 @@ def test_a_table_names_its_secrets_by_reference(tmp_path, name):
 
 
 SOCKS = {"kind": "return", "sku": "SK-77"}
+BACK = [SOCKS, SOCKS, {**SOCKS, "sku": "SK-88"}]
 MADE = {
-    "a": {"type": "purchase", "lines": [{"kind": "purchase", "sku": "SK-77"}]},
-    "r": {"type": "return", "original_transaction_id": "a", "lines": [SOCKS, SOCKS, {**SOCKS, "sku": "SK-88"}]},
+    "a": {"transaction_id": "a", "type": "purchase", "lines": [{"kind": "purchase", "sku": "SK-77"}]},
+    "r": {"transaction_id": "r", "type": "return", "original_transaction_id": "a", "lines": BACK},
 }
 
 
 def test_returns_are_counted_where_they_have_a_name(tmp_path):
-    """A vendor that is told only which sale a return is about is asked for each product that came back of it."""
+    """Each product that came back where only the earlier sale is told; none where a person settles it."""
     counted = {}
     for name in sorted(RECIPES):
         with Further(name, tmp_path, FakeClock()) as further:
             counted[name] = further.count(MADE).made
-    assert counted == {"antavo": 3, "mparticle": 2, "voucherify": 2}
+    assert counted == {"antavo": 3, "monetary": 1, "mparticle": 2, "voucherify": 2}
 
 
 @pytest.mark.parametrize(
@@ -67,3 +68,12 @@ def test_a_return_is_held_against_what_came_back(tmp_path, monkeypatch, back, to
         applied = [{"action": action, "data": data} for action, data in events]
         monkeypatch.setattr(further._simulator.books, "applied", applied)
         assert further.count(MADE) == told
+
+
+def test_what_waits_for_a_person(tmp_path):
+    """A vendor that takes nothing back leaves returns to a person; the others have them."""
+    left = {}
+    for name in sorted(RECIPES):
+        with Further(name, tmp_path, FakeClock()) as further:
+            left[name] = further.left_to_a_person(MADE.values())
+    assert left == {"antavo": set(), "monetary": {"r"}, "mparticle": set(), "voucherify": set()}

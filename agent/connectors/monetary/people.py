@@ -1,0 +1,199 @@
+"""Who a sale's member is at Monetary: asked for at each delivery, and never guessed.
+
+===========================  ===================================================  ==================================
+ours                         Monetary's                                           source
+===========================  ===================================================  ==================================
+the primary integration key  ExternalID, asked for as `externalID`                readme: the caller's own member id
+mobile_phone                 Phone, `phone`: ten digits as dialled at home        readme; the example till waits for ten
+email                        Email, `email`                                       readme
+new_contact                  FirstName, LastName, Address, City, Zipcode,         readme; for a registration alone
+                             Birthday
+... preferences              AcceptsSMS, AcceptsEmail: true where the customer    readme. Never true of itself
+                             said so, else false
+===========================  ===================================================  ==================================
+
+The answer to a search is a list, empty where nobody fits (inferred from the example till). Whether the vendor looks for
+what is equal or for what begins so is unknown: whoever is listed counts only if they show the value itself, and exactly
+one has to. Where somebody is listed and nobody shows it, the filter may not have been applied, and nobody is made.
+
+Monetary has no key to know a registration by: everything that would be told is searched for first.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+import phonenumbers
+
+from agent.connectors.monetary.client import MonetaryClient
+from agent.connectors.monetary.errors import UNREADABLE, json_of, rejection_of, trouble_of
+from agent.connectors.monetary.mapping import render_json
+from agent.domain.delivery import Verdict, VerdictKind
+from agent.domain.identifiers import Identifier, IdentifierType
+from agent.domain.transaction import IntegrationKey, NewContact
+
+_PHONE_DIGITS = 10
+_LARGEST_ID = 2**63 - 1
+_ASKED = {"externalid": "externalID", "phone": "phone", "email": "email"}
+_SPELLED = {"externalid": "ExternalID", "phone": "Phone", "email": "Email"}
+UNKNOWN: Final = Verdict(VerdictKind.PARK, "contact.unknown", title="The vendor does not know this customer.")
+_SEVERAL = Verdict(VerdictKind.PARK, "contact.unresolved", title="Several customers of the vendor fit.")
+_UNFILTERED = Verdict(
+    VerdictKind.PARK,
+    "contact.unresolved",
+    title="The vendor named customers who do not show what was searched for.",
+)
+_NO_QUESTION = Verdict(VerdictKind.PARK, "contact.unresolved", title="The vendor cannot be asked for this kind of key.")
+_NOT_TEN_DIGITS = Verdict(
+    VerdictKind.PARK, "contact.unresolved", title="The phone number has no ten digits at home, as the vendor's have."
+)
+
+
+class MonetaryPeople:
+    """Finds customers, and makes them where that is wanted.
+
+    Args:
+        client: the location's account.
+        primary: the type of the primary integration key.
+        register: whether a stranger becomes a customer.
+    """
+
+    def __init__(self, client: MonetaryClient, *, primary: IdentifierType, register: bool) -> None:
+        self._client, self._primary, self._register = client, primary, register
+        self._one_at_a_time = asyncio.Lock()
+
+    async def resolve(self, key: IntegrationKey, contact: NewContact | None) -> int | Verdict:
+        """The CustomerID, or what it means that nobody can be named.
+
+        Args:
+            key: what the sale is tagged with.
+            contact: what a stranger gave to become somebody.
+
+        Raises:
+            VendorUnreachableError, VendorRefusedError: as everywhere.
+        """
+        named = self._named(key.identifier)
+        if isinstance(named, Verdict):
+            return named
+        said_number = key.kind == "secondary" and key.type is self._primary  # it may be mistyped: nobody is made of it
+        if said_number or not self._register:
+            return await self._search(*named)
+        async with self._one_at_a_time:  # two sales of one stranger would each find nobody
+            return await self._found_or_made(named, contact)
+
+    def _named(self, identifier: Identifier) -> tuple[str, str] | Verdict:
+        """What to ask for, in Monetary's name and spelling."""
+        if identifier.type is self._primary:
+            return "externalid", identifier.value
+        if identifier.type is IdentifierType.EMAIL:
+            return "email", identifier.value
+        if identifier.type is not IdentifierType.MOBILE_PHONE:
+            return _NO_QUESTION
+        number = spell_phone(identifier.value)
+        return ("phone", number) if number else _NOT_TEN_DIGITS
+
+    async def _search(self, field: str, value: str) -> int | Verdict:
+        answer = await self._client.search({_ASKED[field]: value})
+        refused = trouble_of(answer, named=False) or rejection_of(answer)
+        if refused is not None:
+            return refused
+        rows = json_of(answer)
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            return replace(UNREADABLE, status=answer.status)
+        wanted = _form(field, value)
+        own = [_lowered(row) for row in rows]
+        fitting = [row for row in own if _form(field, row.get(field)) == wanted]
+        if not fitting:
+            return _UNFILTERED if rows else UNKNOWN
+        ids = {customer_id_of(row) for row in fitting}
+        if None in ids:
+            return replace(UNREADABLE, status=answer.status)
+        return _SEVERAL if len(ids) > 1 else next(found for found in ids if found is not None)
+
+    async def _found_or_made(self, named: tuple[str, str], contact: NewContact | None) -> int | Verdict:
+        told = _told(named, contact)
+        found: set[int] = set()
+        for field, value in told.items():
+            customer = await self._search(field, value)
+            if isinstance(customer, int):
+                found.add(customer)
+            elif customer is not UNKNOWN:
+                return customer
+            if field == named[0] and found:  # the key that the sale is tagged with decides
+                break
+        if found:
+            return _SEVERAL if len(found) > 1 else found.pop()
+        answer = await self._client.register(render_json(_registration(told, contact)))
+        refused = trouble_of(answer, named=False) or rejection_of(answer)
+        if refused is not None:
+            return replace(refused, code="contact.refused") if refused.kind is VerdictKind.PARK else refused
+        made = customer_id_of(_lowered(json_of(answer)))
+        return replace(UNREADABLE, status=answer.status) if made is None else made
+
+
+def spell_phone(number: str) -> str:
+    """A number in international form as Monetary writes it: ten digits; empty where it has another number of them."""
+    try:
+        parsed = phonenumbers.parse(number)
+    except phonenumbers.NumberParseException:
+        return ""
+    digits = _digits(phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.NATIONAL))
+    return digits if len(digits) == _PHONE_DIGITS else ""
+
+
+def customer_id_of(row: Mapping[str, Any]) -> int | None:
+    """The CustomerID of a row, whose names are in lower case; None where it is no whole number of 63 bits."""
+    value = row.get("customerid")
+    if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) <= len(str(_LARGEST_ID)):
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool):
+        return None
+    return value if 0 < value <= _LARGEST_ID else None
+
+
+def _told(named: tuple[str, str], contact: NewContact | None) -> dict[str, str]:
+    """Everything that names a stranger, the sale's own key first."""
+    told = dict([named])
+    if contact is not None and contact.mobile_phone and (number := spell_phone(contact.mobile_phone)):
+        told.setdefault("phone", number)
+    if contact is not None and contact.email:
+        told.setdefault("email", contact.email)
+    return told
+
+
+def _registration(told: Mapping[str, str], contact: NewContact | None) -> dict[str, Any]:
+    given = contact or NewContact()
+    allowed = given.preferences
+    described = {
+        "FirstName": given.first_name,
+        "LastName": given.last_name,
+        "Address": given.street,
+        "City": given.city,
+        "Zipcode": given.zip_code,
+        "Birthday": given.birth_date.isoformat() if given.birth_date else None,
+    }
+    return {
+        **{_SPELLED[field]: value for field, value in told.items()},
+        **{name: value for name, value in described.items() if value is not None},
+        "AcceptsSMS": allowed is not None and allowed.accepts_sms is True,
+        "AcceptsEmail": allowed is not None and allowed.accepts_email is True,
+    }
+
+
+def _form(field: str, value: Any) -> str | None:
+    """A value in the one form in which it is compared; None for what is no text or number."""
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        return None
+    text = str(value) if isinstance(value, str) or abs(value) <= _LARGEST_ID else ""
+    if field == "phone":
+        return _digits(text)
+    return text.strip().casefold() if field == "email" else text.strip()
+
+
+def _digits(text: str) -> str:
+    return "".join(character for character in text if character.isascii() and character.isdecimal())
+
+
+def _lowered(row: Any) -> dict[str, Any]:
+    return {str(name).lower(): value for name, value in row.items()} if isinstance(row, dict) else {}

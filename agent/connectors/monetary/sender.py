@@ -1,0 +1,177 @@
+"""Taking sales to Monetary, one receipt each.
+
+Each `POST /Receipts` makes another receipt: Monetary has nothing to know a sale by. So what may have arrived is looked
+for among the customer's receipts before it goes out again (`books.py`); where they do not tell, and for a guest's sale,
+which is among nobody's, `on_doubt` decides. A first attempt costs no such question.
+
+Between looking and sending, a request that was cut off a moment ago could still be at work there: that gap cannot be
+closed from here, and the pause before another attempt makes it small.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+from agent.connectors.monetary.books import MonetaryBooks, Unclear, reference_of
+from agent.connectors.monetary.client import MonetaryClient
+from agent.connectors.monetary.errors import (
+    json_of,
+    rejection_of,
+    trouble_of,
+    verdict_without_answer,
+    verdict_without_key,
+)
+from agent.connectors.monetary.mapping import InexactError, WithoutTaxError, render_json, render_receipt
+from agent.connectors.monetary.people import MonetaryPeople
+from agent.connectors.monetary.settings import MonetarySettings
+from agent.domain.delivery import Verdict, VerdictKind
+from agent.domain.transaction import TransactionType
+from agent.errors import VendorRefusedError, VendorUnreachableError
+from agent.ports import Clock, Outgoing
+
+MAX_CALLS = 4
+"""Calls that one delivery usually takes at most: who it is, somebody new, what is on the books, the receipt."""
+TIME_MATTERS = timedelta(minutes=5)
+"""A sale that is told later than this is reported as counted at another time than its own."""
+_PARK, _DONE, _RETRY = VerdictKind.PARK, VerdictKind.DONE, VerdictKind.RETRY
+_NOBODY = Verdict(_PARK, "sale.without_member", title="The sale names nobody.")
+_RETURN = Verdict(_PARK, "sale.return_unsupported", title="The vendor takes no returns: a person settles it there.")
+_VOID = Verdict(_PARK, "sale.return_unsupported", title="The vendor takes no receipt back: a person settles it there.")
+_CLAIM = Verdict(
+    _PARK, "sale.return_unsupported",
+    title="The vendor has a guest's receipt of the claimed sale and takes none back: its goods would count twice.",
+)  # fmt: skip
+_INEXACT = Verdict(_PARK, "sale.inexact", title="An amount has more than the two decimals that the vendor takes.")
+_NO_TAX = Verdict(_PARK, "sale.without_tax", title="A line does not say its tax, which is told beside the amounts.")
+_IN_DOUBT = Verdict(VerdictKind.IN_DOUBT, "sale.maybe_received")
+_OF_NOBODY = Unclear("do not have it: it is a guest's sale")
+_DROPPED = Verdict(_DONE, "sale.not_repeated", title="It may have arrived; on_doubt says not to send it again.")
+_TIME_LOST = ("sale.time_lost", "Counted when it arrived: the vendor has no place for the sale's own time.")
+
+
+class MonetarySender:
+    """Sends sales.
+
+    Args:
+        client: the location's account.
+        settings: the table.
+        people: finds customers.
+        books: reads their receipts.
+        clock: tells how late a sale is.
+    """
+
+    batch_size = 1
+
+    def __init__(
+        self,
+        client: MonetaryClient,
+        settings: MonetarySettings,
+        *,
+        people: MonetaryPeople,
+        books: MonetaryBooks,
+        clock: Clock,
+    ) -> None:
+        self._client, self._settings, self._clock = client, settings, clock
+        self._people, self._books = people, books
+
+    async def send(self, batch: Sequence[Outgoing]) -> list[Verdict]:
+        """A verdict for each sale; ``done`` means that Monetary made a receipt of it."""
+        return [await self._send(outgoing) for outgoing in batch]
+
+    async def _send(self, outgoing: Outgoing) -> Verdict:
+        try:
+            ready = await self._ready(outgoing)
+        except VendorUnreachableError as error:  # a question failed: this attempt sent no receipt
+            ready = replace(verdict_without_answer(error), not_received=True, alone=error.maybe_received)
+        except VendorRefusedError as error:
+            ready = verdict_without_key(error)
+        return ready if isinstance(ready, Verdict) else await self._post(outgoing, *ready)
+
+    async def _ready(self, outgoing: Outgoing) -> tuple[int | None, dict[str, Any]] | Verdict:
+        """Whose sale it is and its receipt; a verdict where it is not to be sent now."""
+        receipt = self._rendered(outgoing)
+        if isinstance(receipt, Verdict):
+            return receipt
+        customer = await self._asked(outgoing)
+        if isinstance(customer, Verdict):
+            return customer
+        known = await self._known(outgoing, customer, receipt) if outgoing.maybe_received else None
+        return known or (customer, receipt)
+
+    def _rendered(self, outgoing: Outgoing) -> dict[str, Any] | Verdict:
+        refused = self._unsendable(outgoing)
+        if refused is not None:
+            return refused
+        try:
+            return render_receipt(outgoing.transaction, tax=self._settings.tax, mark=self._settings.mark_receipts)
+        except InexactError:
+            return _INEXACT
+        except WithoutTaxError:
+            return _NO_TAX
+
+    def _unsendable(self, outgoing: Outgoing) -> Verdict | None:
+        """Why there is nothing that Monetary would take."""
+        sale, guests = outgoing.transaction, self._settings.guest_sales
+        if sale.type is TransactionType.VOID:
+            return _VOID
+        if any(line.kind == "return" for line in sale.lines):
+            return _RETURN
+        if outgoing.key is None:
+            return None if guests else _NOBODY
+        is_claim = sale.type is TransactionType.POINTS_CLAIM and sale.original_transaction_id is not None
+        return _CLAIM if guests and is_claim else None
+
+    async def _asked(self, outgoing: Outgoing) -> int | Verdict | None:
+        """Whose sale it is; None for a guest's; a verdict where nobody can be named."""
+        if outgoing.key is None:
+            return None
+        found = await self._people.resolve(outgoing.key, outgoing.transaction.new_contact)
+        return replace(found, not_received=True) if isinstance(found, Verdict) else found
+
+    async def _known(self, outgoing: Outgoing, customer: int | None, receipt: Mapping[str, Any]) -> Verdict | None:
+        """What is known of a sale that may have arrived; None when it is to be sent."""
+        if customer is None:
+            return self._doubtful(_OF_NOBODY)
+        found = await self._books.find(customer, outgoing.transaction.transaction_id, receipt)
+        if isinstance(found, Unclear):
+            return self._doubtful(found)
+        if found is None or found.kind is VerdictKind.DUPLICATE:
+            return found
+        return replace(found, not_received=True)
+
+    async def _post(self, outgoing: Outgoing, customer: int | None, receipt: Mapping[str, Any]) -> Verdict:
+        try:
+            named = receipt if customer is None else {"CustomerID": customer, **receipt}
+            answer = await self._client.post_receipt(render_json(named))
+        except VendorUnreachableError as error:
+            verdict = verdict_without_answer(error)
+        except VendorRefusedError as error:
+            return verdict_without_key(error)
+        else:
+            refused, reference = trouble_of(answer, named=True) or rejection_of(answer), reference_of(json_of(answer))
+            if refused is None and reference is not None:
+                self._books.note(reference, outgoing.transaction.transaction_id)
+                return self._dated(outgoing, Verdict(_DONE, status=answer.status, reference=reference))
+            title = "The vendor's answer does not show the receipt."
+            strange = Verdict(_RETRY, "vendor.unreadable", answer.status, title, alone=True)
+            verdict = refused or strange
+        if verdict.kind is _RETRY and not verdict.not_received and customer is None:
+            doubtful = self._doubtful(_OF_NOBODY)
+            if doubtful is not None:
+                return replace(doubtful, status=verdict.status, reached=verdict.reached, after_s=verdict.after_s)
+        return verdict
+
+    def _doubtful(self, unclear: Unclear) -> Verdict | None:
+        """What `on_doubt` makes of a sale that may have arrived; None when it goes out again."""
+        if self._settings.on_doubt == "resend":
+            return None
+        if self._settings.on_doubt == "drop":
+            return _DROPPED
+        return replace(_IN_DOUBT, title=f"It may have arrived, and the customer's receipts {unclear.why}.")
+
+    def _dated(self, outgoing: Outgoing, verdict: Verdict) -> Verdict:
+        late = self._clock.now() - (outgoing.corrected_at or outgoing.transaction.occurred_at) > TIME_MATTERS
+        return replace(verdict, code=_TIME_LOST[0], title=_TIME_LOST[1]) if late else verdict

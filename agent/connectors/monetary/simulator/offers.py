@@ -1,0 +1,102 @@
+"""Offers and campaigns of the simulated account.
+
+Sources: the readme for campaigns and for offers being used by standing among a receipt's discounts, the example till
+for their fields. That a used, foreign or expired offer is refused with 400 is the simulator's own choice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+from datetime import datetime, timedelta
+from typing import Any
+
+from agent.connectors.monetary.simulator.values import Refused, named, number
+
+HOLDING = "holding"
+"""The location of the key of the business that the locations belong to."""
+_LONGEST_DAYS = 3_660
+
+
+class Offers:
+    """What customers have been offered.
+
+    Attributes:
+        campaigns: by CampaignID, as they are shown.
+    """
+
+    def __init__(self) -> None:
+        self.campaigns: dict[int, dict[str, Any]] = {}
+        self._made_by: dict[int, str] = {}
+        self._offers: dict[int, dict[str, Any]] = {}
+        self._until: dict[int, datetime] = {}
+        self._used: set[int] = set()
+
+    def make_campaign(self, body: Any, location: str, *, of_location: bool) -> dict[str, Any]:
+        """A campaign. Raises Refused: it has another form, or it is a group's and the key is a location's."""
+        if not of_location and location != HOLDING:
+            raise Refused(403, "Only the holding business makes campaigns of its group.")
+        stated = named(body)
+        amounts = {name: float(number(stated.get(name.lower()), name)) for name in ("AmountOff", "MinimumPurchase")}
+        days = stated.get("daystillexpiration")
+        if not isinstance(days, int) or isinstance(days, bool) or not 0 < days <= _LONGEST_DAYS:
+            raise Refused(400, "The request is invalid: DaysTillExpiration is a number of days.")
+        made: dict[str, Any] = {
+            "CampaignID": len(self.campaigns) + 1, **amounts, "DaysTillExpiration": days,
+            "TemplateName": "manual", "IsLocationSpecific": of_location,
+        }  # fmt: skip
+        self.campaigns[made["CampaignID"]] = made
+        self._made_by[made["CampaignID"]] = location
+        return made
+
+    def send(
+        self, campaign_id: int, body: Any, *, registered: Collection[int], buyers: Callable[[str], Collection[int]],
+        now: datetime,
+    ) -> None:  # fmt: skip
+        """Offers a campaign to customers; who is not eligible gets none, and nobody hears of it. Raises Refused."""
+        campaign = self.campaigns.get(campaign_id)
+        if campaign is None:
+            raise Refused(404, "No campaign of this CampaignID.")
+        if not isinstance(body, list) or not all(isinstance(one, int) for one in body):
+            raise Refused(400, "The request is invalid: a list of CustomerIDs is expected.")
+        eligible = set(registered)
+        if campaign["IsLocationSpecific"]:
+            eligible &= set(buyers(self._made_by[campaign_id]))
+        for customer_id in (one for one in dict.fromkeys(body) if one in eligible):
+            number_ = len(self._offers) + 1
+            self._offers[number_] = {
+                "OfferID": number_, "CustomerID": customer_id, "CampaignID": campaign_id, "Code": f"OFFER{number_:05d}",
+                "DiscountAmount": campaign["AmountOff"], "MinimumPurchase": campaign["MinimumPurchase"],
+            }  # fmt: skip
+            self._until[number_] = now + timedelta(days=campaign["DaysTillExpiration"])
+
+    def of(self, customer_id: int, now: datetime) -> list[dict[str, Any]]:
+        """What a customer can still use."""
+        return [offer for number_, offer in self._offers.items() if offer["CustomerID"] == customer_id
+                and number_ not in self._used and now < self._until[number_]]  # fmt: skip
+
+    def get(self, offer_id: Any) -> dict[str, Any]:
+        """An offer, used or not. Raises Refused when there is none."""
+        found = self._offers.get(offer_id) if isinstance(offer_id, int) else None
+        if found is None:
+            raise Refused(404, "No offer of this OfferID.")
+        return found
+
+    def by_code(self, code: str) -> dict[str, Any]:
+        """An offer, used or not. Raises Refused when there is none."""
+        found = next((offer for offer in self._offers.values() if offer["Code"] == code), None)
+        if found is None:
+            raise Refused(404, "No offer of this Code.")
+        return found
+
+    def use(self, wanted: Iterable[Any], customer_id: Any, location: str, spent: float, now: datetime) -> None:
+        """Uses offers up, all of them or none. Raises Refused."""
+        used: set[int] = set()
+        for offer_id in wanted:
+            offer = self.get(offer_id)
+            campaign, made_by = self.campaigns[offer["CampaignID"]], self._made_by[offer["CampaignID"]]
+            elsewhere = campaign["IsLocationSpecific"] and made_by != location
+            gone = offer_id in self._used | used or now >= self._until[offer_id]
+            if offer["CustomerID"] != customer_id or elsewhere or gone or spent < offer["MinimumPurchase"]:
+                raise Refused(400, "The request is invalid: this offer cannot be used.")
+            used.add(offer_id)
+        self._used |= used

@@ -1,0 +1,554 @@
+"""Sales on their way to an account: asked about, sent once, looked for, and into trouble."""
+
+import json
+from datetime import timedelta
+
+import pytest
+
+from agent.connectors.monetary.simulator import Fault
+from agent.domain.delivery import VerdictKind
+from agent.domain.identifiers import IdentifierType
+from agent.domain.transaction import IntegrationKey
+from agent.errors import VendorRefusedError, VendorUnreachableError
+from tests.connectors.monetary.conftest import KEY, MEMBER
+from tests.connectors.mparticle.sales import NOW, make_outgoing, make_sale
+from tests.wire import answer, cut, in_turn, wire
+
+DONE, DUPLICATE, PARK, RETRY, HOLD, IN_DOUBT = (
+    VerdictKind.DONE, VerdictKind.DUPLICATE, VerdictKind.PARK, VerdictKind.RETRY, VerdictKind.HOLD,
+    VerdictKind.IN_DOUBT,
+)  # fmt: skip
+SOCKS = {"kind": "purchase", "sku": "SK-77", "quantity": "2", "gross_paid": "250.00"}
+BACK = {"kind": "return", "sku": "SK-77", "quantity": "-1", "gross_paid": "125.00"}
+FOUND = answer(200, json.dumps([{"CustomerID": 101, "ExternalID": MEMBER}]).encode())
+RECEIPT = "0f6c2c526b0e4a0c9c1e0f6c2c526b0e"
+
+
+def secondary(kind, value):
+    return IntegrationKey(kind="secondary", type=kind, value=value)
+
+
+PHONE = secondary(IdentifierType.MOBILE_PHONE, "+46701740605")
+MAIL = secondary(IdentifierType.EMAIL, "alma@example.com")
+BO_MAIL = secondary(IdentifierType.EMAIL, "bo@example.com")
+
+
+def sale(name="t-1", *, tag=None, guest=False, maybe_received=False, **changes):
+    """A sale of this minute, so that nothing has to be said of its time."""
+    sold = make_sale(transaction_id=name, **{"occurred_at": NOW.isoformat(), "lines": [SOCKS], **changes})
+    return make_outgoing(sold, key=tag, guest=guest, maybe_received=maybe_received)
+
+
+async def sent(room, *batch):
+    return [(await room.sender.send([one]))[0] for one in batch]
+
+
+def told(verdicts):
+    return [(verdict.kind, verdict.code) for verdict in verdicts]
+
+
+async def test_one_sale(simulator, connect):
+    """Its member is asked for, and a receipt made that has the vendor's name."""
+    sim, running = simulator
+    [verdict] = await sent(connect(running.url), sale())
+    [receipt] = sim.receipts
+    assert (verdict.kind, verdict.code, verdict.status, verdict.reference) == (DONE, "", 200, receipt["ReceiptID"])
+    assert (receipt["CustomerID"], receipt["Total"]) == (101, 250)
+    assert dict(sim.requests) == {"GET customers": 1, "POST receipts": 1}
+
+
+@pytest.mark.parametrize("tag", [None, PHONE, MAIL], ids=["number", "phone", "address"])
+async def test_whose_it_is(simulator, connect, tag):
+    """The number is the ExternalID; a phone goes as ten national digits."""
+    sim, running = simulator
+    sim.add_customer(ExternalID=f"{MEMBER}0", Phone="0701740606", Email="bo@example.com")
+    [verdict] = await sent(connect(running.url), sale(tag=tag))
+    assert verdict.kind is DONE
+    assert sim.receipts[0]["CustomerID"] == 101
+
+
+@pytest.mark.parametrize(
+    ("fields", "tag", "code"),
+    [
+        ([], BO_MAIL, "contact.unknown"),
+        ([{"Phone": "0701740605"}], PHONE, "contact.unresolved"),
+        ([{"Email": "bo@example.com.example.com"}], BO_MAIL, "contact.unresolved"),
+        ([], secondary(IdentifierType.CARD_NUMBER, "12345678"), "contact.unresolved"),
+        ([], secondary(IdentifierType.PERSONAL_NUMBER, "198803142380"), "contact.unresolved"),
+        ([], secondary(IdentifierType.MOBILE_PHONE, "+4670174060"), "contact.unresolved"),
+        ([], IntegrationKey(kind="primary", type=IdentifierType.CONTACT_ID, value="c-1"), "contact.unresolved"),
+    ],
+    ids=["nobody", "two", "one who begins so", "a card", "a personal number", "nine digits", "the owner's own id"],
+)  # fmt: skip
+async def test_nobody_is_guessed(simulator, connect, fields, tag, code):
+    """Who cannot be told from others is left to a person, and no receipt is sent."""
+    sim, running = simulator
+    for one in fields:
+        sim.add_customer(**one)
+    [verdict] = await sent(connect(running.url), sale(tag=tag))
+    assert (verdict.kind, verdict.code, verdict.not_received) == (PARK, code, True)
+    assert sim.receipts == []
+
+
+CONTACT = {
+    "first_name": "Bo", "last_name": "Ek", "email": "bo@example.com", "mobile_phone": "+46701740606",
+    "street": "Gatan 1", "city": "Lund", "zip_code": "222 22", "birth_date": "1988-03-14",
+}  # fmt: skip
+BO = secondary(IdentifierType.MOBILE_PHONE, "+46701740606")
+
+
+@pytest.mark.parametrize(
+    ("preferences", "accepts"),
+    [
+        (None, (False, False)),
+        ({"accepts_sms": True}, (True, False)),
+        ({"accepts_sms": False, "accepts_email": True}, (False, True)),
+    ],
+    ids=["not asked", "sms", "mail"],
+)
+async def test_a_stranger_is_registered(simulator, connect, preferences, accepts):
+    """With what they gave, once, and with no consent that they did not give."""
+    sim, running = simulator
+    room = connect(running.url, unknown_customer="register")
+    contact = {**CONTACT, "preferences": preferences}
+    verdicts = await sent(room, sale("a", tag=BO, new_contact=contact), sale("b", tag=BO))
+    assert [verdict.kind for verdict in verdicts] == [DONE, DONE]
+    assert [receipt["CustomerID"] for receipt in sim.receipts] == [102, 102]
+    assert sim.customers[102] == {
+        "CustomerID": 102, "Phone": "0701740606", "Email": "bo@example.com", "FirstName": "Bo", "LastName": "Ek",
+        "Address": "Gatan 1", "City": "Lund", "Zipcode": "222 22", "Birthday": "1988-03-14",
+        "AcceptsSMS": accepts[0], "AcceptsEmail": accepts[1], "Points": 500,
+    }  # fmt: skip
+
+
+async def test_a_stranger_by_number_alone(simulator, connect):
+    """A number is all that is told of whoever gave nothing."""
+    sim, running = simulator
+    tag = IntegrationKey(kind="primary", type=IdentifierType.MEMBER_NUMBER, value="77")
+    [verdict] = await sent(connect(running.url, unknown_customer="register"), sale(tag=tag))
+    assert verdict.kind is DONE
+    assert sim.customers[102] == {
+        "CustomerID": 102, "ExternalID": "77", "AcceptsSMS": False, "AcceptsEmail": False, "Points": 250,
+    }  # fmt: skip
+
+
+async def test_a_number_that_was_only_said_makes_nobody(simulator, connect):
+    """It may be mistyped."""
+    sim, running = simulator
+    tag = secondary(IdentifierType.MEMBER_NUMBER, "77")
+    [verdict] = await sent(connect(running.url, unknown_customer="register"), sale(tag=tag))
+    assert (verdict.kind, verdict.code, len(sim.customers)) == (PARK, "contact.unknown", 1)
+
+
+@pytest.mark.parametrize(
+    ("there", "outcome"),
+    [
+        ([{"Email": "bo@example.com"}], [(DONE, "")]),
+        ([{"Email": "bo@example.com"}, {"Email": "BO@example.com"}], [(PARK, "contact.unresolved")]),
+    ],
+    ids=["one", "two"],
+)
+async def test_whoever_is_there_is_not_registered_again(simulator, connect, there, outcome):
+    """Everything that a stranger would be registered with is searched for first."""
+    sim, running = simulator
+    for one in there:
+        sim.add_customer(**one)
+    verdicts = await sent(connect(running.url, unknown_customer="register"), sale(tag=BO, new_contact=CONTACT))
+    assert told(verdicts) == outcome
+    assert len(sim.customers) == 1 + len(there)
+
+
+async def test_a_registration_whose_answer_is_lost(simulator, connect):
+    """The next attempt finds the customer; the receipt was never sent."""
+    sim, running = simulator
+    room = connect(running.url, unknown_customer="register")
+    sim.add(Fault(kind="drop", path="/v1/Customers", method="POST", count=1, after_processing=True))
+    first, second = await sent(room, sale(tag=BO), sale(tag=BO))
+    assert (first.kind, first.not_received, second.kind) == (RETRY, True, DONE)
+    assert (len(sim.customers), len(sim.receipts)) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"type": "void", "original_transaction_id": "t-0", "lines": [], "payments": [], "total": "0"},
+         "sale.return_unsupported"),
+        ({"type": "return", "lines": [BACK], "total": "-125.00",
+          "payments": [{"type": "card", "amount": "-125.00"}]}, "sale.return_unsupported"),
+        ({"lines": [SOCKS, BACK], "total": "125.00", "payments": [{"type": "card", "amount": "125.00"}]},
+         "sale.return_unsupported"),
+        ({"guest": True}, "sale.without_member"),
+        ({"currency": "KWD", "lines": [{**SOCKS, "gross_paid": "1.005"}]}, "sale.inexact"),
+        ({"tax": "added"}, "sale.without_tax"),
+    ],
+    ids=["void", "return", "exchange", "guest", "three decimals", "no tax"],
+)  # fmt: skip
+async def test_what_the_vendor_has_no_form_for(simulator, connect, changes, code):
+    """It is left to a person with the reason, and nothing is asked or sent."""
+    sim, running = simulator
+    tables = {name: changes[name] for name in changes.keys() & {"tax"}}
+    said = {name: value for name, value in changes.items() if name not in tables}
+    [verdict] = await sent(connect(running.url, **tables), sale(**said))
+    assert (verdict.kind, verdict.code) == (PARK, code)
+    assert not sim.requests
+
+
+async def test_a_late_sale(simulator, connect):
+    """The vendor counts it when it arrives, which its story says."""
+    _, running = simulator
+    early = (NOW - timedelta(hours=7)).isoformat()
+    verdicts = await sent(connect(running.url), sale(occurred_at=early))
+    assert told(verdicts) == [(DONE, "sale.time_lost")]
+
+
+# --- what may have arrived ------------------------------------------------------------------------------------
+
+
+async def test_a_lost_answer_is_found_on_the_books(simulator, connect, recorded):
+    """It is looked for before it goes out again, among earlier receipts of the same goods."""
+    sim, running = simulator
+    room = connect(running.url)
+    first = await sent(room, sale("a"), sale("b"))
+    recorded.update(verdict.reference for verdict in first)
+    sim.add(Fault(kind="drop", path="/v1/Receipts", count=1, after_processing=True))
+    lost, found = await sent(room, sale("c"), sale("c", maybe_received=True))
+    assert (lost.kind, lost.not_received, lost.reached) == (RETRY, False, False)
+    assert (found.kind, found.reference) == (DUPLICATE, sim.receipts[2]["ReceiptID"])
+    assert len(sim.receipts) == 3
+
+
+async def test_after_a_restart_only_the_outbox_tells(simulator, connect, recorded):
+    """Receipts of other sales are known by what is recorded; without that they could not be told apart."""
+    sim, running = simulator
+    first = await sent(connect(running.url), sale("a"), sale("b"))
+    doubtful = sale("c", maybe_received=True)
+    [unclear] = await sent(connect(running.url), doubtful)
+    recorded.update(verdict.reference for verdict in first)
+    [sent_again] = await sent(connect(running.url), doubtful)
+    assert (unclear.kind, unclear.code) == (IN_DOUBT, "sale.maybe_received")
+    assert sent_again.kind is DONE
+    assert len(sim.receipts) == 3
+
+
+async def test_a_receipt_is_one_sales_alone(simulator, connect):
+    """Two sales of the same goods may both have arrived: the one receipt is not taken for both."""
+    sim, running = simulator
+    room = connect(running.url)
+    sim.add(Fault(kind="drop", path="/v1/Receipts", count=1, after_processing=True))
+    await sent(room, sale("a"))
+    verdicts = await sent(room, sale("a", maybe_received=True), sale("b", maybe_received=True))
+    assert [verdict.kind for verdict in verdicts] == [DUPLICATE, DONE]
+    assert len(sim.receipts) == 2
+
+
+async def test_what_never_arrived_goes_out(simulator, connect):
+    """A receipt of other goods, or of another customer, is not taken for it."""
+    sim, running = simulator
+    room = connect(running.url)
+    sim.add_customer(ExternalID="77", Phone="0701740606")
+    await sent(
+        room, sale("a", lines=[{**SOCKS, "gross_paid": "250.01"}]),
+        sale("b", tag=BO),
+    )  # fmt: skip
+    [verdict] = await sent(room, sale("c", maybe_received=True))
+    assert verdict.kind is DONE
+    assert [receipt["CustomerID"] for receipt in sim.receipts] == [101, 102, 101]
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "outcome"),
+    [
+        (True, False, [(DUPLICATE, ""), (DONE, "")]),
+        (False, True, [(IN_DOUBT, "sale.maybe_received"), (IN_DOUBT, "sale.maybe_received")]),
+    ],
+    ids=["switched off", "switched on"],
+)
+async def test_marks_that_are_switched_while_a_sale_is_in_doubt(simulator, connect, first, then, outcome):
+    """What names a sale is that sale's alone; what names none is not passed over."""
+    sim, running = simulator
+    sim.add(Fault(kind="drop", path="/v1/Receipts", count=1, after_processing=True))
+    await sent(connect(running.url, mark_receipts=first), sale("a"))
+    room = connect(running.url, mark_receipts=then)
+    assert told(await sent(room, sale("a", maybe_received=True), sale("b", maybe_received=True))) == outcome
+
+
+async def test_its_own_receipt_is_found_however_often(simulator, connect):
+    """A verdict that was not written down is come to again."""
+    sim, running = simulator
+    room = connect(running.url)
+    first = await sent(room, sale("a"), sale("a", maybe_received=True), sale("a", maybe_received=True))
+    assert [verdict.kind for verdict in first] == [DONE, DUPLICATE, DUPLICATE]
+    assert {verdict.reference for verdict in first} == {sim.receipts[0]["ReceiptID"]}
+
+
+async def test_the_latest_receipts_are_remembered(simulator, connect, monkeypatch):
+    """No more than that: by then the outbox has them."""
+    monkeypatch.setattr("agent.connectors.monetary.books._RECENT", 2)
+    _, running = simulator
+    room = connect(running.url)
+    await sent(room, sale("a"), sale("b"), sale("c"))
+    [verdict] = await sent(room, sale("d", maybe_received=True))
+    assert (verdict.kind, len(room.sender._books._given)) == (DUPLICATE, 2)
+
+
+async def test_marks(simulator, connect):
+    """With the sale's id on each receipt nothing else is needed, whatever else was bought alike."""
+    sim, running = simulator
+    room = connect(running.url, mark_receipts=True)
+    await sent(room, sale("a"), sale("b"))
+    verdicts = await sent(connect(running.url, mark_receipts=True), sale("b", maybe_received=True),
+                          sale("c", maybe_received=True))  # fmt: skip
+    assert [verdict.kind for verdict in verdicts] == [DUPLICATE, DONE]
+    assert verdicts[0].reference == sim.receipts[1]["ReceiptID"]
+    assert sim.held() == {"a": 1, "b": 1, "c": 1}
+
+
+def listed(*receipts):
+    return answer(200, json.dumps(receipts).encode())
+
+
+ALIKE = {
+    "CustomerID": 101, "Skus": [{"SKU": "SK-77", "Amount": 125, "Quantity": 2}], "Discounts": [], "SubTotal": 250,
+    "Taxes": 0, "Total": 250,
+}  # fmt: skip
+
+
+def numbered(count, **changes):
+    return [{**ALIKE, **changes, "ReceiptID": f"{number:032x}"} for number in range(count)]
+
+
+TAKEN = answer(200, json.dumps({"ReceiptID": RECEIPT}).encode())
+
+
+@pytest.mark.parametrize(
+    "books",
+    [
+        pytest.param(answer(404, b"{}"), id="404"),
+        pytest.param(answer(400, b"{}"), id="400"),
+        pytest.param(answer(204), id="nothing"),
+        pytest.param(answer(200, b"null"), id="null"),
+        pytest.param(answer(200, b"{}"), id="an object"),
+        pytest.param(answer(200, b'[{"ReceiptID": 7}]'), id="no names"),
+        pytest.param(answer(200, b'["a"]'), id="no receipts"),
+        pytest.param(answer(200, b"[" * 5000), id="nested"),
+        pytest.param(answer(200, b"not JSON"), id="no JSON"),
+        pytest.param(listed(*numbered(2)), id="two alike"),
+        pytest.param(listed({"ReceiptID": RECEIPT}), id="a form that is not understood"),
+        pytest.param(listed(*numbered(10, Total=7)), id="ten, which may be a page"),
+        pytest.param(answer(200, b'[{"ReceiptID": "' + RECEIPT.encode() + b'", "Skus": [], "Total": NaN}]'), id="NaN"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("on_doubt", "outcome"),
+    [
+        ("hold", (IN_DOUBT, "sale.maybe_received", 2)),
+        ("drop", (DONE, "sale.not_repeated", 2)),
+        ("resend", (DONE, "", 3)),
+    ],
+    ids=["hold", "drop", "resend"],
+)
+async def test_books_that_do_not_tell(connect, books, on_doubt, outcome):
+    """The configuration decides; by itself the agent sends nothing a second time."""
+    async with wire(in_turn(FOUND, books, TAKEN)) as vendor:
+        [verdict] = await sent(connect(vendor.url, on_doubt=on_doubt), sale(maybe_received=True))
+        assert (verdict.kind, verdict.code, len(vendor.requests)) == outcome
+
+
+@pytest.mark.parametrize(
+    ("books", "kind"),
+    [
+        pytest.param(listed(), DONE, id="none"),
+        pytest.param(listed(*numbered(9, Total=7)), DONE, id="nine others"),
+        pytest.param(listed(*numbered(1)), DUPLICATE, id="one alike"),
+        pytest.param(listed(*numbered(10, Total=7), *numbered(11)[10:]), DUPLICATE, id="one alike among ten others"),
+        pytest.param(listed(*numbered(1), *numbered(1)), DUPLICATE, id="the same one twice"),
+        pytest.param(cut, RETRY, id="cut"),
+        pytest.param(answer(500, b"{}"), RETRY, id="500"),
+        pytest.param(answer(429, b"{}"), RETRY, id="429"),
+        pytest.param(answer(200, b"<html>", content_type="text/html"), RETRY, id="page"),
+        pytest.param(answer(401, b"{}"), HOLD, id="401"),
+    ],
+)
+async def test_books_that_tell_or_cannot_be_asked(connect, books, kind):
+    """None is sent, one is taken for it; while nobody answers, nothing is decided or sent."""
+    script = in_turn(FOUND, books, books if books is cut else TAKEN)  # a question on a cut line is asked again
+    async with wire(script) as vendor:
+        [verdict] = await sent(connect(vendor.url), sale(maybe_received=True))
+        posts = [request for request in vendor.requests if request.startswith(b"POST")]
+    assert verdict.kind is kind
+    assert len(posts) == (kind is DONE)
+    assert verdict.not_received is (kind in (RETRY, HOLD))
+
+
+@pytest.mark.parametrize(
+    ("on_doubt", "lost", "later"),
+    [
+        ("hold", (IN_DOUBT, "sale.maybe_received"), (IN_DOUBT, "sale.maybe_received")),
+        ("drop", (DONE, "sale.not_repeated"), (DONE, "sale.not_repeated")),
+    ],
+    ids=["hold", "drop"],
+)
+async def test_a_guests_sale_is_on_nobodys_books(simulator, connect, on_doubt, lost, later):
+    """Without an answer it is in doubt at once: there is nobody whose receipts could be read."""
+    sim, running = simulator
+    room = connect(running.url, guest_sales=True, on_doubt=on_doubt)
+    [taken] = await sent(room, sale("a", guest=True))
+    sim.add(Fault(kind="drop", path="/v1/Receipts", count=1, after_processing=True))
+    verdicts = await sent(room, sale("b", guest=True), sale("b", guest=True, maybe_received=True))
+    assert taken.kind is DONE
+    assert told(verdicts) == [lost, later]
+    assert verdicts[0].reached is False
+    assert [receipt["CustomerID"] for receipt in sim.receipts] == [None, None]
+
+
+async def test_a_guests_sale_that_was_turned_back_is_not_in_doubt(connect):
+    """A refused connection or a 429 proves that nothing arrived."""
+    async with wire(answer(429, b"{}")) as vendor:
+        [verdict] = await sent(connect(vendor.url, guest_sales=True), sale(guest=True))
+    assert (verdict.kind, verdict.not_received) == (RETRY, True)
+
+
+async def test_a_claim_where_guests_are_sent(simulator, connect):
+    """The guest's receipt cannot be taken back; where none was sent, a claim is a receipt of its own."""
+    _, running = simulator
+    claim = sale(type="points_claim", original_transaction_id="t-0")
+    with_guests, without = [await sent(connect(running.url, guest_sales=on), claim) for on in (True, False)]
+    assert told(with_guests) == [(PARK, "sale.return_unsupported")]
+    assert told(without) == [(DONE, "")]
+
+
+# --- answers that are none ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("question", "kind", "code"),
+    [
+        pytest.param(answer(200, b"{}"), RETRY, "vendor.unreadable", id="an object"),
+        pytest.param(answer(200, b"[7]"), RETRY, "vendor.unreadable", id="numbers"),
+        pytest.param(answer(204), RETRY, "vendor.unreadable", id="nothing"),
+        pytest.param(answer(200, b"[]]"), RETRY, "vendor.unreadable", id="no JSON"),
+        pytest.param(answer(200, b"<html>"), RETRY, "vendor.unreadable", id="page"),
+        pytest.param(answer(302, b"", location="http://127.0.0.1:9/"), RETRY, "vendor.unreadable", id="redirect"),
+        pytest.param(answer(404, b""), RETRY, "vendor.unreadable", id="no such call"),
+        pytest.param(answer(404, b'{"Message": "No HTTP resource"}'), RETRY, "vendor.unreadable", id="elsewhere"),
+        pytest.param(answer(500, b"{}"), RETRY, "vendor.error", id="500"),
+        pytest.param(answer(429, b"{}"), RETRY, "vendor.busy", id="429"),
+        pytest.param(cut, RETRY, "vendor.offline", id="cut"),
+        pytest.param(answer(401, b"{}"), HOLD, "vendor.credentials_refused", id="401"),
+        pytest.param(answer(400, b"{}"), PARK, "vendor.rejected", id="400"),
+        *(
+            pytest.param(answer(200, b'[{"ExternalID": "%s", "CustomerID": %s}]' % (MEMBER.encode(), name)), RETRY,
+                         "vendor.unreadable", id=f"id {name.decode()}")
+            for name in (b"null", b"0", b"-7", b"true", b"1.5", b'"x"', b'"7e3"', b"[7]", b"9223372036854775808",
+                         b"1e400")
+        ),
+    ],
+)  # fmt: skip
+async def test_an_answer_to_the_question_that_is_none(connect, question, kind, code):
+    """No receipt goes out for somebody who was not named."""
+    async with wire(question) as vendor:
+        [verdict] = await sent(connect(vendor.url), sale())
+        assert not [request for request in vendor.requests if request.startswith(b"POST")]
+    assert (verdict.kind, verdict.code, verdict.not_received) == (kind, code, True)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [{"CustomerID": "101", "ExternalID": MEMBER}, {"customerId": 101, "externalId": int(MEMBER)},
+     {"CUSTOMERID": 101, "EXTERNALID": f" {MEMBER} ", "Phone": None}],
+    ids=["an id as text", "a number as such", "in another case"],
+)  # fmt: skip
+async def test_a_customer_however_they_are_spelled(connect, row):
+    """Numbers as text and names in any case are understood."""
+    async with wire(in_turn(answer(200, json.dumps([row]).encode()), TAKEN)) as vendor:
+        [verdict] = await sent(connect(vendor.url), sale())
+        assert b'{"CustomerID":101,' in vendor.requests[1]
+    assert verdict.kind is DONE
+
+
+@pytest.mark.parametrize(
+    "taken",
+    [b"", b"null", b"[]", b"{}", b'{"ReceiptID": null}', b'{"ReceiptID": 7}', b'{"ReceiptID": "a b c d e f"}',
+     b'{"ReceiptID": "%s"}' % (b"a" * 65), b'{"ReceiptID": "46701740605"}', b'{"ReceiptID": ["a"]}', b"\xff"],
+)  # fmt: skip
+async def test_a_good_status_that_shows_no_receipt(connect, taken):
+    """It proves nothing: the books are read before anything is sent again."""
+    async with wire(in_turn(FOUND, answer(200, taken))) as vendor:
+        [verdict] = await sent(connect(vendor.url), sale())
+    assert (verdict.kind, verdict.code, verdict.not_received) == (RETRY, "vendor.unreadable", False)
+
+
+async def test_a_registration_that_shows_no_customer(connect):
+    """The sale waits; who was made is found by the next attempt."""
+    async with wire(in_turn(answer(200, b"[]"), answer(201, b'{"Phone": "0701740605"}'))) as vendor:
+        [verdict] = await sent(connect(vendor.url, unknown_customer="register"), sale(tag=PHONE))
+    assert (verdict.kind, verdict.not_received) == (RETRY, True)
+
+
+async def test_a_registration_that_is_refused(connect):
+    """A person looks at what the customer gave."""
+    async with wire(in_turn(answer(200, b"[]"), answer(400, b"{}"))) as vendor:
+        [verdict] = await sent(connect(vendor.url, unknown_customer="register"), sale(tag=PHONE))
+    assert (verdict.kind, verdict.code, verdict.status) == (PARK, "contact.refused", 400)
+
+
+@pytest.mark.parametrize("status", [408, 500, 502, 503, 504])
+async def test_what_does_not_prove_that_nothing_was_made(connect, status):
+    """Such an answer to a receipt leaves it in doubt, so that it is looked for."""
+    async with wire(in_turn(FOUND, answer(status, b"{}"))) as vendor:
+        [verdict] = await sent(connect(vendor.url), sale())
+    assert (verdict.kind, verdict.not_received) == (RETRY, False)
+
+
+@pytest.mark.parametrize("status", [301, 400, 401, 402, 403, 404, 405, 407, 409, 413, 415, 422, 425, 429])
+async def test_what_proves_that_nothing_was_made(connect, status):
+    """Such an answer to a receipt does not send anybody to the books."""
+    async with wire(in_turn(FOUND, answer(status, b"{}"))) as vendor:
+        [verdict] = await sent(connect(vendor.url), sale())
+    assert verdict.not_received
+
+
+# --- the key --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("key", [None, "", "two words", "nøkkel"], ids=["unreadable", "empty", "a blank", "not ASCII"])
+async def test_a_key_that_cannot_be_used(connect, key):
+    """Nothing is called; everything waits for a key."""
+    room = connect("http://127.0.0.1:9", key=key)
+    [verdict] = await sent(room, sale())
+    assert (verdict.kind, verdict.code, verdict.not_received) == (HOLD, "vendor.credentials_missing", True)
+    with pytest.raises(VendorRefusedError):
+        await room.ping()
+
+
+async def test_a_revoked_key(simulator, connect):
+    """It holds the lane, and a ping says so."""
+    sim, running = simulator
+    room = connect(running.url)
+    await room.ping()
+    sim.keys.clear()
+    [verdict] = await sent(room, sale())
+    assert (verdict.kind, verdict.code) == (HOLD, "vendor.credentials_refused")
+    with pytest.raises(VendorRefusedError):
+        await room.ping()
+    sim.keys[KEY] = "location-1"
+    assert (await sent(room, sale()))[0].kind is DONE
+
+
+@pytest.mark.parametrize(("status", "said"), [(200, b""), (200, b"null?"), (200, b"\xff"), (404, b"{}")])
+async def test_a_ping_wants_an_answer(connect, status, said):
+    """A good status with something else in it is nobody's account, and no such call no address."""
+    async with wire(answer(status, said)) as vendor:
+        with pytest.raises(VendorUnreachableError):
+            await connect(vendor.url).ping()
+
+
+async def test_the_bare_key(connect):
+    """Without a word before it, and JSON in every request."""
+    async with wire(in_turn(FOUND, TAKEN)) as vendor:
+        await sent(connect(vendor.url), sale())
+        for request in vendor.requests:
+            head = request.partition(b"\r\n\r\n")[0].lower().split(b"\r\n")
+            assert {b"authorization: test-key", b"content-type: application/json"} <= set(head)
+        assert vendor.requests[0].startswith(b"GET /v1/Customers?externalID=10000421 HTTP/1.1")
+        assert vendor.requests[1].startswith(b"POST /v1/Receipts HTTP/1.1")
