@@ -674,7 +674,7 @@ class Redemption:
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """What was given unasked and refused afterwards: how many benefits, and their sum in a currency (``-`` for none)."""
+    """What was given unasked and refused afterwards: how many benefits, and their sum in a currency (or ``-``)."""
 
     currency: str
     count: int

@@ -94,7 +94,7 @@ class TestTexts:
             "loyalty.points_later",
             "storage.full",
         )
-        assert len(CONDITION_CODES) == len(set(CONDITION_CODES)) == 16
+        assert len(CONDITION_CODES) == len(set(CONDITION_CODES)) == 17
 
     @pytest.mark.parametrize("language", LANGUAGES)
     def test_texts_are_clean(self, language):

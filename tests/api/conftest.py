@@ -320,19 +320,7 @@ def build(state_dir: Path, settings: Settings, *, heartbeat_s: float = 15.0) -> 
         policy=IdentifyPolicy(tagging, stale_after, frozenset(settings.benefits.spend_with)),
     )
     refs = Refs(LocalContacts(people, tagging), handles)
-    desk: list[MemberBenefitsDesk] = []
     record = Redemptions(outbox._writer, outbox._reader, key=b"k" * 32, names=KeyHash(b"n" * 32))
-    redeeming = Redeeming(
-        clock=clock,
-        record=record,
-        vendor=vendor,
-        asking=Asking(clock, link, live=True, budget_s=8.0),
-        refs=refs,
-        spend_with=frozenset(settings.benefits.spend_with),
-        unasked=UNASKED,
-        remembered=lambda key: desk[0].remembered(key),
-        conditions=conditions,
-    )
     benefits = MemberBenefitsDesk(
         clock=clock,
         refs=refs,
@@ -341,6 +329,17 @@ def build(state_dir: Path, settings: Settings, *, heartbeat_s: float = 15.0) -> 
         link=link,
         given_unasked=record.given_unasked,
         policy=BenefitsPolicy(timedelta(hours=24), stale_after, (TEN_PERCENT,), UNASKED),
+    )
+    redeeming = Redeeming(
+        clock=clock,
+        record=record,
+        vendor=vendor,
+        asking=Asking(clock, link, live=True, budget_s=8.0),
+        refs=refs,
+        spend_with=frozenset(settings.benefits.spend_with),
+        unasked=UNASKED,
+        remembered=benefits.remembered,
+        conditions=conditions,
     )
     status = Status(
         clock=clock,
@@ -355,7 +354,6 @@ def build(state_dir: Path, settings: Settings, *, heartbeat_s: float = 15.0) -> 
         room=lambda: room["error"] is None,
         damage=tuple,
     )
-    desk.append(benefits)
     tokens, officer = Tokens(state_dir, clock), Officer(identify.readings)
     rooms = Rooms(
         clock=clock,

@@ -158,3 +158,32 @@ def test_killed_between_the_record_and_the_answer(vendor, open_till):
     assert till.identify("member_number", members(vendor, 1)[0].value("memberNumber"))["outcome"] == "matched"
     assert redeem(till, body) == ("redeemed", None)
     assert used(vendor) == 1
+
+
+def test_the_same_voucher_at_two_tills_without_a_line(vendor, open_till, tmp_path, monkeypatch):
+    """What the policy allows and no more; at reconnect one of them has it, the other's is a loss and not retried."""
+    monkeypatch.setenv("LOYALTY_AGENT__BENEFITS__OFFLINE__VOUCHER", '{ amount = "50.00", per_day = 1, within = "1h" }')
+    a, b = opened(open_till), opened(open_till)
+    body = wish(a, vendor)
+    number = members(vendor, 1)[0].value("memberNumber")
+    at_b = {**body, "ref": b.identify("member_number", number)["contact"]["ref"], "transaction_id": "b-1"}
+    assert benefits(b, at_b["ref"])["vouchers"][0]["offline"] == "allowed"
+    offer = {**body, "kind": "offer", "id": benefits(a, body["ref"])["offers"][0]["id"]}
+    vendor.cut()
+    assert redeem(a, offer) == ("refused", "offline")
+    for till, asked in ((a, body), (b, at_b)):
+        assert redeem(till, asked) == ("queued", None)
+        assert redeem(till, asked) == ("queued", None)
+        assert benefits(till, asked["ref"])["vouchers"][0]["why"] == "count"
+    a.kill()
+    a.start()
+    vendor.mend()
+    lost = eventually(lambda: [till for till in (a, b) if "benefits.lost" in till.conditions()], within_s=90)
+    assert len(lost) == 1
+    eventually(lambda: used(vendor) == 1)
+    (condition,) = [one for one in lost[0].status()["conditions"] if one["code"] == "benefits.lost"]
+    assert "1 (50.00 SEK)" in condition["detail"]
+    assert used(vendor) == 1
+    other = a if lost[0] is b else b
+    assert "benefits.lost" not in other.conditions()
+    assert redeem(other, body if other is a else at_b)[0] in ("redeemed", "queued")
