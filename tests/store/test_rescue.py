@@ -158,9 +158,11 @@ def check_redemption(was: dict, now: dict, readable: dict, *, vague: bool, log_d
         assert now["statement"] is None
         if was["state"] in ("asking", "undoing"):
             assert (now["state"], now["code"]) == ("stuck", "redemption.unreadable")
+        if was["state"] in ("queued", "sending"):
+            assert (now["state"], now["code"]) == ("lost", "redemption.unreadable")
         changed -= {"statement", "state", "code", "settled_at"}
     if log_damaged:
-        assert now["state"] in (was["state"], "asking", "stuck")
+        assert now["state"] in (was["state"], "asking", "sending", "stuck", "lost")
         changed -= {"statement", "state", "code", "settled_at"}
     assert changed == set() or (vague and changed <= {"statement", "state", "code", "settled_at"})
 
