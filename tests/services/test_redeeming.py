@@ -516,8 +516,12 @@ async def test_who_was_only_named_by_what_anybody_may_say_is_given_nothing(cut_o
 
 @pytest.mark.parametrize(
     ("used", "says", "code"),
-    [({"v-1"}, None, "used"), (set(), VendorWord(Reason.EXPIRED, "Expired"), "Expired")],
-    ids=["used elsewhere meanwhile", "refused"],
+    [
+        ({"v-1"}, None, "used"),
+        (set(), VendorWord(Reason.USED, "AlreadyRedeemed"), "AlreadyRedeemed"),
+        (set(), VendorWord(Reason.EXPIRED, "Expired"), "Expired"),
+    ],
+    ids=["used elsewhere meanwhile", "used elsewhere just now", "refused"],
 )
 async def test_what_the_vendor_refuses_afterwards_is_lost(cut_off, used, says, code):
     """With its sum, told to people, and never tried again; the till hears what it heard before."""
