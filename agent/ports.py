@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
+from enum import StrEnum
 from typing import Any, BinaryIO, Literal, Protocol, Self
 
 from agent.domain.audit import Head
@@ -174,6 +175,19 @@ class ExportReader(Protocol):
         """
 
 
+class Sweep(StrEnum):
+    """What a page is to a walk through everybody, by which a vendor that never names the deleted shows who is gone.
+
+    ``BEGINS`` and ``GOES_ON``: whom the page brings is still there. ``ENDS``: whoever was not seen since is gone.
+    ``GIVEN_UP``: so many were not that it was hardly everybody; nobody is gone.
+    """
+
+    BEGINS = "begins"
+    GOES_ON = "goes_on"
+    ENDS = "ends"
+    GIVEN_UP = "given_up"
+
+
 @dataclass(frozen=True, slots=True)
 class ChangePage:
     """A page of an API feed and the cursor that stands once it is applied.
@@ -183,12 +197,14 @@ class ChangePage:
         cursor: where to go on.
         last: it ends this poll.
         unread: contacts whose changes the vendor cannot tell; each poll asks for them again.
+        sweep: what it is to a walk through everybody, while there is one.
     """
 
     changes: tuple[ContactChange, ...]
     cursor: str
     last: bool
     unread: int = 0
+    sweep: Sweep | None = None
 
 
 class ChangeFeed(Protocol):
@@ -295,6 +311,12 @@ class ReplicaStore(Protocol):
 
     def open_writer(self) -> ReplicaWriter:
         """Writes into the replica in place. Raises StorageError."""
+
+    def unseen(self) -> tuple[Identifier, ...] | None:
+        """Whom the sweep under way has not shown, each by the key they are kept under; None if it is far too many.
+
+        Raises StorageError.
+        """
 
     def open_loader(self, *, rebuild: bool) -> ReplicaLoader:
         """Writes in place, or goes on with what is being built; builds from nothing when ``rebuild`` asks for it.

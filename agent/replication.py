@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import date, datetime
 from functools import partial
 
@@ -9,12 +10,13 @@ import structlog
 
 from agent.connectors.base import ExportFeed, FeedSurroundings
 from agent.domain.fallback import REPLICA_LEVEL
+from agent.domain.identifiers import Identifier
 from agent.ground import Ground
 from agent.services.audit import Audit
 from agent.services.lease import Lease
 from agent.services.loading import Loader, LoadJob
 from agent.services.privacy import Privacy
-from agent.services.sync import FileFeed, PageFeed, Sync
+from agent.services.sync import FileFeed, PageFeed, Sync, to_its_end
 from agent.state import REPLICA
 from agent.storage import Storage
 from agent.store.replica import SqliteReplica
@@ -45,7 +47,10 @@ def open_sync(
     def store() -> SqliteReplicaStore:
         return SqliteReplicaStore(replica.file, ground.state.least_contacts).refusing(storage.erased.refusals())
 
-    source = owner.feed(loyalty.connector, _surroundings(ground, loyalty))
+    async def unseen() -> tuple[Identifier, ...] | None:
+        return await to_its_end(store().unseen)
+
+    source = owner.feed(loyalty.connector, _surroundings(ground, loyalty, unseen))
     feed: FileFeed | PageFeed
     if isinstance(source, ExportFeed):
         export = source
@@ -96,7 +101,9 @@ def open_sync(
     )
 
 
-def _surroundings(ground: Ground, loyalty: System) -> FeedSurroundings:
+def _surroundings(
+    ground: Ground, loyalty: System, unseen: Callable[[], Awaitable[Sequence[Identifier] | None]]
+) -> FeedSurroundings:
     return FeedSurroundings(
         normaliser=ground.normaliser,
         primary=ground.tagging.primary,
@@ -107,6 +114,7 @@ def _surroundings(ground: Ground, loyalty: System) -> FeedSurroundings:
         link=loyalty.link,
         pace=loyalty.pace,
         clock=ground.clock,
+        unseen=unseen,
     )
 
 

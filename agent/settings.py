@@ -216,7 +216,7 @@ class ApiSection(Section):
 class LoyaltySection(Section):
     """The system that owns the contacts."""
 
-    vendor: str = Field("voyado", description="voyado")
+    vendor: str = Field("voyado", description="voyado | voucherify: its table is [voyado] or [voucherify]")
     fallback_level: Annotated[int, Field(ge=1, le=4), AfterValidator(_level)] = Field(
         3, description="1 message only, 2 tag, 3 read replica"
     )
@@ -230,8 +230,11 @@ class LoyaltySection(Section):
     live_lookup_budget: Duration = Field(
         timedelta(milliseconds=800), description="how long a cashier waits for that at most", examples=["800ms"]
     )
-    unknown_at_delivery: Literal["tag", "create", "park"] = Field(
-        "tag", description="tag | create | park: what becomes of a person the vendor turns out not to know"
+    unknown_at_delivery: Literal["tag", "create", "park"] | None = Field(
+        None,
+        description="tag | create | park: what becomes of a person the vendor turns out not to know; by default tag "
+        "where it matches later, else park",
+        examples=["park"],
     )
 
     @property
@@ -413,6 +416,10 @@ class VendorSection(Section):
         """What this table says against the agent's own, by key of this table."""
         return []
 
+    def cannot_own(self, settings: Settings) -> list[Fault]:  # noqa: ARG002 - a room's own rules
+        """What the agent's own tables ask of the owner of the contacts that this system cannot do, by their keys."""
+        return []
+
     def unused_secrets(self, role: Role) -> set[str]:  # noqa: ARG002 - a room's own rules
         """References that this configuration does not need."""
         return set()
@@ -518,6 +525,9 @@ def load(
         if "loyalty" not in broken:  # which the rooms' own rules read
             said = table.model.contradictions(settings, table.role)
             unreadable += [(f"{table.path}.{item.pointer}", item.message) for item in said]
+            if table.role == "loyalty":
+                asked = table.model.cannot_own(settings)
+                unreadable += [(item.pointer, item.message) for item in asked]
         if secrets:
             unused = table.model.unused_secrets(table.role)
             unreadable += [(f"{table.path}.{key}", text) for key, text in _secret_faults(table.model, base, unused)]

@@ -143,6 +143,7 @@ class State:
             primary=settings.loyalty.primary,
             contents=settings.replica.contents,
             fields=settings.replica.fields,
+            vendor=settings.loyalty.vendor,
         )
 
     def lease(self, keys: StorageKeys) -> LeaseFile | None:

@@ -157,14 +157,16 @@ def _not_listened_to(answer: Answer) -> None:
 
 
 def _buffer(ground: Ground, loyalty: System, replica: Replica) -> Buffer:
-    settings = ground.settings.loyalty
+    settings, owner = ground.settings.loyalty, loyalty.room.owner
+    matches_later = owner is None or owner.matches_later
+    unknown = settings.unknown_at_delivery or ("tag" if matches_later else "park")
     return Buffer(
         clock=ground.clock,
         replica=replica,
         lookup=loyalty.connector.lookup,
         writer=loyalty.connector.writer,
         link=loyalty.link,
-        policy=BufferPolicy(ground.tagging, settings.live_lookup, settings.unknown_at_delivery, LOOKUP_AT_DELIVERY_S),
+        policy=BufferPolicy(ground.tagging, settings.live_lookup, unknown, LOOKUP_AT_DELIVERY_S, matches_later),
         pace=loyalty.pace,
     )
 

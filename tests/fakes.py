@@ -14,10 +14,11 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from agent.connectors.base import IDLE_PING_S, Surroundings
+from agent.connectors.base import IDLE_PING_S, FeedSurroundings, Surroundings
 from agent.domain.contact import Member
 from agent.domain.delivery import DONE, Verdict
-from agent.domain.identifiers import Identifier, IdentifierType
+from agent.domain.identifiers import Identifier, IdentifierType, Normaliser
+from agent.domain.link import Link
 from agent.domain.tagging import Found, Outcome
 from agent.domain.transaction import IntegrationKey, NewContact, Transaction
 from agent.errors import VendorUnreachableError
@@ -214,6 +215,29 @@ def surroundings(**changes: Any) -> Surroundings:
         "taken": lambda _names: (),
     }
     return Surroundings(**{**given, **changes})
+
+
+def feed_surroundings(**changes: Any) -> FeedSurroundings:
+    """What a feed of contacts is given."""
+
+    async def nobody() -> tuple[Identifier, ...]:
+        return ()
+
+    given: dict[str, Any] = {
+        "normaliser": Normaliser("SE"),
+        "primary": IdentifierType.MEMBER_NUMBER,
+        "fields": (),
+        "secret": None,
+        "base": Path(),
+        "spool": Path(),
+        "link": Link(
+            VENDOR, "loyalty", requests_per_second=0, backoff_first_s=1, backoff_max_s=9, uniform=lambda low, _high: low
+        ),
+        "pace": at_once,
+        "clock": FakeClock(),
+        "unseen": nobody,
+    }
+    return FeedSurroundings(**{**given, **changes})
 
 
 class Offline(VendorUnreachableError):  # noqa: N818 - what it stands for

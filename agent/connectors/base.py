@@ -6,15 +6,17 @@ here.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import tzinfo
 from pathlib import Path
 from typing import Any
 
-from agent.domain.identifiers import IdentifierType, Normaliser
+from agent.domain.identifiers import Identifier, IdentifierType, Normaliser
 from agent.domain.link import Link
-from agent.ports import ChangeFeed, Clock, Connector, ExportReader, FileSource, MemberBenefits, Secret
+from agent.errors import VendorUnreachableError
+from agent.ports import ChangeFeed, Clock, Connector, ExportReader, FileSource, MemberBenefits, Pace, Secret
 from agent.settings import Role, VendorSection
 from agent.transport import Answer, HttpPolicy
 
@@ -65,6 +67,7 @@ class FeedSurroundings:
         link: the line, whose allowance and pauses are every call's.
         pace: waits for this agent's share of the allowance.
         clock: for instants and intervals.
+        unseen: whom the sweep under way has not shown, by the keys they are kept under; None if it is far too many.
     """
 
     normaliser: Normaliser
@@ -74,8 +77,9 @@ class FeedSurroundings:
     base: Path
     spool: Path
     link: Link
-    pace: Callable[[], Awaitable[None]]
+    pace: Pace
     clock: Clock
+    unseen: Callable[[], Awaitable[Sequence[Identifier] | None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +97,13 @@ class Owner:
     Attributes:
         feed: where its contact changes come from, given its connector and the surroundings.
         guid_contact_ids: the vendor's contact ids are GUIDs, and nothing else is one.
+        matches_later: a sale under a key that nobody knows yet finds its member at the vendor by itself, later.
         benefits: says what a member can use, given its connector; None where the vendor cannot be asked.
     """
 
     feed: Callable[[Any, FeedSurroundings], ExportFeed | ChangeFeed]
     guid_contact_ids: bool = False
+    matches_later: bool = False
     benefits: Callable[[Any], MemberBenefits] | None = None
 
 
@@ -114,3 +120,29 @@ class Room:
     settings: type[VendorSection]
     build: Callable[[Any, Surroundings], Connector]
     owner: Owner | None = None
+
+
+@asynccontextmanager
+async def asking(pace: Pace, link: Link, clock: Clock) -> AsyncIterator[None]:
+    """One call of a feed: within this agent's share of the allowance, and never in a pause that the vendor asked for.
+
+    A pause that the call itself draws is every call's.
+
+    Args:
+        pace: waits for the share.
+        link: the line that the feed shares with deliveries and look-ups.
+        clock: for instants and intervals.
+
+    Raises:
+        VendorUnreachableError: a pause lasts: the next sync goes on where this one stands.
+    """
+    await pace()
+    left_s = link.sending.pause_s(clock.monotonic())
+    if left_s > 0:
+        raise VendorUnreachableError("asks to be called more slowly", retry_after_s=left_s)
+    try:
+        yield
+    except VendorUnreachableError as error:
+        if error.retry_after_s is not None:
+            link.silent(clock.now(), clock.monotonic(), after_s=error.retry_after_s, why=str(error))
+        raise

@@ -9,18 +9,21 @@ from agent.connectors.antavo.settings import AntavoSettings
 from agent.connectors.base import Owner, Room
 from agent.connectors.monetary.settings import MonetarySettings
 from agent.connectors.mparticle.settings import MparticleSettings
+from agent.connectors.voucherify import feeds as voucherify_feeds
 from agent.connectors.voucherify.settings import VoucherifySettings
-from agent.connectors.voyado import feeds
+from agent.connectors.voyado import feeds as voyado_feeds
 from agent.connectors.voyado.settings import VoyadoSettings
 from agent.settings import VendorSection
 
 ROOMS: Mapping[str, Room] = {
     voyado.NAME: Room(
-        VoyadoSettings, voyado.build, Owner(feeds.open_feed, guid_contact_ids=True, benefits=voyado.benefits_of)
+        VoyadoSettings,
+        voyado.build,
+        Owner(voyado_feeds.open_feed, guid_contact_ids=True, matches_later=True, benefits=voyado.benefits_of),
     ),
     mparticle.NAME: Room(MparticleSettings, mparticle.build),
     antavo.NAME: Room(AntavoSettings, antavo.build),
-    voucherify.NAME: Room(VoucherifySettings, voucherify.build),
+    voucherify.NAME: Room(VoucherifySettings, voucherify.build, Owner(voucherify_feeds.open_feed)),
     monetary.NAME: Room(MonetarySettings, monetary.build),
 }
 

@@ -84,6 +84,7 @@ class Verdict:
         vendor_code: the vendor's own code name, such as ``ValidationError``.
         after_s: the vendor's `Retry-After`, in seconds; with DONE, how long the next delivery should wait.
         alone: with RETRY, the record itself may be the cause (a 5xx while the vendor answers).
+        awaits: with RETRY, the sale waits for something on this side: nothing is said of the line, or against it.
         reached: the vendor answered at all; False means the line is down.
         not_received: the vendor cannot have taken the record (refused connection, 429, 401 ...).
         reference: what the vendor calls the record, when it says so.
@@ -96,6 +97,7 @@ class Verdict:
     vendor_code: str | None = None
     after_s: float | None = None
     alone: bool = False
+    awaits: bool = False
     reached: bool = True
     not_received: bool = False
     reference: str | None = None

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from agent.domain.contact import Member
 from agent.domain.delivery import Verdict, VerdictKind
+from agent.domain.fallback import REPLICA_LEVEL
 from agent.domain.identifiers import Identifier, IdentifierType
 from agent.domain.link import Link
 from agent.domain.tagging import Found, Outcome, Settlement, TaggingPolicy, settle, together
@@ -29,17 +30,25 @@ _UNRESOLVED = Verdict(
     title="What was said at the till does not tell which member this is.",
     not_received=True,
 )
+_AWAITED = Verdict(
+    VerdictKind.RETRY,
+    "contact.awaited",
+    title="The loyalty system cannot be asked for this key, and the local contacts are older than the sale.",
+    awaits=True,
+    not_received=True,
+)
 _CREATABLE = (IdentifierType.MOBILE_PHONE, IdentifierType.EMAIL, IdentifierType.PERSONAL_NUMBER)
 
 
 @dataclass(frozen=True, slots=True)
 class BufferPolicy:
-    """The part of the configuration that the buffer obeys."""
+    """The part of the configuration that the buffer obeys, and whether the vendor matches a sale later by itself."""
 
     tagging: TaggingPolicy
     live: bool
     unknown_at_delivery: str
     timeout_s: float
+    matches_later: bool = True
 
 
 class Buffer:
@@ -93,6 +102,11 @@ class Buffer:
     async def _settle(self, outgoing: Outgoing, readings: Sequence[Identifier]) -> Outgoing | Verdict:
         contact = outgoing.transaction.new_contact
         outcome, member = await self._who(readings, asked_for=contact is not None)
+        if not self._policy.matches_later:
+            if outcome is Outcome.AMBIGUOUS:
+                return _UNRESOLVED
+            if outcome is Outcome.NOT_FOUND and self._is_too_early(outgoing, readings):
+                return _AWAITED
         decision = settle(
             key=outgoing.key,
             readings=readings,
@@ -127,7 +141,8 @@ class Buffer:
             return Outcome.AMBIGUOUS, None
         askable = [reading for reading in readings if self._lookup.knows(reading)]
         if not askable:
-            return Outcome.AMBIGUOUS, None
+            alone = not members and not self._policy.matches_later  # the local contacts are all there is to ask
+            return Outcome.NOT_FOUND if alone else Outcome.AMBIGUOUS, None
         found, error = await self._ask(self._lookup, askable)
         if found.key is not None:
             return Outcome.MATCHED, Member("", found.key)
@@ -136,6 +151,15 @@ class Buffer:
         if error is not None:
             return Outcome.UNKNOWN, None
         return (Outcome.AMBIGUOUS if members else found.outcome), None
+
+    def _is_too_early(self, outgoing: Outgoing, readings: Sequence[Identifier]) -> bool:
+        """Whether only newer contacts can tell who it is: some of what was said cannot be asked for."""
+        if self._policy.tagging.level < REPLICA_LEVEL:
+            return False
+        if self._lookup is not None and all(map(self._lookup.knows, readings)):
+            return False
+        as_of = self._contacts.as_of()
+        return as_of is None or as_of <= outgoing.accepted_at
 
     async def _ask(self, lookup: Lookup, readings: Sequence[Identifier]) -> tuple[Found, VendorUnreachableError | None]:
         """What the vendor says of all readings together, and why it said nothing of one of them."""

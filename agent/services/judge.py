@@ -159,13 +159,14 @@ class Judge:
 
         The next probe takes another record: this one may be the only one that fails, and would keep the lane shut.
         """
-        if verdict.kind not in (VerdictKind.RETRY, VerdictKind.HOLD) or not (verdict.alone or probe):
+        backs_off = verdict.alone or verdict.awaits
+        if verdict.kind not in (VerdictKind.RETRY, VerdictKind.HOLD) or not (backs_off or probe):
             return None
         mono = self._clock.monotonic()
-        self.probe_waits |= not verdict.alone
+        self.probe_waits |= not backs_off
         probe_s = max(self._link.sending.wait_s(mono), self._probe_at - mono if self.held else 0.0)
         first_s, longest_s = self._policy.backoff_first_s, self._policy.backoff_max_s
-        pause_s = backoff_s(outgoing.attempts + 1, first_s, longest_s, self._uniform) if verdict.alone else 0.0
+        pause_s = backoff_s(outgoing.attempts + 1, first_s, longest_s, self._uniform) if backs_off else 0.0
         return self._clock.now() + timedelta(seconds=max(pause_s, probe_s + _BEYOND_PROBE_S))
 
     def _suspect(self, outgoing: Outgoing, verdict: Verdict) -> Verdict:
@@ -174,6 +175,8 @@ class Judge:
             verdict = replace(verdict, kind=VerdictKind.PARK)
         if verdict.kind is not VerdictKind.RETRY:
             self._suspicion.clear(outgoing.entry)
+            return verdict
+        if verdict.awaits:
             return verdict
         if verdict.after_s is not None and not verdict.alone:  # it asks for patience, not for another record
             return verdict

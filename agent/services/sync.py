@@ -25,7 +25,7 @@ from agent.errors import (
     VendorError,
     VendorRefusedError,
 )
-from agent.ports import AppliedCounts, ChangeFeed, Clock, LoadProgress, Record, ReplicaInfo, ReplicaStore
+from agent.ports import AppliedCounts, ChangeFeed, Clock, LoadProgress, Record, ReplicaInfo, ReplicaStore, Sweep
 from agent.services.loading import Applied, Done, Event, Gap, Late, Listed, Loader, LoadJob, Unreadable
 
 log = structlog.get_logger(__name__)
@@ -175,25 +175,32 @@ class PageFeed:
         """Reads what is new, or everything with ``rebuild``: True. Raises VendorError, StorageError, FeedError."""
         as_of = self._clock.now()
         progress = LoadProgress()
-        with await _to_its_end(self._store().open_writer) as writer:
-            cursor = None if rebuild else await _to_its_end(writer.cursor)
+        with await to_its_end(self._store().open_writer) as writer:
+            cursor = None if rebuild else await to_its_end(writer.cursor)
             async for page in self._feed.pages(cursor):
-                counts = await _to_its_end(partial(writer.apply_page, page, at=self._clock.now()))
+                counts = await to_its_end(partial(writer.apply_page, page, at=self._clock.now()))
                 progress = LoadProgress(0, progress.applied + 1, progress.rows + counts.rows)
                 self._contacts.refresh()
                 self._say_unread(page.unread)
+                self._say_swept(page.sweep)
                 await self._erased.heard(counts.refused, counts.removed)
                 told(progress)
-            await _to_its_end(partial(writer.finish, as_of=as_of))
+            await to_its_end(partial(writer.finish, as_of=as_of))
         self._contacts.refresh()
         return True
+
+    def _say_swept(self, sweep: Sweep | None) -> None:
+        """A list that was hardly everybody stands as a gap until another was."""
+        if sweep in (Sweep.ENDS, Sweep.GIVEN_UP):
+            detail = "the loyalty system lists less than nine tenths of the former contacts; nobody was taken out"
+            self._conditions.set("feed.gap", stands=sweep is Sweep.GIVEN_UP, now=self._clock.now(), detail=detail)
 
     def _say_unread(self, contacts: int) -> None:
         detail = f"{contacts} contacts: the loyalty system answers with an error of its own" if contacts else ""
         self._conditions.set("feed.unreadable", stands=contacts > 0, now=self._clock.now(), detail=detail)
 
 
-async def _to_its_end(work: Callable[[], T]) -> T:
+async def to_its_end(work: Callable[[], T]) -> T:
     """Runs it in a thread; a cancelled caller waits for its end, lest the connection is closed under it."""
     running = asyncio.ensure_future(asyncio.to_thread(work))
     try:

@@ -17,13 +17,14 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Self
 
 from agent.domain.contact import ContactChange
+from agent.domain.identifiers import Identifier, IdentifierType
 from agent.errors import FeedGapError, StorageDamagedError, StorageError, StorageKeyError, StorageSchemaError
 from agent.ports import AppliedCounts, AppliedFile, Batch
-from agent.store.database import DatabaseFile, remove, sqlite, transaction
+from agent.store.database import DatabaseFile, remove, sqlite, storage_error, transaction
 from agent.store.refusals import Refusals
 from agent.store.replica_file import COLUMNS, KEY_COLUMNS, ReplicaFile, instant
 from agent.store.replica_rows import CONTACT_ID, DELETE, digest, pack
-from agent.store.replica_writer import INSERT, Merger, SqliteReplicaWriter, ledger, record, seen
+from agent.store.replica_writer import INSERT, UNSEEN, Merger, SqliteReplicaWriter, ledger, record, seen
 
 if TYPE_CHECKING:
     from sqlite3 import Connection
@@ -63,6 +64,7 @@ _SET_ASIDE = (
 )
 _HOLDS = f"SELECT 1 FROM contacts WHERE ? IN ({', '.join(KEY_COLUMNS)}) LIMIT 1"  # noqa: S608 - names of ours
 _ERASURES = "SELECT ifnull(sum(erasures), 0) FROM state"
+_UNSEEN = f"SELECT primary_key, contact_key FROM contacts WHERE {UNSEEN}"  # noqa: S608 - ours
 _KNOWN = "SELECT 1 FROM contacts WHERE contact_id = ?1 UNION ALL SELECT 1 FROM contacts WHERE {primary} = ?1 LIMIT 1"
 
 
@@ -248,6 +250,30 @@ class SqliteReplicaStore:
             StorageError: it cannot be opened.
         """
         return SqliteReplicaWriter(self.file, self.file.database.connect())
+
+    def unseen(self) -> tuple[Identifier, ...] | None:
+        """Whom the sweep under way has not shown, each by the key they are kept under.
+
+        None when those whom it has shown are fewer than ``least``: it was hardly everybody.
+
+        Raises:
+            StorageError: the file cannot be read.
+        """
+        connection = self.file.database.connect()
+        try:
+            rows = connection.execute(_UNSEEN).fetchall()
+            (contacts,) = connection.execute("SELECT contacts FROM state").fetchone()
+        except sqlite.Error as error:
+            raise storage_error(error) from error
+        finally:
+            connection.close()
+        if rows and contacts - len(rows) < self.least:
+            return None
+        primary = self.file.primary
+        return tuple(
+            Identifier(primary, key) if key is not None else Identifier(IdentifierType.CONTACT_ID, contact_key)
+            for key, contact_key in rows
+        )
 
     def open_loader(self, *, rebuild: bool) -> SqliteReplicaWriter | SqliteReplicaBuilder:
         """Writes in place, or goes on with what is being built; builds from nothing when ``rebuild`` asks for it.

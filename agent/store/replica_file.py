@@ -39,6 +39,7 @@ class ReplicaFile:
         contents: ``keys``, or ``contacts`` to keep ``fields`` too.
         fields: the names of the extra fields that are kept.
         refusals: whose rows are left out.
+        vendor: the system that owns the contacts.
     """
 
     database: DatabaseFile
@@ -47,6 +48,7 @@ class ReplicaFile:
     contents: str = "keys"
     fields: tuple[str, ...] = ()
     refusals: Refusals = NOBODY
+    vendor: str = ""
 
     @property
     def kept_fields(self) -> frozenset[str]:
@@ -61,7 +63,7 @@ class ReplicaFile:
     @property
     def shape(self) -> bytes:
         """A fingerprint of what decides the meaning of rows; rows of another shape are of no use."""
-        return KeyHash(self.key).of(self.primary, "\n".join(sorted(self.kept_fields)))
+        return KeyHash(self.key).of(self.primary, "\n".join((self.vendor, *sorted(self.kept_fields))))
 
     def ensure(self, connection: Connection) -> None:
         """Brings an open file to this program's schema.
@@ -77,7 +79,7 @@ class ReplicaFile:
             connection.execute(_STATE, (self.shape,))
 
     def fits(self, connection: Connection) -> bool:
-        """Whether an open file holds rows of this shape: same hash key, primary key and fields.
+        """Whether an open file holds rows of this shape: same vendor, hash key, primary key and fields.
 
         A file that was never brought to its schema does not.
         """

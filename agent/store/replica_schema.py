@@ -14,7 +14,7 @@ replica = Migrations("replica")
 
 @replica()
 def contacts_and_ledger(db: Database) -> None:
-    """Contacts by hashed keys, tombstones, the ledger of applied files, and one row of state."""
+    """Contacts by hashed keys, tombstones, a sweep's progress, the ledger of applied files, and one row of state."""
     for statement in _FIRST:
         db.execute(statement)
 
@@ -48,6 +48,8 @@ _FIRST = (
         deleted_at TEXT NOT NULL,
         carried_out INTEGER NOT NULL DEFAULT 0
     ) STRICT, WITHOUT ROWID""",
+    # Whom a walk through everybody has shown; empty while none is under way.
+    "CREATE TABLE swept (contact_id BLOB PRIMARY KEY) STRICT, WITHOUT ROWID",
     """
     CREATE TABLE files (
         name TEXT NOT NULL UNIQUE,

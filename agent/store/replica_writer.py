@@ -16,7 +16,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Self
 
 from agent.domain.identifiers import IdentifierType
-from agent.ports import AppliedCounts, AppliedFile, Batch, ChangePage, Identity
+from agent.ports import AppliedCounts, AppliedFile, Batch, ChangePage, Identity, Sweep
 from agent.store.database import erase_leftovers, sqlite, storage_error, transaction, truncate_log
 from agent.store.keyhash import HASH_BYTES
 from agent.store.replica_file import COLUMNS, KEY_COLUMNS, ReplicaFile, instant
@@ -44,6 +44,10 @@ _REMOVED = "SELECT identity, keys, deleted_at FROM tombstones WHERE carried_out 
 _CARRIED_OUT = "UPDATE tombstones SET carried_out = 1 WHERE identity = ? AND deleted_at = ?"
 _ERASE = "DELETE FROM contacts WHERE {column} = ?"
 _RESTORE = "DELETE FROM tombstones WHERE identity IN (?, ?)"
+_SEEN_IN_SWEEP = "INSERT OR IGNORE INTO swept VALUES (?)"
+_SWEPT = "SELECT contact_id FROM swept"
+_END_SWEEP = "DELETE FROM swept"
+UNSEEN = "contact_id IS NULL OR contact_id NOT IN (SELECT contact_id FROM swept)"
 _COUNT = "UPDATE state SET contacts = contacts + ?, erasures = erasures + ?"
 
 
@@ -72,8 +76,18 @@ class Merger:
             else:
                 self._upsert(row)
 
-    def counts(self, batch: Batch) -> AppliedCounts:
-        """What has been done, for a batch that has been applied whole."""
+    def remove_unseen(self, *, at: datetime) -> None:
+        """Takes out everybody whom a walk through all contacts has not shown, as a delete does."""
+        for number, *known in self._connection.execute(f"{_FIND} {UNSEEN}").fetchall():
+            self._take_out(number, known, (), at)
+
+    def counts(self, batch: Batch, *, unlisted: frozenset[bytes] = frozenset()) -> AppliedCounts:
+        """What has been done, for a batch that has been applied whole.
+
+        Args:
+            batch: what was applied.
+            unlisted: marks of people erased here whom a walk through all contacts has not shown.
+        """
         return AppliedCounts(
             rows=len(batch.rows),
             inserted=self.inserted,
@@ -82,7 +96,7 @@ class Merger:
             deleted=self.deleted,
             unidentified=batch.unidentified,
             refused=batch.refused,
-            removed=batch.removed,
+            removed=batch.removed | unlisted,
         )
 
     def record(self) -> None:
@@ -125,12 +139,18 @@ class Merger:
         found = self._named_by(row)
         given = [row.key(column) for column in range(KEYS)]
         for number, *known in found:
-            self._connection.execute(_REMOVE, (number,))
-            self._bury([*known[:KEYS], *given], known[CONTACT_ID] or known[self._primary], at)
+            self._take_out(number, known, given, at)
         if not found:
             self._bury(given, given[CONTACT_ID] or given[self._primary], at)
-        self.deleted += len(found)
-        self.erasures += len(found)
+
+    def _take_out(
+        self, number: int, known: Sequence[Any], given: Sequence[bytes | bytearray | None], at: datetime
+    ) -> None:
+        """Takes out one row, whose stored values are known; ``given`` are keys that name the person too."""
+        self._connection.execute(_REMOVE, (number,))
+        self._bury([*known[:KEYS], *given], known[CONTACT_ID] or known[self._primary], at)
+        self.deleted += 1
+        self.erasures += 1
 
     def _named_by(self, row: Row) -> list[tuple[Any, ...]]:
         execute = self._connection.execute
@@ -196,14 +216,26 @@ class SqliteReplicaWriter:
         return row[0]
 
     def apply_page(self, page: ChangePage, *, at: datetime) -> AppliedCounts:
-        """Applies a page and its cursor in one commit."""
+        """Applies a page and its cursor in one commit, and what the page is to a sweep."""
         batch = digest(page.changes, self._file)
         with self._transaction() as connection:
+            if page.sweep is Sweep.BEGINS:
+                connection.execute(_END_SWEEP)
             merger = Merger(connection, self._file.primary)
             merger.apply(batch.rows, at=at)
+            unlisted: frozenset[bytes] = frozenset()
+            if page.sweep is not None:
+                keys = (row.key(CONTACT_ID) for row in batch.rows)
+                marks = {bytes(key) for key in keys if key is not None} | batch.refused
+                connection.executemany(_SEEN_IN_SWEEP, [(mark,) for mark in marks])
+            if page.sweep is Sweep.ENDS:
+                merger.remove_unseen(at=at)
+                unlisted = self._file.refusals.marks.difference(mark for (mark,) in connection.execute(_SWEPT))
+            if page.sweep in (Sweep.ENDS, Sweep.GIVEN_UP):
+                connection.execute(_END_SWEEP)
             merger.record()
             connection.execute("UPDATE state SET cursor = ?", (page.cursor,))
-            return merger.counts(batch)
+            return merger.counts(batch, unlisted=unlisted)
 
     def finish(self, *, as_of: datetime) -> None:
         """Records that everything up to ``as_of`` is in it."""

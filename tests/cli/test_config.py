@@ -113,7 +113,7 @@ def test_the_example_says_what_the_defaults_are_and_loads(tmp_path):
     text = EXAMPLE.read_text(encoding="utf-8")
     loaded = load(config=EXAMPLE, vendors=settings_models(), environ={}, secrets=False)
 
-    parsed = tomllib.loads(text)
+    parsed, owner = tomllib.loads(text), loaded.settings.loyalty.vendor
     vendors = {name: model for name, model in settings_models().items() if not model.not_loyalty}
     for name, section in {
         **{name: field.annotation for name, field in Settings.model_fields.items()},
@@ -122,18 +122,24 @@ def test_the_example_says_what_the_defaults_are_and_loads(tmp_path):
         if name == "messages":
             continue
         for key, field in section.model_fields.items():
-            assert key in parsed[name] or f"# {key} = " in text
+            assert key in parsed.get(name, {}) or f"# {key} = " in text
             assert field.description.split()[0] in text
-            if not field.is_required() and not field.examples:
-                table = loaded.vendor if name in vendors else getattr(loaded.settings, name)
+            if not field.is_required() and not field.examples and (name not in vendors or name == owner):
+                table = loaded.vendor if name == owner else getattr(loaded.settings, name)
                 assert getattr(table, key) == field.default
 
 
-@pytest.mark.parametrize("name", [name for name, model in settings_models().items() if not model.not_forward])
-def test_the_example_of_a_further_system_is_commented_out(name):
+@pytest.mark.parametrize(
+    ("name", "heading"),
+    [
+        *((name, f"forward.{name}") for name, model in settings_models().items() if not model.not_forward),
+        *((name, name) for name, model in settings_models().items() if not model.not_loyalty and name != "voyado"),
+    ],
+)
+def test_the_example_of_another_system_is_commented_out(name, heading):
     """Without its marks it is a sound table, with the defaults and every key."""
     text = EXAMPLE.read_text(encoding="utf-8")
-    table = text.partition(f"# [forward.{name}]\n")[2].partition("\n\n")[0]
+    table = text.partition(f"# [{heading}]\n")[2].partition("\n\n")[0]
     model = settings_models()[name]
 
     stated = tomllib.loads("\n".join(re.findall(r"^# ([a-z_]+ = .*)$", table, re.MULTILINE)))

@@ -14,7 +14,7 @@ from agent.connectors.base import IDLE_PING_S
 from agent.connectors.registry import ROOMS
 from agent.domain.delivery import VerdictKind
 from agent.domain.identifiers import Identifier, IdentifierType
-from agent.errors import VendorRefusedError, VendorUnreachableError
+from agent.errors import FeedError, VendorRefusedError, VendorUnreachableError
 from agent.workbench.further import RECIPES
 from tests.connectors.mparticle.sales import make_key, make_outgoing, make_sale
 from tests.contract.rooms import (
@@ -29,6 +29,7 @@ from tests.contract.rooms import (
     deliveries,
     table,
 )
+from tests.fakes import at_once, feed_surroundings
 from tests.wire import answer, cut, cut_in_the_body, nonsense, wire
 
 ROOT = Path(__file__).parents[2]
@@ -36,6 +37,15 @@ PHONE, MAIL = "+46701740605", "alma@example.com"
 PERSON = (PHONE, PHONE.removeprefix("+46"), MAIL, "10000421", "Alma")
 SETTLED = {VerdictKind.DONE, VerdictKind.DUPLICATE}
 
+TROUBLE = [
+    pytest.param(answer(401, b"{}"), VendorRefusedError, id="refused"),
+    pytest.param(answer(503, b""), VendorUnreachableError, id="away"),
+    pytest.param(cut, VendorUnreachableError, id="cut"),
+    pytest.param(answer(200, b"<html>"), VendorUnreachableError, id="page"),
+    pytest.param(answer(200, b'{"unheard": ["of"]}'), VendorUnreachableError, id="another shape"),
+]
+
+each_owner = pytest.mark.parametrize("name", sorted(name for name, room in ROOMS.items() if room.owner))
 each_room = pytest.mark.parametrize("name", sorted(ROOMS))
 
 
@@ -260,20 +270,76 @@ async def test_a_return_without_a_receipt(name):
 
 
 @each_room
-@pytest.mark.parametrize(
-    ("script", "error"),
-    [
-        pytest.param(answer(401, b"{}"), VendorRefusedError, id="refused"),
-        pytest.param(answer(503, b""), VendorUnreachableError, id="away"),
-        pytest.param(cut, VendorUnreachableError, id="cut"),
-        pytest.param(answer(200, b"<html>"), VendorUnreachableError, id="page"),
-    ],
-)
+@pytest.mark.parametrize(("script", "error"), TROUBLE[:4])
 async def test_a_ping_says_what_is_wrong(name, script, error):
     """With one of two errors, and no other."""
     async with wire(script) as vendor, connected(name, vendor.url) as room:
         with pytest.raises(error):
             await room.ping()
+
+
+# --- rooms that own the contacts --------------------------------------------------------------------------------
+
+
+NUMBER = Identifier(IdentifierType.MEMBER_NUMBER, "10000421")
+
+
+@each_owner
+@pytest.mark.parametrize(("script", "error"), TROUBLE)
+async def test_nobody_is_unknown_because_of_the_line(name, script, error):
+    """A look-up that is not answered says so: only the vendor can say that somebody is nobody."""
+    async with wire(script) as vendor, connected(name, vendor.url) as room:
+        assert room.lookup.knows(NUMBER)
+        with pytest.raises(error):
+            await room.lookup.find(NUMBER, timeout_s=5, pace=at_once)
+
+
+@each_owner
+async def test_each_call_of_a_look_up_is_paced(name):
+    """One question may take several calls, and each counts against the allowance."""
+    paces = []
+
+    async def pace():
+        paces.append(1)
+
+    async with wire(answer(503, b"")) as vendor, connected(name, vendor.url) as room:
+        with pytest.raises(VendorUnreachableError):
+            await room.lookup.find(NUMBER, timeout_s=5, pace=pace)
+        assert len(paces) == len(vendor.requests) == 1
+
+
+@each_owner
+@pytest.mark.parametrize(("script", "error"), TROUBLE)
+async def test_a_feed_that_is_not_answered(name, script, error):
+    """It brings nothing, and says which kind of trouble it is."""
+    async with wire(script) as vendor, connected(name, vendor.url) as room:
+        feed = ROOMS[name].owner.feed(room, feed_surroundings())
+        with pytest.raises(error):
+            await anext(feed.pages(None))
+
+
+@each_owner
+async def test_a_cursor_that_is_none_of_the_feed_s(name):
+    """It is refused before anything is asked: a wrong place to go on from would skip changes."""
+    async with wire(answer(503, b"")) as vendor, connected(name, vendor.url) as room:
+        feed = ROOMS[name].owner.feed(room, feed_surroundings())
+        for cursor in ("", "{}", "7", '{"another": "vendor\'s"}'):
+            with pytest.raises(FeedError):
+                await anext(feed.pages(cursor))
+        assert vendor.requests == []
+
+
+@each_owner
+async def test_a_pause_that_a_feed_is_asked_for_is_everybody_s(name):
+    """No delivery, no look-up and no other sync asks before it is over."""
+    agent = feed_surroundings()
+    async with wire(answer(429, b"{}", retry_after="17")) as vendor, connected(name, vendor.url) as room:
+        feed = ROOMS[name].owner.feed(room, agent)
+        for _ in range(2):
+            with pytest.raises(VendorUnreachableError):
+                await anext(feed.pages(None))
+        assert len(vendor.requests) == 1
+    assert agent.link.sending.pause_s(agent.clock.monotonic()) == pytest.approx(17, abs=1)
 
 
 @each_room

@@ -26,10 +26,10 @@ def _vendor(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Vendor]:
 
 @pytest.fixture(name="open_till")
 def _open_till(tmp_path: Path, vendor: Vendor) -> Iterator[Callable[..., Till]]:
-    """Opens tills at the vendor; each gets a directory of its own, and tables that differ from the usual."""
+    """Opens tills at the vendor; each gets a directory of its own, and tables that differ from the usual, or None."""
     tills: list[Till] = []
 
-    def open_till(**overrides: dict[str, Any]) -> Till:
+    def open_till(**overrides: dict[str, Any] | None) -> Till:
         home = tmp_path / f"till-{len(tills)}"
         home.mkdir()
         tills.append(Till(home, vendor, overrides))

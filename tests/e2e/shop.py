@@ -105,7 +105,7 @@ class Vendor:
 class Till:
     """The agent beside one till, and its POS."""
 
-    def __init__(self, home: Path, vendor: Vendor, overrides: dict[str, dict[str, Any]]) -> None:
+    def __init__(self, home: Path, vendor: Vendor, overrides: dict[str, dict[str, Any] | None]) -> None:
         self.home, self.vendor = home, vendor
         self.state = home / "state"
         self.port = free_port()
@@ -128,7 +128,10 @@ class Till:
             "log": {"format": "json"},
         }
         for table, values in overrides.items():
-            tables.setdefault(table, {}).update(values)
+            if values is None:
+                tables.pop(table)
+            else:
+                tables.setdefault(table, {}).update(values)
         lines = []
         for table, values in tables.items():
             lines += [f"[{table}]", *(f"{key} = {json.dumps(value)}" for key, value in values.items()), ""]

@@ -178,9 +178,9 @@ def test_simulate_voucherify():
         ("voyado", {"base_url": "https://api.voucherify.io/v1"}, "has a path"),
         ("voyado", {"on_return": "adjust_points"}, "is not available in this version"),
         ("voyado", {"earn_with": "event", "guest_sales": True}, "needs orders"),
-        ("voucherify", {}, "cannot own the contacts"),
+        ("voucherify", {}, "is loyalty.vendor, which gets every sale already"),
     ],
-    ids=["the version", "points by hand", "guests without orders", "as the owner of the contacts"],
+    ids=["the version", "points by hand", "guests without orders", "twice"],
 )
 def test_a_configuration_that_cannot_be(open_till, project: System, loyalty, table, said):
     """It is said at `config check`, with the key."""

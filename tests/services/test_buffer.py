@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from datetime import timedelta
 
 import pytest
 
@@ -50,7 +51,16 @@ class Bench:
     """A buffer and everything around it."""
 
     def __init__(
-        self, *, level=3, secondary=SECONDARY, live=True, unknown="tag", lookup=True, writer=True, vendor=None
+        self,
+        *,
+        level=3,
+        secondary=SECONDARY,
+        live=True,
+        unknown="tag",
+        lookup=True,
+        writer=True,
+        vendor=None,
+        matches_later=True,
     ):
         self.clock, self.replica, self.vendor = FakeClock(), FakeReplica(), vendor or FakeVendor()
         self.paced = 0
@@ -63,7 +73,9 @@ class Bench:
             lookup=self.vendor if lookup else None,
             writer=self.vendor if writer else None,
             link=self.link,
-            policy=BufferPolicy(TaggingPolicy(IdentifierType.MEMBER_NUMBER, secondary, level), live, unknown, 15.0),
+            policy=BufferPolicy(
+                TaggingPolicy(IdentifierType.MEMBER_NUMBER, secondary, level), live, unknown, 15.0, matches_later
+            ),
             pace=self.pace,
         )
 
@@ -245,6 +257,74 @@ async def test_a_scanned_member_number_is_believed_when_nobody_knows_it():
     bench = Bench(secondary=())
     number = Identifier(IdentifierType.MEMBER_NUMBER, "10000421")
     assert (await bench.settle(open_sale(key=None, readings=(number,)))).key == member_key("10000421")
+
+
+# --- a vendor that matches nothing later ------------------------------------------------------------------------
+
+
+class Deaf(FakeVendor):
+    """A vendor that cannot be asked for a phone, as some cannot."""
+
+    def knows(self, identifier):
+        return identifier.type is not IdentifierType.MOBILE_PHONE
+
+
+def deaf(**options):
+    return Bench(unknown="park", matches_later=False, writer=False, vendor=Deaf(), **options)
+
+
+def told_later(outgoing):
+    return (outgoing.kind, outgoing.code, outgoing.awaits, outgoing.reached, outgoing.not_received)
+
+
+AWAITED = (VerdictKind.RETRY, "contact.awaited", True, True, True)
+NUMBER = Identifier(IdentifierType.MEMBER_NUMBER, "0701740605")
+
+
+@pytest.mark.parametrize("readings", [(PHONE,), (PHONE, NUMBER)], ids=["a phone", "a phone, or a number nobody has"])
+@pytest.mark.parametrize("as_of", [None, NOW - timedelta(minutes=5), NOW], ids=["none yet", "older", "as old"])
+async def test_contacts_that_are_older_than_the_sale_say_nothing(readings, as_of):
+    """The customer may have joined in between: the sale waits for newer ones, and nothing is said of the line."""
+    bench = deaf()
+    bench.replica.as_of = as_of
+    assert told_later(await bench.settle(open_sale(readings=readings))) == AWAITED
+
+
+@pytest.mark.parametrize("readings", [(PHONE,), (PHONE, NUMBER)], ids=["a phone", "a phone, or a number nobody has"])
+async def test_newer_contacts_settle_it(readings):
+    """Who is among them is found; who is not is left to a person."""
+    bench = deaf()
+    bench.replica.as_of = NOW + timedelta(seconds=1)
+    unknown = await bench.settle(open_sale(readings=readings))
+    assert (unknown.kind, unknown.code) == (VerdictKind.PARK, "contact.unknown")
+    bench.replica.add(member(), PHONE)
+    assert (await bench.settle(open_sale(readings=readings))).key == member_key()
+
+
+async def test_what_can_be_asked_does_not_wait_for_newer_contacts():
+    """The vendor's own answer is as new as can be."""
+    bench = deaf()
+    bench.replica.as_of = NOW - timedelta(minutes=5)
+    verdict = await bench.settle(open_sale(readings=(email(),)))
+    assert (verdict.kind, verdict.code) == (VerdictKind.PARK, "contact.unknown")
+
+
+async def test_without_a_replica_there_is_nothing_to_wait_for():
+    """Below level 3 a phone is for a person at once."""
+    bench = deaf(level=2)
+    bench.replica.as_of = None
+    verdict = await bench.settle(open_sale())
+    assert (verdict.kind, verdict.code) == (VerdictKind.PARK, "contact.unknown")
+
+
+async def test_a_phone_that_two_share_is_for_a_person():
+    """Sent under it, the sale would be nobody's for ever."""
+    bench = deaf()
+    bench.replica.as_of = NOW + timedelta(seconds=1)
+    for number in ("10000421", "10000422"):
+        bench.replica.add(member(number), PHONE)
+    verdict = await bench.settle(open_sale())
+    assert (verdict.kind, verdict.code) == (VerdictKind.PARK, "contact.unresolved")
 
 
 # --- new contacts ---------------------------------------------------------------------------------------------

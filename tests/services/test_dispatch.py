@@ -15,7 +15,7 @@ from agent.domain.delivery import DONE, Verdict, VerdictKind
 from agent.domain.link import Link
 from agent.errors import StorageError, StorageFullError, VendorRefusedError
 from agent.services.dispatch import Dispatch
-from agent.services.judge import ALONE_ATTEMPTS, DispatchPolicy
+from agent.services.judge import ALONE_ATTEMPTS, UNANSWERED_ATTEMPTS, DispatchPolicy
 from agent.services.lane import Lane
 from tests.fakes import (
     NOW,
@@ -308,6 +308,28 @@ async def test_a_record_that_alone_draws_server_errors_is_parked(drive, vendor, 
     assert drive.states()["delivered"] == 3 * (ALONE_ATTEMPTS + 2)
     tries = sum(outgoing.transaction.transaction_id == "poison" for outgoing in vendor.attempts)
     assert ALONE_ATTEMPTS < tries <= 2 * (ALONE_ATTEMPTS + 1)
+
+
+async def test_a_sale_that_waits_for_something_on_this_side_is_not_blamed(drive, vendor, clock):
+    """However often, while all its neighbours pass: it backs off, the line is fine, and it goes when its time comes."""
+    awaited = Verdict(VerdictKind.RETRY, "contact.awaited", awaits=True, not_received=True)
+    vendor.answer = lambda outgoing: awaited if outgoing.transaction.transaction_id == "early" else None
+    rounds = UNANSWERED_ATTEMPTS + 4
+    await drive.outbox.accept(acceptance("early", key=member_key(1)), NOW)
+    async with drive.running():
+        for hour in range(rounds):
+            await drive.sell(3, prefix=f"hour-{hour}")
+            await drive.quiet()
+            assert drive.states()["queued"] == 1
+            assert drive.outbox.next_due_at(VENDOR, clock.now()) >= clock.now() + timedelta(seconds=FIRST_S)
+            clock.advance(3_600)
+        assert (drive.link.state, drive.lane.held) == ("online", False)
+        vendor.answer = lambda _outgoing: None
+        clock.advance(3_600)
+        drive.lane.wake()
+        await until(lambda: "queued" not in drive.states())
+    tries = sum(outgoing.transaction.transaction_id == "early" for outgoing in vendor.attempts)
+    assert rounds <= tries <= rounds + 2
 
 
 async def test_a_record_that_fails_among_failing_ones_waits(drive, vendor, clock):

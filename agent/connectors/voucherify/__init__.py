@@ -1,16 +1,21 @@
 """Voucherify: the room's face.
 
-What it can: sales as orders, with the sale's own time, made once however often they are sent; or as events. It owns no
-contacts here and looks nobody up. It takes guests where that is wanted, and tells of a sale what it calls its order.
+What it can: sales as orders, with the sale's own time, made once however often they are sent; or as events. Where it
+owns the contacts its customers are read into the replica and looked up; none are made but by a sale under a key of
+theirs. It takes guests where that is wanted, and tells of a sale what it calls its order.
 """
+
+from collections.abc import Sequence
 
 from agent.connectors.base import Surroundings
 from agent.connectors.voucherify.client import VoucherifyClient
 from agent.connectors.voucherify.errors import raise_unless_answered
+from agent.connectors.voucherify.people import VoucherifyPeople
 from agent.connectors.voucherify.sender import VoucherifySender
 from agent.connectors.voucherify.settings import VoucherifySettings
 from agent.domain.identifiers import IdentifierType
 from agent.ports import Clock
+from agent.settings import Role
 from agent.transport import Transport
 
 NAME = "voucherify"
@@ -26,15 +31,24 @@ class Voucherify:
     idle_ping_s = 3600.0
     """Each call counts against the plan; a till that asked as often as elsewhere would use up a small one."""
     windows = ()
-    lookup = writer = history = None
+    writer = history = None
 
     def __init__(
-        self, client: VoucherifyClient, settings: VoucherifySettings, *, primary: IdentifierType, clock: Clock
+        self,
+        client: VoucherifyClient,
+        settings: VoucherifySettings,
+        *,
+        role: Role,
+        primary: IdentifierType,
+        fields: Sequence[str],
+        clock: Clock,
     ) -> None:
-        self._client, self._clock = client, clock
+        self.client, self.settings, self._clock = client, settings, clock
+        owns = role == "loyalty"
         self.guests = settings.guest_sales
         self.requests_per_second = settings.requests_per_minute / _MINUTE_S
-        self.sender = VoucherifySender(client, settings, primary=primary, clock=clock)
+        self.sender = VoucherifySender(client, settings, primary=primary, clock=clock, owns_contacts=owns)
+        self.lookup = VoucherifyPeople(client, primary, fields, clock=clock) if owns else None
 
     async def ping(self) -> None:
         """Asks for one order, with the rights that a delivery needs.
@@ -43,11 +57,11 @@ class Voucherify:
             VendorUnreachableError: no sensible answer came.
             VendorRefusedError: our credentials are refused.
         """
-        raise_unless_answered(await self._client.ask(), now=self._clock.now())
+        raise_unless_answered(await self.client.ask(), "list", now=self._clock.now())
 
     async def close(self) -> None:
         """Closes the connections."""
-        await self._client.close()
+        await self.client.close()
 
 
 def build(settings: VoucherifySettings, agent: Surroundings) -> Voucherify:
@@ -56,4 +70,4 @@ def build(settings: VoucherifySettings, agent: Surroundings) -> Voucherify:
     client = VoucherifyClient(
         transport, agent.secret(settings.app_id), agent.secret(settings.app_token), heard=agent.heard
     )
-    return Voucherify(client, settings, primary=agent.primary, clock=agent.clock)
+    return Voucherify(client, settings, role=agent.role, primary=agent.primary, fields=agent.fields, clock=agent.clock)

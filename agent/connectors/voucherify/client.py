@@ -1,7 +1,8 @@
 """Voucherify's URLs and credentials; no meaning.
 
 Source: API overview and authentication pages: `X-App-Id`, `X-App-Token`, JSON, `/v1`. An order is addressed by its
-`source_id`, which is the sale's id; no key of a person ever stands in a path.
+`source_id`, which is the sale's id. A customer is asked for by the integration key, or by a mail address as a filter:
+there is no other way to ask; no such key stands in a path of a delivery.
 """
 
 from collections.abc import Callable
@@ -55,6 +56,14 @@ class VoucherifyClient:
         """`GET /v1/orders?limit=1`: a question that needs no more rights than a delivery."""
         return await self._call("GET", "/v1/orders", params={"limit": "1"})
 
+    async def list_customers(self, params: dict[str, str], *, timeout_s: float | None = None) -> Answer:
+        """`GET /v1/customers`: a page of them."""
+        return await self._call("GET", "/v1/customers", params=params, timeout_s=timeout_s)
+
+    async def get_customer(self, name: str, *, timeout_s: float | None = None) -> Answer:
+        """`GET /v1/customers/{id or source_id}`."""
+        return await self._call("GET", f"/v1/customers/{quote(name, safe='')}", timeout_s=timeout_s)
+
     async def close(self) -> None:
         """Closes the connections."""
         await self._transport.close()
@@ -66,9 +75,12 @@ class VoucherifyClient:
         body: bytes | None = None,
         *,
         params: dict[str, str] | None = None,
+        timeout_s: float | None = None,
     ) -> Answer:
         headers = {**self._credentials(), "X-Voucherify-API-Version": API_VERSION, "Content-Type": "application/json"}
-        answer = await self._transport.request(method, path, headers=headers, params=params, content=body)
+        answer = await self._transport.request(
+            method, path, headers=headers, params=params, content=body, timeout_s=timeout_s
+        )
         if answer.status in _REFUSED:
             self._app_id.refused()
             self._app_token.refused()

@@ -37,7 +37,7 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-Kind = Literal["order", "event", "list"]
+Kind = Literal["order", "event", "list", "customer"]
 
 _SUCCESS, _REDIRECT, _BAD_REQUEST, _SERVER_ERROR = range(200, 300), 300, 400, 500
 _REFUSED = (401, 403)
@@ -101,8 +101,13 @@ def verdict_without_answer(error: VendorUnreachableError) -> Verdict:
     )
 
 
-def raise_unless_answered(answer: Answer, *, now: datetime) -> None:
+def raise_unless_answered(answer: Answer, expected: Kind, *, now: datetime) -> None:
     """Lets through what shows that Voucherify answered and takes our credentials.
+
+    Args:
+        answer: to a question.
+        expected: what a success shows.
+        now: for pauses that are said as an instant; the answer's own `Date` comes first.
 
     Raises:
         VendorRefusedError: our credentials are refused, or our plan is used up.
@@ -112,7 +117,7 @@ def raise_unless_answered(answer: Answer, *, now: datetime) -> None:
         raise VendorRefusedError
     if answer.status in _LATER:
         raise VendorUnreachableError(f"answered {answer.status}", retry_after_s=pause_s(answer, now=now))
-    if is_elsewhere(answer, "list") or answer.status >= _SERVER_ERROR:
+    if is_elsewhere(answer, expected) or answer.status >= _SERVER_ERROR:
         raise VendorOwnError(f"answered {answer.status}", retry_after_s=answer.retry_after_s, maybe_received=True)
 
 

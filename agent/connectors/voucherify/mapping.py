@@ -25,7 +25,7 @@ Money is whole numbers of the currency's smallest unit (orders page: 2350 is 23.
 is refused, never rounded. An order has no currency: it can go along among the facts.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
@@ -33,10 +33,9 @@ from typing import Any
 import simplejson
 
 from agent.connectors.voucherify.metadata import Typed, fit, render_instant
-from agent.connectors.voucherify.person import render_bridge, render_customer, stated_bridge
+from agent.connectors.voucherify.person import Naming, render_bridge, render_customer, stated_bridge
 from agent.connectors.voucherify.settings import VoucherifySettings
 from agent.domain import money
-from agent.domain.identifiers import IdentifierType
 from agent.domain.transaction import Line, Transaction
 from agent.ports import Outgoing
 
@@ -56,20 +55,20 @@ class Rendered:
         body: the order or the event as JSON.
         items: how many lines are in it.
         amount: of the order, in the smallest unit; 0 of an event.
-        source_id: whom it names; None for nobody.
+        customer: what it calls its customer, by `source_id` or `id`; empty for nobody.
         omitted: names of metadata that did not go along.
     """
 
     body: bytes = field(repr=False)
     items: int
     amount: int
-    source_id: str | None = field(repr=False)
+    customer: Mapping[str, str] = field(repr=False)
     omitted: tuple[str, ...]
 
     @property
     def has_customer(self) -> bool:
         """Somebody is named in it."""
-        return self.source_id is not None
+        return bool(self.customer)
 
 
 def minor_units(amount: Decimal, currency: str) -> int:
@@ -89,20 +88,20 @@ def render_json(value: Any) -> bytes:
     return bytes(simplejson.dumps(value, use_decimal=True, ensure_ascii=False, separators=(",", ":")), "utf-8")
 
 
-def render_order(outgoing: Outgoing, settings: VoucherifySettings, *, primary: IdentifierType) -> Rendered:
+def render_order(outgoing: Outgoing, settings: VoucherifySettings, naming: Naming) -> Rendered:
     """The order of what a sale sold.
 
     Args:
         outgoing: the sale with its tag; its return lines are left out.
         settings: the table.
-        primary: the type of the primary integration key.
+        naming: what names its customer.
 
     Raises:
         InexactError: an amount cannot be said.
     """
     sale = outgoing.transaction
     items = [render_item(line, sale.currency) for line in sale.lines if line.kind == "purchase"]
-    customer, omitted = render_customer(outgoing, settings, primary=primary)
+    customer, omitted = render_customer(outgoing, settings, naming)
     facts = _facts(outgoing, settings)
     amount = sum(item["amount"] for item in items)
     order = {
@@ -115,21 +114,21 @@ def render_order(outgoing: Outgoing, settings: VoucherifySettings, *, primary: I
         **({"customer": customer} if customer else {}),
     }
     left_out = (*omitted, *facts.omitted, *stated_bridge(outgoing))
-    return Rendered(render_json(order), len(items), amount, customer.get("source_id"), left_out)
+    return Rendered(render_json(order), len(items), amount, _called(customer), left_out)
 
 
-def render_event(outgoing: Outgoing, settings: VoucherifySettings, *, primary: IdentifierType) -> Rendered:
+def render_event(outgoing: Outgoing, settings: VoucherifySettings, naming: Naming) -> Rendered:
     """The event of a sale, with the codes that Voucherify's programmes ask for.
 
     Args:
         outgoing: the sale with its tag; somebody is named.
         settings: the table.
-        primary: the type of the primary integration key.
+        naming: what names its customer.
 
     Raises:
         InexactError: an amount cannot be said.
     """
-    customer, omitted = render_customer(outgoing, settings, primary=primary)
+    customer, omitted = render_customer(outgoing, settings, naming)
     bridge = render_bridge(outgoing, card_is_loyalty_code=settings.card_is_loyalty_code)
     facts = _facts(outgoing, settings)
     lost = () if "referral" in bridge else tuple(name for name in stated_bridge(outgoing) if "referral" in name)
@@ -140,7 +139,11 @@ def render_event(outgoing: Outgoing, settings: VoucherifySettings, *, primary: I
         "metadata": {**facts.values, "transaction_id": outgoing.transaction.transaction_id},
     }
     left_out = (*omitted, *facts.omitted, *lost)
-    return Rendered(render_json(event), 0, 0, customer.get("source_id"), left_out)
+    return Rendered(render_json(event), 0, 0, _called(customer), left_out)
+
+
+def _called(customer: Mapping[str, Any]) -> dict[str, str]:
+    return {name: customer[name] for name in ("source_id", "id") if name in customer}
 
 
 def render_status(status: str) -> bytes:

@@ -10,6 +10,7 @@ the primary integration key  customer.source_id                                 
                                                                                   never changed afterwards
 else the first of            customer.source_id                                   the mParticle page: identities in an
 `identities` that is there                                                        order, a missing one falls through
+the owner's contact_id       customer.id, where Voucherify owns the contacts      customers page: one of the two names
 mobile_phone                 customer.phone, E.164                                customers page
 email                        customer.email                                       customers page
 personal_number              not sent                                             our choice
@@ -26,6 +27,7 @@ A key is never made up: whom nothing names is no customer of Voucherify's.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from agent.connectors.voucherify.metadata import Typed, fit
@@ -41,22 +43,33 @@ _ADDRESS = {"street": "line_1", "zip_code": "postal_code", "city": "city", "coun
 _NOTHING = Typed({})
 
 
+@dataclass(frozen=True, slots=True)
+class Naming:
+    """What names a customer.
+
+    Attributes:
+        primary: the type of the primary integration key.
+        owns_contacts: Voucherify owns the contacts: their keys are its own, and it matches no other.
+    """
+
+    primary: IdentifierType
+    owns_contacts: bool = False
+
+
 def render_customer(
-    outgoing: Outgoing, settings: VoucherifySettings, *, primary: IdentifierType
+    outgoing: Outgoing, settings: VoucherifySettings, naming: Naming
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
     """The customer, empty when nothing names one, and the names of attributes that the schema has no place for.
 
     Args:
         outgoing: the sale with its tag.
         settings: what may go along.
-        primary: the type of the primary integration key.
+        naming: what names them.
     """
     named = _named(outgoing)
-    order = (primary, *(IdentifierType(kind) for kind in settings.identities))
-    source_id = next((named[kind] for kind in order if kind in named), None)
-    if source_id is None:
+    customer: dict[str, Any] = dict(_name(outgoing, named, settings, naming))
+    if not customer:
         return {}, ()
-    customer: dict[str, Any] = {"source_id": source_id}
     for kind in settings.send_identities:
         if (told := named.get(IdentifierType(kind))) is not None:
             customer[_TOLD[IdentifierType(kind)]] = told
@@ -68,6 +81,18 @@ def render_customer(
     if metadata.values:
         customer["metadata"] = dict(metadata.values)
     return customer, metadata.omitted
+
+
+def _name(
+    outgoing: Outgoing, named: Mapping[IdentifierType, str], settings: VoucherifySettings, naming: Naming
+) -> dict[str, str]:
+    """The customer's `source_id` or `id`; where Voucherify owns the contacts, only what is the sale's tag."""
+    if naming.owns_contacts:
+        key = outgoing.key
+        ours = {IdentifierType.CONTACT_ID: "id", IdentifierType.MEMBER_NUMBER: "source_id"}
+        return {ours[key.type]: key.value} if key is not None and key.type in ours else {}
+    order = (naming.primary, *(IdentifierType(kind) for kind in settings.identities))
+    return next(({"source_id": named[kind]} for kind in order if kind in named), {})
 
 
 def render_bridge(outgoing: Outgoing, *, card_is_loyalty_code: bool) -> dict[str, dict[str, str]]:

@@ -25,6 +25,7 @@ from agent.connectors.voucherify.mapping import (
     render_order,
     render_status,
 )
+from agent.connectors.voucherify.person import Naming
 from agent.connectors.voucherify.returns import (
     ExceedsError,
     claimant,
@@ -80,14 +81,22 @@ class VoucherifySender:
         settings: the table.
         primary: the type of the primary integration key.
         clock: for pauses that the vendor states as an instant.
+        owns_contacts: Voucherify owns the contacts: a sale of somebody is never sent as a guest's.
     """
 
     batch_size = 1
 
     def __init__(
-        self, client: VoucherifyClient, settings: VoucherifySettings, *, primary: IdentifierType, clock: Clock
+        self,
+        client: VoucherifyClient,
+        settings: VoucherifySettings,
+        *,
+        primary: IdentifierType,
+        clock: Clock,
+        owns_contacts: bool = False,
     ) -> None:
-        self._client, self._settings, self._primary, self._clock = client, settings, primary, clock
+        self._client, self._settings, self._clock = client, settings, clock
+        self._naming = Naming(primary, owns_contacts)
         self._at_work_on: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def send(self, batch: Sequence[Outgoing]) -> list[Verdict]:
@@ -114,7 +123,7 @@ class VoucherifySender:
         sale = outgoing.transaction
         if sale.type is TransactionType.VOID:
             return await self._cancel(outgoing)
-        rendered = render_order(outgoing, self._settings, primary=self._primary)
+        rendered = render_order(outgoing, self._settings, self._naming)
         if refusal := self._refusal(outgoing, rendered):
             return refusal
         earlier = await self._change_earlier(sale)
@@ -155,9 +164,14 @@ class VoucherifySender:
             return _NO_ORDER
         if _brings_back(sale) and (self._settings.on_return == "park" or sale.type is TransactionType.POINTS_CLAIM):
             return _RETURN
-        if rendered.items and not rendered.has_customer and not self._settings.guest_sales:
+        if rendered.items and not rendered.has_customer and not self._may_go_without(outgoing):
             return _NOBODY
         return _TOO_LARGE if rendered.items > MAX_ITEMS else None
+
+    def _may_go_without(self, outgoing: Outgoing) -> bool:
+        """Whether a sale in which nobody is named goes as a guest's."""
+        somebodys = outgoing.key is not None or outgoing.open
+        return self._settings.guest_sales and not (self._naming.owns_contacts and somebodys)
 
     async def _look_up(self, outgoing: Outgoing, rendered: Rendered) -> Verdict | None:
         """What is known of a sale that may have arrived; None when it has not."""
@@ -231,7 +245,7 @@ class VoucherifySender:
         sale, on_doubt = outgoing.transaction, self._settings.on_doubt
         if sale.type is TransactionType.VOID or _brings_back(sale):
             return _EVENT_STAYS
-        rendered = render_event(outgoing, self._settings, primary=self._primary)
+        rendered = render_event(outgoing, self._settings, self._naming)
         if not rendered.has_customer:
             return _NOBODY
         if outgoing.maybe_received and on_doubt != "resend":
@@ -274,8 +288,8 @@ def _held(error: VendorRefusedError) -> Verdict:
 def _is_another(order: Mapping[str, Any], rendered: Rendered) -> bool:
     """Whether an order under a sale's id is another sale's, as far as it says."""
     amount, customer = order.get("amount"), order.get("customer")
-    source_id = customer.get("source_id") if isinstance(customer, dict) else None
-    is_anothers = source_id is not None and rendered.source_id is not None and source_id != rendered.source_id
+    told = customer if isinstance(customer, dict) else {}
+    is_anothers = any(told.get(name) not in (None, value) for name, value in rendered.customer.items())
     return is_anothers or amount not in (None, rendered.amount)
 
 

@@ -1,17 +1,20 @@
-"""The `[forward.voucherify]` table."""
+"""The `[voucherify]` and `[forward.voucherify]` tables."""
 
 import re
-from typing import Annotated, ClassVar, Literal
+from datetime import timedelta
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field
 
 from agent.connectors.voucherify.metadata import EVENT_TYPES, FACTS, TYPES
 from agent.errors import Fault
-from agent.settings import Role, Secret, Settings, VendorSection
+from agent.settings import Duration, Role, Secret, Settings, VendorSection
 
 Attribute = Literal["name", "street", "zip_code", "city", "country_code"]
 
+_KNOWN_BY = ("mobile_phone", "email")
+_REPLICA_LEVEL = 3
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _KEY = re.compile(r"[^\s\x00-\x1f\x7f]{1,64}")
 _DEFAULT_METADATA = dict.fromkeys(("store_id", "till_id", "receipt_number", "channel", "currency"), "string")
@@ -64,13 +67,11 @@ def _once(value: tuple[str, ...]) -> tuple[str, ...]:
 
 
 class VoucherifySettings(VendorSection):
-    """Voucherify, a system that gets every sale beside the one that owns the contacts.
+    """Voucherify, which owns the contacts or gets every sale beside the system that does.
 
     What is said of a person beyond the integration key is nothing unless ``identities``, ``send_identities``,
     ``send_attributes`` and ``customer_metadata`` ask for it.
     """
-
-    not_loyalty: ClassVar[str] = "cannot own the contacts in this version: no replica is filled from it yet"
 
     base_url: Annotated[str, AfterValidator(_base_url)] = Field(
         "https://api.voucherify.io",
@@ -117,12 +118,49 @@ class VoucherifySettings(VendorSection):
         {},
         description='attributes of a new contact that the project\'s schema defines: { shoe_size = "number" }',
     )
+    sweep_every: Duration = Field(
+        timedelta(hours=24),
+        description="as the owner of the contacts: how often everybody is walked over, which alone shows who is gone",
+        examples=["24h"],
+    )
     requests_per_minute: Annotated[float, Field(gt=0, le=60_000)] = Field(
         60, description="this agent's share of the project's allowance; burst at most one second's share"
     )
 
-    def contradictions(self, settings: Settings, role: Role) -> list[Fault]:  # noqa: ARG002 - against itself alone
-        """What this table says against itself."""
+    def contradictions(self, settings: Settings, role: Role) -> list[Fault]:
+        """What this table says against itself, and against what the system is to this shop."""
+        return [*self._as_a(role, settings), *self._against_itself()]
+
+    def cannot_own(self, settings: Settings) -> list[Fault]:
+        """What Voucherify cannot do as the owner of the contacts: match later, make a contact, look up a phone."""
+        loyalty = settings.loyalty
+        asked = {"tag": "needs a system that matches a sale later", "create": "needs a system that makes contacts here"}
+        found = []
+        if text := asked.get(loyalty.unknown_at_delivery or ""):
+            found.append(Fault("loyalty.unknown_at_delivery", f'{text}; with voucherify it is "park"'))
+        if loyalty.primary_key == "external_id":
+            text = "is no field of Voucherify's: member_number is its source_id, contact_id its own id"
+            found.append(Fault("loyalty.primary_key", text))
+        if strange := [key for key in loyalty.secondary_keys if key not in _KNOWN_BY]:
+            found.append(Fault("loyalty.secondary_keys", f"names what no customer of Voucherify's has: {strange[0]}"))
+        if "mobile_phone" in loyalty.secondary_keys and loyalty.fallback_level < _REPLICA_LEVEL:
+            text = "names mobile_phone, which Voucherify cannot be asked for: it needs loyalty.fallback_level = 3"
+            found.append(Fault("loyalty.secondary_keys", text))
+        return found
+
+    def _as_a(self, role: Role, settings: Settings) -> list[Fault]:
+        if role == "forward":
+            changed = self.sweep_every != _default("sweep_every")
+            text = "is for the owner of the contacts, which is another system"
+            return [Fault("sweep_every", text)] if changed else []
+        found = []
+        if self.identities:
+            found.append(Fault("identities", "would make customers, where Voucherify owns them: a sale has their key"))
+        if self.sweep_every > settings.replica.expires_after:
+            found.append(Fault("sweep_every", "is longer than replica.expires_after"))
+        return found
+
+    def _against_itself(self) -> list[Fault]:
         if self.earn_with == "event":
             rules = (
                 (self.on_return != "park", "on_return", "needs an order to update"),

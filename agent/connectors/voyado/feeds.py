@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
 
-from agent.connectors.base import ExportFeed, FeedSurroundings
+from agent.connectors.base import ExportFeed, FeedSurroundings, asking
 from agent.connectors.voyado.changes import VoyadoChanges
 from agent.connectors.voyado.client import VoyadoClient
 from agent.connectors.voyado.export import VoyadoExportReader
@@ -18,8 +17,7 @@ from agent.connectors.voyado.files import FolderSource
 from agent.connectors.voyado.settings import VoyadoSettings
 from agent.connectors.voyado.sftp import SftpSource
 from agent.domain.link import Link
-from agent.errors import VendorUnreachableError
-from agent.ports import ChangeFeed, Clock, FileSource
+from agent.ports import ChangeFeed, Clock, FileSource, Pace
 
 API = "api"
 
@@ -41,33 +39,18 @@ class PacedApi:
         clock: for instants and intervals.
     """
 
-    def __init__(self, client: VoyadoClient, pace: Callable[[], Awaitable[None]], link: Link, clock: Clock) -> None:
+    def __init__(self, client: VoyadoClient, pace: Pace, link: Link, clock: Clock) -> None:
         self._client, self._pace, self._link, self._clock = client, pace, link, clock
 
     async def changes(self, change_type: str, from_at: datetime, to_at: datetime) -> list[str]:
         """Ids that changed in a window."""
-        async with self._asking():
+        async with asking(self._pace, self._link, self._clock):
             return await self._client.changes(change_type, from_at, to_at)
 
     async def contact(self, contact_id: str) -> Mapping[str, Any] | None:
         """A whole contact, or None when it is gone."""
-        async with self._asking():
+        async with asking(self._pace, self._link, self._clock):
             return await self._client.contact(contact_id)
-
-    @asynccontextmanager
-    async def _asking(self) -> AsyncIterator[None]:
-        """Raises VendorUnreachableError while a pause lasts: the next sync goes on where this one stands."""
-        await self._pace()
-        left_s = self._link.sending.pause_s(self._clock.monotonic())
-        if left_s > 0:
-            raise VendorUnreachableError("asks to be called more slowly", retry_after_s=left_s)
-        try:
-            yield
-        except VendorUnreachableError as error:
-            if error.retry_after_s is not None:
-                now, mono = self._clock.now(), self._clock.monotonic()
-                self._link.silent(now, mono, after_s=error.retry_after_s, why=str(error))
-            raise
 
 
 def open_feed(connector: HasTenant, agent: FeedSurroundings) -> ExportFeed | ChangeFeed:

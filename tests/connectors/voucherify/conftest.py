@@ -32,11 +32,20 @@ async def simulator(clock: FakeClock, afterwards: AsyncExitStack) -> tuple[Vouch
 def connect(clock: FakeClock, afterwards: AsyncExitStack) -> Callable[..., VoucherifySender]:
     """Makes senders."""
 
-    def connect_(url: str, *, app_id: str | None = APP_ID, token: str | None = TOKEN, **table: Any) -> VoucherifySender:
+    def connect_(
+        url: str,
+        *,
+        app_id: str | None = APP_ID,
+        token: str | None = TOKEN,
+        owns_contacts: bool = False,
+        **table: Any,
+    ) -> VoucherifySender:
         transport = Transport(url, POLICY, connections=2, user_agent="LoyaltyAgent/0.1")
         client = VoucherifyClient(transport, Reference(app_id), Reference(token), heard=lambda _answer: None)
         afterwards.push_async_callback(client.close)
         settings = VoucherifySettings.model_validate(table)
-        return VoucherifySender(client, settings, primary=IdentifierType.MEMBER_NUMBER, clock=clock)
+        return VoucherifySender(
+            client, settings, primary=IdentifierType.MEMBER_NUMBER, clock=clock, owns_contacts=owns_contacts
+        )
 
     return connect_

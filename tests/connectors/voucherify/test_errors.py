@@ -214,7 +214,7 @@ def test_keys(body):
 @pytest.mark.parametrize("given", [answer(200, b'{"object": "list"}'), error(400, "invalid_query_params")])
 def test_what_answers_a_ping(given):
     """Answered or refused for what was asked: the credentials were taken."""
-    raise_unless_answered(given, now=NOW)
+    raise_unless_answered(given, "list", now=NOW)
 
 
 @pytest.mark.parametrize(
@@ -234,7 +234,7 @@ def test_what_answers_a_ping(given):
 def test_what_does_not(given, raised):
     """Refused credentials, a plan that is used up, and everything that is not Voucherify."""
     with pytest.raises(raised):
-        raise_unless_answered(given, now=NOW)
+        raise_unless_answered(given, "list", now=NOW)
 
 
 @pytest.mark.parametrize("maybe", [True, False])

@@ -19,6 +19,7 @@ from agent.connectors.voucherify.mapping import (
     render_order,
     render_status,
 )
+from agent.connectors.voucherify.person import Naming
 from agent.connectors.voucherify.returns import render_taken_off
 from agent.connectors.voucherify.settings import VoucherifySettings
 from agent.connectors.voucherify.simulator.checks import check_event, check_order
@@ -47,7 +48,7 @@ CONTACT = {
 
 def rendered(render, outgoing=None, **table) -> tuple[dict[str, Any], tuple[str, ...]]:
     settings = VoucherifySettings.model_validate(table)
-    found = render(outgoing or make_outgoing(), settings, primary=IdentifierType.MEMBER_NUMBER)
+    found = render(outgoing or make_outgoing(), settings, Naming(IdentifierType.MEMBER_NUMBER))
     body: dict[str, Any] = json.loads(found.body)
     return body, found.omitted
 
@@ -183,9 +184,9 @@ def test_a_sale_whose_clock_was_wrong():
 def test_whatever_changes_between_attempts():
     """The order of a sale is the same at every attempt."""
     settings = VoucherifySettings()
-    first = render_order(make_outgoing(), settings, primary=IdentifierType.MEMBER_NUMBER)
+    first = render_order(make_outgoing(), settings, Naming(IdentifierType.MEMBER_NUMBER))
     later = render_order(
-        make_outgoing(attempts=7, maybe_received=True, entry=99), settings, primary=IdentifierType.MEMBER_NUMBER
+        make_outgoing(attempts=7, maybe_received=True, entry=99), settings, Naming(IdentifierType.MEMBER_NUMBER)
     )
 
     assert first.body == later.body
@@ -248,6 +249,26 @@ def test_a_fact_of_another_type_is_omitted():
 def test_who_it_is(key, table, expected):
     """The primary key is the customer; without it the first identity of those that are allowed; else nobody."""
     assert order(make_outgoing(key=key), **table).get("customer") == expected
+
+
+@pytest.mark.parametrize(
+    ("key", "expected"),
+    [
+        pytest.param(make_key(), {"source_id": "10000421"}, id="a member number"),
+        pytest.param(make_key(IdentifierType.CONTACT_ID, "cust_1"), {"id": "cust_1"}, id="its own id"),
+        pytest.param(make_key(IdentifierType.EMAIL, MAIL), None, id="a mail address"),
+        pytest.param(make_key(IdentifierType.MOBILE_PHONE, PHONE), None, id="a phone"),
+    ],
+)
+def test_who_it_is_where_voucherify_owns_the_contacts(key, expected):
+    """Its own names alone, whatever else is said of the customer: anything else would make another."""
+    number = Identifier(IdentifierType.MEMBER_NUMBER, "10000999")
+    outgoing = make_outgoing(key=key, readings=(number,))
+    settings = VoucherifySettings(identities=("email",))
+    naming = Naming(IdentifierType.MEMBER_NUMBER, owns_contacts=True)
+    for render in (render_order, render_event):
+        found = render(outgoing, settings, naming)
+        assert (json.loads(found.body).get("customer") or None, found.has_customer) == (expected, expected is not None)
 
 
 @pytest.mark.parametrize(

@@ -709,3 +709,37 @@ async def test_pinging(simulator, clock):
     await room.close()
 
     assert (sim.orders, sim.customers) == ({}, {})
+
+
+@pytest.mark.parametrize("owns", [True, False])
+async def test_a_sale_of_somebody_is_no_guest_s_where_the_contacts_are(simulator, connect, owns):
+    """The owner's lane leaves it to a person; a further system takes it without a customer, as it was asked to."""
+    sim, running = simulator
+    sender = connect(running.url, owns_contacts=owns, guest_sales=True)
+    key = make_key(IdentifierType.MOBILE_PHONE, PHONE)
+
+    [named] = await sender.send([sale("s-1", key=key)])
+    [unnamed] = await sender.send([sale("s-2", guest=True, open=True)])
+    [guest] = await sender.send([sale("s-3", guest=True)])
+
+    expected = (PARK, "sale.without_member") if owns else (DONE, "sale.without_customer")
+    assert (named.kind, named.code) == expected
+    assert (unnamed.kind, guest.kind) == (PARK if owns else DONE, DONE)
+    assert sim.held().keys() == ({"s-3"} if owns else {"s-1", "s-2", "s-3"})
+
+
+async def test_a_customer_by_the_vendor_s_own_id(simulator, connect):
+    """The order is theirs; one whom the vendor does not have any more parks the sale."""
+    sim, running = simulator
+    alma = sim.enrol(email="alma@example.com")["id"]
+    sender = connect(running.url, owns_contacts=True)
+
+    [verdict] = await sender.send([sale(key=make_key(IdentifierType.CONTACT_ID, alma))])
+    [again] = await sender.send([replace(sale(key=make_key(IdentifierType.CONTACT_ID, alma)), maybe_received=True)])
+    [other] = await sender.send([replace(sale(key=make_key(IdentifierType.CONTACT_ID, "cust_9")), maybe_received=True)])
+    sim.leave(alma)
+    [gone] = await sender.send([sale("s-2", key=make_key(IdentifierType.CONTACT_ID, alma))])
+
+    assert (verdict.kind, again.kind, sim.orders["s-1"]["customer_id"]) == (DONE, DUPLICATE, alma)
+    assert (other.kind, other.code) == (PARK, "sale.collision")
+    assert (gone.kind, gone.status, len(sim.customers)) == (PARK, 404, 0)

@@ -1,4 +1,6 @@
-"""The `[forward.voucherify]` table."""
+"""The `[voucherify]` and `[forward.voucherify]` tables."""
+
+from datetime import timedelta
 
 import pytest
 from pydantic import ValidationError
@@ -17,7 +19,7 @@ def test_defaults():
     assert (table.on_doubt, table.event_name, table.requests_per_minute) == ("hold", "pos_purchase", 60)
     assert (table.identities, table.send_identities, table.send_attributes) == ((), (), ())
     assert (table.customer_metadata, table.guest_sales, table.card_is_loyalty_code) == ({}, False, False)
-    assert VoucherifySettings.not_loyalty
+    assert table.sweep_every == timedelta(hours=24)
 
 
 @pytest.mark.parametrize(
@@ -94,3 +96,45 @@ def test_contradictions(table, faults):
     said = VoucherifySettings.model_validate(table).contradictions(AGENT, "forward")
 
     assert [fault.pointer for fault in said] == faults
+
+
+def test_a_sweep_is_the_owner_s():
+    """A further system reads no contacts."""
+    [fault] = VoucherifySettings(sweep_every="1h").contradictions(AGENT, "forward")
+    assert fault.pointer == "sweep_every"
+    assert VoucherifySettings(sweep_every="1h").contradictions(AGENT, "loyalty") == []
+
+
+@pytest.mark.parametrize(
+    ("table", "faults"),
+    [
+        ({"identities": ["email"]}, ["identities"]),
+        ({"sweep_every": "15d"}, ["sweep_every"]),
+        ({"sweep_every": "14d"}, []),
+    ],
+    ids=["a key that would make customers", "a sweep later than the end", "a sweep at the end"],
+)
+def test_what_the_owner_s_table_cannot_say(table, faults):
+    """Whoever is gone must be found before the replica expires, and nobody is made under another key."""
+    said = VoucherifySettings.model_validate(table).contradictions(AGENT, "loyalty")
+    assert [fault.pointer for fault in said] == faults
+
+
+@pytest.mark.parametrize(
+    ("loyalty", "keys"),
+    [
+        ({}, []),
+        ({"primary_key": "contact_id", "unknown_at_delivery": "park"}, []),
+        ({"secondary_keys": ["email"], "fallback_level": 2}, []),
+        ({"unknown_at_delivery": "tag"}, ["loyalty.unknown_at_delivery"]),
+        ({"unknown_at_delivery": "create"}, ["loyalty.unknown_at_delivery"]),
+        ({"primary_key": "external_id"}, ["loyalty.primary_key"]),
+        ({"secondary_keys": ["email", "card_number"]}, ["loyalty.secondary_keys"]),
+        ({"fallback_level": 2}, ["loyalty.secondary_keys"]),
+    ],
+    ids=["defaults", "its own id", "mail alone", "tag", "create", "another key", "a card", "a phone without a replica"],
+)
+def test_what_voucherify_cannot_do_as_the_owner(loyalty, keys):
+    """It is said of the key that asks for it."""
+    settings = Settings.model_validate({"agent": {"store_id": "1042", "till_id": "03"}, "loyalty": loyalty})
+    assert [fault.pointer for fault in VoucherifySettings().cannot_own(settings)] == keys

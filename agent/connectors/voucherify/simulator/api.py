@@ -32,8 +32,10 @@ def build_app(simulator: "VoucherifySimulator") -> ASGIApp:
         ("POST", "/v1/orders", calls.post_order),
         ("GET", "/v1/orders/{source_id:path}", calls.get_order),
         ("PUT", "/v1/orders/{source_id:path}", calls.put_order),
+        ("GET", "/v1/customers", calls.list_customers),
         ("POST", "/v1/customers", calls.post_customer),
         ("GET", "/v1/customers/{source_id:path}", calls.get_customer),
+        ("DELETE", "/v1/customers/{source_id:path}", calls.delete_customer),
         ("POST", "/v1/events", calls.post_event),
     ]
     return Gate(
@@ -110,6 +112,13 @@ class _Calls:
         customer = _parsed(body)
         check_customer(customer)
         return answer(self._simulator.write_customer(customer))
+
+    def list_customers(self, request: Request, _body: bytes) -> Response:
+        return answer(self._simulator.customers.listed(request.query_params))
+
+    def delete_customer(self, request: Request, _body: bytes) -> Response:
+        self._simulator.customers.remove(request.path_params["source_id"])
+        return Response(status_code=204)
 
     def get_customer(self, request: Request, _body: bytes) -> Response:
         return answer(self._simulator.customer(request.path_params["source_id"]))

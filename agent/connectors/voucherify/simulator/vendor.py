@@ -9,6 +9,7 @@ from agent.connectors.simulation.vendor import SimulatedVendor
 from agent.connectors.voucherify.simulator.allowance import Allowance
 from agent.connectors.voucherify.simulator.api import build_app
 from agent.connectors.voucherify.simulator.checks import NotTaken, check_event, check_metadata, check_order
+from agent.connectors.voucherify.simulator.customers import Customers
 from agent.connectors.voucherify.simulator.faults import Fault
 
 UNLIMITED = 1_000_000
@@ -26,7 +27,7 @@ class VoucherifySimulator(SimulatedVendor[Fault]):
         allowance: how many calls are left.
         schemas: metadata schemas by object (`order`, `customer`, `event`); without one anything is allowed.
         orders: by `source_id`, as Voucherify would show them.
-        customers: by `source_id`.
+        customers: by `source_id`, without one by `id`.
         cards: codes of the loyalty cards that exist; an event that names another is answered with 404.
         events: in the order of arrival; each call is one more.
         earned: how often an order became paid, by `source_id`; more than once is points given twice.
@@ -39,12 +40,22 @@ class VoucherifySimulator(SimulatedVendor[Fault]):
         self.allowance = Allowance(per_minute)
         self.schemas: dict[str, Mapping[str, Any]] = {}
         self.orders: dict[str, dict[str, Any]] = {}
-        self.customers: dict[str, dict[str, Any]] = {}
+        self.customers = Customers()
         self.cards: set[str] = set()
         self.events: list[dict[str, Any]] = []
         self.earned: Counter[str] = Counter()
         self.paid: Counter[str] = Counter()
         self.app = build_app(self)
+
+    def enrol(self, **customer: Any) -> dict[str, Any]:
+        """Somebody becomes a customer elsewhere, or changes what they said."""
+        with self.lock:
+            return self.write_customer(customer)
+
+    def leave(self, name: str) -> None:
+        """A customer is deleted, by either name."""
+        with self.lock:
+            self.customers.remove(name)
 
     def held(self) -> dict[str, int]:
         """How often each sale counts: orders that became paid, and returns that orders say are taken off them."""
@@ -101,18 +112,13 @@ class VoucherifySimulator(SimulatedVendor[Fault]):
         return _found(self.orders, source_id)
 
     def customer(self, source_id: str) -> dict[str, Any]:
-        """A customer as they are held. Raises NotTaken when there is none."""
-        return _found(self.customers, source_id)
+        """A customer as they are held, by either name. Raises NotTaken when there is none."""
+        return self.customers.find(source_id)
 
     def write_customer(self, body: dict[str, Any]) -> dict[str, Any]:
-        """Makes a customer, or updates the one that has its `source_id`. Raises NotTaken."""
+        """Makes a customer, or updates the one that is named. Raises NotTaken."""
         check_metadata(body.get("metadata", {}), self.schemas.get("customer"))
-        name = str(body.get("source_id") or body.get("id"))
-        now, known = self._stamp(), self.customers.get(name)
-        held = known or {"id": f"cust_{len(self.customers):08d}", "object": "customer", "created_at": now}
-        merged = {**held.get("metadata", {}), **body.get("metadata", {})}
-        self.customers[name] = {**held, **body, "id": held["id"], "metadata": merged}
-        return self.customers[name]
+        return self.customers.write(body, now=self._stamp())
 
     def take_event(self, body: Any) -> dict[str, Any]:
         """Takes an event: one more, whatever came before. Raises NotTaken."""

@@ -1,0 +1,120 @@
+"""Where the customer feed stands, and the cursor that says so. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from agent.connectors.voucherify.customers import CREATED_AT
+from agent.errors import FeedError
+
+LAST_PAGE = 99
+BEGINNING_AT = datetime(2000, 1, 1, tzinfo=UTC)
+"""Before Voucherify's first customer."""
+_EARLIEST, _LATEST = datetime(1990, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
+_INSTANTS = ("created_at", "updated_at", "swept_at")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a walk stands: everything up to ``at`` is read, and ``page - 1`` pages of what comes after."""
+
+    at: datetime
+    page: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Sweeping:
+    """A walk over everybody that is under way.
+
+    Attributes:
+        begun_at: by our clock.
+        place: where it stands.
+        changes_at: from when on changes are read once it has ended, if it is the first.
+    """
+
+    begun_at: datetime
+    place: Place
+    changes_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What a cursor holds.
+
+    Attributes:
+        created_at: up to when everybody who was made is read; None before the first load's end.
+        updated_at: up to when every change is read; None likewise.
+        swept_at: when the last sweep began, by our clock.
+        sweep: the one under way.
+    """
+
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+    swept_at: datetime | None = None
+    sweep: Sweeping | None = None
+
+    def since(self, order: str) -> datetime:
+        """Up to when everything of an order is read."""
+        return (self.created_at if order == CREATED_AT else self.updated_at) or BEGINNING_AT
+
+    def reached(self, order: str, at: datetime) -> Progress:
+        """The same, with everything of an order read up to an instant; it never goes back."""
+        at = max(at, self.since(order))
+        return replace(self, created_at=at) if order == CREATED_AT else replace(self, updated_at=at)
+
+    def swept(self, sweep: Sweeping) -> Progress:
+        """The same after a sweep has ended."""
+        whole = self.reached(CREATED_AT, sweep.place.at)
+        return replace(whole, updated_at=self.updated_at or sweep.changes_at, swept_at=sweep.begun_at, sweep=None)
+
+    def cursor(self) -> str:
+        """Where to go on after an interruption."""
+        stated = {name: getattr(self, name) for name in _INSTANTS}
+        values: dict[str, Any] = {name: at.isoformat() for name, at in stated.items() if at is not None}
+        if (sweep := self.sweep) is not None:
+            values["sweep"] = {
+                "begun_at": sweep.begun_at.isoformat(),
+                "at": sweep.place.at.isoformat(),
+                "page": sweep.place.page,
+                "changes_at": sweep.changes_at.isoformat(),
+            }
+        return json.dumps(values)
+
+
+def parse_progress(cursor: str | None) -> Progress:
+    """What a cursor holds; nothing is read without one.
+
+    Raises:
+        FeedError: it cannot be read, or is none of this feed's.
+    """
+    if cursor is None:
+        return Progress()
+    try:
+        values = json.loads(cursor)
+        created_at, updated_at, swept_at = (_instant(values[name]) if name in values else None for name in _INSTANTS)
+        sweep = _sweep(values["sweep"]) if "sweep" in values else None
+        progress = Progress(created_at, updated_at, swept_at, sweep)
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise FeedError("the customer feed's cursor cannot be read") from error
+    half = (progress.created_at is None) is not (progress.updated_at is None)
+    if half or (progress.created_at is None and progress.sweep is None):
+        raise FeedError("the customer feed's cursor is none of this feed's")
+    return progress
+
+
+def _sweep(values: Mapping[str, Any]) -> Sweeping:
+    page = values["page"]
+    if isinstance(page, bool) or page not in range(1, LAST_PAGE + 1):
+        raise ValueError("is no page")
+    return Sweeping(_instant(values["begun_at"]), Place(_instant(values["at"]), page), _instant(values["changes_at"]))
+
+
+def _instant(text: str) -> datetime:
+    at = datetime.fromisoformat(text)
+    if at.tzinfo is None or not _EARLIEST < at < _LATEST:
+        raise ValueError("is no instant of this feed's")
+    return at

@@ -1,0 +1,156 @@
+"""A shop whose contacts Voucherify owns: the till has them, sales find them, and whoever is gone is gone here too."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from e2e.further import System
+from e2e.shop import Till, eventually
+
+from agent.connectors.voucherify.simulator import Fault, VoucherifySimulator
+
+APP_ID, TOKEN = "app-1", "sim-token"
+MEMBERS = 250
+LINE = {"kind": "purchase", "sku": "SK-77", "quantity": "2", "gross_paid": "250.00"}
+
+
+def phone(number: int) -> str:
+    return f"+467017406{5 + number:02d}"
+
+
+def by_phone(number: int) -> dict[str, str]:
+    return {"type": "mobile_phone", "value": phone(number)}
+
+
+@pytest.fixture(name="project")
+def _project(tmp_path: Path) -> Iterator[System]:
+    """A project in which the first ninety have a phone of their own, and all a mail address."""
+    sim = VoucherifySimulator({APP_ID: TOKEN}, now=lambda: datetime.now(UTC))
+    project = System(sim, tmp_path, {"app_id": APP_ID, "app_token": TOKEN}, requests_per_minute=60_000)
+    for number in range(MEMBERS):
+        more = {"phone": phone(number)} if number < 90 else {}
+        project.sim.enrol(source_id=str(10_000_000 + number), email=f"m{number}@example.com", name="Alma", **more)
+    yield project
+    project.close()
+
+
+@pytest.fixture(name="open_owned")
+def _open_owned(open_till: Callable[..., Till], project: System) -> Callable[..., Till]:
+    """Opens tills of the project; `loyalty` and `table` differ from the usual."""
+
+    def open_owned(loyalty: dict[str, Any] | None = None, **table: Any) -> Till:
+        owner = {"vendor": "voucherify", **(loyalty or {})}
+        return open_till(voyado=None, loyalty=owner, voucherify={**project.table, **table})
+
+    return open_owned
+
+
+def sell(till: Till, name: str, identifier: dict[str, str]) -> dict[str, Any]:
+    answer = till.sell(name, lines=[LINE], identifier=identifier)
+    assert answer.status_code == 202, answer.text
+    return answer.json()
+
+
+@pytest.mark.slow
+def test_an_outage(open_owned: Callable[..., Till], project: System):
+    """Loaded, cut off, killed and back: known and new customers' sales arrive once, each with its customer."""
+    till = open_owned().start()
+    eventually(lambda: till.loaded(MEMBERS))
+    known = till.identify("mobile_phone", phone(3))
+    assert (known["outcome"], known["integration_key"]["value"]) == ("matched", "10000003")
+    live = project.sim.enrol(source_id="20000001", email="new@example.com")
+    assert till.identify("email", "new@example.com")["served"]["source"] == "live"
+
+    project.cut()
+    for number in range(30):
+        key = sell(till, f"s-{number}", by_phone(number))["integration_key"]
+        assert (key["kind"], key["value"]) == ("primary", str(10_000_000 + number))
+    late = sell(till, "late", {"type": "mobile_phone", "value": "070-174 06 99"})
+    assert late["integration_key"] == {"kind": "secondary", "type": "mobile_phone", "value": "+46701740699"}
+    sell(till, "mail", {"type": "email", "value": "new@example.com"})
+    sell(till, "nobody", {"type": "email", "value": "nobody@example.com"})
+    joined = project.sim.enrol(source_id="20000002", phone="+46701740699")
+    till.kill()
+    till.start()
+    lost = project.sim.add(Fault(kind="drop", method="POST", after_processing=True))
+    project.mend()
+    till.order("flush")
+    eventually(lambda: project.sim.paid)
+    project.sim.remove(lost)
+    till.sync()
+    till.order("flush")
+    eventually(till.drained, within_s=60)
+
+    [parked] = till.queue("parked")
+    assert (parked["transaction_id"], parked["last_error"]["code"]) == ("nobody", "contact.unknown")
+    expected = {f"s-{number}" for number in range(30)} | {"mail", "late"}
+    assert project.sim.held() == dict.fromkeys(expected, 1)
+    whose = {name: project.sim.orders[name]["customer_id"] for name in ("mail", "late", "s-7")}
+    assert whose == {"mail": live["id"], "late": joined["id"], "s-7": project.sim.customers["10000007"]["id"]}
+    assert len(project.sim.customers) == MEMBERS + 2
+    log = till.log.read_text()
+    assert not [value for value in (phone(3), "new@example.com", "10000007", TOKEN) if value in log]
+
+
+@pytest.mark.slow
+def test_whoever_is_gone_there_is_gone_here(open_owned: Callable[..., Till], project: System):
+    """Found by the sweep, with the sales that wait: they are kept without their person, who is not made again."""
+    till = open_owned(sweep_every="1ms").start()
+    eventually(lambda: till.loaded(MEMBERS))
+    till.order("pause")
+    sell(till, "s-1", by_phone(5))
+    project.sim.leave("10000005")
+    till.sync()
+    eventually(lambda: till.loaded(MEMBERS - 1))
+    eventually(lambda: till.logged("privacy.erased_by_feed"))
+    till.order("resume")
+    till.order("flush")
+    eventually(till.drained)
+
+    assert till.identify("mobile_phone", phone(5))["outcome"] == "unknown"
+    assert "10000005" not in project.sim.customers
+    assert "s-1" not in project.sim.orders
+    sold = till.transaction("s-1")
+    assert (sold["integration_key"], sold["deliveries"]) == (None, [])
+
+
+@pytest.mark.slow
+def test_who_is_erased_here_stays_out_until_they_are_gone_there(open_owned: Callable[..., Till], project: System):
+    """While Voucherify lists them it is said so; the sweep that does not ends it."""
+    till = open_owned(sweep_every="1ms").start()
+    eventually(lambda: till.loaded(MEMBERS))
+    erased = till.http.post("/v1/privacy/erase", json={"identifier": by_phone(5)})
+    assert (erased.status_code, erased.json()["counts"]["contacts"]) == (200, 1)
+    till.sync()
+    assert "privacy.erasure_refused_by_feed" in till.conditions()
+    assert till.loaded(MEMBERS - 1)
+
+    project.sim.leave("10000005")
+    till.sync()
+
+    assert "privacy.erasure_refused_by_feed" not in till.conditions()
+    assert till.loaded(MEMBERS - 1)
+
+
+@pytest.mark.parametrize(
+    ("loyalty", "table", "said"),
+    [
+        ({"unknown_at_delivery": "tag"}, {}, "loyalty.unknown_at_delivery"),
+        ({"primary_key": "external_id"}, {}, "loyalty.primary_key"),
+        ({"secondary_keys": ["card_number"]}, {}, "loyalty.secondary_keys"),
+        ({}, {"identities": ["email"]}, "voucherify.identities"),
+        ({}, {}, None),
+    ],
+    ids=["tagged for later", "a key it does not have", "a card", "other identities", "as it should be"],
+)
+def test_config_check(open_owned: Callable[..., Till], loyalty, table, said):
+    """What Voucherify cannot do as the owner of the contacts is said of the key that asks for it."""
+    told = open_owned(loyalty, **table).command("config", "check", "--json")
+
+    assert told.returncode == (0 if said is None else 78), told.stdout
+    assert said is None or said in json.dumps(json.loads(told.stdout))
