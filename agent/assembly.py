@@ -34,6 +34,7 @@ from agent.services.lease import Lease
 from agent.services.privacy import Privacy
 from agent.services.purge import Purge
 from agent.services.reconcile import Reconcile
+from agent.services.redeeming import Redeeming
 from agent.services.status import Status, StatusPolicy
 from agent.services.sync import Sync
 from agent.services.timekeeping import Timekeeper
@@ -42,6 +43,7 @@ from agent.storage import Contacts, Storage
 from agent.store.audit import FILE as AUDIT_FILE
 from agent.store.audit import AuditAnchor, AuditTrail
 from agent.store.daybook import OutboxDaybook
+from agent.store.redemptions import Redemptions
 from agent.store.replica import SqliteReplica
 from agent.store.replica_people import ReplicaPeople
 from agent.systems import System, open_lanes, open_systems
@@ -66,6 +68,7 @@ class Agent:
     sync: Sync | None
     purge: Purge
     lease: Lease
+    redeeming: Redeeming
     timekeeper: Timekeeper
     calendar: Calendar
     tokens: Tokens
@@ -131,7 +134,8 @@ async def _build(ground: Ground, rooms: Mapping[str, Room], stack: AsyncExitStac
         bells.changed()
 
     dispatch = open_lanes(ground, systems, storage.outbox, replica, told)
-    desk = open_desk(ground, loyalty, replica)
+    redemptions = storage.redemptions()
+    desk = open_desk(ground, loyalty, replica, redemptions, metrics.redemption)
     intake = _intake(ground, systems, storage, replica, dispatch)
     lease = _lease(ground, contacts, audit)
     bells.heard.listen(lambda answer: _hear_time(answer, timekeeper, lease))
@@ -144,6 +148,7 @@ async def _build(ground: Ground, rooms: Mapping[str, Room], stack: AsyncExitStac
         contacts=people,
         sales=storage.of_persons(),
         benefits=desk.benefits,
+        redemptions=redemptions,
         refused=storage.erased,
         trail=audit,
         kept=storage.integrity,
@@ -158,7 +163,15 @@ async def _build(ground: Ground, rooms: Mapping[str, Room], stack: AsyncExitStac
     if sync is not None:
         bells.refetch.listen(sync.order)
     status = _status(ground, systems, storage, replica, held=dispatch.held, sync=sync)
-    purge = _purge(ground, storage, people, audit, timekeeper, memory=desk.benefits.purge)
+    purge = _purge(
+        ground,
+        storage,
+        people,
+        audit,
+        trusted=timekeeper.trusted,
+        redemptions=redemptions,
+        memory=desk.benefits.purge,
+    )
     tokens = Tokens(state.directory, clock)
     orders = Orders(dispatch, sync, purge)
     stack.push_async_callback(orders.close)
@@ -177,6 +190,7 @@ async def _build(ground: Ground, rooms: Mapping[str, Room], stack: AsyncExitStac
         identify=desk.identify,
         intake=intake,
         benefits=desk.benefits,
+        redeeming=desk.redeeming,
         replica=replica,
         outbox=storage.outbox,
         privacy=privacy,
@@ -191,7 +205,19 @@ async def _build(ground: Ground, rooms: Mapping[str, Room], stack: AsyncExitStac
     calendar = Calendar({"purge": purge.run, "check": storage.integrity.check})
     bells.clock_jumped.listen(calendar.rearm)
     return Agent(
-        ground.configuration, door, storage, audit, dispatch, sync, purge, lease, timekeeper, calendar, tokens, status
+        configuration=ground.configuration,
+        rooms=door,
+        storage=storage,
+        audit=audit,
+        dispatch=dispatch,
+        sync=sync,
+        purge=purge,
+        lease=lease,
+        redeeming=desk.redeeming,
+        timekeeper=timekeeper,
+        calendar=calendar,
+        tokens=tokens,
+        status=status,
     )
 
 
@@ -332,8 +358,9 @@ def _purge(
     storage: Storage,
     people: ReplicaPeople,
     audit: Audit,
-    timekeeper: Timekeeper,
     *,
+    trusted: Callable[[], bool],
+    redemptions: Redemptions,
     memory: Callable[[], None],
 ) -> Purge:
     retention = ground.settings.retention
@@ -345,9 +372,10 @@ def _purge(
         kept=storage.integrity,
         trail=audit,
         spool=ground.state.empty_spool,
+        redemptions=redemptions,
         memory=memory,
         reading=storage.writing.locked,
         alone=storage.alone,
         changed=ground.bells.changed,
-        trusted=timekeeper.trusted,
+        trusted=trusted,
     )

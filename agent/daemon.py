@@ -69,6 +69,7 @@ async def running(
             **{f"dispatch.{lane.vendor}": lane.run for lane in agent.dispatch.lanes},
             "clock": agent.timekeeper.run,
             "integrity": agent.storage.integrity.run,
+            "redemptions": agent.redeeming.run,
             "room": agent.storage.room.watch,
             "purge": agent.purge.run_often,
             "lease": agent.lease.run,

@@ -8,14 +8,16 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
+from decimal import Decimal
 from enum import StrEnum
 from typing import Any, BinaryIO, Literal, Protocol, Self
 
 from agent.domain.audit import Head
-from agent.domain.benefits import Benefits
+from agent.domain.benefits import BenefitKind, Benefits
 from agent.domain.contact import ContactChange, Member
 from agent.domain.delivery import DeliveryState, Verdict
 from agent.domain.identifiers import Identifier, IdentifierType
+from agent.domain.redemption import RedemptionState, Standing, VendorWord
 from agent.domain.tagging import Found
 from agent.domain.transaction import IntegrationKey, NewContact, Transaction
 from agent.domain.window import Window
@@ -582,6 +584,105 @@ class MemberBenefits(Protocol):
         Raises:
             VendorUnreachableError, VendorRefusedError: as everywhere.
         """
+
+
+class Redeemer(Protocol):
+    """Uses benefits up at the vendor, and gives them back.
+
+    Each call raises VendorUnreachableError, VendorRefusedError.
+    """
+
+    @property
+    def redeems(self) -> Collection[BenefitKind]:
+        """What can be used up at a till."""
+
+    @property
+    def releases(self) -> Collection[BenefitKind]:
+        """What can be given back."""
+
+    async def standing(
+        self, key: IntegrationKey, kind: BenefitKind, id_: str, *, timeout_s: float, pace: Pace
+    ) -> Standing:
+        """How a member's benefit stands."""
+
+    async def redeem(
+        self, key: IntegrationKey, kind: BenefitKind, id_: str, *, timeout_s: float, pace: Pace
+    ) -> VendorWord:
+        """Uses it up; without an answer it may have been all the same."""
+
+    async def release(
+        self, key: IntegrationKey, kind: BenefitKind, id_: str, *, timeout_s: float, pace: Pace
+    ) -> VendorWord:
+        """Gives it back; without an answer it may have been all the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class RedemptionWish:
+    """A benefit that is about to be used up.
+
+    Attributes:
+        key: whose.
+        ref: their handle.
+        kind: of benefit.
+        id: which one.
+        transaction_id: the sale that it is for.
+        amount: what it takes off, where the till says so.
+    """
+
+    key: IntegrationKey = field(repr=False)
+    ref: str
+    kind: BenefitKind
+    id: str = field(repr=False)
+    transaction_id: str
+    amount: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Redemption:
+    """A redemption on record; ``key``, ``id`` and ``ref`` are None once its person was erased.
+
+    Attributes:
+        number: the record's.
+        transaction_id: the sale that it is for.
+        kind: of benefit.
+        state: what became of it.
+        key: whose.
+        id: which one.
+        ref: their handle.
+        amount: what it takes off, where the till said so.
+        accepted_at: when it was asked for first.
+        code: why, in the vendor's own name or ours.
+    """
+
+    number: int
+    transaction_id: str
+    kind: BenefitKind
+    state: RedemptionState
+    key: IntegrationKey | None = field(repr=False)
+    id: str | None = field(repr=False)
+    ref: str | None
+    amount: Decimal | None
+    accepted_at: datetime
+    code: str | None
+
+
+class RedemptionRecord(Protocol):
+    """Redemptions on disk. Each call raises StorageError."""
+
+    def find(self, transaction_id: str, kind: BenefitKind, id_: str) -> Redemption | None:
+        """What is on record of a benefit in a sale."""
+
+    def elsewhere(self, transaction_id: str, kind: BenefitKind, id_: str) -> bool:
+        """Whether another sale here has used the benefit up, or may have."""
+
+    async def ask(self, wish: RedemptionWish, known: Redemption | None, now: datetime) -> int:
+        """Puts on disk that the vendor is about to be asked; the record's number."""
+
+    async def settle(self, number: int, state: RedemptionState, now: datetime, code: str | None = None) -> None:
+        """Writes down what became of one."""
+
+    def open(self, limit: int) -> Sequence[Redemption]:
+        """The oldest of which it is not known yet what became of them."""
 
 
 class Writer(Protocol):

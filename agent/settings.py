@@ -308,6 +308,20 @@ class BenefitsSection(Section):
         "answer",
         examples=["24h"],
     )
+    redeem_budget: Duration = Field(
+        timedelta(seconds=8), description="how long a cashier waits for a redemption at most", examples=["8s"]
+    )
+    spend_with: tuple[IdentifierType, ...] = Field(
+        (
+            IdentifierType.CONTACT_ID,
+            IdentifierType.MEMBER_NUMBER,
+            IdentifierType.EXTERNAL_ID,
+            IdentifierType.CARD_NUMBER,
+            IdentifierType.PERSONAL_NUMBER,
+        ),
+        description="what members have to be named by to use benefits up; a phone number or an address said aloud is "
+        'good for earning, unless "mobile_phone" or "email" is added',
+    )
     general: tuple[GeneralOfferItem, ...] = Field(
         (),
         description="offers for everybody while the loyalty system does not answer, at levels 1 and 2, such as "

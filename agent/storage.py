@@ -30,6 +30,7 @@ from agent.store.leased_replica import LeasedReplica
 from agent.store.live import LiveDatabase
 from agent.store.outbox import Outbox
 from agent.store.persons import PersonalSales
+from agent.store.redemptions import Redemptions
 from agent.store.refusals import ErasedPeople
 from agent.store.replica import SqliteReplica
 
@@ -142,6 +143,10 @@ class Storage:
         """The sales by person."""
         guests = [recipient.vendor for recipient in self._recipients if recipient.guests is True]
         return PersonalSales(self.outbox, self.live, self.live, names=KeyHash(self._lookup_key), guests=guests)
+
+    def redemptions(self) -> Redemptions:
+        """What was asked to be used up for sales."""
+        return Redemptions(self.live, self.live, key=self._lookup_key, names=KeyHash(self._lookup_key))
 
     def contacts(self, lease: LeaseFile, refetch: Callable[[], None]) -> Contacts:
         """The local contacts, closed: their lease opens them. For an outbox that is open.

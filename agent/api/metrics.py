@@ -43,6 +43,9 @@ class Metrics:
         self._delivered = Counter(
             "loyalty_agent_deliveries", "Attempts to deliver.", ["vendor", "verdict"], registry=self._registry
         )
+        self._redemptions = Counter(
+            "loyalty_agent_redemptions", "What became of redemptions.", ["state"], registry=self._registry
+        )
         self._requests = Counter(
             "loyalty_agent_http_requests", "Requests answered.", ["method", "route", "status"], registry=self._registry
         )
@@ -75,6 +78,10 @@ class Metrics:
     def delivery(self, vendor: str, verdict: str) -> None:
         """An attempt to deliver ended; for the dispatcher."""
         self._delivered.labels(vendor, verdict).inc()
+
+    def redemption(self, state: str) -> None:
+        """A redemption came to a state."""
+        self._redemptions.labels(state).inc()
 
     def request(self, method: str, route: str, status: int, seconds: float) -> None:
         """A request was answered. ``route`` is a template, such as ``/v1/contacts/{ref}``, never a path."""

@@ -6,6 +6,7 @@ from datetime import date, datetime
 from typing import Any, Protocol
 
 from agent.api.metrics import Metrics
+from agent.domain.benefits import BenefitKind
 from agent.domain.transaction import IdentifierStatement, Transaction
 from agent.messages import Messages
 from agent.ports import Clock, Delivery, Record, Replica
@@ -14,6 +15,7 @@ from agent.services.identify import Identification
 from agent.services.intake import Intaken
 from agent.services.privacy import Erasure, Export
 from agent.services.reconcile import Reconciliation
+from agent.services.redeeming import Redeemed, Wanted
 from agent.services.status import Snapshot
 from agent.settings import Settings
 from agent.tokens import Token
@@ -38,6 +40,16 @@ class Benefits(Protocol):
 
     async def of(self, ref: str) -> ShownBenefits:
         """What whoever is behind a handle can use, within the budget. Raises UnknownRecordError."""
+
+
+class Redeeming(Protocol):
+    """Uses benefits up (`agent.services.redeeming.Redeeming`)."""
+
+    async def redeem(self, wanted: Wanted) -> Redeemed:
+        """Uses one up for a sale, within the budget. Raises UnknownRecordError, StorageError."""
+
+    async def release(self, kind: BenefitKind, id_: str, transaction_id: str) -> Redeemed:
+        """Gives it back. Raises UnknownRecordError, StorageError."""
 
 
 class Story(Protocol):
@@ -262,6 +274,7 @@ class Rooms:
     identify: Identify
     intake: Intake
     benefits: Benefits
+    redeeming: Redeeming
     replica: Replica
     outbox: Queue
     privacy: Privacy

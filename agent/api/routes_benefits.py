@@ -4,12 +4,23 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
+from agent.api import bodies
 from agent.api.calls import Call
 from agent.api.rooms import Rooms
 from agent.api.schemas import Served
-from agent.api.schemas_benefits import BenefitsAnswer, OfferAnswer, PointsAnswer, VoucherAnswer, WorthAnswer
+from agent.api.schemas_benefits import (
+    BenefitsAnswer,
+    OfferAnswer,
+    PointsAnswer,
+    RedeemAnswer,
+    RedeemRequest,
+    ReleaseRequest,
+    VoucherAnswer,
+    WorthAnswer,
+)
 from agent.api.visits import Reply, Visit, Voice
 from agent.domain.benefits import GENERAL_REF, Benefit, BenefitKind, GeneralOffer, Worth
+from agent.services.redeeming import Redeemed, Wanted
 
 
 class BenefitCalls:
@@ -25,13 +36,50 @@ class BenefitCalls:
 
     def calls(self) -> tuple[Call, ...]:
         """What is offered."""
+        refused = {
+            404: "Nobody is known under that handle.",
+            503: "It cannot be put on disk now.",
+            507: "There is no room to put it on disk.",
+        }
         return (
             Call(
                 "GET", "/v1/contacts/{ref}/benefits", "pos", self.benefits, "What a member can use",
                 gives={200: BenefitsAnswer}, ration="refuse",
                 refuses={404: "Nobody is known under that handle.", 429: "The look-up ration is used up."},
             ),
+            Call(
+                "POST", "/v1/benefits/redeem", "pos", self.redeem, "Use a benefit up",
+                takes=RedeemRequest, gives={200: RedeemAnswer}, refuses=refused,
+            ),
+            Call(
+                "POST", "/v1/benefits/release", "pos", self.release, "Give a benefit back",
+                takes=ReleaseRequest, gives={200: RedeemAnswer},
+                refuses={**refused, 404: "Nothing of the kind was redeemed for that sale here."},
+            ),
         )  # fmt: skip
+
+    async def redeem(self, visit: Visit) -> Reply:
+        """Uses an offer, a voucher or points up for a sale, within `benefits.redeem_budget`.
+
+        Idempotent on `transaction_id`, `kind` and `id`: whoever got no answer asks again. `refused` says why in
+        `reason`, and nothing is used up then: what the loyalty system should have carried out all the same is undone.
+        """
+        request = bodies.parse(RedeemRequest, visit.body)
+        done = await self._rooms.redeeming.redeem(
+            Wanted(request.ref, request.kind, request.id or "", request.transaction_id, request.amount)
+        )
+        return self._answer(visit, done)
+
+    async def release(self, visit: Visit) -> Reply:
+        """Gives back what was used up for a sale that is voided. Idempotent; `queued` is given back later by itself."""
+        request = bodies.parse(ReleaseRequest, visit.body)
+        done = await self._rooms.redeeming.release(request.kind, request.id or "", request.transaction_id)
+        return self._answer(visit, done)
+
+    def _answer(self, visit: Visit, done: Redeemed) -> Reply:
+        said = self._voice.say(done.codes, self._voice.locale(visit))
+        answer = RedeemAnswer.model_validate({"outcome": done.outcome, "reason": done.reason, "messages": said})
+        return Reply(200, answer.model_dump_json().encode())
 
     async def benefits(self, visit: Visit) -> Reply:
         """Points, offers and vouchers of the member behind a handle from `identify`; with `general`, everybody's.

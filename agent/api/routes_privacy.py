@@ -23,6 +23,7 @@ _WHERE: Final = {
     "contacts": ("replica.db", "contact"),
     "sales_waiting": ("outbox.db", "personal part of a waiting sale"),
     "sales_finished": ("outbox.db", "personal part of a finished sale"),
+    "redemptions": ("outbox.db", "personal part of a redemption"),
     "notes": ("outbox.db", "reason for giving a sale up"),
     "kept_files": ("damaged/", "damaged file that was kept aside"),
 }
@@ -93,6 +94,7 @@ class PrivacyCalls:
             ),
             contacts=contacts,
             benefits=found.benefits,
+            redemptions=found.redemptions,
             sales=found.sales,
             audit=found.audit,
             erased_before=tuple(EarlierErasure.model_validate(before) for before in found.erased_before),

@@ -87,7 +87,7 @@ class TillCalls:
             contact=_contact(found.member) if found.member is not None else None,
             allowed=Allowed(
                 earn=found.key is not None,
-                spend=matched and "loyalty.offline.replica" not in found.codes,
+                spend=found.may_spend,
                 see_details=matched and self._shows_details,
             ),
             served=Served.model_validate(found.served),

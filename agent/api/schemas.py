@@ -82,7 +82,9 @@ class Allowed(Answer):
     """What may be done with the membership now."""
 
     earn: bool = Field(description="A sale can be tagged so that it earns.")
-    spend: bool = Field(description="The member is known and the loyalty system answers.")
+    spend: bool = Field(
+        description="The member is known by an identifier of `benefits.spend_with`, and the loyalty system answers."
+    )
     see_details: bool = Field(description="The configuration keeps details that may be shown.")
 
 

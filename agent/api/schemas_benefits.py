@@ -1,11 +1,16 @@
 """The bodies of the calls about benefits. What somebody has is personal: it goes to whoever asked, and nowhere else."""
 
 from datetime import datetime
-from typing import Literal
+from decimal import Decimal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 
-from agent.api.schemas import Answer, Message, Served
+from agent.api.schemas import Answer, Message, Request, Served
+from agent.domain.benefits import BenefitKind
+from agent.domain.money import parse_amount
+from agent.domain.redemption import Reason
+from agent.domain.transaction import TransactionId
 
 
 class PointsAnswer(Answer):
@@ -50,6 +55,46 @@ class VoucherAnswer(BenefitAnswer):
     """A voucher; ``number`` stands on a sale."""
 
     number: str | None = Field(repr=False)
+
+
+BenefitId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_:.-]{1,64}$")]
+
+
+class RedeemRequest(Request):
+    """What is to be used up for a sale: before it is closed, once the customer has paid."""
+
+    ref: Annotated[str, StringConstraints(min_length=1, max_length=64)] = Field(description="from `identify`")
+    kind: BenefitKind
+    id: BenefitId | None = Field(None, repr=False, description="of the offer or voucher; null for points")
+    amount: Annotated[Decimal, BeforeValidator(parse_amount), Field(ge=0)] | None = Field(
+        None, description="what it takes off the sale; how many points"
+    )
+    transaction_id: TransactionId = Field(description="the sale's")
+
+    @model_validator(mode="after")
+    def _names_what(self) -> Self:
+        if (self.id is None) != (self.kind is BenefitKind.POINTS):
+            raise ValueError("id is needed for an offer or a voucher, and null for points")
+        if self.kind is BenefitKind.POINTS and not self.amount:
+            raise ValueError("amount is needed for points")
+        return self
+
+
+class ReleaseRequest(Request):
+    """What was used up for a sale that is voided, and is given back."""
+
+    ref: str | None = Field(None, description="may be sent as in `redeem`; the record knows whose it was")
+    kind: BenefitKind
+    id: BenefitId | None = Field(None, repr=False)
+    transaction_id: TransactionId
+
+
+class RedeemAnswer(Answer):
+    """What became of it. ``queued``: it is given back as soon as the loyalty system answers."""
+
+    outcome: Literal["redeemed", "released", "queued", "refused"]
+    reason: Reason | None = Field(description="why it was refused")
+    messages: tuple[Message, ...]
 
 
 class BenefitsAnswer(Answer):

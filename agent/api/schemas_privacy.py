@@ -25,6 +25,7 @@ class ErasureCounts(Answer):
     contacts: int = Field(description="members taken out of the replica")
     sales_waiting: int = Field(description="sales that were still owed to a vendor; they stay, untagged")
     sales_finished: int = Field(description="sales that were not; they stay without their person")
+    redemptions: int = Field(description="offers and vouchers that were used up for sales; what became of them stays")
     notes: int = Field(description="reasons for giving a sale up")
     kept_files: int = Field(
         description="damaged databases that were kept, and their logs: whoever is asked for, all of them go"
@@ -97,6 +98,7 @@ class ExportAnswer(Answer):
     counts: ExportCounts
     contacts: tuple[ExportedContact, ...]
     benefits: tuple[Document, ...] = Field(description="what the loyalty system said last of what they can use")
+    redemptions: tuple[Document, ...] = Field(description="offers and vouchers that were used up for sales")
     sales: tuple[Document, ...]
     audit: tuple[Document, ...]
     erased_before: tuple[EarlierErasure, ...]

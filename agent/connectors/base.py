@@ -16,7 +16,17 @@ from typing import Any
 from agent.domain.identifiers import Identifier, IdentifierType, Normaliser
 from agent.domain.link import Link
 from agent.errors import VendorUnreachableError
-from agent.ports import ChangeFeed, Clock, Connector, ExportReader, FileSource, MemberBenefits, Pace, Secret
+from agent.ports import (
+    ChangeFeed,
+    Clock,
+    Connector,
+    ExportReader,
+    FileSource,
+    MemberBenefits,
+    Pace,
+    Redeemer,
+    Secret,
+)
 from agent.settings import Role, VendorSection
 from agent.transport import Answer, HttpPolicy
 
@@ -99,12 +109,14 @@ class Owner:
         guid_contact_ids: the vendor's contact ids are GUIDs, and nothing else is one.
         matches_later: a sale under a key that nobody knows yet finds its member at the vendor by itself, later.
         benefits: says what a member can use, given its connector; None where the vendor cannot be asked.
+        redeemer: uses it up, given its connector; None where nothing can be used up at a till.
     """
 
     feed: Callable[[Any, FeedSurroundings], ExportFeed | ChangeFeed]
     guid_contact_ids: bool = False
     matches_later: bool = False
     benefits: Callable[[Any], MemberBenefits] | None = None
+    redeemer: Callable[[Any], Redeemer] | None = None
 
 
 @dataclass(frozen=True, slots=True)

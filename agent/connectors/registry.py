@@ -19,7 +19,13 @@ ROOMS: Mapping[str, Room] = {
     voyado.NAME: Room(
         VoyadoSettings,
         voyado.build,
-        Owner(voyado_feeds.open_feed, guid_contact_ids=True, matches_later=True, benefits=voyado.benefits_of),
+        Owner(
+            voyado_feeds.open_feed,
+            guid_contact_ids=True,
+            matches_later=True,
+            benefits=voyado.benefits_of,
+            redeemer=voyado.redemptions_of,
+        ),
     ),
     mparticle.NAME: Room(MparticleSettings, mparticle.build),
     antavo.NAME: Room(AntavoSettings, antavo.build),

@@ -20,10 +20,19 @@ START: Final = "0" * 64
 Facts = Mapping[str, int | str]
 
 EVENTS: Final[Mapping[str, tuple[str, ...]]] = {
-    "privacy.erased": ("receipt", "by", "contacts", "sales_waiting", "sales_finished", "notes", "kept_files"),
+    "privacy.erased": (
+        "receipt",
+        "by",
+        "contacts",
+        "sales_waiting",
+        "sales_finished",
+        "redemptions",
+        "notes",
+        "kept_files",
+    ),
     "privacy.exported": ("by", "contacts", "sales", "withheld"),
-    "privacy.erased_by_feed": ("contacts", "sales_waiting", "sales_finished", "notes"),
-    "retention.purged": ("delivered", "undelivered", "forgotten", "tombstones", "files", "kept_files"),
+    "privacy.erased_by_feed": ("contacts", "sales_waiting", "sales_finished", "redemptions", "notes"),
+    "retention.purged": ("delivered", "undelivered", "forgotten", "redemptions", "tombstones", "files", "kept_files"),
     "replica.rebuilt": ("contacts",),
     "replica.expired": (),
     "queue.retried": ("by", "entry", "transaction_id"),

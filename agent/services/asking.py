@@ -28,17 +28,19 @@ class Asking:
         self._clock, self._link = clock, link
         self.live, self.budget_s = live, budget_s
 
-    def allowed(self) -> bool:
-        """Whether asking makes sense now."""
-        return self.live and self._link.lookups.allows(self._clock.monotonic())
+    async def ask(self, question: Callable[[], Awaitable[T]], *, within_s: float | None = None) -> T | None:
+        """The answer; None when the vendor cannot be asked now or does not answer in time.
 
-    async def ask(self, question: Callable[[], Awaitable[T]]) -> T | None:
-        """The answer; None when the vendor cannot be asked now or does not answer in time."""
-        if not self.allowed():
-            return None
+        Args:
+            question: asks it.
+            within_s: how long it is waited for; the budget if None.
+        """
         started = self._clock.monotonic()
+        if not self.live or not self._link.lookups.allows(started):
+            return None
+        budget_s = self.budget_s if within_s is None else within_s
         try:
-            async with asyncio.timeout(self.budget_s):
+            async with asyncio.timeout(budget_s):
                 answer = await question()
         except TimeoutError:
             self._link.too_slow(self._clock.monotonic())
@@ -48,7 +50,7 @@ class Asking:
             return None
         except VendorUnreachableError as error:
             mono = self._clock.monotonic()
-            if mono - started >= self.budget_s * _NEARLY:  # the call's own time-out was a moment faster
+            if mono - started >= budget_s * _NEARLY:  # the call's own time-out was a moment faster
                 self._link.too_slow(mono)
             else:
                 now = self._clock.now()

@@ -21,8 +21,7 @@ from agent.domain.transaction import IntegrationKey
 from agent.errors import UnknownRecordError
 from agent.ports import Clock, MemberBenefits
 from agent.services.asking import Asking
-from agent.services.contacts import LocalContacts
-from agent.services.handles import Handles
+from agent.services.handles import Refs
 
 MOST_REMEMBERED = 1_000
 """Members; a till sees fewer in the time that benefits are kept for."""
@@ -82,8 +81,7 @@ class MemberBenefitsDesk:
 
     Args:
         clock: for ages and what has expired.
-        contacts: whom the replica knows.
-        handles: whom only the vendor knows.
+        refs: whose a handle is.
         vendor: the vendor's question, or None where it has none.
         asking: how it is asked.
         link: what is known of the line.
@@ -94,14 +92,13 @@ class MemberBenefitsDesk:
         self,
         *,
         clock: Clock,
-        contacts: LocalContacts,
-        handles: Handles,
+        refs: Refs,
         vendor: MemberBenefits | None,
         asking: Asking,
         link: Link,
         policy: BenefitsPolicy,
     ) -> None:
-        self._clock, self._contacts, self._handles = clock, contacts, handles
+        self._clock, self._refs, self._contacts = clock, refs, refs.contacts
         self._vendor, self._asking, self._link, self._policy = vendor, asking, link, policy
         self._remembered: OrderedDict[IntegrationKey, Remembered] = OrderedDict()
         self._forgotten = 0
@@ -114,8 +111,7 @@ class MemberBenefitsDesk:
         """
         if ref == GENERAL_REF:
             return self._shown(None, reached=self._link.answers is not False)
-        member = self._contacts.member(ref)
-        key = member.key if member is not None else self._handles.key(ref)
+        key = self._refs.key(ref)
         if key is None:
             raise UnknownRecordError("Nobody is known here under that handle.")
         if self._vendor is None or not self._asking.live:
@@ -139,7 +135,7 @@ class MemberBenefitsDesk:
         """Forgets everybody, whoever is being asked about included."""
         self._forgotten += 1
         self._remembered.clear()
-        self._handles.forget()
+        self._refs.handles.forget()
 
     def purge(self) -> None:
         """Drops what is too old."""

@@ -34,6 +34,7 @@ class Identification:
         outcome: what is known.
         key: the primary key when matched, else the secondary key if the configuration allows one.
         member: what may be shown; None unless matched.
+        may_spend: the member is known by something that not anybody may say, and the vendor answers.
         served: how it was served.
         codes: messages for the cashier's screen.
     """
@@ -41,6 +42,7 @@ class Identification:
     outcome: Outcome
     key: IntegrationKey | None
     member: Member | None
+    may_spend: bool
     served: Served
     codes: tuple[str, ...]
 
@@ -51,6 +53,7 @@ class IdentifyPolicy:
 
     tagging: TaggingPolicy
     stale_after: timedelta
+    spend_with: frozenset[IdentifierType]
 
 
 class Identify:
@@ -154,10 +157,14 @@ class Identify:
     ) -> Identification:
         now, answers = self._clock.now(), self._link.answers is not False
         level = self._contacts.level(usable_as_of, vendor_answers=answers)
+        types = frozenset(reading.type for reading in readings)
         how = served(source, as_of=as_of, now=now, stale_after=self._policy.stale_after, level=level)
         member = members[0] if outcome is Outcome.MATCHED and len(members) == 1 else None
+        if member is not None and member.ref:
+            self._handles.named(member.ref, types)
+        may_spend = member is not None and answers and types <= self._policy.spend_with
         key = member.key if member else secondary_key(readings, self._policy.tagging)
-        return Identification(outcome, key, member, how, _codes(outcome, how, answers=answers))
+        return Identification(outcome, key, member, may_spend, how, _codes(outcome, how, answers=answers))
 
 
 def _codes(outcome: Outcome, how: Served, *, answers: bool) -> tuple[str, ...]:

@@ -94,6 +94,16 @@ class Refused(Protocol):
         """The receipts of those whom the vendor has sent since."""
 
 
+class Redemptions(Protocol):
+    """What was used up for sales, as privacy sees it."""
+
+    async def erase(self, wanted: Wanted, now: datetime) -> int:
+        """Erases the person of each that is theirs; how many."""
+
+    async def export(self, wanted: Wanted) -> list[dict[str, Any]]:
+        """Everything that is held of theirs."""
+
+
 class Remembered(Protocol):
     """What is remembered of people's benefits, in memory alone."""
 
@@ -146,6 +156,7 @@ class Export:
         exported_at: as of when.
         contacts: the replica's row.
         benefits: what the vendor said last of what they can use.
+        redemptions: what was used up for sales.
         sales: the sales that are theirs.
         withheld: sales under a key that somebody else has too, and that could be theirs: they are not shown.
         audit: the audit trail's entries about those sales.
@@ -155,6 +166,7 @@ class Export:
     exported_at: datetime
     contacts: tuple[Person, ...]
     benefits: tuple[dict[str, Any], ...]
+    redemptions: tuple[dict[str, Any], ...]
     sales: tuple[dict[str, Any], ...]
     withheld: int
     audit: tuple[dict[str, Any], ...]
@@ -170,6 +182,7 @@ class Privacy:
         contacts: the replica.
         sales: the outbox.
         benefits: what is remembered of benefits: nobody is searched for in it, so all of it goes.
+        redemptions: what was used up for sales.
         refused: who must not come back.
         trail: the audit trail.
         kept: damaged databases that were kept: nobody can be searched for in them, so all of them go.
@@ -189,6 +202,7 @@ class Privacy:
         contacts: Contacts,
         sales: Sales,
         benefits: Remembered,
+        redemptions: Redemptions,
         refused: Refused,
         trail: Trail,
         kept: KeptFiles,
@@ -201,7 +215,7 @@ class Privacy:
     ) -> None:
         self._clock, self._readings, self._contacts, self._sales = clock, readings, contacts, sales
         self._refused, self._trail, self._spool, self._conditions = refused, trail, spool, conditions
-        self._benefits, self._kept = benefits, kept
+        self._benefits, self._redemptions, self._kept = benefits, redemptions, kept
         self._feed_halted, self._lanes_halted, self._alone, self._changed = feed_halted, lanes_halted, alone, changed
         self._rebuilt_mono = float("-inf")
 
@@ -227,13 +241,15 @@ class Privacy:
                 await self._refused.add(identity, receipt, self._clock.now())
             wanted = self._wanted(person, identity, readings)
             # Whoever asks again is led to the sales by the replica: it goes last, and then what was sold meanwhile.
+            redeemed = await self._redemptions.erase(wanted, self._clock.now())
             sold = await self._erase_sales(wanted)
             contacts = await self._contacts.erase(identity, wanted.keys)
             self._benefits.forget()
+            redeemed += await self._redemptions.erase(wanted, self._clock.now())
             sold += await self._erase_sales(wanted)
             kept_files = await self._kept.purge(EVER, self._clock.now())
             self._spool()
-            counts = {"contacts": contacts, **_counts(sold), "kept_files": kept_files}
+            counts = {"contacts": contacts, **_counts(sold), "redemptions": redeemed, "kept_files": kept_files}
             entry = await self._trail.record("privacy.erased", receipt=receipt, by=by, **counts)
         log.info("privacy.erased", counts=counts, receipt=receipt)
         self._changed()
@@ -266,11 +282,21 @@ class Privacy:
             contacts = (person,) if person else ()
             names = {*readings, *(one.member.key.identifier for one in contacts)}
             benefits = self._benefits.export(names)
+            redemptions = await self._redemptions.export(own)
             withheld = len(every - theirs)
             await self._trail.record(
                 "privacy.exported", by=by, contacts=len(contacts), sales=len(sales), withheld=withheld
             )
-        return Export(self._clock.now(), contacts, tuple(benefits), tuple(sales), withheld, tuple(audit), before)
+        return Export(
+            self._clock.now(),
+            contacts,
+            tuple(benefits),
+            tuple(redemptions),
+            tuple(sales),
+            withheld,
+            tuple(audit),
+            before,
+        )
 
     async def carry_out(self) -> None:
         """Erases what else is kept of those whom the feed has removed: their sales, and every trace of their rows.
@@ -287,12 +313,13 @@ class Privacy:
                 {key: one.at for one in sorted(removed, key=lambda one: one.at) for key in one.keys},
             )
             self._benefits.forget()
+            redeemed = await self._redemptions.erase(wanted, self._clock.now())
             sold = await self._erase_sales(wanted)
             if self._clock.monotonic() - self._rebuilt_mono >= REBUILD_EVERY_S:
                 await self._contacts.leave_no_trace()
                 self._rebuilt_mono = self._clock.monotonic()
             await self._contacts.carried_out(removed)
-            counts = {"contacts": len(removed), **_counts(sold)}
+            counts = {"contacts": len(removed), **_counts(sold), "redemptions": redeemed}
             await self._trail.record("privacy.erased_by_feed", **counts)
         log.info("privacy.erased_by_feed", counts=counts)
         self._changed()

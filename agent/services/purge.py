@@ -34,6 +34,16 @@ class Contacts(Protocol):
         """Drops old tombstones and every trace of removed contacts; counts."""
 
 
+class Redemptions(Protocol):
+    """What was used up for sales, as its purge sees it."""
+
+    def due(self, plan: RetentionPlan) -> bool:
+        """Whether a purge would find anything."""
+
+    async def purge(self, plan: RetentionPlan, now: datetime) -> dict[str, int]:
+        """Erases what the plan names; how many."""
+
+
 class KeptFiles(Protocol):
     """Damaged files that were kept, as the purge sees them."""
 
@@ -64,6 +74,7 @@ class Purge:
         contacts: the replica.
         kept: damaged files that were kept.
         trail: the audit trail, which has its own end.
+        redemptions: what was used up for sales.
         spool: erases downloaded export files that were left behind; how many there were.
         memory: drops what is remembered of people and is too old.
         reading: whether a feed is being read: what lies in the spool then is not left behind.
@@ -81,6 +92,7 @@ class Purge:
         contacts: Contacts,
         kept: KeptFiles,
         trail: Trail,
+        redemptions: Redemptions,
         spool: Callable[[], int],
         memory: Callable[[], None],
         reading: Callable[[], bool],
@@ -91,6 +103,7 @@ class Purge:
         self._clock, self._policy, self._sales, self._contacts = clock, policy, sales, contacts
         self._spool, self._reading, self._changed, self._trusted = spool, reading, changed, trusted
         self._kept, self._trail, self._alone, self._memory = kept, trail, alone, memory
+        self._redemptions = redemptions
 
     async def run(self) -> dict[str, int]:
         """Carries the plan out; how many records of each kind were erased.
@@ -113,6 +126,7 @@ class Purge:
             failures = []
             for erase in (
                 self._sales.purge(what, now),
+                self._redemptions.purge(what, now),
                 self._contacts.purge(what.tombstones_before),
                 self._kept_of(what, now),
                 self._trail_of(what, counts),
@@ -149,9 +163,9 @@ class Purge:
         async with self._alone:
             now = self._clock.now()
             what = plan(self._policy, now)
-            if not self._trusted() or not self._sales.due(what):
+            if not self._trusted() or not (self._sales.due(what) or self._redemptions.due(what)):
                 return {}
-            counts = await self._sales.purge(what, now)
+            counts = await self._sales.purge(what, now) | await self._redemptions.purge(what, now)
             await self._trail.record("retention.purged", **counts)
             log.info("swept", counts=counts)
             self._changed()

@@ -19,7 +19,7 @@ from agent.domain.transaction import transaction_of
 from agent.ports import Recipient
 from agent.store import numbering, statements
 from agent.store.outbox import RANK_PRIMARY, RANK_SECONDARY, person_group, said
-from agent.store.outbox_view import from_ms
+from agent.store.outbox_view import from_ms, to_ms
 from agent.store.said import Said
 
 if TYPE_CHECKING:
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 UNREFERENCED = """
     SELECT id FROM statements WHERE forgotten = 0
       AND id NOT IN (SELECT statement FROM sales WHERE statement IS NOT NULL)
-      AND id NOT IN (SELECT note FROM deliveries WHERE note IS NOT NULL)"""
+      AND id NOT IN (SELECT note FROM deliveries WHERE note IS NOT NULL)
+      AND id NOT IN (SELECT statement FROM redemptions WHERE statement IS NOT NULL)"""
 WITHOUT_STATEMENT = """
     SELECT id FROM sales WHERE statement IS NOT NULL AND NOT EXISTS (
         SELECT 1 FROM statements AS t WHERE t.id = sales.statement AND t.forgotten = 0)"""
@@ -40,6 +41,15 @@ PARK_UNREADABLE = """
 LOSE_NOTES = """
     UPDATE deliveries SET note = NULL WHERE note IS NOT NULL AND NOT EXISTS (
         SELECT 1 FROM statements AS t WHERE t.id = deliveries.note AND t.forgotten = 0)"""
+LOSE_REDEEMED = """
+    UPDATE redemptions SET statement = NULL, settled_at = coalesce(settled_at, ?),
+        code = iif(state IN ('asking', 'undoing'), 'redemption.unreadable', code),
+        state = iif(state IN ('asking', 'undoing'), 'stuck', state)
+    WHERE statement IS NOT NULL AND NOT EXISTS (
+        SELECT 1 FROM statements AS t WHERE t.id = redemptions.statement AND t.forgotten = 0)"""
+MAYBE_ASKED_SINCE = """
+    UPDATE redemptions SET state = 'asking', settled_at = NULL WHERE id = ? AND state IN ('refused', 'redeemed')"""
+"""What is refused may have been asked for again since, and what is redeemed given back: how it stands is looked up."""
 ORPHANED = "SELECT entry, sale, state FROM deliveries WHERE sale NOT IN (SELECT id FROM sales)"
 DROP_DELIVERY = "DELETE FROM deliveries WHERE entry = ?"
 DROP_ATTEMPTS = "DELETE FROM attempts WHERE entry NOT IN (SELECT entry FROM deliveries)"
@@ -99,7 +109,7 @@ WEIGH_AGAIN = "INSERT INTO unfinished SELECT coalesce(sum(bytes), 0) FROM sales 
 SALE_IDS = "SELECT id FROM sales"
 OLDEST_PERSON = "SELECT min(accepted_at) FROM sales WHERE erased_at IS NULL"
 
-_RELATED = {"sales", "deliveries", "statements", "attempts", "events"}
+_RELATED = {"sales", "deliveries", "statements", "attempts", "events", "redemptions"}
 _FINISHED = ("delivered", "cancelled", "discarded")
 
 
@@ -161,7 +171,9 @@ def mend(
     sent_again: list[int] = []
     if not set(whole) >= _RELATED:
         lost_ids = _lost(db, clues)
-        unreadable = _without_content(db)
+        for number in stale.get("redemptions", ()):
+            db.execute(MAYBE_ASKED_SINCE, (number,))
+        unreadable = _without_content(db, now)
         sent_again = _send_again(db, clues, recipients, hash_key)
         db.execute(DROP_ATTEMPTS)
         db.execute(DROP_EVENTS)
@@ -192,11 +204,12 @@ def _lost(db: Connection, clues: Clues) -> tuple[str, ...]:
     return tuple(name for sale, name in sorted(named.items()) if gone.get(sale) not in _FINISHED)
 
 
-def _without_content(db: Connection) -> int:
+def _without_content(db: Connection, now: datetime) -> int:
     """Parks what cannot be sent any more, and forgets what belongs to nothing; how many sales lost their content."""
     for (statement,) in db.execute(UNREFERENCED).fetchall():
         statements.forget(db, statement)
     db.execute(LOSE_NOTES)
+    db.execute(LOSE_REDEEMED, (to_ms(now),))
     without = [sale for (sale,) in db.execute(WITHOUT_STATEMENT).fetchall()]
     for sale in without:
         db.execute(LOSE_STATEMENT, (sale,))

@@ -164,6 +164,25 @@ _FIRST = (
         WHERE id = new.sale AND NOT EXISTS (
             SELECT 1 FROM deliveries WHERE sale = new.sale AND state IN ('queued', 'parked', 'in_doubt'));
     END""",
+    # Which benefit of whom is in `statements`; `item` tells two benefits apart and names none.
+    """
+    CREATE TABLE redemptions (
+        id INTEGER PRIMARY KEY,
+        transaction_id TEXT NOT NULL,
+        kind TEXT NOT NULL,
+        item BLOB NOT NULL,
+        state TEXT NOT NULL CHECK (state IN ('asking', 'redeemed', 'refused', 'undoing', 'released', 'stuck')),
+        statement INTEGER,
+        amount TEXT,
+        accepted_at INTEGER NOT NULL,
+        settled_at INTEGER,
+        code TEXT,
+        UNIQUE (transaction_id, kind, item)
+    ) STRICT""",
+    "CREATE INDEX redemptions_by_item ON redemptions (item, kind)",
+    "CREATE INDEX redemptions_by_state ON redemptions (state)",
+    "CREATE INDEX redemptions_remembered ON redemptions (settled_at, accepted_at) WHERE statement IS NOT NULL",
+    "CREATE INDEX redemptions_forgotten ON redemptions (settled_at) WHERE statement IS NULL",
     """
     CREATE TABLE erasures (
         mark BLOB PRIMARY KEY,

@@ -89,6 +89,7 @@ class Outbox(OutboxView):
         self._followers = json.dumps([item.vendor for item in recipients if not item.owner and item.guests is not True])
         self._hash_key, self._names = b"", KeyHash(bytes(32))
         self._last_of_former_run: int | None = None
+        self._last_redemption_of_former_run = 0
 
     def close(self) -> None:
         """Finishes what is being written and closes both connections."""
@@ -233,6 +234,7 @@ class Outbox(OutboxView):
         if self._last_of_former_run is not None:
             return 0
         (self._last_of_former_run,) = db.execute(sql.LAST_SALE).fetchone()
+        (self._last_redemption_of_former_run,) = db.execute(sql.LAST_REDEMPTION).fetchone()
         return db.execute(sql.RECOVER).rowcount
 
     async def lease(self, vendor: str, limit: int, now: datetime) -> list[Outgoing]:
@@ -346,7 +348,12 @@ class Outbox(OutboxView):
         So a sale taken while the clock was years back does not look years old once it is right.
         """
         milliseconds = round(by.total_seconds() * 1000)
-        await self._writer.run(lambda db: db.execute(sql.SHIFT, (milliseconds, self._last_of_former_run)))
+
+        def move(db: Connection) -> None:
+            db.execute(sql.SHIFT, (milliseconds, self._last_of_former_run))
+            db.execute(sql.SHIFT_REDEMPTIONS, (milliseconds, self._last_redemption_of_former_run))
+
+        await self._writer.run(move)
 
     def oddly_dated(self, now: datetime) -> bool:
         """Whether a sale with its personal part bears a date that a right clock could not have written.
@@ -357,7 +364,12 @@ class Outbox(OutboxView):
 
     async def redate(self, now: datetime) -> int:
         """Gives such sales today's date; how many there were."""
-        return await self._writer.run(lambda db: db.execute(sql.REDATE, (*_plausible(now), to_ms(now))).rowcount)
+
+        def redate(db: Connection) -> int:
+            db.execute(sql.REDATE_REDEMPTIONS, (*_plausible(now), to_ms(now)))
+            return db.execute(sql.REDATE, (*_plausible(now), to_ms(now))).rowcount
+
+        return await self._writer.run(redate)
 
     # --- a person decides -----------------------------------------------------------------------------------
 

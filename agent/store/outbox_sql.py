@@ -111,13 +111,21 @@ LAST_SALE = "SELECT coalesce(max(id), 0) FROM sales"
 SHIFT = """
     UPDATE sales SET accepted_at = accepted_at + ?1, finished_at = finished_at + ?1, clock_off = clock_off + ?1
     WHERE id > ?2 AND erased_at IS NULL"""
+SHIFT_REDEMPTIONS = """
+    UPDATE redemptions SET accepted_at = accepted_at + ?1, settled_at = settled_at + ?1
+    WHERE id > ?2 AND statement IS NOT NULL"""
+LAST_REDEMPTION = "SELECT coalesce(max(id), 0) FROM redemptions"
 ODDLY_DATED = """
     SELECT EXISTS (SELECT 1 FROM sales WHERE (erased_at IS NULL) = 1 AND accepted_at < ?1)
-        OR EXISTS (SELECT 1 FROM sales WHERE (erased_at IS NULL) = 1 AND accepted_at > ?2)"""
+        OR EXISTS (SELECT 1 FROM sales WHERE (erased_at IS NULL) = 1 AND accepted_at > ?2)
+        OR EXISTS (SELECT 1 FROM redemptions WHERE statement IS NOT NULL AND NOT accepted_at BETWEEN ?1 AND ?2)"""
 REDATE = """
     UPDATE sales SET accepted_at = ?3, finished_at = iif(finished_at IS NULL, NULL, ?3),
         clock_off = clock_off + ?3 - accepted_at
     WHERE (erased_at IS NULL) = 1 AND (accepted_at < ?1 OR accepted_at > ?2)"""
+REDATE_REDEMPTIONS = """
+    UPDATE redemptions SET accepted_at = ?3, settled_at = iif(settled_at IS NULL, NULL, ?3)
+    WHERE statement IS NOT NULL AND NOT accepted_at BETWEEN ?1 AND ?2"""
 RETRY = """
     UPDATE deliveries SET state = 'queued', next_attempt_at = NULL,
         maybe_received = CASE

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import httpx
 import pytest
@@ -19,11 +19,12 @@ from agent.api.metrics import Metrics
 from agent.api.rooms import Rooms
 from agent.api.server import Server
 from agent.domain.audit import Head
-from agent.domain.benefits import Benefits, GeneralOffer, Worth
+from agent.domain.benefits import BenefitKind, Benefits, GeneralOffer, Worth
 from agent.domain.contact import Member
 from agent.domain.health import Conditions
 from agent.domain.identifiers import Identifier, IdentifierType, Normaliser
 from agent.domain.link import Link
+from agent.domain.redemption import Standing, VendorWord
 from agent.domain.tagging import Found, Outcome, TaggingPolicy
 from agent.domain.transaction import IntegrationKey
 from agent.errors import StorageFullError, VendorUnreachableError
@@ -33,11 +34,12 @@ from agent.ports import Pace, Recipient, ReplicaInfo
 from agent.services.asking import Asking
 from agent.services.benefits import BenefitsPolicy, MemberBenefitsDesk
 from agent.services.contacts import LocalContacts
-from agent.services.handles import Handles
+from agent.services.handles import Handles, Refs
 from agent.services.identify import Identify, IdentifyPolicy
 from agent.services.intake import Intake, IntakePolicy
 from agent.services.privacy import Erasure, Export
 from agent.services.reconcile import Books, Reconcile
+from agent.services.redeeming import Redeeming
 from agent.services.status import Status, StatusPolicy
 from agent.settings import AgentSection, ApiSection, Rate, ReplicaSection, Settings
 from agent.store.database import DatabaseFile, migrate
@@ -46,6 +48,7 @@ from agent.store.group_commit import GroupWriter
 from agent.store.keyhash import KeyHash
 from agent.store.migrations import outbox as migrations
 from agent.store.outbox import Outbox
+from agent.store.redemptions import Redemptions
 from agent.tokens import Tokens
 
 NOW = datetime(2026, 11, 20, 9, 5, 12, tzinfo=UTC)
@@ -111,6 +114,22 @@ class Vendor:
             raise VendorUnreachableError
         return self.benefits_of_alma
 
+    redeems = releases = frozenset({BenefitKind.OFFER, BenefitKind.VOUCHER})
+    used: ClassVar[set[str]] = set()
+
+    async def standing(self, key: Any, kind: Any, id_: str, *, timeout_s: float, pace: Pace) -> Standing:
+        if self.benefits_of_alma is None:
+            raise VendorUnreachableError
+        return Standing.USED if id_ in self.used else Standing.AVAILABLE
+
+    async def redeem(self, key: Any, kind: Any, id_: str, *, timeout_s: float, pace: Pace) -> VendorWord:
+        self.used = {*self.used, id_}
+        return VendorWord()
+
+    async def release(self, key: Any, kind: Any, id_: str, *, timeout_s: float, pace: Pace) -> VendorWord:
+        self.used = self.used - {id_}
+        return VendorWord()
+
     async def find(self, identifier: Identifier, *, timeout_s: float, pace: Pace) -> Found:
         if identifier.value == UNKNOWN_PHONE:
             raise VendorUnreachableError
@@ -168,11 +187,13 @@ class Officer:
     recorded: list[tuple[str, dict[str, int | str]]] = field(default_factory=list)
 
     async def erase(self, statement: Any, by: str) -> Any:
-        nothing = dict.fromkeys(("contacts", "sales_waiting", "sales_finished", "notes", "kept_files"), 0)
+        nothing = dict.fromkeys(
+            ("contacts", "sales_waiting", "sales_finished", "redemptions", "notes", "kept_files"), 0
+        )
         return self._answer("erase", statement, by) or Erasure("9f86d081", NOW, nothing, Head(1, "a" * 64))
 
     async def export(self, statement: Any, by: str) -> Any:
-        return self._answer("export", statement, by) or Export(NOW, (), (), (), 0, (), ())
+        return self._answer("export", statement, by) or Export(NOW, (), (), (), (), 0, (), ())
 
     async def record(self, event: str, /, **facts: int | str) -> Head:
         self.recorded.append((event, facts))
@@ -294,12 +315,20 @@ def build(state_dir: Path, settings: Settings, *, heartbeat_s: float = 15.0) -> 
         asking=asking,
         link=link,
         handles=handles,
-        policy=IdentifyPolicy(tagging, stale_after),
+        policy=IdentifyPolicy(tagging, stale_after, frozenset(settings.benefits.spend_with)),
+    )
+    refs = Refs(LocalContacts(people, tagging), handles)
+    redeeming = Redeeming(
+        clock=clock,
+        record=Redemptions(outbox._writer, outbox._reader, key=b"k" * 32, names=KeyHash(b"n" * 32)),
+        vendor=vendor,
+        asking=Asking(clock, link, live=True, budget_s=8.0),
+        refs=refs,
+        spend_with=frozenset(settings.benefits.spend_with),
     )
     benefits = MemberBenefitsDesk(
         clock=clock,
-        contacts=LocalContacts(people, tagging),
-        handles=handles,
+        refs=refs,
         vendor=vendor,
         asking=asking,
         link=link,
@@ -327,6 +356,7 @@ def build(state_dir: Path, settings: Settings, *, heartbeat_s: float = 15.0) -> 
         identify=identify,
         intake=Doorman(),
         benefits=benefits,
+        redeeming=redeeming,
         replica=people,
         outbox=outbox,
         privacy=officer,

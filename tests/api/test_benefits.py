@@ -110,3 +110,81 @@ async def test_it_costs_a_look_up(open_door):
             assert (await house.http.get(EVERYBODYS)).status_code == 200
         statuses = [(await house.http.get(ALMAS)).status_code for _ in range(61)]
         assert (statuses[:60], statuses[60]) == ([200] * 60, 429)
+
+
+# --- used up and given back -------------------------------------------------------------------------------------
+
+REDEEM, RELEASE = "/v1/benefits/redeem", "/v1/benefits/release"
+WISH = {"ref": "c_5f3a", "kind": "voucher", "id": "v-1", "transaction_id": "s-1", "amount": "50.00"}
+
+
+async def named(house, kind="member_number", value="10000421"):
+    """Alma is looked up, as the replica of this house knows her by phone alone: her handle is noted as named so."""
+    house.rooms.redeeming._refs.handles.named("c_5f3a", [kind])
+    house.vendor.benefits_of_alma = HAS
+
+
+async def test_a_voucher_is_used_up_and_given_back(house):
+    """Each is answered alike when asked again; what is not there to be given back is 404."""
+    await named(house)
+    for _ in range(2):
+        answer = await house.http.post(REDEEM, json=WISH)
+        assert (answer.status_code, answer.json()) == (
+            200,
+            {"outcome": "redeemed", "reason": None, "messages": []},
+        )
+    assert house.vendor.used == {"v-1"}
+    back = {"kind": "voucher", "id": "v-1", "transaction_id": "s-1"}
+    for body in (back, {**back, "ref": "c_5f3a"}):
+        answer = await house.http.post(RELEASE, json=body)
+        assert (answer.status_code, answer.json()["outcome"]) == (200, "released")
+    assert house.vendor.used == set()
+    assert (await house.http.post(REDEEM, json=WISH)).json()["reason"] == "released"
+    answer = await house.http.post(RELEASE, json={**back, "transaction_id": "s-2"})
+    assert (answer.status_code, answer.json()["code"]) == (404, "record.unknown")
+
+
+async def test_a_refusal_says_why(house):
+    """In a word for the till and, while nobody answers, in words for people."""
+    await named(house, kind="mobile_phone")
+    answer = (await house.http.post(REDEEM, json=WISH)).json()
+    assert answer == {"outcome": "refused", "reason": "weak_identification", "messages": []}
+    await named(house)
+    house.vendor.benefits_of_alma = None
+    answer = (await house.http.post(REDEEM, json=WISH)).json()
+    assert (answer["outcome"], answer["reason"]) == ("refused", "offline")
+    assert [(message["code"], message["audience"]) for message in answer["messages"]] == [
+        ("loyalty.benefit.refused_offline", "staff"),
+        ("loyalty.benefit.refused_offline", "customer"),
+    ]
+
+
+async def test_nobody_s_benefit(house):
+    """A handle of nobody's is 404."""
+    answer = await house.http.post(REDEEM, json={**WISH, "ref": "c_nobody"})
+    assert (answer.status_code, answer.json()["code"]) == (404, "record.unknown")
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        (REDEEM, {**WISH, "id": None}),
+        (REDEEM, {**WISH, "kind": "points"}),
+        (REDEEM, {**WISH, "kind": "points", "id": None, "amount": None}),
+        (REDEEM, {**WISH, "kind": "cash"}),
+        (REDEEM, {**WISH, "id": "../x"}),
+        (REDEEM, {**WISH, "amount": "-1"}),
+        (REDEEM, {**WISH, "transaction_id": "s 1"}),
+        (REDEEM, {name: value for name, value in WISH.items() if name != "ref"}),
+        (REDEEM, {**WISH, "colour": "red"}),
+        (RELEASE, {"kind": "voucher", "id": "v-1"}),
+        (RELEASE, {"kind": "voucher", "id": "a/b", "transaction_id": "s-1"}),
+    ],
+    ids=lambda value: None if isinstance(value, str) else "-",
+)
+async def test_what_does_not_fit(house, path, body):
+    """It is 422, and nobody is asked."""
+    await named(house)
+    answer = await house.http.post(path, json=body)
+    assert (answer.status_code, answer.json()["code"]) == (422, "request.invalid")
+    assert house.vendor.used == set()

@@ -209,7 +209,7 @@ async def test_wrong_methods(house, method, path, allow):
     "path",
     [
         "/v1/nothing", "/v1/transactions/", "/v1/status/", "//v1/status", "/V1/status", "/v1/contacts",
-        "/v1/benefits/redeem", "/v1/privacy/forget", "/v1/activities", "/page/../page.html", "/page/..%2fpage.html",
+        "/v1/benefits/lend", "/v1/privacy/forget", "/v1/activities", "/page/../page.html", "/page/..%2fpage.html",
         "/page/__init__.py", "/redoc", "/v1/transactions/a%2Fb",
     ],
 )  # fmt: skip

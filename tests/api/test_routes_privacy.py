@@ -18,7 +18,7 @@ from agent.services.privacy import Erasure, Export
 NOW = datetime(2026, 11, 20, 9, 5, 12, tzinfo=UTC)
 PHONE = "+46701740605"
 WHO = {"identifier": {"type": "mobile_phone", "value": PHONE}}
-COUNTS = {"contacts": 1, "sales_waiting": 2, "sales_finished": 0, "notes": 0, "kept_files": 0}
+COUNTS = {"contacts": 1, "sales_waiting": 2, "sales_finished": 0, "redemptions": 0, "notes": 0, "kept_files": 0}
 KEY = IntegrationKey(kind="primary", type=IdentifierType.MEMBER_NUMBER, value="10000421")
 ALMA = Person(
     Member("c0ffee", KEY, {"name": "Alma"}),
@@ -60,7 +60,9 @@ async def test_an_export_is_everything(house):
     }
     entry = {"seq": 3, "event": "queue.retried", "transaction_id": "s-1"}
     before = (ErasedBefore("9f86", NOW),)
-    house.officer.answer = Export(NOW, (ALMA,), ({"as_of": "then"},), (sale,), 4, (entry,), before)
+    house.officer.answer = Export(
+        NOW, (ALMA,), ({"as_of": "then"},), ({"kind": "voucher"},), (sale,), 4, (entry,), before
+    )
     answer = await house.admin.post("/v1/privacy/export", json=WHO)
     ExportAnswer.model_validate_json(answer.content)
     body = answer.json()

@@ -30,7 +30,7 @@ async def test_a_match_is_answered_as_published(house):
         "outcome": "matched",
         "integration_key": {"kind": "primary", "type": "member_number", "value": "10000421"},
         "contact": {"ref": "c_5f3a", "member_number": "10000421", "first_name": "Alma"},
-        "allowed": {"earn": True, "spend": True, "see_details": True},
+        "allowed": {"earn": True, "spend": False, "see_details": True},
         "served": {"source": "replica", "as_of": "2026-11-20T09:00:00Z", "age_s": 312, "stale": False, "level": 3},
         "messages": [],
     }

@@ -14,7 +14,7 @@ from agent.store.audit import AuditTrail
 NOW = datetime(2026, 11, 20, 9, 5, 12, tzinfo=UTC)
 PHONE = "+46701740605"
 ERASED = {
-    "counts": {"contacts": 1, "sales_waiting": 0, "sales_finished": 0, "notes": 0, "kept_files": 0},
+    "counts": {"contacts": 1, "sales_waiting": 0, "sales_finished": 0, "redemptions": 0, "notes": 0, "kept_files": 0},
     "receipt": {
         "id": "9f86d081",
         "erased_at": "2026-11-20T09:05:12Z",

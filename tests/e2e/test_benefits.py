@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import concurrent.futures
+
+import httpx
 import pytest
 from e2e.shop import eventually, members
+
+from agent.connectors.voyado.simulator import Fault
 
 pytestmark = [pytest.mark.slow, pytest.mark.parametrize("vendor", [20], indirect=True, ids=["few"])]
 
@@ -83,3 +88,73 @@ def test_offers_for_everybody(vendor, open_till, monkeypatch):
     assert [offer["name"] for offer in benefits(till, "general")["offers"]] == ["10 % off"]
     assert has(benefits(till, ref)) == ("240", ["Socks", "10 % off"], ["50.00"], "replica")
     assert till.http.get("/v1/contacts/nobody/benefits").status_code == 404
+
+
+# --- used up and given back -------------------------------------------------------------------------------------
+
+
+def wish(till, vendor, **changes):
+    """The first member's voucher, the member having shown their number."""
+    alma = given(vendor)
+    number = till.identify("member_number", alma.value("memberNumber"))
+    assert number["allowed"]["spend"] is True
+    voucher = benefits(till, number["contact"]["ref"])["vouchers"][0]["id"]
+    return {"ref": number["contact"]["ref"], "kind": "voucher", "id": voucher, "transaction_id": "s-1", **changes}
+
+
+def redeem(till, body):
+    answer = till.http.post("/v1/benefits/redeem", json=body)
+    assert answer.status_code == 200, answer.text
+    return answer.json()["outcome"], answer.json()["reason"]
+
+
+def vouchers(vendor):
+    with vendor.sim.lock:
+        return [voucher for held in vendor.sim.rewards.vouchers.values() for voucher in held]
+
+
+def used(vendor):
+    return sum(voucher.redeemed_at is not None for voucher in vouchers(vendor))
+
+
+def opened(open_till, **voyado):
+    till = open_till(loyalty=PATIENT, benefits={"redeem_budget": "20s"}, voyado=voyado).start()
+    eventually(till.loaded)
+    return till
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_a_voucher_is_used_up_once_whatever_gets_lost(vendor, open_till, version):
+    """An answer is lost, the till asks again, another sale asks too; then it is given back and used by that one."""
+    till = opened(open_till, api_version=version)
+    body = wish(till, vendor)
+    vendor.sim.faults.add(Fault(kind="answer", status=504, path="*redeem", after_processing=True, count=1))
+    assert redeem(till, body) == ("redeemed", None)
+    assert redeem(till, body) == ("redeemed", None)
+    assert redeem(till, {**body, "transaction_id": "s-2"}) == ("refused", "used")
+    assert used(vendor) == 1
+    assert till.http.post("/v1/benefits/release", json=body).json()["outcome"] == "released"
+    assert used(vendor) == 0
+    assert redeem(till, {**body, "transaction_id": "s-2"}) == ("redeemed", None)
+    vendor.cut()
+    assert redeem(till, {**body, "transaction_id": "s-3"}) == ("refused", "used"), "known without a line"
+    assert redeem(till, {**body, "kind": "offer", "transaction_id": "s-3"}) == ("refused", "offline")
+    till.identify("mobile_phone", members(vendor, 1)[0].value("mobilePhone"))
+    assert redeem(till, {**body, "kind": "offer", "transaction_id": "s-3"}) == ("refused", "weak_identification")
+
+
+def test_killed_between_the_record_and_the_answer(vendor, open_till):
+    """The vendor has carried it out; the next run knows of it and says it right when it is asked again."""
+    till = opened(open_till)
+    body = wish(till, vendor)
+    vendor.sim.faults.add(Fault(kind="hang", path="*redeem", after_processing=True, count=1))
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        asked = pool.submit(till.http.post, "/v1/benefits/redeem", json=body)
+        eventually(lambda: used(vendor) == 1)
+        till.kill()
+        with pytest.raises(httpx.TransportError):
+            asked.result()
+    till.start()
+    assert till.identify("member_number", members(vendor, 1)[0].value("memberNumber"))["outcome"] == "matched"
+    assert redeem(till, body) == ("redeemed", None)
+    assert used(vendor) == 1

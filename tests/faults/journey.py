@@ -104,6 +104,15 @@ class Journey:
             assert NAME in remembered["offers"][0]["name"]
             vendor.sim.faults.remove(fault)
             eventually(lambda: http.get(path).json()["served"]["source"] == "live")
+        known = till.identify("member_number", NUMBER)["contact"]["ref"]
+        wish = {"ref": known, "kind": "offer", "id": "erbjudande-4711", "transaction_id": "on-1"}
+        fault = vendor.sim.faults.add(Fault(kind="answer", path="*redeem", status=422, body="echo"))
+        eventually(lambda: self._redeemed(wish)["reason"] == "refused")
+        vendor.sim.faults.remove(fault)
+        eventually(lambda: self._redeemed(wish)["outcome"] == "redeemed")
+        self._redeemed({**wish, "kind": "voucher", "id": voucher.voucher_id, "transaction_id": "on-2"})
+        self._refused(http.post("/v1/benefits/redeem", json={**wish, "id": NAME, NAME: NAME}))
+        self._refused(http.post("/v1/benefits/release", json={"kind": NAME, "transaction_id": "zaphira kvistgren"}))
         for ref in ("+46701740699", "zaphira.kvistgren@example.com", "erbjudande-4711"):
             self._refused(http.get(f"/v1/contacts/{ref}/benefits"), 404)
 
@@ -221,6 +230,11 @@ class Journey:
             vendor.sim.exports.repair()
             till.sync()
             eventually(lambda: "feed.unreadable" not in till.conditions())
+
+    def _redeemed(self, wish: dict[str, Any]) -> dict[str, Any]:
+        answer = self.till.http.post("/v1/benefits/redeem", json=wish)
+        self.said.append(answer.text + str(answer.headers))
+        return answer.json()
 
     def _changes(self) -> None:
         state = self.vendor.sim.state

@@ -53,6 +53,7 @@ def open_shop(vendor, open_till, encryption, *, wrapper=(), **tables):
         replica=KEPT,
         retention={"delivered": "1s", "undelivered": "1h"},
         log={"level": "debug"},
+        benefits={"redeem_budget": "30s"},
         **tables,
     ).start(wrapper=wrapper)
     eventually(till.loaded)

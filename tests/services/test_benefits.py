@@ -16,7 +16,7 @@ from agent.errors import StorageDamagedError, UnknownRecordError, VendorRefusedE
 from agent.services.asking import Asking
 from agent.services.benefits import MOST_REMEMBERED, BenefitsPolicy, MemberBenefitsDesk
 from agent.services.contacts import LocalContacts
-from agent.services.handles import Handles
+from agent.services.handles import Handles, Refs
 from tests.fakes import NOW, VENDOR, FakeClock, FakeReplica, Offline, member, member_key, phone, until
 
 BUDGET_S = 60.0
@@ -59,8 +59,7 @@ class Desk:
         tagging = TaggingPolicy(IdentifierType.MEMBER_NUMBER, tuple(IdentifierType(kind) for kind in secondary), level)
         self.benefits = MemberBenefitsDesk(
             clock=self.clock,
-            contacts=LocalContacts(self.replica, tagging),
-            handles=self.handles,
+            refs=Refs(LocalContacts(self.replica, tagging), self.handles),
             vendor=self.vendor if vendor else None,
             asking=Asking(self.clock, self.link, live=live, budget_s=budget_s),
             link=self.link,

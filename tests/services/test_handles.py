@@ -1,5 +1,8 @@
 """Handles of people whom only the vendor knows."""
 
+import pytest
+
+from agent.domain.identifiers import IdentifierType
 from agent.services.handles import KEPT_S, MOST, Handles
 from tests.fakes import FakeClock, member_key
 
@@ -36,6 +39,52 @@ def test_there_are_never_too_many():
     for number in range(10, 10 + MOST - 1):
         handles.give(member_key(number))
     assert (handles.key(first), handles.key(second)) == (member_key("1"), None)
+
+
+STRONG = {IdentifierType.MEMBER_NUMBER, IdentifierType.CARD_NUMBER}
+
+
+@pytest.mark.parametrize(
+    ("named", "strong"),
+    [
+        ([], False),
+        ([IdentifierType.MEMBER_NUMBER], True),
+        ([IdentifierType.MEMBER_NUMBER, IdentifierType.CARD_NUMBER], True),
+        ([IdentifierType.MOBILE_PHONE], False),
+        ([IdentifierType.MEMBER_NUMBER, IdentifierType.MOBILE_PHONE], False),
+    ],
+    ids=["by nothing", "a number", "a number or a card", "a phone", "a number or a phone"],
+)
+def test_how_somebody_was_named(named, strong):
+    """As strong as the weakest reading of what was said."""
+    handles = Handles(FakeClock())
+    handles.named("ref-1", named)
+    assert handles.is_named_by("ref-1", STRONG) is strong
+    assert not handles.is_named_by("ref-2", STRONG)
+
+
+def test_the_last_word_counts():
+    """Whoever says a member's phone number after them is not them; and a visit ends."""
+    clock = FakeClock()
+    handles = Handles(clock)
+    handles.named("ref-1", [IdentifierType.MEMBER_NUMBER])
+    handles.named("ref-1", [IdentifierType.MOBILE_PHONE])
+    assert not handles.is_named_by("ref-1", STRONG)
+    handles.named("ref-1", [IdentifierType.MEMBER_NUMBER])
+    clock.advance(KEPT_S - 1)
+    assert handles.is_named_by("ref-1", STRONG)
+    clock.advance(1)
+    assert not handles.is_named_by("ref-1", STRONG)
+
+
+def test_not_everybody_s_word_is_kept():
+    """Whoever was named longest ago goes first, and all of them are forgotten on demand."""
+    handles = Handles(FakeClock())
+    for number in range(MOST + 1):
+        handles.named(f"ref-{number}", [IdentifierType.MEMBER_NUMBER])
+    assert [handles.is_named_by(f"ref-{number}", STRONG) for number in (0, 1, MOST)] == [False, True, True]
+    handles.forget()
+    assert not handles.is_named_by("ref-1", STRONG)
 
 
 def test_everybody_is_forgotten():

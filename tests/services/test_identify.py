@@ -62,6 +62,7 @@ class Desk:
             policy=IdentifyPolicy(
                 TaggingPolicy(IdentifierType.MEMBER_NUMBER, tuple(IdentifierType(kind) for kind in secondary), level),
                 timedelta(hours=24),
+                frozenset({IdentifierType.MEMBER_NUMBER, IdentifierType.CONTACT_ID}),
             ),
         )
 
@@ -88,6 +89,28 @@ async def test_a_fresh_replica_answers_without_the_vendor(desk):
         3,
     )
     assert desk.vendor.asked == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "offline", "may_spend"),
+    [
+        ("member_number", "10000421", False, True),
+        ("mobile_phone", "070-174 06 05", False, False),
+        ("any", "070-174 06 05", False, False),
+        ("member_number", "10000421", True, False),
+    ],
+    ids=["by number", "by phone", "by whatever it is", "offline"],
+)
+async def test_who_may_spend(desk, kind, value, offline, may_spend):
+    """Whoever is named by what not anybody may say, while the vendor answers; how they were named is remembered."""
+    desk.replica.add(member(), phone(), member_key().identifier)
+    if offline:
+        desk.link.silent(NOW, desk.clock.monotonic())
+    found = await desk.who(value, kind)
+    assert found.outcome is Outcome.MATCHED
+    assert found.may_spend is may_spend
+    by_number = desk.handles.is_named_by(found.member.ref, {IdentifierType.MEMBER_NUMBER})
+    assert by_number is (kind == "member_number")
 
 
 async def test_a_stale_replica_asks_the_vendor(desk):

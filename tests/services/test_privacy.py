@@ -10,19 +10,21 @@ from datetime import timedelta
 import pytest
 from told import ToldReplica
 
+from agent.domain.benefits import BenefitKind
 from agent.domain.contact import ChangeKind, ContactChange
 from agent.domain.delivery import Verdict, VerdictKind
 from agent.domain.health import Conditions
 from agent.domain.identifiers import IdentifierType, Normaliser
 from agent.domain.transaction import IdentifierStatement
 from agent.errors import AmbiguousPersonError, IdentifierInvalidError, StorageError
-from agent.ports import ChangePage, Settled
+from agent.ports import ChangePage, RedemptionWish, Settled
 from agent.services.audit import Audit
 from agent.services.privacy import REBUILD_EVERY_S, Privacy
 from agent.store import replica_writer
 from agent.store.audit import AuditAnchor, AuditTrail
 from agent.store.database import DatabaseFile
 from agent.store.persons import PersonalSales
+from agent.store.redemptions import Redemptions
 from agent.store.refusals import ErasedPeople
 from agent.store.replica_builder import SqliteReplicaStore
 from agent.store.replica_file import ReplicaFile
@@ -88,6 +90,7 @@ class World:
         self.halted: list[str] = []
         self.spooled = self.changes = self.rebuilt = 0
         self.benefits = RememberedBenefits()
+        self.redemptions = Redemptions(writer, reader, key=STORAGE_KEY, names=NAMES)
         self.kept_before, self.kept_files = [], 0
         leave_no_trace = self.people.leave_no_trace
 
@@ -98,7 +101,8 @@ class World:
         self.people.leave_no_trace = counted
         self.privacy = Privacy(
             clock=self.clock, readings=self._readings, contacts=self.people, sales=self.sales, refused=self.erased,
-            trail=self.audit, kept=self, benefits=self.benefits, spool=self._spool, conditions=self.conditions,
+            trail=self.audit, kept=self, benefits=self.benefits,
+            redemptions=self.redemptions, spool=self._spool, conditions=self.conditions,
             feed_halted=lambda: self._halt("feed"), lanes_halted=lambda: self._halt("lanes"), alone=asyncio.Lock(),
             changed=self._changed,
         )  # fmt: skip
@@ -167,6 +171,11 @@ async def world(tmp_path):
         world.replica.close()
 
 
+def counted(**erased):
+    kinds = ("contacts", "sales_waiting", "sales_finished", "redemptions", "notes", "kept_files")
+    return dict.fromkeys(kinds, 0) | erased
+
+
 def upsert(identifiers):
     return ContactChange(ChangeKind.UPSERT, identifiers)
 
@@ -196,7 +205,7 @@ async def test_a_person_is_erased_by_any_identifier(world, kind, value):
     await world.sell(BYSTANDER, key=member_key(BO[MEMBER]))
     done = await world.erase(kind, value)
 
-    assert done.counts == {"contacts": 1, "sales_waiting": 2, "sales_finished": 1, "notes": 0, "kept_files": 0}
+    assert done.counts == counted(contacts=1, sales_waiting=2, sales_finished=1)
     assert world.remembered() == {BYSTANDER}
     assert world.replica.info().contacts == 1
     assert not [value for value in ALMA.values() if value.encode() in world.bytes()]
@@ -271,7 +280,7 @@ async def test_a_member_the_replica_lost_is_found_by_contact_id(world):
     world.replica.start_over(world.replica.file)
     done = await world.erase("contact_id", ALMA[ID])
 
-    assert done.counts == {"contacts": 0, "sales_waiting": 1, "sales_finished": 0, "notes": 0, "kept_files": 0}
+    assert done.counts == counted(sales_waiting=1)
     assert world.remembered() == set()
 
 
@@ -439,6 +448,40 @@ async def test_what_is_remembered_of_benefits_goes_with_anybody(world, how):
         world.feed(delete({ID: ALMA[ID]}))
         await world.privacy.carry_out()
     assert world.benefits.forgotten == 1
+
+
+async def test_what_was_used_up_for_sales(world):
+    """It is exported with its person, and goes with them, by order as by the feed's removal."""
+    world.feed(upsert(ALMA), upsert({**BO, PHONE: "+46701740606"}))
+    for person, name in ((ALMA, "hers"), (BO, BYSTANDER)):
+        wish = RedemptionWish(member_key(person[MEMBER]), "", BenefitKind.VOUCHER, f"voucher-{name}", name)
+        await world.redemptions.ask(wish, None, NOW - timedelta(hours=1))
+    export = await world.export("email", ALMA[EMAIL])
+    assert [row["id"] for row in export.redemptions] == ["voucher-hers"]
+    done = await world.erase("mobile_phone", ALMA[PHONE])
+    assert done.counts == counted(contacts=1, redemptions=1)
+    assert b"voucher-hers" not in world.bytes()
+    world.feed(delete({ID: BO[ID]}))
+    await world.privacy.carry_out()
+    assert b"voucher-" not in world.bytes()
+    (entry,) = world.recorded("privacy.erased_by_feed")
+    assert entry["redemptions"] == 1
+
+
+async def test_what_is_used_up_while_they_are_being_erased_goes_too(world, monkeypatch):
+    """A till that redeems for them meanwhile finds them in the replica still."""
+    world.feed(upsert(ALMA))
+    erase = world.people.erase
+
+    async def meanwhile(*about):
+        wish = RedemptionWish(member_key(ALMA[MEMBER]), "", BenefitKind.VOUCHER, "voucher-hers", "s-1")
+        await world.redemptions.ask(wish, None, NOW)
+        return await erase(*about)
+
+    monkeypatch.setattr(world.people, "erase", meanwhile)
+    done = await world.erase("mobile_phone", ALMA[PHONE])
+    assert done.counts["redemptions"] == 1
+    assert b"voucher-hers" not in world.bytes()
 
 
 async def test_everything_is_exported(world):

@@ -116,6 +116,10 @@ def check(before: Wreck, after: dict[str, dict], damaged: set[Place], *, log_dam
         row = before.rows["events"][number]
         if row[0] in after["sales"]:
             assert after["events"][number] == row
+    for number in readable["redemptions"]:
+        was = named("redemptions", before.rows["redemptions"][number])
+        now = named("redemptions", after["redemptions"][number])
+        check_redemption(was, now, readable, vague=vague, log_damaged=log_damaged)
     made = [row for number, row in after["deliveries"].items() if number not in before.rows["deliveries"]]
     assert all(row[3] in ("queued", "parked", "cancelled") for row in made)
 
@@ -147,6 +151,20 @@ def check_delivery(was: dict, now: dict, readable: dict, *, unreadable: bool, va
     assert now["maybe_received"] >= was["maybe_received"]
 
 
+def check_redemption(was: dict, now: dict, readable: dict, *, vague: bool, log_damaged: bool) -> None:
+    """It is as it was; one that has lost its person and was open is stuck, and a stale one is looked up."""
+    changed = {name for name in was if was[name] != now[name]}
+    if was["statement"] is not None and was["statement"] not in readable["statements"] and not vague:
+        assert now["statement"] is None
+        if was["state"] in ("asking", "undoing"):
+            assert (now["state"], now["code"]) == ("stuck", "redemption.unreadable")
+        changed -= {"statement", "state", "code", "settled_at"}
+    if log_damaged:
+        assert now["state"] in (was["state"], "asking", "stuck")
+        changed -= {"statement", "state", "code", "settled_at"}
+    assert changed == set() or (vague and changed <= {"statement", "state", "code", "settled_at"})
+
+
 def test_a_whole_outbox_is_copied_as_it_is(outbox, tmp_path):
     """With nothing damaged every row is there again, those that only the log held among them."""
     told, after = rescued(outbox.copy(tmp_path / "copy"))
@@ -155,6 +173,7 @@ def test_a_whole_outbox_is_copied_as_it_is(outbox, tmp_path):
     assert after["deliveries"] == outbox.rows["deliveries"]
     assert after["attempts"] == outbox.rows["attempts"]
     assert after["events"] == outbox.rows["events"]
+    assert after["redemptions"] == outbox.rows["redemptions"]
     assert after["statements"] == outbox.rows["statements"]
     assert (told.lost, told.unreadable, told.sent_again, told.pages, told.broken, told.hidden) == (0, 0, 0, 0, 0, 0)
 
@@ -170,7 +189,7 @@ def test_page_by_page_gives_what_sqlite_gives(outbox, tmp_path, monkeypatch):
 TREES = (
     "sqlite_schema", "hash_key", "sales", "statements", "deliveries", "attempts", "counts", "overflow",
     "sqlite_autoindex_sales_1", "sales_by_age", "deliveries_in_line", "sqlite_autoindex_deliveries_1",
-    "attempts_by_entry",
+    "attempts_by_entry", "redemptions",
 )  # fmt: skip
 
 

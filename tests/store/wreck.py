@@ -9,21 +9,24 @@ import shutil
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from agent.domain.benefits import BenefitKind
 from agent.domain.delivery import Verdict, VerdictKind
+from agent.domain.redemption import RedemptionState
 from agent.domain.retention import RetentionPlan
 from agent.domain.transaction import IntegrationKey
 from agent.errors import ConflictError
-from agent.ports import Settled
+from agent.ports import RedemptionWish, Settled
 from agent.store import log_frames
 from agent.store.database import DatabaseFile, truncate_log
 from agent.store.pagekey import PAGE_BYTES
 from agent.store.pages import Pages
 from agent.store.records import Kind, Tree
-from tests.fakes import NOW, VENDOR, acceptance, member_key, open_outbox, phone, phone_key
+from agent.store.redemptions import Redemptions
+from tests.fakes import NAMES, NOW, STORAGE_KEY, VENDOR, acceptance, member_key, open_outbox, phone, phone_key
 
 PARTS = ("", "-wal", "-shm")
 TABLES = {
@@ -32,6 +35,7 @@ TABLES = {
     "deliveries": "SELECT entry, * FROM deliveries",
     "attempts": "SELECT rowid, * FROM attempts",
     "events": "SELECT rowid, * FROM events",
+    "redemptions": "SELECT id, * FROM redemptions",
 }
 DONE = Verdict(VerdictKind.DONE, status=202)
 VERDICTS = (
@@ -94,6 +98,7 @@ async def fill(path: Path, key: bytes | None, *, sales: int, seed: int) -> None:
     """Some weeks at a till: sales of every kind, in every state, a part of them erased; the log is left as it is."""
     chance = random.Random(seed)
     with open_outbox(path, key=key) as outbox:
+        redemptions = Redemptions(outbox._writer, outbox._reader, key=STORAGE_KEY, names=NAMES)
         for number in range(sales):
             now = NOW + timedelta(minutes=number)
             with contextlib.suppress(ConflictError):  # voided twice
@@ -101,6 +106,8 @@ async def fill(path: Path, key: bytes | None, *, sales: int, seed: int) -> None:
             if chance.random() < 0.6:
                 batch = await outbox.lease(VENDOR, 3, now)
                 await outbox.settle([Settled(one.entry, chance.choice(VERDICTS), now) for one in batch], now)
+            if number % 8 == 0:
+                await _redeem(redemptions, number, now)
             if number % 40 == 39:
                 for delivery in outbox.queue(state="parked", vendor=None, limit=2, after=0):
                     await outbox.discard(delivery.entry, "the cashier says it was a mistake", now)
@@ -114,6 +121,13 @@ async def fill(path: Path, key: bytes | None, *, sales: int, seed: int) -> None:
         for part in PARTS:  # as a killed process leaves them: closing would move the log into the file
             shutil.copy(f"{path}{part}", f"{path}.left{part}")
     _put_back(path)
+
+
+async def _redeem(redemptions: Redemptions, number: int, now: datetime) -> None:
+    """A voucher is used up for a sale; what became of it is one thing after another."""
+    wish = RedemptionWish(member_key(number), f"ref-{number}", BenefitKind.VOUCHER, f"v-{number}", f"sale-{number:05}")
+    row = await redemptions.ask(wish, None, now)
+    await redemptions.settle(row, list(RedemptionState)[number // 8 % len(RedemptionState)], now)
 
 
 def _put_back(path: Path) -> None:

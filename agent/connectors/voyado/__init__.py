@@ -14,6 +14,7 @@ from agent.connectors.voyado.client import VoyadoClient
 from agent.connectors.voyado.errors import raise_unless_answered
 from agent.connectors.voyado.history import VoyadoHistory
 from agent.connectors.voyado.people import VoyadoPeople
+from agent.connectors.voyado.redemptions import VoyadoRedemptions
 from agent.connectors.voyado.sender import VoyadoSender
 from agent.connectors.voyado.settings import VoyadoSettings
 from agent.domain.identifiers import IdentifierType
@@ -49,6 +50,7 @@ class Voyado:
         self.lookup = self.writer = VoyadoPeople(client, settings, primary, fields)
         self.history = VoyadoHistory(client, self.lookup)
         self.benefits = VoyadoBenefits(client, self.lookup, zone)
+        self.redemptions = VoyadoRedemptions(client, self.lookup)
 
     async def ping(self) -> None:
         """Asks for nobody: an authenticated question that no tenant's set-up can spoil.
@@ -80,3 +82,8 @@ def build(settings: VoyadoSettings, agent: Surroundings) -> Voyado:
 def benefits_of(connector: Voyado) -> VoyadoBenefits:
     """What members of a tenant can use."""
     return connector.benefits
+
+
+def redemptions_of(connector: Voyado) -> VoyadoRedemptions:
+    """What uses it up."""
+    return connector.redemptions

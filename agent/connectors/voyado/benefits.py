@@ -66,16 +66,13 @@ class VoyadoBenefits:
             VendorUnreachableError: no sensible answer came.
             VendorRefusedError: our credentials are refused.
         """
-        contact_id: str | None = key.value
-        if key.type is not IdentifierType.CONTACT_ID:
-            await pace()
-            contact_id = await self._people.contact_id(key.identifier, timeout_s=timeout_s)
+        contact_id = await contact_id_of(self._people, key, timeout_s, pace)
         if contact_id is None:
             return Benefits()
         client = self._client
         answers = await asyncio.gather(
             *(
-                _rows(ask, contact_id, timeout_s, pace)
+                rows_of(ask, contact_id, timeout_s, pace)
                 for ask in (client.point_accounts, client.available_vouchers, client.promotions)
             ),
             return_exceptions=True,
@@ -125,12 +122,24 @@ class VoyadoBenefits:
         return at if at.tzinfo is not None else at.replace(tzinfo=self._zone)
 
 
-async def _rows(
-    ask: Callable[..., Awaitable[Answer]], contact_id: str, timeout_s: float, pace: Pace
-) -> list[dict[str, Any]]:
-    """The rows of a page or of a bare array; none for a contact that is gone."""
+async def contact_id_of(people: VoyadoPeople, key: IntegrationKey, timeout_s: float, pace: Pace) -> str | None:
+    """A member's contact id, asked for unless it is the key; None when there is none, or several."""
+    if key.type is IdentifierType.CONTACT_ID:
+        return key.value
     await pace()
-    answer = await ask(contact_id, timeout_s=timeout_s)
+    return await people.contact_id(key.identifier, timeout_s=timeout_s)
+
+
+async def rows_of(
+    ask: Callable[..., Awaitable[Answer]], contact_id: str, timeout_s: float, pace: Pace, **page: int
+) -> list[dict[str, Any]]:
+    """The rows of a page or of a bare array; none for a contact that is gone.
+
+    Raises:
+        VendorUnreachableError, VendorRefusedError: as everywhere.
+    """
+    await pace()
+    answer = await ask(contact_id, timeout_s=timeout_s, **page)
     raise_unless_answered(answer)
     if answer.status == _NOT_FOUND:
         return []

@@ -75,6 +75,33 @@ class VoyadoClient:
         params = {"redemptionChannelType": "POS"}
         return await self._call("GET", f"/contacts/{contact_id}/promotions", params=params, timeout_s=timeout_s)
 
+    async def vouchers(self, contact_id: str, *, offset: int, timeout_s: float) -> Answer:
+        """`GET /reward-vouchers`: those that were used and those that are over as well, a page."""
+        page = {"offset": str(offset), "count": "100"}
+        if self._version == _V2:
+            return await self._call("GET", f"/contacts/{contact_id}/bonuschecks", params=page, timeout_s=timeout_s)
+        return await self._call(
+            "GET", "/reward-vouchers", params={"contactId": contact_id, **page}, timeout_s=timeout_s
+        )
+
+    async def redeem_voucher(self, contact_id: str, voucher_id: str, *, timeout_s: float) -> Answer:
+        """`POST /reward-vouchers/{id}/redeem`; v2 names the contact too."""
+        v2 = f"/contacts/{contact_id}/bonuschecks/{voucher_id}/redeem"
+        path = v2 if self._version == _V2 else f"/reward-vouchers/{voucher_id}/redeem"
+        return await self._call("POST", path, timeout_s=timeout_s)
+
+    async def reactivate_voucher(self, voucher_id: str, *, timeout_s: float) -> Answer:
+        """`POST /reward-vouchers/{id}/reactivate`."""
+        v2 = f"/promotions/reward-vouchers/{voucher_id}/reactivate"
+        path = v2 if self._version == _V2 else f"/reward-vouchers/{voucher_id}/reactivate"
+        return await self._call("POST", path, timeout_s=timeout_s)
+
+    async def redeem_promotion(self, contact_id: str, instance_id: str, *, timeout_s: float) -> Answer:
+        """`POST /promotion-assignments/{id}/redeem`, through the till's channel; v2 names the contact too."""
+        v2 = f"/contacts/{contact_id}/promotions/{instance_id}/redeem"
+        path = v2 if self._version == _V2 else f"/promotion-assignments/{instance_id}/redeem"
+        return await self._call("POST", path, content=b'{"redemptionChannel": "POS"}', timeout_s=timeout_s)
+
     async def create_contact(self, body: bytes, *, store_id: str) -> Answer:
         """`POST /contacts`."""
         marks = {"source": self._source, "storeExternalId": store_id, "createAsUnapproved": "false"}

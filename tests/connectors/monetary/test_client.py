@@ -17,14 +17,14 @@ def test_the_system_of_a_key(key, host):
 
 
 class Line:
-    """A transport that notes what it is asked, and answers 200."""
+    """A transport that notes what it is asked, and answers alike."""
 
-    def __init__(self, asked, base_url):
-        self.asked, self.base_url, self.closed = asked, base_url, False
+    def __init__(self, asked, base_url, status=200):
+        self.asked, self.base_url, self.status, self.closed = asked, base_url, status, False
 
     async def request(self, method, path, **_rest):
         self.asked.append(f"{method} {self.base_url}{path}")
-        return Answer(200, {}, b"[]")
+        return Answer(self.status, {}, b"[]")
 
     async def close(self):
         self.closed = True
@@ -54,3 +54,12 @@ async def test_another_key_can_be_another_systems(base_url, hosts):
     await client.close()
     assert asked == [f"GET {host}/Customers" for host in hosts]
     assert all(line.closed for line in lines)
+
+
+@pytest.mark.parametrize(("status", "refusals"), [(401, 1), (402, 1), (403, 1), (400, 0), (200, 0), (500, 0)])
+async def test_a_refused_key_is_read_again(status, refusals):
+    """Its secret hears of it."""
+    key = Reference("test_1")
+    client = MonetaryClient(lambda url: Line([], url, status), base_url="", key=key, heard=lambda _answer: None)
+    await client.search({"phone": "0701740605"})
+    assert key.refusals == refusals

@@ -1,5 +1,6 @@
 """Sales on their way to an account: asked about, sent once, looked for, and into trouble."""
 
+import asyncio
 import json
 from datetime import timedelta
 
@@ -156,6 +157,23 @@ async def test_whoever_is_there_is_not_registered_again(simulator, connect, ther
     verdicts = await sent(connect(running.url, unknown_customer="register"), sale(tag=BO, new_contact=CONTACT))
     assert told(verdicts) == outcome
     assert len(sim.customers) == 1 + len(there)
+
+
+async def test_the_key_of_the_sale_decides(simulator, connect):
+    """Whoever it names is the customer, whatever else they gave is somebody else's."""
+    sim, running = simulator
+    bo = sim.add_customer(Phone="0701740606")
+    sim.add_customer(Email="bo@example.com")
+    [verdict] = await sent(connect(running.url, unknown_customer="register"), sale(tag=BO, new_contact=CONTACT))
+    assert (verdict.kind, sim.receipts[0]["CustomerID"]) == (DONE, bo)
+
+
+async def test_two_sales_of_a_stranger_at_once(simulator, connect):
+    """One registers them, the other waits and finds them."""
+    sim, running = simulator
+    room = connect(running.url, unknown_customer="register")
+    await asyncio.gather(*(room.sender.send([sale(name, tag=BO)]) for name in ("a", "b")))
+    assert (len(sim.customers), [receipt["CustomerID"] for receipt in sim.receipts]) == (2, [102, 102])
 
 
 async def test_a_registration_whose_answer_is_lost(simulator, connect):
@@ -332,6 +350,7 @@ TAKEN = answer(200, json.dumps({"ReceiptID": RECEIPT}).encode())
         pytest.param(answer(200, b'["a"]'), id="no receipts"),
         pytest.param(answer(200, b"[" * 5000), id="nested"),
         pytest.param(answer(200, b"not JSON"), id="no JSON"),
+        pytest.param(listed({**ALIKE, "ReceiptID": RECEIPT, "Total": "\ud800"}), id="half a character"),
         pytest.param(listed(*numbered(2)), id="two alike"),
         pytest.param(listed({"ReceiptID": RECEIPT}), id="a form that is not understood"),
         pytest.param(listed(*numbered(10, Total=7)), id="ten, which may be a page"),
@@ -492,10 +511,12 @@ async def test_a_registration_that_is_refused(connect):
     assert (verdict.kind, verdict.code, verdict.status) == (PARK, "contact.refused", 400)
 
 
-@pytest.mark.parametrize("status", [408, 500, 502, 503, 504])
-async def test_what_does_not_prove_that_nothing_was_made(connect, status):
+@pytest.mark.parametrize(
+    ("status", "body"), [(408, b"{}"), (500, b"{}"), (502, b"<html>"), (503, b""), (504, b"{}"), (200, b"<html>")]
+)
+async def test_what_does_not_prove_that_nothing_was_made(connect, status, body):
     """Such an answer to a receipt leaves it in doubt, so that it is looked for."""
-    async with wire(in_turn(FOUND, answer(status, b"{}"))) as vendor:
+    async with wire(in_turn(FOUND, answer(status, body))) as vendor:
         [verdict] = await sent(connect(vendor.url), sale())
     assert (verdict.kind, verdict.not_received) == (RETRY, False)
 

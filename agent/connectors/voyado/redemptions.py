@@ -1,0 +1,144 @@
+"""Redeeming vouchers and promotions at Voyado, and making vouchers good again.
+
+===========================  ===========================================  ============================================
+what                         v3                                           v2
+===========================  ===========================================  ============================================
+redeem a voucher             `POST /reward-vouchers/{id}/redeem`          `POST /contacts/{id}/bonuschecks/{id}/redeem`
+                             (inferred); it does not look whose it is
+make it good again           `POST /reward-vouchers/{id}/reactivate`      `POST /promotions/reward-vouchers/{id}/
+                             (inferred)                                   reactivate`
+redeem an offer              `POST /promotion-assignments/{id}/redeem`,   `POST /contacts/{id}/promotions/{id}/redeem`
+                             `{"redemptionChannel": "POS"}`
+give an offer back           not known to exist
+how a voucher stands         `GET /reward-vouchers?contactId=`            `GET /contacts/{id}/bonuschecks`
+how an offer stands          `GET /contacts/{id}/promotions`, with `redeemed`, which lists used ones too
+a slow answer                v3 gives an offer up after about 4.5 s; a voucher may draw 504: whether it was carried
+                             out is looked up
+points                       they become vouchers at Voyado: a till redeems none
+===========================  ===========================================  ============================================
+
+===================================================================  ================================================
+code                                                                 reason
+===================================================================  ================================================
+`RewardVoucherAlreadyRedeemed`, `PromotionAlreadyRedeemed`           used
+`RewardVoucherExpired`, `PromotionExpired`                           expired
+`RewardVoucherNotFound`, `PromotionNotFound`,                        not theirs
+`PromotionNotAssociatedWithContact`, `ContactNotFound`
+`RewardVoucherAlreadyActivated`, to a reactivation                   it is done
+any other of 4xx                                                     refused, with the code
+===================================================================  ================================================
+
+Sources: vouchers and promotions pages, swagger of v2, timeout changes.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from agent.connectors.voyado.benefits import contact_id_of, rows_of
+from agent.connectors.voyado.client import VoyadoClient
+from agent.connectors.voyado.errors import raise_unless_answered, vendor_code
+from agent.connectors.voyado.people import VoyadoPeople
+from agent.domain.benefits import BenefitKind
+from agent.domain.redemption import Reason, Standing, VendorWord
+from agent.domain.transaction import IntegrationKey
+from agent.errors import VendorUnreachableError
+from agent.ports import Pace
+from agent.transport import Answer
+
+MAX_PAGES = 10
+_CLIENT_ERROR, _SERVER_ERROR, _REDIRECT = 400, 500, 300
+_REASONS = {
+    "RewardVoucherAlreadyRedeemed": Reason.USED,
+    "PromotionAlreadyRedeemed": Reason.USED,
+    "RewardVoucherExpired": Reason.EXPIRED,
+    "PromotionExpired": Reason.EXPIRED,
+    "RewardVoucherNotFound": Reason.NOT_THEIRS,
+    "PromotionNotFound": Reason.NOT_THEIRS,
+    "PromotionNotAssociatedWithContact": Reason.NOT_THEIRS,
+    "ContactNotFound": Reason.NOT_THEIRS,
+}
+_ACTIVE_ALREADY = "RewardVoucherAlreadyActivated"
+
+
+class VoyadoRedemptions:
+    """Redeems members' benefits.
+
+    Args:
+        client: the tenant.
+        people: finds the contact id of a member.
+    """
+
+    redeems = frozenset({BenefitKind.OFFER, BenefitKind.VOUCHER})
+    releases = frozenset({BenefitKind.VOUCHER})
+
+    def __init__(self, client: VoyadoClient, people: VoyadoPeople) -> None:
+        self._client, self._people = client, people
+
+    async def standing(
+        self, key: IntegrationKey, kind: BenefitKind, id_: str, *, timeout_s: float, pace: Pace
+    ) -> Standing:
+        """How a member's benefit stands: what is not in their list is not theirs.
+
+        Raises:
+            VendorUnreachableError, VendorRefusedError: as everywhere.
+        """
+        contact_id = await contact_id_of(self._people, key, timeout_s, pace)
+        if contact_id is None:
+            return Standing.ABSENT
+        if kind is BenefitKind.OFFER:
+            row = _row(await rows_of(self._client.promotions, contact_id, timeout_s, pace), id_)
+        else:
+            row = await self._voucher(contact_id, id_, timeout_s, pace)
+        if row is None:
+            return Standing.ABSENT
+        return Standing.USED if row.get("redeemed") is True else Standing.AVAILABLE
+
+    async def redeem(
+        self, key: IntegrationKey, kind: BenefitKind, id_: str, *, timeout_s: float, pace: Pace
+    ) -> VendorWord:
+        """Uses it up. Raises VendorUnreachableError, VendorRefusedError: it may have been carried out all the same."""
+        contact_id = await contact_id_of(self._people, key, timeout_s, pace)
+        if contact_id is None:
+            return VendorWord(Reason.NOT_THEIRS)
+        call = self._client.redeem_promotion if kind is BenefitKind.OFFER else self._client.redeem_voucher
+        return await _word(lambda: call(contact_id, id_, timeout_s=timeout_s), pace)
+
+    async def release(
+        self,
+        key: IntegrationKey,  # noqa: ARG002 - a voucher is made good again by its id alone
+        kind: BenefitKind,  # noqa: ARG002 - there is only one
+        id_: str,
+        *,
+        timeout_s: float,
+        pace: Pace,
+    ) -> VendorWord:
+        """Makes a voucher good again. Raises VendorUnreachableError, VendorRefusedError."""
+        word = await _word(lambda: self._client.reactivate_voucher(id_, timeout_s=timeout_s), pace)
+        return VendorWord() if word.code == _ACTIVE_ALREADY else word
+
+    async def _voucher(self, contact_id: str, id_: str, timeout_s: float, pace: Pace) -> dict[str, Any] | None:
+        """The row of a voucher, however many the member has had."""
+        offset = 0
+        for _ in range(MAX_PAGES):
+            rows = await rows_of(self._client.vouchers, contact_id, timeout_s, pace, offset=offset)
+            row = _row(rows, id_)
+            if row is not None or not rows:
+                return row
+            offset += len(rows)
+        raise VendorUnreachableError("lists more vouchers than are read")
+
+
+def _row(rows: list[dict[str, Any]], id_: str) -> dict[str, Any] | None:
+    return next((row for row in rows if str(row.get("id")).lower() == id_.lower()), None)
+
+
+async def _word(call: Callable[[], Awaitable[Answer]], pace: Pace) -> VendorWord:
+    await pace()
+    answer = await call()
+    raise_unless_answered(answer)
+    if answer.status < _REDIRECT:
+        return VendorWord()
+    if not _CLIENT_ERROR <= answer.status < _SERVER_ERROR:
+        raise VendorUnreachableError(f"answered {answer.status} to a redemption", maybe_received=True)
+    code = vendor_code(answer)
+    return VendorWord(_REASONS.get(code or "", Reason.REFUSED), code)

@@ -1,0 +1,96 @@
+"""The life of a redemption: a benefit used up at the loyalty system for one sale, once, and perhaps given back. Pure.
+
+What is on record before the vendor is asked, what the vendor says of the benefit now, and what follows from both.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+
+class RedemptionState(StrEnum):
+    """Where a redemption stands.
+
+    ``ASKING``: on record, and the vendor may have been asked. ``REDEEMED``: used up. ``REFUSED``: it is not, and may be
+    asked for again. ``UNDOING``: to be given back, whatever the vendor made of it. ``RELEASED``: not used up, and not
+    asked for again in this sale. ``STUCK``: used up, and it cannot be given back; a person has to know.
+    """
+
+    ASKING = "asking"
+    REDEEMED = "redeemed"
+    REFUSED = "refused"
+    UNDOING = "undoing"
+    RELEASED = "released"
+    STUCK = "stuck"
+
+
+class Standing(StrEnum):
+    """What the vendor says of a member's benefit: there to be used, used up, or not theirs."""
+
+    AVAILABLE = "available"
+    USED = "used"
+    ABSENT = "absent"
+
+
+class Reason(StrEnum):
+    """Why a benefit was refused, for whoever programs a till.
+
+    ``WEAK``: the member was only named by what anybody may say. ``USED``: it was used up before. ``EXPIRED``: it is too
+    late. ``NOT_THEIRS``: the member does not have it. ``OFFLINE``: nobody can be asked, or no answer came; what the
+    vendor made of it is undone. ``RELEASED``: this sale has given it back. ``NOT_OFFERED``: the vendor redeems nothing
+    of that kind at a till. ``NOT_RELEASED``: it cannot be given back. ``REFUSED``: the vendor says no otherwise.
+    """
+
+    WEAK = "weak_identification"
+    USED = "used"
+    EXPIRED = "expired"
+    NOT_THEIRS = "not_theirs"
+    OFFLINE = "offline"
+    RELEASED = "released"
+    NOT_OFFERED = "not_offered"
+    NOT_RELEASED = "not_released"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class VendorWord:
+    """What a vendor answers to a redemption or a release.
+
+    Attributes:
+        reason: why not; None when it did it.
+        code: its own name for that.
+    """
+
+    reason: Reason | None = None
+    code: str | None = None
+
+
+CALL: Final = "call"
+"""The vendor is to be asked to redeem it."""
+_FINAL: Final = (RedemptionState.UNDOING, RedemptionState.RELEASED, RedemptionState.STUCK)
+
+
+def without_asking(state: RedemptionState | None, *, elsewhere: bool) -> RedemptionState | Reason | None:
+    """The answer that the record alone gives; None when the vendor has to be asked.
+
+    Args:
+        state: of this redemption; None when there is none.
+        elsewhere: another sale here has used the benefit up, or may have.
+    """
+    if state is RedemptionState.REDEEMED:
+        return state
+    if state in _FINAL:
+        return Reason.RELEASED
+    return Reason.USED if elsewhere and state is not RedemptionState.ASKING else None
+
+
+def after_looking(state: RedemptionState | None, standing: Standing) -> RedemptionState | Reason | str:
+    """What follows from how the benefit stands: it is redeemed, refused, or the vendor is asked to (`CALL`).
+
+    An earlier attempt of this sale whose answer was lost had found it unused: used up now, it was used up by that.
+    """
+    if standing is Standing.AVAILABLE:
+        return CALL
+    if standing is Standing.ABSENT:
+        return Reason.NOT_THEIRS
+    return RedemptionState.REDEEMED if state is RedemptionState.ASKING else Reason.USED

@@ -1,0 +1,307 @@
+"""Using up a member's benefit for a sale, and giving it back: once, whatever gets lost on the way.
+
+What is about to be asked is on disk before it is asked. An answer that was lost is looked up before anything else is
+said: a benefit that had been unused when this sale asked, and is used up now, was used up by that. Who was told no has
+not used it: should the vendor have carried it out all the same, that is undone as soon as it can be asked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import TypeVar
+from weakref import WeakValueDictionary
+
+import structlog
+
+from agent.domain.benefits import BenefitKind
+from agent.domain.identifiers import IdentifierType
+from agent.domain.redemption import (
+    Reason,
+    RedemptionState,
+    Standing,
+    VendorWord,
+    after_looking,
+    without_asking,
+)
+from agent.domain.transaction import IntegrationKey
+from agent.errors import StorageError, UnknownRecordError
+from agent.ports import Clock, Redeemer, Redemption, RedemptionRecord, RedemptionWish
+from agent.services.asking import Asking
+from agent.services.handles import Refs
+
+log = structlog.get_logger(__name__)
+T = TypeVar("T")
+
+LOOK_EVERY_S = 15.0
+SETTLES_S = 60.0
+"""How long after it was first seen unsettled a redemption is looked up: a vendor may still be busy with it before."""
+SLICE = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a till asks to be redeemed.
+
+    Attributes:
+        ref: whose it is, a handle from `identify`.
+        kind: of benefit.
+        id: which one; empty for points.
+        transaction_id: the sale.
+        amount: what it takes off the sale, where the till says so.
+    """
+
+    ref: str
+    kind: BenefitKind
+    id: str = field(repr=False)
+    transaction_id: str
+    amount: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Redeemed:
+    """The answer to a redemption or a release.
+
+    Attributes:
+        outcome: ``redeemed``, ``released``, ``queued`` (it is given back as soon as the vendor answers) or ``refused``.
+        reason: why it was refused.
+        codes: messages for the cashier's screen.
+    """
+
+    outcome: str
+    reason: Reason | None = None
+    codes: tuple[str, ...] = ()
+
+
+class Redeeming:
+    """Redeems and releases.
+
+    Args:
+        clock: for instants and the budget.
+        record: what is on disk.
+        vendor: the loyalty system, or None where nothing can be redeemed.
+        asking: how it is asked; its budget is for a whole redemption.
+        refs: whose a handle is.
+        spend_with: what somebody has to be named by.
+        told: hears of each state that one comes to.
+    """
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        record: RedemptionRecord,
+        vendor: Redeemer | None,
+        asking: Asking,
+        refs: Refs,
+        spend_with: frozenset[IdentifierType],
+        told: Callable[[str], None] = lambda _state: None,
+    ) -> None:
+        self._clock, self._record, self._vendor, self._asking = clock, record, vendor, asking
+        self._refs, self._spend_with, self._told = refs, spend_with, told
+        self._locks: WeakValueDictionary[tuple[BenefitKind, str], asyncio.Lock] = WeakValueDictionary()
+        self._seen: dict[int, float] = {}
+
+    async def redeem(self, wanted: Wanted) -> Redeemed:
+        """Uses a benefit up for a sale; asked again with the same sale and benefit, the same answer.
+
+        Raises:
+            UnknownRecordError: nobody is known under that handle.
+            StorageError: it cannot be put on disk; the vendor is not asked then, or what it said is looked up when
+                this is asked again.
+        """
+        key = self._refs.key(wanted.ref)
+        if key is None:
+            raise UnknownRecordError("Nobody is known here under that handle.")
+        vendor = self._vendor
+        if vendor is None or wanted.kind not in vendor.redeems:
+            return _refused(Reason.NOT_OFFERED)
+        async with self._alone(wanted.kind, wanted.id):
+            known = self._record.find(wanted.transaction_id, wanted.kind, wanted.id)
+            elsewhere = self._record.elsewhere(wanted.transaction_id, wanted.kind, wanted.id)
+            answer = without_asking(known.state if known is not None else None, elsewhere=elsewhere)
+            if isinstance(answer, Reason):
+                return _refused(answer)
+            if answer is not None:
+                return Redeemed("redeemed")
+            if not self._refs.handles.is_named_by(wanted.ref, self._spend_with):
+                return _refused(Reason.WEAK)
+            return await self._redeem(vendor, key, wanted, known)
+
+    async def release(self, kind: BenefitKind, id_: str, transaction_id: str) -> Redeemed:
+        """Gives back what was redeemed for a sale; asked again, the same answer.
+
+        Raises:
+            UnknownRecordError: nothing of the kind was redeemed for that sale here.
+            StorageError: it cannot be put on disk.
+        """
+        async with self._alone(kind, id_):
+            known = self._record.find(transaction_id, kind, id_)
+            if known is None:
+                raise UnknownRecordError("Nothing of the kind was redeemed for that sale here.")
+            if known.state in (RedemptionState.RELEASED, RedemptionState.REFUSED):
+                return Redeemed("released")
+            vendor = self._vendor
+            if vendor is None or known.state is RedemptionState.STUCK or known.key is None:
+                return _refused(Reason.NOT_RELEASED)
+            if kind not in vendor.releases and known.state is RedemptionState.REDEEMED:
+                return _refused(Reason.NOT_RELEASED)
+            if known.state is not RedemptionState.UNDOING:
+                await self._settle(known.number, RedemptionState.UNDOING)
+            state = await self._undo(vendor, known)
+            if state is None:
+                return Redeemed("queued")
+            return Redeemed("released") if state is RedemptionState.RELEASED else _refused(Reason.NOT_RELEASED)
+
+    async def run(self) -> None:
+        """Looks up what is open, for as long as the agent runs; ends by cancellation."""
+        failing = False
+        while True:
+            try:
+                await self.settle()
+                failing = False
+            except StorageError as error:
+                if not failing:
+                    log.warning("redemptions.unreadable", code=error.code)
+                failing = True
+            await asyncio.sleep(LOOK_EVERY_S)
+
+    async def settle(self) -> None:
+        """Looks up what became of redemptions whose answer was lost, and undoes what nobody wanted.
+
+        Raises:
+            StorageError: it cannot be read or written down.
+        """
+        vendor, mono = self._vendor, self._clock.monotonic()
+        waiting = self._record.open(SLICE)
+        self._seen = {one.number: self._seen.get(one.number, mono) for one in waiting}
+        for one in waiting:
+            if vendor is None or mono - self._seen[one.number] < SETTLES_S:
+                continue
+            async with self._alone(one.kind, one.id or ""):
+                known = self._record.find(one.transaction_id, one.kind, one.id) if one.id is not None else one
+                if known is None or known.state is not one.state:
+                    continue  # somebody has asked meanwhile
+                if known.key is None:
+                    code = "redemption.unreadable"
+                    await self._settle(one.number, RedemptionState.STUCK, code)
+                elif known.state is RedemptionState.UNDOING:
+                    await self._undo(vendor, known)
+                else:
+                    await self._look_up(vendor, known)
+
+    # --- with the vendor ------------------------------------------------------------------------------------
+
+    async def _redeem(
+        self, vendor: Redeemer, key: IntegrationKey, wanted: Wanted, known: Redemption | None
+    ) -> Redeemed:
+        until = self._clock.monotonic() + self._asking.budget_s
+        state = known.state if known is not None else None
+        step = await self._standing(vendor, key, wanted.kind, wanted.id, until)
+        if step is None:
+            if known is not None and state is RedemptionState.ASKING:
+                await self._settle(known.number, RedemptionState.UNDOING)
+            return _refused(Reason.OFFLINE)
+        answer = after_looking(state, step)
+        if answer is RedemptionState.REDEEMED and known is not None:
+            return await self._settled(known.number, VendorWord())
+        if isinstance(answer, Reason):
+            if known is not None and state is RedemptionState.ASKING:
+                await self._settle(known.number, RedemptionState.REFUSED)
+            return _refused(answer)
+        wish = RedemptionWish(key, wanted.ref, wanted.kind, wanted.id, wanted.transaction_id, wanted.amount)
+        number = await self._record.ask(wish, known, self._clock.now())
+        word = await self._call(vendor, wish, until)
+        if word is None:
+            await self._settle(number, RedemptionState.UNDOING)
+            return _refused(Reason.OFFLINE)
+        return await self._settled(number, word)
+
+    async def _call(self, vendor: Redeemer, wish: RedemptionWish, until: float) -> VendorWord | None:
+        """What the vendor says, looked up when its answer is lost; None when it cannot be learned in time."""
+
+        def redeem() -> Awaitable[VendorWord]:
+            return vendor.redeem(wish.key, wish.kind, wish.id, timeout_s=self._left(until), pace=self._asking.spend)
+
+        word = await self._ask(redeem, until)
+        if word is not None:
+            return word
+        standing = await self._standing(vendor, wish.key, wish.kind, wish.id, until)
+        if standing is Standing.USED:
+            return VendorWord()
+        if standing is None:
+            return None
+        again = await self._ask(redeem, until)
+        # It had not been used when this sale first asked: who is too late now was before itself.
+        return VendorWord() if again is not None and again.reason is Reason.USED else again
+
+    async def _undo(self, vendor: Redeemer, known: Redemption) -> RedemptionState | None:
+        """Gives a benefit back if it was used up; what became of it, None while that cannot be learned."""
+        if known.key is None or known.id is None:
+            return None
+        key, kind, id_ = known.key, known.kind, known.id
+        until = self._clock.monotonic() + self._asking.budget_s
+        standing = await self._standing(vendor, key, kind, id_, until)
+        if standing is None:
+            return None
+        state, code = RedemptionState.RELEASED, None
+        if standing is Standing.USED:
+            word = VendorWord(Reason.NOT_RELEASED)
+            if kind in vendor.releases:
+                asked = await self._ask(
+                    lambda: vendor.release(key, kind, id_, timeout_s=self._left(until), pace=self._asking.spend), until
+                )
+                if asked is None:
+                    return None
+                word = asked
+            if word.reason is not None:
+                state, code = RedemptionState.STUCK, word.code or Reason.NOT_RELEASED.value
+                log.warning("redemption.stuck", code=code, transaction_id=known.transaction_id)
+        await self._settle(known.number, state, code)
+        return state
+
+    async def _look_up(self, vendor: Redeemer, known: Redemption) -> None:
+        """Writes down what became of one whose answer was lost, and about which no till asks again."""
+        if known.key is None or known.id is None:
+            return
+        until = self._clock.monotonic() + self._asking.budget_s
+        standing = await self._standing(vendor, known.key, known.kind, known.id, until)
+        if standing is not None:
+            state = RedemptionState.REDEEMED if standing is Standing.USED else RedemptionState.REFUSED
+            await self._settle(known.number, state)
+
+    async def _settled(self, number: int, word: VendorWord) -> Redeemed:
+        if word.reason is None:
+            await self._settle(number, RedemptionState.REDEEMED)
+            return Redeemed("redeemed")
+        await self._settle(number, RedemptionState.REFUSED, word.code)
+        return _refused(word.reason)
+
+    async def _settle(self, number: int, state: RedemptionState, code: str | None = None) -> None:
+        await self._record.settle(number, state, self._clock.now(), code)
+        self._told(state.value)
+
+    async def _standing(
+        self, vendor: Redeemer, key: IntegrationKey, kind: BenefitKind, id_: str, until: float
+    ) -> Standing | None:
+        return await self._ask(
+            lambda: vendor.standing(key, kind, id_, timeout_s=self._left(until), pace=self._asking.spend), until
+        )
+
+    async def _ask(self, question: Callable[[], Awaitable[T]], until: float) -> T | None:
+        left = self._left(until)
+        return await self._asking.ask(question, within_s=left) if left > 0 else None
+
+    def _left(self, until: float) -> float:
+        return until - self._clock.monotonic()
+
+    def _alone(self, kind: BenefitKind, id_: str) -> asyncio.Lock:
+        """Held by whoever does something about one benefit, whichever sale it is for."""
+        return self._locks.setdefault((kind, id_), asyncio.Lock())
+
+
+def _refused(reason: Reason) -> Redeemed:
+    codes = ("loyalty.benefit.refused_offline",) if reason is Reason.OFFLINE else ()
+    return Redeemed("refused", reason, codes)

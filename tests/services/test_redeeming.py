@@ -1,0 +1,427 @@
+"""A benefit used up for a sale: once, whatever gets lost on the way, and undone when nobody was told of it."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from agent.domain.benefits import BenefitKind
+from agent.domain.identifiers import IdentifierType
+from agent.domain.link import Link
+from agent.domain.redemption import Reason, RedemptionState, Standing, VendorWord
+from agent.domain.tagging import TaggingPolicy
+from agent.errors import StorageFullError, UnknownRecordError, VendorRefusedError
+from agent.ports import RedemptionWish
+from agent.services.asking import Asking
+from agent.services.contacts import LocalContacts
+from agent.services.handles import KEPT_S, Handles, Refs
+from agent.services.redeeming import SETTLES_S, Redeemed, Redeeming, Wanted
+from agent.store.redemptions import Redemptions
+from tests.fakes import NAMES, STORAGE_KEY, VENDOR, FakeClock, FakeReplica, Offline, member, open_outbox, phone, until
+
+VOUCHER, OFFER, POINTS = BenefitKind.VOUCHER, BenefitKind.OFFER, BenefitKind.POINTS
+REF = "ref-10000421"
+WANTED = Wanted(REF, VOUCHER, "v-1", "s-1")
+STRONG = frozenset({IdentifierType.MEMBER_NUMBER})
+DONE = Redeemed("redeemed")
+OFFLINE = Redeemed("refused", Reason.OFFLINE, ("loyalty.benefit.refused_offline",))
+
+
+def refused(reason):
+    return Redeemed("refused", reason)
+
+
+class Vendor:
+    """Keeps who has used what up, and does what the script says with each call to come.
+
+    A step of the script is ``lost`` (carried out, no answer), ``never`` (not carried out, no answer), ``dead`` (no
+    answer from then on), a VendorWord or an error; without a step the call is carried out and answered.
+    """
+
+    redeems = frozenset({OFFER, VOUCHER})
+    releases = frozenset({VOUCHER})
+
+    def __init__(self):
+        self.there, self.used, self.times_used, self.calls = {"v-1", "v-2", "o-1"}, set(), 0, []
+        self.script: dict[str, list] = {"standing": [], "redeem": [], "release": []}
+        self.dead, self.gate = False, asyncio.Event()
+        self.gate.set()
+
+    async def standing(self, key, kind, id_, *, timeout_s, pace):
+        return await self._answer("standing", pace, lambda: self._standing(id_))
+
+    async def redeem(self, key, kind, id_, *, timeout_s, pace):
+        return await self._answer("redeem", pace, lambda: self._redeem(id_))
+
+    async def release(self, key, kind, id_, *, timeout_s, pace):
+        return await self._answer("release", pace, lambda: self._release(id_))
+
+    async def _answer(self, what, pace, work):
+        await pace()
+        self.calls.append(what)
+        await self.gate.wait()
+        step = self.script[what].pop(0) if self.script[what] else None
+        self.dead = self.dead or step == "dead"
+        if self.dead or step == "never":
+            raise Offline
+        if isinstance(step, Exception):
+            raise step
+        if isinstance(step, VendorWord):
+            return step
+        answer = work()
+        if step == "lost":
+            raise Offline
+        return answer
+
+    def _standing(self, id_):
+        if id_ not in self.there:
+            return Standing.ABSENT
+        return Standing.USED if id_ in self.used else Standing.AVAILABLE
+
+    def _redeem(self, id_):
+        if id_ in self.used:
+            return VendorWord(Reason.USED, "AlreadyRedeemed")
+        self.used.add(id_)
+        self.times_used += 1
+        return VendorWord()
+
+    def _release(self, id_):
+        self.used.discard(id_)
+        return VendorWord()
+
+
+class Desk:
+    """A service on a real outbox."""
+
+    def __init__(self, outbox, *, vendor=True, named_by=IdentifierType.MEMBER_NUMBER):
+        self.clock, self.replica, self.vendor, self.states = FakeClock(), FakeReplica(), Vendor(), []
+        self.replica.add(member(), phone())
+        self.link = Link(
+            VENDOR, "loyalty", requests_per_second=0, backoff_first_s=1, backoff_max_s=1, uniform=lambda _a, b: b
+        )
+        self.outbox = outbox
+        self.record = Redemptions(outbox._writer, outbox._reader, key=STORAGE_KEY, names=NAMES)
+        tagging = TaggingPolicy(IdentifierType.MEMBER_NUMBER, (), 3)
+        self.handles = Handles(self.clock)
+        self.handles.named(REF, [named_by])
+        self.redeeming = Redeeming(
+            clock=self.clock,
+            record=self.record,
+            vendor=self.vendor if vendor else None,
+            asking=Asking(self.clock, self.link, live=True, budget_s=60.0),
+            refs=Refs(LocalContacts(self.replica, tagging), self.handles),
+            spend_with=STRONG,
+            told=self.states.append,
+        )
+
+    async def redeem(self, wanted=WANTED):
+        return await self.redeeming.redeem(wanted)
+
+    async def release(self, wanted=WANTED):
+        return await self.redeeming.release(wanted.kind, wanted.id, wanted.transaction_id)
+
+    def state(self, wanted=WANTED):
+        known = self.record.find(wanted.transaction_id, wanted.kind, wanted.id)
+        return known.state.value if known is not None else None
+
+    async def later(self, seconds=SETTLES_S):
+        """What is open is seen, and some time later looked up, the vendor being there."""
+        self.vendor.dead = False
+        await self.redeeming.settle()
+        self.clock.advance(seconds)
+        await self.redeeming.settle()
+
+
+@pytest.fixture
+def desk(tmp_path):
+    with open_outbox(tmp_path / "outbox.db") as outbox:
+        yield Desk(outbox)
+
+
+async def test_a_benefit_is_used_up_once(desk):
+    """How it stands is asked first; a repeat is answered from the record and asks nobody."""
+    assert await desk.redeem() == DONE
+    assert (desk.vendor.calls, desk.vendor.used, desk.state()) == (["standing", "redeem"], {"v-1"}, "redeemed")
+    assert await desk.redeem() == DONE
+    assert (desk.vendor.calls, desk.vendor.times_used) == (["standing", "redeem"], 1)
+    assert desk.states == ["redeemed"]
+
+
+async def test_another_sale_does_not_get_it_again(desk):
+    """Neither at the same time nor afterwards, and nobody is asked."""
+    second = replace(WANTED, transaction_id="s-2")
+    desk.vendor.gate.clear()
+    both = [asyncio.create_task(desk.redeem()), asyncio.create_task(desk.redeem(second))]
+    await until(lambda: desk.vendor.calls == ["standing"])
+    for _ in range(20):  # whatever the second could do by itself it has done then
+        await asyncio.sleep(0)
+    assert desk.vendor.calls == ["standing"]
+    desk.vendor.gate.set()
+    assert await asyncio.gather(*both) == [DONE, refused(Reason.USED)]
+    assert (desk.vendor.times_used, desk.vendor.calls) == (1, ["standing", "redeem"])
+    assert await desk.redeem(second) == refused(Reason.USED)
+
+
+@pytest.mark.parametrize(
+    ("id_", "used", "reason"),
+    [("v-9", set(), Reason.NOT_THEIRS), ("v-1", {"v-1"}, Reason.USED)],
+    ids=["another person's", "used elsewhere"],
+)
+async def test_what_cannot_be_used(desk, id_, used, reason):
+    """It is told why; nothing is put on record and nothing asked for."""
+    desk.vendor.used |= used
+    assert await desk.redeem(replace(WANTED, id=id_)) == refused(reason)
+    assert (desk.vendor.calls, desk.state(replace(WANTED, id=id_))) == (["standing"], None)
+
+
+@pytest.mark.parametrize("reason", [Reason.USED, Reason.EXPIRED, Reason.REFUSED])
+async def test_a_vendor_s_no(desk, reason):
+    """Its reason is told, its code is kept; the same sale may ask again, and then it may be a yes."""
+    desk.vendor.script["redeem"] = [VendorWord(reason, "SomeCode")]
+    assert await desk.redeem() == refused(reason)
+    known = desk.record.find("s-1", VOUCHER, "v-1")
+    assert (known.state, known.code) == (RedemptionState.REFUSED, "SomeCode")
+    assert await desk.redeem() == DONE
+    assert desk.vendor.times_used == 1
+
+
+@pytest.mark.parametrize(
+    ("named_by", "waits", "answer"),
+    [
+        (IdentifierType.MEMBER_NUMBER, 0, DONE),
+        (IdentifierType.MOBILE_PHONE, 0, refused(Reason.WEAK)),
+        (IdentifierType.MEMBER_NUMBER, KEPT_S, refused(Reason.WEAK)),
+    ],
+    ids=["a member number", "a phone said aloud", "long ago"],
+)
+async def test_what_anybody_may_say_is_good_for_earning_alone(tmp_path, named_by, waits, answer):
+    """Nobody is asked."""
+    with open_outbox(tmp_path / "outbox.db") as outbox:
+        desk = Desk(outbox, named_by=named_by)
+        desk.clock.advance(waits)
+        assert await desk.redeem() == answer
+        assert bool(desk.vendor.calls) is (answer == DONE)
+
+
+async def test_what_is_named_in_two_ways_at_once_is_as_weak_as_the_weaker(desk):
+    """A value that may be a phone number may be said by anybody."""
+    desk.handles.named(REF, [IdentifierType.MEMBER_NUMBER, IdentifierType.MOBILE_PHONE])
+    assert await desk.redeem() == refused(Reason.WEAK)
+
+
+async def test_what_no_vendor_redeems(tmp_path, desk):
+    """Points at one that has none, anything at one that cannot be asked."""
+    assert await desk.redeem(Wanted(REF, POINTS, "", "s-1")) == refused(Reason.NOT_OFFERED)
+    (tmp_path / "other").mkdir()
+    with open_outbox(tmp_path / "other" / "outbox.db") as outbox:
+        assert await Desk(outbox, vendor=False).redeem() == refused(Reason.NOT_OFFERED)
+
+
+async def test_a_handle_of_nobody_s(desk):
+    """It is told."""
+    with pytest.raises(UnknownRecordError):
+        await desk.redeem(replace(WANTED, ref="ref-nobody"))
+
+
+async def test_while_nobody_can_be_asked(desk):
+    """It is refused, and nothing is on record that could be carried out later."""
+    desk.vendor.dead = True
+    assert await desk.redeem() == OFFLINE
+    assert desk.state() is None
+    desk.vendor.dead = False
+    desk.clock.advance(60)
+    assert await desk.redeem() == DONE
+
+
+@pytest.mark.parametrize(
+    ("redeem", "standing", "calls"),
+    [
+        (["lost"], [], ["standing", "redeem", "standing"]),
+        (["never"], [], ["standing", "redeem", "standing", "redeem"]),
+        (["lost", None], [None, Standing.AVAILABLE], ["standing", "redeem", "standing", "redeem"]),
+    ],
+    ids=["carried out", "not carried out", "carried out later than it was looked up"],
+)
+async def test_a_lost_answer_is_looked_up(desk, redeem, standing, calls):
+    """Before anything else is said: the till hears the truth, and it is used up once."""
+    desk.vendor.script["redeem"] = redeem
+    looks = iter(standing)
+    real = desk.vendor._standing
+    desk.vendor._standing = lambda id_: next(looks, None) or real(id_)
+    assert await desk.redeem() == DONE
+    assert (desk.vendor.calls, desk.vendor.times_used, desk.state()) == (calls, 1, "redeemed")
+
+
+@pytest.mark.parametrize("how", ["lost", "never", VendorRefusedError()], ids=["carried out", "not", "refused key"])
+async def test_what_cannot_be_looked_up_is_undone(desk, how):
+    """The cashier hears no, so that nothing may stay used up: not at once, as the vendor may be busy with it still."""
+    desk.vendor.script |= {"redeem": [how], "standing": [None, "dead"]}
+    assert await desk.redeem() == OFFLINE
+    assert desk.state() == "undoing"
+    assert await desk.redeem() == refused(Reason.RELEASED)
+    await desk.later(SETTLES_S - 1)
+    assert desk.state() == "undoing"
+    desk.clock.advance(1)
+    await desk.redeeming.settle()
+    assert (desk.state(), desk.vendor.used) == ("released", set())
+    assert desk.states == ["undoing", "released"]
+
+
+@pytest.mark.parametrize("carried_out", [True, False])
+async def test_a_till_that_got_no_answer_asks_again(tmp_path, carried_out):
+    """Killed between the record and the answer: whatever the vendor made of it, the next run says it right, once."""
+    with open_outbox(tmp_path / "outbox.db") as outbox:
+        desk = Desk(outbox)
+        desk.vendor.gate.clear()
+        asking = asyncio.create_task(desk.redeem())
+        await until(lambda: desk.vendor.calls == ["standing"])
+        desk.vendor.gate.set()
+        desk.vendor.redeem = lambda *_args, **_more: asyncio.Event().wait()
+        await until(lambda: desk.state() == "asking")
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+    with open_outbox(tmp_path / "outbox.db", run="run-2") as outbox:
+        desk = Desk(outbox)
+        desk.vendor.used = {"v-1"} if carried_out else set()
+        desk.vendor.times_used = int(carried_out)
+        assert await desk.redeem() == DONE
+        assert (desk.vendor.times_used, desk.state()) == (1, "redeemed")
+
+
+@pytest.mark.parametrize(("carried_out", "state"), [(True, "redeemed"), (False, "refused")])
+async def test_about_which_no_till_asks_again(desk, carried_out, state):
+    """What became of it is looked up, after a while, and written down."""
+    desk.vendor.gate.clear()
+    asking = asyncio.create_task(desk.redeem())
+    await until(lambda: desk.vendor.calls == ["standing"])
+    desk.vendor.redeem = lambda *_args, **_more: asyncio.Event().wait()
+    desk.vendor.gate.set()
+    await until(lambda: desk.state() == "asking")
+    asking.cancel()
+    await asyncio.gather(asking, return_exceptions=True)
+    desk.vendor.used = {"v-1"} if carried_out else set()
+    await desk.later()
+    assert desk.state() == state
+    assert ("release" in desk.vendor.calls) is False
+
+
+async def test_an_attempt_whose_answer_was_lost_and_that_cannot_be_looked_up_now(desk):
+    """Asked again while nobody answers, the till hears no: from then on it is to be undone."""
+    await desk.record.ask(_wish(desk), None, desk.clock.now())
+    desk.vendor.used, desk.vendor.dead = {"v-1"}, True
+    assert await desk.redeem() == OFFLINE
+    assert desk.state() == "undoing"
+    desk.clock.advance(60)
+    await desk.later()
+    assert (desk.state(), desk.vendor.used) == ("released", set())
+
+
+async def test_no_room_on_the_disk(desk, monkeypatch):
+    """The vendor is not asked for what cannot be put on record."""
+
+    async def full(*_args):
+        raise StorageFullError
+
+    monkeypatch.setattr(desk.record, "ask", full)
+    with pytest.raises(StorageFullError):
+        await desk.redeem()
+    assert desk.vendor.calls == ["standing"]
+
+
+async def test_a_benefit_is_given_back(desk):
+    """Once; the sale does not get it again, another one does."""
+    await desk.redeem()
+    assert await desk.release() == Redeemed("released")
+    assert (desk.vendor.used, desk.state()) == (set(), "released")
+    calls = len(desk.vendor.calls)
+    assert await desk.release() == Redeemed("released")
+    assert len(desk.vendor.calls) == calls
+    assert await desk.redeem() == refused(Reason.RELEASED)
+    assert await desk.redeem(replace(WANTED, transaction_id="s-2")) == DONE
+
+
+async def test_what_is_given_back_without_a_line_is_given_back_later(desk):
+    """It is on disk, and done as soon as the vendor answers."""
+    await desk.redeem()
+    desk.vendor.dead = True
+    assert await desk.release() == Redeemed("queued")
+    assert (desk.vendor.used, desk.state()) == ({"v-1"}, "undoing")
+    desk.clock.advance(60)
+    await desk.later()
+    assert (desk.vendor.used, desk.state()) == (set(), "released")
+
+
+async def test_a_lost_answer_to_a_release(desk):
+    """It is looked up, and not given back twice."""
+    await desk.redeem()
+    desk.vendor.script["release"] = ["lost"]
+    assert await desk.release() == Redeemed("queued")
+    desk.clock.advance(60)
+    await desk.later()
+    assert (desk.state(), desk.vendor.calls.count("release")) == ("released", 1)
+
+
+async def test_what_cannot_be_given_back(desk):
+    """An offer at a vendor without a call for it stays as it is; a voucher that the vendor keeps is told to people."""
+    offer = replace(WANTED, kind=OFFER, id="o-1")
+    await desk.redeem(offer)
+    assert await desk.release(offer) == refused(Reason.NOT_RELEASED)
+    assert desk.state(offer) == "redeemed"
+    await desk.redeem()
+    desk.vendor.script["release"] = [VendorWord(Reason.REFUSED, "Limit")]
+    assert await desk.release() == refused(Reason.NOT_RELEASED)
+    assert (desk.state(), desk.record.find("s-1", VOUCHER, "v-1").code) == ("stuck", "Limit")
+    assert await desk.release() == refused(Reason.NOT_RELEASED)
+
+
+async def test_an_offer_that_nobody_wanted_and_that_cannot_be_given_back(desk):
+    """It is stuck, for people to see."""
+    offer = replace(WANTED, kind=OFFER, id="o-1")
+    desk.vendor.script |= {"redeem": ["lost"], "standing": [None, "dead"]}
+    assert await desk.redeem(offer) == OFFLINE
+    desk.clock.advance(60)
+    await desk.later()
+    assert (desk.state(offer), desk.states) == ("stuck", ["undoing", "stuck"])
+
+
+async def test_what_was_refused_needs_no_release(desk):
+    """There is nothing to give back."""
+    desk.vendor.script["redeem"] = [VendorWord(Reason.EXPIRED)]
+    await desk.redeem()
+    assert await desk.release() == Redeemed("released")
+    assert "release" not in desk.vendor.calls
+
+
+async def test_a_release_of_nothing(desk):
+    """It is told."""
+    with pytest.raises(UnknownRecordError):
+        await desk.release()
+
+
+async def test_what_lost_its_person_can_be_asked_about_no_more(desk):
+    """An open one is stuck at once, and a release says so."""
+    await desk.record.ask(_wish(desk), None, desk.clock.now())
+    await desk.outbox._writer.run(lambda db: db.execute("UPDATE redemptions SET statement = NULL"))
+    await desk.later()
+    assert (desk.state(), desk.vendor.calls) == ("stuck", [])
+    assert await desk.release() == refused(Reason.NOT_RELEASED)
+
+
+async def test_nobody_is_asked_while_it_makes_no_sense(desk):
+    """An outage uses up nothing: what is open waits for the line, however long that takes."""
+    desk.vendor.script |= {"redeem": ["lost"], "standing": [None, "dead"]}
+    await desk.redeem()
+    for _ in range(20):
+        await desk.redeeming.settle()
+        desk.clock.advance(timedelta(hours=1).total_seconds())
+    assert desk.state() == "undoing"
+    await desk.later()
+    assert desk.state() == "released"
+
+
+def _wish(desk):
+    key = desk.replica.member(REF).key
+    return RedemptionWish(key, REF, VOUCHER, "v-1", "s-1")

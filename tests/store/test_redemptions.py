@@ -1,0 +1,169 @@
+"""Redemptions on disk: found again, settled, and erased to the last byte."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import replace
+from datetime import timedelta
+from decimal import Decimal
+
+import pytest
+
+from agent.domain.belonging import Wanted
+from agent.domain.benefits import BenefitKind
+from agent.domain.redemption import RedemptionState
+from agent.domain.retention import RetentionPlan
+from agent.ports import RedemptionWish
+from agent.store.redemptions import SLICE, Redemptions
+from tests.fakes import NAMES, NOW, STORAGE_KEY, member_key, open_outbox, phone
+
+VOUCHER, OFFER = BenefitKind.VOUCHER, BenefitKind.OFFER
+WISH = RedemptionWish(member_key("90817263"), "ref-canary", VOUCHER, "canary-voucher", "s-1", Decimal("50.00"))
+DAY = timedelta(days=1)
+
+
+@contextlib.contextmanager
+def shop(tmp_path, run="run-1"):
+    with open_outbox(tmp_path / "outbox.db", run=run) as outbox:
+        yield outbox, Redemptions(outbox._writer, outbox._reader, key=STORAGE_KEY, names=NAMES)
+
+
+def wanted(*identifiers, refs=()):
+    return Wanted(frozenset(refs), {NAMES.of_identifier(identifier): None for identifier in identifiers})
+
+
+def bytes_of(tmp_path):
+    return b"".join(path.read_bytes() for path in tmp_path.iterdir())
+
+
+def plan(*, delivered=NOW - DAY, accepted=NOW - 30 * DAY, audit=NOW - 400 * DAY):
+    return RetentionPlan(
+        delivered_before=delivered, accepted_before=accepted, audit_before=audit, tombstones_before=NOW
+    )
+
+
+async def test_what_is_asked_is_on_disk(tmp_path):
+    """A new run, after whatever ended the last one, finds who asked for which benefit of whom."""
+    with shop(tmp_path) as (_, record):
+        assert record.find("s-1", VOUCHER, "canary-voucher") is None
+        number = await record.ask(WISH, None, NOW)
+    with shop(tmp_path, run="run-2") as (_, record):
+        (found,) = record.open(10)
+        assert found == record.find("s-1", VOUCHER, "canary-voucher")
+        assert (found.number, found.state, found.accepted_at) == (number, RedemptionState.ASKING, NOW)
+        assert (found.key, found.id, found.ref, found.amount) == (WISH.key, WISH.id, WISH.ref, WISH.amount)
+        assert record.find("s-1", OFFER, "canary-voucher") is None
+        assert record.find("s-2", VOUCHER, "canary-voucher") is None
+        assert record.counts() == {"asking": 1}
+
+
+async def test_what_became_of_it(tmp_path):
+    """It is settled under the same number, and may be asked for again; no two rows are ever made of it."""
+    with shop(tmp_path) as (_, record):
+        number = await record.ask(WISH, None, NOW)
+        await record.settle(number, RedemptionState.REFUSED, NOW, "RewardVoucherExpired")
+        known = record.find("s-1", VOUCHER, "canary-voucher")
+        assert (known.state, known.code, record.open(10)) == (RedemptionState.REFUSED, "RewardVoucherExpired", [])
+        assert await record.ask(WISH, known, NOW) == number
+        again = record.find("s-1", VOUCHER, "canary-voucher")
+        assert (again.state, again.code, again.id) == (RedemptionState.ASKING, None, WISH.id)
+        assert record.counts() == {"asking": 1}
+        assert await record.erase(wanted(WISH.key.identifier), NOW) == 1
+        await record.purge(plan(), NOW)
+        assert b"canary" not in bytes_of(tmp_path), "what the first attempt kept is gone as well"
+
+
+@pytest.mark.parametrize(
+    ("state", "holds"),
+    [("asking", True), ("redeemed", True), ("refused", False), ("undoing", False), ("released", False)],
+)
+async def test_another_sale_s(tmp_path, state, holds):
+    """A benefit that another sale has used up, or may have, is found whichever sale it is."""
+    with shop(tmp_path) as (_, record):
+        number = await record.ask(WISH, None, NOW)
+        await record.settle(number, RedemptionState(state), NOW)
+        assert record.elsewhere("s-2", VOUCHER, "canary-voucher") is holds
+        assert not record.elsewhere("s-1", VOUCHER, "canary-voucher")
+        assert not record.elsewhere("s-2", OFFER, "canary-voucher")
+
+
+@pytest.mark.parametrize(
+    "whom",
+    [wanted(WISH.key.identifier), wanted(phone(), WISH.key.identifier), wanted(refs=("ref-canary",))],
+    ids=["key", "one of many keys", "handle"],
+)
+async def test_a_person_is_erased(tmp_path, whom):
+    """No byte of theirs is left; what became of it stays, and what was still open can be asked about no more."""
+    with shop(tmp_path) as (outbox, record):
+        for transaction_id, state in (("s-1", "asking"), ("s-2", "redeemed"), ("s-3", "undoing")):
+            number = await record.ask(replace(WISH, transaction_id=transaction_id), None, NOW)
+            await record.settle(number, RedemptionState(state), NOW)
+        await record.ask(replace(WISH, key=member_key("1"), ref="ref-other", id="another"), None, NOW)
+        assert b"canary" in bytes_of(tmp_path)
+        assert [row["id"] for row in await record.export(whom)] == ["canary-voucher"] * 3
+        assert await record.erase(whom, NOW) == 3
+        await record.purge(plan(), NOW)
+        assert b"canary" not in bytes_of(tmp_path)
+        assert b"90817263" not in bytes_of(tmp_path)
+        assert record.counts() == {"asking": 1, "redeemed": 1, "stuck": 2}
+        assert record.find("s-1", VOUCHER, "canary-voucher") is None, "not even by the id of the benefit"
+        assert await record.export(whom) == []
+        assert await record.erase(whom, NOW) == 0
+        codes = outbox._reader.execute("SELECT code FROM redemptions WHERE state = 'stuck'").fetchall()
+        assert codes == [("privacy.erased",)] * 2
+
+
+async def test_nobody_else_is_erased(tmp_path):
+    """A stranger's keys lead nowhere."""
+    with shop(tmp_path) as (_, record):
+        await record.ask(WISH, None, NOW)
+        assert await record.erase(wanted(phone()), NOW) == 0
+        assert record.find("s-1", VOUCHER, "canary-voucher").key == WISH.key
+
+
+@pytest.mark.parametrize(
+    ("state", "settled_at", "what", "goes"),
+    [
+        ("redeemed", NOW - 2 * DAY, plan(), True),
+        ("redeemed", NOW, plan(), False),
+        ("asking", NOW, plan(), False),
+        ("asking", NOW, plan(accepted=NOW + DAY), True),
+    ],
+    ids=["settled long ago", "settled just now", "open", "open for too long"],
+)
+async def test_a_person_goes_by_age(tmp_path, state, settled_at, what, goes):
+    """As a sale's does: a while after it is settled, and in any case some time after it was taken."""
+    with shop(tmp_path) as (_, record):
+        number = await record.ask(WISH, None, NOW)
+        await record.settle(number, RedemptionState(state), settled_at)
+        assert record.due(what) is goes
+        assert await record.purge(what, NOW) == {"redemptions": int(goes)}
+        assert (b"canary" in bytes_of(tmp_path)) is not goes
+        assert not record.due(what)
+
+
+async def test_the_record_goes_at_last(tmp_path):
+    """After the audit's time nothing is left, however many there were."""
+    with shop(tmp_path) as (_, record):
+        for number in range(SLICE + 3):
+            row = await record.ask(replace(WISH, transaction_id=f"s-{number}"), None, NOW)
+            await record.settle(row, RedemptionState.REDEEMED, NOW)
+        late = plan(delivered=NOW + DAY, audit=NOW + DAY)
+        assert await record.purge(late, NOW) == {"redemptions": SLICE + 3}
+        assert record.counts() == {}
+
+
+async def test_a_clock_that_is_put_right_moves_them_too(tmp_path):
+    """What this run took keeps its distance from now; what bears an impossible date gets today's."""
+    with shop(tmp_path) as (outbox, record):
+        await record.ask(WISH, None, NOW - 900 * DAY)
+        assert outbox.oddly_dated(NOW)
+        await outbox.shift(timedelta(days=900))
+        assert record.find("s-1", VOUCHER, WISH.id).accepted_at == NOW
+        assert not outbox.oddly_dated(NOW)
+    with shop(tmp_path, run="run-2") as (outbox, record):
+        await outbox.shift(timedelta(days=900))
+        assert record.find("s-1", VOUCHER, WISH.id).accepted_at == NOW, "another run's clock was right"
+        assert outbox.oddly_dated(NOW + 900 * DAY)
+        await outbox.redate(NOW + 900 * DAY)
+        assert record.find("s-1", VOUCHER, WISH.id).accepted_at == NOW + 900 * DAY
