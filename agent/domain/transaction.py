@@ -114,7 +114,12 @@ Speakable = Annotated[
 ]
 """One line of text. A vendor may turn it into XML, as Voyado does, and XML has no control characters and no halves of
 a surrogate pair (XML 1.0, 2.2): the whole receipt would be dropped at its import, where nobody is told."""
-Text = Annotated[Speakable, StringConstraints(min_length=1, max_length=250)]
+Text = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=250),
+    AfterValidator(_speakable),
+    Field(json_schema_extra={"pattern": r"^[^\x00-\x1f\x7f-\x9f\ufffe\uffff]*$"}),
+]
 Row = TypeVar("Row")
 Rows = Annotated[tuple[Row, ...], Field(max_length=MAX_ROWS), BeforeValidator(_bounded)]
 Code = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[^\s\x00-\x1f\x7f-\x9f\ufffe\uffff]+$")]

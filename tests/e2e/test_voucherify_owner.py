@@ -64,7 +64,7 @@ def test_an_outage(open_owned: Callable[..., Till], project: System):
     known = till.identify("mobile_phone", phone(3))
     assert (known["outcome"], known["integration_key"]["value"]) == ("matched", "10000003")
     live = project.sim.enrol(source_id="20000001", email="new@example.com")
-    assert till.identify("email", "new@example.com")["served"]["source"] == "live"
+    eventually(lambda: till.identify("email", "new@example.com")["served"]["source"] == "live")
 
     project.cut()
     for number in range(30):

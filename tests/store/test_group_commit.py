@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 
 import pytest
@@ -59,7 +60,8 @@ class Held:
         return self
 
     async def __aexit__(self, *exc):
-        await asyncio.sleep(0)
+        for _ in range(2):  # they are asked for, and handed over at the end of that turn
+            await asyncio.sleep(0)
         self.go.set()
         await self.task
 
@@ -75,6 +77,34 @@ async def test_waiting_writes_share_one_commit(writer, file):
 
     assert commits == [100]
     assert rows(file) == [f"row {number}" for number in range(100)]
+
+
+async def test_writes_asked_for_in_one_turn_share_one_commit(writer, file):
+    """Nobody need be waiting for the thread: what the event loop asks for in one turn arrives there together."""
+    commits = []
+    original = writer._commit
+    writer._commit = lambda group: commits.append(len(group)) or original(group)
+    await asyncio.gather(*(writer.run(insert(f"row {number}")) for number in range(8)))
+    await writer.run(insert("another turn"))
+
+    assert commits == [8, 1]
+    assert len(rows(file)) == 9
+
+
+def test_what_a_loop_left_unsaid_is_written(writer, file):
+    """A loop that ends in the very turn in which a write was asked for takes neither it nor the next loop's along."""
+    loop = asyncio.new_event_loop()
+    loop.call_soon(loop.stop)
+    left = loop.create_task(writer.run(insert("left behind")))
+    loop.run_forever()
+    assert not left.done()
+    asyncio.run(writer.run(insert("of the next loop")))
+
+    assert rows(file) == ["left behind", "of the next loop"]
+    left.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        loop.run_until_complete(left)
+    loop.close()
 
 
 async def test_writes_of_a_kind_are_made_together(writer, file):

@@ -21,7 +21,7 @@ known by the `id`. There are no card numbers, personal numbers or external ids i
 
 import re
 from collections.abc import Mapping, Sequence
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 from agent.domain.contact import ChangeKind, ContactChange
@@ -29,6 +29,7 @@ from agent.domain.identifiers import IdentifierType, Normaliser
 from agent.errors import IdentifierInvalidError, VendorUnreachableError
 
 CREATED_AT, UPDATED_AT = "created_at", "updated_at"
+_EARLIEST_AT, _LATEST_AT = datetime(1990, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 
 _ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z_.:-]{0,63}")
 _SOURCE_ID = re.compile(
@@ -66,7 +67,7 @@ def member_number(customer: Mapping[str, Any]) -> str | None:
 
 
 def instant_of(customer: Mapping[str, Any], name: str) -> datetime | None:
-    """When the customer was made or changed; None where it does not say so.
+    """When the customer was made or changed; None where it does not say so, or says what cannot be.
 
     Raises:
         VendorUnreachableError: it says something that is no instant.
@@ -80,7 +81,7 @@ def instant_of(customer: Mapping[str, Any], name: str) -> datetime | None:
         at = None
     if at is None or at.tzinfo is None:
         raise VendorUnreachableError(f"lists a customer whose {name} is no instant")
-    return at
+    return at if _EARLIEST_AT < at < _LATEST_AT else None
 
 
 def change_of(customer: Any, normaliser: Normaliser, fields: Sequence[str], *, today: date) -> ContactChange:

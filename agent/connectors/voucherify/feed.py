@@ -107,6 +107,10 @@ class VoucherifyFeed:
         """A sweep is due; also when the last one is said to lie ahead: a clock was wrong."""
         return swept_at is None or not timedelta() <= self.clock.now() - swept_at < self._sweep_every
 
+    def by(self, listed: Listed) -> datetime:
+        """Up to when a page can have told: a customer who is dated ahead of that says nothing of the time between."""
+        return (listed.told_at or self.clock.now()) + OVERLAP
+
     async def walk(self, order: str, place: Place) -> AsyncIterator[tuple[Listed, Place]]:
         """Pages of one order, each with the place to go on from; after the last, the instant of the last customer.
 
@@ -158,7 +162,7 @@ class _Poll:
         for order in (CREATED_AT, UPDATED_AT):
             start = Place(self.progress.since(order) - OVERLAP)
             async for listed, place in self._feed.walk(order, start):
-                self.progress = self.progress.reached(order, place.at)
+                self.progress = self.progress.reached(order, min(place.at, self._feed.by(listed)))
                 yield self.page(self._feed.read(listed), sweep=stage)
 
     async def everybody(self) -> AsyncIterator[ChangePage]:
@@ -168,7 +172,9 @@ class _Poll:
             if not self._feed.is_due(self.progress.swept_at):
                 return
             sweep, stage = Sweeping(self._feed.clock.now(), Place(BEGINNING_AT), BEGINNING_AT), Sweep.BEGINS
+        by_at = BEGINNING_AT
         async for listed, place in self._feed.walk(CREATED_AT, sweep.place):
+            by_at = self._feed.by(listed)
             if stage is Sweep.BEGINS and listed.told_at is not None:
                 sweep = replace(sweep, changes_at=min(listed.told_at, sweep.begun_at) - LEAD)
             sweep = replace(sweep, place=place)
@@ -179,5 +185,5 @@ class _Poll:
         for start in range(0, len(missing or ()), ASKED_AT_ONCE):
             asked = [await self._feed.asked(one) for one in (missing or ())[start : start + ASKED_AT_ONCE]]
             yield self.page(tuple(asked), sweep=stage)
-        self.progress = self.progress.swept(sweep)
+        self.progress = self.progress.swept(sweep, by_at)
         yield self.page((), sweep=Sweep.GIVEN_UP if missing is None else Sweep.ENDS)

@@ -66,9 +66,9 @@ class Progress:
         at = max(at, self.since(order))
         return replace(self, created_at=at) if order == CREATED_AT else replace(self, updated_at=at)
 
-    def swept(self, sweep: Sweeping) -> Progress:
-        """The same after a sweep has ended."""
-        whole = self.reached(CREATED_AT, sweep.place.at)
+    def swept(self, sweep: Sweeping, by_at: datetime) -> Progress:
+        """The same after a sweep has ended, whose last page told of nothing after ``by_at``."""
+        whole = self.reached(CREATED_AT, min(sweep.place.at, by_at))
         return replace(whole, updated_at=self.updated_at or sweep.changes_at, swept_at=sweep.begun_at, sweep=None)
 
     def cursor(self) -> str:

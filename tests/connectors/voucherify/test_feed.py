@@ -365,6 +365,41 @@ async def test_what_ends_a_sync(world, trouble, error):
     assert world.contacts() == 1
 
 
+@pytest.mark.parametrize(
+    ("field", "year"),
+    [*(("created_at", year) for year in (2027, 2300, 9999)), *(("updated_at", year) for year in (1, 1970, 2027, 9999))],
+)
+async def test_a_customer_dated_by_a_wrong_clock(world, field, year):
+    """They are read like anybody, and who is made or changed after them is found all the same."""
+    for number in range(3):
+        world.enrol(number)
+    world.sim.customers["10000001"][field] = f"{year:04d}-06-01T00:00:00.000Z"
+    await world.sync()
+    await world.sync()
+    assert world.knows(1)
+    world.clock.advance(60)
+    world.enrol(7)
+    world.enrol(2, phone="+46701740607")
+    await world.sync()
+    assert world.knows(7)
+    assert len(world.replica.resolve([Identifier(PHONE, "+46701740607")])) == 1
+    world.clock.advance(DAY)
+    await world.sync()
+    assert world.contacts() == 4
+
+
+@pytest.mark.parametrize("text", ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999Z"])
+async def test_an_instant_that_cannot_be_is_none(world, text):
+    """A load that was broken off behind it can be gone on with."""
+    world.sim.customers.inclusive = True
+    world.enrol(1)
+    world.sim.customers["10000001"]["created_at"] = text
+    world.enrol(2)
+    await world.pages(1)
+    await world.sync()
+    assert world.knows(2)
+
+
 async def test_nobody_is_skipped_between_polls(world):
     """Who shows up late, up to two seconds, is read by the next poll."""
     world.enrol(1)
