@@ -100,7 +100,7 @@ class Kept:
             report = self._report(folder)
             if (folder / FRESH).exists() and report is not None:
                 self._move(folder, report.file)
-            elif not any(path.name not in (REPORT, PART, _DRAFT) for path in folder.iterdir()):
+            elif not _files(folder):
                 shutil.rmtree(folder)
 
     def note(self, report: Report) -> None:
@@ -150,7 +150,7 @@ class Kept:
         try:
             return _read(folder)
         except (FileNotFoundError, ValueError, KeyError, TypeError):
-            files = sorted(path.name for path in folder.iterdir() if path.name not in (REPORT, PART, FRESH, _DRAFT))
+            files = [name for name in _files(folder) if name != FRESH]
             if not files and not (folder / FRESH).exists():
                 return None
             found_at = datetime.fromtimestamp(folder.stat().st_mtime, UTC)
@@ -158,6 +158,12 @@ class Kept:
 
     def _folders(self) -> list[Path]:
         return sorted(path for path in self._root.iterdir() if path.is_dir()) if self._root.is_dir() else []
+
+
+def _files(folder: Path) -> list[str]:
+    """What was put into it; not what a rescue left of its own work, nor the journal that SQLite had beside that."""
+    names = sorted(path.name for path in folder.iterdir())
+    return [name for name in names if name not in (REPORT, _DRAFT) and not name.startswith(PART)]
 
 
 def _write(path: Path, report: Report) -> None:

@@ -115,7 +115,9 @@ def test_an_exchange_that_is_cut_off_is_gone_on_with(kept, tmp_path, monkeypatch
 
 def test_what_a_killed_rescue_left_goes(kept, tmp_path):
     """A folder without a report holds half a file that nobody needs."""
-    (kept.folder(NOW) / PART).write_text("half")
+    folder = kept.folder(NOW)
+    (folder / PART).write_text("half")
+    (folder / f"{PART}-journal").write_text("SQLite's, for the moment in which the file is made")
     kept.finish()
 
     assert list((tmp_path / "damaged").iterdir()) == []
