@@ -347,6 +347,9 @@ class Redeeming:
         if known.key is None or known.id is None:
             return None
         key, kind, id_ = known.key, known.kind, known.id
+        if self._record.elsewhere(known.transaction_id, kind, id_):  # what is used up now is another sale's
+            await self._settle(known.number, RedemptionState.RELEASED)
+            return RedemptionState.RELEASED
         until = self._clock.monotonic() + self._asking.budget_s
         standing = await self._standing(vendor, key, kind, id_, until)
         if standing is None:

@@ -363,6 +363,50 @@ async def test_what_is_given_back_without_a_line_is_given_back_later(desk):
     assert (desk.vendor.used, desk.state()) == (set(), "released")
 
 
+@pytest.mark.parametrize("how", ["redeem", "release"])
+@pytest.mark.parametrize("kind", [VOUCHER, OFFER])
+async def test_what_another_sale_has_used_since_is_not_taken_back(desk, how, kind):
+    """Whatever the first sale had still to undo, the benefit is the second's now, and good only once."""
+    first = replace(WANTED, kind=kind, id="v-1" if kind is VOUCHER else "o-1")
+    if how == "redeem":
+        desk.vendor.script |= {"redeem": ["never"], "standing": [None, "dead"]}
+        assert await desk.redeem(first) == OFFLINE
+    else:
+        desk.vendor.releases = {VOUCHER, OFFER}
+        assert await desk.redeem(first) == DONE
+        desk.vendor.script["release"] = ["lost"]
+        assert await desk.release(first) == Redeemed("queued")
+        desk.vendor.releases = {VOUCHER}
+    desk.vendor.dead = False
+    desk.clock.advance(10)
+    second = replace(first, transaction_id="s-2")
+    assert await desk.redeem(second) == DONE
+    releases = desk.vendor.calls.count("release")
+    await desk.later()
+    assert (desk.state(first), desk.state(second)) == ("released", "redeemed")
+    assert (desk.vendor.used, desk.vendor.calls.count("release")) == ({first.id}, releases)
+    assert await desk.release(second) == (Redeemed("released") if kind is VOUCHER else refused(Reason.NOT_RELEASED))
+
+
+@pytest.mark.parametrize("delivered", [True, False])
+async def test_what_another_sale_was_given_unasked_since_is_not_taken_back(cut_off, delivered):
+    """Before the vendor was told of it and after, and by a till that asks for it again."""
+    cut_off.vendor.dead = False
+    cut_off.vendor.script |= {"redeem": ["never"], "standing": [None, "dead"]}
+    assert await cut_off.redeem() == OFFLINE
+    second = replace(WANTED, transaction_id="s-2")
+    assert await cut_off.redeem(second) == QUEUED
+    cut_off.vendor.dead = False
+    cut_off.clock.advance(60)
+    if delivered:
+        await cut_off.redeeming.settle()
+        assert cut_off.state(second) == "redeemed"
+    assert await cut_off.release() == Redeemed("released")
+    await cut_off.later()
+    assert (cut_off.state(), cut_off.state(second)) == ("released", "redeemed")
+    assert (cut_off.vendor.used, cut_off.vendor.calls.count("release")) == ({"v-1"}, 0)
+
+
 async def test_a_lost_answer_to_a_release(desk):
     """It is looked up, and not given back twice."""
     await desk.redeem()
