@@ -34,7 +34,13 @@ from agent.domain.redemption import (
     without_asking,
 )
 from agent.domain.transaction import IntegrationKey
-from agent.errors import StorageError, UnknownRecordError
+from agent.errors import (
+    ConfigurationError,
+    StorageError,
+    UnknownRecordError,
+    VendorRefusedError,
+    VendorUnreachableError,
+)
 from agent.ports import Clock, Redeemer, Redemption, RedemptionRecord, RedemptionWish
 from agent.services.asking import Asking
 from agent.services.handles import Refs
@@ -82,6 +88,19 @@ class Redeemed:
     outcome: str
     reason: Reason | None = None
     codes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What came of telling the vendor to use something up.
+
+    Attributes:
+        word: what it says; None when that cannot be learned in time.
+        received: it may have been told, whether or not it answered.
+    """
+
+    word: VendorWord | None
+    received: bool
 
 
 _QUEUED: Final = Redeemed("queued", None, ("loyalty.benefit.allowed_offline",))
@@ -283,10 +302,12 @@ class Redeeming:
         if not sent_before:
             await self._settle(known.number, RedemptionState.SENDING)
         wish = RedemptionWish(known.key, known.ref or "", known.kind, known.id, known.transaction_id)
-        word = await self._call(vendor, wish, until)
-        if word is not None:
-            ours = sent_before and word.reason is Reason.USED
-            await self._settle_given(known, VendorWord() if ours else word)
+        told = await self._call(vendor, wish, until)
+        if told.word is not None:
+            ours = sent_before and told.word.reason is Reason.USED
+            await self._settle_given(known, VendorWord() if ours else told.word)
+        elif not (sent_before or told.received):  # whoever uses it up before the next attempt is somebody else
+            await self._record.settle(known.number, RedemptionState.QUEUED, self._clock.now())
 
     async def _settle_given(self, known: Redemption, word: VendorWord) -> None:
         if word.reason is None:
@@ -318,29 +339,48 @@ class Redeeming:
             return _refused(answer)
         wish = RedemptionWish(key, wanted.ref, wanted.kind, wanted.id, wanted.transaction_id, wanted.amount)
         number = await self._record.ask(wish, known, self._clock.now())
-        word = await self._call(vendor, wish, until)
-        if word is None:
-            await self._settle(number, RedemptionState.UNDOING)
+        told = await self._call(vendor, wish, until)
+        if told.word is None:
+            maybe_used = told.received or state is RedemptionState.ASKING
+            await self._settle(number, RedemptionState.UNDOING if maybe_used else RedemptionState.REFUSED)
             return _refused(Reason.OFFLINE)
-        return await self._settled(number, word)
+        return await self._settled(number, told.word)
 
-    async def _call(self, vendor: Redeemer, wish: RedemptionWish, until: float) -> VendorWord | None:
-        """What the vendor says, looked up when its answer is lost; None when it cannot be learned in time."""
+    async def _call(self, vendor: Redeemer, wish: RedemptionWish, until: float) -> _Told:
+        """What the vendor says, looked up when its answer is lost."""
+        told = await self._tell(vendor, wish, until)
+        if told.word is not None:
+            return told
+        standing = await self._standing(vendor, wish.key, wish.kind, wish.id, until)
+        if standing is None:
+            return told
+        if standing is Standing.USED:
+            return _Told(VendorWord(None if told.received else Reason.USED), told.received)
+        again = await self._tell(vendor, wish, until)
+        if told.received and again.word is not None and again.word.reason is Reason.USED:
+            # It had not been used when this sale first asked: who is too late now was before itself.
+            return _Told(VendorWord(), received=True)
+        return _Told(again.word, told.received or again.received)
 
-        def redeem() -> Awaitable[VendorWord]:
-            return vendor.redeem(wish.key, wish.kind, wish.id, timeout_s=self._left(until), pace=self._asking.spend)
+    async def _tell(self, vendor: Redeemer, wish: RedemptionWish, until: float) -> _Told:
+        received = False
+
+        async def redeem() -> VendorWord:
+            nonlocal received
+            received = True
+            try:
+                return await vendor.redeem(
+                    wish.key, wish.kind, wish.id, timeout_s=self._left(until), pace=self._asking.spend
+                )
+            except VendorUnreachableError as error:
+                received = error.maybe_received
+                raise
+            except (VendorRefusedError, ConfigurationError):
+                received = False
+                raise
 
         word = await self._ask(redeem, until)
-        if word is not None:
-            return word
-        standing = await self._standing(vendor, wish.key, wish.kind, wish.id, until)
-        if standing is Standing.USED:
-            return VendorWord()
-        if standing is None:
-            return None
-        again = await self._ask(redeem, until)
-        # It had not been used when this sale first asked: who is too late now was before itself.
-        return VendorWord() if again is not None and again.reason is Reason.USED else again
+        return _Told(word, received)
 
     async def _undo(self, vendor: Redeemer, known: Redemption) -> RedemptionState | None:
         """Gives a benefit back if it was used up; what became of it, None while that cannot be learned."""

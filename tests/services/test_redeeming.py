@@ -43,8 +43,9 @@ def refused(reason):
 class Vendor:
     """Keeps who has used what up, and does what the script says with each call to come.
 
-    A step of the script is ``lost`` (carried out, no answer), ``never`` (not carried out, no answer), ``dead`` (no
-    answer from then on), a VendorWord or an error; without a step the call is carried out and answered.
+    A step of the script is ``lost`` (carried out, no answer), ``never`` (not carried out, no answer), ``dead`` (out of
+    reach from then on), a VendorWord, an error, or what happens elsewhere just before; without a step the call is
+    carried out and answered.
     """
 
     redeems = frozenset({OFFER, VOUCHER})
@@ -71,15 +72,19 @@ class Vendor:
         await self.gate.wait()
         step = self.script[what].pop(0) if self.script[what] else None
         self.dead = self.dead or step == "dead"
-        if self.dead or step == "never":
+        if self.dead:
             raise Offline
+        if step == "never":
+            raise Offline(maybe_received=True)
+        if callable(step):
+            step = step()
         if isinstance(step, Exception):
             raise step
         if isinstance(step, VendorWord):
             return step
         answer = work()
         if step == "lost":
-            raise Offline
+            raise Offline(maybe_received=True)
         return answer
 
     def _standing(self, id_):
@@ -264,7 +269,7 @@ async def test_a_lost_answer_is_looked_up(desk, redeem, standing, calls):
     assert (desk.vendor.calls, desk.vendor.times_used, desk.state()) == (calls, 1, "redeemed")
 
 
-@pytest.mark.parametrize("how", ["lost", "never", VendorRefusedError()], ids=["carried out", "not", "refused key"])
+@pytest.mark.parametrize("how", ["lost", "never"], ids=["carried out", "not"])
 async def test_what_cannot_be_looked_up_is_undone(desk, how):
     """The cashier hears no, so that nothing may stay used up: not at once, as the vendor may be busy with it still."""
     desk.vendor.script |= {"redeem": [how], "standing": [None, "dead"]}
@@ -277,6 +282,24 @@ async def test_what_cannot_be_looked_up_is_undone(desk, how):
     await desk.redeeming.settle()
     assert (desk.state(), desk.vendor.used) == ("released", set())
     assert desk.states == ["undoing", "released"]
+
+
+@pytest.mark.parametrize("error", [Offline(), VendorRefusedError()], ids=["not reached", "refused key"])
+@pytest.mark.parametrize("looked_up", [True, False])
+async def test_what_the_vendor_never_heard_of_was_not_used_up_by_it(desk, error, looked_up):
+    """Used up now, it was used by another till, which has it: this one hears no, and undoes nothing."""
+
+    def another_till():
+        desk.vendor.used.add("v-1")
+        return error
+
+    desk.vendor.script |= {"redeem": [another_till], "standing": [None] if looked_up else [None, "dead"]}
+    assert await desk.redeem() == (refused(Reason.USED) if looked_up else OFFLINE)
+    assert desk.state() == "refused"
+    await desk.later()
+    assert (desk.vendor.used, "release" in desk.vendor.calls) == ({"v-1"}, False)
+    desk.clock.advance(60)
+    assert await desk.redeem() == refused(Reason.USED)
 
 
 @pytest.mark.parametrize("carried_out", [True, False])
@@ -598,6 +621,20 @@ async def test_a_lost_answer_is_no_loss(cut_off, how):
     assert cut_off.state() == "sending"
     await cut_off.later(60)
     assert (cut_off.state(), cut_off.vendor.times_used) == ("redeemed", 1)
+
+
+async def test_what_could_not_be_delivered_is_no_less_a_loss(cut_off):
+    """The call never left, and another till used it up meanwhile: nothing hides that both gave it."""
+    assert await cut_off.redeem() == QUEUED
+    cut_off.clock.advance(60)
+    cut_off.vendor.script |= {"redeem": [Offline()], "standing": [None, "dead"]}
+    await cut_off.later(0)
+    assert cut_off.state() == "queued"
+    cut_off.vendor.used, cut_off.vendor.dead = {"v-1"}, False
+    cut_off.clock.advance(60)
+    await cut_off.redeeming.settle()
+    assert cut_off.state() == "lost"
+    assert [one.code for one in cut_off.conditions.standing()] == ["benefits.lost"]
 
 
 async def test_what_was_given_unasked_waits_for_the_line(cut_off):

@@ -181,3 +181,15 @@ async def test_a_list_without_end(version):
         with pytest.raises(VendorUnreachableError):
             await redemptions.standing(key, VOUCHER, "2", **HOW)
         await client.close()
+
+
+async def test_whoever_cannot_be_found_was_not_redeemed_for():
+    """A look-up without an answer says nothing of the redemption: Voyado has never heard of that."""
+
+    class People:
+        async def contact_id(self, *_args, **_more):
+            raise VendorUnreachableError(maybe_received=True)
+
+    with pytest.raises(VendorUnreachableError) as caught:
+        await VoyadoRedemptions(None, People()).redeem(member_key("10000421"), VOUCHER, "v-1", **HOW)
+    assert caught.value.maybe_received is False
