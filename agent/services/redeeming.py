@@ -162,14 +162,12 @@ class Redeeming:
             StorageError: it cannot be put on disk; the vendor is not asked then, or what it said is looked up when
                 this is asked again.
         """
-        key = self._refs.key(wanted.ref)
-        if key is None:
-            raise UnknownRecordError("Nobody is known here under that handle.")
-        vendor = self._vendor
-        if vendor is None or wanted.kind not in vendor.redeems:
-            return _refused(Reason.NOT_OFFERED)
         async with self._alone(wanted.kind, wanted.id):
             known = self._record.find(wanted.transaction_id, wanted.kind, wanted.id)
+            key = self._whose(wanted.ref, known)
+            vendor = self._vendor
+            if vendor is None or wanted.kind not in vendor.redeems:
+                return _refused(Reason.NOT_OFFERED)
             elsewhere = self._record.elsewhere(wanted.transaction_id, wanted.kind, wanted.id)
             answer = without_asking(known.state if known is not None else None, elsewhere=elsewhere)
             if isinstance(answer, Reason):
@@ -178,7 +176,8 @@ class Redeeming:
                 return Redeemed("redeemed")
             if answer is not None:
                 return _QUEUED
-            if not self._refs.handles.is_named_by(wanted.ref, self._spend_with):
+            asked = known is not None and known.state is RedemptionState.ASKING
+            if not asked and not self._refs.handles.is_named_by(wanted.ref, self._spend_with):
                 return _refused(Reason.WEAK)
             return await self._redeem(vendor, key, wanted, known)
 
@@ -205,7 +204,7 @@ class Redeeming:
                 return _refused(Reason.NOT_RELEASED)
             if known.state is not RedemptionState.UNDOING:
                 await self._settle(known.number, RedemptionState.UNDOING)
-            state = await self._undo(vendor, known)
+            state = await self._undo(vendor, known, at_rest=known.state is RedemptionState.REDEEMED)
             if state is None:
                 return Redeemed("queued")
             return Redeemed("released") if state is RedemptionState.RELEASED else _refused(Reason.NOT_RELEASED)
@@ -247,7 +246,7 @@ class Redeeming:
                 elif known.state in GIVEN_UNASKED:
                     await self._deliver(vendor, known)
                 elif known.state is RedemptionState.UNDOING:
-                    await self._undo(vendor, known)
+                    await self._undo(vendor, known, at_rest=True)
                 else:
                     await self._look_up(vendor, known)
 
@@ -282,7 +281,7 @@ class Redeeming:
         wish = RedemptionWish(
             key, wanted.ref, wanted.kind, wanted.id, wanted.transaction_id, amount, currency, unasked_on=today
         )
-        await self._record.ask(wish, known, self._clock.now())
+        await self._ask_for(wish, known)
         self._told(RedemptionState.QUEUED.value)
         return _QUEUED
 
@@ -338,13 +337,38 @@ class Redeeming:
                 await self._settle(known.number, RedemptionState.REFUSED)
             return _refused(answer)
         wish = RedemptionWish(key, wanted.ref, wanted.kind, wanted.id, wanted.transaction_id, wanted.amount)
-        number = await self._record.ask(wish, known, self._clock.now())
+        number = await self._ask_for(wish, known)
         told = await self._call(vendor, wish, until)
         if told.word is None:
             maybe_used = told.received or state is RedemptionState.ASKING
             await self._settle(number, RedemptionState.UNDOING if maybe_used else RedemptionState.REFUSED)
             return _refused(Reason.OFFLINE)
         return await self._settled(number, told.word)
+
+    def _whose(self, ref: str, known: Redemption | None) -> IntegrationKey:
+        """Whose it is: what is on record goes first, as handles and names last no longer than a run.
+
+        Raises:
+            UnknownRecordError: nobody is known under that handle, or not any more.
+        """
+        stands = known is not None and known.state is not RedemptionState.REFUSED
+        key = known.key if known is not None and stands else None
+        key = key or self._refs.key(ref)
+        if key is None:
+            raise UnknownRecordError("Nobody is known here under that handle.")
+        return key
+
+    async def _ask_for(self, wish: RedemptionWish, known: Redemption | None) -> int:
+        """Puts on disk what is about to be asked, or given; the number of it.
+
+        Raises:
+            UnknownRecordError: whose it is was erased while this was on its way: nothing of theirs is written down.
+            StorageError: it is not on disk.
+        """
+        latest = self._record.find(wish.transaction_id, wish.kind, wish.id)
+        if (known is not None and latest is None) or self._whose(wish.ref, latest) != wish.key:
+            raise UnknownRecordError("Nobody is known here under that handle any more.")
+        return await self._record.ask(wish, known, self._clock.now())
 
     async def _call(self, vendor: Redeemer, wish: RedemptionWish, until: float) -> _Told:
         """What the vendor says, looked up when its answer is lost."""
@@ -382,8 +406,14 @@ class Redeeming:
         word = await self._ask(redeem, until)
         return _Told(word, received)
 
-    async def _undo(self, vendor: Redeemer, known: Redemption) -> RedemptionState | None:
-        """Gives a benefit back if it was used up; what became of it, None while that cannot be learned."""
+    async def _undo(self, vendor: Redeemer, known: Redemption, *, at_rest: bool) -> RedemptionState | None:
+        """Gives a benefit back if it was used up; what became of it, None while that cannot be learned.
+
+        Args:
+            vendor: is asked.
+            known: the redemption.
+            at_rest: the vendor is not busy with it any more: what is unused now stays so.
+        """
         if known.key is None or known.id is None:
             return None
         key, kind, id_ = known.key, known.kind, known.id
@@ -392,7 +422,7 @@ class Redeeming:
             return RedemptionState.RELEASED
         until = self._clock.monotonic() + self._asking.budget_s
         standing = await self._standing(vendor, key, kind, id_, until)
-        if standing is None:
+        if standing is None or not (at_rest or standing is Standing.USED):
             return None
         state, code = RedemptionState.RELEASED, None
         if standing is Standing.USED:

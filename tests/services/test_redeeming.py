@@ -9,6 +9,7 @@ from decimal import Decimal
 
 import pytest
 
+from agent.domain.belonging import Wanted as Theirs
 from agent.domain.benefits import Benefit, BenefitKind, Benefits, Worth
 from agent.domain.health import Conditions
 from agent.domain.identifiers import IdentifierType
@@ -117,7 +118,8 @@ class Desk:
         self.record = Redemptions(outbox._writer, outbox._reader, key=STORAGE_KEY, names=NAMES)
         tagging = TaggingPolicy(IdentifierType.MEMBER_NUMBER, (), 3)
         self.handles = Handles(self.clock)
-        self.handles.named(REF, [named_by])
+        if named_by is not None:
+            self.handles.named(REF, [named_by])
         self.redeeming = Redeeming(
             clock=self.clock,
             record=self.record,
@@ -302,9 +304,13 @@ async def test_what_the_vendor_never_heard_of_was_not_used_up_by_it(desk, error,
     assert await desk.redeem() == refused(Reason.USED)
 
 
+@pytest.mark.parametrize("known", [True, False], ids=["a member here", "the vendor's alone"])
 @pytest.mark.parametrize("carried_out", [True, False])
-async def test_a_till_that_got_no_answer_asks_again(tmp_path, carried_out):
-    """Killed between the record and the answer: whatever the vendor made of it, the next run says it right, once."""
+async def test_a_till_that_got_no_answer_asks_again(tmp_path, carried_out, known):
+    """Killed between the record and the answer: whatever the vendor made of it, the next run says it right, once.
+
+    Nobody has to be named again for that: who it was, and that they could spend, is on record.
+    """
     with open_outbox(tmp_path / "outbox.db") as outbox:
         desk = Desk(outbox)
         desk.vendor.gate.clear()
@@ -316,11 +322,21 @@ async def test_a_till_that_got_no_answer_asks_again(tmp_path, carried_out):
         asking.cancel()
         await asyncio.gather(asking, return_exceptions=True)
     with open_outbox(tmp_path / "outbox.db", run="run-2") as outbox:
-        desk = Desk(outbox)
+        desk = Desk(outbox, named_by=None)
+        if not known:
+            desk.replica.people.clear()
         desk.vendor.used = {"v-1"} if carried_out else set()
         desk.vendor.times_used = int(carried_out)
         assert await desk.redeem() == DONE
         assert (desk.vendor.times_used, desk.state()) == (1, "redeemed")
+        assert await desk.redeem() == DONE
+        desk.handles.named(REF, [IdentifierType.MOBILE_PHONE])
+        other = replace(WANTED, transaction_id="s-2", id="v-2")
+        if known:
+            assert await desk.redeem(other) == refused(Reason.WEAK)
+        else:
+            with pytest.raises(UnknownRecordError):
+                await desk.redeem(other)
 
 
 @pytest.mark.parametrize(("carried_out", "state"), [(True, "redeemed"), (False, "refused")])
@@ -347,6 +363,48 @@ async def test_an_attempt_whose_answer_was_lost_and_that_cannot_be_looked_up_now
     assert await desk.redeem() == OFFLINE
     assert desk.state() == "undoing"
     desk.clock.advance(60)
+    await desk.later()
+    assert (desk.state(), desk.vendor.used) == ("released", set())
+
+
+@pytest.mark.parametrize("before", ["nothing", "refused", "asking"])
+@pytest.mark.parametrize("line", [True, False])
+async def test_who_is_erased_while_it_is_on_its_way(cut_off, before, line):
+    """Nothing of theirs is written down after their erasure was answered, and nothing is asked for."""
+    desk = cut_off
+    desk.vendor.dead = False
+    if before != "nothing":
+        number = await desk.record.ask(_wish(desk), None, desk.clock.now())
+        await desk.record.settle(number, RedemptionState(before), desk.clock.now())
+    theirs = Theirs(frozenset({REF}), {NAMES.of_identifier(desk.replica.member(REF).key.identifier): None})
+    desk.vendor.gate.clear()
+    asking = asyncio.create_task(desk.redeem())
+    await until(lambda: desk.vendor.calls == ["standing"])
+    desk.replica.people.clear()
+    await desk.record.erase(theirs, desk.clock.now())
+    desk.vendor.dead = not line
+    desk.vendor.script["standing"] = []
+    desk.vendor.gate.set()
+    (answer,) = await asyncio.gather(asking, return_exceptions=True)
+    assert isinstance(answer, UnknownRecordError) or answer == OFFLINE
+    assert (desk.vendor.calls, await desk.record.export(theirs)) == (["standing"], [])
+    assert desk.vendor.used == set()
+
+
+async def test_somebody_else_s_erasure_names_nobody_less_well(desk):
+    """Whoever was named before it by what they alone have can still spend."""
+    desk.handles.forget()
+    assert await desk.redeem() == DONE
+
+
+async def test_a_release_does_not_trust_a_vendor_that_is_busy_still(desk):
+    """What was asked for without an answer and shows unused may be used up in a moment: it is looked at again later."""
+    desk.vendor.script |= {"redeem": ["never"], "standing": [None, "dead"]}
+    assert await desk.redeem() == OFFLINE
+    desk.vendor.dead = False
+    desk.clock.advance(5)
+    assert await desk.release() == Redeemed("queued")
+    desk.vendor.used.add("v-1")
     await desk.later()
     assert (desk.state(), desk.vendor.used) == ("released", set())
 
