@@ -75,6 +75,7 @@ def open_desk(
         spend_with=spend_with,
         unasked=unasked,
         remembered=benefits.remembered,
+        over=benefits.drop,
         conditions=ground.conditions,
         told=told,
     )

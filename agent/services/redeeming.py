@@ -130,6 +130,7 @@ class Redeeming:
         spend_with: what somebody has to be named by.
         unasked: what may be given unasked.
         remembered: what the vendor said last of a member's benefits.
+        over: hears that the vendor has said since that a member cannot use one of them.
         conditions: where losses are told.
         told: hears of each state that one comes to.
     """
@@ -145,13 +146,15 @@ class Redeeming:
         spend_with: frozenset[IdentifierType],
         unasked: OfflinePolicy,
         remembered: Callable[[IntegrationKey], Remembered | None],
+        over: Callable[[IntegrationKey, BenefitKind, str], None],
         conditions: Conditions,
         told: Callable[[str], None] = lambda _state: None,
     ) -> None:
         self._clock, self._record, self._vendor, self._asking = clock, record, vendor, asking
         self._refs, self._spend_with, self._told = refs, spend_with, told
-        self._unasked, self._remembered, self._conditions = unasked, remembered, conditions
+        self._unasked, self._remembered, self._over, self._conditions = unasked, remembered, over, conditions
         self._locks: WeakValueDictionary[tuple[BenefitKind, str], asyncio.Lock] = WeakValueDictionary()
+        self._giving = asyncio.Lock()  # what somebody was given today is counted by one at a time
         self._seen: dict[tuple[int, RedemptionState], float] = {}
 
     async def redeem(self, wanted: Wanted) -> Redeemed:
@@ -328,11 +331,13 @@ class Redeeming:
             if known is not None and state is RedemptionState.ASKING:
                 await self._settle(known.number, RedemptionState.UNDOING)
                 return _refused(Reason.OFFLINE)
-            return await self._give(key, wanted, known)
+            async with self._giving:
+                return await self._give(key, wanted, known)
         answer = after_looking(state, step)
         if answer is RedemptionState.REDEEMED and known is not None:
             return await self._settled(known.number, VendorWord())
         if isinstance(answer, Reason):
+            self._over(key, wanted.kind, wanted.id)
             if known is not None and state is RedemptionState.ASKING:
                 await self._settle(known.number, RedemptionState.REFUSED)
             return _refused(answer)
@@ -343,6 +348,8 @@ class Redeeming:
             maybe_used = told.received or state is RedemptionState.ASKING
             await self._settle(number, RedemptionState.UNDOING if maybe_used else RedemptionState.REFUSED)
             return _refused(Reason.OFFLINE)
+        if told.word.reason is not None:
+            self._over(key, wanted.kind, wanted.id)
         return await self._settled(number, told.word)
 
     def _whose(self, ref: str, known: Redemption | None) -> IntegrationKey:

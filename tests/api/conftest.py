@@ -339,6 +339,7 @@ def build(state_dir: Path, settings: Settings, *, heartbeat_s: float = 15.0) -> 
         spend_with=frozenset(settings.benefits.spend_with),
         unasked=UNASKED,
         remembered=benefits.remembered,
+        over=benefits.drop,
         conditions=conditions,
     )
     status = Status(

@@ -129,9 +129,15 @@ class Desk:
             spend_with=STRONG,
             unasked=UNASKED,
             remembered=lambda _key: self.remembered,
+            over=self._drop,
             conditions=self.conditions,
             told=self.states.append,
         )
+
+    def _drop(self, _key, kind, id_):
+        if self.remembered is not None:
+            items = tuple(one for one in self.remembered.benefits.items if (one.kind, one.id) != (kind, id_))
+            self.remembered = replace(self.remembered, benefits=Benefits(None, items))
 
     async def redeem(self, wanted=WANTED):
         return await self.redeeming.redeem(wanted)
@@ -608,6 +614,39 @@ async def test_a_day_has_its_limit(cut_off, carried_out):
         assert await cut_off.redeem(third) == QUEUED
     cut_off.clock.wall += timedelta(days=1)
     assert await cut_off.redeem(replace(third, transaction_id="s-4", id="v-3" if carried_out else "v-2")) == QUEUED
+
+
+async def test_a_day_has_its_limit_for_tills_that_ask_at_once(cut_off):
+    """What one is being given counts for the other."""
+    wishes = [replace(WANTED, id=f"v-{number}", transaction_id=f"s-{number}") for number in (1, 2, 3)]
+    assert sorted(answer.outcome for answer in await asyncio.gather(*map(cut_off.redeem, wishes))) == [
+        "queued", "queued", "refused",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("way", ["looked up", "told"])
+async def test_the_vendor_s_latest_no_holds_without_a_line(cut_off, way):
+    """What it listed before counts for nothing then."""
+    cut_off.vendor.dead = False
+    if way == "looked up":
+        cut_off.vendor.used = {"v-1"}
+    else:
+        cut_off.vendor.script["redeem"] = [VendorWord(Reason.EXPIRED, "Expired")]
+    assert (await cut_off.redeem()).outcome == "refused"
+    cut_off.vendor.dead = True
+    assert await cut_off.redeem() == OFFLINE
+    assert await cut_off.redeem(replace(WANTED, transaction_id="s-2")) == OFFLINE
+    assert await cut_off.redeem(replace(WANTED, id="v-2")) == QUEUED
+
+
+async def test_what_is_stuck_is_not_given_unasked(cut_off):
+    """It is used up at the vendor, as far as anybody knows."""
+    cut_off.vendor.dead = False
+    assert await cut_off.redeem() == DONE
+    cut_off.vendor.script["release"] = [VendorWord(Reason.REFUSED, "Limit")]
+    assert await cut_off.release() == refused(Reason.NOT_RELEASED)
+    cut_off.vendor.dead = True
+    assert await cut_off.redeem(replace(WANTED, transaction_id="s-2")) == refused(Reason.USED)
 
 
 @pytest.mark.parametrize(
