@@ -275,7 +275,7 @@ class Redeeming:
             known_for=timedelta(seconds=self._clock.monotonic() - said.mono),
             given_today=self._record.given_unasked(key, today),
             now=self._clock.now(),
-            stated=wanted.amount,
+            stated=wanted.amount or None,  # what takes nothing off needs no voucher: whoever says so does not know
         )
         if refusal is not None:
             return _refused(Reason.OFFLINE)

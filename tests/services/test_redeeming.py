@@ -572,7 +572,15 @@ def money(id_, amount=50):
 @pytest.fixture
 def cut_off(desk):
     """The vendor has said what there is, and answers no more."""
-    items = (money("v-1"), money("v-2"), money("v-3"), money("v-9", 51), Benefit(OFFER, "o-1", "Socks"))
+    items = (
+        money("v-1"),
+        money("v-2"),
+        money("v-3"),
+        money("v-9", 51),
+        money("v-6", -1),
+        Benefit(VOUCHER, "v-7", "Half"),
+        Benefit(OFFER, "o-1", "Socks"),
+    )
     desk.remembered = Remembered(Benefits(None, items), desk.clock.now(), desk.clock.monotonic())
     desk.vendor.dead = True
     return desk
@@ -655,9 +663,20 @@ async def test_what_is_stuck_is_not_given_unasked(cut_off):
         (replace(WANTED, kind=OFFER, id="o-1"), 0),
         (replace(WANTED, id="v-9"), 0),
         (replace(WANTED, id="v-8"), 0),
+        (replace(WANTED, id="v-7"), 0),
+        (replace(WANTED, id="v-7", amount=Decimal(0)), 0),
+        (replace(WANTED, id="v-6"), 0),
         (WANTED, 3601),
     ],
-    ids=["a kind that is not allowed", "too much", "not among what the vendor said", "too long ago"],
+    ids=[
+        "a kind that is not allowed",
+        "too much",
+        "not among what the vendor said",
+        "no amount",
+        "nothing",
+        "less than nothing",
+        "too long ago",
+    ],
 )
 async def test_what_the_policy_does_not_allow(cut_off, wanted, waits):
     """It is refused, and nothing is on record."""

@@ -138,7 +138,8 @@ class VoyadoRedemptions:
 
 
 def _row(rows: list[dict[str, Any]], id_: str) -> dict[str, Any] | None:
-    return next((row for row in rows if str(row.get("id")).lower() == id_.lower()), None)
+    """The row of a benefit by its id as we list it, in small letters: spelled otherwise it would be on record twice."""
+    return next((row for row in rows if str(row.get("id")).lower() == id_), None)
 
 
 async def _word(call: Callable[[], Awaitable[Answer]], pace: Pace) -> VendorWord:
