@@ -268,7 +268,7 @@ class Redeeming:
         said, today = self._remembered(key), self._clock.today()
         items = said.benefits.items if said is not None else ()
         item = next((one for one in items if (one.kind, one.id) == (wanted.kind, wanted.id)), None)
-        if said is None or item is None:
+        if said is None or item is None or self._asking.is_refused:
             return _refused(Reason.OFFLINE)
         refusal = self._unasked.refusal(
             item,

@@ -124,7 +124,7 @@ class Desk:
             clock=self.clock,
             record=self.record,
             vendor=self.vendor if vendor else None,
-            asking=Asking(self.clock, self.link, live=True, budget_s=60.0),
+            asking=Asking(self.clock, self.link, live=True, budget_s=60.0, patient=True),
             refs=Refs(LocalContacts(self.replica, tagging), self.handles),
             spend_with=STRONG,
             unasked=UNASKED,
@@ -645,6 +645,31 @@ async def test_the_vendor_s_latest_no_holds_without_a_line(cut_off, way):
     assert await cut_off.redeem() == OFFLINE
     assert await cut_off.redeem(replace(WANTED, transaction_id="s-2")) == OFFLINE
     assert await cut_off.redeem(replace(WANTED, id="v-2")) == QUEUED
+
+
+async def test_a_vendor_that_is_slow_for_look_ups_is_asked(cut_off):
+    """A redemption has more patience: only whom nobody can reach is not asked for a while."""
+    cut_off.vendor.dead = False
+    for _ in range(3):
+        cut_off.link.too_slow(cut_off.clock.monotonic())
+    assert not cut_off.link.lookups.allows(cut_off.clock.monotonic())
+    assert await cut_off.redeem() == DONE
+    cut_off.vendor.dead = True
+    for number in range(3):
+        await cut_off.redeem(replace(WANTED, id=f"v-{number + 7}", transaction_id="s-2"))
+    calls = len(cut_off.vendor.calls)
+    assert await cut_off.redeem(replace(WANTED, id="v-2", transaction_id="s-2")) == QUEUED
+    assert len(cut_off.vendor.calls) == calls
+
+
+async def test_refused_credentials_are_no_outage(cut_off):
+    """Nothing is given unasked while the vendor answers, whatever it says; it is once nobody answers any more."""
+    cut_off.vendor.dead = False
+    cut_off.vendor.script["standing"] = [VendorRefusedError()]
+    assert await cut_off.redeem() == OFFLINE
+    assert cut_off.state() is None
+    cut_off.vendor.dead = True
+    assert await cut_off.redeem() == QUEUED
 
 
 async def test_what_is_stuck_is_not_given_unasked(cut_off):
