@@ -28,7 +28,7 @@ class Desk:
 def open_desk(
     ground: Ground, loyalty: System, replica: Replica, record: RedemptionRecord, told: Callable[[str], None]
 ) -> Desk:
-    """All of it; they share one breaker and the handles of people whom only the vendor knows.
+    """All of it; they share the line, and the handles of people whom only the vendor knows.
 
     Args:
         ground: the configuration and the clock.
@@ -70,11 +70,12 @@ def open_desk(
         clock=clock,
         record=record,
         vendor=owner.redeemer(loyalty.connector) if owner is not None and owner.redeemer is not None else None,
-        asking=Asking(clock, link, live=True, budget_s=settings.benefits.redeem_budget.total_seconds()),
+        asking=Asking(clock, link, live=True, budget_s=settings.benefits.redeem_budget.total_seconds(), patient=True),
         refs=refs,
         spend_with=spend_with,
         unasked=unasked,
         remembered=benefits.remembered,
+        over=benefits.drop,
         conditions=ground.conditions,
         told=told,
     )

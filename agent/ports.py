@@ -608,7 +608,7 @@ class Redeemer(Protocol):
     async def redeem(
         self, key: IntegrationKey, kind: BenefitKind, id_: str, *, timeout_s: float, pace: Pace
     ) -> VendorWord:
-        """Uses it up; without an answer it may have been all the same."""
+        """Uses it up; without an answer it may have been all the same, if the error's ``maybe_received`` says so."""
 
     async def release(
         self, key: IntegrationKey, kind: BenefitKind, id_: str, *, timeout_s: float, pace: Pace

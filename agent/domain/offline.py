@@ -82,7 +82,7 @@ class OfflinePolicy:
         if item.is_over(now):
             return OfflineReason.EXPIRED
         amount = worth_at_most(item.value, stated)
-        if amount is None or amount > allowance.amount:
+        if amount is None or not 0 <= amount <= allowance.amount:
             return OfflineReason.AMOUNT
         return OfflineReason.COUNT if given_today >= allowance.per_day else None
 

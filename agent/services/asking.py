@@ -21,12 +21,18 @@ class Asking:
         clock: for the budget.
         link: what is known of the line; it hears what came of each question.
         live: `loyalty.live_lookup`.
-        budget_s: `loyalty.live_lookup_budget`.
+        budget_s: `loyalty.live_lookup_budget`, or what there is patience for.
+        patient: whoever was too slow for a look-up may still answer within this budget: it is asked all the same.
     """
 
-    def __init__(self, clock: Clock, link: Link, *, live: bool, budget_s: float) -> None:
-        self._clock, self._link = clock, link
+    def __init__(self, clock: Clock, link: Link, *, live: bool, budget_s: float, patient: bool = False) -> None:
+        self._clock, self._link, self._patient = clock, link, patient
         self.live, self.budget_s = live, budget_s
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether the vendor answers, and refuses our credentials: no outage."""
+        return self._link.state == "degraded"
 
     async def ask(self, question: Callable[[], Awaitable[T]], *, within_s: float | None = None) -> T | None:
         """The answer; None when the vendor cannot be asked now or does not answer in time.
@@ -36,7 +42,8 @@ class Asking:
             within_s: how long it is waited for; the budget if None.
         """
         started = self._clock.monotonic()
-        if not self.live or not self._link.lookups.allows(started):
+        merely_slow = self._patient and self._link.answers is not False
+        if not self.live or not (self._link.lookups.allows(started) or merely_slow):
             return None
         budget_s = self.budget_s if within_s is None else within_s
         try:

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from agent.domain.benefits import GENERAL_REF, Benefit, Benefits, GeneralOffer, general_offers
+from agent.domain.benefits import GENERAL_REF, Benefit, BenefitKind, Benefits, GeneralOffer, general_offers
 from agent.domain.fallback import REPLICA_LEVEL, TAG_LEVEL, Served, served
 from agent.domain.identifiers import Identifier
 from agent.domain.link import Link
@@ -134,6 +134,13 @@ class MemberBenefitsDesk:
         """What the vendor said last, unless that is too long ago."""
         self.purge()
         return self._remembered.get(key)
+
+    def drop(self, key: IntegrationKey, kind: BenefitKind, id_: str) -> None:
+        """Forgets one benefit of a member's: the vendor has said since that it cannot be used."""
+        known = self._remembered.get(key)
+        if known is not None:
+            items = tuple(item for item in known.benefits.items if (item.kind, item.id) != (kind, id_))
+            self._remembered[key] = replace(known, benefits=replace(known.benefits, items=items))
 
     def export(self, names: Collection[Identifier]) -> list[dict[str, Any]]:
         """What is remembered of whoever is named by one of these, as documents of texts."""

@@ -66,10 +66,9 @@ class Handles:
         return bool(named) and named <= frozenset(types) and self._clock.monotonic() - mono < KEPT_S
 
     def forget(self) -> None:
-        """Forgets everybody."""
+        """Forgets whose handles they are; by which types of identifier they were named says nothing of a person."""
         self._keys.clear()
         self._refs.clear()
-        self._named.clear()
 
     def _drop_old(self) -> None:
         oldest = self._clock.monotonic() - KEPT_S

@@ -34,7 +34,13 @@ from agent.domain.redemption import (
     without_asking,
 )
 from agent.domain.transaction import IntegrationKey
-from agent.errors import StorageError, UnknownRecordError
+from agent.errors import (
+    ConfigurationError,
+    StorageError,
+    UnknownRecordError,
+    VendorRefusedError,
+    VendorUnreachableError,
+)
 from agent.ports import Clock, Redeemer, Redemption, RedemptionRecord, RedemptionWish
 from agent.services.asking import Asking
 from agent.services.handles import Refs
@@ -84,6 +90,19 @@ class Redeemed:
     codes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What came of telling the vendor to use something up.
+
+    Attributes:
+        word: what it says; None when that cannot be learned in time.
+        received: it may have been told, whether or not it answered.
+    """
+
+    word: VendorWord | None
+    received: bool
+
+
 _QUEUED: Final = Redeemed("queued", None, ("loyalty.benefit.allowed_offline",))
 
 
@@ -111,6 +130,7 @@ class Redeeming:
         spend_with: what somebody has to be named by.
         unasked: what may be given unasked.
         remembered: what the vendor said last of a member's benefits.
+        over: hears that the vendor has said since that a member cannot use one of them.
         conditions: where losses are told.
         told: hears of each state that one comes to.
     """
@@ -126,13 +146,15 @@ class Redeeming:
         spend_with: frozenset[IdentifierType],
         unasked: OfflinePolicy,
         remembered: Callable[[IntegrationKey], Remembered | None],
+        over: Callable[[IntegrationKey, BenefitKind, str], None],
         conditions: Conditions,
         told: Callable[[str], None] = lambda _state: None,
     ) -> None:
         self._clock, self._record, self._vendor, self._asking = clock, record, vendor, asking
         self._refs, self._spend_with, self._told = refs, spend_with, told
-        self._unasked, self._remembered, self._conditions = unasked, remembered, conditions
+        self._unasked, self._remembered, self._over, self._conditions = unasked, remembered, over, conditions
         self._locks: WeakValueDictionary[tuple[BenefitKind, str], asyncio.Lock] = WeakValueDictionary()
+        self._giving = asyncio.Lock()  # what somebody was given today is counted by one at a time
         self._seen: dict[tuple[int, RedemptionState], float] = {}
 
     async def redeem(self, wanted: Wanted) -> Redeemed:
@@ -143,14 +165,12 @@ class Redeeming:
             StorageError: it cannot be put on disk; the vendor is not asked then, or what it said is looked up when
                 this is asked again.
         """
-        key = self._refs.key(wanted.ref)
-        if key is None:
-            raise UnknownRecordError("Nobody is known here under that handle.")
-        vendor = self._vendor
-        if vendor is None or wanted.kind not in vendor.redeems:
-            return _refused(Reason.NOT_OFFERED)
         async with self._alone(wanted.kind, wanted.id):
             known = self._record.find(wanted.transaction_id, wanted.kind, wanted.id)
+            key = self._whose(wanted.ref, known)
+            vendor = self._vendor
+            if vendor is None or wanted.kind not in vendor.redeems:
+                return _refused(Reason.NOT_OFFERED)
             elsewhere = self._record.elsewhere(wanted.transaction_id, wanted.kind, wanted.id)
             answer = without_asking(known.state if known is not None else None, elsewhere=elsewhere)
             if isinstance(answer, Reason):
@@ -159,7 +179,8 @@ class Redeeming:
                 return Redeemed("redeemed")
             if answer is not None:
                 return _QUEUED
-            if not self._refs.handles.is_named_by(wanted.ref, self._spend_with):
+            asked = known is not None and known.state is RedemptionState.ASKING
+            if not asked and not self._refs.handles.is_named_by(wanted.ref, self._spend_with):
                 return _refused(Reason.WEAK)
             return await self._redeem(vendor, key, wanted, known)
 
@@ -186,7 +207,7 @@ class Redeeming:
                 return _refused(Reason.NOT_RELEASED)
             if known.state is not RedemptionState.UNDOING:
                 await self._settle(known.number, RedemptionState.UNDOING)
-            state = await self._undo(vendor, known)
+            state = await self._undo(vendor, known, at_rest=known.state is RedemptionState.REDEEMED)
             if state is None:
                 return Redeemed("queued")
             return Redeemed("released") if state is RedemptionState.RELEASED else _refused(Reason.NOT_RELEASED)
@@ -228,7 +249,7 @@ class Redeeming:
                 elif known.state in GIVEN_UNASKED:
                     await self._deliver(vendor, known)
                 elif known.state is RedemptionState.UNDOING:
-                    await self._undo(vendor, known)
+                    await self._undo(vendor, known, at_rest=True)
                 else:
                     await self._look_up(vendor, known)
 
@@ -247,14 +268,14 @@ class Redeeming:
         said, today = self._remembered(key), self._clock.today()
         items = said.benefits.items if said is not None else ()
         item = next((one for one in items if (one.kind, one.id) == (wanted.kind, wanted.id)), None)
-        if said is None or item is None:
+        if said is None or item is None or self._asking.is_refused:
             return _refused(Reason.OFFLINE)
         refusal = self._unasked.refusal(
             item,
             known_for=timedelta(seconds=self._clock.monotonic() - said.mono),
             given_today=self._record.given_unasked(key, today),
             now=self._clock.now(),
-            stated=wanted.amount,
+            stated=wanted.amount or None,  # what takes nothing off needs no voucher: whoever says so does not know
         )
         if refusal is not None:
             return _refused(Reason.OFFLINE)
@@ -263,7 +284,7 @@ class Redeeming:
         wish = RedemptionWish(
             key, wanted.ref, wanted.kind, wanted.id, wanted.transaction_id, amount, currency, unasked_on=today
         )
-        await self._record.ask(wish, known, self._clock.now())
+        await self._ask_for(wish, known)
         self._told(RedemptionState.QUEUED.value)
         return _QUEUED
 
@@ -283,10 +304,12 @@ class Redeeming:
         if not sent_before:
             await self._settle(known.number, RedemptionState.SENDING)
         wish = RedemptionWish(known.key, known.ref or "", known.kind, known.id, known.transaction_id)
-        word = await self._call(vendor, wish, until)
-        if word is not None:
-            ours = sent_before and word.reason is Reason.USED
-            await self._settle_given(known, VendorWord() if ours else word)
+        told = await self._call(vendor, wish, until)
+        if told.word is not None:
+            ours = sent_before and told.word.reason is Reason.USED
+            await self._settle_given(known, VendorWord() if ours else told.word)
+        elif not (sent_before or told.received):  # whoever uses it up before the next attempt is somebody else
+            await self._record.settle(known.number, RedemptionState.QUEUED, self._clock.now())
 
     async def _settle_given(self, known: Redemption, word: VendorWord) -> None:
         if word.reason is None:
@@ -308,48 +331,105 @@ class Redeeming:
             if known is not None and state is RedemptionState.ASKING:
                 await self._settle(known.number, RedemptionState.UNDOING)
                 return _refused(Reason.OFFLINE)
-            return await self._give(key, wanted, known)
+            async with self._giving:
+                return await self._give(key, wanted, known)
         answer = after_looking(state, step)
         if answer is RedemptionState.REDEEMED and known is not None:
             return await self._settled(known.number, VendorWord())
         if isinstance(answer, Reason):
+            self._over(key, wanted.kind, wanted.id)
             if known is not None and state is RedemptionState.ASKING:
                 await self._settle(known.number, RedemptionState.REFUSED)
             return _refused(answer)
         wish = RedemptionWish(key, wanted.ref, wanted.kind, wanted.id, wanted.transaction_id, wanted.amount)
-        number = await self._record.ask(wish, known, self._clock.now())
-        word = await self._call(vendor, wish, until)
-        if word is None:
-            await self._settle(number, RedemptionState.UNDOING)
+        number = await self._ask_for(wish, known)
+        told = await self._call(vendor, wish, until)
+        if told.word is None:
+            maybe_used = told.received or state is RedemptionState.ASKING
+            await self._settle(number, RedemptionState.UNDOING if maybe_used else RedemptionState.REFUSED)
             return _refused(Reason.OFFLINE)
-        return await self._settled(number, word)
+        if told.word.reason is not None:
+            self._over(key, wanted.kind, wanted.id)
+        return await self._settled(number, told.word)
 
-    async def _call(self, vendor: Redeemer, wish: RedemptionWish, until: float) -> VendorWord | None:
-        """What the vendor says, looked up when its answer is lost; None when it cannot be learned in time."""
+    def _whose(self, ref: str, known: Redemption | None) -> IntegrationKey:
+        """Whose it is: what is on record goes first, as handles and names last no longer than a run.
 
-        def redeem() -> Awaitable[VendorWord]:
-            return vendor.redeem(wish.key, wish.kind, wish.id, timeout_s=self._left(until), pace=self._asking.spend)
+        Raises:
+            UnknownRecordError: nobody is known under that handle, or not any more.
+        """
+        stands = known is not None and known.state is not RedemptionState.REFUSED
+        key = known.key if known is not None and stands else None
+        key = key or self._refs.key(ref)
+        if key is None:
+            raise UnknownRecordError("Nobody is known here under that handle.")
+        return key
+
+    async def _ask_for(self, wish: RedemptionWish, known: Redemption | None) -> int:
+        """Puts on disk what is about to be asked, or given; the number of it.
+
+        Raises:
+            UnknownRecordError: whose it is was erased while this was on its way: nothing of theirs is written down.
+            StorageError: it is not on disk.
+        """
+        latest = self._record.find(wish.transaction_id, wish.kind, wish.id)
+        if (known is not None and latest is None) or self._whose(wish.ref, latest) != wish.key:
+            raise UnknownRecordError("Nobody is known here under that handle any more.")
+        return await self._record.ask(wish, known, self._clock.now())
+
+    async def _call(self, vendor: Redeemer, wish: RedemptionWish, until: float) -> _Told:
+        """What the vendor says, looked up when its answer is lost."""
+        told = await self._tell(vendor, wish, until)
+        if told.word is not None:
+            return told
+        standing = await self._standing(vendor, wish.key, wish.kind, wish.id, until)
+        if standing is None:
+            return told
+        if standing is Standing.USED:
+            return _Told(VendorWord(None if told.received else Reason.USED), told.received)
+        again = await self._tell(vendor, wish, until)
+        if told.received and again.word is not None and again.word.reason is Reason.USED:
+            # It had not been used when this sale first asked: who is too late now was before itself.
+            return _Told(VendorWord(), received=True)
+        return _Told(again.word, told.received or again.received)
+
+    async def _tell(self, vendor: Redeemer, wish: RedemptionWish, until: float) -> _Told:
+        received = False
+
+        async def redeem() -> VendorWord:
+            nonlocal received
+            received = True
+            try:
+                return await vendor.redeem(
+                    wish.key, wish.kind, wish.id, timeout_s=self._left(until), pace=self._asking.spend
+                )
+            except VendorUnreachableError as error:
+                received = error.maybe_received
+                raise
+            except (VendorRefusedError, ConfigurationError):
+                received = False
+                raise
 
         word = await self._ask(redeem, until)
-        if word is not None:
-            return word
-        standing = await self._standing(vendor, wish.key, wish.kind, wish.id, until)
-        if standing is Standing.USED:
-            return VendorWord()
-        if standing is None:
-            return None
-        again = await self._ask(redeem, until)
-        # It had not been used when this sale first asked: who is too late now was before itself.
-        return VendorWord() if again is not None and again.reason is Reason.USED else again
+        return _Told(word, received)
 
-    async def _undo(self, vendor: Redeemer, known: Redemption) -> RedemptionState | None:
-        """Gives a benefit back if it was used up; what became of it, None while that cannot be learned."""
+    async def _undo(self, vendor: Redeemer, known: Redemption, *, at_rest: bool) -> RedemptionState | None:
+        """Gives a benefit back if it was used up; what became of it, None while that cannot be learned.
+
+        Args:
+            vendor: is asked.
+            known: the redemption.
+            at_rest: the vendor is not busy with it any more: what is unused now stays so.
+        """
         if known.key is None or known.id is None:
             return None
         key, kind, id_ = known.key, known.kind, known.id
+        if self._record.elsewhere(known.transaction_id, kind, id_):  # what is used up now is another sale's
+            await self._settle(known.number, RedemptionState.RELEASED)
+            return RedemptionState.RELEASED
         until = self._clock.monotonic() + self._asking.budget_s
         standing = await self._standing(vendor, key, kind, id_, until)
-        if standing is None:
+        if standing is None or not (at_rest or standing is Standing.USED):
             return None
         state, code = RedemptionState.RELEASED, None
         if standing is Standing.USED:

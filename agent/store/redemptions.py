@@ -38,14 +38,15 @@ FIND = f"SELECT {_COLUMNS} FROM redemptions WHERE transaction_id = ? AND kind = 
 ELSEWHERE = """
     SELECT 1 FROM redemptions
     WHERE item = ?1 AND kind = ?2 AND transaction_id <> ?3
-      AND state IN ('queued', 'sending', 'lost', 'asking', 'redeemed') LIMIT 1"""
+      AND state IN ('queued', 'sending', 'lost', 'asking', 'redeemed', 'stuck') LIMIT 1"""
 INSERT = """
     INSERT INTO redemptions (transaction_id, kind, item, person, state, statement, amount, currency, unasked_on,
                              accepted_at)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 GIVEN_UNASKED = "SELECT count(*) FROM redemptions WHERE person = ? AND unasked_on = ? AND state <> 'released'"
 ASK_AGAIN = """
-    UPDATE redemptions SET state = ?, statement = ?, unasked_on = ?, settled_at = NULL, code = NULL WHERE id = ?"""
+    UPDATE redemptions SET person = ?, state = ?, statement = ?, amount = ?, currency = ?, unasked_on = ?,
+        settled_at = NULL, code = NULL WHERE id = ?"""
 SETTLE = "UPDATE redemptions SET state = ?, settled_at = ?, code = ? WHERE id = ?"
 OPEN = (
     f"SELECT {_COLUMNS} FROM redemptions WHERE state IN ('queued', 'sending', 'asking', 'undoing') ORDER BY id LIMIT ?"  # noqa: S608 - ours
@@ -147,7 +148,8 @@ class Redemptions:
                 ).lastrowid  # fmt: skip
                 return row or 0
             _forget(db, known.number)
-            db.execute(ASK_AGAIN, (state.value, statements.keep(db, said), day, known.number))
+            statement = statements.keep(db, said)
+            db.execute(ASK_AGAIN, (person, state.value, statement, amount, wish.currency, day, known.number))
             return known.number
 
         return await self._writer.run(write)

@@ -334,11 +334,12 @@ def build(state_dir: Path, settings: Settings, *, heartbeat_s: float = 15.0) -> 
         clock=clock,
         record=record,
         vendor=vendor,
-        asking=Asking(clock, link, live=True, budget_s=8.0),
+        asking=Asking(clock, link, live=True, budget_s=8.0, patient=True),
         refs=refs,
         spend_with=frozenset(settings.benefits.spend_with),
         unasked=UNASKED,
         remembered=benefits.remembered,
+        over=benefits.drop,
         conditions=conditions,
     )
     status = Status(

@@ -230,6 +230,17 @@ async def test_where_the_vendor_is_not_asked(table):
     assert desk.vendor.asked == []
 
 
+async def test_one_benefit_is_forgotten(desk):
+    """What the vendor has said since that it cannot be used; nothing else, and of nobody else."""
+    await desk.benefits.of(REF)
+    desk.benefits.drop(member_key(), OFFER.kind, OFFER.id)
+    desk.benefits.drop(member_key("7"), ALMAS.items[0].kind, ALMAS.items[0].id)
+    left = tuple(item for item in ALMAS.items if item != OFFER)
+    known = desk.benefits.remembered(member_key())
+    assert left
+    assert (known.benefits, known.as_of) == (Benefits(ALMAS.points, left), NOW)
+
+
 async def test_everybody_is_forgotten(desk):
     """What is remembered, handles, and what is just being said."""
     ref = desk.handles.give(member_key("10000499"))

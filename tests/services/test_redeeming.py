@@ -9,6 +9,7 @@ from decimal import Decimal
 
 import pytest
 
+from agent.domain.belonging import Wanted as Theirs
 from agent.domain.benefits import Benefit, BenefitKind, Benefits, Worth
 from agent.domain.health import Conditions
 from agent.domain.identifiers import IdentifierType
@@ -43,8 +44,9 @@ def refused(reason):
 class Vendor:
     """Keeps who has used what up, and does what the script says with each call to come.
 
-    A step of the script is ``lost`` (carried out, no answer), ``never`` (not carried out, no answer), ``dead`` (no
-    answer from then on), a VendorWord or an error; without a step the call is carried out and answered.
+    A step of the script is ``lost`` (carried out, no answer), ``never`` (not carried out, no answer), ``dead`` (out of
+    reach from then on), a VendorWord, an error, or what happens elsewhere just before; without a step the call is
+    carried out and answered.
     """
 
     redeems = frozenset({OFFER, VOUCHER})
@@ -71,15 +73,19 @@ class Vendor:
         await self.gate.wait()
         step = self.script[what].pop(0) if self.script[what] else None
         self.dead = self.dead or step == "dead"
-        if self.dead or step == "never":
+        if self.dead:
             raise Offline
+        if step == "never":
+            raise Offline(maybe_received=True)
+        if callable(step):
+            step = step()
         if isinstance(step, Exception):
             raise step
         if isinstance(step, VendorWord):
             return step
         answer = work()
         if step == "lost":
-            raise Offline
+            raise Offline(maybe_received=True)
         return answer
 
     def _standing(self, id_):
@@ -112,19 +118,26 @@ class Desk:
         self.record = Redemptions(outbox._writer, outbox._reader, key=STORAGE_KEY, names=NAMES)
         tagging = TaggingPolicy(IdentifierType.MEMBER_NUMBER, (), 3)
         self.handles = Handles(self.clock)
-        self.handles.named(REF, [named_by])
+        if named_by is not None:
+            self.handles.named(REF, [named_by])
         self.redeeming = Redeeming(
             clock=self.clock,
             record=self.record,
             vendor=self.vendor if vendor else None,
-            asking=Asking(self.clock, self.link, live=True, budget_s=60.0),
+            asking=Asking(self.clock, self.link, live=True, budget_s=60.0, patient=True),
             refs=Refs(LocalContacts(self.replica, tagging), self.handles),
             spend_with=STRONG,
             unasked=UNASKED,
             remembered=lambda _key: self.remembered,
+            over=self._drop,
             conditions=self.conditions,
             told=self.states.append,
         )
+
+    def _drop(self, _key, kind, id_):
+        if self.remembered is not None:
+            items = tuple(one for one in self.remembered.benefits.items if (one.kind, one.id) != (kind, id_))
+            self.remembered = replace(self.remembered, benefits=Benefits(None, items))
 
     async def redeem(self, wanted=WANTED):
         return await self.redeeming.redeem(wanted)
@@ -264,7 +277,7 @@ async def test_a_lost_answer_is_looked_up(desk, redeem, standing, calls):
     assert (desk.vendor.calls, desk.vendor.times_used, desk.state()) == (calls, 1, "redeemed")
 
 
-@pytest.mark.parametrize("how", ["lost", "never", VendorRefusedError()], ids=["carried out", "not", "refused key"])
+@pytest.mark.parametrize("how", ["lost", "never"], ids=["carried out", "not"])
 async def test_what_cannot_be_looked_up_is_undone(desk, how):
     """The cashier hears no, so that nothing may stay used up: not at once, as the vendor may be busy with it still."""
     desk.vendor.script |= {"redeem": [how], "standing": [None, "dead"]}
@@ -279,9 +292,31 @@ async def test_what_cannot_be_looked_up_is_undone(desk, how):
     assert desk.states == ["undoing", "released"]
 
 
+@pytest.mark.parametrize("error", [Offline(), VendorRefusedError()], ids=["not reached", "refused key"])
+@pytest.mark.parametrize("looked_up", [True, False])
+async def test_what_the_vendor_never_heard_of_was_not_used_up_by_it(desk, error, looked_up):
+    """Used up now, it was used by another till, which has it: this one hears no, and undoes nothing."""
+
+    def another_till():
+        desk.vendor.used.add("v-1")
+        return error
+
+    desk.vendor.script |= {"redeem": [another_till], "standing": [None] if looked_up else [None, "dead"]}
+    assert await desk.redeem() == (refused(Reason.USED) if looked_up else OFFLINE)
+    assert desk.state() == "refused"
+    await desk.later()
+    assert (desk.vendor.used, "release" in desk.vendor.calls) == ({"v-1"}, False)
+    desk.clock.advance(60)
+    assert await desk.redeem() == refused(Reason.USED)
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["a member here", "the vendor's alone"])
 @pytest.mark.parametrize("carried_out", [True, False])
-async def test_a_till_that_got_no_answer_asks_again(tmp_path, carried_out):
-    """Killed between the record and the answer: whatever the vendor made of it, the next run says it right, once."""
+async def test_a_till_that_got_no_answer_asks_again(tmp_path, carried_out, known):
+    """Killed between the record and the answer: whatever the vendor made of it, the next run says it right, once.
+
+    Nobody has to be named again for that: who it was, and that they could spend, is on record.
+    """
     with open_outbox(tmp_path / "outbox.db") as outbox:
         desk = Desk(outbox)
         desk.vendor.gate.clear()
@@ -293,11 +328,21 @@ async def test_a_till_that_got_no_answer_asks_again(tmp_path, carried_out):
         asking.cancel()
         await asyncio.gather(asking, return_exceptions=True)
     with open_outbox(tmp_path / "outbox.db", run="run-2") as outbox:
-        desk = Desk(outbox)
+        desk = Desk(outbox, named_by=None)
+        if not known:
+            desk.replica.people.clear()
         desk.vendor.used = {"v-1"} if carried_out else set()
         desk.vendor.times_used = int(carried_out)
         assert await desk.redeem() == DONE
         assert (desk.vendor.times_used, desk.state()) == (1, "redeemed")
+        assert await desk.redeem() == DONE
+        desk.handles.named(REF, [IdentifierType.MOBILE_PHONE])
+        other = replace(WANTED, transaction_id="s-2", id="v-2")
+        if known:
+            assert await desk.redeem(other) == refused(Reason.WEAK)
+        else:
+            with pytest.raises(UnknownRecordError):
+                await desk.redeem(other)
 
 
 @pytest.mark.parametrize(("carried_out", "state"), [(True, "redeemed"), (False, "refused")])
@@ -324,6 +369,48 @@ async def test_an_attempt_whose_answer_was_lost_and_that_cannot_be_looked_up_now
     assert await desk.redeem() == OFFLINE
     assert desk.state() == "undoing"
     desk.clock.advance(60)
+    await desk.later()
+    assert (desk.state(), desk.vendor.used) == ("released", set())
+
+
+@pytest.mark.parametrize("before", ["nothing", "refused", "asking"])
+@pytest.mark.parametrize("line", [True, False])
+async def test_who_is_erased_while_it_is_on_its_way(cut_off, before, line):
+    """Nothing of theirs is written down after their erasure was answered, and nothing is asked for."""
+    desk = cut_off
+    desk.vendor.dead = False
+    if before != "nothing":
+        number = await desk.record.ask(_wish(desk), None, desk.clock.now())
+        await desk.record.settle(number, RedemptionState(before), desk.clock.now())
+    theirs = Theirs(frozenset({REF}), {NAMES.of_identifier(desk.replica.member(REF).key.identifier): None})
+    desk.vendor.gate.clear()
+    asking = asyncio.create_task(desk.redeem())
+    await until(lambda: desk.vendor.calls == ["standing"])
+    desk.replica.people.clear()
+    await desk.record.erase(theirs, desk.clock.now())
+    desk.vendor.dead = not line
+    desk.vendor.script["standing"] = []
+    desk.vendor.gate.set()
+    (answer,) = await asyncio.gather(asking, return_exceptions=True)
+    assert isinstance(answer, UnknownRecordError) or answer == OFFLINE
+    assert (desk.vendor.calls, await desk.record.export(theirs)) == (["standing"], [])
+    assert desk.vendor.used == set()
+
+
+async def test_somebody_else_s_erasure_names_nobody_less_well(desk):
+    """Whoever was named before it by what they alone have can still spend."""
+    desk.handles.forget()
+    assert await desk.redeem() == DONE
+
+
+async def test_a_release_does_not_trust_a_vendor_that_is_busy_still(desk):
+    """What was asked for without an answer and shows unused may be used up in a moment: it is looked at again later."""
+    desk.vendor.script |= {"redeem": ["never"], "standing": [None, "dead"]}
+    assert await desk.redeem() == OFFLINE
+    desk.vendor.dead = False
+    desk.clock.advance(5)
+    assert await desk.release() == Redeemed("queued")
+    desk.vendor.used.add("v-1")
     await desk.later()
     assert (desk.state(), desk.vendor.used) == ("released", set())
 
@@ -361,6 +448,50 @@ async def test_what_is_given_back_without_a_line_is_given_back_later(desk):
     desk.clock.advance(60)
     await desk.later()
     assert (desk.vendor.used, desk.state()) == (set(), "released")
+
+
+@pytest.mark.parametrize("how", ["redeem", "release"])
+@pytest.mark.parametrize("kind", [VOUCHER, OFFER])
+async def test_what_another_sale_has_used_since_is_not_taken_back(desk, how, kind):
+    """Whatever the first sale had still to undo, the benefit is the second's now, and good only once."""
+    first = replace(WANTED, kind=kind, id="v-1" if kind is VOUCHER else "o-1")
+    if how == "redeem":
+        desk.vendor.script |= {"redeem": ["never"], "standing": [None, "dead"]}
+        assert await desk.redeem(first) == OFFLINE
+    else:
+        desk.vendor.releases = {VOUCHER, OFFER}
+        assert await desk.redeem(first) == DONE
+        desk.vendor.script["release"] = ["lost"]
+        assert await desk.release(first) == Redeemed("queued")
+        desk.vendor.releases = {VOUCHER}
+    desk.vendor.dead = False
+    desk.clock.advance(10)
+    second = replace(first, transaction_id="s-2")
+    assert await desk.redeem(second) == DONE
+    releases = desk.vendor.calls.count("release")
+    await desk.later()
+    assert (desk.state(first), desk.state(second)) == ("released", "redeemed")
+    assert (desk.vendor.used, desk.vendor.calls.count("release")) == ({first.id}, releases)
+    assert await desk.release(second) == (Redeemed("released") if kind is VOUCHER else refused(Reason.NOT_RELEASED))
+
+
+@pytest.mark.parametrize("delivered", [True, False])
+async def test_what_another_sale_was_given_unasked_since_is_not_taken_back(cut_off, delivered):
+    """Before the vendor was told of it and after, and by a till that asks for it again."""
+    cut_off.vendor.dead = False
+    cut_off.vendor.script |= {"redeem": ["never"], "standing": [None, "dead"]}
+    assert await cut_off.redeem() == OFFLINE
+    second = replace(WANTED, transaction_id="s-2")
+    assert await cut_off.redeem(second) == QUEUED
+    cut_off.vendor.dead = False
+    cut_off.clock.advance(60)
+    if delivered:
+        await cut_off.redeeming.settle()
+        assert cut_off.state(second) == "redeemed"
+    assert await cut_off.release() == Redeemed("released")
+    await cut_off.later()
+    assert (cut_off.state(), cut_off.state(second)) == ("released", "redeemed")
+    assert (cut_off.vendor.used, cut_off.vendor.calls.count("release")) == ({"v-1"}, 0)
 
 
 async def test_a_lost_answer_to_a_release(desk):
@@ -441,7 +572,15 @@ def money(id_, amount=50):
 @pytest.fixture
 def cut_off(desk):
     """The vendor has said what there is, and answers no more."""
-    items = (money("v-1"), money("v-2"), money("v-3"), money("v-9", 51), Benefit(OFFER, "o-1", "Socks"))
+    items = (
+        money("v-1"),
+        money("v-2"),
+        money("v-3"),
+        money("v-9", 51),
+        money("v-6", -1),
+        Benefit(VOUCHER, "v-7", "Half"),
+        Benefit(OFFER, "o-1", "Socks"),
+    )
     desk.remembered = Remembered(Benefits(None, items), desk.clock.now(), desk.clock.monotonic())
     desk.vendor.dead = True
     return desk
@@ -485,15 +624,84 @@ async def test_a_day_has_its_limit(cut_off, carried_out):
     assert await cut_off.redeem(replace(third, transaction_id="s-4", id="v-3" if carried_out else "v-2")) == QUEUED
 
 
+async def test_a_day_has_its_limit_for_tills_that_ask_at_once(cut_off):
+    """What one is being given counts for the other."""
+    wishes = [replace(WANTED, id=f"v-{number}", transaction_id=f"s-{number}") for number in (1, 2, 3)]
+    assert sorted(answer.outcome for answer in await asyncio.gather(*map(cut_off.redeem, wishes))) == [
+        "queued", "queued", "refused",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("way", ["looked up", "told"])
+async def test_the_vendor_s_latest_no_holds_without_a_line(cut_off, way):
+    """What it listed before counts for nothing then."""
+    cut_off.vendor.dead = False
+    if way == "looked up":
+        cut_off.vendor.used = {"v-1"}
+    else:
+        cut_off.vendor.script["redeem"] = [VendorWord(Reason.EXPIRED, "Expired")]
+    assert (await cut_off.redeem()).outcome == "refused"
+    cut_off.vendor.dead = True
+    assert await cut_off.redeem() == OFFLINE
+    assert await cut_off.redeem(replace(WANTED, transaction_id="s-2")) == OFFLINE
+    assert await cut_off.redeem(replace(WANTED, id="v-2")) == QUEUED
+
+
+async def test_a_vendor_that_is_slow_for_look_ups_is_asked(cut_off):
+    """A redemption has more patience: only whom nobody can reach is not asked for a while."""
+    cut_off.vendor.dead = False
+    for _ in range(3):
+        cut_off.link.too_slow(cut_off.clock.monotonic())
+    assert not cut_off.link.lookups.allows(cut_off.clock.monotonic())
+    assert await cut_off.redeem() == DONE
+    cut_off.vendor.dead = True
+    for number in range(3):
+        await cut_off.redeem(replace(WANTED, id=f"v-{number + 7}", transaction_id="s-2"))
+    calls = len(cut_off.vendor.calls)
+    assert await cut_off.redeem(replace(WANTED, id="v-2", transaction_id="s-2")) == QUEUED
+    assert len(cut_off.vendor.calls) == calls
+
+
+async def test_refused_credentials_are_no_outage(cut_off):
+    """Nothing is given unasked while the vendor answers, whatever it says; it is once nobody answers any more."""
+    cut_off.vendor.dead = False
+    cut_off.vendor.script["standing"] = [VendorRefusedError()]
+    assert await cut_off.redeem() == OFFLINE
+    assert cut_off.state() is None
+    cut_off.vendor.dead = True
+    assert await cut_off.redeem() == QUEUED
+
+
+async def test_what_is_stuck_is_not_given_unasked(cut_off):
+    """It is used up at the vendor, as far as anybody knows."""
+    cut_off.vendor.dead = False
+    assert await cut_off.redeem() == DONE
+    cut_off.vendor.script["release"] = [VendorWord(Reason.REFUSED, "Limit")]
+    assert await cut_off.release() == refused(Reason.NOT_RELEASED)
+    cut_off.vendor.dead = True
+    assert await cut_off.redeem(replace(WANTED, transaction_id="s-2")) == refused(Reason.USED)
+
+
 @pytest.mark.parametrize(
     ("wanted", "waits"),
     [
         (replace(WANTED, kind=OFFER, id="o-1"), 0),
         (replace(WANTED, id="v-9"), 0),
         (replace(WANTED, id="v-8"), 0),
+        (replace(WANTED, id="v-7"), 0),
+        (replace(WANTED, id="v-7", amount=Decimal(0)), 0),
+        (replace(WANTED, id="v-6"), 0),
         (WANTED, 3601),
     ],
-    ids=["a kind that is not allowed", "too much", "not among what the vendor said", "too long ago"],
+    ids=[
+        "a kind that is not allowed",
+        "too much",
+        "not among what the vendor said",
+        "no amount",
+        "nothing",
+        "less than nothing",
+        "too long ago",
+    ],
 )
 async def test_what_the_policy_does_not_allow(cut_off, wanted, waits):
     """It is refused, and nothing is on record."""
@@ -554,6 +762,20 @@ async def test_a_lost_answer_is_no_loss(cut_off, how):
     assert cut_off.state() == "sending"
     await cut_off.later(60)
     assert (cut_off.state(), cut_off.vendor.times_used) == ("redeemed", 1)
+
+
+async def test_what_could_not_be_delivered_is_no_less_a_loss(cut_off):
+    """The call never left, and another till used it up meanwhile: nothing hides that both gave it."""
+    assert await cut_off.redeem() == QUEUED
+    cut_off.clock.advance(60)
+    cut_off.vendor.script |= {"redeem": [Offline()], "standing": [None, "dead"]}
+    await cut_off.later(0)
+    assert cut_off.state() == "queued"
+    cut_off.vendor.used, cut_off.vendor.dead = {"v-1"}, False
+    cut_off.clock.advance(60)
+    await cut_off.redeeming.settle()
+    assert cut_off.state() == "lost"
+    assert [one.code for one in cut_off.conditions.standing()] == ["benefits.lost"]
 
 
 async def test_what_was_given_unasked_waits_for_the_line(cut_off):

@@ -75,7 +75,10 @@ async def test_what_became_of_it(tmp_path):
 
 @pytest.mark.parametrize(
     ("state", "holds"),
-    [("asking", True), ("redeemed", True), ("refused", False), ("undoing", False), ("released", False)],
+    [
+        *((state, True) for state in ("queued", "sending", "lost", "asking", "redeemed", "stuck")),
+        *((state, False) for state in ("refused", "undoing", "released")),
+    ],
 )
 async def test_another_sale_s(tmp_path, state, holds):
     """A benefit that another sale has used up, or may have, is found whichever sale it is."""
@@ -167,6 +170,18 @@ async def test_a_clock_that_is_put_right_moves_them_too(tmp_path):
         assert outbox.oddly_dated(NOW + 900 * DAY)
         await outbox.redate(NOW + 900 * DAY)
         assert record.find("s-1", VOUCHER, WISH.id).accepted_at == NOW + 900 * DAY
+
+
+async def test_what_is_asked_again_is_whose_and_what_it_is_now(tmp_path):
+    """The person who is counted, the amount and its currency are those of the last attempt."""
+    again = replace(WISH, key=member_key("7"), amount=Decimal("9.00"), currency="SEK", unasked_on=NOW.date())
+    with shop(tmp_path) as (_, record):
+        number = await record.ask(replace(WISH, amount=None), None, NOW)
+        await record.settle(number, RedemptionState.REFUSED, NOW)
+        await record.ask(again, record.find("s-1", VOUCHER, WISH.id), NOW)
+        known = record.find("s-1", VOUCHER, WISH.id)
+        assert (known.key, known.amount, known.currency) == (again.key, again.amount, "SEK")
+        assert [record.given_unasked(key, NOW.date()) for key in (WISH.key, again.key)] == [0, 1]
 
 
 async def test_what_was_given_unasked(tmp_path):

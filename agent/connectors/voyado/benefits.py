@@ -43,6 +43,9 @@ _OK, _NOT_FOUND = 200, 404
 _MAX_NAME_CHARS, _MAX_ID_CHARS, _MAX_TEXT_CHARS = 200, 64, 500
 _ID = re.compile(r"[A-Za-z0-9-]{1,64}")
 _LARGEST = Decimal(10) ** 9
+_FINEST = -12
+"""The decimal at which a number has begun."""
+_NEVER = "9999-12-31"
 _A_DAY = timedelta(days=1)
 _DATE_CHARS = len("2026-02-14")
 
@@ -99,8 +102,8 @@ class VoyadoBenefits:
     def _benefit(
         self, kind: BenefitKind, row: dict[str, Any], name: object, value: Worth | None, reference: object
     ) -> Benefit | None:
-        """What a row says, or None when it cannot be used."""
-        own = str(row["id"]) if isinstance(row.get("id"), (int, str)) else ""
+        """What a row says, its id in small letters (lists differ in that), or None when it cannot be used."""
+        own = str(row["id"]).lower() if isinstance(row.get("id"), (int, str)) else ""
         if not _ID.fullmatch(own) or row.get("redeemed") is True:
             return None
         try:
@@ -112,10 +115,14 @@ class VoyadoBenefits:
         )
 
     def _end(self, value: object) -> datetime | None:
-        """The first instant after it: a date counts to its end. Raises ValueError when it cannot be read."""
-        if value is None:
-            return None
+        """The first instant after it, None for the last of days: a date counts to its end.
+
+        Raises:
+            ValueError: it cannot be read.
+        """
         text = str(value)
+        if value is None or text.startswith(_NEVER):
+            return None
         if len(text) == _DATE_CHARS:
             return datetime.combine(date.fromisoformat(text) + _A_DAY, time(), self._zone)
         at = datetime.fromisoformat(text)
@@ -190,14 +197,16 @@ def _money(value: object) -> Worth | None:
 
 
 def _number(value: object) -> Decimal | None:
-    """A number up to a thousand million, as its shortest decimal says; None for anything else."""
+    """A number up to a thousand million, as its shortest decimal says; None for anything else, and for next to none."""
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         return None
     try:
         number = Decimal(str(value))
     except InvalidOperation:
         return None
-    return number if number.is_finite() and abs(number) <= _LARGEST else None
+    if not number.is_finite() or not _FINEST <= number.adjusted() <= _LARGEST.adjusted():
+        return None  # an exponent of millions cannot even be compared, and fills the memory where it is printed
+    return number if abs(number) <= _LARGEST else None
 
 
 def _text(value: object, most_chars: int) -> str | None:

@@ -96,8 +96,17 @@ class VoyadoRedemptions:
     async def redeem(
         self, key: IntegrationKey, kind: BenefitKind, id_: str, *, timeout_s: float, pace: Pace
     ) -> VendorWord:
-        """Uses it up. Raises VendorUnreachableError, VendorRefusedError: it may have been carried out all the same."""
-        contact_id = await contact_id_of(self._people, key, timeout_s, pace)
+        """Uses it up.
+
+        Raises:
+            VendorUnreachableError: where ``maybe_received`` says so, it may have been carried out all the same.
+            VendorRefusedError: our credentials are refused; it was not carried out.
+        """
+        try:
+            contact_id = await contact_id_of(self._people, key, timeout_s, pace)
+        except VendorUnreachableError as error:
+            error.maybe_received = False  # nothing was asked for but who it is
+            raise
         if contact_id is None:
             return VendorWord(Reason.NOT_THEIRS)
         call = self._client.redeem_promotion if kind is BenefitKind.OFFER else self._client.redeem_voucher
@@ -129,7 +138,8 @@ class VoyadoRedemptions:
 
 
 def _row(rows: list[dict[str, Any]], id_: str) -> dict[str, Any] | None:
-    return next((row for row in rows if str(row.get("id")).lower() == id_.lower()), None)
+    """The row of a benefit by its id as we list it, in small letters: spelled otherwise it would be on record twice."""
+    return next((row for row in rows if str(row.get("id")).lower() == id_), None)
 
 
 async def _word(call: Callable[[], Awaitable[Answer]], pace: Pace) -> VendorWord:

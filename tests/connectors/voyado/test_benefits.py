@@ -241,6 +241,8 @@ async def test_what_an_offer_is_worth(ask, row, worth):
         ("2026-03-01T00:00:00Z", datetime(2026, 3, 1, tzinfo=UTC)),
         ("2026-03-01T00:00:00", datetime(2026, 3, 1, tzinfo=STOCKHOLM)),
         ("2026-03-01", datetime(2026, 3, 2, tzinfo=STOCKHOLM)),
+        ("9999-12-31", None),
+        ("9999-12-31T23:59:59", None),
     ],
     ids=str,
 )
@@ -261,7 +263,7 @@ async def test_when_it_ends(ask, says, expires_at):
         {"redeemed": True},
         {"expiresOn": "soon"},
         {"expiresOn": 7},
-        {"expiresOn": "9999-12-31"},
+        {"expiresOn": "9999-12-32"},
     ],
     ids=str,
 )
@@ -278,6 +280,12 @@ async def test_texts_are_short_and_printable(ask):
     assert vouchers[0].name.startswith("Bo[31mnusx")
 
 
+async def test_an_id_has_one_spelling(ask):
+    """In small letters, however a list has it."""
+    _, (voucher,) = await read(ask, [voucher_row(id="0D4E-AB")])
+    assert voucher.id == "0d4e-ab"
+
+
 async def test_nobody_reads_more_than_so_many(ask):
     """A list that is longer is cut."""
     found, vouchers = await read(ask, [voucher_row(id=str(number)) for number in range(MAX_ITEMS + 1)])
@@ -289,10 +297,11 @@ async def test_nobody_reads_more_than_so_many(ask):
     [
         ([], None),
         ([{"id": 1, "balance": None}], None),
+        *(([{"id": 1, "balance": much}], None) for much in ("1e1000000", "1e-5000000000", "0e-99999", "1e10", "NaN")),
         ([{"id": 1, "balance": 7.5, "pendingPoints": None}], Points(Decimal("7.5"))),
         ([{"id": 1, "balance": 7, "pendingPoints": 2}, {"id": 2, "balance": 9}], Points(Decimal(7), Decimal(2))),
     ],
-    ids=["no account", "no balance", "nothing pending", "the first of two"],
+    ids=["no account", "no balance", *["no number"] * 5, "nothing pending", "the first of two"],
 )
 async def test_points(ask, accounts, points):
     """What can be spent, and what cannot yet."""

@@ -7,7 +7,7 @@ import pytest
 
 from agent.connectors.voyado.client import VoyadoClient
 from agent.connectors.voyado.people import VoyadoPeople
-from agent.connectors.voyado.redemptions import VoyadoRedemptions
+from agent.connectors.voyado.redemptions import VoyadoRedemptions, _row
 from agent.connectors.voyado.settings import VoyadoSettings
 from agent.connectors.voyado.simulator import SimulatorSettings, VoyadoSimulator, serve
 from agent.connectors.voyado.simulator.faults import Fault
@@ -121,6 +121,12 @@ async def test_another_person_s(shop, kind):
     assert (await shop.redeem(kind, ANOTHER)).reason is Reason.NOT_THEIRS
 
 
+def test_an_id_in_another_case():
+    """One benefit has one spelling here, small letters, so that it is on record once; however the vendor lists it."""
+    rows = [{"id": "0D4E-AB"}, {"id": 7}]
+    assert [_row(rows, id_) for id_ in ("0d4e-ab", "7", "0D4E-AB")] == [rows[0], rows[1], None]
+
+
 @each_kind
 async def test_an_expired_one(shop, kind):
     """The vendor says so, whatever the till's clock would."""
@@ -140,7 +146,7 @@ async def test_a_voucher_among_hundreds(shop):
     for _ in range(230):
         shop.sim.rewards.issue_voucher(shop.alma.contact_id)
     last = shop.sim.rewards.issue_voucher(shop.alma.contact_id).voucher_id
-    assert await shop.standing(VOUCHER, last.upper()) is Standing.AVAILABLE
+    assert await shop.standing(VOUCHER, last) is Standing.AVAILABLE
     assert await shop.standing(VOUCHER, ANOTHER) is Standing.ABSENT
 
 
@@ -181,3 +187,15 @@ async def test_a_list_without_end(version):
         with pytest.raises(VendorUnreachableError):
             await redemptions.standing(key, VOUCHER, "2", **HOW)
         await client.close()
+
+
+async def test_whoever_cannot_be_found_was_not_redeemed_for():
+    """A look-up without an answer says nothing of the redemption: Voyado has never heard of that."""
+
+    class People:
+        async def contact_id(self, *_args, **_more):
+            raise VendorUnreachableError(maybe_received=True)
+
+    with pytest.raises(VendorUnreachableError) as caught:
+        await VoyadoRedemptions(None, People()).redeem(member_key("10000421"), VOUCHER, "v-1", **HOW)
+    assert caught.value.maybe_received is False
