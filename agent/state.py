@@ -180,8 +180,13 @@ class State:
     @property
     def least_contacts(self) -> int:
         """So many a replica holds that is built anew, unless the feed lacks its full export; 0 where nobody knows."""
+        return int(self.former_contacts * WHOLE_SHARE)
+
+    @property
+    def former_contacts(self) -> int:
+        """So many a whole replica held last; 0 where nobody knows."""
         try:
-            return int(int((self.directory / SIZE).read_bytes()) * WHOLE_SHARE)
+            return int((self.directory / SIZE).read_bytes())
         except (OSError, ValueError):
             return 0
 

@@ -223,7 +223,7 @@ class Sync:
         uniform: the source of chance, so that a chain of stores does not ask in the same second.
         changed: called when the replica or a condition changed.
         renewed: called when everything that the loyalty system has said is in the replica.
-        counted: told how many contacts a whole replica holds.
+        counted: told how many contacts a whole replica holds; not while ``feed.gap`` stands.
         damaged: told when the replica turns out to be damaged.
         writing: held while the replica is written; whoever else writes to it, or replaces it, waits.
     """
@@ -335,7 +335,7 @@ class Sync:
         now = self._clock.now()
         self._conditions.set("feed.silent", stands=False, now=now)
         info = self._contacts.info()
-        if info.as_of is not None:
+        if info.as_of is not None and not self._conditions.stands("feed.gap"):
             self._counted(info.contacts)
         log.info("synced", contacts=info.contacts, elapsed_s=round(self._clock.monotonic() - started, 3))
 

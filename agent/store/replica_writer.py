@@ -44,7 +44,8 @@ _REMOVED = "SELECT identity, keys, deleted_at FROM tombstones WHERE carried_out 
 _CARRIED_OUT = "UPDATE tombstones SET carried_out = 1 WHERE identity = ? AND deleted_at = ?"
 _ERASE = "DELETE FROM contacts WHERE {column} = ?"
 _RESTORE = "DELETE FROM tombstones WHERE identity IN (?, ?)"
-_SEEN_IN_SWEEP = "INSERT OR IGNORE INTO swept VALUES (?)"
+_SEEN_IN_SWEEP = "INSERT OR IGNORE INTO swept VALUES (?, ?)"
+_TAKE_BACK = "DELETE FROM contacts WHERE contact_id IN (SELECT contact_id FROM swept WHERE brought)"
 _SWEPT = "SELECT contact_id FROM swept"
 _END_SWEEP = "DELETE FROM swept"
 UNSEEN = "contact_id IS NULL OR contact_id NOT IN (SELECT contact_id FROM swept)"
@@ -61,6 +62,8 @@ class Merger:
 
     def __init__(self, connection: Connection, primary: IdentifierType) -> None:
         self.inserted = self.updated = self.unchanged = self.deleted = self.erasures = 0
+        self.brought: set[bytes] = set()
+        """The contact ids of those who were not here."""
         self._connection = connection
         self._primary = KEY_COLUMNS.index(primary.value)
         self._by_key = [f"{_FIND} {column} = ?" for column in KEY_COLUMNS]
@@ -80,6 +83,12 @@ class Merger:
         """Takes out everybody whom a walk through all contacts has not shown, as a delete does."""
         for number, *known in self._connection.execute(f"{_FIND} {UNSEEN}").fetchall():
             self._take_out(number, known, (), at)
+
+    def take_back(self) -> None:
+        """Takes out whoever only the walk through all contacts brought: they were never said to be gone."""
+        taken = self._connection.execute(_TAKE_BACK).rowcount
+        self.deleted += taken
+        self.erasures += taken
 
     def counts(self, batch: Batch, *, unlisted: frozenset[bytes] = frozenset()) -> AppliedCounts:
         """What has been done, for a batch that has been applied whole.
@@ -115,6 +124,7 @@ class Merger:
         if known is None:
             execute(INSERT, row[:4])
             self.inserted += 1
+            self.brought.add(bytes(contact or b""))
         else:
             self._update(known[0], known[1:], merge(known[1:], row, self._primary))
         if self._buried:
@@ -227,10 +237,12 @@ class SqliteReplicaWriter:
             if page.sweep is not None:
                 keys = (row.key(CONTACT_ID) for row in batch.rows)
                 marks = {bytes(key) for key in keys if key is not None} | batch.refused
-                connection.executemany(_SEEN_IN_SWEEP, [(mark,) for mark in marks])
+                connection.executemany(_SEEN_IN_SWEEP, [(mark, mark in merger.brought) for mark in marks])
             if page.sweep is Sweep.ENDS:
                 merger.remove_unseen(at=at)
                 unlisted = self._file.refusals.marks.difference(mark for (mark,) in connection.execute(_SWEPT))
+            if page.sweep is Sweep.GIVEN_UP:
+                merger.take_back()
             if page.sweep in (Sweep.ENDS, Sweep.GIVEN_UP):
                 connection.execute(_END_SWEEP)
             merger.record()

@@ -143,6 +143,14 @@ async def test_damage_met_by_a_sync_is_told(bench):
     assert (bench.damages, bench.counts) == (1, [7])
 
 
+async def test_a_replica_with_a_gap_is_not_counted(bench):
+    """How many contacts there are is noted of a whole replica alone."""
+    for stands, counts in ((True, []), (False, [7])):
+        bench.conditions.set("feed.gap", stands=stands, now=NOW)
+        await bench.sync.once()
+        assert bench.counts == counts
+
+
 async def test_what_cannot_be_carried_out_is_a_failed_sync(bench):
     """It is told as any other trouble, and the next sync tries again."""
     bench.erased.fault = StorageError("the write-ahead log is in use")

@@ -33,9 +33,9 @@ def upsert(number, **options):
 class World:
     """A replica that pages are put into."""
 
-    def __init__(self, tmp_path, least=0):
+    def __init__(self, tmp_path, least=0, former=0):
         self.file = ReplicaFile(DatabaseFile(tmp_path / "replica.db", None, "NORMAL"), STORAGE_KEY, MEMBER)
-        self.store = SqliteReplicaStore(self.file, least)
+        self.store = SqliteReplicaStore(self.file, least, former)
         self.replica = ToldReplica(self.file)
         self.at = NOW
 
@@ -129,7 +129,7 @@ def test_who_has_no_primary_key_is_asked_for_by_the_id(world):
 @pytest.mark.parametrize(("least", "expected"), [(2, ("10000007",)), (3, None)], ids=["enough", "too few"])
 def test_a_list_of_far_too_few(tmp_path, least, expected):
     """It was hardly everybody: nobody is named, and a sweep that is given up takes nobody out."""
-    world = World(tmp_path, least)
+    world = World(tmp_path, least, former=3)
     world.page(upsert(5), upsert(6), upsert(7))
     world.page(upsert(5), upsert(6), sweep=Sweep.BEGINS)
     unseen = world.store.unseen()
@@ -141,9 +141,21 @@ def test_a_list_of_far_too_few(tmp_path, least, expected):
 
 def test_a_replica_that_is_fetched_again(tmp_path):
     """Of nobody whom it holds anything is missing, however many it held before: there is nothing to give up for."""
-    world = World(tmp_path, least=9)
+    world = World(tmp_path, least=9, former=10)
     world.page(upsert(5), sweep=Sweep.BEGINS)
     assert world.store.unseen() == ()
+    world.replica.close()
+
+
+@pytest.mark.parametrize("count", [1, 3, 4], ids=["fewer", "as many", "more"])
+def test_a_list_of_strangers(tmp_path, count):
+    """Whoever the sweep brought makes up for nobody, and goes with it, without a tombstone."""
+    world = World(tmp_path, least=2, former=3)
+    world.page(upsert(5), upsert(6), upsert(7))
+    world.page(*(upsert(8 + number) for number in range(count)), sweep=Sweep.BEGINS)
+    assert world.store.unseen() is None
+    world.page(sweep=Sweep.GIVEN_UP)
+    assert (world.numbers(), world.replica.info().contacts, world.removed()) == ([5, 6, 7], 3, [])
     world.replica.close()
 
 

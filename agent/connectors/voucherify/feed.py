@@ -185,5 +185,9 @@ class _Poll:
         for start in range(0, len(missing or ()), ASKED_AT_ONCE):
             asked = [await self._feed.asked(one) for one in (missing or ())[start : start + ASKED_AT_ONCE]]
             yield self.page(tuple(asked), sweep=stage)
+        if missing is None:  # whom the sweep brought is taken back; who came meanwhile is read again
+            self.progress = self.progress.given_up(sweep)
+            yield self.page((), sweep=Sweep.GIVEN_UP)
+            return
         self.progress = self.progress.swept(sweep, by_at)
-        yield self.page((), sweep=Sweep.GIVEN_UP if missing is None else Sweep.ENDS)
+        yield self.page((), sweep=Sweep.ENDS)

@@ -55,7 +55,7 @@ class World:
         self.file = ReplicaFile(DatabaseFile(tmp_path / "replica.db", None, "NORMAL"), STORAGE_KEY, MEMBER)
         self.replica = ToldReplica(self.file)
         self.conditions, self.erased = Conditions(), Erased()
-        self.least = 0
+        self.former = 0
         self.link = Link(
             "voucherify", "loyalty", requests_per_second=0, backoff_first_s=1, backoff_max_s=9, uniform=lambda a, _b: a
         )
@@ -82,7 +82,7 @@ class World:
         self.replica.close()
 
     def store(self):
-        return SqliteReplicaStore(self.file, self.least)
+        return SqliteReplicaStore(self.file, int(self.former * 0.9), self.former)
 
     async def unseen(self):
         return await asyncio.to_thread(self.store().unseen)
@@ -280,7 +280,7 @@ async def test_far_too_many_are_gone(world):
     for number in range(10):
         world.enrol(number)
     await world.sync()
-    world.least = 9
+    world.former = 10
     gone = dict(world.sim.customers)
     world.sim.customers.clear()
     world.clock.advance(DAY)
@@ -293,6 +293,53 @@ async def test_far_too_many_are_gone(world):
     world.clock.advance(DAY)
     await world.sync()
     assert (world.contacts(), world.standing()) == (10, [])
+
+
+@pytest.mark.parametrize("strangers", [5, 10, 15], ids=["half as many", "as many", "more"])
+async def test_another_project_s_keys(world, strangers):
+    """However many customers it has: nobody of ours goes, nobody of theirs stays, and ours are read on afterwards."""
+    for number in range(10):
+        world.enrol(number)
+    await world.sync()
+    world.former = 10
+    ours = dict(world.sim.customers)
+    for _ in range(2):
+        world.sim.customers.clear()
+        for number in range(50, 50 + strangers):
+            world.enrol(number)
+        world.clock.advance(DAY)
+        world.sim.customers.update(
+            (name, {**one, "created_at": "2026-01-01T00:00:00.000Z"}) for name, one in world.sim.customers.items()
+        )
+        await world.sync()
+        assert (world.contacts(), world.standing(), world.knows(50)) == (10, ["feed.gap"], False)
+    world.sim.customers.clear()
+    world.sim.customers.update(ours)
+    world.enrol(20)
+    await world.sync()
+    assert (world.contacts(), world.knows(20)) == (11, True)
+    world.clock.advance(DAY)
+    await world.sync()
+    assert (world.contacts(), world.standing()) == (11, [])
+
+
+async def test_who_joins_while_a_sweep_is_given_up(world):
+    """They are taken back with all whom the sweep brought, and read again by the next poll."""
+    for number in range(10):
+        world.enrol(number)
+    await world.sync()
+    world.former = 10
+    for number in range(10):
+        world.sim.leave(str(10_000_000 + number))
+    world.clock.advance(DAY)
+    joined = []
+    with world.store().open_writer() as writer:
+        async for page in world.feed.pages(writer.cursor()):
+            writer.apply_page(page, at=world.clock.now())
+            if page.sweep is None and not joined:
+                joined = [world.enrol(number, after_s=60) for number in (20, 21)]
+    await world.sync()
+    assert (world.knows(20), world.knows(21)) == (True, True)
 
 
 async def test_a_sweep_that_is_gone_on_with(world):
