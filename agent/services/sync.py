@@ -301,6 +301,10 @@ class Sync:
         except (VendorError, FeedError, StorageError) as error:
             # A build that was cut off is continued by the next load; asking for it again would start from nothing.
             self._fail(error)
+        except Exception as error:  # noqa: BLE001 - a mistake of ours in one page must not end the feed
+            name = type(error).__name__
+            log.error("feed.broken", error=name)  # noqa: TRY400 - its text may hold what was being read
+            self._fail(FeedError(f"the agent cannot read what the loyalty system lists: {name}"))
         finally:
             self.progress = None
             self._changed()

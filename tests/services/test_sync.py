@@ -151,6 +151,20 @@ async def test_a_replica_with_a_gap_is_not_counted(bench):
         assert bench.counts == counts
 
 
+async def test_a_mistake_of_ours_is_a_failed_sync(bench):
+    """The feed goes on; what is said has no word of what was being read."""
+    bench.feed.fault = ValueError("Alma")
+    for _ in range(3):
+        await bench.sync.once()
+    (condition,) = bench.conditions.standing()
+    assert condition.code == "feed.silent"
+    assert "ValueError" in condition.detail
+    assert "Alma" not in condition.detail
+    bench.feed.fault = None
+    await bench.sync.once()
+    assert bench.conditions.standing() == ()
+
+
 async def test_what_cannot_be_carried_out_is_a_failed_sync(bench):
     """It is told as any other trouble, and the next sync tries again."""
     bench.erased.fault = StorageError("the write-ahead log is in use")
