@@ -191,7 +191,12 @@ class State:
             return 0
 
     def note_contacts(self, contacts: int) -> None:
-        """Remembers how many contacts a whole replica holds, beyond its own end. Raises OSError."""
+        """Remembers how many contacts a whole replica holds, beyond its own end. Raises OSError.
+
+        That there is nobody is not noted: an empty list says nothing about who was there.
+        """
+        if not contacts:
+            return
         content = b"%d\n" % contacts
         path = self.directory / SIZE
         if not path.exists() or path.read_bytes() != content:

@@ -251,7 +251,7 @@ class SqliteReplicaStore:
         Raises:
             StorageError: it cannot be opened.
         """
-        return SqliteReplicaWriter(self.file, self.file.database.connect())
+        return SqliteReplicaWriter(self.file, self.file.database.connect(), least=self.least)
 
     def unseen(self) -> tuple[Identifier, ...] | None:
         """Whom the sweep under way has not shown, each by the key they are kept under.

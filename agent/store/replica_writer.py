@@ -48,6 +48,9 @@ _SEEN_IN_SWEEP = "INSERT OR IGNORE INTO swept VALUES (?, ?)"
 _TAKE_BACK = "DELETE FROM contacts WHERE contact_id IN (SELECT contact_id FROM swept WHERE brought)"
 _SWEPT = "SELECT contact_id FROM swept"
 _END_SWEEP = "DELETE FROM swept"
+_UNLISTED = "SELECT mark FROM unlisted"
+_FORGET_UNLISTED = "DELETE FROM unlisted"
+_KEEP_UNLISTED = "INSERT INTO unlisted VALUES (?)"
 UNSEEN = "contact_id IS NULL OR contact_id NOT IN (SELECT contact_id FROM swept)"
 _COUNT = "UPDATE state SET contacts = contacts + ?, erasures = erasures + ?"
 
@@ -95,7 +98,7 @@ class Merger:
 
         Args:
             batch: what was applied.
-            unlisted: marks of people erased here whom a walk through all contacts has not shown.
+            unlisted: marks of people erased here whom two walks through all contacts in a row have not shown.
         """
         return AppliedCounts(
             rows=len(batch.rows),
@@ -189,11 +192,12 @@ class SqliteReplicaWriter:
         file: what is kept in it.
         connection: closed with it.
         builds: the replica has still to be adopted.
+        least: a walk that has shown fewer contacts was not through everybody.
     """
 
-    def __init__(self, file: ReplicaFile, connection: Connection, *, builds: bool = False) -> None:
+    def __init__(self, file: ReplicaFile, connection: Connection, *, builds: bool = False, least: int = 0) -> None:
         self.builds = builds
-        self._file = file
+        self._file, self._least = file, least
         self._connection = connection
         # Moving the log into the file is not what a look-up waits for: it is done before the next commit, not in it.
         connection.execute("PRAGMA wal_autocheckpoint = 0")
@@ -240,7 +244,7 @@ class SqliteReplicaWriter:
                 connection.executemany(_SEEN_IN_SWEEP, [(mark, mark in merger.brought) for mark in marks])
             if page.sweep is Sweep.ENDS:
                 merger.remove_unseen(at=at)
-                unlisted = self._file.refusals.marks.difference(mark for (mark,) in connection.execute(_SWEPT))
+                unlisted = self._unlisted(connection)
             if page.sweep is Sweep.GIVEN_UP:
                 merger.take_back()
             if page.sweep in (Sweep.ENDS, Sweep.GIVEN_UP):
@@ -248,6 +252,20 @@ class SqliteReplicaWriter:
             merger.record()
             connection.execute("UPDATE state SET cursor = ?", (page.cursor,))
             return merger.counts(batch, unlisted=unlisted)
+
+    def _unlisted(self, connection: Connection) -> frozenset[bytes]:
+        """Who was erased here, and was not shown twice in a row.
+
+        There is nothing to ask for them by, and once a row can slip from page to page while it is being read.
+        """
+        shown = {mark for (mark,) in connection.execute(_SWEPT)}
+        if len(shown) < self._least:
+            return frozenset()
+        before = {mark for (mark,) in connection.execute(_UNLISTED)}
+        missing = self._file.refusals.marks - shown
+        connection.execute(_FORGET_UNLISTED)
+        connection.executemany(_KEEP_UNLISTED, [(mark,) for mark in missing - before])
+        return missing & before
 
     def finish(self, *, as_of: datetime) -> None:
         """Records that everything up to ``as_of`` is in it."""

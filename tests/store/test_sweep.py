@@ -161,17 +161,36 @@ def test_a_list_of_strangers(tmp_path, count):
 
 @pytest.mark.parametrize("shown", [True, False], ids=["still there", "gone"])
 def test_who_was_erased_here(world, shown):
-    """Whoever a sweep shows is refused again; whoever it does not show the vendor has removed."""
+    """Whoever a sweep shows is refused again; whoever two in a row do not show the vendor has removed."""
     mark = HASH(ID, "cust_00000006")
     refusals = Refusals(frozenset({mark}))
     changes = [upsert(5), *([upsert(6)] if shown else [])]
-    counts = [
-        world.page(*changes, sweep=Sweep.BEGINS, refusals=refusals),
-        world.page(sweep=Sweep.ENDS, refusals=refusals),
-    ]
-    assert counts[0].refused == (frozenset({mark}) if shown else frozenset())
-    assert counts[1].removed == (frozenset() if shown else frozenset({mark}))
+    for removed in (frozenset(), frozenset() if shown else {mark}, frozenset()):
+        counts = [
+            world.page(*changes, sweep=Sweep.BEGINS, refusals=refusals),
+            world.page(sweep=Sweep.ENDS, refusals=refusals),
+        ]
+        assert counts[0].refused == ({mark} if shown else frozenset())
+        assert counts[1].removed == removed
     assert world.numbers() == [5]
+
+
+def test_who_was_erased_here_and_slips_from_one_list(world):
+    """They are still at the vendor: two sweeps in a row have to be without them."""
+    refusals = Refusals(frozenset({HASH(ID, "cust_00000006")}))
+    for changes in ([], [upsert(6)], []):
+        world.page(upsert(5), *changes, sweep=Sweep.BEGINS, refusals=refusals)
+        assert world.page(sweep=Sweep.ENDS, refusals=refusals).removed == frozenset()
+
+
+def test_a_list_of_too_few_says_nothing_of_who_was_erased_here(tmp_path):
+    """A replica that is fetched again misses nobody, and another project's keys show none of them."""
+    world = World(tmp_path, least=9, former=10)
+    refusals = Refusals(frozenset({HASH(ID, "cust_00000006")}))
+    for _ in range(3):
+        world.page(*(upsert(number) for number in range(7, 15)), sweep=Sweep.BEGINS, refusals=refusals)
+        assert world.page(sweep=Sweep.ENDS, refusals=refusals).removed == frozenset()
+    world.replica.close()
 
 
 def test_who_is_erased_while_a_sweep_is_under_way(world):
