@@ -21,7 +21,7 @@ def test_how_many_contacts_there_were(tmp_path):
     """The size of a whole replica, which one without anybody does not replace."""
     config = tmp_path / "agent.toml"
     config.write_text(CONFIG.format(root=tmp_path.as_posix()) + VENDOR)
-    state = State(load(config=config, vendors=settings_models(), environ={}))
+    state = State(load(config=config, vendors=settings_models(), environ={}, secrets=False))
     state.directory.mkdir()
     assert (state.former_contacts, state.least_contacts) == (0, 0)
     for noted in (10, 0):

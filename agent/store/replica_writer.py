@@ -83,9 +83,18 @@ class Merger:
                 self._upsert(row)
 
     def remove_unseen(self, *, at: datetime) -> None:
-        """Takes out everybody whom a walk through all contacts has not shown, as a delete does."""
-        for number, *known in self._connection.execute(f"{_FIND} {UNSEEN}").fetchall():
-            self._take_out(number, known, (), at)
+        """Takes out everybody whom a walk through all contacts has not shown, as a delete does.
+
+        What else is kept under a key of theirs stays where somebody who remains has that key, too: a member who was
+        deleted and made again has the number of before, and a family shares a phone.
+        """
+        unseen = self._connection.execute(f"{_FIND} {UNSEEN}").fetchall()
+        self._connection.executemany(_REMOVE, [(number,) for number, *_ in unseen])
+        for _number, *known in unseen:
+            keys = [None if self._is_held(column, known[column]) else known[column] for column in range(KEYS)]
+            self._bury(keys, known[CONTACT_ID] or known[self._primary], at)
+        self.deleted += len(unseen)
+        self.erasures += len(unseen)
 
     def take_back(self) -> None:
         """Takes out whoever only the walk through all contacts brought: they were never said to be gone."""
@@ -177,6 +186,9 @@ class Merger:
             if key is not None and (found := execute(self._by_key[column], (key,)).fetchall()):
                 return found
         return []
+
+    def _is_held(self, column: int, key: bytes | None) -> bool:
+        return key is not None and self._connection.execute(self._by_key[column], (key,)).fetchone() is not None
 
     def _bury(self, keys: Sequence[bytes | bytearray | None], identity: bytes | bytearray | None, at: datetime) -> None:
         known = tuple(dict.fromkeys(bytes(key) for key in keys if key is not None))

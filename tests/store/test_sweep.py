@@ -87,6 +87,27 @@ def test_who_was_not_shown_is_gone(world):
     assert world.swept() == 0
 
 
+def test_who_was_made_again(world):
+    """What waits under a key that somebody who remains has is theirs: it is not erased with who is gone."""
+    world.page(upsert(5))
+    again = {**person(5), ID: "cust_99999999", PHONE: "+46701740688"}
+    world.page(ContactChange(ChangeKind.UPSERT, again, full_row=True), sweep=Sweep.BEGINS)
+    world.page(sweep=Sweep.ENDS)
+    [(identity, keys, _at)] = world.removed()
+    assert identity == HASH(ID, "cust_00000005")
+    assert HASH(MEMBER, "10000005") not in keys
+    assert HASH(PHONE, "+46701740605") in keys
+
+
+def test_a_family_of_whom_nobody_is_left(world):
+    """A key that only those who are gone have is nobody's any more."""
+    family = [{**person(number), PHONE: "+46701740605"} for number in (5, 6)]
+    world.page(*(ContactChange(ChangeKind.UPSERT, one, full_row=True) for one in family))
+    world.page(sweep=Sweep.BEGINS)
+    world.page(sweep=Sweep.ENDS)
+    assert [HASH(PHONE, "+46701740605") in keys for _, keys, _ in world.removed()] == [True, True]
+
+
 def test_whoever_is_made_meanwhile_is_seen(world):
     """A change that comes while a sweep is under way shows its contact as well as the sweep does."""
     world.page(upsert(5), sweep=Sweep.BEGINS)
