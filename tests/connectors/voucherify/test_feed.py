@@ -144,6 +144,14 @@ async def test_the_first_load(world):
     assert all(world.knows(number) for number in range(250))
 
 
+async def test_a_page_of_long_customers(world):
+    """A hundred customers with much metadata are more than a mebibyte, and read all the same."""
+    for number in range(3):
+        world.enrol(number, metadata={"note": "a" * 400_000})
+    await world.sync()
+    assert world.contacts() == 3
+
+
 async def test_an_empty_project(world):
     """It is loaded whole, with nobody in it, and whoever comes then is found."""
     await world.sync()
