@@ -65,8 +65,10 @@ class Merger:
 
     def __init__(self, connection: Connection, primary: IdentifierType) -> None:
         self.inserted = self.updated = self.unchanged = self.deleted = self.erasures = 0
+        self.met: set[bytes] = set()
+        """The contact ids of those whom upserts named, by whatever key."""
         self.brought: set[bytes] = set()
-        """The contact ids of those who were not here."""
+        """Those of them who were not here."""
         self._connection = connection
         self._primary = KEY_COLUMNS.index(primary.value)
         self._by_key = [f"{_FIND} {column} = ?" for column in KEY_COLUMNS]
@@ -133,10 +135,13 @@ class Merger:
             known = execute(self._by_key[CONTACT_ID], (contact,)).fetchone()
             if known is None and key is not None:
                 known = execute(self._orphan, (key,)).fetchone()
+        mark = contact or (known and known[1 + CONTACT_ID])
+        if mark:
+            self.met.add(bytes(mark))
         if known is None:
             execute(INSERT, row[:4])
             self.inserted += 1
-            self.brought.add(bytes(contact or b""))
+            self.brought.add(bytes(mark or b""))
         else:
             self._update(known[0], known[1:], merge(known[1:], row, self._primary))
         if self._buried:
@@ -251,8 +256,7 @@ class SqliteReplicaWriter:
             merger.apply(batch.rows, at=at)
             unlisted: frozenset[bytes] = frozenset()
             if page.sweep is not None:
-                keys = (row.key(CONTACT_ID) for row in batch.rows)
-                marks = {bytes(key) for key in keys if key is not None} | batch.refused
+                marks = merger.met | batch.refused
                 connection.executemany(_SEEN_IN_SWEEP, [(mark, mark in merger.brought) for mark in marks])
             if page.sweep is Sweep.ENDS:
                 merger.remove_unseen(at=at)

@@ -269,6 +269,31 @@ async def test_a_row_that_slips_from_the_list(world):
     assert (world.knows(3), world.contacts()) == (True, 5)
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [{"status": 400}, {"status": 404, "body": "html"}, {"status": 500}],
+    ids=["400", "404 without a key", "500"],
+)
+async def test_who_cannot_be_asked_for(world, answer):
+    """They stay until a sweep can tell; the others' data is as new as ever, and it is said how many they are."""
+    for number in range(25):
+        world.enrol(number)
+    await world.sync()
+    for number in (3, 4):
+        world.sim.leave(str(10_000_000 + number))
+    world.clock.advance(DAY)
+    fault = Fault(kind="answer", method="GET", path="/v1/customers/10000003", **answer)
+    world.sim.add(fault)
+    await world.sync()
+    assert (world.knows(3), world.knows(4), world.contacts()) == (True, False, 24)
+    assert world.replica.info().as_of == world.clock.now()
+    assert world.standing() == ["feed.unreadable"]
+    world.sim.remove(fault)
+    world.clock.advance(DAY)
+    await world.sync()
+    assert (world.knows(3), world.standing()) == (False, [])
+
+
 async def test_who_came_back_under_another_id(world):
     """Deleted and made again under the same number, they are one person, and not two who share it."""
     world.enrol(3, phone="+46701740605")
