@@ -122,6 +122,23 @@ async def test_a_stranger_is_registered(simulator, connect, preferences, accepts
     }  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("theirs", "kind"),
+    [("88", PARK), (88, PARK), ("77 ", DONE), ("", DONE), (None, DONE)],
+    ids=["another's number", "another's as a number", "the same", "empty", "none"],
+)
+async def test_a_stranger_who_shares_a_phone_with_a_member(simulator, connect, theirs, kind):
+    """A sale under a member's number is never booked to somebody who has another: a person settles who they are."""
+    sim, running = simulator
+    sim.add_customer(ExternalID="88", Phone="0701740606")
+    sim.customers[102]["ExternalID"] = theirs
+    tag = IntegrationKey(kind="primary", type=IdentifierType.MEMBER_NUMBER, value="77")
+    [verdict] = await sent(
+        connect(running.url, unknown_customer="register"), sale(tag=tag, new_contact={"mobile_phone": "+46701740606"})
+    )
+    assert (verdict.kind, [receipt["CustomerID"] for receipt in sim.receipts]) == (kind, [102] if kind is DONE else [])
+
+
 async def test_a_stranger_by_number_alone(simulator, connect):
     """A number is all that is told of whoever gave nothing."""
     sim, running = simulator
