@@ -299,7 +299,6 @@ class Sync:
             if await self._read(rebuild=rebuild):
                 self._succeed(started)
         except (VendorError, FeedError, StorageError) as error:
-            # A build that was cut off is continued by the next load; asking for it again would start from nothing.
             self._fail(error)
         except Exception as error:  # noqa: BLE001 - a mistake of ours in one page must not end the feed
             name = type(error).__name__
@@ -320,14 +319,14 @@ class Sync:
                 reading.cancel()
                 await asyncio.wait([reading])
             failure = None if reading.cancelled() else reading.exception()
+        if failure is not None or reading.cancelled():
+            begun = self.progress is not None and (self.progress.files or self.progress.applied)
+            # What has begun is gone on with by the next load; asking for it again would start from nothing.
+            self._rebuild = self._rebuild or (rebuild and not begun)
         await self._erased.carry_out()
         if failure is not None:
             raise failure
-        if reading.cancelled():
-            begun = self.progress is not None and (self.progress.files or self.progress.applied)
-            self._rebuild = self._rebuild or (rebuild and not begun)  # what has begun is remembered by its file
-            return False
-        return True
+        return not reading.cancelled()
 
     async def _read_feed(self, *, rebuild: bool) -> None:
         async with self._writing:

@@ -226,6 +226,22 @@ async def test_a_rebuild_that_was_cut_off_is_not_forgotten(bench, progress, agai
     assert bench.feed.reads == [True, again]
 
 
+@pytest.mark.parametrize(
+    ("progress", "again"),
+    [(LoadProgress(), True), (LoadProgress(files=3), False), (LoadProgress(applied=1), False)],
+    ids=["before anything was there", "files listed", "pages applied"],
+)
+async def test_a_rebuild_that_failed_is_not_forgotten(bench, progress, again):
+    """Ordered while nobody answers, it is asked for again by the next sync; once it has begun it is gone on with."""
+    bench.feed.fault, bench.feed.progress = VendorUnreachableError(), progress
+    bench.sync.order(rebuild=True)
+    await bench.sync.once()
+    bench.feed.fault = None
+    for _ in range(2):
+        await bench.sync.once()
+    assert bench.feed.reads == [True, again, False]
+
+
 async def test_the_end_of_the_agent_cuts_it_off(bench):
     """Stopping ends the reading and the loop, and carries nothing out any more."""
     bench.feed.gate.clear()
