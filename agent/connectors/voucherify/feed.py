@@ -188,7 +188,10 @@ class _Poll:
             if stage is Sweep.BEGINS and listed.told_at is not None:
                 sweep = replace(sweep, changes_at=min(listed.told_at, sweep.begun_at) - LEAD)
             sweep = replace(sweep, place=place)
-            self.progress = replace(self.progress, sweep=sweep)
+            # Who is dated ahead of the walk's start is no place to go on from: others are made before that.
+            start_at = min(listed.told_at or sweep.begun_at, sweep.begun_at) - LEAD
+            safe = place if place.at <= start_at else Place(start_at)
+            self.progress = replace(self.progress, sweep=replace(sweep, place=safe))
             yield self.page(self._feed.read(listed), sweep=stage)
             stage = Sweep.GOES_ON
         missing = await self._feed.unseen()

@@ -468,6 +468,18 @@ async def test_a_customer_dated_by_a_wrong_clock(world, field, year):
     assert world.contacts() == 4
 
 
+async def test_a_walk_that_is_broken_off_at_a_customer_of_the_future(world):
+    """Whoever is made meanwhile is found by the rest of the walk: where it stands is never later than its start."""
+    for number in range(150):
+        world.enrol(number)
+    for number in range(100, 150):
+        world.sim.customers[str(10_000_000 + number)]["created_at"] = "2030-06-01T00:00:00.000Z"
+    await world.pages(2)
+    world.enrol(900, after_s=3600)
+    await world.sync()
+    assert (world.contacts(), world.knows(900)) == (151, True)
+
+
 @pytest.mark.parametrize("text", ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999Z"])
 async def test_an_instant_that_cannot_be_is_none(world, text):
     """A load that was broken off behind it can be gone on with."""
