@@ -45,7 +45,9 @@ def open_sync(
         return None
 
     def store() -> SqliteReplicaStore:
-        return SqliteReplicaStore(replica.file, ground.state.least_contacts).refusing(storage.erased.refusals())
+        state = ground.state
+        whole = SqliteReplicaStore(replica.file, state.least_contacts, state.former_contacts)
+        return whole.refusing(storage.erased.refusals())
 
     async def unseen() -> tuple[Identifier, ...] | None:
         return await to_its_end(store().unseen)

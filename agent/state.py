@@ -180,13 +180,23 @@ class State:
     @property
     def least_contacts(self) -> int:
         """So many a replica holds that is built anew, unless the feed lacks its full export; 0 where nobody knows."""
+        return int(self.former_contacts * WHOLE_SHARE)
+
+    @property
+    def former_contacts(self) -> int:
+        """So many a whole replica held last; 0 where nobody knows."""
         try:
-            return int(int((self.directory / SIZE).read_bytes()) * WHOLE_SHARE)
+            return int((self.directory / SIZE).read_bytes())
         except (OSError, ValueError):
             return 0
 
     def note_contacts(self, contacts: int) -> None:
-        """Remembers how many contacts a whole replica holds, beyond its own end. Raises OSError."""
+        """Remembers how many contacts a whole replica holds, beyond its own end. Raises OSError.
+
+        That there is nobody is not noted: an empty list says nothing about who was there.
+        """
+        if not contacts:
+            return
         content = b"%d\n" % contacts
         path = self.directory / SIZE
         if not path.exists() or path.read_bytes() != content:

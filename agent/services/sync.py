@@ -223,7 +223,7 @@ class Sync:
         uniform: the source of chance, so that a chain of stores does not ask in the same second.
         changed: called when the replica or a condition changed.
         renewed: called when everything that the loyalty system has said is in the replica.
-        counted: told how many contacts a whole replica holds.
+        counted: told how many contacts a whole replica holds; not while ``feed.gap`` stands.
         damaged: told when the replica turns out to be damaged.
         writing: held while the replica is written; whoever else writes to it, or replaces it, waits.
     """
@@ -299,8 +299,11 @@ class Sync:
             if await self._read(rebuild=rebuild):
                 self._succeed(started)
         except (VendorError, FeedError, StorageError) as error:
-            # A build that was cut off is continued by the next load; asking for it again would start from nothing.
             self._fail(error)
+        except Exception as error:  # noqa: BLE001 - a mistake of ours in one page must not end the feed
+            name = type(error).__name__
+            log.error("feed.broken", error=name)  # noqa: TRY400 - its text may hold what was being read
+            self._fail(FeedError(f"the agent cannot read what the loyalty system lists: {name}"))
         finally:
             self.progress = None
             self._changed()
@@ -316,14 +319,14 @@ class Sync:
                 reading.cancel()
                 await asyncio.wait([reading])
             failure = None if reading.cancelled() else reading.exception()
+        if failure is not None or reading.cancelled():
+            begun = self.progress is not None and (self.progress.files or self.progress.applied)
+            # What has begun is gone on with by the next load; asking for it again would start from nothing.
+            self._rebuild = self._rebuild or (rebuild and not begun)
         await self._erased.carry_out()
         if failure is not None:
             raise failure
-        if reading.cancelled():
-            begun = self.progress is not None and (self.progress.files or self.progress.applied)
-            self._rebuild = self._rebuild or (rebuild and not begun)  # what has begun is remembered by its file
-            return False
-        return True
+        return not reading.cancelled()
 
     async def _read_feed(self, *, rebuild: bool) -> None:
         async with self._writing:
@@ -335,7 +338,7 @@ class Sync:
         now = self._clock.now()
         self._conditions.set("feed.silent", stands=False, now=now)
         info = self._contacts.info()
-        if info.as_of is not None:
+        if info.as_of is not None and not self._conditions.stands("feed.gap"):
             self._counted(info.contacts)
         log.info("synced", contacts=info.contacts, elapsed_s=round(self._clock.monotonic() - started, 3))
 

@@ -126,7 +126,7 @@ class GroupWriter:
         """Finishes what is waiting, then closes the connection. Idempotent."""
         if not self._closed:
             self._closed = True
-            self._hand_over()
+            self.hand_over()
             self._waiting.put([None])
             self._thread.join()
 
@@ -136,11 +136,12 @@ class GroupWriter:
         loop = job.future.get_loop()
         if loop is not self._gathering:
             self._gathering = loop
-            loop.call_soon(self._hand_over)
+            loop.call_soon(self.hand_over)
         self._gathered.append(job)
         return job.future
 
-    def _hand_over(self) -> None:
+    def hand_over(self) -> None:
+        """Gives the thread what was asked for up to now. On the event loop's thread, unless the loop is gone."""
         jobs, self._gathered, self._gathering = self._gathered, [], None
         self._waiting.put(jobs)
 

@@ -87,6 +87,7 @@ class LiveDatabase:
         if reader is not None:
             reader.close()
         if writer is not None:
+            writer.hand_over()  # here: in the thread below it could meet the event loop's own
             await asyncio.to_thread(writer.close)
 
     def close(self) -> None:

@@ -234,10 +234,12 @@ class SqliteReplicaStore:
     Attributes:
         file: the replica.
         least: a replica that is built with fewer contacts is not everybody: the feed lacks its full export.
+        former: so many contacts a whole replica held last; 0 where nobody knows.
     """
 
     file: ReplicaFile
     least: int = 0
+    former: int = 0
 
     def digest(self, changes: Iterable[ContactChange]) -> Batch:
         """The changes in the form in which they are applied."""
@@ -249,12 +251,13 @@ class SqliteReplicaStore:
         Raises:
             StorageError: it cannot be opened.
         """
-        return SqliteReplicaWriter(self.file, self.file.database.connect())
+        return SqliteReplicaWriter(self.file, self.file.database.connect(), least=self.least)
 
     def unseen(self) -> tuple[Identifier, ...] | None:
         """Whom the sweep under way has not shown, each by the key they are kept under.
 
-        None when those whom it has shown are fewer than ``least``: it was hardly everybody.
+        None when they are more than may be missing of the former contacts: it was hardly everybody. Whoever the sweep
+        brought makes up for nobody: another project's list can be as long as ours.
 
         Raises:
             StorageError: the file cannot be read.
@@ -262,12 +265,11 @@ class SqliteReplicaStore:
         connection = self.file.database.connect()
         try:
             rows = connection.execute(_UNSEEN).fetchall()
-            (contacts,) = connection.execute("SELECT contacts FROM state").fetchone()
         except sqlite.Error as error:
             raise storage_error(error) from error
         finally:
             connection.close()
-        if rows and contacts - len(rows) < self.least:
+        if self.former and len(rows) > self.former - self.least:
             return None
         primary = self.file.primary
         return tuple(

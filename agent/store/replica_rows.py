@@ -150,4 +150,5 @@ def _fields(old: str, told: str, *, lifted: bool) -> str:
 
 
 def _json(fields: Mapping[str, str | Literal[False] | None]) -> str:
-    return json.dumps(fields, ensure_ascii=False, sort_keys=True)
+    # Half a surrogate pair, which JSON can spell, is no text that SQLite can keep.
+    return json.dumps(fields, ensure_ascii=False, sort_keys=True).encode("utf-8", "replace").decode()

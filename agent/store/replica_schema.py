@@ -48,8 +48,10 @@ _FIRST = (
         deleted_at TEXT NOT NULL,
         carried_out INTEGER NOT NULL DEFAULT 0
     ) STRICT, WITHOUT ROWID""",
-    # Whom a walk through everybody has shown; empty while none is under way.
-    "CREATE TABLE swept (contact_id BLOB PRIMARY KEY) STRICT, WITHOUT ROWID",
+    # Whom a walk through everybody has shown, and whether it brought them; empty while none is under way.
+    "CREATE TABLE swept (contact_id BLOB PRIMARY KEY, brought INTEGER NOT NULL) STRICT, WITHOUT ROWID",
+    # Who was erased here, and whom the last such walk has not shown.
+    "CREATE TABLE unlisted (mark BLOB PRIMARY KEY) STRICT, WITHOUT ROWID",
     """
     CREATE TABLE files (
         name TEXT NOT NULL UNIQUE,

@@ -44,9 +44,13 @@ _REMOVED = "SELECT identity, keys, deleted_at FROM tombstones WHERE carried_out 
 _CARRIED_OUT = "UPDATE tombstones SET carried_out = 1 WHERE identity = ? AND deleted_at = ?"
 _ERASE = "DELETE FROM contacts WHERE {column} = ?"
 _RESTORE = "DELETE FROM tombstones WHERE identity IN (?, ?)"
-_SEEN_IN_SWEEP = "INSERT OR IGNORE INTO swept VALUES (?)"
+_SEEN_IN_SWEEP = "INSERT OR IGNORE INTO swept VALUES (?, ?)"
+_TAKE_BACK = "DELETE FROM contacts WHERE contact_id IN (SELECT contact_id FROM swept WHERE brought)"
 _SWEPT = "SELECT contact_id FROM swept"
 _END_SWEEP = "DELETE FROM swept"
+_UNLISTED = "SELECT mark FROM unlisted"
+_FORGET_UNLISTED = "DELETE FROM unlisted"
+_KEEP_UNLISTED = "INSERT INTO unlisted VALUES (?)"
 UNSEEN = "contact_id IS NULL OR contact_id NOT IN (SELECT contact_id FROM swept)"
 _COUNT = "UPDATE state SET contacts = contacts + ?, erasures = erasures + ?"
 
@@ -61,6 +65,10 @@ class Merger:
 
     def __init__(self, connection: Connection, primary: IdentifierType) -> None:
         self.inserted = self.updated = self.unchanged = self.deleted = self.erasures = 0
+        self.met: set[bytes] = set()
+        """The contact ids of those whom upserts named, by whatever key."""
+        self.brought: set[bytes] = set()
+        """Those of them who were not here."""
         self._connection = connection
         self._primary = KEY_COLUMNS.index(primary.value)
         self._by_key = [f"{_FIND} {column} = ?" for column in KEY_COLUMNS]
@@ -77,16 +85,31 @@ class Merger:
                 self._upsert(row)
 
     def remove_unseen(self, *, at: datetime) -> None:
-        """Takes out everybody whom a walk through all contacts has not shown, as a delete does."""
-        for number, *known in self._connection.execute(f"{_FIND} {UNSEEN}").fetchall():
-            self._take_out(number, known, (), at)
+        """Takes out everybody whom a walk through all contacts has not shown, as a delete does.
+
+        What else is kept under a key of theirs stays where somebody who remains has that key, too: a member who was
+        deleted and made again has the number of before, and a family shares a phone.
+        """
+        unseen = self._connection.execute(f"{_FIND} {UNSEEN}").fetchall()
+        self._connection.executemany(_REMOVE, [(number,) for number, *_ in unseen])
+        for _number, *known in unseen:
+            keys = [None if self._is_held(column, known[column]) else known[column] for column in range(KEYS)]
+            self._bury(keys, known[CONTACT_ID] or known[self._primary], at)
+        self.deleted += len(unseen)
+        self.erasures += len(unseen)
+
+    def take_back(self) -> None:
+        """Takes out whoever only the walk through all contacts brought: they were never said to be gone."""
+        taken = self._connection.execute(_TAKE_BACK).rowcount
+        self.deleted += taken
+        self.erasures += taken
 
     def counts(self, batch: Batch, *, unlisted: frozenset[bytes] = frozenset()) -> AppliedCounts:
         """What has been done, for a batch that has been applied whole.
 
         Args:
             batch: what was applied.
-            unlisted: marks of people erased here whom a walk through all contacts has not shown.
+            unlisted: marks of people erased here whom two walks through all contacts in a row have not shown.
         """
         return AppliedCounts(
             rows=len(batch.rows),
@@ -112,9 +135,13 @@ class Merger:
             known = execute(self._by_key[CONTACT_ID], (contact,)).fetchone()
             if known is None and key is not None:
                 known = execute(self._orphan, (key,)).fetchone()
+        mark = contact or (known and known[1 + CONTACT_ID])
+        if mark:
+            self.met.add(bytes(mark))
         if known is None:
             execute(INSERT, row[:4])
             self.inserted += 1
+            self.brought.add(bytes(mark or b""))
         else:
             self._update(known[0], known[1:], merge(known[1:], row, self._primary))
         if self._buried:
@@ -165,6 +192,9 @@ class Merger:
                 return found
         return []
 
+    def _is_held(self, column: int, key: bytes | None) -> bool:
+        return key is not None and self._connection.execute(self._by_key[column], (key,)).fetchone() is not None
+
     def _bury(self, keys: Sequence[bytes | bytearray | None], identity: bytes | bytearray | None, at: datetime) -> None:
         known = tuple(dict.fromkeys(bytes(key) for key in keys if key is not None))
         if known:
@@ -179,11 +209,12 @@ class SqliteReplicaWriter:
         file: what is kept in it.
         connection: closed with it.
         builds: the replica has still to be adopted.
+        least: a walk that has shown fewer contacts was not through everybody.
     """
 
-    def __init__(self, file: ReplicaFile, connection: Connection, *, builds: bool = False) -> None:
+    def __init__(self, file: ReplicaFile, connection: Connection, *, builds: bool = False, least: int = 0) -> None:
         self.builds = builds
-        self._file = file
+        self._file, self._least = file, least
         self._connection = connection
         # Moving the log into the file is not what a look-up waits for: it is done before the next commit, not in it.
         connection.execute("PRAGMA wal_autocheckpoint = 0")
@@ -225,17 +256,32 @@ class SqliteReplicaWriter:
             merger.apply(batch.rows, at=at)
             unlisted: frozenset[bytes] = frozenset()
             if page.sweep is not None:
-                keys = (row.key(CONTACT_ID) for row in batch.rows)
-                marks = {bytes(key) for key in keys if key is not None} | batch.refused
-                connection.executemany(_SEEN_IN_SWEEP, [(mark,) for mark in marks])
+                marks = merger.met | batch.refused
+                connection.executemany(_SEEN_IN_SWEEP, [(mark, mark in merger.brought) for mark in marks])
             if page.sweep is Sweep.ENDS:
                 merger.remove_unseen(at=at)
-                unlisted = self._file.refusals.marks.difference(mark for (mark,) in connection.execute(_SWEPT))
+                unlisted = self._unlisted(connection)
+            if page.sweep is Sweep.GIVEN_UP:
+                merger.take_back()
             if page.sweep in (Sweep.ENDS, Sweep.GIVEN_UP):
                 connection.execute(_END_SWEEP)
             merger.record()
             connection.execute("UPDATE state SET cursor = ?", (page.cursor,))
             return merger.counts(batch, unlisted=unlisted)
+
+    def _unlisted(self, connection: Connection) -> frozenset[bytes]:
+        """Who was erased here, and was not shown twice in a row.
+
+        There is nothing to ask for them by, and once a row can slip from page to page while it is being read.
+        """
+        shown = {mark for (mark,) in connection.execute(_SWEPT)}
+        if len(shown) < self._least:
+            return frozenset()
+        before = {mark for (mark,) in connection.execute(_UNLISTED)}
+        missing = self._file.refusals.marks - shown
+        connection.execute(_FORGET_UNLISTED)
+        connection.executemany(_KEEP_UNLISTED, [(mark,) for mark in missing - before])
+        return missing & before
 
     def finish(self, *, as_of: datetime) -> None:
         """Records that everything up to ``as_of`` is in it."""

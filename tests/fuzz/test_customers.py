@@ -15,9 +15,14 @@ from agent.connectors.voucherify.people import VoucherifyPeople
 from agent.domain.identifiers import Identifier, IdentifierType, Normaliser
 from agent.domain.tagging import Outcome
 from agent.errors import FeedError, VendorRefusedError, VendorUnreachableError
+from agent.store.database import DatabaseFile
+from agent.store.replica import SqliteReplica
+from agent.store.replica_builder import SqliteReplicaStore
+from agent.store.replica_file import ReplicaFile
+from agent.store.replica_writer import SqliteReplicaWriter
 from agent.transport import Answer
 from tests.connectors.mparticle.sales import Reference
-from tests.fakes import FakeClock, at_once, feed_surroundings
+from tests.fakes import NOW, STORAGE_KEY, FakeClock, at_once, feed_surroundings
 
 CUSTOMER = {
     "object": "customer", "id": "cust_1", "source_id": "10000421", "email": "alma@example.com",
@@ -78,8 +83,11 @@ async def test_customers_look_ups(fuzz, kind, value, samples):
     await fuzz.of_calls(statements(*samples), WORDS, ask, refusals=UNANSWERED)
 
 
-async def test_customers_pages(fuzz):
-    """Whatever a page holds, the feed ends, and each cursor that it gives can be gone on from."""
+async def test_customers_pages(fuzz, tmp_path):
+    """Whatever a page holds, the feed ends, the replica takes it, and each cursor can be gone on from."""
+    database = DatabaseFile(tmp_path / "replica.db", None, "OFF")
+    file = ReplicaFile(database, STORAGE_KEY, IdentifierType.MEMBER_NUMBER, "contacts", ("name",))
+    SqliteReplica(file).close()
     wire = Wire()
     agent: FeedSurroundings = feed_surroundings()
     feed = VoucherifyFeed(
@@ -89,11 +97,17 @@ async def test_customers_pages(fuzz):
 
     async def read(data: bytes) -> None:
         wire.answer = answer_of(data)
+        with SqliteReplicaStore(file).open_writer() as writer:
+            await read_into(writer)
+
+    async def read_into(writer: SqliteReplicaWriter) -> None:
         cursor = None
         for _ in range(2):
             async for page in feed.pages(cursor):
                 assert all(change.identifiers[IdentifierType.CONTACT_ID] for change in page.changes)
+                writer.apply_page(page, at=NOW)
                 cursor = page.cursor
 
-    samples = statements(listed(CUSTOMER), listed(), listed(CUSTOMER, {"id": "cust_2", "created_at": None}), MISSING)
+    half = {**CUSTOMER, "name": "Alma \ud83d"}
+    samples = statements(listed(half), listed(), listed(CUSTOMER, {"id": "cust_2", "created_at": None}), MISSING)
     await fuzz.of_calls(samples, WORDS, read, refusals=(*UNANSWERED, FeedError))

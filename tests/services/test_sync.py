@@ -143,6 +143,28 @@ async def test_damage_met_by_a_sync_is_told(bench):
     assert (bench.damages, bench.counts) == (1, [7])
 
 
+async def test_a_replica_with_a_gap_is_not_counted(bench):
+    """How many contacts there are is noted of a whole replica alone."""
+    for stands, counts in ((True, []), (False, [7])):
+        bench.conditions.set("feed.gap", stands=stands, now=NOW)
+        await bench.sync.once()
+        assert bench.counts == counts
+
+
+async def test_a_mistake_of_ours_is_a_failed_sync(bench):
+    """The feed goes on; what is said has no word of what was being read."""
+    bench.feed.fault = ValueError("Alma")
+    for _ in range(3):
+        await bench.sync.once()
+    (condition,) = bench.conditions.standing()
+    assert condition.code == "feed.silent"
+    assert "ValueError" in condition.detail
+    assert "Alma" not in condition.detail
+    bench.feed.fault = None
+    await bench.sync.once()
+    assert bench.conditions.standing() == ()
+
+
 async def test_what_cannot_be_carried_out_is_a_failed_sync(bench):
     """It is told as any other trouble, and the next sync tries again."""
     bench.erased.fault = StorageError("the write-ahead log is in use")
@@ -202,6 +224,22 @@ async def test_a_rebuild_that_was_cut_off_is_not_forgotten(bench, progress, agai
             pass
         await until(lambda: len(bench.feed.reads) == 2)
     assert bench.feed.reads == [True, again]
+
+
+@pytest.mark.parametrize(
+    ("progress", "again"),
+    [(LoadProgress(), True), (LoadProgress(files=3), False), (LoadProgress(applied=1), False)],
+    ids=["before anything was there", "files listed", "pages applied"],
+)
+async def test_a_rebuild_that_failed_is_not_forgotten(bench, progress, again):
+    """Ordered while nobody answers, it is asked for again by the next sync; once it has begun it is gone on with."""
+    bench.feed.fault, bench.feed.progress = VendorUnreachableError(), progress
+    bench.sync.order(rebuild=True)
+    await bench.sync.once()
+    bench.feed.fault = None
+    for _ in range(2):
+        await bench.sync.once()
+    assert bench.feed.reads == [True, again, False]
 
 
 async def test_the_end_of_the_agent_cuts_it_off(bench):

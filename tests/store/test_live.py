@@ -177,3 +177,20 @@ async def test_new_sales_do_not_use_up_the_reserve(bench):
     with pytest.raises(StorageFullError):
         await bench.live.run_together(Filling(bench, 1), "a sale")
     assert bench.pieces == 5
+
+
+async def test_what_was_asked_for_in_the_same_turn_is_written_before_it_is_taken_away(bench):
+    """It is handed over on the event loop's thread: the thread that closes finds nothing left to hand over."""
+    writer, left = bench.live._writer, []
+    close = writer.close
+
+    def closing():
+        left.append(len(writer._gathered))
+        close()
+
+    writer.close = closing
+    asked = asyncio.create_task(bench.live.run(insert("a")))
+    await asyncio.sleep(0)
+    assert len(writer._gathered) == 1
+    await bench.live.shut(StorageError("taken away"))
+    assert (left, await asked) == ([0], 1)

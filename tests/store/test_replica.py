@@ -88,6 +88,21 @@ def who(replica, kind, value):
     return {member.key.value for member in replica.resolve([Identifier(kind, value)])}
 
 
+@pytest.mark.parametrize("way", ["pages", "files"])
+def test_a_field_with_half_a_character(contacts_file, opened, way):
+    """Whatever a vendor says, a field of it never keeps a page or a file out."""
+    replica = opened(contacts_file)
+    changes = [upsert(ALMA, {"first_name": "Alma \ud83d"})]
+    if way == "pages":
+        page(contacts_file, *changes)
+    else:
+        load(contacts_file, changes)
+        replica.adopt()
+    replica.refresh()
+    [member] = replica.resolve([Identifier(MEMBER, "10000421")])
+    assert member.fields["first_name"] == "Alma ?"
+
+
 STREET = {"street": "Exempelgatan 7"}
 MARKED = ContactChange(ChangeKind.UPSERT, ALMA, {"street": WITHHELD})
 

@@ -33,9 +33,9 @@ def upsert(number, **options):
 class World:
     """A replica that pages are put into."""
 
-    def __init__(self, tmp_path, least=0):
+    def __init__(self, tmp_path, least=0, former=0):
         self.file = ReplicaFile(DatabaseFile(tmp_path / "replica.db", None, "NORMAL"), STORAGE_KEY, MEMBER)
-        self.store = SqliteReplicaStore(self.file, least)
+        self.store = SqliteReplicaStore(self.file, least, former)
         self.replica = ToldReplica(self.file)
         self.at = NOW
 
@@ -87,6 +87,27 @@ def test_who_was_not_shown_is_gone(world):
     assert world.swept() == 0
 
 
+def test_who_was_made_again(world):
+    """What waits under a key that somebody who remains has is theirs: it is not erased with who is gone."""
+    world.page(upsert(5))
+    again = {**person(5), ID: "cust_99999999", PHONE: "+46701740688"}
+    world.page(ContactChange(ChangeKind.UPSERT, again, full_row=True), sweep=Sweep.BEGINS)
+    world.page(sweep=Sweep.ENDS)
+    [(identity, keys, _at)] = world.removed()
+    assert identity == HASH(ID, "cust_00000005")
+    assert HASH(MEMBER, "10000005") not in keys
+    assert HASH(PHONE, "+46701740605") in keys
+
+
+def test_a_family_of_whom_nobody_is_left(world):
+    """A key that only those who are gone have is nobody's any more."""
+    family = [{**person(number), PHONE: "+46701740605"} for number in (5, 6)]
+    world.page(*(ContactChange(ChangeKind.UPSERT, one, full_row=True) for one in family))
+    world.page(sweep=Sweep.BEGINS)
+    world.page(sweep=Sweep.ENDS)
+    assert [HASH(PHONE, "+46701740605") in keys for _, keys, _ in world.removed()] == [True, True]
+
+
 def test_whoever_is_made_meanwhile_is_seen(world):
     """A change that comes while a sweep is under way shows its contact as well as the sweep does."""
     world.page(upsert(5), sweep=Sweep.BEGINS)
@@ -129,7 +150,7 @@ def test_who_has_no_primary_key_is_asked_for_by_the_id(world):
 @pytest.mark.parametrize(("least", "expected"), [(2, ("10000007",)), (3, None)], ids=["enough", "too few"])
 def test_a_list_of_far_too_few(tmp_path, least, expected):
     """It was hardly everybody: nobody is named, and a sweep that is given up takes nobody out."""
-    world = World(tmp_path, least)
+    world = World(tmp_path, least, former=3)
     world.page(upsert(5), upsert(6), upsert(7))
     world.page(upsert(5), upsert(6), sweep=Sweep.BEGINS)
     unseen = world.store.unseen()
@@ -141,25 +162,56 @@ def test_a_list_of_far_too_few(tmp_path, least, expected):
 
 def test_a_replica_that_is_fetched_again(tmp_path):
     """Of nobody whom it holds anything is missing, however many it held before: there is nothing to give up for."""
-    world = World(tmp_path, least=9)
+    world = World(tmp_path, least=9, former=10)
     world.page(upsert(5), sweep=Sweep.BEGINS)
     assert world.store.unseen() == ()
     world.replica.close()
 
 
+@pytest.mark.parametrize("count", [1, 3, 4], ids=["fewer", "as many", "more"])
+def test_a_list_of_strangers(tmp_path, count):
+    """Whoever the sweep brought makes up for nobody, and goes with it, without a tombstone."""
+    world = World(tmp_path, least=2, former=3)
+    world.page(upsert(5), upsert(6), upsert(7))
+    world.page(*(upsert(8 + number) for number in range(count)), sweep=Sweep.BEGINS)
+    assert world.store.unseen() is None
+    world.page(sweep=Sweep.GIVEN_UP)
+    assert (world.numbers(), world.replica.info().contacts, world.removed()) == ([5, 6, 7], 3, [])
+    world.replica.close()
+
+
 @pytest.mark.parametrize("shown", [True, False], ids=["still there", "gone"])
 def test_who_was_erased_here(world, shown):
-    """Whoever a sweep shows is refused again; whoever it does not show the vendor has removed."""
+    """Whoever a sweep shows is refused again; whoever two in a row do not show the vendor has removed."""
     mark = HASH(ID, "cust_00000006")
     refusals = Refusals(frozenset({mark}))
     changes = [upsert(5), *([upsert(6)] if shown else [])]
-    counts = [
-        world.page(*changes, sweep=Sweep.BEGINS, refusals=refusals),
-        world.page(sweep=Sweep.ENDS, refusals=refusals),
-    ]
-    assert counts[0].refused == (frozenset({mark}) if shown else frozenset())
-    assert counts[1].removed == (frozenset() if shown else frozenset({mark}))
+    for removed in (frozenset(), frozenset() if shown else {mark}, frozenset()):
+        counts = [
+            world.page(*changes, sweep=Sweep.BEGINS, refusals=refusals),
+            world.page(sweep=Sweep.ENDS, refusals=refusals),
+        ]
+        assert counts[0].refused == ({mark} if shown else frozenset())
+        assert counts[1].removed == removed
     assert world.numbers() == [5]
+
+
+def test_who_was_erased_here_and_slips_from_one_list(world):
+    """They are still at the vendor: two sweeps in a row have to be without them."""
+    refusals = Refusals(frozenset({HASH(ID, "cust_00000006")}))
+    for changes in ([], [upsert(6)], []):
+        world.page(upsert(5), *changes, sweep=Sweep.BEGINS, refusals=refusals)
+        assert world.page(sweep=Sweep.ENDS, refusals=refusals).removed == frozenset()
+
+
+def test_a_list_of_too_few_says_nothing_of_who_was_erased_here(tmp_path):
+    """A replica that is fetched again misses nobody, and another project's keys show none of them."""
+    world = World(tmp_path, least=9, former=10)
+    refusals = Refusals(frozenset({HASH(ID, "cust_00000006")}))
+    for _ in range(3):
+        world.page(*(upsert(number) for number in range(7, 15)), sweep=Sweep.BEGINS, refusals=refusals)
+        assert world.page(sweep=Sweep.ENDS, refusals=refusals).removed == frozenset()
+    world.replica.close()
 
 
 def test_who_is_erased_while_a_sweep_is_under_way(world):

@@ -2,8 +2,9 @@
 
 A receipt has no name of ours and no time. With `mark_receipts` each says which sale it is of, and nothing has to be
 guessed. Without it a receipt of the same goods and sums is looked for that is no other sale's: one whose id is not
-recorded here for a sale that was delivered. One is this sale; none is none; several cannot be told apart, and neither
-can one that names no sale where all should.
+recorded here for a sale that was delivered. One is this sale, where everything else is known here: among receipts of
+other tills it may be one of theirs. None is none; several cannot be told apart, and neither can one that names no sale
+where all should.
 
 The list is taken to be whole, which no page says. One that is as long as pages usually are may be the first of several,
 and then what is not in it may still be there.
@@ -100,7 +101,8 @@ class MonetaryBooks:
         if None in unnamed.values():
             return Unclear("have a form that is not understood")
         alike = self._nobodys([name for name, likeness in unnamed.items() if likeness == wanted], transaction_id)
-        if len(alike) == 1 and not self._marked:
+        others = [name for name in unnamed if name not in alike]
+        if len(alike) == 1 and not self._marked and not self._nobodys(others, transaction_id):
             return alike[0]
         if alike:
             return Unclear("show the same goods in a way that does not tell whose they are")

@@ -93,7 +93,8 @@ class MonetaryPeople:
         number = spell_phone(identifier.value)
         return ("phone", number) if number else _NOT_TEN_DIGITS
 
-    async def _search(self, field: str, value: str) -> int | Verdict:
+    async def _search(self, field: str, value: str, *, member: str | None = None) -> int | Verdict:
+        """Who shows the value; with a member number nobody who shows another one, as a family can share a phone."""
         answer = await self._client.search({_ASKED[field]: value})
         refused = trouble_of(answer, named=False) or rejection_of(answer)
         if refused is not None:
@@ -106,6 +107,10 @@ class MonetaryPeople:
         fitting = [row for row in own if _form(field, row.get(field)) == wanted]
         if not fitting:
             return _UNFILTERED if rows else UNKNOWN
+        if member is not None and any(
+            _form("externalid", row.get("externalid")) not in (None, "", member) for row in fitting
+        ):
+            return _SEVERAL
         ids = {customer_id_of(row) for row in fitting}
         if None in ids:
             return replace(UNREADABLE, status=answer.status)
@@ -113,9 +118,10 @@ class MonetaryPeople:
 
     async def _found_or_made(self, named: tuple[str, str], contact: NewContact | None) -> int | Verdict:
         told = _told(named, contact)
+        member = told.get("externalid")
         found: set[int] = set()
         for field, value in told.items():
-            customer = await self._search(field, value)
+            customer = await self._search(field, value, member=member)
             if isinstance(customer, int):
                 found.add(customer)
             elif customer is not UNKNOWN:

@@ -11,10 +11,12 @@ from urllib.parse import quote
 
 from agent.errors import ConfigurationError, VendorRefusedError
 from agent.ports import Secret
-from agent.transport import Answer, Transport
+from agent.transport import MAX_ANSWER_BYTES, Answer, Transport
 
 API_VERSION = "v2018-08-01"
 _REFUSED = (401, 403)
+_MAX_PAGE_BYTES = 16 << 20
+"""A hundred customers, each with as much metadata as a project likes."""
 
 
 class VoucherifyClient:
@@ -58,7 +60,7 @@ class VoucherifyClient:
 
     async def list_customers(self, params: dict[str, str], *, timeout_s: float | None = None) -> Answer:
         """`GET /v1/customers`: a page of them."""
-        return await self._call("GET", "/v1/customers", params=params, timeout_s=timeout_s)
+        return await self._call("GET", "/v1/customers", params=params, timeout_s=timeout_s, max_bytes=_MAX_PAGE_BYTES)
 
     async def get_customer(self, name: str, *, timeout_s: float | None = None) -> Answer:
         """`GET /v1/customers/{id or source_id}`."""
@@ -76,10 +78,11 @@ class VoucherifyClient:
         *,
         params: dict[str, str] | None = None,
         timeout_s: float | None = None,
+        max_bytes: int = MAX_ANSWER_BYTES,
     ) -> Answer:
         headers = {**self._credentials(), "X-Voucherify-API-Version": API_VERSION, "Content-Type": "application/json"}
         answer = await self._transport.request(
-            method, path, headers=headers, params=params, content=body, timeout_s=timeout_s
+            method, path, headers=headers, params=params, content=body, timeout_s=timeout_s, max_bytes=max_bytes
         )
         if answer.status in _REFUSED:
             self._app_id.refused()

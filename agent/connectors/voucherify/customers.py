@@ -128,6 +128,6 @@ def _at(customer: Mapping[str, Any], place: Sequence[str]) -> Any:
 def _text(value: object) -> str | None:
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, str):
-        return value.strip() or None
+    if isinstance(value, str):  # half a surrogate pair, which JSON can spell, is no text that anything can keep
+        return value.encode("utf-8", "replace").decode().strip() or None
     return str(value) if isinstance(value, int | float) else None

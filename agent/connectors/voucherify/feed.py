@@ -23,7 +23,7 @@ from agent.connectors.voucherify.customers import CREATED_AT, UPDATED_AT, change
 from agent.connectors.voucherify.progress import BEGINNING_AT, LAST_PAGE, Place, Progress, Sweeping, parse_progress
 from agent.domain.contact import ChangeKind, ContactChange
 from agent.domain.identifiers import Identifier, Normaliser
-from agent.errors import FeedError
+from agent.errors import FeedError, VendorOwnError
 from agent.ports import ChangePage, Clock, Sweep
 
 OVERLAP = timedelta(seconds=2)
@@ -132,9 +132,18 @@ class VoucherifyFeed:
                 raise FeedError("more customers share one instant than the loyalty system can list")
             yield listed, place
 
-    async def asked(self, one: Identifier) -> ContactChange:
-        """What has become of somebody whom a sweep has not shown. Raises VendorError."""
-        customer = await self._api.customer(one.value)
+    async def asked(self, one: Identifier) -> ContactChange | None:
+        """What has become of somebody whom a sweep has not shown; None when Voucherify cannot tell.
+
+        Raises:
+            VendorError: nobody answers, we are refused, or are to ask again later.
+        """
+        try:
+            customer = await self._api.customer(one.value)
+        except VendorOwnError as error:
+            if error.retry_after_s is not None:
+                raise
+            return None
         if customer is None:
             return ContactChange(ChangeKind.DELETE, {one.type: one.value})
         return self._change(customer)
@@ -152,9 +161,10 @@ class _Poll:
 
     def __init__(self, feed: VoucherifyFeed, progress: Progress) -> None:
         self._feed, self.progress = feed, progress
+        self.unread = 0
 
     def page(self, changes: tuple[ContactChange, ...], *, sweep: Sweep | None = None, last: bool = False) -> ChangePage:
-        return ChangePage(changes, self.progress.cursor(), last=last, sweep=sweep)
+        return ChangePage(changes, self.progress.cursor(), last=last, sweep=sweep, unread=self.unread)
 
     async def changes(self) -> AsyncIterator[ChangePage]:
         """Who was made and who was changed since the last poll."""
@@ -178,12 +188,26 @@ class _Poll:
             if stage is Sweep.BEGINS and listed.told_at is not None:
                 sweep = replace(sweep, changes_at=min(listed.told_at, sweep.begun_at) - LEAD)
             sweep = replace(sweep, place=place)
-            self.progress = replace(self.progress, sweep=sweep)
+            # Who is dated ahead of the walk's start is no place to go on from: others are made before that.
+            start_at = min(listed.told_at or sweep.begun_at, sweep.begun_at) - LEAD
+            safe = place if place.at <= start_at else Place(start_at)
+            self.progress = replace(self.progress, sweep=replace(sweep, place=safe))
             yield self.page(self._feed.read(listed), sweep=stage)
             stage = Sweep.GOES_ON
         missing = await self._feed.unseen()
         for start in range(0, len(missing or ()), ASKED_AT_ONCE):
-            asked = [await self._feed.asked(one) for one in (missing or ())[start : start + ASKED_AT_ONCE]]
-            yield self.page(tuple(asked), sweep=stage)
+            asked = [(one, await self._feed.asked(one)) for one in (missing or ())[start : start + ASKED_AT_ONCE]]
+            self.unread += sum(change is None for _one, change in asked)
+            changes = tuple(change or _unchanged(one) for one, change in asked)
+            yield self.page(changes, sweep=stage)
+        if missing is None:  # whom the sweep brought is taken back; who came meanwhile is read again
+            self.progress = self.progress.given_up(sweep)
+            yield self.page((), sweep=Sweep.GIVEN_UP)
+            return
         self.progress = self.progress.swept(sweep, by_at)
-        yield self.page((), sweep=Sweep.GIVEN_UP if missing is None else Sweep.ENDS)
+        yield self.page((), sweep=Sweep.ENDS)
+
+
+def _unchanged(one: Identifier) -> ContactChange:
+    """Somebody counts as still there: nothing is known of them but that."""
+    return ContactChange(ChangeKind.UPSERT, {one.type: one.value})

@@ -18,7 +18,7 @@ from agent.connectors.voucherify.feed import Listed
 from agent.domain.identifiers import Identifier, IdentifierType
 from agent.domain.tagging import Found, Outcome
 from agent.domain.transaction import IntegrationKey
-from agent.errors import VendorUnreachableError
+from agent.errors import VendorOwnError, VendorUnreachableError
 from agent.ports import Clock, Pace
 from agent.transport import Answer
 
@@ -99,7 +99,7 @@ def read_customer(answer: Answer, *, now: datetime) -> Mapping[str, Any] | None:
         return None
     body = answer.json() if answer.status == _OK else None
     if body is None:
-        raise VendorUnreachableError(f"answered {answer.status} without a customer")
+        raise VendorOwnError(f"answered {answer.status} without a customer")
     customer_id(body)
     return dict(body)
 

@@ -71,6 +71,12 @@ class Progress:
         whole = self.reached(CREATED_AT, min(sweep.place.at, by_at))
         return replace(whole, updated_at=self.updated_at or sweep.changes_at, swept_at=sweep.begun_at, sweep=None)
 
+    def given_up(self, sweep: Sweeping) -> Progress:
+        """The same after a sweep that was hardly everybody: what came since it began is read again."""
+        created_at = min(self.created_at or sweep.changes_at, sweep.changes_at)
+        updated_at = min(self.updated_at or sweep.changes_at, sweep.changes_at)
+        return replace(self, created_at=created_at, updated_at=updated_at, swept_at=sweep.begun_at, sweep=None)
+
     def cursor(self) -> str:
         """Where to go on after an interruption."""
         stated = {name: getattr(self, name) for name in _INSTANTS}

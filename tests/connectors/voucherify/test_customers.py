@@ -109,3 +109,9 @@ def test_an_instant_that_is_none(text):
     with pytest.raises(VendorUnreachableError):
         instant_of({"created_at": text}, "created_at")
     assert instant_of({}, "updated_at") is None
+
+
+def test_half_a_character():
+    """JSON can spell half a surrogate pair, and nothing else can keep it: what is said of a customer never has one."""
+    [kept] = kept_of({**ALMA, "name": "Alma \ud83d"}, ("name",)).values()
+    assert kept == "Alma ?"

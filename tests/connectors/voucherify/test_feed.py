@@ -55,7 +55,7 @@ class World:
         self.file = ReplicaFile(DatabaseFile(tmp_path / "replica.db", None, "NORMAL"), STORAGE_KEY, MEMBER)
         self.replica = ToldReplica(self.file)
         self.conditions, self.erased = Conditions(), Erased()
-        self.least = 0
+        self.former = 0
         self.link = Link(
             "voucherify", "loyalty", requests_per_second=0, backoff_first_s=1, backoff_max_s=9, uniform=lambda a, _b: a
         )
@@ -82,7 +82,7 @@ class World:
         self.replica.close()
 
     def store(self):
-        return SqliteReplicaStore(self.file, self.least)
+        return SqliteReplicaStore(self.file, int(self.former * 0.9), self.former)
 
     async def unseen(self):
         return await asyncio.to_thread(self.store().unseen)
@@ -142,6 +142,14 @@ async def test_the_first_load(world):
     await world.sync()
     assert (world.contacts(), world.replica.info().as_of) == (250, world.clock.now())
     assert all(world.knows(number) for number in range(250))
+
+
+async def test_a_page_of_long_customers(world):
+    """A hundred customers with much metadata are more than a mebibyte, and read all the same."""
+    for number in range(3):
+        world.enrol(number, metadata={"note": "a" * 400_000})
+    await world.sync()
+    assert world.contacts() == 3
 
 
 async def test_an_empty_project(world):
@@ -261,6 +269,31 @@ async def test_a_row_that_slips_from_the_list(world):
     assert (world.knows(3), world.contacts()) == (True, 5)
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [{"status": 400}, {"status": 404, "body": "html"}, {"status": 500}],
+    ids=["400", "404 without a key", "500"],
+)
+async def test_who_cannot_be_asked_for(world, answer):
+    """They stay until a sweep can tell; the others' data is as new as ever, and it is said how many they are."""
+    for number in range(25):
+        world.enrol(number)
+    await world.sync()
+    for number in (3, 4):
+        world.sim.leave(str(10_000_000 + number))
+    world.clock.advance(DAY)
+    fault = Fault(kind="answer", method="GET", path="/v1/customers/10000003", **answer)
+    world.sim.add(fault)
+    await world.sync()
+    assert (world.knows(3), world.knows(4), world.contacts()) == (True, False, 24)
+    assert world.replica.info().as_of == world.clock.now()
+    assert world.standing() == ["feed.unreadable"]
+    world.sim.remove(fault)
+    world.clock.advance(DAY)
+    await world.sync()
+    assert (world.knows(3), world.standing()) == (False, [])
+
+
 async def test_who_came_back_under_another_id(world):
     """Deleted and made again under the same number, they are one person, and not two who share it."""
     world.enrol(3, phone="+46701740605")
@@ -280,7 +313,7 @@ async def test_far_too_many_are_gone(world):
     for number in range(10):
         world.enrol(number)
     await world.sync()
-    world.least = 9
+    world.former = 10
     gone = dict(world.sim.customers)
     world.sim.customers.clear()
     world.clock.advance(DAY)
@@ -293,6 +326,53 @@ async def test_far_too_many_are_gone(world):
     world.clock.advance(DAY)
     await world.sync()
     assert (world.contacts(), world.standing()) == (10, [])
+
+
+@pytest.mark.parametrize("strangers", [5, 10, 15], ids=["half as many", "as many", "more"])
+async def test_another_project_s_keys(world, strangers):
+    """However many customers it has: nobody of ours goes, nobody of theirs stays, and ours are read on afterwards."""
+    for number in range(10):
+        world.enrol(number)
+    await world.sync()
+    world.former = 10
+    ours = dict(world.sim.customers)
+    for _ in range(2):
+        world.sim.customers.clear()
+        for number in range(50, 50 + strangers):
+            world.enrol(number)
+        world.clock.advance(DAY)
+        world.sim.customers.update(
+            (name, {**one, "created_at": "2026-01-01T00:00:00.000Z"}) for name, one in world.sim.customers.items()
+        )
+        await world.sync()
+        assert (world.contacts(), world.standing(), world.knows(50)) == (10, ["feed.gap"], False)
+    world.sim.customers.clear()
+    world.sim.customers.update(ours)
+    world.enrol(20)
+    await world.sync()
+    assert (world.contacts(), world.knows(20)) == (11, True)
+    world.clock.advance(DAY)
+    await world.sync()
+    assert (world.contacts(), world.standing()) == (11, [])
+
+
+async def test_who_joins_while_a_sweep_is_given_up(world):
+    """They are taken back with all whom the sweep brought, and read again by the next poll."""
+    for number in range(10):
+        world.enrol(number)
+    await world.sync()
+    world.former = 10
+    for number in range(10):
+        world.sim.leave(str(10_000_000 + number))
+    world.clock.advance(DAY)
+    joined = []
+    with world.store().open_writer() as writer:
+        async for page in world.feed.pages(writer.cursor()):
+            writer.apply_page(page, at=world.clock.now())
+            if page.sweep is None and not joined:
+                joined = [world.enrol(number, after_s=60) for number in (20, 21)]
+    await world.sync()
+    assert (world.knows(20), world.knows(21)) == (True, True)
 
 
 async def test_a_sweep_that_is_gone_on_with(world):
@@ -386,6 +466,18 @@ async def test_a_customer_dated_by_a_wrong_clock(world, field, year):
     world.clock.advance(DAY)
     await world.sync()
     assert world.contacts() == 4
+
+
+async def test_a_walk_that_is_broken_off_at_a_customer_of_the_future(world):
+    """Whoever is made meanwhile is found by the rest of the walk: where it stands is never later than its start."""
+    for number in range(150):
+        world.enrol(number)
+    for number in range(100, 150):
+        world.sim.customers[str(10_000_000 + number)]["created_at"] = "2030-06-01T00:00:00.000Z"
+    await world.pages(2)
+    world.enrol(900, after_s=3600)
+    await world.sync()
+    assert (world.contacts(), world.knows(900)) == (151, True)
 
 
 @pytest.mark.parametrize("text", ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999Z"])
