@@ -52,7 +52,6 @@ OPEN = (
     f"SELECT {_COLUMNS} FROM redemptions WHERE state IN ('queued', 'sending', 'asking', 'undoing') ORDER BY id LIMIT ?"  # noqa: S608 - ours
 )
 LOSSES = "SELECT currency, amount FROM redemptions WHERE state = 'lost' AND settled_at >= ?"
-COUNTS = "SELECT state, count(*) FROM redemptions GROUP BY state"
 STATEMENT = "SELECT statement FROM redemptions WHERE id = ? AND statement IS NOT NULL"
 REMEMBERED = f"SELECT {_COLUMNS} FROM redemptions WHERE statement IS NOT NULL AND id > ? ORDER BY id LIMIT ?"  # noqa: S608 - ours
 ERASE = """
@@ -176,10 +175,6 @@ class Redemptions:
     def open(self, limit: int) -> list[Redemption]:
         """The oldest of which the vendor has yet to be asked what became of them. Raises StorageError."""
         return [self._redemption(row) for row in read(self._reader, OPEN, limit)]
-
-    def counts(self) -> dict[str, int]:
-        """How many there are in each state. Raises StorageError."""
-        return dict(read(self._reader, COUNTS))
 
     # --- one person, and the end ----------------------------------------------------------------------------
 

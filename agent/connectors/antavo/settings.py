@@ -6,26 +6,19 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field
 
+from agent.connectors.addresses import base_url
 from agent.connectors.antavo.signing import is_signable
 from agent.errors import Fault
 from agent.settings import Role, Secret, Settings, VendorSection
 
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _ANTAVO_HOST = re.compile(r"api\.([a-z0-9-]+)\.antavo\.com")
 _SCHEME_PORTS = {"http": 80, "https": 443}
 
 
 def _base_url(value: str) -> str:
-    try:
-        parts = urlsplit(value)
-        is_address = bool(parts.hostname) and parts.port != 0  # an impossible port raises
-    except ValueError:
-        is_address = False
-    plain = value.isascii() and value.isprintable() and not set(value) & set("@?# ")
-    if not (is_address and plain and parts.scheme in _SCHEME_PORTS and parts.path in ("", "/")):
-        raise ValueError("is not the address of an API, such as https://api.st2.antavo.com")
-    if parts.scheme == "http" and parts.hostname not in _LOOPBACK:
-        raise ValueError("is plain http, which is accepted for loopback only")
+    parts = base_url(value, example="https://api.st2.antavo.com")
+    if parts.path not in ("", "/"):
+        raise ValueError("has a path: it is the address alone")
     return f"{parts.scheme}://{_netloc(value)}"
 
 

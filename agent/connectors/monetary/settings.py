@@ -1,30 +1,20 @@
 """The `[forward.monetary]` table."""
 
 from typing import Annotated, ClassVar, Literal
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field
 
+from agent.connectors.addresses import base_url
 from agent.errors import Fault
 from agent.settings import Role, Secret, Settings, VendorSection
 
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _VERSION = "/v1"
 
 
 def _base_url(value: str) -> str:
     if not value:
         return value
-    try:
-        parts = urlsplit(value)
-        is_address = bool(parts.hostname) and parts.port != 0  # an impossible port raises
-    except ValueError:
-        is_address = False
-    plain = value.isascii() and value.isprintable() and not set(value) & set("@?# ")
-    if not (is_address and plain and parts.scheme in ("http", "https")):
-        raise ValueError("is not a base URL, such as https://engage.monetary.co/v1")
-    if parts.scheme == "http" and parts.hostname not in _LOOPBACK:
-        raise ValueError("is plain http, which is accepted for loopback only")
+    parts = base_url(value, example="https://engage.monetary.co/v1")
     if not parts.path.rstrip("/").lower().endswith(_VERSION):
         raise ValueError("does not end in /v1, the version of the API that is spoken")
     return value.rstrip("/")

@@ -2,33 +2,23 @@
 
 import re
 from typing import Annotated, ClassVar, Literal, get_args
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field
 
+from agent.connectors.addresses import base_url
 from agent.errors import Fault
 from agent.settings import Role, Secret, Settings, VendorSection
 
 PaymentType = Literal["Loyalty Redemption", "Hybrid Cash Card Redemption", "e-Gift Card Redemption", "POS Charge"]
 Attribute = Literal["first_name", "last_name", "street", "zip_code", "city", "country_code", "language"]
 
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _VERSION = "/v2"
 _PURPOSE = re.compile(r"[^\s\x00-\x1f]{1,64}")
 _OF_REDCAT = ("payment_type_order", "delete_event_name")
 
 
 def _base_url(value: str) -> str:
-    try:
-        parts = urlsplit(value)
-        is_address = bool(parts.hostname) and parts.port != 0  # an impossible port raises
-    except ValueError:
-        is_address = False
-    plain = value.isascii() and value.isprintable() and not set(value) & set("@?# ")
-    if not (is_address and plain and parts.scheme in ("http", "https")):
-        raise ValueError("is not a base URL, such as https://s2s.eu1.mparticle.com/v2")
-    if parts.scheme == "http" and parts.hostname not in _LOOPBACK:
-        raise ValueError("is plain http, which is accepted for loopback only")
+    parts = base_url(value, example="https://s2s.eu1.mparticle.com/v2")
     if not parts.path.rstrip("/").endswith(_VERSION):
         raise ValueError("does not end in /v2, the version of the Events API that is spoken")
     return value.rstrip("/")

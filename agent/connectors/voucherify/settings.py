@@ -3,10 +3,10 @@
 import re
 from datetime import timedelta
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field
 
+from agent.connectors.addresses import base_url
 from agent.connectors.voucherify.metadata import EVENT_TYPES, FACTS, TYPES
 from agent.errors import Fault
 from agent.settings import Duration, Role, Secret, Settings, VendorSection
@@ -15,7 +15,6 @@ Attribute = Literal["name", "street", "zip_code", "city", "country_code"]
 
 _KNOWN_BY = ("mobile_phone", "email")
 _REPLICA_LEVEL = 3
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _KEY = re.compile(r"[^\s\x00-\x1f\x7f]{1,64}")
 _DEFAULT_METADATA = dict.fromkeys(("store_id", "till_id", "receipt_number", "channel", "currency"), "string")
 _CANNOT_ADJUST = (
@@ -25,16 +24,7 @@ _CANNOT_ADJUST = (
 
 
 def _base_url(value: str) -> str:
-    try:
-        parts = urlsplit(value)
-        is_address = bool(parts.hostname) and parts.port != 0  # an impossible port raises
-    except ValueError:
-        is_address = False
-    plain = value.isascii() and value.isprintable() and not set(value) & set("@?# ")
-    if not (is_address and plain and parts.scheme in ("http", "https")):
-        raise ValueError("is not a base URL, such as https://api.voucherify.io")
-    if parts.scheme == "http" and parts.hostname not in _LOOPBACK:
-        raise ValueError("is plain http, which is accepted for loopback only")
+    parts = base_url(value, example="https://api.voucherify.io")
     if parts.path.strip("/"):
         raise ValueError("has a path: it is the address alone, the version is added")
     return value.rstrip("/")
