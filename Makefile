@@ -10,10 +10,10 @@ demo: $(READY)  ## a working day with an outage in it; KEEP=1 leaves everything 
 	$(BIN)/loyalty-agent demo $(if $(KEEP),--keep) $(if $(VENDORS),--vendors $(VENDORS))
 
 test: $(READY)  ## the default test run
-	$(BIN)/python -m pytest -n auto $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
 slow: $(READY)  ## the suites that take long or need a real service
-	$(BIN)/python -m pytest -n auto -m slow --timeout 600 $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist worksteal -m slow --timeout 600 $(ARGS)
 
 fuzz: $(READY)  ## every parser that meets foreign bytes, with FUZZ_INPUTS each
 	FUZZ_INPUTS=$(or $(FUZZ_INPUTS),5000) $(BIN)/python -m pytest -n auto tests/fuzz $(ARGS)

@@ -24,13 +24,17 @@ from agent.jobs import Calendar
 from agent.keys import StorageKeys
 from agent.messages import Messages
 from agent.orders import Orders
-from agent.ports import Clock, QueueInfo
-from agent.replication import open_sync
+from agent.ports import Clock, QueueInfo, Replica
+from agent.replication import open_cache, open_sync
 from agent.rotation import current_keys
+from agent.services.activities import ActivityIntake, ActivityPolicy
 from agent.services.audit import Audit
+from agent.services.cache import AskedContacts, SeenMembers
+from agent.services.contacts import Newcomers
 from agent.services.dispatch import Dispatch
 from agent.services.intake import Intake, IntakePolicy
 from agent.services.lease import Lease
+from agent.services.notices import Notices
 from agent.services.privacy import Privacy
 from agent.services.purge import Purge
 from agent.services.reconcile import Reconcile
@@ -43,6 +47,7 @@ from agent.storage import Contacts, Storage
 from agent.store.audit import FILE as AUDIT_FILE
 from agent.store.audit import AuditAnchor, AuditTrail
 from agent.store.daybook import OutboxDaybook
+from agent.store.enrolments import Enrolments
 from agent.store.redemptions import Redemptions
 from agent.store.replica import SqliteReplica
 from agent.store.replica_people import ReplicaPeople
@@ -66,6 +71,7 @@ class Agent:
     audit: Audit
     dispatch: Dispatch
     sync: Sync | None
+    seen: SeenMembers | None
     purge: Purge
     lease: Lease
     redeeming: Redeeming
@@ -123,8 +129,14 @@ async def _build(ground: Ground, rooms: Mapping[str, Room], stack: AsyncExitStac
     audit = _audit(ground, storage)
     if rotated:
         await _record_rotation(audit)
-    contacts = storage.contacts(known or state.make_lease(keys), bells.refetch)
+    contacts = storage.contacts(known or state.make_lease(keys), bells.refetch, by_question=loyalty.cache is not None)
     replica = contacts.replica
+
+    async def heard(refused: frozenset[bytes], removed: frozenset[bytes]) -> None:
+        await privacy.heard(refused, removed)
+
+    seen = open_cache(ground, loyalty, storage, replica, heard)
+    asking_now, found_by = (seen.asking if seen else None), _found_by(loyalty, replica)
     stack.callback(replica.close)
     timekeeper = _timekeeper(ground, loyalty, storage)
     metrics = Metrics(ground.version)
@@ -133,10 +145,29 @@ async def _build(ground: Ground, rooms: Mapping[str, Room], stack: AsyncExitStac
         metrics.delivery(vendor, verdict.kind)
         bells.changed()
 
-    dispatch = open_lanes(ground, systems, storage.outbox, replica, told)
-    redemptions = storage.redemptions()
-    desk = open_desk(ground, loyalty, replica, redemptions, metrics.redemption)
-    intake = _intake(ground, systems, storage, replica, dispatch)
+    redemptions, enrolments = storage.redemptions(), storage.enrolments()
+    desk = open_desk(
+        ground,
+        loyalty,
+        found_by,
+        record=redemptions,
+        made_here=enrolments,
+        room=storage.room.has_room,
+        told=metrics.redemption,
+        asking_now=asking_now,
+    )
+    dispatch = open_lanes(
+        ground,
+        systems,
+        storage.outbox,
+        found_by,
+        told=told,
+        newcomers=desk.newcomers,
+        enrolling=desk.enrolling,
+        asking_now=asking_now,
+    )
+    intake = _intake(ground, systems, storage, found_by, dispatch=dispatch, newcomers=desk.newcomers)
+    activities = _activities(ground, systems, storage, found_by, dispatch)
     lease = _lease(ground, contacts, audit)
     bells.heard.listen(lambda answer: _hear_time(answer, timekeeper, lease))
     await lease.start()
@@ -149,20 +180,32 @@ async def _build(ground: Ground, rooms: Mapping[str, Room], stack: AsyncExitStac
         sales=storage.of_persons(),
         benefits=desk.benefits,
         redemptions=redemptions,
+        enrolments=enrolments,
         refused=storage.erased,
+        notices=Notices(
+            clock=clock,
+            outbox=storage.activities(),
+            primary=ground.tagging.primary,
+            recipients=tuple(system.recipient for system in systems),
+            place=(settings.agent.store_id, settings.agent.till_id),
+            announced=bells.accepted,
+        ),
         trail=audit,
         kept=storage.integrity,
         spool=state.empty_spool,
         conditions=ground.conditions,
-        feed_halted=lambda: sync.halted() if sync is not None else contextlib.nullcontext(),
+        feed_halted=lambda: _halted(sync, seen),
         lanes_halted=dispatch.halted,
         alone=storage.alone,
-        changed=bells.changed,
+        changed=bells.erased,
     )
-    sync = open_sync(ground, loyalty, storage, replica, lease=lease, privacy=privacy, audit=audit)
+    sync = open_sync(
+        ground, loyalty, storage, replica, lease=lease, privacy=privacy, audit=audit, seen=seen,
+        trusted=timekeeper.trusted,
+    )  # fmt: skip
     if sync is not None:
         bells.refetch.listen(sync.order)
-    status = _status(ground, systems, storage, replica, held=dispatch.held, sync=sync)
+    status = _status(ground, systems, storage, replica, dispatch, sync=sync)
     purge = _purge(
         ground,
         storage,
@@ -170,10 +213,11 @@ async def _build(ground: Ground, rooms: Mapping[str, Room], stack: AsyncExitStac
         audit,
         trusted=timekeeper.trusted,
         redemptions=redemptions,
+        enrolments=enrolments,
         memory=desk.benefits.purge,
     )
     tokens = Tokens(state.directory, clock)
-    orders = Orders(dispatch, sync, purge)
+    orders = Orders(dispatch, sync, purge, bells.changed)
     stack.push_async_callback(orders.close)
     reconcile = Reconcile(
         clock=clock,
@@ -189,8 +233,11 @@ async def _build(ground: Ground, rooms: Mapping[str, Room], stack: AsyncExitStac
         messages=Messages(settings.agent.locale, settings.messages),
         identify=desk.identify,
         intake=intake,
+        activities=activities,
         benefits=desk.benefits,
         redeeming=desk.redeeming,
+        enrolling=desk.enrolling,
+        preview=desk.preview,
         replica=replica,
         outbox=storage.outbox,
         privacy=privacy,
@@ -211,6 +258,7 @@ async def _build(ground: Ground, rooms: Mapping[str, Room], stack: AsyncExitStac
         audit=audit,
         dispatch=dispatch,
         sync=sync,
+        seen=seen,
         purge=purge,
         lease=lease,
         redeeming=desk.redeeming,
@@ -269,8 +317,30 @@ def _lease(ground: Ground, contacts: Contacts, audit: Audit) -> Lease:
 # --- the till's questions ---------------------------------------------------------------------------------------
 
 
+def _found_by(loyalty: System, replica: SqliteReplica) -> Replica:
+    """The local contacts as tills and deliveries ask for them."""
+    lookup = loyalty.connector.lookup
+    return AskedContacts(replica, lookup.knows) if loyalty.cache is not None and lookup is not None else replica
+
+
+@contextlib.asynccontextmanager
+async def _halted(sync: Sync | None, seen: SeenMembers | None) -> AsyncIterator[None]:
+    """Nothing of a contact is read or kept while the block runs."""
+    async with AsyncExitStack() as stack:
+        for reader in (sync, seen):
+            if reader is not None:
+                await stack.enter_async_context(reader.halted())
+        yield
+
+
 def _intake(
-    ground: Ground, systems: tuple[System, ...], storage: Storage, replica: SqliteReplica, dispatch: Dispatch
+    ground: Ground,
+    systems: tuple[System, ...],
+    storage: Storage,
+    replica: Replica,
+    *,
+    dispatch: Dispatch,
+    newcomers: Newcomers,
 ) -> Intake:
     settings = ground.settings
     return Intake(
@@ -285,6 +355,30 @@ def _intake(
             store_id=settings.agent.store_id,
             till_id=settings.agent.till_id,
             zone=ground.zone,
+            stale_after=settings.replica.stale_after,
+            recipients=tuple(system.recipient for system in systems),
+        ),
+        accepted=ground.bells.accepted,
+        held=dispatch.held,
+        newcomers=newcomers,
+    )
+
+
+def _activities(
+    ground: Ground, systems: tuple[System, ...], storage: Storage, replica: Replica, dispatch: Dispatch
+) -> ActivityIntake:
+    settings = ground.settings
+    return ActivityIntake(
+        clock=ground.clock,
+        normaliser=ground.normaliser,
+        replica=replica,
+        outbox=storage.activities(),
+        room=storage.room.has_room,
+        link=systems[0].link,
+        policy=ActivityPolicy(
+            tagging=ground.tagging,
+            store_id=settings.agent.store_id,
+            till_id=settings.agent.till_id,
             stale_after=settings.replica.stale_after,
             recipients=tuple(system.recipient for system in systems),
         ),
@@ -318,14 +412,14 @@ def _status(
     systems: tuple[System, ...],
     storage: Storage,
     replica: SqliteReplica,
+    dispatch: Dispatch,
     *,
-    held: Callable[[], Collection[str]],
     sync: Sync | None,
 ) -> Status:
     settings, outbox = ground.settings, storage.outbox
 
     def queue() -> QueueInfo:
-        return outbox.info(held())
+        return outbox.info(dispatch.held())
 
     status = Status(
         clock=ground.clock,
@@ -344,6 +438,7 @@ def _status(
         ready=storage.ready,
         room=storage.room.has_room,
         damage=storage.integrity.findings,
+        paused=lambda: dispatch.paused,
         loading=lambda: sync.progress if sync else None,
         windows={system.link.vendor: system.connector.windows for system in systems},
     )
@@ -361,6 +456,7 @@ def _purge(
     *,
     trusted: Callable[[], bool],
     redemptions: Redemptions,
+    enrolments: Enrolments,
     memory: Callable[[], None],
 ) -> Purge:
     retention = ground.settings.retention
@@ -373,9 +469,10 @@ def _purge(
         trail=audit,
         spool=ground.state.empty_spool,
         redemptions=redemptions,
+        enrolments=enrolments,
         memory=memory,
         reading=storage.writing.locked,
         alone=storage.alone,
-        changed=ground.bells.changed,
+        changed=ground.bells.erased,
         trusted=trusted,
     )

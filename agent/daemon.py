@@ -77,6 +77,8 @@ async def running(
         }
         if agent.sync is not None:
             work["sync"] = agent.sync.run
+        if agent.seen is not None:
+            work["cache"] = agent.seen.run
         if manager.beat_s is not None:
             work["life"] = partial(_show_life, manager, manager.beat_s, agent.storage)
         loops = [asyncio.create_task(_supervised(name, loop)) for name, loop in work.items()]

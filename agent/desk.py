@@ -1,32 +1,46 @@
-"""What a till asks about people, put together: who they are, and what they can use."""
+"""What a till asks about people, put together: who they are or are to be, what they can use, what a sale would earn."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from agent.domain.fallback import WRITE_LEVEL
 from agent.ground import Ground
-from agent.ports import RedemptionRecord, Replica
+from agent.ports import EnrolmentRecord, RedemptionRecord, Remember, Replica
 from agent.services.asking import Asking
 from agent.services.benefits import BenefitsPolicy, MemberBenefitsDesk
-from agent.services.contacts import LocalContacts
+from agent.services.contacts import LocalContacts, Newcomers
+from agent.services.enrolling import Enrolling, EnrolPolicy
 from agent.services.handles import Handles, Refs
 from agent.services.identify import Identify, IdentifyPolicy
+from agent.services.preview import Preview, PreviewPolicy
 from agent.services.redeeming import Redeeming
-from agent.systems import System
+from agent.systems import LOOKUP_AT_DELIVERY_S, System
 
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """Who somebody is, what they can use, and using it up."""
+    """Who somebody is, making them a member, what they can use, using it up, and what they would earn."""
 
     identify: Identify
+    enrolling: Enrolling
+    newcomers: Newcomers
     benefits: MemberBenefitsDesk
     redeeming: Redeeming
+    preview: Preview
 
 
 def open_desk(
-    ground: Ground, loyalty: System, replica: Replica, record: RedemptionRecord, told: Callable[[str], None]
+    ground: Ground,
+    loyalty: System,
+    replica: Replica,
+    *,
+    record: RedemptionRecord,
+    made_here: EnrolmentRecord,
+    room: Callable[[], bool],
+    told: Callable[[str], None],
+    asking_now: Callable[[], Remember] | None,
 ) -> Desk:
     """All of it; they share the line, and the handles of people whom only the vendor knows.
 
@@ -35,14 +49,23 @@ def open_desk(
         loyalty: the system that owns the contacts.
         replica: the local contacts.
         record: redemptions on disk.
+        made_here: contacts made here, on disk.
+        room: whether there is room for another record.
         told: hears of each state that a redemption comes to.
+        asking_now: what keeps the answers of a look-up that begins now; None where they are not kept.
     """
     settings, clock, link = ground.settings, ground.clock, loyalty.link
     owner, stale_after = loyalty.room.owner, settings.replica.stale_after
     handles, spend_with = Handles(clock), frozenset(settings.benefits.spend_with)
     asking = Asking(
-        clock, link, live=settings.loyalty.live_lookup, budget_s=settings.loyalty.live_lookup_budget.total_seconds()
+        clock,
+        link,
+        live=settings.loyalty.live_lookup,
+        budget_s=settings.loyalty.live_lookup_budget.total_seconds(),
+        asking_now=asking_now,
     )
+    newcomers = Newcomers(made_here, settings.replica.fields)
+    contacts = LocalContacts(replica, ground.tagging, newcomers)
     identify = Identify(
         clock=clock,
         normaliser=ground.normaliser,
@@ -51,10 +74,31 @@ def open_desk(
         asking=asking,
         link=link,
         handles=handles,
-        policy=IdentifyPolicy(ground.tagging, stale_after, spend_with),
+        named=record.named,
+        policy=IdentifyPolicy(ground.tagging, stale_after, spend_with, loyalty.fresh_for),
+        newcomers=newcomers,
     )
+    enrolling = Enrolling(
+        clock=clock,
+        normaliser=ground.normaliser,
+        record=made_here,
+        newcomers=newcomers,
+        contacts=contacts,
+        live=identify.live,
+        asking=Asking(clock, link, live=True, budget_s=settings.enrol.budget.total_seconds(), patient=True),
+        lookup=loyalty.connector.lookup,
+        writer=loyalty.connector.writer,
+        link=link,
+        policy=_enrol_policy(ground),
+        pace=loyalty.pace,
+        room=room,
+        added=ground.bells.accepted,
+        conditions=ground.conditions,
+        uniform=ground.chance.uniform,
+    )
+    ground.bells.erased.listen(enrolling.tell)  # whoever was parked may be gone
     unasked = settings.benefits.offline.policy()
-    refs = Refs(LocalContacts(replica, ground.tagging), handles)
+    refs = Refs(contacts, handles)
     benefits = MemberBenefitsDesk(
         clock=clock,
         refs=refs,
@@ -79,4 +123,34 @@ def open_desk(
         conditions=ground.conditions,
         told=told,
     )
-    return Desk(identify, benefits, redeeming)
+    rule = settings.benefits.estimate
+    preview = Preview(
+        clock=clock,
+        normaliser=ground.normaliser,
+        replica=replica,
+        lookup=loyalty.connector.lookup,
+        vendor=owner.preview(loyalty.connector) if owner is not None and owner.preview is not None else None,
+        asking=asking,
+        link=link,
+        policy=PreviewPolicy(
+            ground.tagging,
+            settings.agent.store_id,
+            settings.agent.till_id,
+            rule.rule() if rule is not None else None,
+        ),
+        newcomers=newcomers,
+    )
+    return Desk(identify, enrolling, newcomers, benefits, redeeming, preview)
+
+
+def _enrol_policy(ground: Ground) -> EnrolPolicy:
+    settings = ground.settings
+    return EnrolPolicy(
+        offered=settings.loyalty.fallback_level >= WRITE_LEVEL,
+        prefix=settings.enrol.prefix(settings.agent),
+        store_id=settings.agent.store_id,
+        stale_after=settings.replica.stale_after,
+        timeout_s=LOOKUP_AT_DELIVERY_S,
+        backoff_first_s=settings.queue.backoff_first.total_seconds(),
+        backoff_max_s=settings.queue.backoff_max.total_seconds(),
+    )

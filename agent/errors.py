@@ -10,9 +10,12 @@
     │   ├── IdentifierInvalidError   a value that cannot be of its type
     │   └── ContactRefusedError      what the loyalty system refuses of a new contact
     ├── ConflictError                the same id with other content                409
+    │   ├── ActivityConflictError    the same activity with other content          409
     │   └── UnderWayError            a delivery is being sent at this moment       409
     ├── UnknownRecordError           nothing of that name is here                  404
     ├── AmbiguousPersonError         several people share the identifier           409
+    │   └── AmbiguousContactError    what was given of a new contact is several's  409
+    ├── ReadOnlyContactsError        this till makes and changes no contacts       409
     ├── StorageError                 the disk or a database file said no           503
     │   ├── StorageFullError         no room                                       507
     │   ├── StorageDamagedError      a file is not what was written
@@ -105,9 +108,16 @@ class ContactRefusedError(InputError):
     code = "contact.refused"
     advice = "Look up the vendor's code; correct the details at the loyalty system, then retry the delivery."
 
-    def __init__(self, status: int, vendor_code: str | None) -> None:
-        self.status, self.vendor_code = status, vendor_code
-        super().__init__([Fault("/new_contact", "is refused by the loyalty system")])
+    def __init__(
+        self, status: int, vendor_code: str | None, fields: Sequence[str] = (), root: str = "/new_contact"
+    ) -> None:
+        self.status, self.vendor_code, self.fields = status, vendor_code, tuple(fields)
+        pointers = [f"{root}/{field}" for field in fields] or [root]
+        super().__init__([Fault(pointer, "is refused by the loyalty system") for pointer in pointers])
+
+    def at(self, root: str) -> ContactRefusedError:
+        """The same refusal of a contact that stands elsewhere in the body."""
+        return ContactRefusedError(self.status, self.vendor_code, self.fields, root)
 
 
 class ConflictError(LoyaltyAgentError):
@@ -115,6 +125,13 @@ class ConflictError(LoyaltyAgentError):
 
     code = "transaction.conflict"
     advice = "Give each sale its own transaction_id; repeat a sale only with the same content."
+
+
+class ActivityConflictError(ConflictError):
+    """The activity does not go with what is recorded already."""
+
+    code = "activity.conflict"
+    advice = "Give each activity its own activity_id; repeat one only with the same content."
 
 
 class UnderWayError(ConflictError):
@@ -136,6 +153,20 @@ class AmbiguousPersonError(LoyaltyAgentError):
 
     code = "privacy.ambiguous"
     advice = "Name the person by what is theirs alone: contact id, member number or external id."
+
+
+class AmbiguousContactError(AmbiguousPersonError):
+    """Several people share what was given; no contact was made."""
+
+    code = "contact.ambiguous"
+    advice = "Leave out the identifier that is shared, or identify the customer by what is theirs alone."
+
+
+class ReadOnlyContactsError(LoyaltyAgentError):
+    """This till makes and changes no contacts."""
+
+    code = "contact.read_only"
+    advice = "Set loyalty.fallback_level = 4, with a loyalty system whose contacts a till can make."
 
 
 class StorageError(LoyaltyAgentError):

@@ -55,6 +55,7 @@ class Bells:
         changed: something that the status shows.
         storage_changed: a database is open again, or there is room on the disk.
         accepted: a sale is on disk.
+        erased: somebody is forgotten: by order, by the feed or by age.
         heard: the loyalty system answered, with its `Date`.
         clock_jumped: the wall clock was put elsewhere.
         refetch: the replica has to be fetched again.
@@ -64,6 +65,7 @@ class Bells:
     changed: Bell[[]] = field(default_factory=Bell)
     storage_changed: Bell[[]] = field(default_factory=Bell)
     accepted: Bell[[]] = field(default_factory=Bell)
+    erased: Bell[[]] = field(default_factory=Bell)
     heard: Bell[[Answer]] = field(default_factory=Bell)
     clock_jumped: Bell[[]] = field(default_factory=Bell)
     refetch: Bell[[]] = field(default_factory=Bell)
@@ -71,7 +73,7 @@ class Bells:
 
     def __post_init__(self) -> None:
         """What these bells tell of shows in the status too."""
-        for bell in (self.storage_changed, self.accepted, self.clock_jumped):
+        for bell in (self.storage_changed, self.accepted, self.erased, self.clock_jumped):
             bell.listen(self.changed)
 
 

@@ -46,6 +46,8 @@ _CODES: Final[Mapping[str, tuple[Severity, tuple[Audience, ...]]]] = {
     "loyalty.benefit.allowed_offline": ("info", _STAFF),
     "loyalty.enrolled_offline": ("info", _BOTH),
     "loyalty.points_later": ("info", _BOTH),
+    "loyalty.points_estimated": ("info", _BOTH),
+    "loyalty.points_unavailable": ("info", _STAFF),
     "storage.full": ("error", _BOTH),
 }
 
@@ -56,6 +58,7 @@ CONDITION_CODES: Final[tuple[str, ...]] = (
     "vendor.offline",
     "vendor.credentials_refused",
     "vendor.window_closing",
+    "queue.paused",
     "queue.parked",
     "queue.in_doubt",
     "queue.filling",
@@ -70,6 +73,8 @@ CONDITION_CODES: Final[tuple[str, ...]] = (
     "clock.wrong",
     "privacy.erasure_refused_by_feed",
     "benefits.lost",
+    "benefits.stuck",
+    "contacts.parked",
 )
 """Every code that :meth:`Messages.condition` knows, as published in the till's API."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import structlog
@@ -22,12 +22,13 @@ class Orders:
         dispatch: the lanes.
         sync: the feed; None below fallback level 3.
         purge: the end of personal data.
+        changed: called when something of it shows in the status.
     """
 
-    def __init__(self, dispatch: Dispatch, sync: Sync | None, purge: Purge) -> None:
-        self._dispatch, self._sync, self._purge = dispatch, sync, purge
+    def __init__(self, dispatch: Dispatch, sync: Sync | None, purge: Purge, changed: Callable[[], None]) -> None:
+        self._dispatch, self._sync, self._purge, self._changed = dispatch, sync, purge, changed
         self._tasks: set[asyncio.Task[object]] = set()
-        self.pause, self.resume, self.held, self.wake = dispatch.pause, dispatch.resume, dispatch.held, dispatch.wake
+        self.held, self.wake = dispatch.held, dispatch.wake
 
     def sync(self) -> None:
         """Asks for contact changes now."""
@@ -37,6 +38,16 @@ class Orders:
     def flush(self) -> None:
         """Tries everything queued or held now."""
         self._start(self._dispatch.flush())
+
+    def pause(self) -> None:
+        """Stops deliveries; a condition says so for as long."""
+        self._dispatch.pause()
+        self._changed()
+
+    def resume(self) -> None:
+        """Starts deliveries again."""
+        self._dispatch.resume()
+        self._changed()
 
     def purge(self) -> None:
         """Erases what retention names, now."""

@@ -12,12 +12,15 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any, BinaryIO, Literal, Protocol, Self
 
+from agent.domain.activity import Activity
 from agent.domain.audit import Head
 from agent.domain.benefits import BenefitKind, Benefits
 from agent.domain.contact import ContactChange, Member
 from agent.domain.delivery import DeliveryState, Verdict
+from agent.domain.earning import Forecast
+from agent.domain.enrolment import Enrolment
 from agent.domain.identifiers import Identifier, IdentifierType
-from agent.domain.redemption import RedemptionState, Standing, VendorWord
+from agent.domain.redemption import RedemptionState, VendorStanding, VendorWord
 from agent.domain.tagging import Found
 from agent.domain.transaction import IntegrationKey, NewContact, Transaction
 from agent.domain.window import Window
@@ -216,6 +219,66 @@ class ChangeFeed(Protocol):
         """Pages from a cursor (None: from the beginning). Raises VendorError; what was yielded stays valid."""
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a vendor said to one question.
+
+    Attributes:
+        question: the identifier that was asked for.
+        contacts: everybody whom it leads to there, whole.
+    """
+
+    question: Identifier = field(repr=False)
+    contacts: tuple[ContactChange, ...] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Seed:
+    """Whom a file lists, for a vendor that lists nobody.
+
+    Attributes:
+        mark: which list it is; another one has another.
+        as_of: up to when it is right.
+        contacts: whom it lists. Iterating raises FeedUnreadableError.
+    """
+
+    mark: str
+    as_of: datetime
+    contacts: Iterable[ContactChange] = field(repr=False)
+
+
+Remember = Callable[[Sequence[tuple[Identifier, Found]]], None]
+"""Keeps what the vendor said to questions that were asked together."""
+
+
+class ContactCache(Protocol):
+    """The replica where only those are kept who were asked for. Each call raises StorageError."""
+
+    def remember(self, told: Sequence[Sequence[Told]], *, at: datetime) -> AppliedCounts:
+        """Keeps answers, those to questions that were asked together side by side; what they contradict goes."""
+
+    def plant(self, contacts: Iterable[ContactChange], *, as_of: datetime) -> AppliedCounts:
+        """Keeps people of a list, all of whom it names, unless newer is known; nobody if iterating it raises."""
+
+    def planted(self) -> str | None:
+        """Which list was planted last."""
+
+    def finish(self, *, as_of: datetime, planted: str | None = None) -> None:
+        """Records that all is as fresh as it is meant to be, and which list was planted."""
+
+    def outdated(self, before: datetime, limit: int | None) -> Sequence[Identifier]:
+        """Of whom nothing was heard since, the longest ago first, by the keys they are kept under."""
+
+    def outdated_among(self, keys: Sequence[Identifier], before: datetime) -> Sequence[Identifier]:
+        """Those of the keys that were asked for, and not since."""
+
+    def clamp(self, latest: datetime) -> None:
+        """Of nobody anything was heard after an instant."""
+
+    def expire(self, before: datetime) -> int:
+        """Takes out of whom nothing was heard since; how many."""
+
+
 # --- loading the replica ---------------------------------------------------------------------------------------
 
 
@@ -341,12 +404,14 @@ class Recipient:
     Attributes:
         vendor: its name.
         guests: which sales without a member it wants.
-        owner: it owns the contacts: an open tag is settled in its lane, and it alone counts points.
+        owner: it owns the contacts: a sale's open tag is settled in its lane, and it alone counts points.
+        activities: the types of activities that it wants.
     """
 
     vendor: str
     guests: Guests = False
     owner: bool = True
+    activities: frozenset[str] = frozenset()
 
     def wants_guest(self, sale: Transaction) -> bool:
         """Whether it wants this sale without a member."""
@@ -375,8 +440,35 @@ class Acceptance:
 
 
 @dataclass(frozen=True, slots=True)
+class Occurrence:
+    """An activity about to be recorded.
+
+    Attributes:
+        activity: what is recorded beside its person.
+        content: what makes two statements of it the same.
+        readings: what its identifier can be.
+        key: its tag.
+        stated: what the till itself says is the integration key.
+        open: the tag may still rise.
+        vendors: who gets it.
+        quiet: the till may not learn from its fate who is a member.
+        ref: the handle of the member whom the replica knows its person as.
+    """
+
+    activity: Activity
+    content: bytes = field(repr=False)
+    readings: tuple[Identifier, ...] = field(repr=False)
+    key: IntegrationKey | None
+    stated: IntegrationKey | None
+    open: bool
+    vendors: tuple[str, ...]
+    quiet: bool = False
+    ref: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Receipt:
-    """What intake answers: the record that is on disk, and the till's own number of it.
+    """What intake answers: the record that is on disk, and the till's own number of it; activities have none (0).
 
     ``key_kind`` and ``key_type`` outlive the key's value, which is None after the purge.
     """
@@ -393,7 +485,7 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """How one sale stands with one vendor."""
+    """How one record stands with one vendor; ``transaction_id`` is a sale's, or an activity's name."""
 
     entry: int
     transaction_id: str
@@ -421,7 +513,7 @@ class Outgoing:
         key: the tag.
         open: the tag may still rise.
         readings: what the identifier can be; empty once settled or erased.
-        transaction: the sale.
+        record: the sale, or the activity, which only those get who want activities.
         original: for a void, the sale it clears.
         person: groups deliveries that must not overtake each other.
         accepted_at: when the agent took it, by the wall clock as it is now.
@@ -435,12 +527,24 @@ class Outgoing:
     key: IntegrationKey | None = field(repr=False)
     open: bool
     readings: tuple[Identifier, ...] = field(repr=False)
-    transaction: Transaction = field(repr=False)
+    record: Transaction | Activity = field(repr=False)
     original: Transaction | None = field(repr=False)
     person: bytes
     accepted_at: datetime
     clock_off: timedelta = timedelta()
     corrected_at: datetime | None = None
+
+    @property
+    def transaction(self) -> Transaction:
+        """The sale, for who gets nothing else. Raises TypeError when it is none."""
+        if not isinstance(self.record, Transaction):
+            raise TypeError("is not a sale")
+        return self.record
+
+    @property
+    def new_contact(self) -> NewContact | None:
+        """What the customer of a sale gave who may not be a member yet."""
+        return self.record.new_contact if isinstance(self.record, Transaction) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -458,7 +562,7 @@ class QueueInfo:
 
     ``oldest_at`` is the acceptance of the oldest waiting sale; ``bytes`` what sales take that are not finished, without
     the record that is kept of finished ones; ``waiting`` counts deliveries by vendor, and ``oldest`` has the acceptance
-    of the oldest of them.
+    of the oldest of them; ``erasures`` people whom a further system has not been asked yet to erase.
     """
 
     depth: int
@@ -469,6 +573,7 @@ class QueueInfo:
     bytes: int
     waiting: Mapping[str, int] = field(default_factory=dict)
     oldest: Mapping[str, datetime] = field(default_factory=dict)
+    erasures: int = 0
 
 
 # --- one person -------------------------------------------------------------------------------------------------
@@ -531,20 +636,35 @@ class ErasedBefore:
 
 @dataclass(frozen=True, slots=True)
 class ErasedSales:
-    """What was erased of sales; each sale stays, without its person.
+    """What was erased of sales and activities; each stays, without its person.
 
     Attributes:
         waiting: sales that were still owed to a vendor; they are untagged.
         finished: sales that were not.
+        activities: activities, which nobody is owed any more.
         notes: reasons for giving one up.
     """
 
     waiting: int = 0
     finished: int = 0
+    activities: int = 0
     notes: int = 0
 
     def __add__(self, other: ErasedSales) -> ErasedSales:
-        return ErasedSales(self.waiting + other.waiting, self.finished + other.finished, self.notes + other.notes)
+        return ErasedSales(
+            self.waiting + other.waiting,
+            self.finished + other.finished,
+            self.activities + other.activities,
+            self.notes + other.notes,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ErasureRequest:
+    """A further system is asked to erase somebody; ``id`` is that of the activity that carries it."""
+
+    vendor: str
+    id: str
 
 
 # --- vendors ----------------------------------------------------------------------------------------------------
@@ -586,6 +706,23 @@ class MemberBenefits(Protocol):
         """
 
 
+class PointsPreview(Protocol):
+    """Asks the vendor what a sale would earn."""
+
+    async def points(self, key: IntegrationKey, sale: Transaction, *, timeout_s: float, pace: Pace) -> Forecast:
+        """What it would earn; nothing is written there.
+
+        Args:
+            key: a primary key: whose it would be.
+            sale: of purchase lines alone, as it would stand if it were closed now; payments may be missing.
+            timeout_s: longest wait for any one answer.
+            pace: awaited before each call.
+
+        Raises:
+            VendorUnreachableError, VendorRefusedError: as everywhere.
+        """
+
+
 class Redeemer(Protocol):
     """Uses benefits up at the vendor, and gives them back.
 
@@ -600,9 +737,12 @@ class Redeemer(Protocol):
     def releases(self) -> Collection[BenefitKind]:
         """What can be given back."""
 
+    def spelled(self, kind: BenefitKind, id_: str) -> str:
+        """A benefit's id as `standing` looks for it, where the vendor takes several spellings for the same."""
+
     async def standing(
         self, key: IntegrationKey, kind: BenefitKind, id_: str, *, timeout_s: float, pace: Pace
-    ) -> Standing:
+    ) -> VendorStanding:
         """How a member's benefit stands."""
 
     async def redeem(
@@ -629,6 +769,8 @@ class RedemptionWish:
         amount: what it takes off, as far as anybody says.
         currency: of that, where the benefit says so.
         unasked_on: the day on which it is given without asking the vendor; None where it is asked.
+        names: what they were named by beside the key; whoever is to be erased is found by any of them.
+        asked_at: when the vendor is asked, by its own clock; None where it is not.
     """
 
     key: IntegrationKey = field(repr=False)
@@ -639,6 +781,8 @@ class RedemptionWish:
     amount: Decimal | None = None
     currency: str | None = None
     unasked_on: date | None = None
+    names: tuple[Identifier, ...] = field(default=(), repr=False)
+    asked_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -656,6 +800,7 @@ class Redemption:
         amount: what it takes off, as far as anybody said.
         currency: of that, where the benefit said so.
         accepted_at: when it was asked for first.
+        asked_at: when the vendor was asked last, by its own clock; None when it was not, or nobody knows any more.
         code: why, in the vendor's own name or ours.
     """
 
@@ -669,6 +814,7 @@ class Redemption:
     amount: Decimal | None
     currency: str | None
     accepted_at: datetime
+    asked_at: datetime | None
     code: str | None
 
 
@@ -693,17 +839,74 @@ class RedemptionRecord(Protocol):
     async def ask(self, wish: RedemptionWish, known: Redemption | None, now: datetime) -> int:
         """Puts on disk that the vendor is about to be asked, or that it is given unasked; the record's number."""
 
-    def given_unasked(self, key: IntegrationKey, day: date) -> int:
-        """How many benefits somebody was given unasked on a day."""
+    async def named(self, key: IntegrationKey, names: Collection[Identifier]) -> None:
+        """Puts what whoever has the key was named by since into what is on record of them."""
 
-    async def settle(self, number: int, state: RedemptionState, now: datetime, code: str | None = None) -> None:
+    def given_unasked(self, key: IntegrationKey, names: Collection[Identifier], day: date) -> int:
+        """How many benefits somebody was given unasked on a day, under whichever of their keys."""
+
+    async def settle(
+        self,
+        number: int,
+        state: RedemptionState,
+        now: datetime,
+        code: str | None = None,
+        asked_at: datetime | None = None,
+    ) -> None:
         """Writes down what became of one."""
 
     def losses(self, since: datetime) -> Sequence[Loss]:
         """What was lost since then, by currency."""
 
-    def open(self, limit: int) -> Sequence[Redemption]:
-        """The oldest of which it is not known yet what became of them."""
+    def stuck(self, since: datetime) -> Sequence[str]:
+        """The sales whose benefits are used up since then and cannot be given back, the latest first."""
+
+    def open(self, after: int, limit: int) -> Sequence[Redemption]:
+        """Those of which it is not known yet what became of them, by number, from behind one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """What came of putting a new contact on disk.
+
+    Attributes:
+        enrolments: the one that was made; else everybody made here whom one of its identifiers names.
+        new: it was made.
+    """
+
+    enrolments: tuple[Enrolment, ...]
+    new: bool
+
+
+class EnrolmentRecord(Protocol):
+    """Contacts made at this till, on disk. Each call raises StorageError."""
+
+    def find(self, identifiers: Sequence[Identifier]) -> Sequence[Enrolment]:
+        """Everybody made here whom one of these names."""
+
+    def by_ref(self, ref: str) -> Enrolment | None:
+        """Whose handle that is; None when nobody's who was made here."""
+
+    def queued(self, limit: int, *, after: int = 0) -> Sequence[Enrolment]:
+        """The oldest that the vendor does not have yet, after a record's number."""
+
+    def parked(self) -> int:
+        """How many the vendor refuses."""
+
+    async def add(self, contact: NewContact, identifiers: Sequence[Identifier], *, prefix: str, now: datetime) -> Added:
+        """Puts one on disk under the next number of a series, unless one of its identifiers is on record here."""
+
+    async def amend(self, number: int, contact: NewContact, identifiers: Sequence[Identifier]) -> None:
+        """Puts what is given now in the place of what was, to be tried again; not where the vendor has it."""
+
+    async def deliver(self, number: int, key: IntegrationKey, contact_id: str | None, now: datetime) -> None:
+        """Writes down that the vendor has it; what was given is forgotten."""
+
+    async def park(self, number: int, status: int | None, vendor_code: str | None) -> None:
+        """Writes down that the vendor refuses it."""
+
+    async def drop(self, number: int) -> None:
+        """Takes one back that nobody was told of."""
 
 
 class Writer(Protocol):
@@ -716,7 +919,7 @@ class Writer(Protocol):
 
         Args:
             contact: what the customer gave.
-            identifiers: what is unique of it.
+            identifiers: what is unique of it; an `external_id` among them is this till's own number.
             store_id: where it was given.
             pace: awaited before each call.
 
@@ -727,7 +930,10 @@ class Writer(Protocol):
 
 
 class Sender(Protocol):
-    """Takes sales to the vendor. It classifies; it never sleeps, retries or touches the queue."""
+    """Takes sales, and activities where it wants them, to the vendor.
+
+    It classifies; it never sleeps, retries or touches the queue.
+    """
 
     @property
     def batch_size(self) -> int:

@@ -34,6 +34,7 @@ from pydantic import (
 
 from agent import messages, paths
 from agent.domain.benefits import BenefitKind, GeneralOffer, Worth
+from agent.domain.earning import EarningRule, Rounding
 from agent.domain.identifiers import IdentifierType
 from agent.domain.money import minor_unit, parse_amount
 from agent.domain.offline import Allowance, OfflinePolicy
@@ -67,6 +68,12 @@ def _duration(value: object) -> timedelta:
     if isinstance(value, str) and (match := _DURATION.fullmatch(value)):
         return timedelta(**{_UNITS[match[2]]: int(match[1])})
     raise ValueError("is not a duration: a positive whole number and ms, s, m, h or d, such as 15m")
+
+
+def _currency(value: str) -> str:
+    if minor_unit(value) is None:
+        raise ValueError("is not an ISO 4217 code")
+    return value
 
 
 def _size(value: object) -> int:
@@ -127,16 +134,19 @@ def _country(value: str) -> str:
     return value
 
 
-def _level(value: int) -> int:
-    if value == 4:  # noqa: PLR2004 - the level that writes contacts
-        raise ValueError("4 is not available in this version; 3 is the highest")
-    return value
-
-
 def _reference(value: str | None) -> str | None:
     if value is not None:
         SecretReference.parse(value, Path())
     return value
+
+
+def _reference_or_nothing(value: str) -> str:
+    if value:
+        SecretReference.parse(value, Path())
+    return value
+
+
+_REFERENCES = (_reference, _reference_or_nothing)
 
 
 def _proxy(value: str) -> str:
@@ -167,6 +177,8 @@ Ration = Annotated[Rate, BeforeValidator(_rate)]
 Secret = Annotated[str, AfterValidator(_reference)]
 """A reference to a secret; its value never stands in the configuration."""
 OptionalSecret = Annotated[str | None, AfterValidator(_reference)]
+SecretOrNothing = Annotated[str, AfterValidator(_reference_or_nothing)]
+"""A reference to a secret, or nothing."""
 FormerSecret = Annotated[str, AfterValidator(lambda value: value and _reference(value))]
 """A reference to a secret that need not be there any more, or nothing."""
 Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.:-]+$")]
@@ -217,9 +229,9 @@ class ApiSection(Section):
 class LoyaltySection(Section):
     """The system that owns the contacts."""
 
-    vendor: str = Field("voyado", description="voyado | voucherify: its table is [voyado] or [voucherify]")
-    fallback_level: Annotated[int, Field(ge=1, le=4), AfterValidator(_level)] = Field(
-        3, description="1 message only, 2 tag, 3 read replica"
+    vendor: str = Field("voyado", description="voyado | voucherify | antavo | monetary: its table has the same name")
+    fallback_level: Annotated[int, Field(ge=1, le=4)] = Field(
+        3, description="1 message only, 2 tag, 3 read replica, 4 read and write: contacts are made at the till"
     )
     primary_key: Literal["contact_id", "member_number", "external_id"] = Field(
         "member_number", description="contact_id | member_number | external_id"
@@ -304,12 +316,13 @@ class AllowanceItem(Section):
     """What may be given unasked: how much one benefit takes off, how many a person and day, and since which contact."""
 
     amount: Annotated[Decimal, BeforeValidator(parse_amount), Field(ge=0)]
+    currency: Annotated[str, AfterValidator(_currency)]
     per_day: Annotated[int, Field(ge=1, le=100)]
     within: Duration
 
     def allowance(self) -> Allowance:
         """What it says."""
-        return Allowance(self.amount, self.per_day, self.within)
+        return Allowance(self.amount, self.currency, self.per_day, self.within)
 
 
 class OfflineSection(Section):
@@ -326,6 +339,18 @@ class OfflineSection(Section):
             {kind: item.allowance() for kind, item in kinds.items() if item is not None},
             {promotion: item.allowance() for promotion, item in self.offers.items()},
         )
+
+
+class EstimateItem(Section):
+    """The shop's rule of thumb for points: so many for each unit of what is paid."""
+
+    points_per_unit: Annotated[Decimal, BeforeValidator(parse_amount), Field(gt=0, le=10_000)]
+    currency: Annotated[str, AfterValidator(_currency)]
+    rounding: Rounding = Rounding.DOWN
+
+    def rule(self) -> EarningRule:
+        """What it says."""
+        return EarningRule(self.points_per_unit, self.currency, self.rounding)
 
 
 class BenefitsSection(Section):
@@ -354,9 +379,16 @@ class BenefitsSection(Section):
     offline: OfflineSection = Field(
         OfflineSection(),
         description="what is given, at the shop's risk, while the loyalty system does not answer; nothing by default: "
-        'voucher = { amount = "100.00", per_day = 1, within = "24h" }, the same under offer, and under offers for '
-        "single promotions by their id: the most one takes off, how many a person and day, and how long ago the "
-        "loyalty system may have listed it",
+        'voucher = { amount = "100.00", currency = "SEK", per_day = 1, within = "24h" }, the same under offer, and '
+        "under offers for single promotions by their id: the most one takes off, how many a person and day, and how "
+        "long ago the loyalty system may have listed it",
+    )
+    estimate: EstimateItem | None = Field(
+        None,
+        description="points that a sale would earn, where the loyalty system cannot be asked: so many for each unit of "
+        "what is paid for lines that award points, in one currency, and which way they become whole (down, nearest, "
+        "up); an answer says that it is an estimate",
+        examples=[{"points_per_unit": "0.1", "currency": "SEK", "rounding": "down"}],
     )
     general: tuple[GeneralOfferItem, ...] = Field(
         (),
@@ -364,6 +396,26 @@ class BenefitsSection(Section):
         '{ id = "member-10", name = "10 % off", percent = 10 }; instead of percent, amount = "20.00" with currency = '
         '"SEK", or price_rule, the id of a rule of the till; last_day = 2026-12-31 ends one',
     )
+
+
+class EnrolSection(Section):
+    """Contacts made at the till, at level 4."""
+
+    number_series: Annotated[str, Field(pattern=r"^(?:[0-9A-Za-z][0-9A-Za-z_.:-]{0,31})?$")] = Field(
+        "",
+        description="prefix of this till's own member numbers, which no other till may have; store and till by default",
+        examples=["1042-03-"],
+    )
+    budget: Duration = Field(
+        timedelta(seconds=3),
+        description="how long a cashier waits at most for the loyalty system to make a contact; then it gets the "
+        "contact later",
+        examples=["3s"],
+    )
+
+    def prefix(self, agent: AgentSection) -> str:
+        """The series' prefix, decided."""
+        return self.number_series or f"{agent.store_id}-{agent.till_id}-"
 
 
 class QueueSection(Section):
@@ -443,6 +495,7 @@ class Settings(Section):
     loyalty: LoyaltySection = LoyaltySection()
     replica: ReplicaSection = ReplicaSection()
     benefits: BenefitsSection = BenefitsSection()
+    enrol: EnrolSection = EnrolSection()
     queue: QueueSection = QueueSection()
     retention: RetentionSection = RetentionSection()
     storage: StorageSection = StorageSection()
@@ -701,7 +754,7 @@ def secret_keys(section: Section) -> dict[str, str]:
     """The references in a table, by key; empty ones are left out."""
     found = {}
     for key, field in type(section).model_fields.items():
-        if any(getattr(item, "func", None) is _reference for item in field.metadata) and getattr(section, key):
+        if any(getattr(item, "func", None) in _REFERENCES for item in field.metadata) and getattr(section, key):
             found[key] = getattr(section, key)
     return found
 

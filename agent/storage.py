@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,9 @@ from agent.services.integrity import Integrity
 from agent.services.room import Room
 from agent.settings import QueueSection
 from agent.state import OUTBOX, REPLICA, State
+from agent.store.activities import Activities
 from agent.store.database import migrate
+from agent.store.enrolments import Enrolments
 from agent.store.guarded import GuardedOutbox, GuardedReplica
 from agent.store.hashkey import hash_key, lookup_key
 from agent.store.keyhash import KeyHash
@@ -33,6 +35,7 @@ from agent.store.persons import PersonalSales
 from agent.store.redemptions import Redemptions
 from agent.store.refusals import ErasedPeople
 from agent.store.replica import SqliteReplica
+from agent.store.replica_file import ReplicaFile
 
 if TYPE_CHECKING:
     from sqlite3 import Connection
@@ -144,26 +147,37 @@ class Storage:
         guests = [recipient.vendor for recipient in self._recipients if recipient.guests is True]
         return PersonalSales(self.outbox, self.live, self.live, names=KeyHash(self._lookup_key), guests=guests)
 
+    def activities(self) -> Activities:
+        """Activities, which stand among the sales."""
+        return Activities(self.outbox, self.live)
+
     def redemptions(self) -> Redemptions:
         """What was asked to be used up for sales."""
         return Redemptions(self.live, self.live, key=self._lookup_key, names=KeyHash(self._lookup_key))
 
-    def contacts(self, lease: LeaseFile, refetch: Callable[[], None]) -> Contacts:
+    def enrolments(self) -> Enrolments:
+        """The contacts made at this till."""
+        return Enrolments(self.live, self.live, names=KeyHash(self._lookup_key))
+
+    def contacts(self, lease: LeaseFile, refetch: Callable[[], None], *, by_question: bool = False) -> Contacts:
         """The local contacts, closed: their lease opens them. For an outbox that is open.
 
         Args:
             lease: their key.
             refetch: orders them to be fetched again.
+            by_question: only those are kept who were asked for.
         """
+
+        def file_of(lease: LeaseFile) -> ReplicaFile:
+            return replace(state.replica(keys, lease, found_by), by_question=by_question)
+
         state, keys, found_by = self._state, self._keys, self._lookup_key
-        replica = SqliteReplica(
-            state.replica(keys, lease, found_by), withheld=True, suspected=partial(self._suspect, REPLICA)
-        )
+        replica = SqliteReplica(file_of(lease), withheld=True, suspected=partial(self._suspect, REPLICA))
         leased = LeasedReplica(
             replica,
             lease,
             renew_key=lambda: state.make_lease(keys),
-            file_of=lambda lease: state.replica(keys, lease, found_by),
+            file_of=file_of,
             failed=partial(self.integrity.unavailable, REPLICA),
         )
         self.integrity.guard(GuardedReplica(leased, self._kept, writing=self.writing, refetch=refetch))

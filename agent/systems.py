@@ -13,13 +13,16 @@ from functools import partial
 
 import structlog
 
-from agent.connectors.base import Room, Surroundings
+from agent.connectors.base import Cache, Room, Surroundings
+from agent.domain.activity import Activity
 from agent.domain.delivery import Verdict
 from agent.domain.link import Link
 from agent.ground import Ground
-from agent.ports import Clock, Connector, Outgoing, Recipient, Replica
+from agent.ports import Clock, Connector, Outgoing, Recipient, Remember, Replica
 from agent.services.buffer import Buffer, BufferPolicy
+from agent.services.contacts import Newcomers
 from agent.services.dispatch import Dispatch
+from agent.services.enrolling import Enrolling
 from agent.services.judge import DispatchPolicy
 from agent.services.lane import Lane, own_share
 from agent.services.reconcile import Books
@@ -41,17 +44,35 @@ class System:
         connector: to it.
         link: the line to it.
         clock: for the allowance.
+        activities: the types of activities that it wants.
     """
 
     room: Room
     connector: Connector
     link: Link
     clock: Clock
+    activities: frozenset[str] = frozenset()
 
     @property
     def recipient(self) -> Recipient:
-        """Which sales it wants."""
-        return Recipient(self.link.vendor, guests=self.connector.guests, owner=self.link.role == "loyalty")
+        """Which sales it wants, and whether activities too."""
+        return Recipient(
+            self.link.vendor,
+            guests=self.connector.guests,
+            owner=self.link.role == "loyalty",
+            activities=self.activities,
+        )
+
+    @property
+    def cache(self) -> Cache | None:
+        """How its contacts are kept, if it owns them and lists nobody."""
+        owner = self.room.owner if self.link.role == "loyalty" else None
+        return owner.feed if owner is not None and isinstance(owner.feed, Cache) else None
+
+    @property
+    def fresh_for(self) -> timedelta | None:
+        """How long what it said of a member counts as fresh, where it is asked member by member; else None."""
+        return self.cache.fresh_for(self.connector) if self.cache is not None else None
 
     @property
     def books(self) -> Books:
@@ -92,20 +113,42 @@ def open_lanes(
     systems: Sequence[System],
     queue: Queue,
     replica: Replica,
+    *,
     told: Callable[[str, Verdict], None],
+    newcomers: Newcomers,
+    enrolling: Enrolling,
+    asking_now: Callable[[], Remember] | None,
 ) -> Dispatch:
-    """A lane for each; ``told`` hears of each attempt."""
+    """A lane for each.
+
+    Args:
+        ground: the agent's.
+        systems: who gets sales.
+        queue: the outbox.
+        replica: the local contacts.
+        told: hears of each attempt.
+        newcomers: who was made at this till.
+        enrolling: brings them to the loyalty system.
+        asking_now: what keeps the answers of a look-up that begins now; None where they are not kept.
+    """
     loyalty = systems[0]
-    buffer = _buffer(ground, loyalty, replica)
+    asking = _buffer(ground, loyalty, replica, newcomers=newcomers, enrolling=enrolling, asking_now=asking_now)
+    local = _local_buffer(ground, loyalty, replica)
+
+    async def settle_activity(outgoing: Outgoing) -> Outgoing | Verdict:
+        """None of these lanes ever waits for the loyalty system: a sale comes with the tag that its lane settled."""
+        return await local.settle(outgoing) if isinstance(outgoing.record, Activity) else outgoing
+
     dispatch = Dispatch(
         [
             _lane(
                 ground,
                 system,
                 queue,
-                settle_tag=buffer.settle if system is loyalty else None,
+                settle_tag=asking.settle if system is loyalty else settle_activity,
                 corrected=loyalty.link.corrected,
                 told=told,
+                contacts=enrolling if system is loyalty else None,
             )
             for system in systems
         ]
@@ -131,6 +174,7 @@ def _system(
             role=role,
             secret=ground.secret,
             http=ground.http,
+            normaliser=ground.normaliser,
             primary=ground.tagging.primary,
             zone=ground.zone,
             fields=ground.settings.replica.fields,
@@ -149,14 +193,22 @@ def _system(
         backoff_max_s=queue.backoff_max.total_seconds(),
         uniform=ground.chance.uniform,
     )
-    return System(room, connector, link, ground.clock)
+    return System(room, connector, link, ground.clock, room.activities(table))
 
 
 def _not_listened_to(answer: Answer) -> None:
     """The agent's clock is judged by the loyalty system's alone: two that disagree would move it to and fro."""
 
 
-def _buffer(ground: Ground, loyalty: System, replica: Replica) -> Buffer:
+def _buffer(
+    ground: Ground,
+    loyalty: System,
+    replica: Replica,
+    *,
+    newcomers: Newcomers,
+    enrolling: Enrolling,
+    asking_now: Callable[[], Remember] | None,
+) -> Buffer:
     settings, owner = ground.settings.loyalty, loyalty.room.owner
     matches_later = owner is None or owner.matches_later
     unknown = settings.unknown_at_delivery or ("tag" if matches_later else "park")
@@ -166,7 +218,25 @@ def _buffer(ground: Ground, loyalty: System, replica: Replica) -> Buffer:
         lookup=loyalty.connector.lookup,
         writer=loyalty.connector.writer,
         link=loyalty.link,
-        policy=BufferPolicy(ground.tagging, settings.live_lookup, unknown, LOOKUP_AT_DELIVERY_S, matches_later),
+        policy=BufferPolicy(
+            ground.tagging, settings.live_lookup, unknown, LOOKUP_AT_DELIVERY_S, matches_later, loyalty.fresh_for
+        ),
+        pace=loyalty.pace,
+        newcomers=newcomers,
+        made=enrolling.key_of,
+        asking_now=asking_now,
+    )
+
+
+def _local_buffer(ground: Ground, loyalty: System, replica: Replica) -> Buffer:
+    """Settles a tag from the local contacts alone."""
+    return Buffer(
+        clock=ground.clock,
+        replica=replica,
+        lookup=None,
+        writer=None,
+        link=loyalty.link,
+        policy=BufferPolicy(ground.tagging, live=False, unknown_at_delivery="tag", timeout_s=LOOKUP_AT_DELIVERY_S),
         pace=loyalty.pace,
     )
 
@@ -176,9 +246,10 @@ def _lane(
     system: System,
     queue: Queue,
     *,
-    settle_tag: Callable[[Outgoing], Awaitable[Outgoing | Verdict]] | None,
+    settle_tag: Callable[[Outgoing], Awaitable[Outgoing | Verdict]],
     corrected: Callable[[datetime, datetime, timedelta, datetime], datetime | None],
     told: Callable[[str, Verdict], None],
+    contacts: Enrolling | None,
 ) -> Lane:
     settings = ground.settings.queue
     lane = Lane(
@@ -196,6 +267,7 @@ def _lane(
         uniform=ground.chance.uniform,
         told=told,
         changed=ground.bells.changed,
+        contacts=contacts,
     )
     system.link.on_change = partial(_line_changed, ground, system.link, lane)
     return lane

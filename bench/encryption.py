@@ -63,8 +63,8 @@ def _cpu(rounds: Iterable[Round]) -> float:
 
 
 def _measured(till: agents.Till, call: str, run: Run, connections: int) -> Round:
-    script = "accept" if call == "transactions" else "identify"
-    arguments = (script, till.place.token, str(run.members), f"1042-03-{time.time_ns():x}")
+    about = (till.place.token, str(run.members))
+    arguments = ("accept", *about, f"1042-03-{time.time_ns():x}") if call == "transactions" else ("identify", *about)
     before_s = _cpu_s(till.child.pid)
     found = press(f"{till.url}/v1/{call}", arguments, connections=connections, seconds=run.seconds)
     return Round(found, (_cpu_s(till.child.pid) - before_s) * 1e6 / (found.rate * run.seconds))

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -15,12 +16,21 @@ _MIB = 2**20
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 BIN = Path(sys.executable).parent
 
+_PORTS = iter(random.sample(range(12_000, 20_000), 8_000))
+"""Below the range out of which the kernel serves whoever dials out (ip(7), ip_local_port_range)."""
+
 
 def free_port() -> int:
     """A port of loopback that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-    return port
+    return next(filter(_is_free, _PORTS))
+
+
+def _is_free(port: int) -> bool:
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError:
+        return False
+    return True
 
 
 @contextlib.contextmanager
@@ -46,7 +56,7 @@ def wait_until(
     started = time.perf_counter()
     while not condition():
         if child.poll() is not None:
-            raise RuntimeError(f"{child.args} ended with status {child.returncode}")
+            raise RuntimeError(f"{child.args!r} ended with status {child.returncode}")
         if time.perf_counter() - started > within_s:
             raise RuntimeError(f"nothing within {within_s:.0f} s")
         time.sleep(every_s)
@@ -69,12 +79,16 @@ class Tree(threading.Thread):
     """Watches the summed resident memory of a process and all below it.
 
     Shared pages are counted once for each process, so the sum is an upper bound.
+
+    Args:
+        pid: the process.
+        itself: whether it counts, or only those below it.
     """
 
-    def __init__(self, pid: int) -> None:
+    def __init__(self, pid: int, *, itself: bool = True) -> None:
         super().__init__(daemon=True)
         self.peak_mib = 0.0
-        self._pid = pid
+        self._pid, self._itself = pid, itself
         self._ended = threading.Event()
 
     def __enter__(self) -> Self:
@@ -88,10 +102,10 @@ class Tree(threading.Thread):
     def run(self) -> None:
         """Looks twenty times a second."""
         while not self._ended.wait(0.05):
-            self.peak_mib = max(self.peak_mib, sum(_family(self._pid)))
+            self.peak_mib = max(self.peak_mib, _family_mib(self._pid, itself=self._itself))
 
 
-def _family(root: int) -> list[float]:
+def _family_mib(root: int, *, itself: bool) -> float:
     parents, pages = {}, {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -100,11 +114,11 @@ def _family(root: int) -> list[float]:
             except OSError:
                 continue
             parents[int(entry.name)], pages[int(entry.name)] = int(stat[1]), int(stat[21])
-    family = []
+    total = 0
     for pid, size in pages.items():
         above = pid
         while above in parents and above != root:
             above = parents[above]
-        if above == root:
-            family.append(size * _PAGE / _MIB)
-    return family
+        if above == root and (itself or pid != root):
+            total += size
+    return total * _PAGE / _MIB

@@ -67,7 +67,7 @@ def _answer(futures: list[asyncio.Future[None]]) -> None:
 
 
 async def _body(receive: Any) -> bytes:
-    body = b""
+    body: bytes = b""
     while True:
         message = await receive()
         body += message.get("body", b"")

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.connectors.base import IDLE_PING_S, FeedSurroundings, Surroundings
+from agent.domain.activity import ActivityStatement
 from agent.domain.contact import Member
 from agent.domain.delivery import DONE, Verdict
 from agent.domain.identifiers import Identifier, IdentifierType, Normaliser
@@ -22,7 +23,7 @@ from agent.domain.link import Link
 from agent.domain.tagging import Found, Outcome
 from agent.domain.transaction import IntegrationKey, NewContact, Transaction
 from agent.errors import VendorUnreachableError
-from agent.ports import Acceptance, Outgoing, Pace, Recipient, ReplicaInfo
+from agent.ports import Acceptance, Occurrence, Outgoing, Pace, Recipient, ReplicaInfo
 from agent.store.database import DatabaseFile, migrate
 from agent.store.group_commit import GroupWriter
 from agent.store.hashkey import hash_key
@@ -206,6 +207,7 @@ def surroundings(**changes: Any) -> Surroundings:
         "role": "loyalty",
         "secret": None,
         "http": None,
+        "normaliser": Normaliser("SE", guid_contact_ids=False),
         "primary": IdentifierType.MEMBER_NUMBER,
         "zone": UTC,
         "fields": (),
@@ -306,6 +308,37 @@ def acceptance(
 ) -> Acceptance:
     sale = transaction(transaction_id, **changes)
     return Acceptance(sale, readings, key, open_, vendors, sale.occurred_at.date())
+
+
+def activity_statement(activity_id: str = "picked-up-1", **changes: Any) -> ActivityStatement:
+    """An order of +46701740605's is picked up."""
+    named = {} if "integration_key" in changes else {"identifier": {"type": "mobile_phone", "value": PHONE}}
+    return ActivityStatement.model_validate(
+        {
+            "activity_id": activity_id,
+            "type": "delivery_order_picked_up",
+            "occurred_at": "2026-02-14T16:41:09+01:00",
+            "order_id": "4711",
+            "attributes": {"note": "canary-note"},
+            **named,
+            **changes,
+        }
+    )
+
+
+def occurrence(
+    activity_id: str = "picked-up-1",
+    *,
+    key: IntegrationKey | None = None,
+    readings: tuple[Identifier, ...] = (),
+    open_: bool = False,
+    vendors: tuple[str, ...] = (VENDOR,),
+    ref: str | None = None,
+    **changes: Any,
+) -> Occurrence:
+    statement = activity_statement(activity_id, **changes)
+    content = statement.content(None, readings)
+    return Occurrence(statement.recorded("1042", "03"), content, readings, key, None, open_, vendors, ref=ref)
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import h11
 import httpcore
 import pytest
+from ports import free_port
 
 from agent.dialling import HEAD_BYTES, why
 from agent.errors import ConfigurationError, Fault, VendorUnreachableError
@@ -64,12 +65,6 @@ async def failure(client):
     with pytest.raises(VendorUnreachableError) as caught:
         await call(client)
     return caught.value
-
-
-def unused_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HERE, 0))
-        return probe.getsockname()[1]
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
@@ -223,7 +218,7 @@ async def test_a_proxy_that_fails(connect, handle, says):
 @pytest.mark.parametrize("scheme", ["http", "https"])
 async def test_a_proxy_that_is_away(connect, scheme):
     """Nothing reached the vendor."""
-    error = await failure(connect("https://voyado.invalid", f"{scheme}://{HERE}:{unused_port()}"))
+    error = await failure(connect("https://voyado.invalid", f"{scheme}://{HERE}:{free_port()}"))
 
     assert str(error) == "cannot be reached through the proxy: it refuses connections"
     assert not error.maybe_received
@@ -244,8 +239,8 @@ async def test_a_proxy_that_nobody_vouches_for(connect, authority, tmp_path):
 async def test_the_environment_names_none(authority, monkeypatch):
     """Proxies of the environment are for other programs."""
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
-        monkeypatch.setenv(name, f"http://{HERE}:{unused_port()}")
-        monkeypatch.setenv(name.lower(), f"http://{HERE}:{unused_port()}")
+        monkeypatch.setenv(name, f"http://{HERE}:{free_port()}")
+        monkeypatch.setenv(name.lower(), f"http://{HERE}:{free_port()}")
     async with wire(answer(204), tls=serving(authority.issue(HERE))) as server:
         client = Transport(server.url, replace(POLICY, ca_file=str(authority.pem)), connections=1, user_agent="x")
         assert (await call(client)).status == 204

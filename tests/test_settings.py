@@ -211,7 +211,7 @@ def test_a_secret_that_is_not_needed_need_not_be_there(write):
             'messages."loyalty.stale.staff.sv-SE"',
             "texts have no placeholders",
         ),
-        ("[loyalty]\nfallback_level = 4", "loyalty.fallback_level", "4 is not available in this version"),
+        ('[enrol]\nnumber_series = "a b"', "enrol.number_series", "string should match pattern"),
         ('[loyalty]\nvendor = "antavo"', "loyalty.vendor", "is not available in this version"),
         ('[loyalty]\nvendor = "acme"', "loyalty.vendor", "is not a vendor"),
         ('[loyalty]\nvendor = ["voyado"]', "loyalty.vendor", ""),
@@ -571,26 +571,29 @@ def test_what_may_be_given_unasked(write):
     assert loaded(write(MINIMAL)).settings.benefits.offline.policy() == OfflinePolicy()
     text = """
         [benefits.offline]
-        voucher = { amount = "100.00", per_day = 1, within = "24h" }
+        voucher = { amount = "100.00", currency = "SEK", per_day = 1, within = "24h" }
         [benefits.offline.offers.p-1]
         amount = 20
+        currency = "EUR"
         per_day = 2
         within = "30m"
         """
     policy = loaded(write(MINIMAL + textwrap.dedent(text))).settings.benefits.offline.policy()
     assert policy == OfflinePolicy(
-        {BenefitKind.VOUCHER: Allowance(Decimal(100), 1, timedelta(hours=24))},
-        {"p-1": Allowance(Decimal(20), 2, timedelta(minutes=30))},
+        {BenefitKind.VOUCHER: Allowance(Decimal(100), "SEK", 1, timedelta(hours=24))},
+        {"p-1": Allowance(Decimal(20), "EUR", 2, timedelta(minutes=30))},
     )
 
 
 @pytest.mark.parametrize(
     ("item", "where"),
     [
-        ('voucher = { amount = "100.00", per_day = 1 }', "voucher.within"),
-        ('voucher = { amount = "100.00", per_day = 0, within = "24h" }', "voucher.per_day"),
-        ('voucher = { amount = "-1", per_day = 1, within = "24h" }', "voucher.amount"),
-        ('points = { amount = "100.00", per_day = 1, within = "24h" }', "points"),
+        ('voucher = { amount = "100.00", currency = "SEK", per_day = 1 }', "voucher.within"),
+        ('voucher = { amount = "100.00", currency = "SEK", per_day = 0, within = "24h" }', "voucher.per_day"),
+        ('voucher = { amount = "-1", currency = "SEK", per_day = 1, within = "24h" }', "voucher.amount"),
+        ('voucher = { amount = "100.00", per_day = 1, within = "24h" }', "voucher.currency"),
+        ('voucher = { amount = "100.00", currency = "kr", per_day = 1, within = "24h" }', "voucher.currency"),
+        ('points = { amount = "100.00", currency = "SEK", per_day = 1, within = "24h" }', "points"),
     ],
 )
 def test_what_is_no_allowance(write, item, where):

@@ -8,11 +8,13 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from ports import free_port
 
 from agent.dialling import HEAD_BYTES
 from agent.errors import VendorUnreachableError
 from agent.transport import MAX_ANSWER_BYTES, MAX_VALUES, Answer, HttpPolicy, Transport
 from tests.authority import Authority, serving
+from tests.fakes import until
 from tests.wire import POLICY, answer, cut, cut_in_the_body, dribble, flood, hang, in_turn, nonsense, wire
 
 SECRET = "canary-key"
@@ -46,10 +48,19 @@ async def failure(client: Transport, **changes) -> VendorUnreachableError:
     return error
 
 
-def unused_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+LONG = HttpPolicy(connect_timeout_s=100.0, read_timeout_s=200.0)
+STEP_S = 25.0
+
+
+async def late(server, pass_by, client: Transport, **changes) -> tuple[VendorUnreachableError, float]:
+    """How a call ends to which there is no whole answer, and how many seconds after it reached the server."""
+    failing, passed_s = asyncio.create_task(failure(client, **changes)), 0.0
+    await until(lambda: server.requests)
+    while not failing.done():
+        pass_by(STEP_S)
+        passed_s += STEP_S
+        await asyncio.sleep(0.02)
+    return await failing, passed_s
 
 
 async def test_an_answer_is_read_whole(connect):
@@ -79,7 +90,7 @@ async def test_what_goes_out(connect):
 
 async def test_a_refused_connection_was_not_received(connect):
     """Nobody listens: the sale cannot have arrived."""
-    error = await failure(connect(f"http://127.0.0.1:{unused_port()}"))
+    error = await failure(connect(f"http://127.0.0.1:{free_port()}"))
 
     assert not error.maybe_received
 
@@ -123,21 +134,23 @@ async def test_a_cut_after_the_request_may_have_been_received(connect, script):
 
 
 @pytest.mark.parametrize("script", [hang, dribble], ids=["hangs", "dribbles"])
-async def test_a_call_ends_in_time(connect, script):
+async def test_a_call_ends_in_time(connect, pass_by, script):
     """A call is bounded as a whole, however slowly bytes come."""
     async with wire(script) as server:
-        error = await failure(connect(server.url), timeout_s=0.3)
+        error, passed_s = await late(server, pass_by, connect(server.url, LONG), timeout_s=50.0)
 
     assert error.maybe_received
+    assert passed_s == 50.0
 
 
 @pytest.mark.parametrize("script", [hang, dribble], ids=["hangs", "dribbles"])
-async def test_a_call_without_a_limit_has_one(connect, script):
+async def test_a_call_without_a_limit_has_one(connect, pass_by, script):
     """Without a time of its own a call takes no longer than connecting and twice the read time-out."""
     async with wire(script) as server:
-        error = await failure(connect(server.url, HttpPolicy(connect_timeout_s=0.1, read_timeout_s=0.2)))
+        error, passed_s = await late(server, pass_by, connect(server.url, LONG))
 
     assert error.maybe_received
+    assert passed_s == 200.0 if script is hang else 200.0 < passed_s <= 500.0
 
 
 def endless(head: bytes, piece: bytes):
@@ -310,12 +323,12 @@ class TestKeptConnection:
     """A connection that the vendor cuts as it is used again."""
 
     @staticmethod
-    async def used_again(connect, script, method):
+    async def used_again(connect, script, method, timeout_s=30.0):
         async with wire(in_turn(answer(200, b"1"), script, answer(200, b"3"))) as server:
             client = connect(server.url)
             await call(client)
             try:
-                return await client.request(method, "/x", headers=HEADERS, timeout_s=1.0), server
+                return await client.request(method, "/x", headers=HEADERS, timeout_s=timeout_s), server
             except VendorUnreachableError as error:
                 return error, server
 
@@ -333,9 +346,14 @@ class TestKeptConnection:
         assert error.maybe_received
         assert len(server.requests) == 2
 
-    async def test_silence_is_no_cut(self, connect):
+    async def test_silence_is_no_cut(self, connect, pass_by):
         """A question that nobody answers is not asked twice."""
-        error, server = await self.used_again(connect, hang, "GET")
+
+        async def silence(request: bytes, writer: asyncio.StreamWriter) -> None:
+            pass_by(1.0)
+            await hang(request, writer)
+
+        error, server = await self.used_again(connect, silence, "GET", timeout_s=1.0)
 
         assert error.maybe_received
         assert len(server.requests) == 2
@@ -394,9 +412,10 @@ async def test_look_ups_do_not_wait_for_deliveries(connect):
         await (hang if b"/receipts" in request else answer(204))(request, writer)
 
     async with wire(script) as server:
-        client = connect(server.url, connections=2)
+        client = connect(server.url, LONG, connections=2)
         stuck = [asyncio.create_task(call(client)) for _ in range(2)]
-        got = await client.request("GET", "/api/v3/contacts/id", headers=HEADERS, timeout_s=2.0)
+        await until(lambda: len(server.requests) == 2)
+        got = await client.request("GET", "/api/v3/contacts/id", headers=HEADERS, timeout_s=30.0)
         for task in stuck:
             task.cancel()
         await asyncio.gather(*stuck, return_exceptions=True)

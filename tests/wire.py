@@ -9,7 +9,8 @@ from agent.transport import HttpPolicy
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 Script = Callable[[bytes, asyncio.StreamWriter], Awaitable[None]]
-POLICY = HttpPolicy(connect_timeout_s=2.0, read_timeout_s=5.0)
+POLICY = HttpPolicy(connect_timeout_s=30.0, read_timeout_s=60.0)
+"""Limits that no machine reaches by being slow."""
 
 
 class WireServer:

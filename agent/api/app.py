@@ -5,8 +5,10 @@ from agent.api.events import HEARTBEAT_S, Broadcast
 from agent.api.guard import AsgiScope, Guard, Send
 from agent.api.openapi import Document
 from agent.api.rooms import Rooms
+from agent.api.routes_activities import ActivityCalls
 from agent.api.routes_admin import AdminCalls
 from agent.api.routes_benefits import BenefitCalls
+from agent.api.routes_contacts import ContactCalls
 from agent.api.routes_privacy import PrivacyCalls
 from agent.api.routes_reconcile import ReconcileCalls
 from agent.api.routes_state import StateCalls
@@ -28,6 +30,8 @@ class Door:
         document = Document(rooms.version)
         offered = (
             *TillCalls(rooms, voice).calls(),
+            *ContactCalls(rooms, voice).calls(),
+            *ActivityCalls(rooms, voice).calls(),
             *BenefitCalls(rooms, voice).calls(),
             *StateCalls(rooms, voice, self._broadcast).calls(),
             *AdminCalls(rooms).calls(),

@@ -34,6 +34,12 @@ class Metrics:
         self._sales = Counter(
             "loyalty_agent_sales_accepted", "Sales put on disk and answered.", ["duplicate"], registry=self._registry
         )
+        self._activities = Counter(
+            "loyalty_agent_activities_accepted",
+            "Activities put on disk and answered.",
+            ["duplicate"],
+            registry=self._registry,
+        )
         self._identified = Counter(
             "loyalty_agent_identifications", "Look-ups answered.", ["outcome", "source"], registry=self._registry
         )
@@ -66,6 +72,10 @@ class Metrics:
     def sale(self, *, duplicate: bool) -> None:
         """A sale was answered with 202, or 200 for a repeat."""
         self._sales.labels("yes" if duplicate else "no").inc()
+
+    def activity(self, *, duplicate: bool) -> None:
+        """An activity was answered with 202, or 200 for a repeat."""
+        self._activities.labels("yes" if duplicate else "no").inc()
 
     def identified(self, outcome: str, source: str) -> None:
         """A look-up was answered."""
@@ -126,7 +136,7 @@ class _State(Collector):
             },
         )
         yield _gauge("queue_bytes", "Bytes the queue takes on disk.", None, {"": queue.bytes})
-        yield _gauge("queue_oldest_age_seconds", "Age of the oldest waiting sale.", None, {"": queue.oldest_age_s or 0})
+        yield _gauge("queue_oldest_age_seconds", "Age of the oldest that waits.", None, {"": queue.oldest_age_s or 0})
         yield _gauge("replica_contacts", "Members in the local copy.", None, {"": now.replica.contacts})
         if now.replica.age_s is not None:
             yield _gauge("replica_age_seconds", "Age of the local copy.", None, {"": now.replica.age_s})

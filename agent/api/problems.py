@@ -9,12 +9,16 @@ from typing import Final
 
 from agent.api.schemas import FaultItem, Message, Problem
 from agent.errors import (
+    ActivityConflictError,
+    AmbiguousContactError,
     AmbiguousPersonError,
     ConflictError,
+    ContactRefusedError,
     Fault,
     IdentifierInvalidError,
     InputError,
     LoyaltyAgentError,
+    ReadOnlyContactsError,
     StorageError,
     StorageFullError,
     UnderWayError,
@@ -62,10 +66,14 @@ DOOR_KINDS: Final = (
 _STATUS: Final[Mapping[type[LoyaltyAgentError], int]] = {
     InputError: 422,
     IdentifierInvalidError: 422,
+    ContactRefusedError: 422,
     ConflictError: 409,
+    ActivityConflictError: 409,
     UnderWayError: 409,
     UnknownRecordError: 404,
     AmbiguousPersonError: 409,
+    AmbiguousContactError: 409,
+    ReadOnlyContactsError: 409,
     StorageError: 503,
     StorageFullError: 507,
 }

@@ -6,13 +6,18 @@ from datetime import date, datetime
 from typing import Any, Protocol
 
 from agent.api.metrics import Metrics
+from agent.domain.activity import ActivityStatement
 from agent.domain.benefits import BenefitKind
-from agent.domain.transaction import IdentifierStatement, Transaction
+from agent.domain.contact import Member
+from agent.domain.transaction import IdentifierStatement, NewContact, OpenTransaction, Transaction
 from agent.messages import Messages
 from agent.ports import Clock, Delivery, Record, Replica
+from agent.services.activities import Noted
 from agent.services.benefits import ShownBenefits
+from agent.services.enrolling import Enrolled
 from agent.services.identify import Identification
 from agent.services.intake import Intaken
+from agent.services.preview import Previewed
 from agent.services.privacy import Erasure, Export
 from agent.services.reconcile import Reconciliation
 from agent.services.redeeming import Redeemed, Wanted
@@ -35,6 +40,26 @@ class Intake(Protocol):
         """Records a sale. Raises InputError, ConflictError, StorageError."""
 
 
+class Enrolling(Protocol):
+    """Makes contacts (`agent.services.enrolling.Enrolling`)."""
+
+    async def enrol(self, contact: NewContact) -> Enrolled:
+        """Makes one, or says who it is already.
+
+        Raises ReadOnlyContactsError, InputError, AmbiguousContactError, StorageError.
+        """
+
+    def member(self, ref: str) -> Member | None:
+        """Whoever was made here and has that handle."""
+
+
+class Activities(Protocol):
+    """Takes activities (`agent.services.activities.ActivityIntake`)."""
+
+    async def accept(self, statement: ActivityStatement, *, resolve: bool = True) -> Noted:
+        """Records an activity. Raises InputError, ActivityConflictError, StorageError."""
+
+
 class Benefits(Protocol):
     """Says what a member can use (`agent.services.benefits.MemberBenefitsDesk`)."""
 
@@ -50,6 +75,13 @@ class Redeeming(Protocol):
 
     async def release(self, kind: BenefitKind, id_: str, transaction_id: str) -> Redeemed:
         """Gives it back. Raises UnknownRecordError, StorageError."""
+
+
+class Preview(Protocol):
+    """Says what a sale would earn (`agent.services.preview.Preview`)."""
+
+    async def of(self, sale: OpenTransaction, *, resolve: bool = True) -> Previewed:
+        """What it would earn, within the budget. Raises InputError."""
 
 
 class Story(Protocol):
@@ -136,10 +168,10 @@ class Queue(Protocol):
         """Unfinished deliveries beyond the entry ``after``, in order."""
 
     async def retry(self, entry: int, now: datetime) -> str:
-        """Puts a delivery back in line; whose transaction it is. Raises UnknownRecordError, StorageError."""
+        """Puts a delivery back in line; the name of its record. Raises UnknownRecordError, StorageError."""
 
     async def discard(self, entry: int, reason: str, now: datetime) -> str:
-        """Gives a delivery up; whose transaction it is. Raises UnknownRecordError, StorageError."""
+        """Gives a delivery up; the name of its record. Raises UnknownRecordError, StorageError."""
 
 
 class Privacy(Protocol):
@@ -273,8 +305,11 @@ class Rooms:
     messages: Messages
     identify: Identify
     intake: Intake
+    enrolling: Enrolling
+    activities: Activities
     benefits: Benefits
     redeeming: Redeeming
+    preview: Preview
     replica: Replica
     outbox: Queue
     privacy: Privacy

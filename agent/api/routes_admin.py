@@ -24,6 +24,7 @@ from agent.api.schemas import (
     StoryEvent,
 )
 from agent.api.visits import Reply, Visit
+from agent.domain.activity import activity_id_of
 from agent.domain.numbering import store_and_till
 from agent.errors import UnknownRecordError
 
@@ -123,17 +124,17 @@ class AdminCalls:
         """Puts a parked or doubtful delivery back in line, or drops the back-off of a waiting one."""
         _take_nothing(visit.body)
         entry = _entry_of(visit)
-        transaction_id = await self._rooms.outbox.retry(entry, self._rooms.clock.now())
+        name = await self._rooms.outbox.retry(entry, self._rooms.clock.now())
         self._rooms.orders.wake()
-        await self._record("queue.retried", visit, entry, transaction_id)
+        await self._record("queue.retried", visit, entry, name)
         return Reply(202, OrderAccepted(ordered="retry", entry=entry).model_dump_json().encode())
 
     async def discard(self, visit: Visit) -> Reply:
         """Gives up a delivery for a stated reason, unless it is under way right now; the sale stays on record."""
         request = bodies.parse(DiscardRequest, visit.body)
         entry = _entry_of(visit)
-        transaction_id = await self._rooms.outbox.discard(entry, request.reason, self._rooms.clock.now())
-        await self._record("queue.discarded", visit, entry, transaction_id)
+        name = await self._rooms.outbox.discard(entry, request.reason, self._rooms.clock.now())
+        await self._record("queue.discarded", visit, entry, name)
         return Reply(202, OrderAccepted(ordered="discard", entry=entry).model_dump_json().encode())
 
     async def damage(self, _visit: Visit) -> Reply:
@@ -147,8 +148,10 @@ class AdminCalls:
         seen = self._rooms.damage.acknowledge()
         return Reply(200, DamageAcknowledged(acknowledged=seen).model_dump_json().encode())
 
-    async def _record(self, event: str, visit: Visit, entry: int, transaction_id: str) -> None:
-        await self._rooms.record(event, by=visit.caller, entry=entry, transaction_id=transaction_id)
+    async def _record(self, event: str, visit: Visit, entry: int, name: str) -> None:
+        activity_id = activity_id_of(name)
+        of = {"transaction_id": name} if activity_id is None else {"activity_id": activity_id}
+        await self._rooms.record(event, by=visit.caller, entry=entry, **of)
 
     def _order(self, name: str) -> Handler:
         start = getattr(self._rooms.orders, name)

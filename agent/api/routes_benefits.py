@@ -1,4 +1,4 @@
-"""What a till calls about members' benefits."""
+"""What a till calls about members' benefits, and about the points that a sale would earn."""
 
 from datetime import datetime
 from decimal import Decimal
@@ -12,6 +12,7 @@ from agent.api.schemas_benefits import (
     BenefitsAnswer,
     OfferAnswer,
     PointsAnswer,
+    PreviewAnswer,
     RedeemAnswer,
     RedeemRequest,
     ReleaseRequest,
@@ -21,6 +22,7 @@ from agent.api.schemas_benefits import (
 from agent.api.visits import Reply, Visit, Voice
 from agent.domain.benefits import GENERAL_REF, Benefit, BenefitKind, GeneralOffer, Worth
 from agent.domain.offline import OfflineReason
+from agent.domain.transaction import OpenTransaction
 from agent.services.redeeming import Redeemed, Wanted
 
 
@@ -57,6 +59,10 @@ class BenefitCalls:
                 takes=ReleaseRequest, gives={200: RedeemAnswer},
                 refuses={**refused, 404: "Nothing of the kind was redeemed for that sale here."},
             ),
+            Call(
+                "POST", "/v1/points/preview", "pos", self.preview, "What a sale would earn",
+                takes=OpenTransaction, gives={200: PreviewAnswer}, ration="tell",
+            ),
         )  # fmt: skip
 
     async def redeem(self, visit: Visit) -> Reply:
@@ -76,6 +82,22 @@ class BenefitCalls:
         request = bodies.parse(ReleaseRequest, visit.body)
         done = await self._rooms.redeeming.release(request.kind, request.id or "", request.transaction_id)
         return self._answer(visit, done)
+
+    async def preview(self, visit: Visit) -> Reply:
+        """Says what a sale that is not closed yet would earn, within `loyalty.live_lookup_budget`.
+
+        Nothing is written down, here or at the loyalty system. Where that is asked it costs a look-up; beyond the
+        ration it is not asked, and the answer is an estimate or `unavailable`.
+        """
+        sale = bodies.parse(OpenTransaction, visit.body)
+        previewed = await self._rooms.preview.of(sale, resolve=visit.may_look_up)
+        visit.found = previewed.looked_up
+        answer = PreviewAnswer(
+            points=_decimal(previewed.points) if previewed.points is not None else None,
+            basis=previewed.basis,
+            messages=self._voice.say(previewed.codes, self._voice.locale(visit)),
+        )
+        return Reply(200, answer.model_dump_json().encode())
 
     def _answer(self, visit: Visit, done: Redeemed) -> Reply:
         said = self._voice.say(done.codes, self._voice.locale(visit))

@@ -12,6 +12,7 @@ from agent.api.schemas_privacy import (
     ErasureAnswer,
     ErasureCounts,
     ErasureReceipt,
+    ErasureRequestItem,
     ExportAnswer,
     ExportCounts,
     ExportedContact,
@@ -23,7 +24,9 @@ _WHERE: Final = {
     "contacts": ("replica.db", "contact"),
     "sales_waiting": ("outbox.db", "personal part of a waiting sale"),
     "sales_finished": ("outbox.db", "personal part of a finished sale"),
+    "activities": ("outbox.db", "personal part of an activity"),
     "redemptions": ("outbox.db", "personal part of a redemption"),
+    "enrolments": ("outbox.db", "contact made at this till"),
     "notes": ("outbox.db", "reason for giving a sale up"),
     "kept_files": ("damaged/", "damaged file that was kept aside"),
 }
@@ -69,6 +72,7 @@ class PrivacyCalls:
             id=done.id,
             erased_at=done.erased_at,
             removed=tuple(item for item in items if item.count),
+            requests=tuple(ErasureRequestItem.model_validate(request) for request in done.requests),
             audit=AuditHead.model_validate(done.entry),
         )
         answer = ErasureAnswer(counts=ErasureCounts.model_validate(done.counts), receipt=receipt)
@@ -90,12 +94,18 @@ class PrivacyCalls:
         answer = ExportAnswer(
             exported_at=found.exported_at,
             counts=ExportCounts(
-                contacts=len(contacts), sales=len(found.sales), withheld=found.withheld, audit=len(found.audit)
+                contacts=len(contacts),
+                sales=len(found.sales),
+                activities=len(found.activities),
+                withheld=found.withheld,
+                audit=len(found.audit),
             ),
             contacts=contacts,
             benefits=found.benefits,
             redemptions=found.redemptions,
+            enrolments=found.enrolments,
             sales=found.sales,
+            activities=found.activities,
             audit=found.audit,
             erased_before=tuple(EarlierErasure.model_validate(before) for before in found.erased_before),
         )

@@ -1,6 +1,7 @@
 """How the agent is: for tills with a token, and without one for probes, Prometheus and the staff page."""
 
 from collections import Counter
+from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 from typing import Final
@@ -13,6 +14,7 @@ from agent.api.rooms import Rooms
 from agent.api.schemas import (
     Alive,
     ConditionAnswer,
+    Message,
     QueueAnswer,
     Ready,
     ReplicaAnswer,
@@ -30,6 +32,8 @@ ASSETS: Final = {
     "docs.css": b"text/css; charset=utf-8",
     "icon.svg": b"image/svg+xml",
 }
+_OF_A_CUSTOMER: Final = ("loyalty.offline.replica", "loyalty.offline.tagged")
+"""What these tell a customer supposes that somebody was recognised."""
 _HTML: Final = b"text/html; charset=utf-8"
 
 
@@ -134,9 +138,14 @@ class StateCalls:
             replica=ReplicaAnswer.model_validate(now.replica),
             queue=QueueAnswer.model_validate(now.queue),
             conditions=tuple(conditions),
-            messages=self._voice.say(now.codes, locale),
+            messages=_for_everybody(self._voice.say(now.codes, locale)),
         )
         return answer.model_dump_json().encode()
+
+
+def _for_everybody(messages: Sequence[Message]) -> tuple[Message, ...]:
+    """Those that are true whoever is at the till: nobody has been recognised here."""
+    return tuple(message for message in messages if message.audience == "staff" or message.code not in _OF_A_CUSTOMER)
 
 
 async def _asset(visit: Visit) -> Reply:

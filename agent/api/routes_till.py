@@ -1,15 +1,14 @@
-"""What a till calls: identify, transactions, and what the replica shows of a member."""
+"""What a till calls: identify and transactions."""
 
-from typing import Any, Final
+from typing import Any
 
 from agent.api import bodies
 from agent.api.calls import Call
 from agent.api.rooms import Rooms
+from agent.api.routes_contacts import shown
 from agent.api.schemas import (
     Allowed,
     AnsweredKey,
-    Contact,
-    ContactAnswer,
     DeliveryAnswer,
     IdentifyAnswer,
     IdentifyRequest,
@@ -19,15 +18,11 @@ from agent.api.schemas import (
     TransactionAnswer,
 )
 from agent.api.visits import Reply, Visit, Voice
-from agent.domain.contact import Member
+from agent.domain.activity import activity_id_of
 from agent.domain.delivery import DeliveryState, overall_state, shown_state
-from agent.domain.fallback import REPLICA_LEVEL, served
 from agent.domain.tagging import Outcome
 from agent.domain.transaction import Transaction
-from agent.errors import UnknownRecordError
-from agent.ports import Delivery
-
-UNKNOWN_CONTACT: Final = "Nobody is known here under that handle."
+from agent.ports import Delivery, Receipt
 
 
 class TillCalls:
@@ -63,11 +58,6 @@ class TillCalls:
                 "GET", "/v1/transactions/{transaction_id}", "pos", self.transaction, "How a sale stands",
                 gives={200: TransactionAnswer}, refuses={404: "No such sale."},
             ),
-            Call(
-                "GET", "/v1/contacts/{ref}", "pos", self.contact, "What may be shown of a member",
-                gives={200: ContactAnswer}, refuses={404: "Nobody is known under that handle.", **refused},
-                ration="refuse",
-            ),
         )  # fmt: skip
 
     async def identify(self, visit: Visit) -> Reply:
@@ -84,7 +74,7 @@ class TillCalls:
         answer = IdentifyAnswer(
             outcome=found.outcome.value,
             integration_key=found.key,
-            contact=_contact(found.member) if found.member is not None else None,
+            contact=shown(found.member) if found.member is not None else None,
             allowed=Allowed(
                 earn=found.key is not None,
                 spend=found.may_spend,
@@ -106,17 +96,13 @@ class TillCalls:
         taken = await self._rooms.intake.accept(sale, resolve=visit.may_look_up)
         visit.found = taken.looked_up
         receipt = taken.receipt
-        key = None
-        if receipt.key_kind is not None and receipt.key_type is not None:
-            value = receipt.key.value if receipt.key is not None else None
-            key = AnsweredKey.model_validate({"kind": receipt.key_kind, "type": receipt.key_type, "value": value})
         answer = TransactionAccepted(
             transaction_id=receipt.transaction_id,
             number=receipt.number,
             state=receipt.state.value,
             duplicate=receipt.duplicate,
             accepted_at=receipt.accepted_at,
-            integration_key=key,
+            integration_key=answered_key(receipt),
             served=Served.model_validate(taken.served),
             messages=self._voice.say(taken.codes, self._voice.locale(visit)),
         )
@@ -142,33 +128,13 @@ class TillCalls:
         )
         return Reply(200, answer.model_dump_json().encode())
 
-    async def contact(self, visit: Visit) -> Reply:
-        """What the replica may show of the member behind a handle from `identify`. It costs a look-up."""
-        rooms, visit.found = self._rooms, False
-        info = rooms.replica.info()
-        usable = rooms.settings.loyalty.fallback_level >= REPLICA_LEVEL and rooms.status.replica_usable()
-        member = rooms.replica.member(visit.params["ref"]) if usable else None
-        if member is None:
-            raise UnknownRecordError(UNKNOWN_CONTACT)
-        visit.found = True
-        how = served(
-            "replica",
-            as_of=info.as_of,
-            now=rooms.clock.now(),
-            stale_after=rooms.settings.replica.stale_after,
-            level=rooms.status.level(),
-        )
-        answer = ContactAnswer(
-            integration_key=member.key,
-            contact=_contact(member),
-            served=Served.model_validate(how),
-            messages=self._voice.say(("loyalty.stale",) if how.stale else (), self._voice.locale(visit)),
-        )
-        return Reply(200, answer.model_dump_json().encode())
 
-
-def _contact(member: Member) -> Contact:
-    return {**member.fields, member.key.type.value: member.key.value, "ref": member.ref or None}
+def answered_key(receipt: Receipt) -> AnsweredKey | None:
+    """The key that a record was taken with; None for a guest."""
+    if receipt.key_kind is None or receipt.key_type is None:
+        return None
+    value = receipt.key.value if receipt.key is not None else None
+    return AnsweredKey.model_validate({"kind": receipt.key_kind, "type": receipt.key_type, "value": value})
 
 
 def stored_key(kind: str | None, key_type: str | None) -> StoredKey | None:
@@ -186,9 +152,11 @@ def delivery_fields(delivery: Delivery) -> dict[str, Any]:
             "title": delivery.error_title or "",
             "vendor_code": delivery.vendor_code,
         }
+    activity_id = activity_id_of(delivery.transaction_id)
     return {
         "entry": delivery.entry,
-        "transaction_id": delivery.transaction_id,
+        "transaction_id": delivery.transaction_id if activity_id is None else None,
+        "activity_id": activity_id,
         "vendor": delivery.vendor,
         "state": shown_state(delivery.state).value,
         "attempts": delivery.attempts,

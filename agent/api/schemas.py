@@ -99,6 +99,21 @@ class IdentifyAnswer(Answer):
     messages: tuple[Message, ...]
 
 
+class ContactTaken(Answer):
+    """A new contact is on disk, or was somebody already."""
+
+    ref: str = Field(description="Opaque, not personal; for the other calls.")
+    integration_key: IntegrationKey = Field(
+        description="The loyalty system's; while it is `queued` or `parked` this till's own number. Sales take either."
+    )
+    state: Literal["queued", "parked", "delivered", "existing"] = Field(
+        description="`delivered`: the loyalty system has it; `queued`: it will get it; `parked`: it refuses what was "
+        "given; `existing`: they were a member already"
+    )
+    served: Served
+    messages: tuple[Message, ...]
+
+
 class ContactAnswer(Answer):
     """What the replica may show of a member."""
 
@@ -112,7 +127,7 @@ class ContactAnswer(Answer):
 
 
 class AnsweredKey(Answer):
-    """The integration key a sale was taken with; ``value`` is null once it has been erased."""
+    """The integration key a sale or activity was taken with; ``value`` is null once it has been erased."""
 
     kind: KeyKind
     type: IdentifierType
@@ -124,6 +139,18 @@ class TransactionAccepted(Answer):
 
     transaction_id: str
     number: int
+    state: DeliveryWord
+    duplicate: bool
+    accepted_at: datetime
+    integration_key: AnsweredKey | None
+    served: Served
+    messages: tuple[Message, ...]
+
+
+class ActivityAccepted(Answer):
+    """The activity is on disk."""
+
+    activity_id: str
     state: DeliveryWord
     duplicate: bool
     accepted_at: datetime
@@ -263,7 +290,10 @@ class ReplicaAnswer(Answer):
 
 
 class QueueAnswer(Answer):
-    """The queue in figures; ``depth`` is queued + held, ``outage_left_s`` how long sales can still be kept."""
+    """The queue in figures; ``depth`` is queued + held, ``outage_left_s`` how long sales can still be kept.
+
+    ``erasures``: people whom a further system has not been asked yet to erase.
+    """
 
     depth: int
     held: int
@@ -272,6 +302,7 @@ class QueueAnswer(Answer):
     oldest_age_s: int | None
     bytes: int
     outage_left_s: int | None
+    erasures: int
 
 
 class ConditionAnswer(Answer):
@@ -364,10 +395,11 @@ class QueueError(LastError):
 
 
 class QueueEntry(Answer):
-    """An unfinished delivery."""
+    """An unfinished delivery: of a sale, or of an activity; the other's id is null."""
 
     entry: int
-    transaction_id: str
+    transaction_id: str | None
+    activity_id: str | None
     vendor: str
     state: DeliveryWord
     attempts: int

@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 
 from agent.api.schemas import Answer, Message, Request, Served
 from agent.domain.benefits import BenefitKind
+from agent.domain.earning import Basis
 from agent.domain.money import parse_amount
 from agent.domain.redemption import Reason
 from agent.domain.transaction import TransactionId
@@ -89,6 +90,17 @@ class ReleaseRequest(Request):
     kind: BenefitKind
     id: BenefitId | None = Field(None, repr=False)
     transaction_id: TransactionId
+
+
+class PreviewAnswer(Answer):
+    """What a sale would earn. It is promised to nobody before the sale is closed."""
+
+    points: str | None = Field(repr=False, description="a decimal, below zero for a return; null with `unavailable`")
+    basis: Basis = Field(
+        description="`live`: the loyalty system says so; `estimate`: by the shop's own rule, `benefits.estimate`; "
+        "`unavailable`: neither can say"
+    )
+    messages: tuple[Message, ...]
 
 
 class RedeemAnswer(Answer):

@@ -25,7 +25,9 @@ class ErasureCounts(Answer):
     contacts: int = Field(description="members taken out of the replica")
     sales_waiting: int = Field(description="sales that were still owed to a vendor; they stay, untagged")
     sales_finished: int = Field(description="sales that were not; they stay without their person")
+    activities: int = Field(description="activities, such as an order's delivery; nobody is told of them any more")
     redemptions: int = Field(description="offers and vouchers that were used up for sales; what became of them stays")
+    enrolments: int = Field(description="contacts made at this till, whether or not the loyalty system has them yet")
     notes: int = Field(description="reasons for giving a sale up")
     kept_files: int = Field(
         description="damaged databases that were kept, and their logs: whoever is asked for, all of them go"
@@ -47,12 +49,20 @@ class AuditHead(Answer):
     hash: str
 
 
+class ErasureRequestItem(Answer):
+    """A further system is asked to erase them too; ``id`` is the ``activity_id`` of its entry in the queue."""
+
+    vendor: str
+    id: str
+
+
 class ErasureReceipt(Answer):
     """The proof that somebody was erased, without saying who."""
 
     id: str
     erased_at: datetime
     removed: tuple[ErasedItem, ...]
+    requests: tuple[ErasureRequestItem, ...]
     audit: AuditHead
 
 
@@ -64,10 +74,14 @@ class ErasureAnswer(Answer):
 
 
 class ExportCounts(Answer):
-    """How much there is. ``withheld``: sales under a key that somebody else has too; they may be about them."""
+    """How much there is. ``withheld``: sales and activities under a key that somebody else has too.
+
+    They may be about them.
+    """
 
     contacts: int
     sales: int
+    activities: int
     withheld: int
     audit: int
 
@@ -99,6 +113,8 @@ class ExportAnswer(Answer):
     contacts: tuple[ExportedContact, ...]
     benefits: tuple[Document, ...] = Field(description="what the loyalty system said last of what they can use")
     redemptions: tuple[Document, ...] = Field(description="offers and vouchers that were used up for sales")
+    enrolments: tuple[Document, ...] = Field(description="contacts of theirs that were made at this till")
     sales: tuple[Document, ...]
+    activities: tuple[Document, ...] = Field(description="what happened to them without a sale, as tills told it")
     audit: tuple[Document, ...]
     erased_before: tuple[EarlierErasure, ...]

@@ -83,7 +83,7 @@ def _order(invocation: Invocation, name: str, watch: Callable[[Daemon, Ticker], 
     invocation.answer(
         {"order": name, "completed": outcome.completed, "reason": outcome.reason, "status": outcome.status}, text
     )
-    return exits.OK if outcome.completed and outcome.status["state"] == "online" else exits.DEGRADED
+    return exits.OK if outcome.completed else exits.DEGRADED
 
 
 def _details(outcome: Outcome) -> str:

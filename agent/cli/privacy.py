@@ -109,7 +109,8 @@ def _receipt(answer: dict[str, Any]) -> str:
     receipt = answer["receipt"]
     head = f"receipt {receipt['id']}, {instant(receipt['erased_at'])}; audit trail: entry {receipt['audit']['seq']}"
     rows = [(item["count"], item["what"], item["where"]) for item in receipt["removed"]]
-    return f"{head}\n{table(('ERASED', 'WHAT', 'WHERE'), rows) if rows else 'Nobody is known here by that.'}"
+    asked = "".join(f"\nasked to erase them too: {one['vendor']} ({one['id']})" for one in receipt["requests"])
+    return f"{head}\n{table(('ERASED', 'WHAT', 'WHERE'), rows) if rows else 'Nobody is known here by that.'}{asked}"
 
 
 def _at_a_terminal() -> bool:

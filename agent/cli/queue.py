@@ -17,6 +17,9 @@ from agent.cli.story import tell
 STATES = ("queued", "held", "parked", "in_doubt")
 
 
+_COLUMNS = ("ENTRY", "TRANSACTION", "VENDOR", "STATE", "TRIES", "NEXT", "ERROR")
+
+
 @click.group(short_help="List, show, retry or discard what waits.")
 def queue() -> None:
     """List, show, retry or discard what waits for the line or for a person. No personal data is shown."""
@@ -35,7 +38,7 @@ def list_entries(
     """List deliveries that are not finished, the oldest first."""
     with Daemon(load(invocation, secrets=False)) as daemon:
         answer = daemon.get("/v1/queue", state=state, vendor=vendor, limit=limit, after=after)
-    text = table(("ENTRY", "TRANSACTION", "VENDOR", "STATE", "TRIES", "NEXT", "ERROR"), map(_row, answer["entries"]))
+    text = table(_COLUMNS, map(_row, answer["entries"]))
     if not answer["entries"]:
         text = "Nothing waits."
     elif answer["next"] is not None:
@@ -53,6 +56,9 @@ def show(invocation: Invocation, entry: int) -> None:
         found = daemon.get("/v1/queue", limit=1, after=entry - 1)["entries"]
         if not found or found[0]["entry"] != entry:
             raise DaemonRefusedError(f"No entry {entry} waits.", "record.unknown")
+        if found[0]["transaction_id"] is None:  # an activity has no story beside how it stands
+            invocation.answer(found[0], table(_COLUMNS, map(_row, found)))
+            return
         story = daemon.get(f"/v1/transactions/{found[0]['transaction_id']}/story")
     attempts = [attempt for attempt in story["attempts"] if attempt["entry"] == entry]
     invocation.answer({**found[0], "attempts": attempts}, "\n".join(tell(story)))
@@ -92,7 +98,7 @@ def _row(row: dict[str, Any]) -> tuple[object, ...]:
     told = [str(error[name]) for name in ("code", "status", "vendor_code") if error.get(name)]
     return (
         row["entry"],
-        row["transaction_id"],
+        row["transaction_id"] or f"activity {row['activity_id']}",
         row["vendor"],
         row["state"],
         row["attempts"],

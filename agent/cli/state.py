@@ -106,6 +106,8 @@ def _lines(answer: dict[str, Any]) -> Iterator[str]:
         yield f"         the oldest has waited {age(queue['oldest_age_s'])}"
     if queue["outage_left_s"] is not None:
         yield f"         room for {age(queue['outage_left_s'])} more at this pace"
+    if erasures := queue.get("erasures"):
+        yield f"         {number(erasures)} erased here, and not yet asked to be erased elsewhere"
     for condition in answer["conditions"]:
         yield ""
         since = instant(condition["since"])

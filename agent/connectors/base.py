@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import tzinfo
+from datetime import timedelta, tzinfo
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,10 @@ from agent.ports import (
     FileSource,
     MemberBenefits,
     Pace,
+    PointsPreview,
     Redeemer,
     Secret,
+    Seed,
 )
 from agent.settings import Role, VendorSection
 from agent.transport import Answer, HttpPolicy
@@ -42,6 +44,7 @@ class Surroundings:
         role: what the system is to this shop.
         secret: the secret that a checked setting refers to.
         http: how every vendor is called.
+        normaliser: how this store reads identifiers.
         primary: `loyalty.primary_key`, of the system that owns the contacts.
         zone: the store's time zone.
         fields: what a till may be shown of a member.
@@ -54,6 +57,7 @@ class Surroundings:
     role: Role
     secret: Callable[[str], Secret]
     http: HttpPolicy
+    normaliser: Normaliser
     primary: IdentifierType
     zone: tzinfo
     fields: tuple[str, ...]
@@ -101,22 +105,41 @@ class ExportFeed:
 
 
 @dataclass(frozen=True, slots=True)
+class Cache:
+    """How contacts are kept where the vendor lists nobody: those who were asked for, as its look-up shows them.
+
+    Attributes:
+        fresh_for: how long what was said of somebody counts as fresh, given the connector.
+        seed: what reads a list for a first fill, given the connector and the surroundings; None without one.
+    """
+
+    fresh_for: Callable[[Any], timedelta]
+    seed: Callable[[Any, FeedSurroundings], Callable[[], Seed | None] | None]
+
+
+@dataclass(frozen=True, slots=True)
 class Owner:
     """What a room has that can own the contacts.
 
     Attributes:
-        feed: where its contact changes come from, given its connector and the surroundings.
+        feed: where its contact changes come from, given its connector and the surroundings; or a cache.
         guid_contact_ids: the vendor's contact ids are GUIDs, and nothing else is one.
         matches_later: a sale under a key that nobody knows yet finds its member at the vendor by itself, later.
         benefits: says what a member can use, given its connector; None where the vendor cannot be asked.
         redeemer: uses it up, given its connector; None where nothing can be used up at a till.
+        preview: says what a sale would earn, given its connector; None where the vendor, or this table of it, does not.
     """
 
-    feed: Callable[[Any, FeedSurroundings], ExportFeed | ChangeFeed]
+    feed: Callable[[Any, FeedSurroundings], ExportFeed | ChangeFeed] | Cache
     guid_contact_ids: bool = False
     matches_later: bool = False
     benefits: Callable[[Any], MemberBenefits] | None = None
     redeemer: Callable[[Any], Redeemer] | None = None
+    preview: Callable[[Any], PointsPreview | None] | None = None
+
+
+def _none(_table: VendorSection) -> frozenset[str]:
+    return frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,11 +150,13 @@ class Room:
         settings: its table's model.
         build: its connector, given a table and the surroundings.
         owner: what makes it fit for `loyalty.vendor`; None where `settings.not_loyalty` says why it is not.
+        activities: the types of activities that it wants beside the sales, given its table.
     """
 
     settings: type[VendorSection]
     build: Callable[[Any, Surroundings], Connector]
     owner: Owner | None = None
+    activities: Callable[[Any], frozenset[str]] = _none
 
 
 @asynccontextmanager

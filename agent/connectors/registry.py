@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from agent.connectors import antavo, monetary, mparticle, voucherify, voyado
+from agent.connectors.antavo import feeds as antavo_feeds
 from agent.connectors.antavo.settings import AntavoSettings
-from agent.connectors.base import Owner, Room
+from agent.connectors.base import Cache, Owner, Room
 from agent.connectors.monetary.settings import MonetarySettings
 from agent.connectors.mparticle.settings import MparticleSettings
 from agent.connectors.voucherify import feeds as voucherify_feeds
@@ -27,10 +28,19 @@ ROOMS: Mapping[str, Room] = {
             redeemer=voyado.redemptions_of,
         ),
     ),
-    mparticle.NAME: Room(MparticleSettings, mparticle.build),
-    antavo.NAME: Room(AntavoSettings, antavo.build),
-    voucherify.NAME: Room(VoucherifySettings, voucherify.build, Owner(voucherify_feeds.open_feed)),
-    monetary.NAME: Room(MonetarySettings, monetary.build),
+    mparticle.NAME: Room(MparticleSettings, mparticle.build, activities=mparticle.activities_of),
+    antavo.NAME: Room(AntavoSettings, antavo.build, Owner(antavo_feeds.open_feed)),
+    voucherify.NAME: Room(
+        VoucherifySettings,
+        voucherify.build,
+        Owner(
+            voucherify_feeds.open_feed,
+            benefits=voucherify.benefits_of,
+            redeemer=voucherify.redemptions_of,
+            preview=voucherify.preview_of,
+        ),
+    ),
+    monetary.NAME: Room(MonetarySettings, monetary.build, Owner(Cache(monetary.fresh_for, monetary.seed_of))),
 }
 
 

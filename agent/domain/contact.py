@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from typing import Final, Literal
 
@@ -47,8 +48,12 @@ class Member:
         ref: an opaque handle without personal meaning, stable while the replica's key lives.
         key: the primary integration key.
         fields: what the replica's configuration keeps, by field name; empty with `keys`.
+        own: the key is this till's own number: they were made here, and the vendor does not have them yet.
+        as_of: when the vendor said so, where it is asked member by member; None where the whole replica has one age.
     """
 
     ref: str
     key: IntegrationKey
     fields: Mapping[str, str | None] = field(default_factory=dict, repr=False)
+    own: bool = False
+    as_of: datetime | None = None

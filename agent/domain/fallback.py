@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 
 TAG_LEVEL = 2
 REPLICA_LEVEL = 3
+WRITE_LEVEL = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,8 @@ def served(source: str, *, as_of: datetime | None, now: datetime, stale_after: t
 def level_served(*, configured: int, vendor_answers: bool, replica_usable: bool, secondary_keys: bool) -> int:
     """The level being served now: the configured one while the vendor answers, less when less does.
 
+    Levels 3 and 4 need nobody but the replica: without it a till that writes contacts tags, as any other.
+
     Args:
         configured: `loyalty.fallback_level`, 1 to 4.
         vendor_answers: the loyalty system is being reached.
@@ -52,7 +55,7 @@ def level_served(*, configured: int, vendor_answers: bool, replica_usable: bool,
     if vendor_answers:
         return configured
     if configured >= REPLICA_LEVEL and replica_usable:
-        return REPLICA_LEVEL
+        return configured
     return min(configured, TAG_LEVEL if secondary_keys else 1)
 
 

@@ -13,6 +13,7 @@ SEVERITY: Final[Mapping[str, str]] = {
     "vendor.offline": "warning",
     "vendor.credentials_refused": "error",
     "vendor.window_closing": "warning",
+    "queue.paused": "warning",
     "queue.parked": "warning",
     "queue.in_doubt": "warning",
     "queue.filling": "warning",
@@ -27,6 +28,8 @@ SEVERITY: Final[Mapping[str, str]] = {
     "clock.wrong": "warning",
     "privacy.erasure_refused_by_feed": "warning",
     "benefits.lost": "warning",
+    "benefits.stuck": "warning",
+    "contacts.parked": "warning",
 }
 
 

@@ -18,7 +18,8 @@ class OfflineReason(StrEnum):
 
     ``POLICY``: the shop allows none of the kind. ``UNKNOWN``: it is not among what the loyalty system said last of the
     member. ``CONTACT``: it said so too long ago. ``EXPIRED``: it is over. ``AMOUNT``: it takes off more than is
-    allowed, or nobody knows how much. ``COUNT``: the member had as many today as is allowed.
+    allowed, or money of another currency, or nobody knows how much. ``COUNT``: the member had as many today as is
+    allowed.
     """
 
     POLICY = "policy"
@@ -35,11 +36,13 @@ class Allowance:
 
     Attributes:
         amount: the most that one benefit may take off.
+        currency: of that, ISO 4217; what is worth money of another is not given. What a till says is in it.
         per_day: how many of all kinds one person may have a day.
         within: how long ago the loyalty system may have said last what the member has.
     """
 
     amount: Decimal
+    currency: str
     per_day: int
     within: timedelta
 
@@ -82,7 +85,8 @@ class OfflinePolicy:
         if item.is_over(now):
             return OfflineReason.EXPIRED
         amount = worth_at_most(item.value, stated)
-        if amount is None or not 0 <= amount <= allowance.amount:
+        foreign = item.value is not None and item.value.currency not in (None, allowance.currency)
+        if amount is None or foreign or not 0 <= amount <= allowance.amount:
             return OfflineReason.AMOUNT
         return OfflineReason.COUNT if given_today >= allowance.per_day else None
 

@@ -4,6 +4,7 @@ What is on record before the vendor is asked, what the vendor says of the benefi
 """
 
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
@@ -36,6 +37,42 @@ class Standing(StrEnum):
     AVAILABLE = "available"
     USED = "used"
     ABSENT = "absent"
+
+
+CLOCKS_APART: Final = timedelta(minutes=2)
+"""How far our idea of the vendor's clock may be off."""
+CARRIED_OUT_WITHIN: Final = timedelta(minutes=5)
+"""A call that was sent has been carried out by then, or never will be."""
+
+
+@dataclass(frozen=True, slots=True)
+class VendorStanding:
+    """How the vendor says that a member's benefit stands.
+
+    Attributes:
+        standing: what it says.
+        used_at: when it was used up, by its own clock; None where it does not say.
+        theirs: used up, it may have been for this member; another member's use is no sale's of theirs.
+    """
+
+    standing: Standing
+    used_at: datetime | None = None
+    theirs: bool = True
+
+    def used_by(self, asked_at: datetime | None, *, since: datetime | None = None) -> bool:
+        """Whether it is used up, and may have been by a sale's own call: what another used at another time was not.
+
+        Args:
+            asked_at: when the call went out, by the vendor's clock; None where that is not known.
+            since: the call did not go out before.
+        """
+        if self.standing is not Standing.USED or not self.theirs:
+            return False
+        if self.used_at is None:
+            return True
+        if asked_at is not None:
+            return asked_at - CLOCKS_APART <= self.used_at <= asked_at + CARRIED_OUT_WITHIN
+        return since is None or self.used_at >= since - CLOCKS_APART
 
 
 class Reason(StrEnum):
@@ -91,13 +128,18 @@ def without_asking(state: RedemptionState | None, *, elsewhere: bool) -> Redempt
     return Reason.USED if elsewhere and state is not RedemptionState.ASKING else None
 
 
-def after_looking(state: RedemptionState | None, standing: Standing) -> RedemptionState | Reason | str:
+def after_looking(state: RedemptionState | None, standing: Standing, *, ours: bool) -> RedemptionState | Reason | str:
     """What follows from how the benefit stands: it is redeemed, refused, or the vendor is asked to (`CALL`).
 
     An earlier attempt of this sale whose answer was lost had found it unused: used up now, it was used up by that.
+
+    Args:
+        state: of this redemption; None when there is none.
+        standing: of the benefit.
+        ours: used up, it may have been by this sale's own call.
     """
     if standing is Standing.AVAILABLE:
         return CALL
     if standing is Standing.ABSENT:
         return Reason.NOT_THEIRS
-    return RedemptionState.REDEEMED if state is RedemptionState.ASKING else Reason.USED
+    return RedemptionState.REDEEMED if ours and state is RedemptionState.ASKING else Reason.USED

@@ -11,13 +11,14 @@ Rules:
 * A tag may rise from secondary to primary while the sale waits, never after an attempt that may have arrived: the
   vendor would see two different receipts under one id.
 * What the till itself calls the integration key is believed and never changed.
+* This till's own number of somebody made here never leaves it: the sale stays open until the vendor's key is known.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from agent.domain.contact import Member
+from agent.domain.contact import ContactChange, Member
 from agent.domain.identifiers import Identifier, IdentifierType
 from agent.domain.transaction import IntegrationKey
 
@@ -60,6 +61,16 @@ class Tag:
     open: bool
     code: str | None = None
 
+    @property
+    def own(self) -> bool:
+        """The key is this till's own number: it stays here, and the vendor's takes its place before the sale goes."""
+        return is_own(self.key, open_=self.open)
+
+
+def is_own(key: IntegrationKey | None, *, open_: bool) -> bool:
+    """Whether a sale's key is this till's own number: a primary key that is still to be settled is nothing else."""
+    return open_ and key is not None and key.kind == "primary"
+
 
 def outcome_of(members: Sequence[Member]) -> Outcome:
     """What a set of matches means: one is a match, several are ambiguous, none is unknown."""
@@ -72,6 +83,10 @@ def secondary_key(readings: Sequence[Identifier], policy: TaggingPolicy) -> Inte
     """The secondary key for a value: the first allowed type, in the configuration's order, that it fits."""
     if policy.level < 2:  # noqa: PLR2004 - level 2 is where tagging begins
         return None
+    return _first_allowed(readings, policy)
+
+
+def _first_allowed(readings: Sequence[Identifier], policy: TaggingPolicy) -> IntegrationKey | None:
     for kind in policy.secondary:
         for reading in readings:
             if reading.type is kind:
@@ -103,7 +118,7 @@ def tag(
         return Tag(None, open=False)
     outcome = outcome_of(members)
     if outcome is Outcome.MATCHED:
-        return Tag(members[0].key, open=False, code=None if vendor_answers else "loyalty.offline.replica")
+        return Tag(members[0].key, open=members[0].own, code=None if vendor_answers else "loyalty.offline.replica")
     if policy.level < 2 and not vendor_answers:  # noqa: PLR2004 - level 1: message only
         return Tag(None, open=False, code="loyalty.offline.untagged")
     key = secondary_key(readings, policy)
@@ -129,12 +144,14 @@ class Found:
         key: the match's primary key; None unless matched.
         contact_id: the vendor's own id of the match, where it gives one.
         fields: what it tells of the match, by our field names.
+        shown: everybody whom it knows by the identifier, whole; None where that is not to be kept.
     """
 
     outcome: Outcome
     key: IntegrationKey | None = None
     contact_id: str | None = field(default=None, repr=False)
     fields: Mapping[str, str | None] = field(default_factory=dict, repr=False)
+    shown: tuple[ContactChange, ...] | None = field(default=None, repr=False)
 
 
 def together(answers: Sequence[Found]) -> Found:
@@ -194,6 +211,9 @@ def settle(
     elif outcome is Outcome.UNKNOWN and (new_contact or unknown_at_delivery != "tag"):
         return Decision(Settlement.ASK_AGAIN)
     fallback = key or _stated_primary(readings, policy)
+    if fallback is None and outcome is not Outcome.UNKNOWN:
+        # Level 1 tags nothing while nobody answers; here the vendor has answered.
+        fallback = _first_allowed(readings, policy)
     if fallback is not None:
         return Decision(Settlement.SEND, fallback)
     return Decision(Settlement.ASK_AGAIN if outcome is Outcome.UNKNOWN else Settlement.PARK)

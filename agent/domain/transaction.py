@@ -72,7 +72,8 @@ def _absent() -> Any:
     return _ABSENT
 
 
-def _sorted(attributes: dict[str, str | int | bool | None]) -> dict[str, str | int | bool | None]:
+def sorted_by_name(attributes: dict[str, str | int | bool | None]) -> dict[str, str | int | bool | None]:
+    """Attributes in one order, so that another one is the same content."""
     return dict(sorted(attributes.items()))
 
 
@@ -181,6 +182,11 @@ class Line(Record):
     discounts: Rows[Discount] = ()
 
     @property
+    def share(self) -> Decimal:
+        """Its part of the sale's total: of a return line less than nothing."""
+        return self.gross_paid if self.kind == "purchase" else -self.gross_paid
+
+    @property
     def product_id(self) -> str:
         """The vendor's product id: `sku`, else `article_number`."""
         return self.sku or self.article_number or ""
@@ -248,7 +254,7 @@ class NewContact(Record):
     preferences: Preferences | None = None
     consents: Rows[Consent] = ()
     attributes: Annotated[
-        dict[Code, Speakable | int | bool | None], Field(max_length=MAX_ROWS), AfterValidator(_sorted)
+        dict[Code, Speakable | int | bool | None], Field(max_length=MAX_ROWS), AfterValidator(sorted_by_name)
     ] = Field(default_factory=dict, repr=False)
 
     def identifier_statements(self) -> tuple[IdentifierStatement, ...]:
@@ -279,7 +285,34 @@ _NEEDED_BUT_BY_A_VOID: Final[JsonDict] = {
 }
 
 
-class Transaction(Record):
+class OpenTransaction(Record):
+    """What a till can say of a sale that is not closed yet: a `Transaction` of which most may be missing.
+
+    Only ``currency`` and ``lines`` are needed.
+    """
+
+    transaction_id: TransactionId | None = None
+    type: TransactionType = TransactionType.PURCHASE
+    receipt_number: Text | None = None
+    store_id: Code | None = None
+    till_id: Code | None = None
+    cashier_id: Text | None = Field(default=None, repr=False)
+    channel: Literal["pos", "online", "app", "kiosk"] = "pos"
+    occurred_at: Instant | None = None
+    currency: Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
+    total: Amount | None = None
+    rounding: Amount = ZERO
+    original_transaction_id: TransactionId | None = None
+    identifier: IdentifierStatement | None = None
+    integration_key: IntegrationKey | None = None
+    lines: Annotated[tuple[Line, ...], Field(max_length=MAX_LINES), BeforeValidator(_bounded)]
+    payments: Rows[Payment] = ()
+    vouchers_used: Rows[VoucherUsed] = ()
+    offers_used: Rows[OfferUsed] = ()
+    new_contact: NewContact | None = None
+
+
+class Transaction(OpenTransaction):
     """The whole statement. ``store_id`` and ``till_id`` default to the configuration, ``receipt_number`` to the id.
 
     A void alone may leave out ``lines`` and ``payments``.
@@ -289,25 +322,12 @@ class Transaction(Record):
 
     transaction_id: TransactionId
     type: TransactionType
-    receipt_number: Text | None = None
-    store_id: Code | None = None
-    till_id: Code | None = None
-    cashier_id: Text | None = Field(default=None, repr=False)
-    channel: Literal["pos", "online", "app", "kiosk"] = "pos"
     occurred_at: Instant
-    currency: Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
     total: Amount
-    rounding: Amount = ZERO
-    original_transaction_id: TransactionId | None = None
-    identifier: IdentifierStatement | None = None
-    integration_key: IntegrationKey | None = None
     lines: Annotated[tuple[Line, ...], Field(max_length=MAX_LINES), BeforeValidator(_bounded)] = Field(
         default_factory=_absent, validate_default=True
     )
     payments: Rows[Payment] = Field(default_factory=_absent, validate_default=True)
-    vouchers_used: Rows[VoucherUsed] = ()
-    offers_used: Rows[OfferUsed] = ()
-    new_contact: NewContact | None = None
 
     @field_validator("lines", "payments", mode="before")
     @classmethod

@@ -63,10 +63,14 @@ class Audit:
         async with self._one_at_a_time:
             return await self._record(event, facts)
 
-    async def of_sales(self, transaction_ids: set[str]) -> list[dict[str, Any]]:
-        """The entries about these sales, in order. Raises StorageError."""
+    async def of_records(self, transaction_ids: set[str], activity_ids: set[str]) -> list[dict[str, Any]]:
+        """The entries about these sales and activities, in order. Raises StorageError."""
         entries = await asyncio.to_thread(lambda: list(self._trail.entries()))
-        return [entry for entry in entries if entry.get("transaction_id") in transaction_ids]
+        return [
+            entry
+            for entry in entries
+            if entry.get("transaction_id") in transaction_ids or entry.get("activity_id") in activity_ids
+        ]
 
     async def check(self) -> Verification:
         """Reads the whole trail against its anchor, which then moves on to what commands have added.

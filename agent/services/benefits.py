@@ -91,7 +91,7 @@ class MemberBenefitsDesk:
         vendor: the vendor's question, or None where it has none.
         asking: how it is asked.
         link: what is known of the line.
-        given_unasked: how many benefits somebody was given unasked on a day. Raises StorageError.
+        given_unasked: how many benefits somebody, by key and names, was given unasked on a day. Raises StorageError.
         policy: the configuration.
     """
 
@@ -103,7 +103,7 @@ class MemberBenefitsDesk:
         vendor: MemberBenefits | None,
         asking: Asking,
         link: Link,
-        given_unasked: Callable[[IntegrationKey, date], int],
+        given_unasked: Callable[[IntegrationKey, Collection[Identifier], date], int],
         policy: BenefitsPolicy,
     ) -> None:
         self._clock, self._refs, self._contacts = clock, refs, refs.contacts
@@ -127,8 +127,8 @@ class MemberBenefitsDesk:
             return self._shown(None, reached=self._link.answers is not False)
         fresh = await self._fetch(self._vendor, key)
         if fresh is not None:
-            return self._shown(fresh, key, reached=True, live=True)
-        return self._shown(self.remembered(key), key, reached=False)
+            return self._shown(fresh, key, self._refs.handles.names(ref), reached=True, live=True)
+        return self._shown(self.remembered(key), key, self._refs.handles.names(ref), reached=False)
 
     def remembered(self, key: IntegrationKey) -> Remembered | None:
         """What the vendor said last, unless that is too long ago."""
@@ -154,7 +154,8 @@ class MemberBenefitsDesk:
         self._refs.handles.forget()
 
     def purge(self) -> None:
-        """Drops what is too old."""
+        """Drops what is too old, handles and names of people too."""
+        self._refs.handles.purge()
         oldest = self._clock.monotonic() - self._policy.keep.total_seconds()
         for key in [key for key, known in self._remembered.items() if known.mono <= oldest]:
             del self._remembered[key]
@@ -175,9 +176,11 @@ class MemberBenefitsDesk:
                 self._remembered.popitem(last=False)
         return fresh
 
-    def _refused(self, known: Remembered, key: IntegrationKey, now: datetime) -> dict[Benefit, OfflineReason | None]:
+    def _refused(
+        self, known: Remembered, key: IntegrationKey, names: Collection[Identifier], now: datetime
+    ) -> dict[Benefit, OfflineReason | None]:
         """Why each benefit is not given unasked; what takes off as much as the till says is judged without that."""
-        given_today = self._given_unasked(key, self._clock.today())
+        given_today = self._given_unasked(key, names, self._clock.today())
         known_for = timedelta(seconds=self._clock.monotonic() - known.mono)
         return {
             item: self._policy.unasked.refusal(
@@ -187,7 +190,13 @@ class MemberBenefitsDesk:
         }
 
     def _shown(
-        self, known: Remembered | None, key: IntegrationKey | None = None, *, reached: bool, live: bool = False
+        self,
+        known: Remembered | None,
+        key: IntegrationKey | None = None,
+        names: Collection[Identifier] = (),
+        *,
+        reached: bool,
+        live: bool = False,
     ) -> ShownBenefits:
         now = self._clock.now()
         level = self._contacts.level(self._contacts.as_of(), vendor_answers=self._link.answers is not False)
@@ -200,7 +209,7 @@ class MemberBenefitsDesk:
         )
         general = () if reached else general_offers(self._policy.general, level=level, today=self._clock.today())
         benefits = known.benefits.usable(now) if known is not None else Benefits()
-        refused = self._refused(known, key, now) if known is not None and key is not None else {}
+        refused = self._refused(known, key, names, now) if known is not None and key is not None else {}
         return ShownBenefits(benefits, general, refused, live, how, _codes(how, reached=reached, general=general))
 
 

@@ -3,23 +3,32 @@
 When the line is back the vendor can be asked again. The sale then rises to its member's primary key, becomes a new
 contact's first purchase, keeps its secondary key, or waits for a person: :func:`agent.domain.tagging.settle` decides.
 A sale of which an earlier attempt may have arrived is never touched: the vendor would see two receipts under one id.
+One under this till's own number of somebody made here was never sent so: it goes under the vendor's key, once there is
+one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 
 from agent.domain.contact import Member
 from agent.domain.delivery import Verdict, VerdictKind
 from agent.domain.fallback import REPLICA_LEVEL
 from agent.domain.identifiers import Identifier, IdentifierType
 from agent.domain.link import Link
-from agent.domain.tagging import Found, Outcome, Settlement, TaggingPolicy, settle, together
+from agent.domain.tagging import Found, Outcome, Settlement, TaggingPolicy, is_own, settle, together
 from agent.domain.transaction import IntegrationKey, NewContact
-from agent.errors import ConfigurationError, ContactRefusedError, VendorRefusedError, VendorUnreachableError
-from agent.ports import Clock, Lookup, Outgoing, Pace, Replica, Writer
-from agent.services.contacts import LocalContacts
+from agent.errors import (
+    AmbiguousPersonError,
+    ConfigurationError,
+    ContactRefusedError,
+    VendorRefusedError,
+    VendorUnreachableError,
+)
+from agent.ports import Clock, Lookup, Outgoing, Pace, Remember, Replica, Writer
+from agent.services.contacts import LocalContacts, Newcomers
 
 _UNKNOWN = Verdict(
     VerdictKind.PARK, "contact.unknown", title="The vendor does not know this member.", not_received=True
@@ -37,18 +46,34 @@ _AWAITED = Verdict(
     awaits=True,
     not_received=True,
 )
+_SHARED = Verdict(
+    VerdictKind.PARK,
+    "contact.ambiguous",
+    title="Several people share what was given of the new contact.",
+    not_received=True,
+)
 _CREATABLE = (IdentifierType.MOBILE_PHONE, IdentifierType.EMAIL, IdentifierType.PERSONAL_NUMBER)
 
 
 @dataclass(frozen=True, slots=True)
 class BufferPolicy:
-    """The part of the configuration that the buffer obeys, and whether the vendor matches a sale later by itself."""
+    """The part of the configuration that the buffer obeys.
+
+    Attributes:
+        tagging: of tags.
+        live: the vendor is asked although a sale could go without.
+        unknown_at_delivery: what becomes of a person the vendor does not know.
+        timeout_s: longest wait for any one answer.
+        matches_later: the vendor matches a sale later by itself.
+        fresh_for: up to which age a local contact is believed without asking; at any age if None.
+    """
 
     tagging: TaggingPolicy
     live: bool
     unknown_at_delivery: str
     timeout_s: float
     matches_later: bool = True
+    fresh_for: timedelta | None = None
 
 
 class Buffer:
@@ -62,6 +87,11 @@ class Buffer:
         link: the line, fed with what happens here.
         policy: the configuration.
         pace: waits for this agent's share of the vendor's allowance; before each call.
+        newcomers: who was made at this till.
+        made: the vendor's key of somebody made at this till, who is made there if they are not yet; None where nobody
+            is known by that number any more, a verdict where it is to be tried again. Raises as vendors do, and
+            AmbiguousPersonError.
+        asking_now: what keeps the answers of a look-up that begins now; None where they are not kept.
     """
 
     def __init__(
@@ -74,17 +104,25 @@ class Buffer:
         link: Link,
         policy: BufferPolicy,
         pace: Pace,
+        newcomers: Newcomers | None = None,
+        made: Callable[[IntegrationKey], Awaitable[IntegrationKey | Verdict | None]] | None = None,
+        asking_now: Callable[[], Remember] | None = None,
     ) -> None:
         self._clock, self._lookup, self._writer = clock, lookup, writer
-        self._contacts = LocalContacts(replica, policy.tagging)
-        self._link, self._policy, self._pace = link, policy, pace
+        self._contacts, self._made = LocalContacts(replica, policy.tagging, newcomers), made
+        self._link, self._policy, self._pace, self._asking_now = link, policy, pace, asking_now
 
     async def settle(self, outgoing: Outgoing) -> Outgoing | Verdict:
         """The sale with the tag to send it under, or a verdict that keeps it from being sent now."""
-        if not outgoing.open or outgoing.maybe_received:
+        own = outgoing.key if is_own(outgoing.key, open_=outgoing.open) else None
+        if not outgoing.open or (outgoing.maybe_received and own is None):
             return outgoing
         try:
-            return await self._settle(outgoing, outgoing.readings or _of_key(outgoing.key))
+            if own is not None:
+                settling = self._of_newcomer(outgoing, own)
+            else:
+                settling = self._settle(outgoing, outgoing.readings or _of_key(outgoing.key))
+            return await settling
         except VendorRefusedError as error:
             return Verdict(VerdictKind.HOLD, error.code, title="The vendor refuses our credentials.", not_received=True)
         except ConfigurationError:
@@ -100,8 +138,10 @@ class Buffer:
             return Verdict(VerdictKind.PARK, error.code, error.status, str(error), error.vendor_code, not_received=True)
 
     async def _settle(self, outgoing: Outgoing, readings: Sequence[Identifier]) -> Outgoing | Verdict:
-        contact = outgoing.transaction.new_contact
+        contact = outgoing.new_contact
         outcome, member = await self._who(readings, asked_for=contact is not None)
+        if member is not None and member.own:
+            return await self._of_newcomer(outgoing, member.key)
         if not self._policy.matches_later:
             if outcome is Outcome.AMBIGUOUS:
                 return _UNRESOLVED
@@ -126,6 +166,16 @@ class Buffer:
             case _:
                 return _UNKNOWN if outcome is Outcome.NOT_FOUND else _UNRESOLVED
 
+    async def _of_newcomer(self, outgoing: Outgoing, own: IntegrationKey) -> Outgoing | Verdict:
+        """The sale of somebody made here, whom the vendor has, or is given now."""
+        try:
+            key = await self._made(own) if self._made is not None else None
+        except AmbiguousPersonError:
+            return _SHARED
+        if isinstance(key, Verdict):
+            return key
+        return replace(outgoing, key=key) if key is not None else _UNKNOWN
+
     async def _who(self, readings: Sequence[Identifier], *, asked_for: bool) -> tuple[Outcome, Member | None]:
         """Who it is by the replica, else by the vendor; ``unknown`` when asking failed and the sale can go without.
 
@@ -133,7 +183,9 @@ class Buffer:
             VendorRefusedError: our credentials are refused.
             VendorUnreachableError: it cannot be asked, and without an answer the sale must wait.
         """
-        members, _ = self._contacts.find(readings)
+        members, as_of = self._contacts.find(readings)
+        if self._is_old(as_of):
+            members = ()
         if len(members) == 1:
             return Outcome.MATCHED, members[0]
         needed = asked_for or self._policy.unknown_at_delivery != "tag"
@@ -152,6 +204,11 @@ class Buffer:
             return Outcome.UNKNOWN, None
         return (Outcome.AMBIGUOUS if members else found.outcome), None
 
+    def _is_old(self, as_of: datetime | None) -> bool:
+        """Whether what was kept from a look-up is to be asked for again."""
+        fresh_for = self._policy.fresh_for
+        return fresh_for is not None and (as_of is None or self._clock.now() - as_of > fresh_for)
+
     def _is_too_early(self, outgoing: Outgoing, readings: Sequence[Identifier]) -> bool:
         """Whether only newer contacts can tell who it is: some of what was said cannot be asked for."""
         if self._policy.tagging.level < REPLICA_LEVEL:
@@ -163,15 +220,20 @@ class Buffer:
 
     async def _ask(self, lookup: Lookup, readings: Sequence[Identifier]) -> tuple[Found, VendorUnreachableError | None]:
         """What the vendor says of all readings together, and why it said nothing of one of them."""
-        answers: list[Found] = []
+        remember = self._asking_now() if self._asking_now is not None else None
+        said: list[tuple[Identifier, Found]] = []
         error: VendorUnreachableError | None = None
         for reading in readings:
             try:
-                answers.append(await lookup.find(reading, timeout_s=self._policy.timeout_s, pace=self._pace))
+                found = await lookup.find(reading, timeout_s=self._policy.timeout_s, pace=self._pace)
+                said.append((reading, found))
             except VendorUnreachableError as failed:
                 error = failed
                 if failed.retry_after_s is not None:
                     break
+        answers = [found for _, found in said]
+        if remember is not None:
+            remember(said)
         now, mono = self._clock.now(), self._clock.monotonic()
         if error is not None and (not answers or error.retry_after_s is not None):
             self._link.silent(now, mono, lookup=True, after_s=error.retry_after_s, why=str(error))
@@ -183,9 +245,9 @@ class Buffer:
         identifiers = [reading for reading in readings if reading.type in _CREATABLE]
         if self._writer is None or not identifiers:
             return _UNKNOWN
-        store_id = outgoing.transaction.store_id or ""
+        store_id = outgoing.record.store_id or ""
         found = await self._writer.create(
-            outgoing.transaction.new_contact or NewContact(), identifiers, store_id=store_id, pace=self._pace
+            outgoing.new_contact or NewContact(), identifiers, store_id=store_id, pace=self._pace
         )
         if found.key is None:  # another till was faster: the next attempt finds the contact
             return Verdict(

@@ -17,6 +17,7 @@ class Dispatch:
 
     def __init__(self, lanes: Sequence[Lane]) -> None:
         self.lanes = tuple(lanes)
+        self._paused = False
 
     def held(self) -> frozenset[str]:
         """Vendors whose lane is held."""
@@ -27,15 +28,22 @@ class Dispatch:
         for lane in self.lanes:
             lane.wake()
 
+    @property
+    def paused(self) -> bool:
+        """Whether deliveries were stopped by :meth:`pause`."""
+        return self._paused
+
     def pause(self) -> None:
         """Sends nothing more until :meth:`resume`."""
         for lane in self.lanes:
             lane.pause()
+        self._paused = True
 
     def resume(self) -> None:
         """Sends again."""
         for lane in self.lanes:
             lane.resume()
+        self._paused = False
 
     @contextlib.asynccontextmanager
     async def halted(self) -> AsyncIterator[None]:

@@ -7,23 +7,26 @@ Whatever the vendor does, the answer is there within the budget and looks the sa
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
+
+import structlog
 
 from agent.domain.contact import Member
 from agent.domain.fallback import Served, served
 from agent.domain.identifiers import Identifier, IdentifierType, Normaliser
 from agent.domain.link import Link
-from agent.domain.tagging import Found, Outcome, TaggingPolicy, outcome_of, secondary_key, together
+from agent.domain.tagging import Found, Outcome, TaggingPolicy, outcome_of, secondary_key
 from agent.domain.transaction import IdentifierStatement, IntegrationKey
-from agent.errors import VendorUnreachableError
+from agent.errors import StorageError
 from agent.ports import Clock, Lookup, Replica
-from agent.services.asking import Asking
-from agent.services.contacts import LocalContacts
-from agent.services.handles import Handles
+from agent.services.asking import Asking, look_up
+from agent.services.contacts import LocalContacts, Newcomers
+from agent.services.handles import Handles, names_of
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +52,19 @@ class Identification:
 
 @dataclass(frozen=True, slots=True)
 class IdentifyPolicy:
-    """The part of the configuration that identification obeys."""
+    """The part of the configuration that identification obeys.
+
+    Attributes:
+        tagging: of tags.
+        stale_after: from which age on answers say that they are old.
+        spend_with: what members have to be named by to use benefits up.
+        fresh_for: up to which age the vendor is not asked; up to ``stale_after`` if None.
+    """
 
     tagging: TaggingPolicy
     stale_after: timedelta
     spend_with: frozenset[IdentifierType]
+    fresh_for: timedelta | None = None
 
 
 class Identify:
@@ -67,7 +78,9 @@ class Identify:
         asking: how it is asked.
         link: what is known of the line.
         handles: for people whom only the vendor knows.
+        named: hears what else a member was named by, for what is on record of them. May raise StorageError.
         policy: the configuration.
+        newcomers: who was made at this till.
     """
 
     def __init__(
@@ -80,12 +93,14 @@ class Identify:
         asking: Asking,
         link: Link,
         handles: Handles,
+        named: Callable[[IntegrationKey, Collection[Identifier]], Awaitable[None]],
         policy: IdentifyPolicy,
+        newcomers: Newcomers | None = None,
     ) -> None:
         self._clock, self._normaliser = clock, normaliser
-        self._contacts = LocalContacts(replica, policy.tagging)
+        self._contacts = LocalContacts(replica, policy.tagging, newcomers)
         self._lookup, self._asking, self._link, self._handles = lookup, asking, link, handles
-        self._policy = policy
+        self._named, self._policy = named, policy
 
     def readings(self, statement: IdentifierStatement) -> tuple[Identifier, ...]:
         """What the given value can be. Raises IdentifierInvalidError."""
@@ -97,44 +112,49 @@ class Identify:
     async def identify(self, statement: IdentifierStatement) -> Identification:
         """Who it is, within the budget. Raises IdentifierInvalidError."""
         readings = self.readings(statement)
+        answer, contact_id = await self._who(readings)
+        if answer.member is not None and answer.member.ref:
+            await self._note(answer.member, readings, contact_id)
+        return answer
+
+    async def _who(self, readings: Sequence[Identifier]) -> tuple[Identification, str | None]:
+        """The answer, and what the vendor calls whoever it is, where it was asked."""
         now = self._clock.now()
         members, as_of = self._contacts.find(readings)
         answer = partial(self._answer, readings, usable_as_of=as_of)
-        if members and as_of is not None and now - as_of <= self._policy.stale_after:
-            return answer(outcome_of(members), members, "replica", as_of)
+        if any(member.own for member in members):  # made here: nobody knows better
+            return answer(outcome_of(members), members, "replica", now), None
+        fresh_for = self._policy.stale_after if self._policy.fresh_for is None else self._policy.fresh_for
+        if members and as_of is not None and timedelta() <= now - as_of <= fresh_for:
+            return answer(outcome_of(members), members, "replica", as_of), None
         live = await self._ask(readings)
         if live is not None:
-            return answer(live.outcome, self._as_members(live), "live", self._clock.now())
+            return answer(live.outcome, self._as_members(live), "live", self._clock.now()), live.contact_id
         if members:
-            return answer(outcome_of(members), members, "replica", as_of)
-        return answer(Outcome.UNKNOWN, (), "none", None)
+            return answer(outcome_of(members), members, "replica", as_of), None
+        return answer(Outcome.UNKNOWN, (), "none", None), None
+
+    async def _note(self, member: Member, readings: Sequence[Identifier], contact_id: str | None) -> None:
+        """Remembers how somebody was named; whatever is on record of them is found by it when they are to be erased."""
+        names = names_of(member.key, readings, contact_id)
+        if not self._handles.named(member.ref, (reading.type for reading in readings), names):
+            return
+        try:
+            await self._named(member.key, names)
+        except StorageError as error:  # a cashier hears who it is whatever the disk does, which tells of itself
+            log.warning("redemptions.unnamed", code=error.code)
+
+    async def live(self, readings: Sequence[Identifier]) -> tuple[Outcome, tuple[Member, ...]] | None:
+        """What the vendor says of them, within the budget; None when it cannot be asked or does not answer in time."""
+        found = await self._ask(readings)
+        return (found.outcome, self._as_members(found)) if found is not None else None
 
     async def _ask(self, readings: Sequence[Identifier]) -> Found | None:
-        """The vendor's answer, or None when it cannot be asked or does not answer in time."""
         lookup = self._lookup
         askable = [reading for reading in readings if lookup is not None and lookup.knows(reading)]
         if lookup is None or not askable:
             return None
-        return await self._asking.ask(lambda: self._ask_all(lookup, askable))
-
-    async def _ask_all(self, lookup: Lookup, readings: Sequence[Identifier]) -> Found | None:
-        """One answer for all readings, asked side by side.
-
-        Who is found by one of them is found, whatever becomes of the others; that nobody is says nothing while the
-        vendor answered only some of them: None. Otherwise the first error, once none is under way any more.
-        """
-        answers = await asyncio.gather(
-            *(lookup.find(reading, timeout_s=self._asking.budget_s, pace=self._asking.spend) for reading in readings),
-            return_exceptions=True,
-        )
-        found = [answer for answer in answers if isinstance(answer, Found)]
-        for answer in answers:
-            if isinstance(answer, VendorUnreachableError) and found and answer.retry_after_s is None:
-                continue  # who answers one question is not down
-            if isinstance(answer, BaseException):
-                raise answer
-        whole = together(found)
-        return None if whole.outcome is Outcome.NOT_FOUND and len(found) < len(answers) else whole
+        return await self._asking.ask(lambda: look_up(lookup, askable, self._asking))
 
     def _as_members(self, found: Found) -> tuple[Member, ...]:
         if found.key is None:
@@ -160,8 +180,6 @@ class Identify:
         types = frozenset(reading.type for reading in readings)
         how = served(source, as_of=as_of, now=now, stale_after=self._policy.stale_after, level=level)
         member = members[0] if outcome is Outcome.MATCHED and len(members) == 1 else None
-        if member is not None and member.ref:
-            self._handles.named(member.ref, types)
         may_spend = member is not None and answers and types <= self._policy.spend_with
         key = member.key if member else secondary_key(readings, self._policy.tagging)
         return Identification(outcome, key, member, may_spend, how, _codes(outcome, how, answers=answers))

@@ -6,7 +6,7 @@ then one durable commit; then the answer.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, tzinfo
 from typing import Protocol
@@ -15,13 +15,14 @@ from agent.domain.arithmetic import faults
 from agent.domain.completeness import business_day
 from agent.domain.delivery import DeliveryState
 from agent.domain.fallback import TAG_LEVEL, Served, served
-from agent.domain.identifiers import Identifier, IdentifierType, Normaliser
+from agent.domain.identifiers import Normaliser
 from agent.domain.link import Link
 from agent.domain.tagging import Tag, TaggingPolicy, tag
-from agent.domain.transaction import IdentifierStatement, IntegrationKey, NewContact, Transaction, TransactionType
-from agent.errors import Fault, IdentifierInvalidError, InputError, StorageFullError
+from agent.domain.transaction import Transaction, TransactionType
+from agent.errors import Fault, InputError, StorageFullError
 from agent.ports import Acceptance, Clock, Receipt, Recipient, Replica
-from agent.services.contacts import LocalContacts
+from agent.services.contacts import LocalContacts, Newcomers
+from agent.services.naming import Named, Names
 
 
 class Recorder(Protocol):
@@ -77,6 +78,7 @@ class Intake:
         policy: the configuration.
         accepted: called after a sale is on disk, so that its delivery can begin.
         held: the vendors whose lane is held.
+        newcomers: who was made at this till.
     """
 
     def __init__(
@@ -91,9 +93,11 @@ class Intake:
         policy: IntakePolicy,
         accepted: Callable[[], None],
         held: Callable[[], Collection[str]] = frozenset,
+        newcomers: Newcomers | None = None,
     ) -> None:
-        self._clock, self._normaliser, self._outbox = clock, normaliser, outbox
-        self._contacts = LocalContacts(replica, policy.tagging)
+        self._clock, self._outbox = clock, outbox
+        self._names = Names(clock, normaliser, policy.tagging, newcomers)
+        self._contacts = LocalContacts(replica, policy.tagging, newcomers)
         self._room, self._link, self._policy, self._accepted = room, link, policy, accepted
         self._held = held
 
@@ -122,20 +126,22 @@ class Intake:
             }
         )
         now = self._clock.now()
-        asked = people.named if resolve else ()
-        members, as_of = self._contacts.find(asked)
+        named = people.number or people.named
+        members, as_of = self._contacts.find(named if resolve else ())
         answers = self._link.answers is not False
         decision = tag(
-            stated_key=people.stated,
-            readings=people.named,
+            stated_key=None if people.number and members else people.stated,
+            readings=named,
             members=members,
             policy=self._policy.tagging,
             vendor_answers=answers,
         )
+        if people.number and not members:  # nobody may be looked up now: what the vendor calls them is found out later
+            decision = replace(decision, open=True)
         vendors = self._vendors(sale, decision, vendor_answers=answers)
         ref = members[0].ref if len(members) == 1 else None
         day = business_day(sale.occurred_at, self._policy.zone)
-        names_somebody = bool(people.named) or decision.open
+        names_somebody = bool(named) or decision.open
         quiet = names_somebody and not resolve
         record = Acceptance(sale, people.all, decision.key, decision.open, vendors, day, quiet, ref)
         receipt = await self._outbox.accept(record, now, self._held())
@@ -161,95 +167,24 @@ class Intake:
         """Who gets a sale. Whom a new contact or an open tag names, the loyalty system alone can tell.
 
         Any other gets the sale under the key that is known by then, which may be none: those that take members only
-        get it once the tag is settled.
+        get it once the tag is settled. Until then nobody else gets one under this till's own number, guests or not.
         """
-        known = decision.key is not None
-        member = known or sale.new_contact is not None
+        known = decision.key is not None and not decision.own
+        member = decision.key is not None or sale.new_contact is not None
         if not member and decision.open:  # somebody, to be resolved when the vendor can be asked; at level 1 only now
             member = vendor_answers or self._policy.tagging.level >= TAG_LEVEL
         return tuple(
             recipient.vendor
             for recipient in self._policy.recipients
-            if recipient.wants_guest(sale) or (member if recipient.owner else known)
+            if (recipient.wants_guest(sale) and not decision.own) or (member if recipient.owner else known)
         )
 
-    def _read(self, transaction: Transaction) -> _People:
+    def _read(self, transaction: Transaction) -> Named:
         """Whom a sound sale names. Raises InputError with everything that is wrong with it."""
         found = faults(transaction)
-        named = self._named(transaction.identifier, found)
-        stated = self._stated_key(transaction.integration_key, found)
-        enrolled = self._enrolled(transaction, found)
-        if transaction.type is TransactionType.POINTS_CLAIM and not (named or stated or enrolled or found):
+        people = self._names.read(transaction, found)
+        if transaction.type is TransactionType.POINTS_CLAIM and not (people.all or people.stated or found):
             found.append(Fault("/identifier", "is needed: a claim names the member it is for"))
         if found:
             raise InputError(found, "The transaction does not fit.")
-        if not enrolled:
-            return _People(stated, named, named, transaction.new_contact)
-        own = (stated.identifier,) if stated else named
-        return _People(
-            stated,
-            named or (() if stated else enrolled),
-            tuple(dict.fromkeys((*own, *enrolled))),
-            _respelled(transaction.new_contact, enrolled),
-        )
-
-    def _named(self, statement: IdentifierStatement | None, found: list[Fault]) -> tuple[Identifier, ...]:
-        if statement is None:
-            return ()
-        today = self._clock.today()
-        try:
-            if statement.type == "any":
-                return self._normaliser.readings(statement.value, today=today)
-            return (self._normaliser.normalise(IdentifierType(statement.type), statement.value, today=today),)
-        except IdentifierInvalidError as error:
-            found.extend(error.faults)
-            return ()
-
-    def _enrolled(self, transaction: Transaction, found: list[Fault]) -> tuple[Identifier, ...]:
-        """The identifiers of the customer who may not be a member yet."""
-        contact, today = transaction.new_contact, self._clock.today()
-        readings: list[Identifier] = []
-        for given in contact.identifier_statements() if contact else ():
-            try:
-                readings.append(self._normaliser.normalise(IdentifierType(given.type), given.value, today=today))
-            except IdentifierInvalidError as error:
-                found.append(Fault(f"/new_contact/{given.type}", error.reason))
-        return tuple(readings)
-
-    def _stated_key(self, key: IntegrationKey | None, found: list[Fault]) -> IntegrationKey | None:
-        if key is None:
-            return None
-        try:
-            identifier = self._normaliser.normalise(key.type, key.value, today=self._clock.today())
-        except IdentifierInvalidError as error:
-            found.append(Fault("/integration_key/value", error.reason))
-            return None
-        tagging = self._policy.tagging
-        if key.kind == "secondary" and key.type not in tagging.secondary:
-            found.append(Fault("/integration_key/type", "is not one of loyalty.secondary_keys"))
-        if key.kind == "primary" and key.type not in (tagging.primary, IdentifierType.CONTACT_ID):
-            found.append(Fault("/integration_key/type", "is neither loyalty.primary_key nor contact_id"))
-        return key.model_copy(update={"value": identifier.value})
-
-
-@dataclass(frozen=True, slots=True)
-class _People:
-    """Whom a sale names.
-
-    Attributes:
-        stated: what the till says is the integration key.
-        named: what decides the tag: the identifier, else the new contact's own.
-        all: what the vendor is asked for at delivery: the new contact's identifiers too, lest one is made twice.
-        contact: the new contact with its identifiers in one form, so that another spelling is the same content.
-    """
-
-    stated: IntegrationKey | None
-    named: tuple[Identifier, ...]
-    all: tuple[Identifier, ...]
-    contact: NewContact | None
-
-
-def _respelled(contact: NewContact | None, identifiers: Sequence[Identifier]) -> NewContact | None:
-    if contact is None:
-        return None
-    return contact.model_copy(update={identifier.type.value: identifier.value for identifier in identifiers})
+        return people

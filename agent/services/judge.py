@@ -135,6 +135,8 @@ class Judge:
         pauses = [verdict for verdict in silent if verdict.after_s is not None]
         if refused:
             self.hold(refused[0])
+            if asked := [verdict.after_s for verdict in refused if verdict.after_s is not None]:
+                self._link.asked_to_wait(mono, max(asked))
         elif any(_speaks_well(verdict) for verdict in verdicts) and not pauses:
             self.release()
             self._link.worked(now, mono)

@@ -18,6 +18,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
+from typing import Protocol
 
 import structlog
 
@@ -45,6 +46,19 @@ async def own_share(link: Link, clock: Clock) -> None:
         await asyncio.sleep(wait)
 
 
+class Contacts(Protocol):
+    """Contacts made at this till, as the lane brings them to the system that owns the contacts."""
+
+    async def deliver(self, go_on: Callable[[], bool]) -> int:
+        """Brings there what waits; for how many the vendor answered. Raises as vendors do, and StorageError."""
+
+    def line_changed(self) -> None:
+        """The line is back."""
+
+    def hurry(self) -> None:
+        """Somebody asked for an attempt now: no back-off is waited out."""
+
+
 class Lane:
     """Deliveries to one vendor.
 
@@ -53,13 +67,14 @@ class Lane:
         queue: the outbox.
         connector: the vendor's room.
         link: the line to it.
-        settle_tag: the intelligent buffer of the system that owns the contacts; None at any other, which gets a sale
-            under the key that it has by then.
+        settle_tag: the intelligent buffer: of the system that owns the contacts, or at any other, which gets a sale
+            under the key that it has by then, of activities alone; None leaves every tag as it is.
         corrected: when a sale took place, where the clocks were wrong; as :meth:`agent.domain.link.Link.corrected`.
         policy: pauses.
         uniform: the source of chance.
         told: called with vendor and verdict for each attempt, for metrics.
         changed: called when the lane's own state changed.
+        contacts: what goes before any sale; None at a system that owns no contacts.
     """
 
     def __init__(
@@ -75,9 +90,10 @@ class Lane:
         uniform: Callable[[float, float], float],
         told: Callable[[str, Verdict], None],
         changed: Callable[[], None],
+        contacts: Contacts | None = None,
     ) -> None:
         self._clock, self._queue, self._connector, self._link = clock, queue, connector, link
-        self._settle_tag, self._corrected = settle_tag, corrected
+        self._settle_tag, self._corrected, self._contacts = settle_tag, corrected, contacts
         self._policy = policy
         self._pace = partial(own_share, link, clock)
         self._judge = Judge(clock=clock, link=link, policy=policy, uniform=uniform, told=told, changed=changed)
@@ -125,6 +141,8 @@ class Lane:
         """Tries everything now, whatever its back-off; a vendor's `Retry-After` still wins."""
         await self._queue.make_due(self.vendor)
         self._link.sending.hurry(self._clock.monotonic())
+        if self._contacts is not None:
+            self._contacts.hurry()
         self._judge.probe_now()
         self.wake()
 
@@ -136,6 +154,8 @@ class Lane:
         if not self._link.answers:
             return
         self._link.sending.hurry(self._clock.monotonic())
+        if self._contacts is not None:
+            self._contacts.line_changed()
         if not self._link.refused:
             self._judge.probe_now()
         self._back = self._judge.probe_waits
@@ -180,6 +200,9 @@ class Lane:
         if not self._link.sending.allows(mono):
             return False
         probing = self.held or self._link.sending.state is BreakerState.HALF_OPEN
+        brought = 0 if probing else await self._contacts_first()
+        if not probing and not self._may_go_on():
+            return False
         leased = await self._queue.lease(self.vendor, 1 if probing else self._lease_size(), self._clock.now())
         if leased:
             await self._round(leased, always=probing).run()
@@ -187,7 +210,26 @@ class Lane:
             return False
         if not leased or self._link.sending.state is BreakerState.HALF_OPEN:
             await self._ping()  # also when the probe turned out not to need the vendor
-        return bool(leased or probing) and not self.held and self._link.sending.state is BreakerState.CLOSED
+        return bool(leased or probing or brought) and not self.held and self._link.sending.state is BreakerState.CLOSED
+
+    async def _contacts_first(self) -> int:
+        """Brings new contacts to the vendor before the sales that may need them; for how many it answered."""
+        if self._contacts is None:
+            return 0
+        now, mono = self._clock.now, self._clock.monotonic
+        brought = 0
+        try:
+            brought = await self._contacts.deliver(lambda: not self._halts and self._may_go_on())
+        except VendorUnreachableError as error:
+            self._link.silent(now(), mono(), after_s=error.retry_after_s, why=str(error))
+        except StorageError:
+            raise
+        except LoyaltyAgentError as error:  # refused, or the credentials cannot even be read
+            self._judge.hold(Verdict(VerdictKind.HOLD, error.code))
+        else:
+            if brought:
+                self._link.worked(now(), mono())
+        return brought
 
     def _round(self, leased: list[Outgoing], *, always: bool) -> Round:
         return Round(
@@ -268,7 +310,7 @@ class Lane:
             await self._queue.sending(unchanged)
 
     def _dated(self, outgoing: Outgoing) -> Outgoing:
-        times = outgoing.transaction.occurred_at, outgoing.accepted_at, outgoing.clock_off, self._clock.now()
+        times = outgoing.record.occurred_at, outgoing.accepted_at, outgoing.clock_off, self._clock.now()
         return replace(outgoing, corrected_at=self._corrected(*times))
 
     async def _ping(self) -> None:
@@ -290,9 +332,10 @@ class Lane:
         pause = self._policy.flush_every_s
         if self._paused:
             return pause
+        wait = self._link.sending.wait_s(mono)
         if self.held:
-            pause = min(pause, self._judge.probe_in_s(mono))
-        elif (wait := self._link.sending.wait_s(mono)) > 0:
+            pause = min(pause, max(self._judge.probe_in_s(mono), wait))
+        elif wait > 0:
             pause = min(pause, wait)
         else:
             if self._link.reached_mono is not None:

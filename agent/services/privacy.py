@@ -12,21 +12,22 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import chain
 from typing import Any, Protocol
 
 import structlog
 
 from agent.domain.audit import Head
-from agent.domain.belonging import Trace, Wanted, belonging
+from agent.domain.belonging import Redeemed, Trace, Wanted, belonging, redeemers
 from agent.domain.health import Conditions
 from agent.domain.identifiers import Identifier
-from agent.domain.transaction import IdentifierStatement
+from agent.domain.transaction import IdentifierStatement, IntegrationKey
 from agent.errors import AmbiguousPersonError
-from agent.ports import Clock, ErasedBefore, ErasedSales, Identity, Person, Removed
+from agent.ports import Clock, ErasedBefore, ErasedSales, ErasureRequest, Identity, Person, Removed
 
 log = structlog.get_logger(__name__)
 
@@ -66,7 +67,7 @@ class Contacts(Protocol):
 
 
 class Sales(Protocol):
-    """The outbox's door for privacy."""
+    """The outbox's door for privacy: sales, and activities among them."""
 
     async def traces(self, wanted: Wanted) -> list[Trace]:
         """What the sales say of whose they are."""
@@ -75,7 +76,16 @@ class Sales(Protocol):
         """Erases the person of these sales without a trace."""
 
     def export(self, sales: Collection[int]) -> list[dict[str, Any]]:
-        """Everything that is held of these sales."""
+        """Everything that is held of these sales; what is an activity has an ``activity_id``."""
+
+
+class Notices(Protocol):
+    """Tells further systems of erased people (`agent.services.notices.Notices`)."""
+
+    async def erased(
+        self, key: IntegrationKey | None, names: Sequence[Identifier], receipt: str
+    ) -> tuple[ErasureRequest, ...]:
+        """Puts on disk that they are to be told; who was asked to erase. Raises StorageError."""
 
 
 class Refused(Protocol):
@@ -97,8 +107,30 @@ class Refused(Protocol):
 class Redemptions(Protocol):
     """What was used up for sales, as privacy sees it."""
 
-    async def erase(self, wanted: Wanted, now: datetime) -> int:
-        """Erases the person of each that is theirs; how many."""
+    async def redeemed(self) -> Sequence[Redeemed]:
+        """What each whose person is remembered says of whose it is."""
+
+    async def erase(self, numbers: Collection[int], now: datetime) -> int:
+        """Erases the person of these; how many."""
+
+    def export(self, numbers: Collection[int]) -> list[dict[str, Any]]:
+        """Everything that is held of these."""
+
+
+class Enrolments(Protocol):
+    """Contacts made at this till, as privacy sees them."""
+
+    def marks_of(self, marks: Iterable[bytes]) -> tuple[frozenset[bytes], frozenset[str]]:
+        """Everything else that names whoever is named by one of these keyed hashes: hashes, and handles."""
+
+    def key_of(self, marks: Iterable[bytes]) -> IntegrationKey | None:
+        """The vendor's key of the one whom these name; None where it has none yet, or nobody can tell whose it is."""
+
+    async def holds(self, wanted: Wanted) -> bool:
+        """Whether one of them is theirs."""
+
+    async def erase(self, wanted: Wanted) -> int:
+        """Erases each that is theirs; how many."""
 
     async def export(self, wanted: Wanted) -> list[dict[str, Any]]:
         """Everything that is held of theirs."""
@@ -127,8 +159,8 @@ class Trail(Protocol):
     async def record(self, event: str, /, **facts: int | str) -> Head:
         """Puts an entry into it."""
 
-    async def of_sales(self, transaction_ids: set[str]) -> list[dict[str, Any]]:
-        """The entries about these sales."""
+    async def of_records(self, transaction_ids: set[str], activity_ids: set[str]) -> list[dict[str, Any]]:
+        """The entries about these sales and activities."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,12 +172,14 @@ class Erasure:
         erased_at: when all of it was gone.
         counts: how many of each kind.
         entry: the entry of the audit trail that says so.
+        requests: the further systems that are asked to erase them too.
     """
 
     id: str
     erased_at: datetime
     counts: dict[str, int]
     entry: Head
+    requests: tuple[ErasureRequest, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,9 +191,12 @@ class Export:
         contacts: the replica's row.
         benefits: what the vendor said last of what they can use.
         redemptions: what was used up for sales.
+        enrolments: contacts of theirs that were made at this till.
         sales: the sales that are theirs.
-        withheld: sales under a key that somebody else has too, and that could be theirs: they are not shown.
-        audit: the audit trail's entries about those sales.
+        activities: the activities that are theirs.
+        withheld: sales and activities under a key that somebody else has too, and that could be theirs: they are not
+            shown.
+        audit: the audit trail's entries about those sales and activities.
         erased_before: what is kept because they were erased.
     """
 
@@ -167,7 +204,9 @@ class Export:
     contacts: tuple[Person, ...]
     benefits: tuple[dict[str, Any], ...]
     redemptions: tuple[dict[str, Any], ...]
+    enrolments: tuple[dict[str, Any], ...]
     sales: tuple[dict[str, Any], ...]
+    activities: tuple[dict[str, Any], ...]
     withheld: int
     audit: tuple[dict[str, Any], ...]
     erased_before: tuple[ErasedBefore, ...]
@@ -183,7 +222,9 @@ class Privacy:
         sales: the outbox.
         benefits: what is remembered of benefits: nobody is searched for in it, so all of it goes.
         redemptions: what was used up for sales.
+        enrolments: contacts made at this till.
         refused: who must not come back.
+        notices: tells further systems.
         trail: the audit trail.
         kept: damaged databases that were kept: nobody can be searched for in them, so all of them go.
         spool: erases downloaded export files.
@@ -203,7 +244,9 @@ class Privacy:
         sales: Sales,
         benefits: Remembered,
         redemptions: Redemptions,
+        enrolments: Enrolments,
         refused: Refused,
+        notices: Notices,
         trail: Trail,
         kept: KeptFiles,
         spool: Callable[[], int],
@@ -216,8 +259,9 @@ class Privacy:
         self._clock, self._readings, self._contacts, self._sales = clock, readings, contacts, sales
         self._refused, self._trail, self._spool, self._conditions = refused, trail, spool, conditions
         self._benefits, self._redemptions, self._kept = benefits, redemptions, kept
+        self._enrolments = enrolments
         self._feed_halted, self._lanes_halted, self._alone, self._changed = feed_halted, lanes_halted, alone, changed
-        self._rebuilt_mono = float("-inf")
+        self._notices, self._rebuilt_mono = notices, float("-inf")
 
     async def erase(self, statement: IdentifierStatement, by: str) -> Erasure:
         """Erases one person from everything; nothing is left of them when this returns.
@@ -237,23 +281,37 @@ class Privacy:
         receipt = secrets.token_hex(8)
         async with self._feed_halted(), self._alone:
             person, identity = self._who(readings)
+            wanted = self._wanted(person, identity, readings)
+            theirs = await self._redeemed(wanted)
             if identity is not None:
                 await self._refused.add(identity, receipt, self._clock.now())
-            wanted = self._wanted(person, identity, readings)
-            # Whoever asks again is led to the sales by the replica: it goes last, and then what was sold meanwhile.
-            redeemed = await self._redemptions.erase(wanted, self._clock.now())
+            # On disk before the local contacts are gone, which alone may know the key that they go by elsewhere.
+            key = person.member.key if person else self._enrolments.key_of(wanted.keys)
+            requests = await self._notices.erased(key, readings if len(readings) == 1 else (), receipt)
+            # Whoever asks again is led to the sales by who was made here, and to both by the replica: they go in that
+            # order, and then what was sold and made meanwhile.
+            redeemed = await self._erase_redeemed(theirs)
             sold = await self._erase_sales(wanted)
+            enrolled = await self._erase_enrolments(wanted)
             contacts = await self._contacts.erase(identity, wanted.keys)
             self._benefits.forget()
-            redeemed += await self._redemptions.erase(wanted, self._clock.now())
+            redeemed += await self._erase_redeemed(await self._redeemed(_as_one(wanted, theirs)))
             sold += await self._erase_sales(wanted)
+            enrolled += await self._erase_enrolments(wanted)
             kept_files = await self._kept.purge(EVER, self._clock.now())
             self._spool()
-            counts = {"contacts": contacts, **_counts(sold), "redemptions": redeemed, "kept_files": kept_files}
-            entry = await self._trail.record("privacy.erased", receipt=receipt, by=by, **counts)
+            counts = {
+                "contacts": contacts,
+                **_counts(sold),
+                "redemptions": redeemed,
+                "enrolments": enrolled,
+                "kept_files": kept_files,
+            }
+            asked = {"requests": len(requests)} if requests else {}
+            entry = await self._trail.record("privacy.erased", receipt=receipt, by=by, **counts, **asked)
         log.info("privacy.erased", counts=counts, receipt=receipt)
         self._changed()
-        return Erasure(receipt, self._clock.now(), counts, entry)
+        return Erasure(receipt, self._clock.now(), counts, entry, requests)
 
     async def export(self, statement: IdentifierStatement, by: str) -> Export:
         """Everything that is held on one person.
@@ -274,25 +332,37 @@ class Privacy:
             person, identity = self._who(readings)
             wanted = self._wanted(person, identity, readings)
             shared = person.shared if person else frozenset()
-            own = Wanted(wanted.refs, {key: at for key, at in wanted.keys.items() if key not in shared})
+            own = replace(wanted, keys={key: at for key, at in wanted.keys.items() if key not in shared})
             every, theirs = await self._belonging(wanted), await self._belonging(own)
-            sales = self._sales.export(theirs)
-            audit = await self._trail.of_sales({sale["transaction_id"] for sale in sales})
+            records = self._sales.export(theirs)
+            sales = [record for record in records if "activity_id" not in record]
+            activities = [record for record in records if "activity_id" in record]
+            audit = await self._trail.of_records(
+                {sale["transaction_id"] for sale in sales}, {activity["activity_id"] for activity in activities}
+            )
             before = self._refused.known([identity.mark] if identity else [])
             contacts = (person,) if person else ()
             names = {*readings, *(one.member.key.identifier for one in contacts)}
             benefits = self._benefits.export(names)
-            redemptions = await self._redemptions.export(own)
+            redemptions = self._redemptions.export([one.number for one in await self._redeemed(own)])
+            enrolments = await self._enrolments.export(own)
             withheld = len(every - theirs)
             await self._trail.record(
-                "privacy.exported", by=by, contacts=len(contacts), sales=len(sales), withheld=withheld
+                "privacy.exported",
+                by=by,
+                contacts=len(contacts),
+                sales=len(sales),
+                activities=len(activities),
+                withheld=withheld,
             )
         return Export(
             self._clock.now(),
             contacts,
             tuple(benefits),
             tuple(redemptions),
+            tuple(enrolments),
             tuple(sales),
+            tuple(activities),
             withheld,
             tuple(audit),
             before,
@@ -308,18 +378,20 @@ class Privacy:
             removed = await self._contacts.removed()
             if not removed:
                 return
-            wanted = Wanted(
+            wanted = self._with_newcomers(
                 frozenset(one.identity.ref for one in removed),
                 {key: one.at for one in sorted(removed, key=lambda one: one.at) for key in one.keys},
+                known=True,
             )
             self._benefits.forget()
-            redeemed = await self._redemptions.erase(wanted, self._clock.now())
+            redeemed = await self._erase_redeemed(await self._redeemed(wanted))
             sold = await self._erase_sales(wanted)
             if self._clock.monotonic() - self._rebuilt_mono >= REBUILD_EVERY_S:
                 await self._contacts.leave_no_trace()
                 self._rebuilt_mono = self._clock.monotonic()
+            enrolled = await self._erase_enrolments(wanted)
             await self._contacts.carried_out(removed)
-            counts = {"contacts": len(removed), **_counts(sold), "redemptions": redeemed}
+            counts = {"contacts": len(removed), **_counts(sold), "redemptions": redeemed, "enrolments": enrolled}
             await self._trail.record("privacy.erased_by_feed", **counts)
         log.info("privacy.erased_by_feed", counts=counts)
         self._changed()
@@ -343,16 +415,47 @@ class Privacy:
             raise AmbiguousPersonError
         if persons:
             return persons[0], persons[0].identity
-        return None, self._contacts.identity_of(readings)
+        identity = self._contacts.identity_of(readings)
+        if identity is None and (made := self._enrolments.key_of(self._contacts.keys_of(readings))) is not None:
+            identity = self._contacts.identity_of((made.identifier,))  # the feed may be about to bring them
+        return None, identity
 
     def _wanted(self, person: Person | None, identity: Identity | None, readings: Sequence[Identifier]) -> Wanted:
         keys = self._contacts.keys_of(readings) | frozenset(person.keys.values() if person else ())
-        return Wanted(frozenset((identity.ref,) if identity else ()), dict.fromkeys(keys))
+        refs = frozenset((identity.ref,) if identity else ())
+        return self._with_newcomers(refs, dict.fromkeys(keys), known=person is not None)
+
+    def _with_newcomers(self, refs: frozenset[str], keys: Mapping[bytes, datetime | None], *, known: bool) -> Wanted:
+        """Whom to look for, with all that a contact made here is known by: its sales may have its number alone."""
+        more = dict(keys)
+        for key, at in keys.items():
+            marks, others = self._enrolments.marks_of((key,))
+            refs, known = refs | others, known or bool(others)
+            more = {**dict.fromkeys(marks, at), **more}
+        return Wanted(refs, more, known=known)
 
     async def _belonging(self, wanted: Wanted) -> frozenset[int]:
         traces = await self._sales.traces(wanted)
         others = self._contacts.there({trace.ref for trace in traces if trace.ref} - wanted.refs)
         return belonging(traces, wanted, others)
+
+    async def _erase_enrolments(self, wanted: Wanted) -> int:
+        if not await self._enrolments.holds(wanted):
+            return 0
+        async with self._lanes_halted():  # one on its way gets its answer first, and is erased as that left it
+            return await self._enrolments.erase(wanted)
+
+    async def _redeemed(self, wanted: Wanted) -> tuple[Redeemed, ...]:
+        """The redemptions that are theirs. Raises AmbiguousPersonError: they are of several people."""
+        redeemed = await self._redemptions.redeemed()
+        others = self._contacts.there({one.ref for one in redeemed} - wanted.refs)
+        people = redeemers(redeemed, wanted, others)
+        if len(people) > 1 and not wanted.refs:
+            raise AmbiguousPersonError
+        return tuple(chain.from_iterable(people))
+
+    async def _erase_redeemed(self, redeemed: Iterable[Redeemed]) -> int:
+        return await self._redemptions.erase([one.number for one in redeemed], self._clock.now())
 
     async def _erase_sales(self, wanted: Wanted) -> ErasedSales:
         if not await self._belonging(wanted):
@@ -361,5 +464,16 @@ class Privacy:
             return await self._sales.erase(await self._belonging(wanted), self._clock.now())
 
 
+def _as_one(wanted: Wanted, redeemed: Sequence[Redeemed]) -> Wanted:
+    """Whom we look for, now that it is known whose these are."""
+    own = dict.fromkeys(chain.from_iterable(one.own for one in redeemed))
+    return replace(wanted, keys={**own, **wanted.keys}, known=wanted.known or bool(own))
+
+
 def _counts(sold: ErasedSales) -> dict[str, int]:
-    return {"sales_waiting": sold.waiting, "sales_finished": sold.finished, "notes": sold.notes}
+    return {
+        "sales_waiting": sold.waiting,
+        "sales_finished": sold.finished,
+        "activities": sold.activities,
+        "notes": sold.notes,
+    }

@@ -44,6 +44,16 @@ class Redemptions(Protocol):
         """Erases what the plan names; how many."""
 
 
+class Enrolments(Protocol):
+    """Contacts made at this till, as their purge sees them."""
+
+    def due(self, plan: RetentionPlan) -> bool:
+        """Whether a purge would find anything."""
+
+    async def purge(self, plan: RetentionPlan) -> dict[str, int]:
+        """Erases what the plan names; how many."""
+
+
 class KeptFiles(Protocol):
     """Damaged files that were kept, as the purge sees them."""
 
@@ -75,6 +85,7 @@ class Purge:
         kept: damaged files that were kept.
         trail: the audit trail, which has its own end.
         redemptions: what was used up for sales.
+        enrolments: contacts made at this till.
         spool: erases downloaded export files that were left behind; how many there were.
         memory: drops what is remembered of people and is too old.
         reading: whether a feed is being read: what lies in the spool then is not left behind.
@@ -93,6 +104,7 @@ class Purge:
         kept: KeptFiles,
         trail: Trail,
         redemptions: Redemptions,
+        enrolments: Enrolments,
         spool: Callable[[], int],
         memory: Callable[[], None],
         reading: Callable[[], bool],
@@ -103,7 +115,7 @@ class Purge:
         self._clock, self._policy, self._sales, self._contacts = clock, policy, sales, contacts
         self._spool, self._reading, self._changed, self._trusted = spool, reading, changed, trusted
         self._kept, self._trail, self._alone, self._memory = kept, trail, alone, memory
-        self._redemptions = redemptions
+        self._redemptions, self._enrolments = redemptions, enrolments
 
     async def run(self) -> dict[str, int]:
         """Carries the plan out; how many records of each kind were erased.
@@ -127,6 +139,7 @@ class Purge:
             for erase in (
                 self._sales.purge(what, now),
                 self._redemptions.purge(what, now),
+                self._enrolments.purge(what),
                 self._contacts.purge(what.tombstones_before),
                 self._kept_of(what, now),
                 self._trail_of(what, counts),
@@ -163,9 +176,11 @@ class Purge:
         async with self._alone:
             now = self._clock.now()
             what = plan(self._policy, now)
-            if not self._trusted() or not (self._sales.due(what) or self._redemptions.due(what)):
+            due = self._sales.due(what) or self._redemptions.due(what) or self._enrolments.due(what)
+            if not self._trusted() or not due:
                 return {}
             counts = await self._sales.purge(what, now) | await self._redemptions.purge(what, now)
+            counts |= await self._enrolments.purge(what)
             await self._trail.record("retention.purged", **counts)
             log.info("swept", counts=counts)
             self._changed()

@@ -54,7 +54,11 @@ class ReplicaStatus:
 
 @dataclass(frozen=True, slots=True)
 class QueueStatus:
-    """The queue as `GET /v1/status` shows it. ``outage_left_s``: how much longer sales can be kept at today's pace."""
+    """The queue as `GET /v1/status` shows it.
+
+    ``outage_left_s``: how much longer sales can be kept at today's pace; ``erasures``: people whom a further system has
+    not been asked yet to erase.
+    """
 
     depth: int
     held: int
@@ -63,6 +67,7 @@ class QueueStatus:
     oldest_age_s: int | None
     bytes: int
     outage_left_s: int | None
+    erasures: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +110,7 @@ class Status:
         ready: whether a sale can be put on disk now.
         room: whether there is room on the disk for one.
         damage: what is damaged, or was and has not been seen by an administrator.
+        paused: whether an administrator stopped the deliveries.
         loading: how far a running load is, or None.
         windows: how late a sale may reach each vendor.
     """
@@ -123,13 +129,14 @@ class Status:
         ready: Callable[[], bool],
         room: Callable[[], bool],
         damage: Callable[[], Sequence[str]],
+        paused: Callable[[], bool] = lambda: False,
         loading: Callable[[], LoadProgress | None] = lambda: None,
         windows: Mapping[str, Sequence[Window]] | None = None,
     ) -> None:
         self._clock, self._version, self._policy = clock, version, policy
         self._links, self._replica, self._queue, self._accepted_since = tuple(links), replica, queue, accepted_since
         self._conditions, self._loading, self._windows = conditions, loading, windows or {}
-        self._ready, self._room, self._damage = ready, room, damage
+        self._ready, self._room, self._damage, self._paused = ready, room, damage, paused
         self._since = clock.now()
         self._state = ""
         self._listeners: set[asyncio.Event] = set()
@@ -201,6 +208,7 @@ class Status:
                 _age_s(queue.oldest_at, now),
                 queue.bytes,
                 self._outage_left_s(queue, now),
+                queue.erasures,
             ),
             conditions=conditions,
             codes=_codes(state, level, stale=self._stale(info, now)),
@@ -271,6 +279,7 @@ class Status:
         say("vendor.credentials_refused", stands=bool(refused), now=now, detail=", ".join(refused))
         late = self._closing(queue, now)
         say("vendor.window_closing", stands=bool(late), now=now, detail="; ".join(late))
+        say("queue.paused", stands=self._paused(), now=now)
         say("queue.parked", stands=queue.parked > 0, now=now, detail=str(queue.parked))
         say("queue.in_doubt", stands=queue.in_doubt > 0, now=now, detail=str(queue.in_doubt))
         say("queue.filling", stands=queue.bytes > self._policy.max_queue_bytes * FILLING_SHARE, now=now)

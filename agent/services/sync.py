@@ -72,6 +72,13 @@ class _Heard:
         return frozenset(mark for mark, is_gone in self._gone.items() if is_gone is gone)
 
 
+class Feed(Protocol):
+    """Where contact changes come from."""
+
+    async def read(self, told: Callable[[LoadProgress], None], *, rebuild: bool) -> bool:
+        """Reads what is new; whether that was everything. Raises VendorError, StorageError, FeedError."""
+
+
 class FileFeed:
     """Export files.
 
@@ -225,14 +232,15 @@ class Sync:
         renewed: called when everything that the loyalty system has said is in the replica.
         counted: told how many contacts a whole replica holds; not while ``feed.gap`` stands.
         damaged: told when the replica turns out to be damaged.
-        writing: held while the replica is written; whoever else writes to it, or replaces it, waits.
+        writing: held while the feed is read, so that whoever else writes to the replica, or replaces it, waits; a lock
+            of nobody else's where the feed waits for its turn by itself.
     """
 
     def __init__(
         self,
         *,
         clock: Clock,
-        feed: FileFeed | PageFeed,
+        feed: Feed,
         contacts: Contacts,
         erased: Erased,
         conditions: Conditions,

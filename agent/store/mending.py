@@ -15,9 +15,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from agent.domain.activity import activity_id_of
+from agent.domain.identifiers import IdentifierType
 from agent.domain.transaction import transaction_of
 from agent.ports import Recipient
 from agent.store import numbering, statements
+from agent.store.enrolments import ADD_KEY, Given
+from agent.store.hashkey import lookup_key
+from agent.store.keyhash import KeyHash
 from agent.store.outbox import RANK_PRIMARY, RANK_SECONDARY, person_group, said
 from agent.store.outbox_view import from_ms, to_ms
 from agent.store.said import Said
@@ -29,7 +34,8 @@ UNREFERENCED = """
     SELECT id FROM statements WHERE forgotten = 0
       AND id NOT IN (SELECT statement FROM sales WHERE statement IS NOT NULL)
       AND id NOT IN (SELECT note FROM deliveries WHERE note IS NOT NULL)
-      AND id NOT IN (SELECT statement FROM redemptions WHERE statement IS NOT NULL)"""
+      AND id NOT IN (SELECT statement FROM redemptions WHERE statement IS NOT NULL)
+      AND id NOT IN (SELECT statement FROM enrolments)"""
 WITHOUT_STATEMENT = """
     SELECT id FROM sales WHERE statement IS NOT NULL AND NOT EXISTS (
         SELECT 1 FROM statements AS t WHERE t.id = sales.statement AND t.forgotten = 0)"""
@@ -42,16 +48,23 @@ LOSE_NOTES = """
     UPDATE deliveries SET note = NULL WHERE note IS NOT NULL AND NOT EXISTS (
         SELECT 1 FROM statements AS t WHERE t.id = deliveries.note AND t.forgotten = 0)"""
 LOSE_REDEEMED = """
-    UPDATE redemptions SET statement = NULL, settled_at = coalesce(settled_at, ?),
+    UPDATE redemptions SET statement = NULL, person = x'', settled_at = coalesce(settled_at, ?),
         code = iif(state IN ('queued', 'sending', 'asking', 'undoing'), 'redemption.unreadable', code),
         state = CASE WHEN state IN ('asking', 'undoing') THEN 'stuck' WHEN state IN ('queued', 'sending') THEN 'lost'
                 ELSE state END
     WHERE statement IS NOT NULL AND NOT EXISTS (
         SELECT 1 FROM statements AS t WHERE t.id = redemptions.statement AND t.forgotten = 0)"""
 MAYBE_ASKED_SINCE = """
-    UPDATE redemptions SET settled_at = NULL, state = iif(state = 'queued', 'sending', 'asking')
+    UPDATE redemptions SET settled_at = NULL, asked_at = NULL, state = iif(state = 'queued', 'sending', 'asking')
     WHERE id = ? AND state IN ('queued', 'refused', 'redeemed')"""
-"""What is refused may have been asked for again since, and what is redeemed given back: how it stands is looked up."""
+"""What is refused may have been asked for again since, and what is redeemed given back: how it stands is
+looked up. When it was asked for last is not known any more."""
+LOSE_ENROLMENTS = """
+    DELETE FROM enrolments WHERE NOT EXISTS (
+        SELECT 1 FROM statements AS t WHERE t.id = enrolments.statement AND t.forgotten = 0)"""
+LOSE_ENROLMENT_KEYS = "DELETE FROM enrolment_keys WHERE enrolment NOT IN (SELECT id FROM enrolments)"
+PREFIXES = "SELECT prefix FROM series"
+ENROLMENTS = "SELECT e.id, t.content FROM enrolments AS e JOIN statements AS t ON t.id = e.statement"
 ORPHANED = "SELECT entry, sale, state FROM deliveries WHERE sale NOT IN (SELECT id FROM sales)"
 DROP_DELIVERY = "DELETE FROM deliveries WHERE entry = ?"
 DROP_ATTEMPTS = "DELETE FROM attempts WHERE entry NOT IN (SELECT entry FROM deliveries)"
@@ -61,7 +74,7 @@ UNSETTLED = """
     WHERE s.finished_at IS NULL AND NOT EXISTS (
         SELECT 1 FROM deliveries AS d WHERE d.sale = s.id AND d.state IN ('queued', 'parked', 'in_doubt'))"""
 LACKING = """
-    SELECT s.id, s.type, s.key_kind, s.key_type, s.original, t.content, s.occurred_at
+    SELECT s.id, s.transaction_id, s.type, s.key_kind, s.key_type, s.original, t.content, s.occurred_at
     FROM sales AS s LEFT JOIN statements AS t ON t.id = s.statement
     WHERE s.finished_at IS NULL AND (
         SELECT count(*) FROM deliveries AS d
@@ -111,7 +124,10 @@ WEIGH_AGAIN = "INSERT INTO unfinished SELECT coalesce(sum(bytes), 0) FROM sales 
 SALE_IDS = "SELECT id FROM sales"
 OLDEST_PERSON = "SELECT min(accepted_at) FROM sales WHERE erased_at IS NULL"
 
-_RELATED = {"sales", "deliveries", "statements", "attempts", "events", "redemptions"}
+_RELATED = {
+    *("sales", "deliveries", "statements", "attempts", "events", "redemptions"),
+    *("enrolments", "enrolment_keys"),
+}
 _FINISHED = ("delivered", "cancelled", "discarded")
 
 
@@ -136,7 +152,8 @@ class Mended:
         sent_again: deliveries that were gone, and are made anew.
         unreadable: sales whose content is gone, parked unless they were finished.
         lost: sales that are gone: numbers that were given, and whose sale is not there.
-        lost_ids: the transaction ids of those that were not known to be delivered, as far as these can be told.
+        lost_ids: the transaction ids of those that were not known to be delivered, as far as these can be told; of
+            activities their names.
         oldest_at: when the oldest sale with a person in it was accepted.
     """
 
@@ -176,7 +193,8 @@ def mend(
         for number in stale.get("redemptions", ()):
             db.execute(MAYBE_ASKED_SINCE, (number,))
         unreadable = _without_content(db, now)
-        sent_again = _send_again(db, clues, recipients, hash_key)
+        own_numbers = _enrolments(db, KeyHash(lookup_key(hash_key)))
+        sent_again = _send_again(db, clues, recipients, hash_key, own_numbers)
         db.execute(DROP_ATTEMPTS)
         db.execute(DROP_EVENTS)
         doubtful = stale.get("deliveries", ())
@@ -219,37 +237,69 @@ def _without_content(db: Connection, now: datetime) -> int:
     return len(without)
 
 
-def _send_again(db: Connection, clues: Clues, recipients: Sequence[Recipient], hash_key: bytes) -> list[int]:
+def _enrolments(db: Connection, names: KeyHash) -> frozenset[str]:
+    """Makes the contacts that were made here findable again by all that is known of them; the own numbers of theirs."""
+    db.execute(LOSE_ENROLMENTS)
+    db.execute(LOSE_ENROLMENT_KEYS)
+    numbers = set()
+    for enrolment, content in db.execute(ENROLMENTS).fetchall():
+        try:
+            given = Given.parse(bytes(content).decode())
+        except ValueError:
+            continue
+        numbers.add(given.own_number)
+        db.executemany(ADD_KEY, [(names.of_identifier(one), enrolment) for one in given.names()])
+    return frozenset(numbers)
+
+
+def _send_again(
+    db: Connection, clues: Clues, recipients: Sequence[Recipient], hash_key: bytes, own_numbers: Collection[str]
+) -> list[int]:
     """Makes the deliveries of sales that are owed to somebody and have none, under the numbers that they had."""
     made: list[int] = []
     lacking = db.execute(LACKING, (json.dumps([recipient.vendor for recipient in recipients]),)).fetchall()
     entries = {(sale, vendor): entry for sale, vendor, entry in clues.deliveries()} if lacking else {}
     (last,) = db.execute(LAST_ENTRY).fetchone()
-    for sale, type_, kind, key_type, original, content, occurred_at in lacking:
+    prefixes = [prefix for (prefix,) in db.execute(PREFIXES)]
+    for sale, name, type_, kind, key_type, original, content, occurred_at in lacking:
+        is_activity = activity_id_of(name) is not None
         has = {vendor for (vendor,) in db.execute(HAS_DELIVERIES, (sale,))}
         if type_ == "void":
             has |= {vendor for (vendor,) in db.execute(CLEARED_UNSENT, (original,))}
-        somebody = content is None or original is not None or any(said(content, kind, key_type))
-        wanting = [
-            recipient
-            for recipient in recipients
-            if (somebody if recipient.owner else kind is not None) or _wants_guest(recipient, content, occurred_at)
-        ] or [recipient for recipient in recipients if recipient.owner]  # it is not finished: it was owed to somebody
+        key, readings = said(content, kind, key_type) if content is not None else (None, ())
+        number = key.value if key is not None and key.type is IdentifierType.EXTERNAL_ID else None
+        own = number is not None and (number in own_numbers or _is_of_series(number, prefixes))
+        unsettled = kind is None or own
+        somebody = content is None or original is not None or any((key, readings))
+        if is_activity:
+            wanting = [recipient for recipient in recipients if type_ in recipient.activities]
+        else:
+            wanting = [
+                recipient
+                for recipient in recipients
+                if (somebody if recipient.owner else not unsettled)
+                or (not own and _wants_guest(recipient, content, occurred_at))
+            ] or [recipient for recipient in recipients if recipient.owner]  # not finished: it was owed to somebody
         missing = [recipient for recipient in wanting if recipient.vendor not in has]
         found = db.execute(ID_OF, (original,)).fetchone() if original is not None else None
         original_id = found[0] if found else None
         person = original_id.to_bytes(8, "big") if original_id is not None else b""
         if content is not None:
-            person = person_group(hash_key, *said(content, kind, key_type)) or person
+            person = person_group(hash_key, key, readings) or person
         rank = RANK_PRIMARY if kind == "primary" else RANK_SECONDARY
         for recipient in missing:
             entry = entries.get((sale, recipient.vendor)) or (last := last + 1)
-            is_open = recipient.owner and kind is None
+            is_open = (recipient.owner and unsettled) or (is_activity and kind is None)
             db.execute(SEND_AGAIN, (entry, sale, recipient.vendor, rank, person, is_open, original_id, not is_open))
             made.append(entry)
         if missing and content is None:
             db.execute(PARK_UNREADABLE, (sale,))
     return made
+
+
+def _is_of_series(value: str, prefixes: Iterable[str]) -> bool:
+    """Whether this till gave the number, whatever became of the contact's record."""
+    return any(value.startswith(prefix) and value.removeprefix(prefix).isdigit() for prefix in prefixes)
 
 
 def _wants_guest(recipient: Recipient, content: bytes | None, occurred_at: str) -> bool:

@@ -20,7 +20,8 @@ def sales_and_deliveries(db: Database) -> None:
 
 
 # Personal data is in `statements` alone, whose rows are never moved: agent.store.statements says why. The rest of a
-# sale, its deliveries and what happened to them name nobody. docs/gdpr.md has a row for every column.
+# sale, its deliveries and what happened to them name nobody. docs/gdpr.md has a row for every column. Activities stand
+# among the sales: agent.store.activities.
 _FIRST = (
     """
     CREATE TABLE statements (
@@ -57,6 +58,10 @@ _FIRST = (
     # The last three columns make it a list of all days and numbers that is read without the sales themselves.
     "CREATE INDEX sales_by_age ON sales (erased_at IS NULL, accepted_at, day, till, number)",
     "CREATE INDEX sales_finished ON sales (finished_at) WHERE erased_at IS NULL AND finished_at IS NOT NULL",
+    "CREATE INDEX sales_to_erase_elsewhere ON sales (type) WHERE type = 'member_erasure' AND finished_at IS NULL",
+    """
+    CREATE INDEX sales_told_elsewhere ON sales (type)
+    WHERE type IN ('member_deleted', 'member_erasure') AND erased_at IS NULL AND finished_at IS NOT NULL""",
     """
     CREATE TABLE deliveries (
         entry INTEGER PRIMARY KEY,
@@ -179,15 +184,37 @@ _FIRST = (
         person BLOB NOT NULL,
         unasked_on INTEGER,
         accepted_at INTEGER NOT NULL,
+        asked_at INTEGER,
         settled_at INTEGER,
         code TEXT,
         UNIQUE (transaction_id, kind, item)
     ) STRICT""",
     "CREATE INDEX redemptions_by_item ON redemptions (item, kind)",
-    "CREATE INDEX redemptions_by_person ON redemptions (person, unasked_on) WHERE unasked_on IS NOT NULL",
+    "CREATE INDEX redemptions_by_day ON redemptions (unasked_on) WHERE unasked_on IS NOT NULL",
+    "CREATE INDEX redemptions_of_person ON redemptions (person) WHERE statement IS NOT NULL",
     "CREATE INDEX redemptions_by_state ON redemptions (state)",
     "CREATE INDEX redemptions_remembered ON redemptions (settled_at, accepted_at) WHERE statement IS NOT NULL",
     "CREATE INDEX redemptions_forgotten ON redemptions (settled_at) WHERE statement IS NULL",
+    # Whom a contact made here is, is in `statements`; `enrolment_keys` finds it by keyed hashes.
+    """
+    CREATE TABLE enrolments (
+        id INTEGER PRIMARY KEY,
+        ref TEXT NOT NULL UNIQUE,
+        state TEXT NOT NULL CHECK (state IN ('queued', 'parked', 'delivered')),
+        statement INTEGER NOT NULL,
+        accepted_at INTEGER NOT NULL,
+        settled_at INTEGER,
+        status INTEGER,
+        vendor_code TEXT
+    ) STRICT""",
+    "CREATE INDEX enrolments_by_state ON enrolments (state)",
+    "CREATE INDEX enrolments_by_age ON enrolments (coalesce(settled_at, accepted_at))",
+    """
+    CREATE TABLE enrolment_keys (
+        mark BLOB NOT NULL, enrolment INTEGER NOT NULL, PRIMARY KEY (mark, enrolment)
+    ) STRICT, WITHOUT ROWID""",
+    "CREATE INDEX enrolment_keys_of_one ON enrolment_keys (enrolment)",
+    "CREATE TABLE series (prefix TEXT PRIMARY KEY, last INTEGER NOT NULL) STRICT, WITHOUT ROWID",
     """
     CREATE TABLE erasures (
         mark BLOB PRIMARY KEY,

@@ -2,6 +2,7 @@
 
 Each till's counter stands beside the counts of deliveries, and a trigger raises it with the sale that gets the number:
 what undoes the sale undoes the number. The counter alone says what comes next, so forgotten sales do not free theirs.
+What is no sale, an activity, stands beside them under :data:`UNNUMBERED` and is left out of all this.
 
 Whoever takes sales away says which: :func:`forget` after `retention.audit`, :func:`mend` after a rescue.
 """
@@ -12,7 +13,7 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import date, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from agent.domain.numbering import Break, Explained, irregular, unexplained
 from agent.store.outbox_view import from_ms, to_ms
@@ -20,6 +21,7 @@ from agent.store.outbox_view import from_ms, to_ms
 if TYPE_CHECKING:
     from sqlite3 import Connection
 
+UNNUMBERED: Final = 0
 LEAP = 1_000
 """Numbers left out after a rescue that could not read the counter: nobody knows which of them had been given."""
 
@@ -30,7 +32,8 @@ FORGET = """
 EXTEND = "UPDATE gaps SET last = ?3, at = ?4 WHERE till = ?1 AND last = ?2 - 1 AND reason = 'retention'"
 EXPLAIN = "INSERT INTO gaps (till, first, last, reason, at) VALUES (?, ?, ?, ?, ?)"
 EXPLAINED = "SELECT till, first, last, reason, at FROM gaps"
-NUMBERS = "SELECT till, json_group_array(number) FROM sales INDEXED BY sales_by_age GROUP BY till"
+NUMBERS = """
+    SELECT till, json_group_array(number) FROM sales INDEXED BY sales_by_age WHERE number > 0 GROUP BY till"""
 NEIGHBOURS = """
     SELECT till, number, transaction_id, day FROM sales WHERE id IN (
         SELECT id FROM sales INDEXED BY sales_by_age WHERE number IN (SELECT value FROM json_each(?)))
@@ -42,7 +45,7 @@ COUNT_FROM = "INSERT INTO counts VALUES (?, 'number', ?) ON CONFLICT DO UPDATE S
 def forget(db: Connection, accepted_before: datetime, limit: int, now: datetime) -> int:
     """Forgets up to ``limit`` erased sales that were accepted before, and writes their numbers down; how many."""
     gone = db.execute(FORGET, (to_ms(accepted_before), limit)).fetchall()
-    for till, first, last in _runs(sorted(gone)):
+    for till, first, last in _runs(sorted(row for row in gone if row[1] != UNNUMBERED)):
         if not db.execute(EXTEND, (till, first, last, to_ms(now))).rowcount:
             db.execute(EXPLAIN, (till, first, last, "retention", to_ms(now)))
     return len(gone)
@@ -91,7 +94,7 @@ def breaks(db: Connection) -> list[Break]:
 
 
 def _with_neighbours(db: Connection, found: list[Break]) -> list[Break]:
-    edges = sorted({number for one in found for number in _edges(one)})
+    edges = sorted({number for one in found for number in _edges(one)} - {UNNUMBERED})
     there: dict[tuple[str, int], list[tuple[str, date]]] = {}
     for till, number, name, day in db.execute(NEIGHBOURS, (json.dumps(edges),)):
         there.setdefault((till, number), []).append((name, date.fromordinal(day)))

@@ -2,7 +2,7 @@
 
 Irreplaceable, so `synchronous=FULL` and one writer. A sale is one row, a delivery one row a sale and vendor. What
 points to a person (the key's value, what the identifier can be, the sale as the till stated it) is one row in
-`statements`; at the purge that is overwritten and :func:`agent.domain.transaction.without_person` stays with the sale.
+`statements`; at the purge that is overwritten and :func:`agent.domain.activity.impersonal_body` stays with the sale.
 `held` is never stored: a lane that is held shows what it has queued as held.
 
 A lease names the run of the program that took it. A new run finds leases of the last one and knows of those
@@ -14,25 +14,25 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Final
 
+from agent.domain.activity import Activity, activity_id_of, impersonal_body, record_of
 from agent.domain.delivery import TAKEN_IN_PART, DeliveryState, Verdict, VerdictKind, in_lane, overall_state
 from agent.domain.identifiers import Identifier
 from agent.domain.link import FURTHEST_SALE, OLDEST_SALE
 from agent.domain.numbering import till_name
 from agent.domain.retention import RetentionPlan
+from agent.domain.tagging import is_own
 from agent.domain.transaction import (
     IntegrationKey,
     Transaction,
     TransactionType,
     body_of,
     content_of,
-    transaction_of,
-    without_person,
 )
 from agent.errors import ConflictError, Fault, InputError, UnderWayError, UnknownRecordError
 from agent.ports import Acceptance, Outgoing, Receipt, Recipient, Settled
@@ -86,10 +86,10 @@ class Outbox(OutboxView):
         super().__init__(reader)
         self._writer, self._run = writer, run
         self._owner = next(recipient.vendor for recipient in recipients if recipient.owner)
-        self._followers = json.dumps([item.vendor for item in recipients if not item.owner and item.guests is not True])
+        self._followers = json.dumps([recipient.vendor for recipient in recipients if not recipient.owner])
         self._hash_key, self._names = b"", KeyHash(bytes(32))
         self._last_of_former_run: int | None = None
-        self._last_redemption_of_former_run = 0
+        self._last_redemption_of_former_run = self._last_enrolment_of_former_run = 0
 
     def close(self) -> None:
         """Finishes what is being written and closes both connections."""
@@ -114,10 +114,17 @@ class Outbox(OutboxView):
         """
         body = body_of(record.transaction)
         content = content_of(record.transaction, body, record.readings)
-        fingerprint = blake2b(content, key=self._hash_key, person=b"content", digest_size=16).digest()
-        arrival = _Arrival(record, body, fingerprint, to_ms(now), frozenset(held))
+        arrival = _Arrival(record, body, self.fingerprint(content), to_ms(now), frozenset(held))
         receipt: Receipt = await self._writer.run_together(self._accept, arrival)
         return receipt
+
+    def fingerprint(self, content: bytes) -> bytes:
+        """What is remembered of a record's content, to recognise it by."""
+        return blake2b(content, key=self._hash_key, person=b"content", digest_size=16).digest()
+
+    def group_of(self, key: IntegrationKey | None, readings: Sequence[Identifier]) -> bytes:
+        """What records of one person have in common, for their order; empty when nobody is named."""
+        return person_group(self._hash_key, key, readings) or b""
 
     def _accept(self, db: Connection, arrivals: Sequence[_Arrival]) -> list[Receipt | BaseException]:
         """Records sales that came in together: the plain ones in one go, then those that refer to another one."""
@@ -143,21 +150,25 @@ class Outbox(OutboxView):
         if known is not None:
             if known[1] and known[1] != arrival.fingerprint:  # none where the key of fingerprints was lost
                 raise ConflictError
-            return _repeated(db, arrival, known)
+            stated = sale.integration_key
+            named = (*record.readings, *((stated.identifier,) if stated else ()))
+            return repeated(db, sale.transaction_id, known, named, arrival.held)
         original = db.execute(sql.FIND_SALE, (sale.original_transaction_id,)).fetchone()
-        vendors, key, told, follows = record.vendors, record.key, None, False
+        vendors, key, told, follows, own = record.vendors, record.key, None, False, False
         if sale.type is TransactionType.VOID:
-            vendors, key = _void(db, record, original)
+            vendors, key, own = _void(db, record, original)
             if original is not None and original[4] and record.key is None:
                 told = original[5:7]
         elif sale.type is TransactionType.POINTS_CLAIM:
             self._take_over(db, sale, original)
         elif original is not None and key is None and not record.readings:
-            reached, of_original = _of_original(db, original)
+            reached, of_original, own = _of_original(db, original)
             if reached and of_original is not None:
-                vendors, key, follows = tuple(dict.fromkeys((*vendors, *reached))), of_original, True
+                vendors = reached if own else tuple(dict.fromkeys((*vendors, *reached)))
+                key, follows = of_original, True
                 told = original[5:7] if original[4] else None
-        (receipt,) = self._insert(db, [_Row(arrival, key, vendors, original[0] if original else None, follows, told)])
+        about = original[0] if original else None
+        (receipt,) = self._insert(db, [_Row(arrival, key, vendors, about, follows, told, own)])
         return receipt
 
     def _insert(self, db: Connection, rows: Sequence[_Row]) -> list[Receipt]:
@@ -198,7 +209,7 @@ class Outbox(OutboxView):
             for vendor in row.vendors:
                 deliveries += (
                     sale_id + place, vendor, "queued", rank, person,
-                    row.arrival.record.open and vendor == self._owner, row.original,
+                    (row.arrival.record.open or row.own) and vendor == self._owner, row.original,
                 )  # fmt: skip
             state = overall_state(
                 in_lane(DeliveryState.QUEUED, held=vendor in row.arrival.held) for vendor in row.vendors
@@ -235,6 +246,7 @@ class Outbox(OutboxView):
             return 0
         (self._last_of_former_run,) = db.execute(sql.LAST_SALE).fetchone()
         (self._last_redemption_of_former_run,) = db.execute(sql.LAST_REDEMPTION).fetchone()
+        (self._last_enrolment_of_former_run,) = db.execute(sql.LAST_ENROLMENT).fetchone()
         return db.execute(sql.RECOVER).rowcount
 
     async def lease(self, vendor: str, limit: int, now: datetime) -> list[Outgoing]:
@@ -321,18 +333,35 @@ class Outbox(OutboxView):
             found = db.execute(sql.TO_RETAG, (entry, self._run)).fetchone()
             if found is None:
                 return
-            sale, statement, was = found
+            sale, statement, kind, was, name = found
             said = Said.parse(statements.read(db, statement))
             kept = statements.keep(db, said.settled(key, self._names, was=was).text())
             statements.forget(db, statement)
             db.execute(sql.RETAG, (key.kind, key.type.value, kept, sale))
             rank = RANK_PRIMARY if key.kind == "primary" else RANK_SECONDARY
-            if was is None:
+            named = kind != "secondary"  # until now nobody, or somebody made here whom no vendor knew
+            if named and activity_id_of(name) is None:  # who wants an activity has it from the beginning
                 db.execute(sql.FOLLOW, (rank, self._followers, entry))
+                self._settle_following(db, name, key, rank)
             db.execute(sql.CLOSE_TAG, (rank, entry))
             db.execute(sql.RECORD_EVENT, (entry, to_ms(now), "retagged"))
 
         await self._writer.run(write)
+
+    def _settle_following(self, db: Connection, name: str, key: IntegrationKey, rank: int) -> None:
+        """What is about a sale goes wherever the sale does now that its tag is settled, and under that tag.
+
+        So does a void whomever it names; a return that names somebody has a tag of its own.
+        """
+        for sale, kind, statement, entry in db.execute(sql.FOLLOWING, (name, self._owner)).fetchall():
+            told = Said.parse(statements.read(db, statement))
+            if told.names_nobody:
+                kept = statements.keep(db, replace(told, key=key.value).text())
+                statements.forget(db, statement)
+                db.execute(sql.RETAG, (key.kind, key.type.value, kept, sale))
+                db.execute(sql.SETTLE_FOLLOWING, (rank, entry))
+            if told.names_nobody or kind == TransactionType.VOID:
+                db.execute(sql.FOLLOW_SALE, (rank, entry))
 
     async def make_due(self, vendor: str) -> None:
         """Forgets every back-off at one vendor: somebody asked for an attempt now, or the line is back."""
@@ -352,6 +381,7 @@ class Outbox(OutboxView):
         def move(db: Connection) -> None:
             db.execute(sql.SHIFT, (milliseconds, self._last_of_former_run))
             db.execute(sql.SHIFT_REDEMPTIONS, (milliseconds, self._last_redemption_of_former_run))
+            db.execute(sql.SHIFT_ENROLMENTS, (milliseconds, self._last_enrolment_of_former_run))
 
         await self._writer.run(move)
 
@@ -367,6 +397,7 @@ class Outbox(OutboxView):
 
         def redate(db: Connection) -> int:
             db.execute(sql.REDATE_REDEMPTIONS, (*_plausible(now), to_ms(now)))
+            db.execute(sql.REDATE_ENROLMENTS, (*_plausible(now), to_ms(now)))
             return db.execute(sql.REDATE, (*_plausible(now), to_ms(now))).rowcount
 
         return await self._writer.run(redate)
@@ -437,18 +468,18 @@ class Outbox(OutboxView):
         that no sale waits for it; one that is interrupted goes on at the next purge.
         """
 
-        def erase_due(db: Connection, statement: str, before: datetime, *, expire: bool) -> int:
-            rows = db.execute(statement, (to_ms(before), ERASE_SLICE)).fetchall()
+        def erase_due(db: Connection, statement: str, *before: datetime, expire: bool = False) -> int:
+            rows = db.execute(statement, (*map(to_ms, before), ERASE_SLICE)).fetchall()
             for row in rows:
                 erase(db, row, now)
                 if expire:
                     db.execute(sql.EXPIRE, (_EXPIRED_TITLE, row[0]))
             return len(rows)
 
+        told = await self._in_slices(lambda db: erase_due(db, sql.ERASABLE_TOLD))
         counts = {
-            "delivered": await self._in_slices(
-                lambda db: erase_due(db, sql.ERASABLE_FINISHED, plan.delivered_before, expire=False)
-            ),
+            "delivered": told
+            + await self._in_slices(lambda db: erase_due(db, sql.ERASABLE_FINISHED, plan.delivered_before)),
             "undelivered": await self._in_slices(
                 lambda db: erase_due(db, sql.ERASABLE_OLD, plan.accepted_before, expire=True)
             ),
@@ -491,6 +522,7 @@ class _Row:
         original: the id of the sale it refers to, when that is on record.
         follows: it names nobody and goes under that sale's key, after it.
         told: the key's kind and type as the till hears of them, where it may not hear how a quiet sale was resolved.
+        own: the key is that sale's, and still this till's own number: it is settled before it goes.
     """
 
     arrival: _Arrival
@@ -499,6 +531,7 @@ class _Row:
     original: int | None = None
     follows: bool = False
     told: tuple[str | None, str | None] | None = None
+    own: bool = False
 
 
 def person_group(hash_key: bytes, key: IntegrationKey | None, readings: Sequence[Identifier]) -> bytes | None:
@@ -527,7 +560,7 @@ def _insert_rows(db: Connection, statement: str, values: list[Any], *, columns: 
         db.execute(sql.rows(statement, len(values) // columns, columns), values)
 
 
-def _void(db: Connection, record: Acceptance, original: Any) -> tuple[tuple[str, ...], IntegrationKey | None]:
+def _void(db: Connection, record: Acceptance, original: Any) -> tuple[tuple[str, ...], IntegrationKey | None, bool]:
     """A void cancels what was not sent, and follows what was, under the same key."""
     sale = record.transaction
     if db.execute(sql.VOIDED, (sale.original_transaction_id,)).fetchone():
@@ -535,41 +568,47 @@ def _void(db: Connection, record: Acceptance, original: Any) -> tuple[tuple[str,
     if original is None:
         if not sale.lines:
             raise InputError([Fault("/original_transaction_id", "is not recorded here, and the void brings no lines")])
-        return record.vendors, record.key
+        return record.vendors, record.key, False
     if original[-1] == TransactionType.VOID:
         raise InputError([Fault("/original_transaction_id", "is a void itself: there is nothing to clear")])
     db.execute(sql.CANCEL_UNSENT, (original[0],))
-    reached, key = _of_original(db, original)
-    return reached, record.key or key
+    reached, key, own = _of_original(db, original)
+    return reached, record.key or key, own and record.key is None
 
 
-def _of_original(db: Connection, original: Any) -> tuple[tuple[str, ...], IntegrationKey | None]:
-    """The vendors that the sale went or goes to, and the key it carries; none once that is erased."""
+def _of_original(db: Connection, original: Any) -> tuple[tuple[str, ...], IntegrationKey | None, bool]:
+    """The vendors that the sale went or goes to, the key it carries (none once erased), and if that stays here."""
     sale_id, *_, key_kind, key_type, statement, _, _ = original
-    vendors = tuple(row[0] for row in db.execute(sql.VENDORS_REACHED, (sale_id,)))
+    reached = db.execute(sql.VENDORS_REACHED, (sale_id,)).fetchall()
+    vendors = tuple(vendor for vendor, _ in reached)
     if statement is None:
-        return vendors, None
-    return vendors, _key(key_kind, key_type, Said.parse(statements.read(db, statement)).key)
+        return vendors, None, False
+    key = _key(key_kind, key_type, Said.parse(statements.read(db, statement)).key)
+    return vendors, key, is_own(key, open_=any(is_open for _, is_open in reached))
 
 
-def _repeated(db: Connection, arrival: _Arrival, known: Any) -> Receipt:
-    """The first answer again, under the key it named, even if the tag has risen since."""
-    record = arrival.record
+def repeated(db: Connection, name: str, known: Any, named: Sequence[Identifier], held: Collection[str]) -> Receipt:
+    """The first answer again, under the key it named, even if the tag has risen since.
+
+    Args:
+        db: inside a transaction.
+        name: of the record.
+        known: its row, as `sql.FIND_SALE` gives it.
+        named: everybody whom the repeat names.
+        held: vendors whose lane is held.
+    """
     sale_id, _, accepted_at, number, _, answered_kind, answered_type, kind, key_type, statement, _, _ = known
     value = None
     if statement is not None:
         if (answered_kind, answered_type) == (kind, key_type):
             value = Said.parse(statements.read(db, statement)).key
         else:  # the repeat itself spells what was answered first
-            stated = record.transaction.integration_key
-            said = (*record.readings, *((stated.identifier,) if stated else ()))
-            value = next((item.value for item in said if item.type == answered_type), None)
+            value = next((item.value for item in named if item.type == answered_type), None)
     states = [
-        in_lane(DeliveryState(state), held=vendor in arrival.held)
-        for state, vendor in db.execute(sql.STATES, (sale_id,))
+        in_lane(DeliveryState(state), held=vendor in held) for state, vendor in db.execute(sql.STATES, (sale_id,))
     ]
     return Receipt(
-        record.transaction.transaction_id,
+        name,
         number,
         overall_state(states),
         duplicate=True,
@@ -585,18 +624,18 @@ def erase(db: Connection, row: Sequence[Any], now: datetime) -> int:
 
     Args:
         db: inside a transaction.
-        row: its number, its statement and when it happened.
+        row: its number, its statement, when it happened, and whatever else.
         now: what it says of when.
 
     Returns:
         How many reasons for giving it up went along.
     """
-    sale, statement, occurred_at = row
+    sale, statement, occurred_at, *_ = row
     body = None
     if statement is not None:
         try:
             said = Said.parse(statements.read(db, statement))
-            body = body_of(without_person(transaction_of(said.body, occurred_at)))
+            body = impersonal_body(said.body, occurred_at)
         except ValueError:  # what cannot be read any more cannot be stripped of a person either
             body = None
         statements.forget(db, statement)
@@ -617,12 +656,15 @@ def _key(kind: str | None, key_type: str | None, value: str | None) -> Integrati
 
 def _outgoing(row: Any) -> Outgoing:
     entry, attempts, maybe_received, is_open, person, accepted_at, clock_off, *of_sale = row
-    key, readings, transaction = _sale(*of_sale[:5])
+    key, readings, record, borrowed = _record(*of_sale[:5])
     original_key, original = None, None
     if of_sale[-1] is not None:
-        original_key, _, original = _sale(*of_sale[5:])
-    follows = transaction.type is TransactionType.RETURN and not is_open and not (key and key.kind == "primary")
-    if original_key is not None and (transaction.type is TransactionType.VOID or follows):
+        original_key, _, original, _ = _record(*of_sale[5:])
+    if isinstance(original, Activity):
+        raise TypeError("a sale is about a sale")
+    its_own = key is not None and key.kind == "primary" and not borrowed
+    follows = record.type is TransactionType.RETURN and not is_open and not its_own
+    if original_key is not None and (record.type is TransactionType.VOID or follows):
         key = original_key  # the tag it was sent under, which may have risen since this one was taken
     return Outgoing(
         entry=entry,
@@ -631,7 +673,7 @@ def _outgoing(row: Any) -> Outgoing:
         key=key,
         open=bool(is_open),
         readings=readings,
-        transaction=transaction,
+        record=record,
         original=original,
         person=person,
         accepted_at=from_ms(accepted_at),
@@ -639,11 +681,11 @@ def _outgoing(row: Any) -> Outgoing:
     )
 
 
-def _sale(
+def _record(
     kind: str | None, key_type: str | None, content: bytes | None, body: str | None, occurred_at: str
-) -> tuple[IntegrationKey | None, tuple[Identifier, ...], Transaction]:
-    """A sale's key, readings and statement: as the till made it, or what the purge left."""
+) -> tuple[IntegrationKey | None, tuple[Identifier, ...], Transaction | Activity, bool]:
+    """A record's key, readings and statement, as the till made it or as the purge left it; if the key is borrowed."""
     if content is None:
-        return None, (), transaction_of(body or "", occurred_at)
+        return None, (), record_of(body or "", occurred_at), False
     said = Said.parse(bytes(content).decode())
-    return _key(kind, key_type, said.key), tuple(said.readings), transaction_of(said.body, occurred_at)
+    return _key(kind, key_type, said.key), tuple(said.readings), record_of(said.body, occurred_at), said.borrowed

@@ -35,7 +35,7 @@ CANCEL_UNSENT = """
 CANCEL_PARKED = """
     UPDATE deliveries SET state = 'cancelled'
     WHERE sale = ? AND vendor = ? AND state = 'parked' AND maybe_received = 0"""
-VENDORS_REACHED = "SELECT vendor FROM deliveries WHERE sale = ? AND state <> 'cancelled'"
+VENDORS_REACHED = "SELECT vendor, open FROM deliveries WHERE sale = ? AND state <> 'cancelled'"
 VOIDED = "SELECT 1 FROM sales WHERE original = ? AND type = 'void' LIMIT 1"
 COUNTED = """
     SELECT 1 FROM sales AS s JOIN deliveries AS d ON d.sale = s.id
@@ -88,13 +88,26 @@ RECORD_EVENT = """
     INSERT INTO events (sale, at, what, vendor) SELECT sale, ?2, ?3, vendor FROM deliveries WHERE entry = ?1"""
 RECORD_ATTEMPT = "INSERT INTO attempts (entry, at, verdict, code, status) VALUES (?, ?, ?, ?, ?)"
 TO_RETAG = """
-    SELECT s.id, s.statement, s.key_type FROM deliveries AS d JOIN sales AS s ON s.id = d.sale
+    SELECT s.id, s.statement, s.key_kind, s.key_type, s.transaction_id
+    FROM deliveries AS d JOIN sales AS s ON s.id = d.sale
     WHERE d.entry = ? AND d.lease_run = ? AND d.maybe_received = 0 AND s.statement IS NOT NULL"""
 RETAG = "UPDATE sales SET key_kind = ?, key_type = ?, statement = ? WHERE id = ?"
 FOLLOW = """
     INSERT OR IGNORE INTO deliveries (sale, vendor, state, rank, person, after_sale)
     SELECT sale, value, 'queued', ?1, person, after_sale FROM deliveries, json_each(?2) WHERE entry = ?3"""
-"""Whose sale it is has just been found out: those who take members only get it from now on."""
+"""Whose sale it is has just been found out: who did not get it until now does from now on."""
+FOLLOWING = """
+    SELECT s.id, s.type, s.statement, d.entry
+    FROM sales AS s JOIN deliveries AS d ON d.sale = s.id AND d.vendor = ?2
+    WHERE s.original = ?1 AND s.type IN ('return', 'void') AND s.statement IS NOT NULL
+      AND d.state IN ('queued', 'parked', 'in_doubt')"""
+FOLLOW_SALE = """
+    INSERT OR IGNORE INTO deliveries (sale, vendor, state, rank, person, after_sale)
+    SELECT d.sale, o.vendor, 'queued', ?1, d.person, d.after_sale
+    FROM deliveries AS d JOIN deliveries AS o ON o.sale = d.after_sale AND o.state <> 'cancelled'
+    WHERE d.entry = ?2"""
+"""What was taken meanwhile and is about that sale goes wherever the sale goes."""
+SETTLE_FOLLOWING = "UPDATE deliveries SET open = 0, rank = ? WHERE entry = ?"
 CLOSE_TAG = "UPDATE deliveries SET open = 0, sending = 1, rank = ? WHERE entry = ?"
 RECOVER = """
     UPDATE deliveries SET lease_run = NULL, sending = 0,
@@ -115,10 +128,14 @@ SHIFT_REDEMPTIONS = """
     UPDATE redemptions SET accepted_at = accepted_at + ?1, settled_at = settled_at + ?1
     WHERE id > ?2 AND statement IS NOT NULL"""
 LAST_REDEMPTION = "SELECT coalesce(max(id), 0) FROM redemptions"
+SHIFT_ENROLMENTS = """
+    UPDATE enrolments SET accepted_at = accepted_at + ?1, settled_at = settled_at + ?1 WHERE id > ?2"""
+LAST_ENROLMENT = "SELECT coalesce(max(id), 0) FROM enrolments"
 ODDLY_DATED = """
     SELECT EXISTS (SELECT 1 FROM sales WHERE (erased_at IS NULL) = 1 AND accepted_at < ?1)
         OR EXISTS (SELECT 1 FROM sales WHERE (erased_at IS NULL) = 1 AND accepted_at > ?2)
-        OR EXISTS (SELECT 1 FROM redemptions WHERE statement IS NOT NULL AND NOT accepted_at BETWEEN ?1 AND ?2)"""
+        OR EXISTS (SELECT 1 FROM redemptions WHERE statement IS NOT NULL AND NOT accepted_at BETWEEN ?1 AND ?2)
+        OR EXISTS (SELECT 1 FROM enrolments WHERE NOT accepted_at BETWEEN ?1 AND ?2)"""
 REDATE = """
     UPDATE sales SET accepted_at = ?3, finished_at = iif(finished_at IS NULL, NULL, ?3),
         clock_off = clock_off + ?3 - accepted_at
@@ -126,6 +143,9 @@ REDATE = """
 REDATE_REDEMPTIONS = """
     UPDATE redemptions SET accepted_at = ?3, settled_at = iif(settled_at IS NULL, NULL, ?3)
     WHERE statement IS NOT NULL AND NOT accepted_at BETWEEN ?1 AND ?2"""
+REDATE_ENROLMENTS = """
+    UPDATE enrolments SET accepted_at = ?3, settled_at = iif(settled_at IS NULL, NULL, ?3)
+    WHERE NOT accepted_at BETWEEN ?1 AND ?2"""
 RETRY = """
     UPDATE deliveries SET state = 'queued', next_attempt_at = NULL,
         maybe_received = CASE
@@ -139,7 +159,9 @@ TO_DISCARD = """
     FROM deliveries AS d JOIN sales AS s ON s.id = d.sale
     WHERE d.entry = ? AND d.state IN ('queued', 'parked', 'in_doubt')"""
 DISCARD = """
-    UPDATE deliveries SET state = 'discarded', error_code = 'queue.discarded', note = ?, next_attempt_at = NULL
+    UPDATE deliveries SET state = 'discarded', error_code = 'queue.discarded',
+        error_title = 'Somebody decided that it is not to be sent.', error_status = NULL, vendor_code = NULL,
+        note = ?, next_attempt_at = NULL
     WHERE entry = ?"""
 IS_EXPIRED = """
     SELECT 1 FROM deliveries AS d JOIN sales AS s ON s.id = d.sale
@@ -163,6 +185,7 @@ OLDEST = """
             WHERE first.state = 'queued' AND first.vendor = c.of AND first.rank = r.column1)
         JOIN sales AS s ON s.id = d.sale)
     FROM counts AS c WHERE c.what = 'queued' AND c.n > 0"""
+ERASURES_OPEN = "SELECT count(*) FROM sales WHERE type = 'member_erasure' AND finished_at IS NULL"
 ACCEPTED_SINCE = "SELECT count(*) FROM sales WHERE (erased_at IS NULL) IN (0, 1) AND accepted_at >= ?"
 STORY = """
     SELECT id, type, till, number, occurred_at, accepted_at, erased_at, original,
@@ -189,14 +212,19 @@ ABOUT = "SELECT transaction_id, type, accepted_at FROM sales WHERE original = ? 
 ERASABLE_FINISHED = """
     SELECT id, statement, occurred_at FROM sales
     WHERE erased_at IS NULL AND finished_at < ? ORDER BY finished_at LIMIT ?"""
+_TOLD = "type IN ('member_deleted', 'member_erasure') AND erased_at IS NULL AND finished_at IS NOT NULL"
+ERASABLE_TOLD = f"""
+    SELECT id, statement, occurred_at FROM sales WHERE {_TOLD} LIMIT ?"""  # noqa: S608 - ours
+"""What told another system of somebody's erasure: it names who was to be forgotten, and is through."""
 ERASABLE_OLD = """
     SELECT id, statement, occurred_at FROM sales
     WHERE (erased_at IS NULL) = 1 AND accepted_at < ? ORDER BY accepted_at LIMIT ?"""
 ERASE = "UPDATE sales SET body = ?, statement = NULL, erased_at = ? WHERE id = ?"
-DUE = """
+DUE = f"""
     SELECT EXISTS (SELECT 1 FROM sales WHERE erased_at IS NULL AND finished_at < ?1)
         OR EXISTS (SELECT 1 FROM sales WHERE (erased_at IS NULL) = 1 AND accepted_at < ?2)
-        OR EXISTS (SELECT 1 FROM sales WHERE (erased_at IS NULL) = 0 AND accepted_at < ?3)"""
+        OR EXISTS (SELECT 1 FROM sales WHERE (erased_at IS NULL) = 0 AND accepted_at < ?3)
+        OR EXISTS (SELECT 1 FROM sales WHERE {_TOLD})"""  # noqa: S608 - ours
 NOTES = "SELECT note FROM deliveries WHERE sale = ? AND note IS NOT NULL"
 ERASE_NOTES = "UPDATE deliveries SET note = NULL WHERE sale = ? AND note IS NOT NULL"
 ERASE_GROUP = "UPDATE deliveries SET person = x'' WHERE sale = ?"
@@ -220,7 +248,7 @@ REMEMBERED_OF = _REMEMBERED.format(
     where="s.id IN (SELECT value FROM json_each(?)) AND s.erased_at IS NULL ORDER BY s.id"
 )
 TO_ERASE = """
-    SELECT id, statement, occurred_at FROM sales
+    SELECT id, statement, occurred_at, transaction_id FROM sales
     WHERE id IN (SELECT value FROM json_each(?)) AND erased_at IS NULL"""
 WAITS = "SELECT count(*) FROM deliveries WHERE sale = ? AND state IN ('queued', 'parked', 'in_doubt')"
 UNTAG = "UPDATE sales SET key_kind = NULL, key_type = NULL WHERE id = ?"

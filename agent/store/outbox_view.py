@@ -62,7 +62,7 @@ class OutboxView:
         self._reader = reader
 
     def knows(self, transaction_id: str) -> bool:
-        """Whether a sale of that id is on record."""
+        """Whether a sale of that id, or an activity of that name, is on record."""
         return bool(self._rows(sql.KNOWS, transaction_id))
 
     def taken(self, vendor: str, references: Collection[str]) -> frozenset[str]:
@@ -87,10 +87,11 @@ class OutboxView:
             bytes=self._number(sql.UNFINISHED_BYTES) or 0,
             waiting={vendor: n for vendor, n in waiting if n},
             oldest=oldest,
+            erasures=self._number(sql.ERASURES_OPEN) or 0,
         )
 
     def accepted_since(self, since: datetime) -> int:
-        """How many sales were accepted since then."""
+        """How many sales and activities were accepted since then."""
         return self._number(sql.ACCEPTED_SINCE, to_ms(since)) or 0
 
     def next_due_at(self, vendor: str, now: datetime) -> datetime | None:

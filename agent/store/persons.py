@@ -13,6 +13,7 @@ from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from agent.domain.activity import activity_id_of, is_own
 from agent.domain.belonging import Trace, Wanted
 from agent.ports import ErasedSales
 from agent.store import outbox_sql as sql
@@ -27,6 +28,8 @@ from agent.store.said import Said
 if TYPE_CHECKING:
     from sqlite3 import Connection
 
+_NOBODY = "[]"
+_OF_A_SALE = ("transaction_id", "till", "number", "original_transaction_id", "about_it")
 READ_SLICE = 200
 """Sales looked through at a time: some 4 ms, for which a sale may have to wait."""
 
@@ -73,34 +76,47 @@ class PersonalSales:
         return Trace(sale, transaction_id, original, said.ref, keyed, said.names_nobody)
 
     async def erase(self, sales: Collection[int], now: datetime) -> ErasedSales:
-        """Erases the person of these sales without a trace; each sale stays, untagged if it was still waiting.
+        """Erases the person of these sales and activities without a trace; each stays, untagged if it still waited.
+
+        What tells further systems of an erasure is left alone: it goes by itself once they have been told.
 
         Raises:
             StorageError: not all of it could be erased; asked again it goes on.
         """
-        waiting = finished = notes = 0
+        erased = ErasedSales()
         for slice_ in _slices(sorted(sales), ERASE_SLICE):
-            for waited, noted in await self._writer.run(partial(self._erase, sales=slice_, now=now)):
-                waiting, finished, notes = waiting + waited, finished + (not waited), notes + noted
+            for one in await self._writer.run(partial(self._erase, sales=slice_, now=now)):
+                erased += one
         while await self._writer.run(statements.drop_forgotten):
             pass
         await self._writer.run_alone(truncate_log)
-        return ErasedSales(waiting, finished, notes)
+        return erased
 
-    def _erase(self, db: Connection, sales: Sequence[int], now: datetime) -> list[tuple[bool, int]]:
+    def _erase(self, db: Connection, sales: Sequence[int], now: datetime) -> list[ErasedSales]:
         done = []
         for row in db.execute(sql.TO_ERASE, (json.dumps(sales),)).fetchall():
+            if is_own(row[-1]):  # it tells a further system that they are to be erased there
+                continue
             waits = bool(db.execute(sql.WAITS, row[:1]).fetchone()[0])
+            is_activity = activity_id_of(row[-1]) is not None
             notes = erase(db, row, now)
             if waits:
                 db.execute(sql.UNTAG, row[:1])
                 db.execute(sql.UNTAG_DELIVERIES, row[:1])
-                db.execute(sql.CANCEL_UNTAGGED, (row[0], self._guests))
-            done.append((waits, notes))
+                db.execute(sql.CANCEL_UNTAGGED, (row[0], _NOBODY if is_activity else self._guests))
+            done.append(
+                ErasedSales(activities=1, notes=notes)
+                if is_activity
+                else ErasedSales(waiting=int(waits), finished=int(not waits), notes=notes)
+            )
         return done
 
     def export(self, sales: Collection[int]) -> list[dict[str, Any]]:
-        """Everything that is held of these sales, as documents of texts and numbers. Raises StorageError."""
+        """Everything that is held of these sales and activities, as documents of texts and numbers.
+
+        Raises:
+            StorageError: the file cannot be read.
+        """
         rows = read(self._reader, sql.REMEMBERED_OF, json.dumps(sorted(sales)))
         return [self._document(row) for row in rows]
 
@@ -110,6 +126,8 @@ class PersonalSales:
         said = Said.parse(bytes(content).decode()) if content is not None else Said(None, (), "{}")
         key = {"kind": story.pop("key_kind"), "type": story.pop("key_type"), "value": said.key} if key_type else None
         answered = {name: story.pop(f"answered_{name}") for name in ("kind", "type")}
+        if (activity_id := activity_id_of(transaction_id)) is not None:
+            story = {"activity_id": activity_id, **{name: story[name] for name in story if name not in _OF_A_SALE}}
         return {
             **story,
             "integration_key": key,

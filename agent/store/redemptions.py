@@ -1,23 +1,24 @@
 """Redemptions: what the loyalty system was asked to use up for a sale, on disk before it is asked.
 
-Who it was and which benefit is a text in `statements`; a row says what became of it and names nobody.
+Who it was and which benefit is a text in `statements`; a row says what became of it and names nobody. What else they
+were named by is in that text too, as keyed hashes: whoever is to be erased says a phone number, not a key.
 """
 
 from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from decimal import Decimal
-from functools import partial
+from functools import partial, reduce
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
-from agent.domain.belonging import Wanted
+from agent.domain.belonging import Redeemed, Wanted, redeemers
 from agent.domain.benefits import BenefitKind
-from agent.domain.identifiers import IdentifierType
+from agent.domain.identifiers import Identifier, IdentifierType
 from agent.domain.redemption import RedemptionState
 from agent.domain.retention import RetentionPlan
 from agent.domain.transaction import IntegrationKey
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 SLICE = 50
 
-_COLUMNS = "id, transaction_id, kind, state, statement, amount, currency, accepted_at, code"
+_COLUMNS = "id, transaction_id, kind, state, statement, amount, currency, accepted_at, asked_at, code"
 FIND = f"SELECT {_COLUMNS} FROM redemptions WHERE transaction_id = ? AND kind = ? AND item = ?"  # noqa: S608 - ours
 ELSEWHERE = """
     SELECT 1 FROM redemptions
@@ -41,18 +42,30 @@ ELSEWHERE = """
       AND state IN ('queued', 'sending', 'lost', 'asking', 'redeemed', 'stuck') LIMIT 1"""
 INSERT = """
     INSERT INTO redemptions (transaction_id, kind, item, person, state, statement, amount, currency, unasked_on,
-                             accepted_at)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
-GIVEN_UNASKED = "SELECT count(*) FROM redemptions WHERE person = ? AND unasked_on = ? AND state <> 'released'"
+                             accepted_at, asked_at)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+GIVEN_UNASKED = f"""
+    SELECT {_COLUMNS} FROM redemptions
+    WHERE unasked_on = ? AND state <> 'released' AND statement IS NOT NULL"""  # noqa: S608 - ours
 ASK_AGAIN = """
     UPDATE redemptions SET person = ?, state = ?, statement = ?, amount = ?, currency = ?, unasked_on = ?,
-        settled_at = NULL, code = NULL WHERE id = ?"""
-SETTLE = "UPDATE redemptions SET state = ?, settled_at = ?, code = ? WHERE id = ?"
-OPEN = (
-    f"SELECT {_COLUMNS} FROM redemptions WHERE state IN ('queued', 'sending', 'asking', 'undoing') ORDER BY id LIMIT ?"  # noqa: S608 - ours
-)
+        asked_at = ?, settled_at = NULL, code = NULL WHERE id = ?"""
+SETTLE = """
+    UPDATE redemptions SET state = ?, settled_at = ?, code = ?, asked_at = coalesce(?, asked_at) WHERE id = ?"""
+OPEN = f"""
+    SELECT {_COLUMNS} FROM redemptions
+    WHERE state IN ('queued', 'sending', 'asking', 'undoing') AND id > ? ORDER BY id LIMIT ?"""  # noqa: S608 - ours
 LOSSES = "SELECT currency, amount FROM redemptions WHERE state = 'lost' AND settled_at >= ?"
+STUCK = """
+    SELECT transaction_id FROM redemptions
+    WHERE state = 'stuck' AND settled_at >= ?1 AND code IS NOT ?2 ORDER BY settled_at DESC, id DESC"""
 STATEMENT = "SELECT statement FROM redemptions WHERE id = ? AND statement IS NOT NULL"
+KEPT = "SELECT t.content FROM redemptions AS r JOIN statements AS t ON t.id = r.statement WHERE r.id = ?"
+OF_PERSON = """
+    SELECT r.id, t.content FROM redemptions AS r JOIN statements AS t ON t.id = r.statement
+    WHERE r.person = ? AND r.statement IS NOT NULL"""
+PUT_STATEMENT = "UPDATE redemptions SET statement = ? WHERE id = ?"
+REMEMBERED_OF = f"SELECT {_COLUMNS} FROM redemptions WHERE statement IS NOT NULL AND id = ?"  # noqa: S608 - ours
 REMEMBERED = f"SELECT {_COLUMNS} FROM redemptions WHERE statement IS NOT NULL AND id > ? ORDER BY id LIMIT ?"  # noqa: S608 - ours
 ERASE = """
     UPDATE redemptions SET statement = NULL, item = ?2,
@@ -76,23 +89,39 @@ ERASED, EXPIRED = "privacy.erased", "retention.expired"
 
 @dataclass(frozen=True, slots=True)
 class _Said:
-    """Who it was and which benefit, as the text that is kept of it."""
+    """Who it was and which benefit, as the text that is kept of it.
+
+    Attributes:
+        key: theirs.
+        id: the benefit's.
+        ref: their handle.
+        own: keyed hashes of what else is theirs alone: the contact id.
+        names: keyed hashes of what else they were named by.
+    """
 
     key: IntegrationKey = field(repr=False)
     id: str = field(repr=False)
     ref: str
+    own: frozenset[bytes] = field(default=frozenset(), repr=False)
+    names: frozenset[bytes] = field(default=frozenset(), repr=False)
 
     def text(self) -> str:
-        return json.dumps([self.key.type.value, self.key.value, self.id, self.ref])
+        hashed = [sorted(one.hex() for one in some) for some in (self.own, self.names)]
+        return json.dumps([self.key.type.value, self.key.value, self.id, self.ref, *hashed])
 
     @classmethod
     def parse(cls, text: str) -> _Said:
         """Raises ValueError when it is not that."""
         try:
-            kind, value, id_, ref = json.loads(text)
-            return cls(IntegrationKey(kind="primary", type=IdentifierType(kind), value=value), id_, ref)
+            kind, value, id_, ref, own, names = json.loads(text)
+            key = IntegrationKey(kind="primary", type=IdentifierType(kind), value=value)
+            return cls(key, id_, ref, *(frozenset(map(bytes.fromhex, some)) for some in (own, names)))
         except TypeError as error:
             raise ValueError("is not what was redeemed") from error
+
+    def named(self, other: _Said) -> _Said:
+        """The same, with what the same person was named by in another one too."""
+        return replace(self, own=self.own | other.own, names=self.names | other.names)
 
 
 class Redemptions:
@@ -131,37 +160,66 @@ class Redemptions:
         state = RedemptionState.ASKING if wish.unasked_on is None else RedemptionState.QUEUED
         day = wish.unasked_on.toordinal() if wish.unasked_on is not None else None
         person = self._names.of_identifier(wish.key.identifier)
-        said = _Said(wish.key, wish.id, wish.ref).text()
+        said = self._named(_Said(wish.key, wish.id, wish.ref), wish.names)
         item = self._item(wish.kind, wish.id)
         amount = str(wish.amount) if wish.amount is not None else None
+        asked_at = to_ms(wish.asked_at) if wish.asked_at is not None else None
 
         def write(db: Connection) -> int:
             if known is None:
-                statement = statements.keep(db, said)
+                statement = statements.keep(db, said.text())
                 row = db.execute(
                     INSERT,
                     (
                         wish.transaction_id, wish.kind.value, item, person, state.value, statement, amount,
-                        wish.currency, day, to_ms(now),
+                        wish.currency, day, to_ms(now), asked_at,
                     ),
                 ).lastrowid  # fmt: skip
                 return row or 0
+            kept = [_said(content) for (content,) in db.execute(KEPT, (known.number,))]
             _forget(db, known.number)
-            statement = statements.keep(db, said)
-            db.execute(ASK_AGAIN, (person, state.value, statement, amount, wish.currency, day, known.number))
+            before = [one for one in kept if one is not None and one.key == wish.key]
+            statement = statements.keep(db, reduce(_Said.named, before, said).text())
+            again = (person, state.value, statement, amount, wish.currency, day, asked_at, known.number)
+            db.execute(ASK_AGAIN, again)
             return known.number
 
         return await self._writer.run(write)
 
-    def given_unasked(self, key: IntegrationKey, day: date) -> int:
-        """How many benefits somebody was given unasked on a day. Raises StorageError."""
+    async def named(self, key: IntegrationKey, names: Collection[Identifier]) -> None:
+        """Puts what whoever has the key was named by since into what is on record of them. Raises StorageError."""
         person = self._names.of_identifier(key.identifier)
-        return int(read(self._reader, GIVEN_UNASKED, person, day.toordinal())[0][0])
 
-    async def settle(self, number: int, state: RedemptionState, now: datetime, code: str | None = None) -> None:
-        """Writes down what became of one. Raises StorageError."""
+        def write(db: Connection) -> None:
+            for number, content in db.execute(OF_PERSON, (person,)).fetchall():
+                said = _said(content)
+                if said is not None and (more := self._named(said, names)) != said:
+                    _forget(db, number)
+                    db.execute(PUT_STATEMENT, (statements.keep(db, more.text()), number))
+
+        if read(self._reader, OF_PERSON, person):
+            await self._writer.run(write)
+
+    def given_unasked(self, key: IntegrationKey, names: Collection[Identifier], day: date) -> int:
+        """How many benefits somebody was given unasked on a day, under whichever of their keys. Raises StorageError."""
+        person = self._redeemed(0, self._named(_Said(key, "", ""), names), 0)
+        rows = read(self._reader, GIVEN_UNASKED, day.toordinal())
+        given = [self._redeemed(row[0], said, row[7]) for row in rows if (said := self._said(row[4])) is not None]
+        people = redeemers([person, *given], Wanted(frozenset(), dict.fromkeys(person.own)), ())
+        return sum(map(len, people)) - 1
+
+    async def settle(
+        self,
+        number: int,
+        state: RedemptionState,
+        now: datetime,
+        code: str | None = None,
+        asked_at: datetime | None = None,
+    ) -> None:
+        """Writes down what became of one, and when the vendor is asked, where it is. Raises StorageError."""
         settled_at = None if state in _OPEN else to_ms(now)
-        await self._writer.run(lambda db: db.execute(SETTLE, (state.value, settled_at, code, number)))
+        asked = to_ms(asked_at) if asked_at is not None else None
+        await self._writer.run(lambda db: db.execute(SETTLE, (state.value, settled_at, code, asked, number)))
 
     def losses(self, since: datetime) -> list[Loss]:
         """What was given unasked and refused since then, by currency. Raises StorageError."""
@@ -172,23 +230,41 @@ class Redemptions:
             sums[name] = Loss(name, loss.count + 1, loss.amount + Decimal(amount or 0))
         return sorted(sums.values(), key=lambda loss: loss.currency)
 
-    def open(self, limit: int) -> list[Redemption]:
-        """The oldest of which the vendor has yet to be asked what became of them. Raises StorageError."""
-        return [self._redemption(row) for row in read(self._reader, OPEN, limit)]
+    def stuck(self, since: datetime) -> list[str]:
+        """The sales whose benefits are used up since then and cannot be given back, the latest first.
+
+        An erased person's is nobody's any more, and is not among them. Raises StorageError.
+        """
+        return [transaction_id for (transaction_id,) in read(self._reader, STUCK, to_ms(since), ERASED)]
+
+    def open(self, after: int, limit: int) -> list[Redemption]:
+        """Those of which the vendor has yet to be asked what became of them, by number. Raises StorageError."""
+        return [self._redemption(row) for row in read(self._reader, OPEN, after, limit)]
 
     # --- one person, and the end ----------------------------------------------------------------------------
 
-    async def erase(self, wanted: Wanted, now: datetime) -> int:
-        """Erases the person of each that is theirs; how many. Raises StorageError.
+    async def redeemed(self) -> list[Redeemed]:
+        """What each whose person is remembered says of whose it is. Raises StorageError."""
+        found: list[Redeemed] = []
+        last = 0
+        while rows := await self._writer.run(partial(_fetch, after=last)):
+            for row in rows:
+                last, said = row[0], self._said(row[4])
+                if said is not None:
+                    found.append(self._redeemed(last, said, row[7]))
+        return found
+
+    async def erase(self, numbers: Collection[int], now: datetime) -> int:
+        """Erases the person of these; how many. Raises StorageError.
 
         One that was still to be asked about can be asked about no more, and is stuck.
         """
-        theirs = [one.number for one in await self._of(wanted)]
-        await self._writer.run(partial(_erase, numbers=theirs, code=ERASED, now=now))
-        return len(theirs)
+        await self._writer.run(partial(_erase, numbers=numbers, code=ERASED, now=now))
+        return len(numbers)
 
-    async def export(self, wanted: Wanted) -> list[dict[str, Any]]:
-        """Everything that is held of theirs, as documents of texts and numbers. Raises StorageError."""
+    def export(self, numbers: Collection[int]) -> list[dict[str, Any]]:
+        """Everything that is held of these, as documents of texts and numbers. Raises StorageError."""
+        rows = [row for number in sorted(numbers) for row in read(self._reader, REMEMBERED_OF, number)]
         return [
             {
                 "transaction_id": one.transaction_id,
@@ -198,7 +274,7 @@ class Redemptions:
                 "amount": str(one.amount) if one.amount is not None else None,
                 "accepted_at": one.accepted_at.isoformat(),
             }
-            for one in await self._of(wanted)
+            for one in map(self._redemption, rows)
         ]
 
     def due(self, plan: RetentionPlan) -> bool:
@@ -230,23 +306,17 @@ class Redemptions:
         await self._writer.run_alone(truncate_log)
         return {"redemptions": total}
 
-    async def _of(self, wanted: Wanted) -> list[Redemption]:
-        found: list[Redemption] = []
-        last = 0
-        while rows := await self._writer.run(partial(_fetch, after=last)):
-            found += (one for one in map(self._redemption, rows) if self._is_of(one, wanted))
-            last = rows[-1][0]
-        return found
+    def _named(self, said: _Said, names: Collection[Identifier]) -> _Said:
+        own = [name for name in names if name.type is IdentifierType.CONTACT_ID]
+        hashed = [frozenset(map(self._names.of_identifier, some)) for some in (own, set(names).difference(own))]
+        return replace(said, own=said.own | hashed[0], names=said.names | hashed[1])
 
-    def _is_of(self, one: Redemption, wanted: Wanted) -> bool:
-        if one.key is None:
-            return False
-        return one.ref in wanted.refs or wanted.by_key(
-            (self._names.of_identifier(one.key.identifier),), one.accepted_at
-        )
+    def _redeemed(self, number: int, said: _Said, accepted_at: int) -> Redeemed:
+        own = said.own | {self._names.of_identifier(said.key.identifier)}
+        return Redeemed(number, said.ref, own, said.names, from_ms(accepted_at))
 
     def _redemption(self, row: Sequence[Any]) -> Redemption:
-        number, transaction_id, kind, state, statement, amount, currency, accepted_at, code = row
+        number, transaction_id, kind, state, statement, amount, currency, accepted_at, asked_at, code = row
         said = self._said(statement)
         return Redemption(
             number=number,
@@ -259,16 +329,14 @@ class Redemptions:
             amount=Decimal(amount) if amount is not None else None,
             currency=currency,
             accepted_at=from_ms(accepted_at),
+            asked_at=from_ms(asked_at) if asked_at is not None else None,
             code=code,
         )
 
     def _said(self, statement: int | None) -> _Said | None:
         """None when it was erased, or cannot be read any more."""
         rows = read(self._reader, statements.READ, statement) if statement is not None else []
-        try:
-            return _Said.parse(bytes(rows[0][0]).decode()) if rows else None
-        except ValueError:
-            return None
+        return _said(rows[0][0]) if rows else None
 
     def _item(self, kind: BenefitKind, id_: str) -> bytes:
         return blake2b(f"{kind}:{id_}".encode(), key=self._key, person=b"benefit", digest_size=16).digest()
@@ -278,12 +346,20 @@ def _fetch(db: Connection, after: int) -> list[Any]:
     return db.execute(REMEMBERED, (after, SLICE)).fetchall()
 
 
+def _said(content: bytes) -> _Said | None:
+    """None when it cannot be read any more."""
+    try:
+        return _Said.parse(bytes(content).decode())
+    except ValueError:
+        return None
+
+
 def _forget(db: Connection, number: int) -> None:
     for (statement,) in db.execute(STATEMENT, (number,)).fetchall():
         statements.forget(db, statement)
 
 
-def _erase(db: Connection, numbers: Sequence[int], code: str, now: datetime) -> None:
+def _erase(db: Connection, numbers: Collection[int], code: str, now: datetime) -> None:
     for number in numbers:
         _forget(db, number)
         db.execute(ERASE, (number, secrets.token_bytes(16), code, to_ms(now)))

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from sqlite3 import Connection, Cursor
 
 _INFO = "SELECT contacts, as_of FROM state"
+_VOUCHED = "SELECT at FROM vouched WHERE key = ?"
 _WHOLE = f"SELECT {', '.join(COLUMNS)} FROM contacts WHERE {{column}} = ?"  # noqa: S608 - names of ours
 _SHARED = "SELECT 1 FROM contacts WHERE {column} = ? LIMIT 2"
 
@@ -63,22 +65,31 @@ class SqliteReplica:
     def resolve(self, readings: Sequence[Identifier]) -> tuple[Member, ...]:
         """Everybody whom any of the readings names, each person once. Empty while no load has ended.
 
+        Where only those are kept who were asked for: nobody, unless each of the readings was.
+
         Raises:
             StorageError: the file cannot be read.
         """
         if self.info().as_of is None:
             return ()
         found: dict[bytes, Member] = {}
+        ages: list[datetime] = []
         try:
             for reading in readings:
                 # As a bytearray: for bytes, the binding would search for an adapter longer than SQLite for the row.
                 hashed = bytearray(self._hash(reading.type, reading.value))
+                if self.file.by_question:
+                    if (said_at := self._said_at(hashed)) is None:  # somebody else may have this key too
+                        return ()
+                    ages.append(said_at)
                 for identity, primary_key, contact_key, fields in self._execute(self._find[reading.type], (hashed,)):
                     if identity not in found:
                         found[identity] = self._member(identity, primary_key, contact_key, fields)
         except sqlite.Error as error:
             raise self._failure(error) from error
-        return tuple(found.values())
+        if not ages:
+            return tuple(found.values())
+        return tuple(replace(member, as_of=min(ages)) for member in found.values())
 
     def member(self, ref: str) -> Member | None:
         """The member behind an opaque handle, or None: unknown, deleted since, or no handle at all.
@@ -92,7 +103,7 @@ class SqliteReplica:
         try:
             for kind in self._identifying:
                 for row in self._execute(self._find[kind], (mark,)):
-                    return self._member(*row)
+                    return replace(self._member(*row), as_of=self._said_at(row[0]))
         except sqlite.Error as error:
             raise self._failure(error) from error
         return None
@@ -228,6 +239,11 @@ class SqliteReplica:
         self._connection = connection
         self._execute = connection.execute
         self.refresh()
+
+    def _said_at(self, key: bytes | bytearray) -> datetime | None:
+        """Up to when it is known whom a key leads to; None where it was not asked for."""
+        row = self._execute(_VOUCHED, (key,)).fetchone() if self.file.by_question else None
+        return datetime.fromisoformat(row[0]) if row is not None else None
 
     def _failure(self, error: BaseException) -> StorageError:
         failure = storage_error(error)

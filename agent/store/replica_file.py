@@ -40,6 +40,7 @@ class ReplicaFile:
         fields: the names of the extra fields that are kept.
         refusals: whose rows are left out.
         vendor: the system that owns the contacts.
+        by_question: only those are kept who were asked for; a key leads to nobody unless it was itself asked for.
     """
 
     database: DatabaseFile
@@ -49,6 +50,7 @@ class ReplicaFile:
     fields: tuple[str, ...] = ()
     refusals: Refusals = NOBODY
     vendor: str = ""
+    by_question: bool = False
 
     @property
     def kept_fields(self) -> frozenset[str]:

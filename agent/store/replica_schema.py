@@ -52,6 +52,9 @@ _FIRST = (
     "CREATE TABLE swept (contact_id BLOB PRIMARY KEY, brought INTEGER NOT NULL) STRICT, WITHOUT ROWID",
     # Who was erased here, and whom the last such walk has not shown.
     "CREATE TABLE unlisted (mark BLOB PRIMARY KEY) STRICT, WITHOUT ROWID",
+    # Where only those are kept who were asked for: up to when it is known whom a key leads to. One that leads to nobody
+    # is kept `beside` whom another reading of the same value named.
+    "CREATE TABLE vouched (key BLOB PRIMARY KEY, at TEXT NOT NULL, beside BLOB) STRICT, WITHOUT ROWID",
     """
     CREATE TABLE files (
         name TEXT NOT NULL UNIQUE,

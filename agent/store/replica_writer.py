@@ -52,6 +52,12 @@ _UNLISTED = "SELECT mark FROM unlisted"
 _FORGET_UNLISTED = "DELETE FROM unlisted"
 _KEEP_UNLISTED = "INSERT INTO unlisted VALUES (?)"
 UNSEEN = "contact_id IS NULL OR contact_id NOT IN (SELECT contact_id FROM swept)"
+_HELD = " OR ".join(
+    f"EXISTS (SELECT 1 FROM contacts WHERE {column} = {{key}})"  # noqa: S608 - names of ours
+    for column in KEY_COLUMNS
+)
+FORGET_UNHELD = f"DELETE FROM vouched WHERE NOT ({_HELD.format(key='ifnull(beside, key)')})"  # noqa: S608 - ours
+"""Drops what is known of keys that lead to nobody any more."""
 _COUNT = "UPDATE state SET contacts = contacts + ?, erasures = erasures + ?"
 
 
@@ -341,6 +347,7 @@ class SqliteReplicaWriter:
             if not contacts:
                 statement = f"{_ERASE} AND contact_id IS NULL".format(column=self._file.primary.value)
                 contacts = connection.execute(statement, (identity.mark,)).rowcount
+            connection.execute(FORGET_UNHELD)
             buried = connection.execute(_RESTORE, (identity.mark, identity.primary)).rowcount
             connection.execute(_COUNT, (-contacts, contacts + buried))
             return int(contacts)

@@ -18,33 +18,40 @@ from agent.api.app import Door, create_app
 from agent.api.metrics import Metrics
 from agent.api.rooms import Rooms
 from agent.api.server import Server
+from agent.domain.activity import OF_TILLS
 from agent.domain.audit import Head
 from agent.domain.benefits import BenefitKind, Benefits, GeneralOffer, Worth
 from agent.domain.contact import Member
+from agent.domain.earning import EarningRule, Forecast
 from agent.domain.health import Conditions
 from agent.domain.identifiers import Identifier, IdentifierType, Normaliser
 from agent.domain.link import Link
 from agent.domain.offline import Allowance, OfflinePolicy
-from agent.domain.redemption import Standing, VendorWord
+from agent.domain.redemption import Standing, VendorStanding, VendorWord
 from agent.domain.tagging import Found, Outcome, TaggingPolicy
-from agent.domain.transaction import IntegrationKey
-from agent.errors import StorageFullError, VendorUnreachableError
+from agent.domain.transaction import IntegrationKey, Transaction
+from agent.errors import ContactRefusedError, StorageFullError, VendorUnreachableError
 from agent.kept import Report
 from agent.messages import Messages
 from agent.ports import Pace, Recipient, ReplicaInfo
+from agent.services.activities import ActivityIntake, ActivityPolicy
 from agent.services.asking import Asking
 from agent.services.benefits import BenefitsPolicy, MemberBenefitsDesk
-from agent.services.contacts import LocalContacts
+from agent.services.contacts import LocalContacts, Newcomers
+from agent.services.enrolling import Enrolling, EnrolPolicy
 from agent.services.handles import Handles, Refs
 from agent.services.identify import Identify, IdentifyPolicy
 from agent.services.intake import Intake, IntakePolicy
+from agent.services.preview import Preview, PreviewPolicy
 from agent.services.privacy import Erasure, Export
 from agent.services.reconcile import Books, Reconcile
 from agent.services.redeeming import Redeeming
 from agent.services.status import Status, StatusPolicy
-from agent.settings import AgentSection, ApiSection, Rate, ReplicaSection, Settings
+from agent.settings import AgentSection, ApiSection, LoyaltySection, Rate, ReplicaSection, Settings
+from agent.store.activities import Activities
 from agent.store.database import DatabaseFile, migrate
 from agent.store.daybook import OutboxDaybook
+from agent.store.enrolments import Enrolments
 from agent.store.group_commit import GroupWriter
 from agent.store.keyhash import KeyHash
 from agent.store.migrations import outbox as migrations
@@ -66,7 +73,8 @@ BO = Member("c_77b0", IntegrationKey(kind="primary", type=IdentifierType.MEMBER_
 CEM = Member("c_19de", IntegrationKey(kind="primary", type=IdentifierType.MEMBER_NUMBER, value="10000423"))
 
 
-UNASKED = OfflinePolicy({BenefitKind.VOUCHER: Allowance(Decimal(100), 1, timedelta(hours=24))})
+UNASKED = OfflinePolicy({BenefitKind.VOUCHER: Allowance(Decimal(100), "SEK", 1, timedelta(hours=24))})
+ONE_FOR_TEN = EarningRule(Decimal("0.1"), "SEK")
 TEN_PERCENT = GeneralOffer("member-10", "10 % off", Worth("percent", percent=Decimal(10)))
 
 
@@ -119,10 +127,13 @@ class Vendor:
     redeems = releases = frozenset({BenefitKind.OFFER, BenefitKind.VOUCHER})
     used: ClassVar[set[str]] = set()
 
-    async def standing(self, key: Any, kind: Any, id_: str, *, timeout_s: float, pace: Pace) -> Standing:
+    def spelled(self, kind: Any, id_: str) -> str:
+        return id_
+
+    async def standing(self, key: Any, kind: Any, id_: str, *, timeout_s: float, pace: Pace) -> VendorStanding:
         if self.benefits_of_alma is None:
             raise VendorUnreachableError
-        return Standing.USED if id_ in self.used else Standing.AVAILABLE
+        return VendorStanding(Standing.USED if id_ in self.used else Standing.AVAILABLE)
 
     async def redeem(self, key: Any, kind: Any, id_: str, *, timeout_s: float, pace: Pace) -> VendorWord:
         self.used = {*self.used, id_}
@@ -132,10 +143,26 @@ class Vendor:
         self.used = self.used - {id_}
         return VendorWord()
 
+    earns: Decimal | None = None
+
+    async def points(self, key: IntegrationKey, sale: Transaction, *, timeout_s: float, pace: Pace) -> Forecast:
+        if self.earns is None:
+            raise VendorUnreachableError
+        return Forecast(self.earns)
+
     async def find(self, identifier: Identifier, *, timeout_s: float, pace: Pace) -> Found:
         if identifier.value == UNKNOWN_PHONE:
             raise VendorUnreachableError
         return Found(Outcome.NOT_FOUND)
+
+    refuses: tuple[str, ...] | None = None
+
+    async def create(self, contact: Any, identifiers: Any, *, store_id: str, pace: Pace) -> Found:
+        if self.refuses is not None:
+            raise ContactRefusedError(422, "ValidationError", self.refuses)
+        return Found(
+            Outcome.MATCHED, IntegrationKey(kind="primary", type=IdentifierType.MEMBER_NUMBER, value="20000001")
+        )
 
 
 @dataclass
@@ -190,12 +217,16 @@ class Officer:
 
     async def erase(self, statement: Any, by: str) -> Any:
         nothing = dict.fromkeys(
-            ("contacts", "sales_waiting", "sales_finished", "redemptions", "notes", "kept_files"), 0
+            (
+                *("contacts", "sales_waiting", "sales_finished", "activities", "redemptions", "enrolments", "notes"),
+                "kept_files",
+            ),
+            0,
         )
         return self._answer("erase", statement, by) or Erasure("9f86d081", NOW, nothing, Head(1, "a" * 64))
 
     async def export(self, statement: Any, by: str) -> Any:
-        return self._answer("export", statement, by) or Export(NOW, (), (), (), (), 0, (), ())
+        return self._answer("export", statement, by) or Export(NOW, (), (), (), (), (), (), 0, (), ())
 
     async def record(self, event: str, /, **facts: int | str) -> Head:
         self.recorded.append((event, facts))
@@ -290,6 +321,9 @@ def build(state_dir: Path, settings: Settings, *, heartbeat_s: float = 15.0) -> 
     outbox.begin(connection, b"k" * 32, KeyHash(b"n" * 32))
     stale_after = settings.replica.stale_after
     room: dict[str, Any] = {"error": None}
+    made_here = Enrolments(outbox._writer, outbox._reader, names=KeyHash(b"n" * 32))
+    newcomers = Newcomers(made_here, settings.replica.fields)
+    contacts = LocalContacts(people, tagging, newcomers)
     intake = Intake(
         clock=clock,
         normaliser=normaliser,
@@ -299,6 +333,7 @@ def build(state_dir: Path, settings: Settings, *, heartbeat_s: float = 15.0) -> 
         link=link,
         policy=IntakePolicy(tagging, "1042", "03", UTC, stale_after, (Recipient("voyado"),)),
         accepted=lambda: None,
+        newcomers=newcomers,
     )
 
     class Doorman:
@@ -308,7 +343,8 @@ def build(state_dir: Path, settings: Settings, *, heartbeat_s: float = 15.0) -> 
                 raise room["error"]
             return await intake.accept(transaction, resolve=resolve)
 
-    asking, handles, vendor = Asking(clock, link, live=True, budget_s=0.8), Handles(clock), Vendor()
+    asking, handles, vendor = Asking(clock, link, live=True, budget_s=60.0), Handles(clock), Vendor()
+    record = Redemptions(outbox._writer, outbox._reader, key=b"k" * 32, names=KeyHash(b"n" * 32))
     identify = Identify(
         clock=clock,
         normaliser=normaliser,
@@ -317,10 +353,29 @@ def build(state_dir: Path, settings: Settings, *, heartbeat_s: float = 15.0) -> 
         asking=asking,
         link=link,
         handles=handles,
+        named=record.named,
         policy=IdentifyPolicy(tagging, stale_after, frozenset(settings.benefits.spend_with)),
+        newcomers=newcomers,
     )
-    refs = Refs(LocalContacts(people, tagging), handles)
-    record = Redemptions(outbox._writer, outbox._reader, key=b"k" * 32, names=KeyHash(b"n" * 32))
+    enrolling = Enrolling(
+        clock=clock,
+        normaliser=normaliser,
+        record=made_here,
+        newcomers=newcomers,
+        contacts=contacts,
+        live=identify.live,
+        asking=Asking(clock, link, live=True, budget_s=3.0, patient=True),
+        lookup=vendor,
+        writer=vendor,
+        link=link,
+        policy=EnrolPolicy(tagging.level >= 4, "1042-03-", "1042", stale_after, 15.0, 10.0, 900.0),
+        pace=_at_once,
+        room=lambda: room["error"] is None,
+        added=lambda: None,
+        conditions=conditions,
+        uniform=lambda _low, high: high,
+    )
+    refs = Refs(contacts, handles)
     benefits = MemberBenefitsDesk(
         clock=clock,
         refs=refs,
@@ -334,13 +389,23 @@ def build(state_dir: Path, settings: Settings, *, heartbeat_s: float = 15.0) -> 
         clock=clock,
         record=record,
         vendor=vendor,
-        asking=Asking(clock, link, live=True, budget_s=8.0, patient=True),
+        asking=Asking(clock, link, live=True, budget_s=60.0, patient=True),
         refs=refs,
         spend_with=frozenset(settings.benefits.spend_with),
         unasked=UNASKED,
         remembered=benefits.remembered,
         over=benefits.drop,
         conditions=conditions,
+    )
+    preview = Preview(
+        clock=clock,
+        normaliser=normaliser,
+        replica=people,
+        lookup=vendor,
+        vendor=vendor,
+        asking=asking,
+        link=link,
+        policy=PreviewPolicy(tagging, "1042", "03", ONE_FOR_TEN),
     )
     status = Status(
         clock=clock,
@@ -363,8 +428,23 @@ def build(state_dir: Path, settings: Settings, *, heartbeat_s: float = 15.0) -> 
         messages=Messages(settings.agent.locale),
         identify=identify,
         intake=Doorman(),
+        activities=ActivityIntake(
+            clock=clock,
+            normaliser=normaliser,
+            replica=people,
+            outbox=Activities(outbox, outbox._writer),
+            room=lambda: room["error"] is None,
+            link=link,
+            policy=ActivityPolicy(
+                tagging, "1042", "03", stale_after, (Recipient("voyado"), Recipient("mparticle", activities=OF_TILLS))
+            ),
+            accepted=lambda: None,
+            held=orders.held,
+        ),
         benefits=benefits,
         redeeming=redeeming,
+        enrolling=enrolling,
+        preview=preview,
         replica=people,
         outbox=outbox,
         privacy=officer,
@@ -402,11 +482,17 @@ def build(state_dir: Path, settings: Settings, *, heartbeat_s: float = 15.0) -> 
 
 @contextlib.asynccontextmanager
 async def open_house(
-    state_dir: Path, *, heartbeat_s: float = 15.0, listen: tuple[str, ...] = ("127.0.0.1:0",), **api: Any
+    state_dir: Path,
+    *,
+    heartbeat_s: float = 15.0,
+    listen: tuple[str, ...] = ("127.0.0.1:0",),
+    level: int = 3,
+    **api: Any,
 ) -> AsyncIterator[House]:
     settings = Settings(
         agent=AgentSection(store_id="1042", till_id="03", locale="sv-SE"),
         api=ApiSection(**({"hits": Rate(None), "misses": Rate(None)} | api)),
+        loyalty=LoyaltySection(fallback_level=level),
         replica=ReplicaSection(contents="contacts", fields=("first_name",)),
     )
     parts = build(state_dir, settings, heartbeat_s=heartbeat_s)
@@ -418,6 +504,7 @@ async def open_house(
             base_url=base,
             headers={"authorization": f"Bearer {parts['tokens'].add(scope, scope)}"},
             trust_env=False,
+            timeout=60,
             verify=False,  # plain http: no certificates to load
         )
         for scope in ("pos", "admin")

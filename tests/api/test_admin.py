@@ -37,6 +37,7 @@ async def test_the_queue_lists_what_is_not_finished(house, queued):
     assert body["entries"][0] == {
         "entry": queued,
         "transaction_id": "s-0",
+        "activity_id": None,
         "vendor": "voyado",
         "state": "parked",
         "attempts": 1,

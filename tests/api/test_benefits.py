@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import pytest
 
-from agent.api.schemas_benefits import BenefitsAnswer
+from agent.api.schemas_benefits import BenefitsAnswer, PreviewAnswer
 from agent.domain.benefits import Benefit, BenefitKind, Benefits, Points, Worth
 
 ALMAS = "/v1/contacts/c_5f3a/benefits"
@@ -202,3 +202,73 @@ async def test_what_does_not_fit(house, path, body):
     answer = await house.http.post(path, json=body)
     assert (answer.status_code, answer.json()["code"]) == (422, "request.invalid")
     assert house.vendor.used == set()
+
+
+# --- what a sale would earn -------------------------------------------------------------------------------------
+
+PREVIEW = "/v1/points/preview"
+BASKET = {
+    "currency": "SEK",
+    "identifier": {"type": "mobile_phone", "value": "070-174 06 05"},
+    "lines": [{"kind": "purchase", "sku": "SK-77-RED-M", "quantity": 2, "gross_paid": 259.90}],
+}
+
+
+async def test_a_preview_of_points(house):
+    """Live as long as the loyalty system answers, else an estimate that says so; nothing is put on disk."""
+    house.vendor.earns = Decimal("40.5")
+    answer = await house.http.post(PREVIEW, json=BASKET)
+    assert (answer.status_code, answer.json()) == (200, {"points": "40.5", "basis": "live", "messages": []})
+    house.vendor.earns = None
+    body = (await house.http.post(PREVIEW, json=BASKET)).json()
+    assert (body["points"], body["basis"]) == ("25", "estimate")
+    assert [(message["code"], message["audience"], message["locale"]) for message in body["messages"]] == [
+        ("loyalty.points_estimated", "staff", "sv-SE"),
+        ("loyalty.points_estimated", "customer", "sv-SE"),
+    ]
+    body = (await house.http.post(PREVIEW, json={**BASKET, "currency": "NOK"})).json()
+    assert (body["points"], body["basis"]) == (None, "unavailable")
+    assert [(message["code"], message["audience"]) for message in body["messages"]] == [
+        ("loyalty.points_unavailable", "staff")
+    ]
+    PreviewAnswer.model_validate_json(answer.content, strict=True)
+    assert house.outbox.info().depth == 0
+
+
+async def test_a_closed_sale_can_be_previewed(house):
+    """The body of a sale fits as it is."""
+    closed = {
+        **BASKET,
+        "transaction_id": "s-1",
+        "type": "purchase",
+        "occurred_at": "2026-11-20T10:00:00+01:00",
+        "total": "259.90",
+        "payments": [{"type": "card", "amount": "259.90"}],
+    }
+    assert (await house.http.post(PREVIEW, json=closed)).json()["basis"] == "estimate"
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer"),
+    [
+        ({**BASKET, "lines": []}, "/lines"),
+        ({"currency": "SEK"}, "/lines"),
+        ({"lines": BASKET["lines"]}, "/currency"),
+        ({**BASKET, "type": "void", "original_transaction_id": "s-1"}, "/type"),
+        ({**BASKET, "colour": "red"}, "/colour"),
+        ({**BASKET, "identifier": {"type": "mobile_phone", "value": "12"}}, "/identifier/value"),
+    ],
+    ids=["no line", "no lines", "no currency", "a void", "a field of nobody's", "no phone"],
+)
+async def test_what_does_not_fit_a_preview(house, body, pointer):
+    """It is 422 with the place."""
+    answer = await house.http.post(PREVIEW, json=body)
+    assert (answer.status_code, [fault["pointer"] for fault in answer.json()["errors"]]) == (422, [pointer])
+
+
+async def test_a_preview_is_never_refused_for_the_ration(open_door):
+    """Whoever has used it up gets an answer that tells nothing of members."""
+    async with open_door(hits="1/h", misses="1/h") as house:
+        house.vendor.earns = Decimal(40)
+        bases = [(await house.http.post(PREVIEW, json=BASKET)).json()["basis"] for _ in range(62)]
+        assert bases == ["live"] * 60 + ["estimate"] * 2

@@ -12,13 +12,22 @@ from agent.domain.delivery import Verdict, VerdictKind
 from agent.domain.identifiers import IdentifierType
 from agent.domain.transaction import IntegrationKey
 from agent.errors import AmbiguousPersonError, IdentifierInvalidError, StorageError, StorageFullError
-from agent.ports import ErasedBefore, Identity, Person, Settled
+from agent.ports import ErasedBefore, ErasureRequest, Identity, Person, Settled
 from agent.services.privacy import Erasure, Export
 
 NOW = datetime(2026, 11, 20, 9, 5, 12, tzinfo=UTC)
 PHONE = "+46701740605"
 WHO = {"identifier": {"type": "mobile_phone", "value": PHONE}}
-COUNTS = {"contacts": 1, "sales_waiting": 2, "sales_finished": 0, "redemptions": 0, "notes": 0, "kept_files": 0}
+COUNTS = {
+    "contacts": 1,
+    "sales_waiting": 2,
+    "sales_finished": 0,
+    "activities": 0,
+    "redemptions": 0,
+    "enrolments": 0,
+    "notes": 0,
+    "kept_files": 0,
+}
 KEY = IntegrationKey(kind="primary", type=IdentifierType.MEMBER_NUMBER, value="10000421")
 ALMA = Person(
     Member("c0ffee", KEY, {"name": "Alma"}),
@@ -29,7 +38,8 @@ ALMA = Person(
 
 async def test_an_erasure_is_answered_with_counts_and_a_receipt(house):
     """200 with how many of each kind, and a receipt that says what was removed where, and of nobody whom."""
-    house.officer.answer = Erasure("9f86d081", NOW, COUNTS, Head(7, "a" * 64))
+    asked = (ErasureRequest("mparticle", "erasure-9f86d081"),)
+    house.officer.answer = Erasure("9f86d081", NOW, COUNTS, Head(7, "a" * 64), asked)
     answer = await house.admin.post("/v1/privacy/erase", json=WHO)
     ErasureAnswer.model_validate_json(answer.content, strict=True)
 
@@ -43,6 +53,7 @@ async def test_an_erasure_is_answered_with_counts_and_a_receipt(house):
                 {"where": "replica.db", "what": "contact", "count": 1},
                 {"where": "outbox.db", "what": "personal part of a waiting sale", "count": 2},
             ],
+            "requests": [{"vendor": "mparticle", "id": "erasure-9f86d081"}],
             "audit": {"seq": 7, "hash": "a" * 64},
         },
     }
@@ -61,14 +72,15 @@ async def test_an_export_is_everything(house):
     entry = {"seq": 3, "event": "queue.retried", "transaction_id": "s-1"}
     before = (ErasedBefore("9f86", NOW),)
     house.officer.answer = Export(
-        NOW, (ALMA,), ({"as_of": "then"},), ({"kind": "voucher"},), (sale,), 4, (entry,), before
-    )
+        NOW, (ALMA,), ({"as_of": "then"},), ({"kind": "voucher"},), ({"state": "queued"},), (sale,),
+        ({"activity_id": "a-1"},), 4, (entry,), before,
+    )  # fmt: skip
     answer = await house.admin.post("/v1/privacy/export", json=WHO)
     ExportAnswer.model_validate_json(answer.content)
     body = answer.json()
 
     assert answer.headers["cache-control"] == "no-store"
-    assert body["counts"] == {"contacts": 1, "sales": 1, "withheld": 4, "audit": 1}
+    assert body["counts"] == {"contacts": 1, "sales": 1, "activities": 1, "withheld": 4, "audit": 1}
     assert body["contacts"] == [
         {
             "ref": "c0ffee",
@@ -77,7 +89,9 @@ async def test_an_export_is_everything(house):
             "fields": {"name": "Alma"},
         }
     ]
+    assert body["enrolments"] == [{"state": "queued"}]
     assert body["sales"] == [{**sale, "deliveries": [{"state": "queued", "delivered_at": "2026-11-20T09:05:12Z"}]}]
+    assert body["activities"] == [{"activity_id": "a-1"}]
     assert body["audit"] == [entry]
     assert body["erased_before"] == [{"receipt": "9f86", "erased_at": "2026-11-20T09:05:12Z"}]
 

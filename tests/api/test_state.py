@@ -34,6 +34,7 @@ async def test_status_says_what_works(house, sale):
     assert (body["state"], body["level"], body["version"]) == ("offline", 3, "0.1.0")
     assert body["queue"] | {"bytes": 0, "outage_left_s": 0} == {
         "depth": 1, "held": 0, "parked": 0, "in_doubt": 0, "oldest_age_s": 0, "bytes": 0, "outage_left_s": 0,
+        "erasures": 0,
     }  # fmt: skip
     assert body["replica"] == {
         "contacts": 3, "as_of": "2026-11-19T08:05:12Z", "age_s": 90_000, "stale": True, "contents": "contacts",
@@ -50,6 +51,9 @@ async def test_status_says_what_works(house, sale):
         "remedy": house.rooms.messages.condition("vendor.offline", "en").remedy,
     }
     assert {message["locale"] for message in body["messages"]} == {"en"}
+    said = {(message["code"], message["audience"]) for message in body["messages"]}
+    assert ("loyalty.offline.replica", "staff") in said
+    assert ("loyalty.offline.replica", "customer") not in said  # nobody has been recognised
 
 
 @pytest.mark.parametrize("path", ["/v1/status", "/page/status"])

@@ -1,6 +1,7 @@
 """The calls of a till, against a running door."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -131,6 +132,14 @@ async def test_a_contact_by_its_handle(house):
     ContactAnswer.model_validate_json(answer.content, strict=True)
     assert answer.json()["contact"] == {"ref": "c_5f3a", "member_number": "10000421", "first_name": "Alma"}
     assert answer.json()["served"]["source"] == "replica"
+
+
+async def test_a_contact_with_an_age_of_its_own(house):
+    """Where members are asked for one by one, each is as old as what was said of them."""
+    alma = replace(house.people.member("c_5f3a"), as_of=NOW - timedelta(hours=2))
+    house.people.member = lambda _ref: alma
+    served = (await house.http.get("/v1/contacts/c_5f3a")).json()["served"]
+    assert (served["age_s"], served["stale"]) == (7200, False)
 
 
 async def test_a_stale_replica_says_so(house):

@@ -31,7 +31,7 @@ def door(tmp_path):
 
     server = HTTPServer(("127.0.0.1", 0), Handler)
     server.answer, server.heard = (200, b"{}"), heard
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     yield server
     server.shutdown()

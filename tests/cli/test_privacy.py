@@ -14,11 +14,20 @@ from agent.store.audit import AuditTrail
 NOW = datetime(2026, 11, 20, 9, 5, 12, tzinfo=UTC)
 PHONE = "+46701740605"
 ERASED = {
-    "counts": {"contacts": 1, "sales_waiting": 0, "sales_finished": 0, "redemptions": 0, "notes": 0, "kept_files": 0},
+    "counts": {
+        "contacts": 1,
+        "sales_waiting": 0,
+        "sales_finished": 0,
+        "activities": 0,
+        "redemptions": 0,
+        "notes": 0,
+        "kept_files": 0,
+    },
     "receipt": {
         "id": "9f86d081",
         "erased_at": "2026-11-20T09:05:12Z",
         "removed": [{"where": "replica.db", "what": "contact", "count": 1}],
+        "requests": [{"vendor": "mparticle", "id": "erasure-9f86d081"}],
         "audit": {"seq": 7, "hash": "a" * 64},
     },
 }

@@ -16,7 +16,13 @@ TABLES: Mapping[str, Mapping[str, Any]] = {
     "voyado": {"base_url": "{url}", "api_key": "file:key", "feed": "api"},
     "mparticle": {"base_url": "{url}/v2", "api_key": "file:key", "api_secret": "file:secret"},
     "voucherify": {"base_url": "{url}", "app_id": "file:key", "app_token": "file:secret"},
-    "antavo": {"base_url": "{url}", "environment": "st2", "api_key": "file:key", "api_secret": "file:secret"},
+    "antavo": {
+        "base_url": "{url}",
+        "read_base_url": "{url}",
+        "environment": "st2",
+        "api_key": "file:key",
+        "api_secret": "file:secret",
+    },
     "monetary": {"base_url": "{url}/v1", "secret_key": "file:key"},
 }
 TAKEN: Mapping[str, bytes] = {
@@ -32,10 +38,11 @@ LEFT_TO_A_PERSON: Mapping[str, Collection[str]] = {"voucherify": ("return",), "m
 WITHOUT_OUR_ID: Collection[str] = ("monetary",)
 """Vendors whose form has no place for the sale's id: what may have arrived is looked for on their books."""
 QUESTIONS: Mapping[str, tuple[bytes, bytes]] = {
-    "monetary": (b"GET /v1/Customers?", b'[{"CustomerID": 101, "ExternalID": "10000421"}]')
+    "antavo": (b"GET /customers?", b'{"data": [{"id": "c-1", "membership_id": ["10000421"]}]}'),
+    "monetary": (b"GET /v1/Customers?", b'[{"CustomerID": 101, "ExternalID": "10000421"}]'),
 }
 """What a vendor is asked before it is sent a member's sale, and an answer that lets the sale go."""
-ASKED_BY_URL: Mapping[str, Collection[str]] = {"monetary": ("10000421",)}
+ASKED_BY_URL: Mapping[str, Collection[str]] = {"antavo": ("10000421",), "monetary": ("10000421",)}
 """Keys that stand in a question's URL, because the vendor has no other way to be asked; the room's page says so."""
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.connectors.base import IDLE_PING_S
+from agent.connectors.base import IDLE_PING_S, Cache
 from agent.connectors.registry import ROOMS
 from agent.domain.delivery import VerdictKind
 from agent.domain.identifiers import Identifier, IdentifierType
@@ -46,6 +46,9 @@ TROUBLE = [
 ]
 
 each_owner = pytest.mark.parametrize("name", sorted(name for name, room in ROOMS.items() if room.owner))
+each_feed = pytest.mark.parametrize(
+    "name", sorted(name for name, room in ROOMS.items() if room.owner and not isinstance(room.owner.feed, Cache))
+)
 each_room = pytest.mark.parametrize("name", sorted(ROOMS))
 
 
@@ -162,7 +165,7 @@ async def test_nobody_is_there(name):
 
 
 @each_room
-@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize("status", [401, 403, 429, 503])
 async def test_a_pause_that_is_asked_for_is_passed_on(name, status):
     """`Retry-After` reaches the lane, which keeps it."""
     async with wire(after_questions(name, answer(status, b"", retry_after="17"))) as vendor:
@@ -308,7 +311,7 @@ async def test_each_call_of_a_look_up_is_paced(name):
         assert len(paces) == len(vendor.requests) == 1
 
 
-@each_owner
+@each_feed
 @pytest.mark.parametrize(("script", "error"), TROUBLE)
 async def test_a_feed_that_is_not_answered(name, script, error):
     """It brings nothing, and says which kind of trouble it is."""
@@ -318,7 +321,7 @@ async def test_a_feed_that_is_not_answered(name, script, error):
             await anext(feed.pages(None))
 
 
-@each_owner
+@each_feed
 async def test_a_cursor_that_is_none_of_the_feed_s(name):
     """It is refused before anything is asked: a wrong place to go on from would skip changes."""
     async with wire(answer(503, b"")) as vendor, connected(name, vendor.url) as room:
@@ -329,7 +332,7 @@ async def test_a_cursor_that_is_none_of_the_feed_s(name):
         assert vendor.requests == []
 
 
-@each_owner
+@each_feed
 async def test_a_pause_that_a_feed_is_asked_for_is_everybody_s(name):
     """No delivery, no look-up and no other sync asks before it is over."""
     agent = feed_surroundings()

@@ -8,12 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.domain.arithmetic import faults
-from agent.domain.transaction import Transaction
+from agent.domain.arithmetic import faults, open_faults, sum_of_lines
+from agent.domain.transaction import OpenTransaction, Transaction
 
 
 def pointers(body: dict[str, Any]) -> list[str]:
     return [fault.pointer for fault in faults(Transaction.model_validate(body))]
+
+
+def open_pointers(body: dict[str, Any]) -> list[str]:
+    return [fault.pointer for fault in open_faults(OpenTransaction.model_validate(body))]
 
 
 RETURN_LINE = {"kind": "return", "sku": "SK-9", "quantity": "-1", "gross_paid": "100.00", "unit_price": "100.00"}
@@ -214,3 +218,55 @@ def test_one_wrong_amount_is_found(body, cents, data):
     where[name] = str(Decimal(where[name]) + Decimal(cents) / 100)
 
     assert pointers(body) != []
+
+
+# --- not closed yet ---------------------------------------------------------------------------------------------
+
+LEFT_OUT = dict.fromkeys(("transaction_id", "type", "occurred_at", "total", "payments"), ...)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({}, id="a closed one"),
+        pytest.param(LEFT_OUT, id="as little as there may be"),
+        pytest.param({"payments": []}, id="not paid yet"),
+        pytest.param({"payments": [{"type": "card", "amount": "1"}]}, id="paid in part"),
+        pytest.param({"lines": [RETURN_LINE], "total": "-100"}, id="a return line came first"),
+        pytest.param({"type": "return"}, id="the return line comes later"),
+        pytest.param({"type": "points_claim", "identifier": None}, id="a claim of somebody who is not named yet"),
+    ],
+)
+def test_what_is_sound_of_an_open_sale(sale: Callable[..., dict[str, Any]], changes: dict[str, Any]) -> None:
+    """More may come: nothing is expected of payments, kinds of lines and what names it."""
+    assert open_pointers(sale(**changes)) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "pointer"),
+    [
+        pytest.param({"currency": "SEX"}, "/currency", id="no currency"),
+        pytest.param({"lines": []}, "/lines", id="no lines"),
+        pytest.param({"total": "251.00"}, "/total", id="a total of something else"),
+        pytest.param({"total": ..., "lines__0__gross_paid": "251.00"}, "/lines/0/gross_paid", id="a line's price"),
+        pytest.param({"payments__0__amount": "0.001"}, "/payments/0/amount", id="a payment's decimals"),
+        pytest.param({"type": "void", "original_transaction_id": "1"}, "/type", id="a void"),
+        pytest.param(
+            {"integration_key": {"kind": "primary", "type": "member_number", "value": "1"}},
+            "/integration_key",
+            id="two names",
+        ),
+    ],
+)
+def test_what_does_not_add_up_of_an_open_sale(
+    sale: Callable[..., dict[str, Any]], changes: dict[str, Any], pointer: str
+) -> None:
+    """What is there is judged as on a closed one."""
+    assert open_pointers(sale(**changes)) == [pointer]
+
+
+def test_what_lines_come_to(sale: Callable[..., dict[str, Any]]) -> None:
+    """Return lines take off."""
+    body = sale(total=...)
+    body["lines"].append(RETURN_LINE)
+    assert sum_of_lines(OpenTransaction.model_validate(body)) == Decimal(150)

@@ -24,7 +24,7 @@ DAY = timedelta(days=1)
         pytest.param(3, False, True, False, 3, id="3 needs no secondary keys"),
         pytest.param(3, False, False, True, 2, id="3, replica expired"),
         pytest.param(3, False, False, False, 1, id="3, replica expired, no secondary keys"),
-        pytest.param(4, False, True, True, 3, id="4, line down"),
+        pytest.param(4, False, True, True, 4, id="4, line down"),
     ],
 )
 def test_the_level_served(configured, answers, usable, keys, expected):

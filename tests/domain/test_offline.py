@@ -10,13 +10,14 @@ from agent.domain.offline import Allowance, OfflinePolicy, OfflineReason, worth_
 from tests.fakes import NOW
 
 HOUR = timedelta(hours=1)
-SMALL, LARGE = Allowance(Decimal(50), 2, HOUR), Allowance(Decimal(500), 1, 24 * HOUR)
+SMALL, LARGE = Allowance(Decimal(50), "SEK", 2, HOUR), Allowance(Decimal(500), "SEK", 1, 24 * HOUR)
 POLICY = OfflinePolicy({BenefitKind.VOUCHER: SMALL}, {"p-1": LARGE})
 MONEY = Worth("money", Decimal(50), "SEK")
 VOUCHER = Benefit(BenefitKind.VOUCHER, "v-1", "Bonus", MONEY, NOW + HOUR)
 OFFER = Benefit(BenefitKind.OFFER, "o-1", "Socks", Worth("percent", percent=Decimal(10)), None, "p-1")
 OTHER = Benefit(BenefitKind.OFFER, "o-2", "Hats", MONEY, None, "p-2")
 DEAR = Benefit(BenefitKind.VOUCHER, "v-2", "Bonus", Worth("money", Decimal("50.01"), "SEK"))
+FOREIGN = Benefit(BenefitKind.VOUCHER, "v-4", "Bonus", Worth("money", Decimal(5), "EUR"))
 VAGUE = Benefit(BenefitKind.VOUCHER, "v-3", "Bonus")
 
 
@@ -32,6 +33,7 @@ VAGUE = Benefit(BenefitKind.VOUCHER, "v-3", "Bonus")
         (VOUCHER, {"stated": Decimal(9999)}, None),
         (DEAR, {}, OfflineReason.AMOUNT),
         (DEAR, {"stated": Decimal(1)}, OfflineReason.AMOUNT),
+        (FOREIGN, {}, OfflineReason.AMOUNT),
         (VAGUE, {}, OfflineReason.AMOUNT),
         (VAGUE, {"stated": Decimal(50)}, None),
         (VAGUE, {"stated": Decimal(51)}, OfflineReason.AMOUNT),

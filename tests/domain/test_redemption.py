@@ -1,8 +1,22 @@
 """What follows from what is on record of a redemption, and from how its benefit stands."""
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 
-from agent.domain.redemption import CALL, Reason, RedemptionState, Standing, after_looking, without_asking
+from agent.domain.redemption import (
+    CALL,
+    CARRIED_OUT_WITHIN,
+    CLOCKS_APART,
+    Reason,
+    RedemptionState,
+    Standing,
+    VendorStanding,
+    after_looking,
+    without_asking,
+)
+
+NOW, SECOND = datetime(2026, 11, 20, 9, 0, tzinfo=UTC), timedelta(seconds=1)
 
 ASKING, REDEEMED, REFUSED = RedemptionState.ASKING, RedemptionState.REDEEMED, RedemptionState.REFUSED
 UNDOING, RELEASED, STUCK = RedemptionState.UNDOING, RedemptionState.RELEASED, RedemptionState.STUCK
@@ -45,4 +59,41 @@ def test_what_the_record_says(state, elsewhere, answer):
 )
 def test_what_follows_from_how_it_stands(state, standing, step):
     """It is asked for while it is there; used up after a lost answer it was used up by that."""
-    assert after_looking(state, standing) == step
+    assert after_looking(state, standing, ours=True) == step
+
+
+def test_what_another_has_used_up():
+    """Whatever this sale has asked for."""
+    assert after_looking(RedemptionState.ASKING, Standing.USED, ours=False) is Reason.USED
+
+
+@pytest.mark.parametrize(
+    ("used_at", "asked_at", "since", "ours"),
+    [
+        (None, NOW, NOW, True),
+        (NOW, NOW, None, True),
+        (NOW - CLOCKS_APART, NOW, None, True),
+        (NOW - CLOCKS_APART - SECOND, NOW, None, False),
+        (NOW + CARRIED_OUT_WITHIN, NOW, None, True),
+        (NOW + CARRIED_OUT_WITHIN + SECOND, NOW, None, False),
+        (NOW + 99 * CARRIED_OUT_WITHIN, None, NOW, True),
+        (NOW - CLOCKS_APART - SECOND, None, NOW, False),
+        (NOW, None, None, True),
+    ],
+    ids=[
+        "nobody knows when",
+        "then",
+        "as early as clocks may be apart",
+        "earlier",
+        "as late as it may be carried out",
+        "later",
+        "after it was accepted",
+        "before it was accepted",
+        "nobody knows since when",
+    ],
+)
+def test_whose_a_use_is(used_at, asked_at, since, ours):
+    """What was used up about when the call went out may have been by it."""
+    assert VendorStanding(Standing.USED, used_at).used_by(asked_at, since=since) is ours
+    assert not VendorStanding(Standing.AVAILABLE).used_by(asked_at, since=since)
+    assert not VendorStanding(Standing.USED, used_at, theirs=False).used_by(asked_at, since=since)

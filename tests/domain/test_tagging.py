@@ -173,7 +173,7 @@ def test_settling(*, outcome, unknown, new, key, expected):
     """What becomes of an open sale, for every answer, configuration, new contact and tag."""
     decision = settle(
         key=secondary() if key else None,
-        readings=[PHONE],
+        readings=[PHONE] if key else [CARD],
         outcome=outcome,
         member=ALMA if outcome is Outcome.MATCHED else None,
         new_contact=new,
@@ -201,6 +201,29 @@ def test_a_scanned_member_number_is_the_primary_key(outcome):
     )
 
     assert decision == Decision(SEND, primary())
+
+
+@pytest.mark.parametrize(
+    ("outcome", "expected"),
+    [
+        (Outcome.NOT_FOUND, Decision(SEND, secondary())),
+        (Outcome.AMBIGUOUS, Decision(SEND, secondary())),
+        (Outcome.UNKNOWN, Decision(AGAIN)),
+    ],
+)
+def test_level_one_tags_once_the_vendor_has_answered(outcome, expected):
+    """Nothing is tagged there while nobody answers; what the vendor does not know then is its own to match later."""
+    decision = settle(
+        key=None,
+        readings=[PHONE],
+        outcome=outcome,
+        member=None,
+        new_contact=False,
+        unknown_at_delivery="tag",
+        policy=policy(level=1),
+    )
+
+    assert decision == expected
 
 
 def test_creating_needs_something_to_create_from():

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import random
 import signal
@@ -27,7 +28,7 @@ from agent.connectors.voyado.simulator.records import Contact
 
 COMMAND = Path(sys.executable).with_name("loyalty-agent")
 API_KEY = "sim-key"
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 
 
 def eventually(what: Callable[[], Any], *, within_s: float = PATIENCE_S) -> Any:
@@ -139,7 +140,7 @@ class Till:
         self.config.write_text("\n".join(lines))
         self.log = home / "agent.log"
         self.token = ""
-        self.http = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=30, trust_env=False)
+        self.http = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=60, trust_env=False)
 
     def command(self, *words: str, **kwargs: Any) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -186,7 +187,7 @@ class Till:
         """SIGTERM; the exit status."""
         assert self.process is not None
         self.process.terminate()
-        status = self.process.wait(timeout=20)
+        status = self.process.wait(timeout=60)
         self.process = None
         return status
 
@@ -243,11 +244,21 @@ class Till:
         eventually(lambda: len(self.logged("purged")) > before)
 
     def sync(self) -> None:
-        """Orders a sync and waits for its end, once any other has come to its own."""
+        """Orders a sync and waits for its end, once any other has come to its own.
+
+        One that a slow machine's time-out has cut off is ordered again.
+        """
         eventually(lambda: self.status()["replica"]["loading"] is None)
-        before = len(self.logged("synced"))
-        self.order("sync")
-        eventually(lambda: len(self.logged("synced")) > before)
+        before, ordered = len(self.logged("synced")), -math.inf
+
+        def synced() -> bool:
+            nonlocal ordered
+            if time.monotonic() > ordered + PATIENCE_S / 4:
+                self.order("sync")
+                ordered = time.monotonic()
+            return len(self.logged("synced")) > before
+
+        eventually(synced)
 
     def drained(self) -> bool:
         return self.status()["queue"]["depth"] == 0

@@ -143,9 +143,9 @@ def test_simulate_antavo():
     [
         ("voyado", {"base_url": "https://api.st1.antavo.com"}, "is not the one of base_url, which is st1"),
         ("voyado", {"auth_mode": "oauth"}, 'is "escher" in this version'),
-        ("antavo", {}, "cannot own the contacts in this version"),
+        ("voyado", {"feed": "read_api"}, "is for the owner of the contacts, which is another system"),
     ],
-    ids=["another environment", "another credential", "as the owner of the contacts"],
+    ids=["another environment", "another credential", "a feed"],
 )
 def test_a_configuration_that_cannot_be(open_till, workspace: System, loyalty, table, said):
     """It is said at `config check`, with the key."""

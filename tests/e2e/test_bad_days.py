@@ -234,10 +234,10 @@ def test_nonsense_from_the_change_feed(vendor, open_till, elsewhere):
     before = till.status()["replica"]["as_of"]
     for answer in ("html", "empty", "truncated", "huge", "redirect"):
         headers = {"Location": f"http://127.0.0.1:{elsewhere.server_address[1]}/"} if answer == "redirect" else {}
-        vendor.sim.faults.add(Fault(kind="answer", path="*/contacts/changes", headers=headers, **ANSWERS[answer]))
+        fault = Fault(kind="answer", path="*/contacts/changes", headers=headers, count=1_000, **ANSWERS[answer])
+        vendor.sim.faults.add(fault)
         till.order("sync")
-        eventually(lambda: till.status()["replica"]["loading"] is None)
-        time.sleep(0.1)
+        eventually(lambda fault=fault: fault.count < 1_000 and till.status()["replica"]["loading"] is None)
         vendor.sim.faults.clear()
 
     assert till.status()["replica"]["as_of"] == before
@@ -331,18 +331,18 @@ SALE = {
 
 
 @FEW
-def test_tokens_count_within_a_second(till):
-    """A token that is added may call, one that is revoked may not, each within a second and without a restart."""
+def test_tokens_count_without_a_restart(till):
+    """A token that is added may soon call, one that is revoked soon not, each without a restart."""
     added = json.loads(till.command("token", "add", "pos-2", "--scope", "pos", "--json").stdout)
     headers = {"Authorization": f"Bearer {added['token']}"}
 
     def status():
         return till.http.get("/v1/status", headers=headers).status_code
 
-    eventually(lambda: status() == 200, within_s=5)
+    eventually(lambda: status() == 200)
     assert till.http.get("/v1/queue", headers=headers).status_code == 403
     assert till.command("token", "revoke", "pos-2").returncode == 0
-    eventually(lambda: status() == 401, within_s=5)
+    eventually(lambda: status() == 401)
     assert till.http.get("/v1/status").status_code == 200
     assert added["token"] not in "".join(
         path.read_text(errors="replace") for path in till.state.iterdir() if path.is_file()
@@ -356,13 +356,14 @@ def test_stopped_while_it_delivers(vendor, till):
     vendor.cut()
     for number in range(150):
         assert till.sell(f"s-{number:03}", identifier=people[number % 10]).status_code == 202
-    vendor.sim.faults.add(Fault(kind="latency", path="*/receipts", delay_s=0.02))
+    vendor.sim.faults.add(Fault(kind="latency", path="*/receipts", delay_s=0.2))
     vendor.mend()
     till.order("flush")
     eventually(lambda: len(vendor.posts()) >= 20)
     assert till.stop() == 0
     sent = len(vendor.posts())
     assert sent < 150
+    vendor.sim.faults.clear()
     till.start()
     eventually(till.drained)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+from datetime import UTC, datetime
 
 import httpx
 import pytest
@@ -117,10 +118,16 @@ def used(vendor):
     return sum(voucher.redeemed_at is not None for voucher in vouchers(vendor))
 
 
-def opened(open_till, **voyado):
-    till = open_till(loyalty=PATIENT, benefits={"redeem_budget": "20s"}, voyado=voyado).start()
+def opened(open_till, agent=None, **voyado):
+    till = open_till(agent=agent or {}, loyalty=PATIENT, benefits={"redeem_budget": "20s"}, voyado=voyado).start()
     eventually(till.loaded)
     return till
+
+
+def noon_zone():
+    """A time zone in which midnight is half a day away."""
+    east = 12 - datetime.now(UTC).hour
+    return f"Etc/GMT{-east:+d}" if east else "Etc/GMT"
 
 
 @pytest.mark.parametrize("version", [2, 3])
@@ -162,8 +169,10 @@ def test_killed_between_the_record_and_the_answer(vendor, open_till):
 
 def test_the_same_voucher_at_two_tills_without_a_line(vendor, open_till, tmp_path, monkeypatch):
     """What the policy allows and no more; at reconnect one of them has it, the other's is a loss and not retried."""
-    monkeypatch.setenv("LOYALTY_AGENT__BENEFITS__OFFLINE__VOUCHER", '{ amount = "50.00", per_day = 1, within = "1h" }')
-    a, b = opened(open_till), opened(open_till)
+    allowed = '{ amount = "50.00", currency = "SEK", per_day = 1, within = "1h" }'
+    monkeypatch.setenv("LOYALTY_AGENT__BENEFITS__OFFLINE__VOUCHER", allowed)
+    noon = {"timezone": noon_zone()}  # what is allowed in a day is allowed again after midnight
+    a, b = opened(open_till, agent=noon), opened(open_till, agent=noon)
     body = wish(a, vendor)
     number = members(vendor, 1)[0].value("memberNumber")
     at_b = {**body, "ref": b.identify("member_number", number)["contact"]["ref"], "transaction_id": "b-1"}

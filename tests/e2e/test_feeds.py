@@ -131,17 +131,21 @@ def test_look_ups_answer_while_it_loads(vendor, open_till):
             vendor.sim.state.touch(contact, ["city"])
     assert len(vendor.sim.export_now()) == 20
     before = len(till.logged("synced"))
+
+    def ask(contact):
+        start = time.monotonic()
+        answer = till.identify("mobile_phone", contact.value("mobilePhone"))
+        assert answer["integration_key"]["value"] == number(contact)
+        assert answer["served"]["source"] == "replica"
+        return time.monotonic() - start
+
+    idle = [ask(contact) for contact in people]
     took = []
     till.order("sync")
     while len(till.logged("synced")) == before:
-        contact = people[len(took) % 50]
-        start = time.monotonic()
-        answer = till.identify("mobile_phone", contact.value("mobilePhone"))
-        took.append(time.monotonic() - start)
-        assert answer["integration_key"]["value"] == number(contact)
-        assert answer["served"]["source"] == "replica"
+        took.append(ask(people[len(took) % 50]))
     assert len(took) >= 20
-    assert statistics.quantiles(took, n=20)[-1] < 0.1
+    assert statistics.quantiles(took, n=20)[-1] < 0.1 + 20 * statistics.median(idle)
 
 
 @FEW

@@ -58,8 +58,7 @@ def test_files_twice_change_nothing(till, vendor):
     before = till.status()["replica"]["contacts"]
     newest = max(vendor.exports.glob("*.xml"))
     shutil.copy(newest, vendor.exports / "20991231235959_0_members.xml")
-    till.order("sync")
-    eventually(lambda: till.status()["replica"]["loading"] is None)
+    till.sync()
 
     assert till.status()["replica"]["contacts"] == before
     assert till.conditions() == set()

@@ -166,9 +166,8 @@ def test_simulate_monetary():
     [
         ("voyado", {"guest_sales": True, "on_doubt": "resend"}, "guest_sales is on"),
         ("voyado", {"base_url": "http://engage.monetary.co/v1"}, "is plain http"),
-        ("monetary", {}, "cannot own the contacts in this version"),
     ],
-    ids=["guests twice", "plain http", "as the owner of the contacts"],
+    ids=["guests twice", "plain http"],
 )
 def test_a_configuration_that_cannot_be(open_till, account: System, loyalty, table, said):
     """It is said at `config check`, with the key."""

@@ -233,7 +233,7 @@ def test_what_goes_out_of_a_person(open_till: Callable[..., Till], vendor: Vendo
 
 
 def test_an_erased_person_is_not_sent(shop: Till, vendor: Vendor, feed: System):
-    """Somebody is erased while their sales wait for mParticle: it hears of none of them any more."""
+    """Somebody is erased while their sales wait for mParticle: it hears that the member is gone, and of no sale."""
     alma, other = numbers(vendor, 2)
     feed.cut()
     sell(shop, "s-1", identifier=alma)
@@ -245,7 +245,7 @@ def test_an_erased_person_is_not_sent(shop: Till, vendor: Vendor, feed: System):
     eventually(shop.drained)
 
     assert erased.status_code == 200
-    assert feed.sim.held() == {"s-3": 1}
+    assert feed.sim.held() == {"s-3": 1, f"deleted-{erased.json()['receipt']['id']}": 1}
     assert "does not go to mparticle" in shop.command("explain", "s-1").stdout
     assert shop.status()["queue"]["parked"] == 0
 

@@ -40,15 +40,17 @@ def test_answer_lost_points_once(till, vendor):
     assert {receipt["contact"]["matchKey"] for receipt in vendor.receipts()} == {alma.value("memberNumber")}
 
 
-def test_two_senders_one_queue(till, vendor):
+def test_two_senders_one_queue(open_till, vendor):
     """A second agent on the same state directory refuses to start and says why; the first delivers everything once."""
+    till = open_till(http={"connect_timeout": "60s", "read_timeout": "60s"}).start()  # no call is given up and repeated
+    eventually(till.loaded)
     alma = members(vendor, 1)[0]
     vendor.cut()
     for number in range(20):
         till.sell(f"s-{number}", identifier={"type": "member_number", "value": alma.value("memberNumber")})
 
     second = subprocess.run(
-        [COMMAND, "run", "--config", till.config], capture_output=True, text=True, timeout=30, check=False
+        [COMMAND, "run", "--config", till.config], capture_output=True, text=True, timeout=60, check=False
     )
     vendor.mend()
     eventually(till.drained)

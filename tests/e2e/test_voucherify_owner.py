@@ -155,3 +155,92 @@ def test_config_check(open_owned: Callable[..., Till], loyalty, table, said):
 
     assert told.returncode == (0 if said is None else 78), told.stdout
     assert said is None or said in json.dumps(json.loads(told.stdout))
+
+
+# --- vouchers ---------------------------------------------------------------------------------------------------
+
+PATIENT = {"live_lookup_budget": "20s"}
+
+
+def opened(open_owned: Callable[..., Till], project: System) -> Till:
+    """A till that has loaded the members, with the patience of a slow machine; the first has points and a voucher."""
+    with project.sim.lock:
+        project.sim.give("10000000", "CODE-1", campaign="Bonus", discount={"type": "AMOUNT", "amount_off": 5000})
+        project.sim.give("10000000", "LC-1", type="LOYALTY_CARD", loyalty_card={"balance": 240})
+    till = open_owned(PATIENT, currency="SEK").start()
+    eventually(lambda: till.loaded(MEMBERS))
+    return till
+
+
+def wish(till: Till) -> dict[str, Any]:
+    """The first member's voucher, as it is listed, the member having shown their number."""
+    ref = till.identify("member_number", "10000000")["contact"]["ref"]
+    listed = till.http.get(f"/v1/contacts/{ref}/benefits").json()
+    assert (listed["points"]["balance"], listed["served"]["source"]) == ("240", "live")
+    [voucher] = listed["vouchers"]
+    assert (voucher["name"], voucher["number"], voucher["value"]["amount"]) == ("Bonus", "CODE-1", "50.00")
+    return {"ref": ref, "kind": "voucher", "id": voucher["id"], "transaction_id": "s-1"}
+
+
+def redeem(till: Till, body: dict[str, Any]) -> tuple[str, str | None]:
+    answer = till.http.post("/v1/benefits/redeem", json=body)
+    assert answer.status_code == 200, answer.text
+    return answer.json()["outcome"], answer.json()["reason"]
+
+
+def used(project: System) -> int:
+    with project.sim.lock:
+        return int(next(iter(project.sim.vouchers.values()))["redemption"]["redeemed_quantity"])
+
+
+@pytest.mark.slow
+def test_a_voucher_is_used_up_once_whatever_gets_lost(open_owned, project, monkeypatch):
+    """An answer is lost, the till is killed, another sale asks too; then it is given back and used by that one."""
+    monkeypatch.setenv("LOYALTY_AGENT__BENEFITS__REDEEM_BUDGET", "20s")
+    till = opened(open_owned, project)
+    body = wish(till)
+    lost = project.sim.add(Fault(kind="answer", status=504, path="/v1/redemptions", after_processing=True))
+    assert redeem(till, body) == ("redeemed", None)
+    project.sim.remove(lost)
+    assert used(project) == 1
+    till.kill()
+    till.start()
+    assert redeem(till, body) == ("redeemed", None)
+    assert till.identify("member_number", "10000000")["contact"]["ref"] == body["ref"]
+    assert redeem(till, {**body, "transaction_id": "s-2"}) == ("refused", "used")
+    assert used(project) == 1
+
+    for _ in range(2):
+        assert till.http.post("/v1/benefits/release", json=body).json()["outcome"] == "released"
+    assert used(project) == 0
+    assert redeem(till, {**body, "transaction_id": "s-2"}) == ("redeemed", None)
+    assert used(project) == 1
+    assert (project.sim.orders, len(project.sim.customers)) == ({}, MEMBERS)
+    assert "CODE-1" not in till.log.read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("taken", [False, True], ids=["still there", "used elsewhere meanwhile"])
+def test_a_voucher_is_given_without_a_line(open_owned, project, monkeypatch, taken):
+    """What the policy allows is told when the line is back, over a kill; what was used elsewhere is a loss."""
+    allowed = '{ amount = "50.00", currency = "SEK", per_day = 1, within = "1h" }'
+    monkeypatch.setenv("LOYALTY_AGENT__BENEFITS__OFFLINE__VOUCHER", allowed)
+    monkeypatch.setenv("LOYALTY_AGENT__BENEFITS__REDEEM_BUDGET", "20s")
+    till = opened(open_owned, project)
+    body = wish(till)
+    project.cut()
+    assert redeem(till, body) == ("queued", None)
+    assert redeem(till, body) == ("queued", None)
+    till.kill()
+    if taken:
+        with project.sim.lock:
+            elsewhere = {"redeemables": [{"object": "voucher", "id": "CODE-1"}], "customer": {"source_id": "10000001"}}
+            project.sim.redeem(elsewhere)
+    project.mend()
+    till.start()
+    if taken:
+        eventually(lambda: "benefits.lost" in till.conditions(), within_s=90)
+    else:
+        eventually(lambda: redeem(till, body) == ("redeemed", None), within_s=90)
+        assert "benefits.lost" not in till.conditions()
+    assert used(project) == 1

@@ -87,7 +87,7 @@ class Watch:
         assert http.get("/healthz").status_code == 200
         self.slowest_s = max(self.slowest_s, time.monotonic() - start)
         self.agent_bytes = max(self.agent_bytes, _peak_bytes(agent))
-        self.loader_bytes = max((self.loader_bytes, *map(_peak_bytes, _descendants(agent))))
+        self.loader_bytes = max((self.loader_bytes, *map(_peak_bytes, descendants(agent))))
         self.looks += 1
 
 
@@ -115,12 +115,13 @@ def _peak_bytes(pid: int) -> int:
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM")), 0)
 
 
-def _descendants(pid: int) -> Iterator[int]:
+def descendants(pid: int) -> Iterator[int]:
+    """The processes that a process has started, and theirs."""
     with contextlib.suppress(OSError):
         for task in Path(f"/proc/{pid}/task").iterdir():
             for child in map(int, (task / "children").read_text().split()):
                 yield child
-                yield from _descendants(child)
+                yield from descendants(child)
 
 
 class SftpServer:

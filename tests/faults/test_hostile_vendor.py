@@ -485,7 +485,9 @@ def test_a_certificate_that_will_not_do(vendor, open_till, tmp_path, kind):
     authority, stranger = Authority(tmp_path / "ca"), Authority(tmp_path / "stranger", "Another Authority")
     wrong = (stranger if changes.pop("other", False) else authority).issue(*changes.pop("names"), **changes)
     with Line(vendor.server.port, wrong) as line:
-        till = open_till(voyado={"base_url": line.url}, http={"ca_file": str(authority.pem)}).start()
+        # A handshake that a slow machine takes long for would be another reason.
+        http = {"ca_file": str(authority.pem), "connect_timeout": "60s", "read_timeout": "60s"}
+        till = open_till(voyado={"base_url": line.url}, http=http).start()
         eventually(till.loaded)  # of files, without the API
         alma = members(vendor, 1)[0].value("memberNumber")
         till.sell("s-1", identifier={"type": "member_number", "value": alma})

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from datetime import timedelta
 
 import pytest
+from fuzz.answering import UNANSWERED, Wire, answer_of, statements
 
 from agent.connectors.base import FeedSurroundings
 from agent.connectors.voucherify.client import VoucherifyClient
@@ -14,13 +14,12 @@ from agent.connectors.voucherify.feeds import PacedCustomers
 from agent.connectors.voucherify.people import VoucherifyPeople
 from agent.domain.identifiers import Identifier, IdentifierType, Normaliser
 from agent.domain.tagging import Outcome
-from agent.errors import FeedError, VendorRefusedError, VendorUnreachableError
+from agent.errors import FeedError
 from agent.store.database import DatabaseFile
 from agent.store.replica import SqliteReplica
 from agent.store.replica_builder import SqliteReplicaStore
 from agent.store.replica_file import ReplicaFile
 from agent.store.replica_writer import SqliteReplicaWriter
-from agent.transport import Answer
 from tests.connectors.mparticle.sales import Reference
 from tests.fakes import NOW, STORAGE_KEY, FakeClock, at_once, feed_surroundings
 
@@ -34,33 +33,14 @@ WORDS = (
     b'"id":', b'"source_id":', b"created_at", b"updated_at", b"has_more", b"data_ref", b"customers", b"true", b"[",
     b"{", b"0001-01-01T00:00:00Z", b"9999-12-31T23:59:59Z",
 )  # fmt: skip
-UNANSWERED = (VendorUnreachableError, VendorRefusedError)
-
-
-class Wire:
-    """A transport that answers everything alike."""
-
-    answer = Answer(200, {}, b"")
-
-    async def request(self, *_args, **_kwargs) -> Answer:
-        return self.answer
 
 
 def project(wire: Wire) -> VoucherifyClient:
     return VoucherifyClient(wire, Reference("id"), Reference("token"), heard=lambda _answer: None)
 
 
-def answer_of(data: bytes) -> Answer:
-    status, _, body = data.partition(b" ")
-    return Answer(int(status) if status in (b"200", b"404", b"500") else 200, {}, body)
-
-
 def listed(*customers: object, more: bool = False) -> dict[str, object]:
     return {"object": "list", "data_ref": "customers", "customers": customers, "has_more": more}
-
-
-def statements(*bodies: object) -> list[bytes]:
-    return [b"%d " % status + json.dumps(body).encode() for body in bodies for status in (200, 404, 500)]
 
 
 @pytest.mark.parametrize(

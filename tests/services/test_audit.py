@@ -96,8 +96,10 @@ async def test_the_trail_has_an_end(bench):
 
 
 async def test_entries_about_sales(bench):
-    """What was done to certain sales is found for whoever exports them."""
+    """What was done to certain sales and activities is found for whoever exports them; their ids are told apart."""
     await bench.audit.record("queue.retried", by="cli", entry=1, transaction_id="s-1")
     await bench.audit.record("queue.discarded", by="cli", entry=2, transaction_id="s-2")
-    found = await bench.audit.of_sales({"s-2", "s-3"})
-    assert [(entry["event"], entry["entry"]) for entry in found] == [("queue.discarded", 2)]
+    await bench.audit.record("queue.retried", by="cli", entry=3, activity_id="s-2")
+    await bench.audit.record("queue.retried", by="cli", entry=4, activity_id="a-1")
+    found = await bench.audit.of_records({"s-2", "s-3"}, {"a-1", "s-1"})
+    assert [(entry["event"], entry["entry"]) for entry in found] == [("queue.discarded", 2), ("queue.retried", 4)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -61,7 +62,9 @@ class Bench:
         writer=True,
         vendor=None,
         matches_later=True,
+        fresh_for=None,
     ):
+        self.remembered = []
         self.clock, self.replica, self.vendor = FakeClock(), FakeReplica(), vendor or FakeVendor()
         self.paced = 0
         self.link = Link(
@@ -74,9 +77,15 @@ class Bench:
             writer=self.vendor if writer else None,
             link=self.link,
             policy=BufferPolicy(
-                TaggingPolicy(IdentifierType.MEMBER_NUMBER, secondary, level), live, unknown, 15.0, matches_later
+                TaggingPolicy(IdentifierType.MEMBER_NUMBER, secondary, level),
+                live,
+                unknown,
+                15.0,
+                matches_later,
+                fresh_for,
             ),
             pace=self.pace,
+            asking_now=lambda: self.remembered.append,
         )
 
     async def pace(self):
@@ -102,6 +111,22 @@ async def test_a_settled_sale_passes_unchanged():
     outgoing = open_sale(key=member_key(), open_=False)
     assert await bench.settle(outgoing) is outgoing
     assert bench.vendor.asked == []
+
+
+@pytest.mark.parametrize(
+    ("age_s", "known", "expected"),
+    [(3600, [], "10000421"), (3601, ["10000422"], "10000422"), (3601, [], "contact.unknown")],
+    ids=["fresh", "old, and somebody else's by now", "old, and nobody's by now"],
+)
+async def test_an_old_answer_is_not_believed_while_the_vendor_can_be_asked(age_s, known, expected):
+    """Who was kept from a look-up goes for known only as long as that counts as fresh; what is said now is kept."""
+    bench = Bench(unknown="park", writer=False, matches_later=False, fresh_for=timedelta(hours=1))
+    bench.replica.add(replace(member(), as_of=NOW), phone())
+    bench.vendor.contacts[phone()] = known
+    bench.clock.advance(age_s)
+    settled = await bench.settle(open_sale())
+    assert (settled.code if isinstance(settled, Verdict) else settled.key.value) == expected
+    assert [question for said in bench.remembered for question, _ in said] == ([phone()] if age_s > 3600 else [])
 
 
 async def test_a_sale_that_may_have_arrived_is_never_touched():

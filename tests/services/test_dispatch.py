@@ -264,6 +264,29 @@ async def test_a_hold_ends_at_once_when_a_look_up_finds_the_new_key_good(drive, 
         await until(lambda: drive.states() == {"delivered": 5})
 
 
+async def test_a_hold_lasts_as_long_as_the_vendor_asks(drive, vendor, clock):
+    """A refusal that says when to come back is not probed before, whatever an admin orders; then it is."""
+    vendor.answer = lambda _outgoing: replace(REFUSED, after_s=600.0)
+    await drive.sell(5)
+    async with drive.running():
+        await until(lambda: drive.lane.held)
+        await drive.quiet()
+        tried = len(vendor.attempts)
+        vendor.answer = lambda _outgoing: None
+        for _ in range(9):
+            clock.advance(60)
+            await drive.lane.flush()
+            await drive.quiet()
+        assert (len(vendor.attempts), vendor.pings, drive.lane.held) == (tried, 0, True)
+        usual, drive.lane._policy = drive.lane._policy, replace(drive.lane._policy, flush_every_s=90.0)
+        assert Lane._pause_s(drive.lane) == pytest.approx(60.0), "it does not spin meanwhile"
+        drive.lane._policy = usual
+
+        clock.advance(61)
+        await until(lambda: drive.states() == {"delivered": 5})
+    assert not drive.lane.held
+
+
 async def test_an_empty_held_lane_is_released_by_a_ping(drive, vendor, clock):
     """When nothing is left to probe with, a ping does."""
     vendor.fault = VendorRefusedError()

@@ -2,9 +2,9 @@
 
 import pytest
 
-from agent.domain.identifiers import IdentifierType
-from agent.services.handles import KEPT_S, MOST, Handles
-from tests.fakes import FakeClock, member_key
+from agent.domain.identifiers import Identifier, IdentifierType
+from agent.services.handles import KEPT_S, MOST, Handles, names_of
+from tests.fakes import FakeClock, member_key, phone
 
 
 def test_a_handle_leads_back_and_says_nothing():
@@ -94,3 +94,42 @@ def test_everybody_is_forgotten():
     handles.forget()
     assert handles.key(ref) is None
     assert handles.give(member_key("1")) != ref
+
+
+KEY = member_key("10000421")
+ID, NUMBER, CARD = IdentifierType.CONTACT_ID, IdentifierType.MEMBER_NUMBER, IdentifierType.CARD_NUMBER
+
+
+@pytest.mark.parametrize(
+    ("key", "readings", "contact_id", "names"),
+    [
+        (KEY, [phone()], None, (phone(),)),
+        (KEY, [phone()], "c-1", (Identifier(ID, "c-1"), phone())),
+        (KEY, [KEY.identifier, phone()], None, ()),
+        (KEY, [KEY.identifier], "c-1", (Identifier(ID, "c-1"),)),
+        (KEY, [Identifier(NUMBER, "7"), Identifier(CARD, "7")], None, (Identifier(CARD, "7"),)),
+    ],
+    ids=["a phone", "and the vendor's id", "a number that could be a phone", "a number", "a card that could be one"],
+)
+def test_what_names_somebody_beside_their_key(key, readings, contact_id, names):
+    """What a value could be besides names nobody: who was found by their number was not named by somebody's phone."""
+    assert names_of(key, readings, contact_id) == names
+
+
+def test_every_name_of_a_visit():
+    """They add up, until the visit is over or somebody is erased; whether one is new is told."""
+    clock = FakeClock()
+    handles = Handles(clock)
+    card = Identifier(CARD, "7")
+    assert handles.named("ref-1", [phone().type], [phone()])
+    assert not handles.named("ref-1", [phone().type], [phone()])
+    assert not handles.named("ref-1", [NUMBER])
+    assert handles.named("ref-1", [CARD], [card])
+    assert (handles.names("ref-1"), handles.names("ref-2")) == ((phone(), card), ())
+    handles.forget()
+    assert (handles.names("ref-1"), handles.is_named_by("ref-1", {CARD})) == ((), True)
+    handles.named("ref-1", [CARD], [card])
+    assert card.value not in repr(handles._named), "and shows nowhere"
+    clock.advance(KEPT_S)
+    handles.purge()
+    assert (handles.names("ref-1"), handles._named) == ((), {})

@@ -493,11 +493,15 @@ def _children(pid, word):
 
 
 async def _gone(*pids):
-    deadline_s = time.monotonic() + 10
+    deadline_s = time.monotonic() + 60
     while any(_runs(pid) for pid in pids):
         assert time.monotonic() < deadline_s, "a process stayed behind"
         await asyncio.sleep(0.02)
 
 
 def _runs(pid):
-    return Path(f"/proc/{pid}").exists()
+    """Whether it has not ended; a container's first process may let the dead lie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False

@@ -10,19 +10,23 @@ from datetime import timedelta
 import pytest
 from told import ToldReplica
 
+from agent.domain.activity import MemberEvent
 from agent.domain.benefits import BenefitKind
 from agent.domain.contact import ChangeKind, ContactChange
 from agent.domain.delivery import Verdict, VerdictKind
 from agent.domain.health import Conditions
-from agent.domain.identifiers import IdentifierType, Normaliser
-from agent.domain.transaction import IdentifierStatement
-from agent.errors import AmbiguousPersonError, IdentifierInvalidError, StorageError
-from agent.ports import ChangePage, RedemptionWish, Settled
+from agent.domain.identifiers import Identifier, IdentifierType, Normaliser
+from agent.domain.transaction import IdentifierStatement, NewContact
+from agent.errors import AmbiguousPersonError, IdentifierInvalidError, StorageError, StorageFullError
+from agent.ports import ChangePage, ErasureRequest, Recipient, RedemptionWish, Settled
 from agent.services.audit import Audit
+from agent.services.notices import Notices
 from agent.services.privacy import REBUILD_EVERY_S, Privacy
 from agent.store import replica_writer
+from agent.store.activities import Activities
 from agent.store.audit import AuditAnchor, AuditTrail
 from agent.store.database import DatabaseFile
+from agent.store.enrolments import Enrolments
 from agent.store.persons import PersonalSales
 from agent.store.redemptions import Redemptions
 from agent.store.refusals import ErasedPeople
@@ -56,6 +60,7 @@ ALMA = {
 }
 BO = {ID: "5b8d7a90-21b4-4d0f-8a77-9f0f3f9f1c22", MEMBER: "10000422", PHONE: ALMA[PHONE], EMAIL: "bo@example.com"}
 BYSTANDER = "bystander"
+DAY = timedelta(days=1)
 
 
 class RememberedBenefits:
@@ -74,7 +79,7 @@ class RememberedBenefits:
 class World:
     """A till's two databases, who looks after the people in them, and what was halted meanwhile."""
 
-    def __init__(self, tmp_path, outbox):
+    def __init__(self, tmp_path, outbox, *, tells=False):
         self.directory, self.outbox, self.clock, self.conditions = tmp_path, outbox, FakeClock(), Conditions()
         file = ReplicaFile(DatabaseFile(tmp_path / "replica.db", None, "NORMAL"), STORAGE_KEY, MEMBER)
         self.store, self.replica = SqliteReplicaStore(file), ToldReplica(file)
@@ -91,6 +96,7 @@ class World:
         self.spooled = self.changes = self.rebuilt = 0
         self.benefits = RememberedBenefits()
         self.redemptions = Redemptions(writer, reader, key=STORAGE_KEY, names=NAMES)
+        self.enrolments = Enrolments(writer, reader, names=NAMES)
         self.kept_before, self.kept_files = [], 0
         leave_no_trace = self.people.leave_no_trace
 
@@ -99,10 +105,17 @@ class World:
             await leave_no_trace()
 
         self.people.leave_no_trace = counted
+        told = frozenset[str](MemberEvent) if tells else frozenset[str]()
+        notices = Notices(
+            clock=self.clock, outbox=Activities(outbox, writer), primary=MEMBER, place=("1042", "03"),
+            recipients=(Recipient(VENDOR), Recipient("platform", owner=False, activities=told)),
+            announced=self._changed,
+        )  # fmt: skip
         self.privacy = Privacy(
             clock=self.clock, readings=self._readings, contacts=self.people, sales=self.sales, refused=self.erased,
+            notices=notices,
             trail=self.audit, kept=self, benefits=self.benefits,
-            redemptions=self.redemptions, spool=self._spool, conditions=self.conditions,
+            redemptions=self.redemptions, enrolments=self.enrolments, spool=self._spool, conditions=self.conditions,
             feed_halted=lambda: self._halt("feed"), lanes_halted=lambda: self._halt("lanes"), alone=asyncio.Lock(),
             changed=self._changed,
         )  # fmt: skip
@@ -172,7 +185,10 @@ async def world(tmp_path):
 
 
 def counted(**erased):
-    kinds = ("contacts", "sales_waiting", "sales_finished", "redemptions", "notes", "kept_files")
+    kinds = (
+        *("contacts", "sales_waiting", "sales_finished", "activities", "redemptions", "enrolments", "notes"),
+        "kept_files",
+    )
     return dict.fromkeys(kinds, 0) | erased
 
 
@@ -211,6 +227,84 @@ async def test_a_person_is_erased_by_any_identifier(world, kind, value):
     assert not [value for value in ALMA.values() if value.encode() in world.bytes()]
     assert world.halted == ["feed", "lanes", "lanes goes on", "feed goes on"]
     assert (world.spooled, world.changes) == (1, 1)
+
+
+@pytest.fixture
+async def telling(tmp_path):
+    """A till with a further system that is told of whoever is erased."""
+    with open_outbox(tmp_path / "outbox.db") as outbox:
+        world = World(tmp_path, outbox, tells=True)
+        yield world
+        world.replica.close()
+
+
+async def told(world):
+    return await world.outbox.lease("platform", 9, NOW)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "key", "names"),
+    [
+        ("mobile_phone", "070-174 06 05", ALMA[MEMBER], [PHONE]),
+        ("member_number", ALMA[MEMBER], ALMA[MEMBER], []),
+        ("any", ALMA[EMAIL], ALMA[MEMBER], [EMAIL]),
+    ],
+)
+async def test_further_systems_are_asked_to_erase_them_too(telling, kind, value, key, names):
+    """By the member's own key, which the local contacts knew, and by what was said; then that the member is gone."""
+    telling.feed(upsert(ALMA))
+    await telling.sell("theirs", key=member_key(ALMA[MEMBER]))
+    done = await telling.erase(kind, value)
+
+    deleted, erasure = await told(telling)
+    assert (deleted.record.type, erasure.record.type) == (MemberEvent.DELETED, MemberEvent.ERASURE)
+    assert (deleted.key.value, deleted.readings) == (key, ())
+    assert (erasure.key.value, [one.type for one in erasure.readings]) == (key, names)
+    assert done.requests == (ErasureRequest("platform", f"erasure-{done.id}"),)
+    assert telling.recorded("privacy.erased")[0]["requests"] == 1
+    assert done.counts["activities"] == 0
+    assert not [value for value in ALMA.values() if value in str(done)]
+
+
+async def test_whom_nobody_knows_is_asked_for_by_what_was_said(telling):
+    """A phone that is in no local contact may be known elsewhere; nobody can be said to be a deleted member."""
+    done = await telling.erase("mobile_phone", "070-174 06 88")
+    [erasure] = await told(telling)
+    assert (erasure.key, [one.value for one in erasure.readings]) == (None, ["+46701740688"])
+    assert len(done.requests) == 1
+
+
+async def test_what_can_be_two_things_is_asked_for_under_neither(telling):
+    """Nobody is guessed at another system either."""
+    done = await telling.erase("any", "0701740688")
+    assert len(telling.normaliser.readings("0701740688", today=NOW.date())) > 1
+    assert (await told(telling), done.requests) == ([], ())
+
+
+async def test_a_request_outlives_another_erasure(telling):
+    """Asked again before the first request is through, neither is erased with the person: both still go."""
+    telling.feed(upsert(ALMA))
+    first = await telling.erase("member_number", ALMA[MEMBER])
+    again = await telling.erase("member_number", ALMA[MEMBER])
+    assert {one.record.activity_id for one in await told(telling)} == {
+        f"{word}-{done.id}" for done in (first, again) for word in ("deleted", "erasure")
+    }
+
+
+async def test_a_request_is_on_disk_before_anything_is_erased(telling):
+    """The disk is full when the contacts are to be erased: the request is there, and asking again goes on."""
+    telling.feed(upsert(ALMA))
+    erase = telling.people.erase
+
+    async def full(*_):
+        raise StorageFullError
+
+    telling.people.erase = full
+    with pytest.raises(StorageFullError):
+        await telling.erase("member_number", ALMA[MEMBER])
+    assert len(await told(telling)) == 2
+    telling.people.erase = erase
+    assert (await telling.erase("member_number", ALMA[MEMBER])).counts["contacts"] == 1
 
 
 async def test_the_receipt_names_nobody(world):
@@ -466,6 +560,188 @@ async def test_what_was_used_up_for_sales(world):
     assert b"voucher-" not in world.bytes()
     (entry,) = world.recorded("privacy.erased_by_feed")
     assert entry["redemptions"] == 1
+
+
+async def enrol(world, *identifiers):
+    """Somebody made at this till."""
+    contact = NewContact(first_name="Canaryalma", mobile_phone=ALMA[PHONE])
+    (made,) = (await world.enrolments.add(contact, identifiers, prefix="1042-03-", now=NOW - DAY)).enrolments
+    return made
+
+
+@pytest.mark.parametrize("delivered", [False, True], ids=["waiting", "delivered"])
+async def test_who_was_made_at_this_till(world, delivered):
+    """By the phone that they gave: their contact goes, and so does each sale that has only their number."""
+    made = await enrol(world, Identifier(PHONE, ALMA[PHONE]))
+    await enrol(world, Identifier(PHONE, "+46701740606"))
+    await world.sell("hers", key=made.own_key, open_=True)
+    await world.sell(BYSTANDER, key=member_key(BO[MEMBER]))
+    if delivered:
+        await world.enrolments.deliver(made.number, member_key("90817263"), None, NOW)
+        await world.sell("hers-later", key=member_key("90817263"))
+    export = await world.export("mobile_phone", ALMA[PHONE])
+    assert [row["number"] for row in export.enrolments] == [made.own_key.value]
+    assert {sale["transaction_id"] for sale in export.sales} == ({"hers", "hers-later"} if delivered else {"hers"})
+    done = await world.erase("mobile_phone", ALMA[PHONE])
+    assert done.counts == counted(sales_waiting=1 + delivered, enrolments=1)
+    assert (world.remembered(), world.enrolments.by_ref(made.ref)) == ({BYSTANDER}, None)
+    assert made.own_key.value.encode() not in world.bytes()
+    assert b"90817263" not in world.bytes()
+    assert world.halted[-3:] == ["lanes", "lanes goes on", "feed goes on"]
+
+
+@pytest.mark.parametrize(
+    ("room", "step"), [("redemptions", "erase"), ("sales", "erase"), ("enrolments", "erase"), ("people", "erase")]
+)
+async def test_what_was_made_here_is_gone_on_with(world, monkeypatch, room, step):
+    """Interrupted anywhere and asked for again by their number: nothing waits to be made at the vendor, or is left."""
+    world.feed(upsert(ALMA))
+    made = await enrol(world, Identifier(PHONE, ALMA[PHONE]))
+    await world.sell("hers", key=made.own_key, open_=True)
+    await redeem(world, "hers", made.own_key, ref=made.ref, names=())
+
+    async def refuse(*_):
+        raise StorageFullError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(getattr(world, room), step, refuse)
+        with pytest.raises(StorageFullError):
+            await world.erase("member_number", ALMA[MEMBER])
+    assert (await world.erase("member_number", ALMA[MEMBER])).counts["contacts"] == 1
+    assert (world.enrolments.queued(5), world.remembered()) == ([], set())
+    assert not [word for word in (b"Canaryalma", b"voucher-hers", made.own_key.value.encode()) if word in world.bytes()]
+
+
+async def test_who_is_made_while_they_are_being_erased_goes_too(world, monkeypatch):
+    """A till that makes them meanwhile is no quicker than the erasure."""
+    erase = world.people.erase
+
+    async def meanwhile(*about):
+        await enrol(world, Identifier(PHONE, ALMA[PHONE]))
+        return await erase(*about)
+
+    monkeypatch.setattr(world.people, "erase", meanwhile)
+    assert (await world.erase("mobile_phone", ALMA[PHONE])).counts == counted(enrolments=1)
+    assert world.enrolments.queued(5) == []
+
+
+@pytest.mark.parametrize(("kind", "names"), [("mobile_phone", [PHONE]), ("any", [])])
+async def test_who_was_made_here_is_asked_for_by_the_vendors_key(telling, kind, names):
+    """No feed has brought them yet: their contact knows the key that they go by elsewhere."""
+    made = await enrol(telling, Identifier(PHONE, ALMA[PHONE]))
+    await telling.enrolments.deliver(made.number, member_key("90817263"), None, NOW)
+    done = await telling.erase(kind, "0701740605")
+    deleted, erasure = await told(telling)
+    assert (deleted.key, deleted.readings) == (member_key("90817263"), ())
+    assert (erasure.key, [one.type for one in erasure.readings]) == (member_key("90817263"), names)
+    assert len(done.requests) == 1
+
+
+async def test_who_was_made_here_stays_out(world):
+    """Erased by their phone before any feed has brought them: the feed that does is refused."""
+    made = await enrol(world, Identifier(PHONE, ALMA[PHONE]))
+    await world.enrolments.deliver(made.number, member_key(ALMA[MEMBER]), None, NOW)
+    await world.erase("mobile_phone", ALMA[PHONE])
+    world.feed(upsert(ALMA), upsert({**BO, PHONE: "+46701740606"}))
+    assert world.replica.persons([member_key(ALMA[MEMBER]).identifier]) == ()
+    assert world.replica.info().contacts == 1
+
+
+async def test_who_was_made_here_goes_by_the_vendors_word(world):
+    """The feed removes the member whom the vendor made of them: what is left of them here goes along."""
+    made = await enrol(world, Identifier(PHONE, ALMA[PHONE]))
+    await world.enrolments.deliver(made.number, member_key(ALMA[MEMBER]), ALMA[ID], NOW - DAY)
+    await world.sell("hers", key=made.own_key, open_=True, at=NOW - DAY)
+    world.feed(upsert(ALMA))
+    world.feed(delete({ID: ALMA[ID]}))
+    await world.privacy.carry_out()
+    assert (world.remembered(), world.enrolments.by_ref(made.ref)) == (set(), None)
+    (entry,) = world.recorded("privacy.erased_by_feed")
+    assert (entry["enrolments"], entry["sales_waiting"]) == (1, 1)
+
+
+BY_PHONE = (phone(),)
+
+
+async def redeem(world, name, key, *, ref="", names=BY_PHONE):
+    wish = RedemptionWish(key, ref, BenefitKind.VOUCHER, f"voucher-{name}", name, names=names)
+    await world.redemptions.ask(wish, None, NOW - timedelta(hours=1))
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        ("mobile_phone", "070-174 06 05"),
+        ("any", "0701740605"),
+        ("email", "Alma@example.com"),
+        ("member_number", ALMA[MEMBER]),
+        ("contact_id", ALMA[ID]),
+    ],
+)
+async def test_whom_only_the_vendor_knows(world, kind, value):
+    """By whatever they were named when they used something up: it is exported, and goes, with what else is theirs."""
+    names = tuple(Identifier(type_, ALMA[type_]) for type_ in (ID, PHONE, EMAIL))
+    await redeem(world, "hers", member_key(ALMA[MEMBER]), ref="v_1", names=names)
+    await redeem(world, "hers-too", member_key(ALMA[MEMBER]), ref="v_2", names=())
+    await redeem(world, BYSTANDER, member_key("7"), names=(phone(6),))
+    assert [row["id"] for row in (await world.export(kind, value)).redemptions] == ["voucher-hers", "voucher-hers-too"]
+    assert (await world.erase(kind, value)).counts == counted(redemptions=2)
+    assert (await world.erase(kind, value)).counts == counted()
+    assert b"voucher-hers" not in world.bytes()
+    assert b"voucher-bystander" in world.bytes()
+
+
+@pytest.mark.parametrize("call", ["erase", "export"])
+async def test_two_whom_only_the_vendor_knows_and_who_share_a_phone(world, call):
+    """Nobody is guessed: each is named by what is theirs alone; who is left then is the only one it names here."""
+    await redeem(world, "hers", member_key(ALMA[MEMBER]))
+    await redeem(world, "his", member_key(BO[MEMBER]))
+    await world.sell("s-1", key=phone_key(5), readings=(phone(5),))
+    with pytest.raises(AmbiguousPersonError):
+        await getattr(world, call)("mobile_phone", ALMA[PHONE])
+    assert (b"voucher-hers" in world.bytes(), world.remembered()) == (True, {"s-1"})
+    assert (await world.erase("member_number", ALMA[MEMBER])).counts == counted(redemptions=1)
+    assert (b"voucher-hers" in world.bytes(), b"voucher-his" in world.bytes()) == (False, True)
+    assert (await world.erase("mobile_phone", ALMA[PHONE])).counts == counted(redemptions=1, sales_waiting=1)
+
+
+@pytest.mark.parametrize("how", ["by the phone", "by the feed"])
+async def test_a_member_s_phone_takes_nothing_of_another_s(world, how):
+    """Who is known here by more than the phone is not whoever else was named by it."""
+    world.feed(upsert(ALMA))
+    await redeem(world, "hers", member_key(ALMA[MEMBER]))
+    await redeem(world, "his", member_key(BO[MEMBER]))
+    if how == "by the phone":
+        assert [row["id"] for row in (await world.export("mobile_phone", ALMA[PHONE])).redemptions] == ["voucher-hers"]
+        await world.erase("mobile_phone", ALMA[PHONE])
+    else:
+        world.feed(delete({ID: ALMA[ID]}))
+        await world.privacy.carry_out()
+    assert (b"voucher-hers" in world.bytes(), b"voucher-his" in world.bytes()) == (False, True)
+
+
+async def test_a_member_who_is_there_is_not_found_by_a_phone_of_before(world):
+    """What a member used up is theirs, whatever they were named by then."""
+    world.feed(upsert({**ALMA, PHONE: "+46701740606"}))
+    (person,) = world.replica.persons([member_key(ALMA[MEMBER]).identifier])
+    await redeem(world, "hers", member_key(ALMA[MEMBER]), ref=person.member.ref)
+    assert (await world.erase("mobile_phone", ALMA[PHONE])).counts == counted()
+    assert (await world.erase("mobile_phone", "+46701740606")).counts == counted(contacts=1, redemptions=1)
+
+
+async def test_whom_two_redeemed_for_while_one_is_erased(world, monkeypatch):
+    """Who it is was settled at the beginning: another who is named by the same phone meanwhile keeps theirs."""
+    await redeem(world, "hers", member_key(ALMA[MEMBER]))
+    erase = world.people.erase
+
+    async def meanwhile(*about):
+        await redeem(world, "hers-too", member_key(ALMA[MEMBER]), names=())
+        await redeem(world, "his", member_key(BO[MEMBER]))
+        return await erase(*about)
+
+    monkeypatch.setattr(world.people, "erase", meanwhile)
+    assert (await world.erase("mobile_phone", ALMA[PHONE])).counts == counted(redemptions=2)
+    assert (b"voucher-hers" in world.bytes(), b"voucher-his" in world.bytes()) == (False, True)
 
 
 async def test_what_is_used_up_while_they_are_being_erased_goes_too(world, monkeypatch):

@@ -81,13 +81,25 @@ class Redemptions:
         return {"redemptions": 2} if self.is_due else {"redemptions": 0}
 
 
+class Enrolments:
+    def __init__(self):
+        self.asked, self.is_due = [], False
+
+    def due(self, plan):
+        return self.is_due
+
+    async def purge(self, plan):
+        self.asked.append(plan.accepted_before)
+        return {"enrolments": 5} if self.is_due else {"enrolments": 0}
+
+
 class Bench:
     def __init__(self, policy=POLICY):
         self.clock, self.sales, self.contacts = FakeClock(), Sales(), Contacts()
         self.kept, self.trail, self.changes, self.trusted, self.files = Kept(), Trail(), 0, True, 4
         self.reading = False
         self.swept = 0
-        self.redemptions = Redemptions()
+        self.redemptions, self.enrolments = Redemptions(), Enrolments()
         self.purge = Purge(
             clock=self.clock,
             policy=policy,
@@ -98,6 +110,7 @@ class Bench:
             spool=self._spool,
             memory=self._memory,
             redemptions=self.redemptions,
+            enrolments=self.enrolments,
             reading=lambda: self.reading,
             alone=asyncio.Lock(),
             changed=self._changed,
@@ -124,8 +137,8 @@ async def test_everything_is_asked_and_counted(bench):
     """Sales, tombstones and forgotten downloads, by the ages of the configuration."""
     counts = await bench.purge.run()
     assert counts == {
-        "files": 4, "delivered": 2, "undelivered": 1, "forgotten": 0, "redemptions": 0, "tombstones": 3,
-        "kept_files": 1,
+        "files": 4, "delivered": 2, "undelivered": 1, "forgotten": 0, "redemptions": 0, "enrolments": 0,
+        "tombstones": 3, "kept_files": 1,
     }  # fmt: skip
     assert bench.kept.asked == [(NOW - POLICY.undelivered, NOW)]
     (plan,) = bench.sales.plans
@@ -184,7 +197,7 @@ async def test_one_room_s_trouble_does_not_keep_the_other_s_data(bench):
     with pytest.raises(StorageError, match="in use"):
         await bench.purge.run()
     assert bench.contacts.before
-    counts = {"files": 4, "redemptions": 0, "tombstones": 3, "kept_files": 1}
+    counts = {"files": 4, "redemptions": 0, "enrolments": 0, "tombstones": 3, "kept_files": 1}
     assert bench.trail.recorded == [("retention.purged", counts)]
 
 
@@ -203,7 +216,9 @@ async def test_a_sweep_looks_before_it_works(bench):
     assert bench.sales.plans == []
     bench.sales.old = True
     bench.clock.advance(60 * 86_400)
-    assert await bench.purge.sweep() == {"delivered": 2, "undelivered": 1, "forgotten": 0, "redemptions": 0}
+    assert await bench.purge.sweep() == {
+        "delivered": 2, "undelivered": 1, "forgotten": 0, "redemptions": 0, "enrolments": 0,
+    }  # fmt: skip
     assert (len(bench.sales.plans), bench.contacts.before) == (1, [])
     assert bench.changes == 1
 
@@ -213,6 +228,13 @@ async def test_a_sweep_for_redemptions_alone(bench):
     bench.redemptions.is_due = True
     assert (await bench.purge.sweep())["redemptions"] == 2
     assert bench.redemptions.asked == [(NOW - POLICY.delivered, NOW)]
+
+
+async def test_a_sweep_for_contacts_made_here_alone(bench):
+    """They too go by their own age, which is that of what was not delivered."""
+    bench.enrolments.is_due = True
+    assert (await bench.purge.sweep())["enrolments"] == 5
+    assert bench.enrolments.asked == [NOW - POLICY.undelivered]
 
 
 async def test_no_sweep_while_the_clock_is_not_trusted(bench):

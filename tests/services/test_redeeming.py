@@ -6,16 +6,16 @@ import asyncio
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
+from itertools import pairwise
 
 import pytest
 
-from agent.domain.belonging import Wanted as Theirs
 from agent.domain.benefits import Benefit, BenefitKind, Benefits, Worth
 from agent.domain.health import Conditions
-from agent.domain.identifiers import IdentifierType
+from agent.domain.identifiers import Identifier, IdentifierType
 from agent.domain.link import Link
 from agent.domain.offline import Allowance, OfflinePolicy
-from agent.domain.redemption import Reason, RedemptionState, Standing, VendorWord
+from agent.domain.redemption import Reason, RedemptionState, Standing, VendorStanding, VendorWord
 from agent.domain.tagging import TaggingPolicy
 from agent.errors import StorageFullError, UnknownRecordError, VendorRefusedError
 from agent.ports import RedemptionWish
@@ -23,7 +23,8 @@ from agent.services.asking import Asking
 from agent.services.benefits import Remembered
 from agent.services.contacts import LocalContacts
 from agent.services.handles import KEPT_S, Handles, Refs
-from agent.services.redeeming import SETTLES_S, Redeemed, Redeeming, Wanted
+from agent.services.redeeming import Redeemed, Redeeming, Wanted
+from agent.services.settling import LOOK_EVERY_S, MOST_SELDOM_S, SETTLES_S
 from agent.store.redemptions import Redemptions
 from tests.fakes import NAMES, STORAGE_KEY, VENDOR, FakeClock, FakeReplica, Offline, member, open_outbox, phone, until
 
@@ -31,7 +32,7 @@ VOUCHER, OFFER, POINTS = BenefitKind.VOUCHER, BenefitKind.OFFER, BenefitKind.POI
 REF = "ref-10000421"
 WANTED = Wanted(REF, VOUCHER, "v-1", "s-1")
 STRONG = frozenset({IdentifierType.MEMBER_NUMBER})
-UNASKED = OfflinePolicy({VOUCHER: Allowance(Decimal(50), 2, timedelta(hours=1))})
+UNASKED = OfflinePolicy({VOUCHER: Allowance(Decimal(50), "SEK", 2, timedelta(hours=1))})
 DONE = Redeemed("redeemed")
 QUEUED = Redeemed("queued", None, ("loyalty.benefit.allowed_offline",))
 OFFLINE = Redeemed("refused", Reason.OFFLINE, ("loyalty.benefit.refused_offline",))
@@ -55,11 +56,18 @@ class Vendor:
     def __init__(self):
         self.there, self.used, self.times_used, self.calls = {"v-1", "v-2", "o-1"}, set(), 0, []
         self.script: dict[str, list] = {"standing": [], "redeem": [], "release": []}
-        self.dead, self.gate = False, asyncio.Event()
+        self.dead, self.gate, self.used_at, self.broken = False, asyncio.Event(), {}, set()
         self.gate.set()
 
+    def spelled(self, kind, id_):
+        return id_.lower()
+
     async def standing(self, key, kind, id_, *, timeout_s, pace):
-        return await self._answer("standing", pace, lambda: self._standing(id_))
+        if id_ in self.broken:
+            self.calls.append(f"standing {id_}")
+            raise Offline
+        found = await self._answer("standing", pace, lambda: self._standing(id_))
+        return VendorStanding(found, self.used_at.get(id_) if found is Standing.USED else None)
 
     async def redeem(self, key, kind, id_, *, timeout_s, pace):
         return await self._answer("redeem", pace, lambda: self._redeem(id_))
@@ -79,7 +87,7 @@ class Vendor:
             raise Offline(maybe_received=True)
         if callable(step):
             step = step()
-        if isinstance(step, Exception):
+        if isinstance(step, BaseException):
             raise step
         if isinstance(step, VendorWord):
             return step
@@ -277,6 +285,28 @@ async def test_a_lost_answer_is_looked_up(desk, redeem, standing, calls):
     assert (desk.vendor.calls, desk.vendor.times_used, desk.state()) == (calls, 1, "redeemed")
 
 
+@pytest.mark.parametrize("reason", [Reason.REFUSED, Reason.EXPIRED])
+async def test_a_repeat_that_is_refused_does_not_end_the_first_call(desk, reason):
+    """It may be carried out yet: the cashier hears no, and should it be used up by it, that is undone."""
+    desk.vendor.script["redeem"] = ["never", VendorWord(reason, "SomeCode")]
+    assert (await desk.redeem(), desk.state()) == (OFFLINE, "undoing")
+    desk.vendor.used.add("v-1")
+    await desk.later()
+    assert (desk.state(), desk.vendor.used) == ("released", set())
+
+
+async def test_what_was_given_unasked_is_not_lost_by_a_repeat_that_is_refused(cut_off):
+    """The first call is looked up, a while later."""
+    assert await cut_off.redeem() == QUEUED
+    cut_off.clock.advance(60)
+    cut_off.vendor.script["redeem"] = ["never", VendorWord(Reason.REFUSED, "SomeCode")]
+    await cut_off.later(0)
+    assert cut_off.state() == "sending"
+    cut_off.vendor.used.add("v-1")
+    await cut_off.later(60)
+    assert cut_off.state() == "redeemed"
+
+
 @pytest.mark.parametrize("how", ["lost", "never"], ids=["carried out", "not"])
 async def test_what_cannot_be_looked_up_is_undone(desk, how):
     """The cashier hears no, so that nothing may stay used up: not at once, as the vendor may be busy with it still."""
@@ -382,19 +412,43 @@ async def test_who_is_erased_while_it_is_on_its_way(cut_off, before, line):
     if before != "nothing":
         number = await desk.record.ask(_wish(desk), None, desk.clock.now())
         await desk.record.settle(number, RedemptionState(before), desk.clock.now())
-    theirs = Theirs(frozenset({REF}), {NAMES.of_identifier(desk.replica.member(REF).key.identifier): None})
     desk.vendor.gate.clear()
     asking = asyncio.create_task(desk.redeem())
     await until(lambda: desk.vendor.calls == ["standing"])
     desk.replica.people.clear()
-    await desk.record.erase(theirs, desk.clock.now())
+    await desk.record.erase([one.number for one in await desk.record.redeemed()], desk.clock.now())
     desk.vendor.dead = not line
     desk.vendor.script["standing"] = []
     desk.vendor.gate.set()
     (answer,) = await asyncio.gather(asking, return_exceptions=True)
     assert isinstance(answer, UnknownRecordError) or answer == OFFLINE
-    assert (desk.vendor.calls, await desk.record.export(theirs)) == (["standing"], [])
+    assert (desk.vendor.calls, await desk.record.redeemed()) == (["standing"], [])
     assert desk.vendor.used == set()
+
+
+async def test_what_they_were_named_by_is_on_record(desk):
+    """Before they asked, and while that was being written down; of another's handle nothing is taken."""
+    card = Identifier(IdentifierType.CARD_NUMBER, "7701")
+    desk.handles.named(REF, [IdentifierType.MEMBER_NUMBER], [phone()])
+    ask, written = desk.record.ask, []
+
+    async def named_meanwhile(*about):
+        written.append(about[0].names)
+        number = await ask(*about)
+        desk.handles.named(REF, [IdentifierType.MEMBER_NUMBER], [card])
+        return number
+
+    desk.record.ask = named_meanwhile
+    desk.vendor.script |= {"redeem": [asyncio.CancelledError()]}
+    with pytest.raises(asyncio.CancelledError):
+        await desk.redeem()
+    (one,) = await desk.record.redeemed()
+    assert (one.ref, one.said) == (REF, {NAMES.of_identifier(name) for name in (phone(), card)})
+    assert desk.state() == "asking"
+    desk.handles.named("ref-7", [IdentifierType.MEMBER_NUMBER], [phone(7)])
+    assert await desk.redeem(replace(WANTED, ref="ref-7")) == DONE
+    assert await desk.record.redeemed() == [one]
+    assert written == [(phone(),), ()], "with what is on record, not after it"
 
 
 async def test_somebody_else_s_erasure_names_nobody_less_well(desk):
@@ -525,6 +579,25 @@ async def test_an_offer_that_nobody_wanted_and_that_cannot_be_given_back(desk):
     desk.clock.advance(60)
     await desk.later()
     assert (desk.state(offer), desk.states) == ("stuck", ["undoing", "stuck"])
+    (condition,) = desk.conditions.standing()
+    assert (condition.code, condition.detail) == ("benefits.stuck", "1 (s-1)")
+    desk.clock.wall += timedelta(days=7, seconds=1)
+    await desk.redeeming.settle()
+    assert desk.conditions.standing() == ()
+
+
+async def test_what_is_stuck_of_somebody_erased_is_nobody_s(desk):
+    """Nobody could do anything about it; of many sales the latest are named."""
+    for number in range(7):
+        row = await desk.record.ask(replace(_wish(desk), transaction_id=f"s-{number}"), None, desk.clock.now())
+        await desk.record.settle(row, RedemptionState.STUCK, desk.clock.now() + timedelta(seconds=number), "Limit")
+    await desk.redeeming.settle()
+    (condition,) = desk.conditions.standing()
+    assert condition.detail == "7 (s-6, s-5, s-4, s-3, s-2)"
+    await desk.outbox._writer.run(lambda db: db.execute("UPDATE redemptions SET state = 'undoing', settled_at = NULL"))
+    await desk.record.erase([one.number for one in await desk.record.redeemed()], desk.clock.now())
+    await desk.redeeming.settle()
+    assert desk.conditions.standing() == ()
 
 
 async def test_what_was_refused_needs_no_release(desk):
@@ -798,6 +871,165 @@ async def test_what_was_given_unasked_is_given_back(cut_off):
     cut_off.clock.advance(60)
     await cut_off.later()
     assert cut_off.vendor.times_used == 0
+
+
+# --- whose a use is ---------------------------------------------------------------------------------------------
+
+THEN = timedelta(seconds=30)
+LONG_AFTER, LONG_BEFORE = timedelta(hours=1), timedelta(hours=-1)
+WHEN = pytest.mark.parametrize(
+    ("used", "ours"), [(THEN, True), (LONG_AFTER, False), (LONG_BEFORE, False)], ids=["then", "after", "before"]
+)
+
+
+def used_by_somebody(desk, used):
+    """Its call is on record, and the vendor says that the voucher was used up at that time."""
+    desk.vendor.used, desk.vendor.used_at["v-1"] = {"v-1"}, desk.clock.now() + used
+
+
+async def asked(desk, state):
+    number = await desk.record.ask(replace(_wish(desk), asked_at=desk.clock.now()), None, desk.clock.now())
+    await desk.record.settle(number, RedemptionState(state), desk.clock.now())
+
+
+@WHEN
+async def test_what_was_used_at_another_time_was_used_by_another(desk, used, ours):
+    """Killed before the answer, and perhaps before the call: the till that asks again hears whose it is."""
+    await asked(desk, "asking")
+    used_by_somebody(desk, used)
+    desk.clock.advance(LONG_AFTER.total_seconds() * 2)
+    assert await desk.redeem() == (DONE if ours else refused(Reason.USED))
+    assert desk.state() == ("redeemed" if ours else "refused")
+
+
+@WHEN
+@pytest.mark.parametrize("state", ["asking", "sending", "undoing"])
+async def test_whose_a_use_is_when_no_till_asks(desk, state, used, ours):
+    """What another used is not taken back from them, not taken for ours, and no less a loss."""
+    await asked(desk, state)
+    used_by_somebody(desk, used)
+    desk.clock.advance(LONG_AFTER.total_seconds() * 2)
+    await desk.later()
+    assert (
+        desk.state()
+        == {
+            "asking": "redeemed" if ours else "refused",
+            "sending": "redeemed" if ours else "lost",
+            "undoing": "released",
+        }[state]
+    )
+    assert desk.vendor.used == (set() if ours and state == "undoing" else {"v-1"})
+
+
+async def test_the_vendor_s_clock_is_the_one_that_counts(desk):
+    """Ours may be an hour slow: what we heard of theirs is on record with the call."""
+    desk.link.heard_time(3600.0)
+    desk.vendor.script["redeem"] = [asyncio.CancelledError()]
+    with pytest.raises(asyncio.CancelledError):
+        await desk.redeem()
+    assert desk.record.find("s-1", VOUCHER, "v-1").asked_at == desk.clock.now() + timedelta(hours=1)
+    used_by_somebody(desk, timedelta(hours=1))
+    assert await desk.redeem() == DONE
+
+
+# --- each in its own time ---------------------------------------------------------------------------------------
+
+
+async def test_one_that_goes_wrong_while_the_line_works_holds_up_nobody(desk):
+    """It is tried less and less often; the others are settled in the same round, however many wait before them."""
+    await asked(desk, "asking")
+    desk.vendor.broken = {"v-1"}
+    tries = []
+    for second in range(0, 4 * 3600, int(LOOK_EVERY_S)):
+        before = len(desk.vendor.calls)
+        await desk.redeeming.settle()
+        tries += [second] * desk.vendor.calls[before:].count("standing v-1")
+        desk.link.worked(desk.clock.now(), desk.clock.monotonic(), lookup=True)
+        desk.clock.advance(LOOK_EVERY_S)
+    gaps = [later - earlier for earlier, later in pairwise(tries)]
+    assert gaps == sorted(gaps)
+    assert (gaps[0], gaps[-1]) == (LOOK_EVERY_S, MOST_SELDOM_S)
+    desk.vendor.used = {"v-2"}
+    number = await desk.record.ask(replace(_wish(desk), id="v-2", transaction_id="s-2"), None, desk.clock.now())
+    await desk.later()
+    assert desk.record.find("s-2", VOUCHER, "v-2").state is RedemptionState.REDEEMED
+    assert number
+    desk.vendor.broken = set()
+    await desk.later(MOST_SELDOM_S)
+    assert desk.state() == "refused"
+
+
+async def test_one_that_breaks_us_holds_up_nobody(desk):
+    """A mistake of ours in one is tried less and less often, however the line is; the others are settled behind it."""
+    await asked(desk, "asking")
+    other = replace(_wish(desk), id="v-2", transaction_id="s-2")
+    await desk.record.ask(replace(other, asked_at=desk.clock.now()), None, desk.clock.now())
+    desk.vendor.used, standing, tries = {"v-2"}, desk.vendor.standing, []
+
+    async def broken(key, kind, id_, **how):
+        if id_ == "v-1":
+            tries.append(desk.clock.monotonic())
+            raise TypeError
+        return await standing(key, kind, id_, **how)
+
+    desk.vendor.standing = broken
+    for _ in range(0, 4 * 3600, int(LOOK_EVERY_S)):
+        await desk.redeeming.settle()
+        desk.clock.advance(LOOK_EVERY_S)
+    assert desk.record.find("s-2", VOUCHER, "v-2").state is RedemptionState.REDEEMED
+    gaps = [later - earlier for earlier, later in pairwise(tries)]
+    assert gaps == sorted(gaps)
+    assert (gaps[0], gaps[-1]) == (LOOK_EVERY_S, MOST_SELDOM_S)
+    desk.vendor.standing = standing
+    await desk.later(MOST_SELDOM_S)
+    assert desk.state() == "refused"
+
+
+async def test_a_disk_that_says_no_ends_the_round(desk, monkeypatch):
+    """What cannot be written down is no mistake in one: the whole round is told of it."""
+
+    async def full(*_args):
+        raise StorageFullError
+
+    await asked(desk, "asking")
+    monkeypatch.setattr(desk.record, "settle", full)
+    with pytest.raises(StorageFullError):
+        await desk.later()
+
+
+async def test_an_outage_puts_nothing_off(desk):
+    """However long it lasts, what waits is settled in the first round after it."""
+    await asked(desk, "sending")
+    desk.vendor.dead = True
+    for _ in range(200):
+        await desk.redeeming.settle()
+        desk.clock.advance(LOOK_EVERY_S)
+    desk.vendor.dead = False
+    desk.clock.advance(60)
+    await desk.redeeming.settle()
+    assert desk.state() == "redeemed"
+
+
+async def test_more_than_one_page_of_them(desk, monkeypatch):
+    """All that is due is settled in one round."""
+    monkeypatch.setattr("agent.services.settling.SLICE", 2)
+    desk.vendor.there |= {f"w-{number}" for number in range(5)}
+    for number in range(5):
+        wish = replace(_wish(desk), id=f"w-{number}", transaction_id=f"s-{number}")
+        await desk.record.ask(wish, None, desk.clock.now())
+    await desk.later()
+    assert list(desk.record.open(0, 10)) == []
+
+
+async def test_one_benefit_has_one_spelling(desk):
+    """Whatever letters a till writes it in: it is used up once, and given back."""
+    loud = replace(WANTED, id="V-1")
+    assert await desk.redeem(loud) == DONE
+    assert await desk.redeem() == DONE
+    assert await desk.redeem(replace(loud, transaction_id="s-2")) == refused(Reason.USED)
+    assert desk.vendor.times_used == 1
+    assert await desk.release(loud) == Redeemed("released")
+    assert desk.vendor.used == set()
 
 
 def _wish(desk):

@@ -119,7 +119,7 @@ def bench():
 
 
 async def until(condition):
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not condition():  # noqa: ASYNC110 - what is waited for has no event
             await asyncio.sleep(0.001)
 
@@ -249,7 +249,7 @@ async def test_the_end_of_the_agent_cuts_it_off(bench):
     await until(lambda: bench.feed.under_way == 1)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await asyncio.wait_for(task, 5)
+        await asyncio.wait_for(task, 30)
     assert (bench.feed.under_way, bench.feed.ended, bench.erased.carried_out) == (0, ["cut off"], 0)
 
 
@@ -373,7 +373,7 @@ class Pages:
     def apply_page(self, _page, *, at):
         if self.slow:
             self.loop.call_soon_threadsafe(self.applying.set)
-            asyncio.run_coroutine_threadsafe(self.go_on.wait(), self.loop).result(5)
+            asyncio.run_coroutine_threadsafe(self.go_on.wait(), self.loop).result(30)
             self.slow = False
         return self.counts.pop(0)
 
@@ -421,7 +421,7 @@ async def test_a_page_that_is_being_written_is_waited_for():
     pages = Pages([AppliedCounts(), AppliedCounts()])
     pages.slow = True
     task = asyncio.create_task(page_feed(pages, Erased()).read(lambda _progress: None, rebuild=False))
-    await asyncio.wait_for(pages.applying.wait(), 5)
+    await asyncio.wait_for(pages.applying.wait(), 30)
     task.cancel()
     await asyncio.sleep(0.02)
     assert not task.done()
@@ -447,7 +447,7 @@ async def test_a_feed_that_waits_for_its_turn_is_halted_at_once(bench):
     """Whoever erases does not wait for a sync that has not begun to read."""
     async with bench.writing, bench.running():
         await until(lambda: bench.sync.progress is not None)
-        async with asyncio.timeout(5), bench.sync.halted():
+        async with asyncio.timeout(30), bench.sync.halted():
             assert bench.feed.reads == []
 
 

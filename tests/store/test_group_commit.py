@@ -51,7 +51,7 @@ class Held:
 
     def _wait(self, _db):
         self.entered.set()
-        self.go.wait(10)
+        self.go.wait(60)
 
     async def __aenter__(self):
         self.task = asyncio.ensure_future(self.writer.run_alone(self._wait))

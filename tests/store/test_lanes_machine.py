@@ -202,6 +202,10 @@ class Shop(RuleBasedStateMachine):
             self.wait(self.outbox.retag(self.entries(sale)[vendor], key, self.now))
             if sale.key is None and CLUB not in sale.lanes:
                 sale.lanes[CLUB] = Lane(open=False)
+                for follower in self.sales:
+                    if follower.kind == "void" and follower.original is sale:
+                        reached = [name for name, lane in sale.lanes.items() if lane.state != "cancelled"]
+                        follower.lanes = {name: Lane(open=False) for name in reached} | follower.lanes
             sale.key, sale.lanes[vendor].open = key, False
         kept = [sale for sale in going if sale not in rising]
         self.wait(self.outbox.sending([self.entries(sale)[vendor] for sale in kept]))

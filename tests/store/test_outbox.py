@@ -91,7 +91,7 @@ async def test_sales_of_one_group_are_told_apart(outbox):
         acceptance("other"),
     ]  # fmt: skip
     release = threading.Event()
-    blocking = asyncio.ensure_future(outbox._writer.run_alone(lambda _db: release.wait(10)))
+    blocking = asyncio.ensure_future(outbox._writer.run_alone(lambda _db: release.wait(60)))
     waiting = [asyncio.ensure_future(outbox.accept(record, NOW)) for record in together]
     await asyncio.sleep(0)
     release.set()
@@ -626,7 +626,7 @@ async def test_a_cancelled_lease_leaves_nothing_leased(outbox):
     """Who stops waiting for a lease does not take the deliveries along."""
     await outbox.accept(acceptance(), NOW)
     entered, go = threading.Event(), threading.Event()
-    holding = asyncio.ensure_future(outbox._writer.run_alone(lambda _db: entered.set() or go.wait(5)))
+    holding = asyncio.ensure_future(outbox._writer.run_alone(lambda _db: entered.set() or go.wait(60)))
     while not entered.is_set():  # noqa: ASYNC110 - set by another thread
         await asyncio.sleep(0.001)
     taking = asyncio.ensure_future(leased(outbox))
@@ -708,20 +708,16 @@ async def test_a_tag_rises_before_it_is_sent(outbox):
     assert outbox.story("open").events == ({"at": NOW, "what": "retagged", "vendor": VENDOR},)
 
 
-@pytest.mark.parametrize(
-    ("guests", "gets"),
-    [(True, False), (False, True), (lambda _sale: False, True)],
-    ids=["takes guests", "takes none", "takes some"],
-)
-async def test_a_member_who_is_found_out_late(tmp_path, guests, gets):
-    """Who did not want the sale while nobody was known gets it from then on; who takes every sale had it before."""
+@pytest.mark.parametrize("guests", [True, False, lambda _sale: False], ids=["takes guests", "takes none", "takes some"])
+async def test_a_member_who_is_found_out_late(tmp_path, guests):
+    """Who did not get the sale while nobody was known, for whatever reason, gets it from then on."""
     recipients = (Recipient(VENDOR), Recipient("platform", guests=guests, owner=False))
     with open_outbox(tmp_path / "outbox.db", recipients=recipients) as outbox:
         await outbox.accept(acceptance(readings=(phone(),), open_=True), NOW)
         [outgoing] = await leased(outbox)
         await outbox.retag(outgoing.entry, member_key(), NOW)
 
-        assert ("platform" in {row.vendor for row in outbox.story("1042-03-000001").deliveries}) is gets
+        assert "platform" in {row.vendor for row in outbox.story("1042-03-000001").deliveries}
 
 
 async def test_a_tag_stays_after_an_attempt_that_may_have_arrived(outbox):

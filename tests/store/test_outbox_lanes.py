@@ -151,6 +151,34 @@ async def test_a_void_cancels_where_unsent_and_follows_where_sent(outbox):
     ]
 
 
+async def test_a_void_follows_a_sale_whose_member_is_found_out_after_it(outbox):
+    """To whoever gets the sale from then on, and not where it had found the sale unsent."""
+    await outbox.accept(acceptance("sale", readings=(phone(),), open_=True, vendors=(OWNER, LEDGER)), NOW)
+    (owned,) = await lease(outbox, OWNER)
+    await outbox.accept(acceptance("void", type="void", original_transaction_id="sale", vendors=ALL), NOW)
+    await outbox.retag(owned.entry, member_key(), NOW)
+    assert states(outbox) == {OWNER: "queued", LEDGER: "cancelled", CLUB: "queued"}
+    assert states(outbox, "void") == {OWNER: "queued", CLUB: "queued"}
+    (first,) = await settle(outbox, CLUB, DONE)
+    (then,) = await lease(outbox, CLUB)
+    assert [(one.transaction.transaction_id, one.key) for one in (first, then)] == [
+        ("sale", member_key()), ("void", member_key())
+    ]  # fmt: skip
+
+
+async def test_a_return_that_names_somebody_keeps_its_own_tag_open(outbox):
+    """Whose the sale is does not say who brings it back."""
+    await outbox.accept(acceptance("sale", readings=(phone(),), open_=True, vendors=(OWNER,)), NOW)
+    about = {"type": "return", "original_transaction_id": "sale"}
+    await outbox.accept(acceptance("back", readings=(phone(6),), open_=True, vendors=(OWNER,), **about), NOW)
+    (owned,) = await lease(outbox, OWNER)
+    await outbox.retag(owned.entry, member_key(), NOW)
+    await outbox.settle([Settled(owned.entry, DONE)], NOW)
+    (back,) = await lease(outbox, OWNER)
+    assert (back.key, back.readings, back.open) == (None, (phone(6),), True)
+    assert states(outbox, "back") == {OWNER: "queued"}
+
+
 async def test_points_count_where_the_contacts_are(outbox):
     """A guest's sale that a further system took under no key, and one parked at the owner, can be claimed."""
     await outbox.accept(acceptance("guest", vendors=(LEDGER,)), NOW)

@@ -9,10 +9,12 @@ from decimal import Decimal
 
 import pytest
 
-from agent.domain.belonging import Wanted
+from agent.domain.belonging import Wanted, redeemers
 from agent.domain.benefits import BenefitKind
+from agent.domain.identifiers import Identifier, IdentifierType
 from agent.domain.redemption import RedemptionState
 from agent.domain.retention import RetentionPlan
+from agent.domain.transaction import IntegrationKey
 from agent.ports import Loss, RedemptionWish
 from agent.store.outbox_view import read
 from agent.store.redemptions import SLICE, Redemptions
@@ -38,6 +40,15 @@ def wanted(*identifiers, refs=()):
     return Wanted(frozenset(refs), {NAMES.of_identifier(identifier): None for identifier in identifiers})
 
 
+async def theirs(record, whom):
+    """The numbers of what is on record of somebody."""
+    return [one.number for person in redeemers(await record.redeemed(), whom, ()) for one in person]
+
+
+async def erase(record, whom):
+    return await record.erase(await theirs(record, whom), NOW)
+
+
 def bytes_of(tmp_path):
     return b"".join(path.read_bytes() for path in tmp_path.iterdir())
 
@@ -54,7 +65,7 @@ async def test_what_is_asked_is_on_disk(tmp_path):
         assert record.find("s-1", VOUCHER, "canary-voucher") is None
         number = await record.ask(WISH, None, NOW)
     with shop(tmp_path, run="run-2") as (_, record):
-        (found,) = record.open(10)
+        (found,) = record.open(0, 10)
         assert found == record.find("s-1", VOUCHER, "canary-voucher")
         assert (found.number, found.state, found.accepted_at) == (number, RedemptionState.ASKING, NOW)
         assert (found.key, found.id, found.ref, found.amount) == (WISH.key, WISH.id, WISH.ref, WISH.amount)
@@ -69,12 +80,12 @@ async def test_what_became_of_it(tmp_path):
         number = await record.ask(WISH, None, NOW)
         await record.settle(number, RedemptionState.REFUSED, NOW, "RewardVoucherExpired")
         known = record.find("s-1", VOUCHER, "canary-voucher")
-        assert (known.state, known.code, record.open(10)) == (RedemptionState.REFUSED, "RewardVoucherExpired", [])
+        assert (known.state, known.code, record.open(0, 10)) == (RedemptionState.REFUSED, "RewardVoucherExpired", [])
         assert await record.ask(WISH, known, NOW) == number
         again = record.find("s-1", VOUCHER, "canary-voucher")
         assert (again.state, again.code, again.id) == (RedemptionState.ASKING, None, WISH.id)
         assert states(record) == {"asking": 1}
-        assert await record.erase(wanted(WISH.key.identifier), NOW) == 1
+        assert await erase(record, wanted(WISH.key.identifier)) == 1
         await record.purge(plan(), NOW)
         assert b"canary" not in bytes_of(tmp_path), "what the first attempt kept is gone as well"
 
@@ -109,24 +120,111 @@ async def test_a_person_is_erased(tmp_path, whom):
             await record.settle(number, RedemptionState(state), NOW)
         await record.ask(replace(WISH, key=member_key("1"), ref="ref-other", id="another"), None, NOW)
         assert b"canary" in bytes_of(tmp_path)
-        assert [row["id"] for row in await record.export(whom)] == ["canary-voucher"] * 3
-        assert await record.erase(whom, NOW) == 3
+        assert [row["id"] for row in record.export(await theirs(record, whom))] == ["canary-voucher"] * 3
+        assert await erase(record, whom) == 3
         await record.purge(plan(), NOW)
         assert b"canary" not in bytes_of(tmp_path)
         assert b"90817263" not in bytes_of(tmp_path)
         assert states(record) == {"asking": 1, "redeemed": 1, "stuck": 2}
         assert record.find("s-1", VOUCHER, "canary-voucher") is None, "not even by the id of the benefit"
-        assert await record.export(whom) == []
-        assert await record.erase(whom, NOW) == 0
+        assert record.export(await theirs(record, whom)) == []
+        assert await erase(record, whom) == 0
         codes = outbox._reader.execute("SELECT code FROM redemptions WHERE state = 'stuck'").fetchall()
         assert codes == [("privacy.erased",)] * 2
+
+
+CONTACT = Identifier(IdentifierType.CONTACT_ID, "canary-contact")
+MAIL = Identifier(IdentifierType.EMAIL, "canary@example.com")
+NAMED = replace(WISH, names=(CONTACT, phone()))
+
+
+@pytest.mark.parametrize("by", [phone(), MAIL, CONTACT], ids=["phone", "mail", "contact id"])
+@pytest.mark.parametrize("since", ["asked", "asked again", "named"])
+async def test_by_whatever_they_were_named(tmp_path, since, by):
+    """Before or since, in another run: they are found by all of it, and none of it can be read."""
+    with shop(tmp_path) as (_, record):
+        number = await record.ask(replace(NAMED, names=(*NAMED.names, MAIL) if since == "asked" else ()), None, NOW)
+        await record.settle(number, RedemptionState.REFUSED, NOW)
+    with shop(tmp_path, run="run-2") as (_, record):
+        if since == "asked again":
+            await record.ask(replace(NAMED, names=(MAIL,)), record.find("s-1", VOUCHER, WISH.id), NOW)
+        await record.named(WISH.key, NAMED.names if since != "named" else (CONTACT,))
+        await record.named(WISH.key, (MAIL, phone()))
+        await record.named(member_key("7"), (phone(6),))
+        kept = bytes_of(tmp_path)
+        assert not [name for name in (CONTACT, MAIL, phone()) if name.value.encode() in kept]
+        assert record.export(await theirs(record, wanted(phone(6)))) == []
+        assert [row["id"] for row in record.export(await theirs(record, wanted(by)))] == [WISH.id]
+        assert await erase(record, wanted(by)) == 1
+        await record.purge(plan(), NOW)
+        assert b"canary" not in bytes_of(tmp_path)
+        assert b"90817263" not in bytes_of(tmp_path)
+        hashes = [NAMES.of_identifier(name).hex().encode() for name in (CONTACT, MAIL, phone())]
+        assert not [one for one in hashes if one in bytes_of(tmp_path)]
+
+
+async def test_what_they_were_named_by_before(tmp_path):
+    """Asked for again in another run, which saw nothing of it."""
+    with shop(tmp_path) as (_, record):
+        number = await record.ask(NAMED, None, NOW)
+        await record.settle(number, RedemptionState.REFUSED, NOW)
+    with shop(tmp_path, run="run-2") as (_, record):
+        await record.ask(replace(NAMED, names=(MAIL,)), record.find("s-1", VOUCHER, WISH.id), NOW)
+        assert [await theirs(record, wanted(by)) for by in (phone(), CONTACT, MAIL)] == [[number]] * 3
+
+
+async def test_one_person_s_second_key_counts_with_the_first(tmp_path):
+    """Who was found by a number and by the vendor's id is one; somebody else who has the same phone is not."""
+    by_id = IntegrationKey(kind="primary", type=IdentifierType.CONTACT_ID, value=CONTACT.value)
+    unasked = replace(NAMED, unasked_on=NOW.date())
+    with shop(tmp_path) as (_, record):
+        await record.ask(unasked, None, NOW)
+        await record.ask(replace(unasked, transaction_id="s-2", key=by_id, names=(phone(),)), None, NOW)
+        await record.ask(replace(unasked, transaction_id="s-3", key=member_key("7"), names=(phone(),)), None, NOW)
+        for key, names, count in (
+            (WISH.key, (CONTACT,), 2),
+            (WISH.key, (), 2),
+            (by_id, (phone(),), 2),
+            (member_key("7"), (phone(),), 1),
+            (member_key("8"), (phone(),), 0),
+        ):
+            assert record.given_unasked(key, names, NOW.date()) == count
+
+
+async def test_when_it_was_asked_for(tmp_path):
+    """Last, by whichever clock that is told; what became of it later changes nothing of that."""
+    with shop(tmp_path) as (_, record):
+        number = await record.ask(replace(WISH, asked_at=NOW - DAY), None, NOW)
+        await record.settle(number, RedemptionState.REFUSED, NOW)
+        assert record.find("s-1", VOUCHER, WISH.id).asked_at == NOW - DAY
+        await record.settle(number, RedemptionState.SENDING, NOW, None, NOW - 2 * DAY)
+        assert record.find("s-1", VOUCHER, WISH.id).asked_at == NOW - 2 * DAY
+        await record.ask(WISH, record.find("s-1", VOUCHER, WISH.id), NOW)
+        assert record.find("s-1", VOUCHER, WISH.id).asked_at is None
+
+
+async def test_what_another_was_named_by_is_not_theirs(tmp_path):
+    """Asked for again, a redemption that was refused to one may be another's: their names are not."""
+    with shop(tmp_path) as (_, record):
+        number = await record.ask(NAMED, None, NOW)
+        await record.settle(number, RedemptionState.REFUSED, NOW)
+        await record.ask(replace(WISH, key=member_key("7")), record.find("s-1", VOUCHER, WISH.id), NOW)
+        assert await theirs(record, wanted(phone())) == []
+
+
+async def test_who_is_named_in_vain_costs_no_write(tmp_path, monkeypatch):
+    """A look-up of somebody of whom nothing is on record waits for no disk."""
+    with shop(tmp_path) as (_, record):
+        await record.ask(WISH, None, NOW)
+        monkeypatch.setattr(record._writer, "run", None)
+        await record.named(member_key("7"), (phone(),))
 
 
 async def test_nobody_else_is_erased(tmp_path):
     """A stranger's keys lead nowhere."""
     with shop(tmp_path) as (_, record):
         await record.ask(WISH, None, NOW)
-        assert await record.erase(wanted(phone()), NOW) == 0
+        assert await erase(record, wanted(phone())) == 0
         assert record.find("s-1", VOUCHER, "canary-voucher").key == WISH.key
 
 
@@ -187,7 +285,7 @@ async def test_what_is_asked_again_is_whose_and_what_it_is_now(tmp_path):
         await record.ask(again, record.find("s-1", VOUCHER, WISH.id), NOW)
         known = record.find("s-1", VOUCHER, WISH.id)
         assert (known.key, known.amount, known.currency) == (again.key, again.amount, "SEK")
-        assert [record.given_unasked(key, NOW.date()) for key in (WISH.key, again.key)] == [0, 1]
+        assert [record.given_unasked(key, (), NOW.date()) for key in (WISH.key, again.key)] == [0, 1]
 
 
 async def test_what_was_given_unasked(tmp_path):
@@ -197,14 +295,16 @@ async def test_what_was_given_unasked(tmp_path):
         number = await record.ask(unasked, None, NOW)
         assert record.find("s-1", VOUCHER, WISH.id).state is RedemptionState.QUEUED
         assert record.elsewhere("s-2", VOUCHER, WISH.id)
-        assert record.given_unasked(WISH.key, NOW.date()) == 1
+        assert record.given_unasked(WISH.key, (), NOW.date()) == 1
         assert (
-            record.given_unasked(WISH.key, NOW.date() + DAY) == record.given_unasked(member_key("1"), NOW.date()) == 0
+            record.given_unasked(WISH.key, (), NOW.date() + DAY)
+            == record.given_unasked(member_key("1"), (), NOW.date())
+            == 0
         )
         assert record.losses(NOW - DAY) == []
         await record.settle(number, RedemptionState.LOST, NOW)
         await record.ask(replace(unasked, transaction_id="s-2", id="v-2", amount=None, currency=None), None, NOW)
-        await record.erase(wanted(WISH.key.identifier), NOW)
+        await erase(record, wanted(WISH.key.identifier))
         assert record.losses(NOW - DAY) == [Loss("-", 1, Decimal(0)), Loss("SEK", 1, Decimal("50.00"))]
         assert record.losses(NOW + DAY) == []
-        assert record.given_unasked(WISH.key, NOW.date()) == 0
+        assert record.given_unasked(WISH.key, (), NOW.date()) == 0

@@ -137,7 +137,7 @@ def _load(store, files, start, *, finish):
             loader.finish(as_of=NOW)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60)
 @given(
     changes=st.lists(_changes, max_size=14),
     cuts=st.lists(st.integers(0, 99), max_size=4),
@@ -169,7 +169,7 @@ def test_any_changes_any_cuts(changes, cuts, built, killed_after):
 
 
 @pytest.mark.slow
-@settings(max_examples=3000, deadline=None)
+@settings(max_examples=3000)
 @given(
     changes=st.lists(_changes, max_size=25),
     cuts=st.lists(st.integers(0, 99), max_size=6),

@@ -1,6 +1,7 @@
-"""The calls of Antavo's Loyalty API, each signed for the moment it is made; no meaning.
+"""The calls of Antavo's Loyalty API and of its Read API, each signed for the moment it is made; no meaning.
 
-Source: the reference pages of the Events, Customers and Transactions APIs; the signature is in `signing.py`. It counts
+Source: the reference pages of the Events, Customers, Transactions and Loyalty Read APIs; the signature is in
+`signing.py`. That the Read API, which has a host of its own, takes signatures of the same scope is inferred. One counts
 for five minutes, so that the time is corrected by what the vendor's own `Date` said last. Where a wrong time may be why
 a signature was refused, the call is made a second time at once: what was refused was not taken.
 """
@@ -12,18 +13,20 @@ from urllib.parse import quote, urlencode
 from agent.connectors.antavo.signing import KEY, Credentials, sign
 from agent.errors import ConfigurationError, VendorRefusedError
 from agent.ports import Clock, Secret
-from agent.transport import Answer, Transport
+from agent.transport import MAX_ANSWER_BYTES, Answer, Transport
 
 _UNAUTHORISED, _FORBIDDEN = 401, 403
 _SKEW = timedelta(seconds=30)
 """How far off the signing time must have been for another try: a tenth of what their verifier allows by default."""
-_YEARS = range(2020, 2100)
+YEARS = range(2020, 2100)
 """Those that a `Date` can name: one far outside of them would put every later signing time out of the calendar."""
 _CONTENT_TYPE = 'application/json; charset="UTF-8"'
+_MAX_PAGE_BYTES = 16 << 20
+"""Five hundred customers, each with as many attributes as a workspace likes."""
 
 
-class AntavoClient:
-    """Calls one workspace.
+class _Signed:
+    """Calls one host of a workspace.
 
     Every call raises VendorUnreachableError when no whole answer comes, and VendorRefusedError when there are no
     credentials to sign with.
@@ -55,58 +58,39 @@ class AntavoClient:
         self._ahead = timedelta()
         """How far the vendor's clock is ahead of ours."""
 
-    async def post_event(self, body: bytes) -> Answer:
-        """`POST /events`: one event."""
-        return await self._call("POST", "/events", body)
-
-    async def post_bulk(self, body: bytes) -> Answer:
-        """`POST /events/bulk`: several, processed in their order."""
-        return await self._call("POST", "/events/bulk", body)
-
-    async def search(self, params: Mapping[str, str]) -> Answer:
-        """`GET /customers`: the ids of those who fit."""
-        return await self._call("GET", f"/customers?{urlencode(params, quote_via=quote)}")
-
-    async def customer(self, field: str, value: str) -> Answer:
-        """`GET /customers/{field}:{value}`: the one with this external id."""
-        return await self._call("GET", f"/customers/{quote(field, safe='')}:{quote(value, safe='')}")
-
-    async def transaction(self, transaction_id: str) -> Answer:
-        """`GET /transactions/{id}`."""
-        return await self._call("GET", f"/transactions/{quote(transaction_id, safe='')}")
-
-    async def transactions_of(self, customer: str, transaction_id: str, *, field: str = "") -> Answer:
-        """`GET /customers/{id}/transactions?id=...`, or `{field}:{id}`: that one, if it is this customer's."""
-        named, query = f"{field}:" if field else "", urlencode({"id": transaction_id}, quote_via=quote)
-        return await self._call("GET", f"/customers/{named}{quote(customer, safe='')}/transactions?{query}")
-
-    async def count(self) -> Answer:
-        """`GET /customers/-/count`: how many members there are."""
-        return await self._call("GET", "/customers/-/count")
-
     async def close(self) -> None:
         """Closes the connections."""
         await self._transport.close()
 
-    async def _call(self, method: str, target: str, body: bytes = b"") -> Answer:
+    async def _call(
+        self,
+        method: str,
+        target: str,
+        body: bytes = b"",
+        *,
+        timeout_s: float | None = None,
+        max_bytes: int = MAX_ANSWER_BYTES,
+    ) -> Answer:
         signed_with = self._ahead
-        answer = await self._send(method, target, body)
+        answer = await self._send(method, target, body, timeout_s, max_bytes)
         if answer.status == _UNAUTHORISED and abs(self._ahead - signed_with) > _SKEW:
-            answer = await self._send(method, target, body)
+            answer = await self._send(method, target, body, timeout_s, max_bytes)
         if answer.status in (_UNAUTHORISED, _FORBIDDEN):
             self._api_key.refused()
             self._api_secret.refused()
         return answer
 
-    async def _send(self, method: str, target: str, body: bytes) -> Answer:
+    async def _send(self, method: str, target: str, body: bytes, timeout_s: float | None, max_bytes: int) -> Answer:
         at = self._clock.now() + self._ahead
         headers = dict(sign(self._credentials(), at, method, target, host=self._host, body=body))
         if body:
             headers["Content-Type"] = _CONTENT_TYPE
-        answer = await self._transport.request(method, target, headers=headers, content=body or None)
+        answer = await self._transport.request(
+            method, target, headers=headers, content=body or None, timeout_s=timeout_s, max_bytes=max_bytes
+        )
         theirs = answer.date
         # The date of a captive portal says nothing.
-        if theirs is not None and theirs.year in _YEARS and not answer.is_markup:
+        if theirs is not None and theirs.year in YEARS and not answer.is_markup:
             self._ahead = theirs - self._clock.now()
         self._heard(answer)
         return answer
@@ -119,3 +103,53 @@ class AntavoClient:
         if not secret or not KEY.fullmatch(key):
             raise VendorRefusedError("The API key or its secret is empty, or the key has characters it cannot have.")
         return Credentials(key, secret, self._environment)
+
+
+class AntavoClient(_Signed):
+    """The Loyalty API."""
+
+    async def post_event(self, body: bytes) -> Answer:
+        """`POST /events`: one event."""
+        return await self._call("POST", "/events", body)
+
+    async def post_bulk(self, body: bytes) -> Answer:
+        """`POST /events/bulk`: several, processed in their order."""
+        return await self._call("POST", "/events/bulk", body)
+
+    async def search(self, params: Mapping[str, str], *, timeout_s: float | None = None) -> Answer:
+        """`GET /customers`: the ids of those who fit."""
+        return await self._call("GET", f"/customers?{_query(params)}", timeout_s=timeout_s)
+
+    async def customer(self, field: str, value: str, *, timeout_s: float | None = None) -> Answer:
+        """`GET /customers/{field}:{value}`: the one with this external id; `GET /customers/{id}` without a field."""
+        named = f"{quote(field, safe='')}:" if field else ""
+        return await self._call("GET", f"/customers/{named}{quote(value, safe='')}", timeout_s=timeout_s)
+
+    async def events(self, params: Mapping[str, str]) -> Answer:
+        """`GET /customers/-/events`: a page of what happened in the workspace."""
+        return await self._call("GET", f"/customers/-/events?{_query(params)}", max_bytes=_MAX_PAGE_BYTES)
+
+    async def transaction(self, transaction_id: str) -> Answer:
+        """`GET /transactions/{id}`."""
+        return await self._call("GET", f"/transactions/{quote(transaction_id, safe='')}")
+
+    async def transactions_of(self, customer: str, transaction_id: str, *, field: str = "") -> Answer:
+        """`GET /customers/{id}/transactions?id=...`, or `{field}:{id}`: that one, if it is this customer's."""
+        named, query = f"{field}:" if field else "", _query({"id": transaction_id})
+        return await self._call("GET", f"/customers/{named}{quote(customer, safe='')}/transactions?{query}")
+
+    async def count(self) -> Answer:
+        """`GET /customers/-/count`: how many members there are."""
+        return await self._call("GET", "/customers/-/count")
+
+
+class AntavoReadClient(_Signed):
+    """The Loyalty Read API, a host of its own."""
+
+    async def customers(self, params: Mapping[str, str]) -> Answer:
+        """`GET /v1/customers`: a page of whole customers."""
+        return await self._call("GET", f"/v1/customers?{_query(params)}", max_bytes=_MAX_PAGE_BYTES)
+
+
+def _query(params: Mapping[str, str]) -> str:
+    return urlencode(params, quote_via=quote)

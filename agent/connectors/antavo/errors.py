@@ -187,7 +187,7 @@ def trouble_of(answer: Answer) -> Verdict | None:
     if (status in _REFUSED and not spoken) or (error and error.code == _MALFORMED_SIGNATURE):
         return Verdict(
             VerdictKind.HOLD, "vendor.credentials_refused", status, "The vendor refuses our credentials.", code,
-            not_received=True,
+            after_s=answer.retry_after_s, not_received=True,
         )  # fmt: skip
     if status in _LATER:
         return Verdict(
@@ -214,15 +214,19 @@ def verdict_without_answer(error: VendorUnreachableError) -> Verdict:
     )  # fmt: skip
 
 
-def raise_unless_answered(answer: Answer) -> None:
+def raise_unless_answered(answer: Answer, *, form: type[Any] | tuple[type[Any], ...] = dict) -> None:
     """Lets through what shows that Antavo answered and takes our signature.
+
+    Args:
+        answer: to any call.
+        form: what JSON it may be.
 
     Raises:
         VendorRefusedError: our credentials are refused.
         VendorUnreachableError: it is as good as no answer.
     """
     verdict = trouble_of(answer)
-    if verdict is None and not isinstance(_json(answer), dict):
+    if verdict is None and not isinstance(_json(answer), form):
         raise VendorUnreachableError(f"answered {answer.status} with something else", maybe_received=True)
     if verdict is None:
         return

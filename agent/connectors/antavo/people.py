@@ -1,7 +1,9 @@
 """Who a sale's member is at Antavo: an id that is known already, or a question.
 
-The primary key is the customer's id there, unless `external_id_field` says otherwise. The loyalty system's own contact
-id is none, where it is not the primary key: such a sale goes by the phone or address that was given with it. Whoever
+Where Antavo owns the contacts, a contact id is the customer's, a member number one of their `membership_id`, and an
+external id what `external_id_field` says. Beside another owner the primary key is the customer's id there, unless
+`external_id_field` says otherwise. That owner's own contact id is none, where it is not the primary key: such a sale
+goes by the phone or address that was given with it. Whoever
 is known by phone or address alone is searched for: exactly one hit counts, nobody is guessed, and no event goes out
 for an id that nobody has: with anonymous registration switched on at the workspace it would make a ghost of a member.
 Where an answer shows what was searched for, whoever is listed has to show it: a filter that a workspace does not know
@@ -11,10 +13,12 @@ Sources: the Customers API's pages. That the answer to a search can be one objec
 inferred from pages that contradict each other. There is no way to search but with the value in the URL.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
 from agent.connectors.antavo.client import AntavoClient
+from agent.connectors.antavo.customers import is_gone, text_of
 from agent.connectors.antavo.errors import STRANGE, UNREADABLE, error_in, trouble_of, verdict_of_error
 from agent.connectors.antavo.mapping import Customer, spell_phone
 from agent.connectors.antavo.settings import AntavoSettings
@@ -29,8 +33,10 @@ from agent.transport import Answer
 _OK, _NOT_FOUND = 200, 404
 _UNKNOWN_CUSTOMER = 160212
 _MEMBERSHIP_ID = "membership_id"
+_MOST = "10"
+"""More than one is too many, but for those who left."""
 _EXACT = frozenset({"email", _MEMBERSHIP_ID})
-_FIELDS = {
+FIELDS = {
     IdentifierType.MOBILE_PHONE: "mobile_phone",
     IdentifierType.EMAIL: "email",
     IdentifierType.MEMBER_NUMBER: _MEMBERSHIP_ID,
@@ -73,17 +79,25 @@ class AntavoPeople:
         client: the workspace.
         settings: its table.
         primary: the type of the primary integration key.
+        owns_contacts: Antavo owns the contacts.
     """
 
-    def __init__(self, client: AntavoClient, settings: AntavoSettings, *, primary: IdentifierType) -> None:
-        self._client, self._settings, self._primary = client, settings, primary
+    def __init__(
+        self,
+        client: AntavoClient,
+        settings: AntavoSettings,
+        *,
+        primary: IdentifierType,
+        owns_contacts: bool = False,
+    ) -> None:
+        self._client, self._settings, self._primary, self._owns = client, settings, primary, owns_contacts
 
     def key_of(self, outgoing: Outgoing) -> IntegrationKey | Verdict:
         """What a sale's person goes by here, or why there is nothing."""
         key = outgoing.key
         if key is None:
             return _GUEST
-        if key.type is not IdentifierType.CONTACT_ID or key.type is self._primary:
+        if self._owns or key.type is not IdentifierType.CONTACT_ID or key.type is self._primary:
             return key
         given = {identifier.type: identifier.value for identifier in _given(outgoing)}
         for kind in (IdentifierType.MOBILE_PHONE, IdentifierType.EMAIL):
@@ -95,9 +109,9 @@ class AntavoPeople:
         """The customer without asking; a verdict where there can be none; None where Antavo has to be asked."""
         if not is_signable(key.value):
             return _UNSIGNABLE
-        if key.kind == "secondary":
-            return None if key.type in _FIELDS else _NO_QUESTION
-        field, mode = self._settings.external_id_field, self._settings.external_id_mode
+        if self._is_searched_for(key):
+            return None if key.type in FIELDS else _NO_QUESTION
+        field, mode = self._field_of(key), self._settings.external_id_mode
         if not field:
             return Customer(key.value)
         return Customer(key.value, field) if mode == "field_name" else None
@@ -108,9 +122,9 @@ class AntavoPeople:
 
     async def ask(self, key: IntegrationKey) -> Customer | Verdict:
         """Who it is, or what it means that nobody can be named. Raises VendorUnreachableError, VendorRefusedError."""
-        if key.kind == "secondary":
-            return await self._search(_FIELDS[key.type], self._spelled(key))
-        field = self._settings.external_id_field
+        if self._is_searched_for(key):
+            return await self._search(FIELDS[key.type], spelled(key.identifier, self._settings))
+        field = self._field_of(key)
         if field == _MEMBERSHIP_ID:
             return await self._search(field, key.value)
         found = _found(await self._client.customer(field, key.value))
@@ -118,14 +132,42 @@ class AntavoPeople:
             return Customer(found.id, key.value)
         return found
 
-    def _spelled(self, key: IntegrationKey) -> str:
-        return spell_phone(key.value, self._settings) if key.type is IdentifierType.MOBILE_PHONE else key.value
+    def _is_searched_for(self, key: IntegrationKey) -> bool:
+        """Whether a key names nobody by itself, or by an external id's field."""
+        if not self._owns:
+            return key.kind == "secondary"
+        by_field = key.type is IdentifierType.EXTERNAL_ID and self._settings.external_id_field
+        return key.type is not IdentifierType.CONTACT_ID and not by_field
+
+    def _field_of(self, key: IntegrationKey) -> str:
+        """The field whose value a key is; empty where it is the customer's id."""
+        is_id = self._owns and key.type is IdentifierType.CONTACT_ID
+        return "" if is_id else self._settings.external_id_field
 
     async def _search(self, field: str, value: str) -> Customer | Verdict:
-        exact = {"match": "exact"} if field in _EXACT else {}
-        # The field is asked for as well, to see whether the filter was applied.
-        answer = await self._client.search({**exact, field: value, "fields": field, "limit": "2"})
+        answer = await self._client.search(search_params(field, value))
         return _found(answer, field, value)
+
+
+def search_params(field: str, value: str) -> dict[str, str]:
+    """What is asked to find those who have a value.
+
+    The field is asked for as well, to see that the filter counts, and the status, lest whoever left stands in the way.
+    """
+    exact = {"match": "exact"} if field in _EXACT else {}
+    return {**exact, field: value, "fields": f"{field},status", "limit": _MOST}
+
+
+def spelled(identifier: Identifier, settings: AntavoSettings) -> str:
+    """An identifier's value as the workspace has it."""
+    phone = identifier.type is IdentifierType.MOBILE_PHONE
+    return spell_phone(identifier.value, settings) if phone else identifier.value
+
+
+def shows(row: Mapping[str, Any], field: str, value: str) -> bool:
+    """Whether a customer shows a value, alone or among others."""
+    told = row.get(field)
+    return any(_in_one_case(field, text_of(one)) == _in_one_case(field, value) for one in _values(told))
 
 
 def _given(outgoing: Outgoing) -> list[Identifier]:
@@ -157,9 +199,9 @@ def _found(answer: Answer, field: str = "", value: str = "") -> Customer | Verdi
 
 
 def _named(rows: list[dict[str, Any]], field: str, value: str) -> Customer | Verdict:
-    if any(field in row for row in rows) and not all(_shows(row, field, value) for row in rows):
+    if any(field in row for row in rows) and not all(shows(row, field, value) for row in rows):
         return _UNFILTERED
-    ids = {_text(row["id"]) for row in rows}
+    ids = {text_of(row["id"]) for row in rows if not is_gone(row)}
     if len(ids) > 1:
         return _SEVERAL
     return Customer(ids.pop()) if ids else UNKNOWN
@@ -169,23 +211,12 @@ def _rows(body: Any) -> list[dict[str, Any]] | None:
     """The customers that an answer lists, each with an id; None when it is no such answer."""
     if isinstance(body, dict):
         body = (body["data"] or []) if "data" in body else [body]
-    fits = isinstance(body, list) and all(isinstance(row, dict) and _text(row.get("id")) for row in body)
+    fits = isinstance(body, list) and all(isinstance(row, dict) and text_of(row.get("id")) for row in body)
     return body if fits else None
 
 
-def _shows(row: dict[str, Any], field: str, value: str) -> bool:
-    told = row.get(field)
-    return any(_spelled(field, _text(one)) == _spelled(field, value) for one in _values(told))
-
-
-def _spelled(field: str, text: str) -> str:
+def _in_one_case(field: str, text: str) -> str:
     return text.casefold() if field == "email" else text
-
-
-def _text(value: Any) -> str:
-    """A value as text: numbers can come as either; empty where it is neither."""
-    number = isinstance(value, int) and not isinstance(value, bool)
-    return str(value) if number or isinstance(value, str) else ""
 
 
 def _values(told: Any) -> list[Any]:

@@ -80,13 +80,21 @@ class AntavoSender:
         settings: its table.
         primary: the type of the primary integration key.
         clock: tells how late a sale is.
+        owns_contacts: Antavo owns the contacts.
     """
 
     def __init__(
-        self, client: AntavoClient, settings: AntavoSettings, *, primary: IdentifierType, clock: Clock
+        self,
+        client: AntavoClient,
+        settings: AntavoSettings,
+        *,
+        primary: IdentifierType,
+        clock: Clock,
+        owns_contacts: bool = False,
     ) -> None:
         self._client, self._settings, self._clock = client, settings, clock
-        self._people, self._books = AntavoPeople(client, settings, primary=primary), AntavoBooks(client)
+        self._people = AntavoPeople(client, settings, primary=primary, owns_contacts=owns_contacts)
+        self._books = AntavoBooks(client)
         self.batch_size = settings.batch_size
 
     async def send(self, batch: Sequence[Outgoing]) -> list[Verdict]:
@@ -225,7 +233,7 @@ class AntavoSender:
 
     async def _whose(self, checkout: Event) -> Verdict:
         body, named = checkout.body, self._settings.external_id_mode == "field_name"
-        sale, field = body["data"], body["external_id"] if named else ""
+        sale, field = body["data"], body.get("external_id", "") if named else ""
         try:
             told = await self._books.whose(sale["transaction_id"], body["customer"], sale["total"], field=field)
         except VendorUnreachableError as error:

@@ -1,7 +1,8 @@
-"""The `[forward.antavo]` table."""
+"""The `[antavo]` and `[forward.antavo]` tables."""
 
 import re
-from typing import Annotated, ClassVar, Literal
+from datetime import timedelta
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field
@@ -9,17 +10,23 @@ from pydantic import AfterValidator, Field
 from agent.connectors.addresses import base_url
 from agent.connectors.antavo.signing import is_signable
 from agent.errors import Fault
-from agent.settings import Role, Secret, Settings, VendorSection
+from agent.settings import Duration, Role, Secret, Settings, VendorSection
 
-_ANTAVO_HOST = re.compile(r"api\.([a-z0-9-]+)\.antavo\.com")
+_ANTAVO_HOST = re.compile(r"(?:read-)?api\.([a-z0-9-]+)\.antavo\.com")
+_KNOWN_BY = ("mobile_phone", "email", "card_number")
+_REPLICA_LEVEL, _WRITE_LEVEL = 3, 4
 _SCHEME_PORTS = {"http": 80, "https": 443}
 
 
-def _base_url(value: str) -> str:
-    parts = base_url(value, example="https://api.st2.antavo.com")
+def _base_url(value: str, *, example: str = "https://api.st2.antavo.com") -> str:
+    parts = base_url(value, example=example)
     if parts.path not in ("", "/"):
         raise ValueError("has a path: it is the address alone")
     return f"{parts.scheme}://{_netloc(value)}"
+
+
+def _read_base_url(value: str) -> str:
+    return _base_url(value, example="https://read-api.st2.antavo.com") if value else ""
 
 
 def _netloc(value: str) -> str:
@@ -46,13 +53,19 @@ def _field(value: str) -> str:
     return value
 
 
+def _feed(value: str) -> str:
+    if value.startswith("file:"):
+        raise ValueError("cannot be a file in this version: what stands in an export is each workspace's own choice")
+    if value not in ("events", "read_api"):
+        raise ValueError("is events or read_api")
+    return value
+
+
 class AntavoSettings(VendorSection):
-    """Antavo Loyalty Cloud, a system that gets every member's sale beside the one that owns the contacts.
+    """Antavo Loyalty Cloud, which owns the contacts or gets every member's sale beside the system that does.
 
     One key pair is the whole workspace's: whoever holds it can read and change every member.
     """
-
-    not_loyalty: ClassVar[str] = "cannot own the contacts in this version, which reads no members of it into a replica"
 
     base_url: Annotated[str, AfterValidator(_base_url)] = Field(
         description="the API of the environment", examples=["https://api.st2.antavo.com"]
@@ -63,10 +76,14 @@ class AntavoSettings(VendorSection):
     api_key: Secret = Field("credential:antavo-key", description="the workspace's API key")
     api_secret: Secret = Field("credential:antavo-secret", description="the secret that belongs to the key")
     auth_mode: Annotated[str, AfterValidator(_signed)] = Field("escher", description="escher: each request is signed")
+    read_base_url: Annotated[str, AfterValidator(_read_base_url)] = Field(
+        "", description="as the owner of the contacts: the Read API, https://read-api.<environment>.antavo.com"
+    )
     external_id_field: Annotated[str, Field(pattern=r"^([A-Za-z][A-Za-z0-9_.]{0,63})?$"), AfterValidator(_field)] = (
         Field(
             "",
-            description='what the primary key is there: "" the customer id, membership_id, or an external id\'s field',
+            description='what the primary key is there: "" the customer id, membership_id, or an external id\'s field; '
+            "of the owner of the contacts the external id's field alone",
         )
     )
     external_id_mode: Literal["none", "field_name", "value"] = Field(
@@ -89,6 +106,19 @@ class AntavoSettings(VendorSection):
     requests_per_minute: Annotated[int, Field(ge=3, le=20_000)] = Field(
         60, description="this agent's share of the 1,500 (shared stack) or 20,000 that all tills of the key have"
     )
+    feed: Annotated[str, AfterValidator(_feed)] = Field(
+        "events",
+        description="as the owner of the contacts: events | read_api: where changes come from. events tells of them "
+        "within the next sync; read_api only of new members, and the sweep of the rest",
+    )
+    feed_overlap: Duration = Field(
+        timedelta(minutes=5), description="so much is read again from sync to sync, for what shows up late"
+    )
+    sweep_every: Duration = Field(
+        timedelta(hours=24),
+        description="as the owner of the contacts: how often everybody is walked over, which alone shows who is gone",
+        examples=["24h"],
+    )
     guest_sales: Annotated[bool, AfterValidator(_members_only)] = Field(
         False, description="sales that name nobody are not sent"
     )
@@ -98,12 +128,59 @@ class AntavoSettings(VendorSection):
         """What the `Host` header says."""
         return urlsplit(self.base_url).netloc
 
-    def contradictions(self, settings: Settings, role: Role) -> list[Fault]:  # noqa: ARG002 - against itself alone
-        """What this table says against itself."""
+    @property
+    def read_host(self) -> str:
+        """The same at the Read API; empty without one."""
+        return urlsplit(self.read_base_url).netloc
+
+    def contradictions(self, settings: Settings, role: Role) -> list[Fault]:
+        """What this table says against itself, and against what the system is to this shop."""
+        return [*self._against_itself(), *(self._as_owner(settings) if role == "loyalty" else self._as_forward())]
+
+    def cannot_own(self, settings: Settings) -> list[Fault]:
+        """What Antavo cannot do here as the owner of the contacts: match later, or make a member."""
+        loyalty = settings.loyalty
+        asked = {"tag": "needs a system that matches a sale later", "create": "needs a system that makes contacts here"}
+        found = []
+        if loyalty.fallback_level == _WRITE_LEVEL:
+            found.append(Fault("loyalty.fallback_level", "is 3 at most with antavo: it gets no contacts from a till"))
+        if text := asked.get(loyalty.unknown_at_delivery or ""):
+            found.append(Fault("loyalty.unknown_at_delivery", f'{text}; with antavo it is "park"'))
+        if strange := [key for key in loyalty.secondary_keys if key not in (*_KNOWN_BY, "external_id")]:
+            found.append(Fault("loyalty.secondary_keys", f"names what no member of Antavo's has: {strange[0]}"))
+        return found
+
+    def _against_itself(self) -> list[Fault]:
         faults = []
-        named = _ANTAVO_HOST.fullmatch(self.host)
-        if named and named[1] != self.environment:
-            faults.append(Fault("environment", f"is not the one of base_url, which is {named[1]}"))
+        for key, host in (("environment", self.host), ("read_base_url", self.read_host)):
+            named = _ANTAVO_HOST.fullmatch(host)
+            if named and named[1] != self.environment:
+                text = f"is not the one of base_url, which is {named[1]}"
+                faults.append(Fault(key, text if key == "environment" else "is not of the environment"))
         if self.external_id_mode != "none" and self.external_id_field in ("", "membership_id"):
             faults.append(Fault("external_id_mode", "needs the name of an external id in external_id_field"))
         return faults
+
+    def _as_owner(self, settings: Settings) -> list[Fault]:
+        loyalty = settings.loyalty
+        needs_field = "external_id" in (loyalty.primary_key, *loyalty.secondary_keys)
+        rules = (
+            (not self.read_base_url and loyalty.fallback_level >= _REPLICA_LEVEL, "read_base_url",
+             "is needed: nothing else lists the members for the local contacts, without which fallback_level is 2"),
+            (self.sweep_every > settings.replica.expires_after, "sweep_every", "is longer than replica.expires_after"),
+            (self.external_id_field == "membership_id", "external_id_field",
+             "is for an external id: a membership_id is the member_number here"),
+            (needs_field and not self.external_id_field, "external_id_field",
+             "is needed, as loyalty.primary_key or secondary_keys has external_id"),
+            (self.opt_in_new_contacts, "opt_in_new_contacts",
+             "would make members of Antavo at a sale, which is not available where it owns the contacts"),
+        )  # fmt: skip
+        return [Fault(key, text) for contradicts, key, text in rules if contradicts]
+
+    def _as_forward(self) -> list[Fault]:
+        changed = (
+            key
+            for key in ("read_base_url", "feed", "feed_overlap", "sweep_every")
+            if getattr(self, key) != AntavoSettings.model_fields[key].default
+        )
+        return [Fault(key, "is for the owner of the contacts, which is another system") for key in changed]

@@ -46,9 +46,13 @@ class MonetaryClient:
         self._connect, self._base_url, self._key, self._heard = connect, base_url, key, heard
         self._transports: dict[str, Transport] = {}
 
-    async def search(self, params: Mapping[str, str]) -> Answer:
+    async def search(self, params: Mapping[str, str], *, timeout_s: float | None = None) -> Answer:
         """`GET /Customers`: those who fit."""
-        return await self._call("GET", "/Customers", params=params)
+        return await self._call("GET", "/Customers", params=params, timeout_s=timeout_s)
+
+    async def customer(self, customer_id: int, *, timeout_s: float | None = None) -> Answer:
+        """`GET /Customers/{id}`."""
+        return await self._call("GET", f"/Customers/{customer_id}", timeout_s=timeout_s)
 
     async def register(self, body: bytes) -> Answer:
         """`POST /Customers`: each call may make another customer."""
@@ -75,6 +79,7 @@ class MonetaryClient:
         params: Mapping[str, str] | None = None,
         body: bytes | None = None,
         max_bytes: int | None = None,
+        timeout_s: float | None = None,
     ) -> Answer:
         key = self._key_to_call_with()
         bounds = {} if max_bytes is None else {"max_bytes": max_bytes}
@@ -84,6 +89,7 @@ class MonetaryClient:
             headers={"Authorization": key, "Content-Type": "application/json"},
             params=params,
             content=body,
+            timeout_s=timeout_s,
             **bounds,
         )
         if answer.status in _REFUSED:

@@ -54,7 +54,10 @@ def trouble_of(answer: Answer, *, named: bool) -> Verdict | None:
     status = answer.status
     if status in _REFUSED:
         title = "The vendor refuses our credentials."
-        return Verdict(VerdictKind.HOLD, "vendor.credentials_refused", status, title, not_received=True)
+        return Verdict(
+            VerdictKind.HOLD, "vendor.credentials_refused", status, title,
+            after_s=answer.retry_after_s, not_received=True,
+        )  # fmt: skip
     if status in _LATER:
         title = "The vendor asks to be called more slowly."
         later = _again("vendor.busy", status, title, pause_s(answer))

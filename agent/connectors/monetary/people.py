@@ -4,7 +4,8 @@
 ours                         Monetary's                                           source
 ===========================  ===================================================  ==================================
 the primary integration key  ExternalID, asked for as `externalID`                readme: the caller's own member id
-mobile_phone                 Phone, `phone`: ten digits as dialled at home        readme; the example till waits for ten
+mobile_phone                 Phone, `phone`: ten digits as dialled at home, of    readme; the example till waits for ten
+                             a number of the shop's country: others share them
 email                        Email, `email`                                       readme
 new_contact                  FirstName, LastName, Address, City, Zipcode,         readme; for a registration alone
                              Birthday
@@ -27,15 +28,17 @@ from typing import Any, Final
 import phonenumbers
 
 from agent.connectors.monetary.client import MonetaryClient
+from agent.connectors.monetary.customers import LARGEST_ID, customer_id_in, customer_id_of, lowered
 from agent.connectors.monetary.errors import UNREADABLE, json_of, rejection_of, trouble_of
 from agent.connectors.monetary.mapping import render_json
+from agent.domain import phones
 from agent.domain.delivery import Verdict, VerdictKind
 from agent.domain.identifiers import Identifier, IdentifierType
 from agent.domain.transaction import IntegrationKey, NewContact
+from agent.errors import IdentifierInvalidError
 
 _PHONE_DIGITS = 10
-_LARGEST_ID = 2**63 - 1
-_ASKED = {"externalid": "externalID", "phone": "phone", "email": "email"}
+ASKED = {"externalid": "externalID", "phone": "phone", "email": "email"}
 _SPELLED = {"externalid": "ExternalID", "phone": "Phone", "email": "Email"}
 UNKNOWN: Final = Verdict(VerdictKind.PARK, "contact.unknown", title="The vendor does not know this customer.")
 _SEVERAL = Verdict(VerdictKind.PARK, "contact.unresolved", title="Several customers of the vendor fit.")
@@ -46,7 +49,7 @@ _UNFILTERED = Verdict(
 )
 _NO_QUESTION = Verdict(VerdictKind.PARK, "contact.unresolved", title="The vendor cannot be asked for this kind of key.")
 _NOT_TEN_DIGITS = Verdict(
-    VerdictKind.PARK, "contact.unresolved", title="The phone number has no ten digits at home, as the vendor's have."
+    VerdictKind.PARK, "contact.unresolved", title="The phone number is none of the shop's country with ten digits."
 )
 
 
@@ -56,11 +59,23 @@ class MonetaryPeople:
     Args:
         client: the location's account.
         primary: the type of the primary integration key.
+        country: ISO 3166 two-letter code of the shop's.
         register: whether a stranger becomes a customer.
+        owned: Monetary owns the contacts: a contact id is its CustomerID, a member number the ExternalID.
     """
 
-    def __init__(self, client: MonetaryClient, *, primary: IdentifierType, register: bool) -> None:
-        self._client, self._primary, self._register = client, primary, register
+    def __init__(
+        self,
+        client: MonetaryClient,
+        *,
+        primary: IdentifierType,
+        country: str,
+        register: bool,
+        owned: bool = False,
+    ) -> None:
+        self._client, self._primary, self._country, self._register = client, primary, country, register
+        self._number = IdentifierType.MEMBER_NUMBER if owned else primary
+        self._owned = owned
         self._one_at_a_time = asyncio.Lock()
 
     async def resolve(self, key: IntegrationKey, contact: NewContact | None) -> int | Verdict:
@@ -73,6 +88,8 @@ class MonetaryPeople:
         Raises:
             VendorUnreachableError, VendorRefusedError: as everywhere.
         """
+        if self._owned and key.type is IdentifierType.CONTACT_ID:
+            return customer_id_in(key.value) or _NO_QUESTION
         named = self._named(key.identifier)
         if isinstance(named, Verdict):
             return named
@@ -84,31 +101,31 @@ class MonetaryPeople:
 
     def _named(self, identifier: Identifier) -> tuple[str, str] | Verdict:
         """What to ask for, in Monetary's name and spelling."""
-        if identifier.type is self._primary:
+        if identifier.type is self._number:
             return "externalid", identifier.value
         if identifier.type is IdentifierType.EMAIL:
             return "email", identifier.value
         if identifier.type is not IdentifierType.MOBILE_PHONE:
             return _NO_QUESTION
-        number = spell_phone(identifier.value)
+        number = spell_phone(identifier.value, self._country)
         return ("phone", number) if number else _NOT_TEN_DIGITS
 
     async def _search(self, field: str, value: str, *, member: str | None = None) -> int | Verdict:
         """Who shows the value; with a member number nobody who shows another one, as a family can share a phone."""
-        answer = await self._client.search({_ASKED[field]: value})
+        answer = await self._client.search({ASKED[field]: value})
         refused = trouble_of(answer, named=False) or rejection_of(answer)
         if refused is not None:
             return refused
         rows = json_of(answer)
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
             return replace(UNREADABLE, status=answer.status)
-        wanted = _form(field, value)
-        own = [_lowered(row) for row in rows]
-        fitting = [row for row in own if _form(field, row.get(field)) == wanted]
+        wanted = form_of(field, value)
+        own = [lowered(row) for row in rows]
+        fitting = [row for row in own if form_of(field, row.get(field)) == wanted]
         if not fitting:
             return _UNFILTERED if rows else UNKNOWN
         if member is not None and any(
-            _form("externalid", row.get("externalid")) not in (None, "", member) for row in fitting
+            form_of("externalid", row.get("externalid")) not in (None, "", member) for row in fitting
         ):
             return _SEVERAL
         ids = {customer_id_of(row) for row in fitting}
@@ -117,7 +134,7 @@ class MonetaryPeople:
         return _SEVERAL if len(ids) > 1 else next(found for found in ids if found is not None)
 
     async def _found_or_made(self, named: tuple[str, str], contact: NewContact | None) -> int | Verdict:
-        told = _told(named, contact)
+        told = _told(named, contact, self._country)
         member = told.get("externalid")
         found: set[int] = set()
         for field, value in told.items():
@@ -134,34 +151,30 @@ class MonetaryPeople:
         refused = trouble_of(answer, named=False) or rejection_of(answer)
         if refused is not None:
             return replace(refused, code="contact.refused") if refused.kind is VerdictKind.PARK else refused
-        made = customer_id_of(_lowered(json_of(answer)))
+        made = customer_id_of(lowered(json_of(answer)))
         return replace(UNREADABLE, status=answer.status) if made is None else made
 
 
-def spell_phone(number: str) -> str:
-    """A number in international form as Monetary writes it: ten digits; empty where it has another number of them."""
+def spell_phone(number: str, country: str) -> str:
+    """A number in international form as Monetary writes it: ten digits; empty where it cannot be written so.
+
+    Args:
+        number: the number.
+        country: the shop's; another country's number would be read as one of the shop's.
+    """
     try:
         parsed = phonenumbers.parse(number)
-    except phonenumbers.NumberParseException:
+        digits = _digits(phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.NATIONAL))
+        at_home = len(digits) == _PHONE_DIGITS and phones.to_e164(digits, country) == number
+    except (phonenumbers.NumberParseException, IdentifierInvalidError):
         return ""
-    digits = _digits(phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.NATIONAL))
-    return digits if len(digits) == _PHONE_DIGITS else ""
+    return digits if at_home else ""
 
 
-def customer_id_of(row: Mapping[str, Any]) -> int | None:
-    """The CustomerID of a row, whose names are in lower case; None where it is no whole number of 63 bits."""
-    value = row.get("customerid")
-    if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) <= len(str(_LARGEST_ID)):
-        value = int(value)
-    if not isinstance(value, int) or isinstance(value, bool):
-        return None
-    return value if 0 < value <= _LARGEST_ID else None
-
-
-def _told(named: tuple[str, str], contact: NewContact | None) -> dict[str, str]:
+def _told(named: tuple[str, str], contact: NewContact | None, country: str) -> dict[str, str]:
     """Everything that names a stranger, the sale's own key first."""
     told = dict([named])
-    if contact is not None and contact.mobile_phone and (number := spell_phone(contact.mobile_phone)):
+    if contact is not None and contact.mobile_phone and (number := spell_phone(contact.mobile_phone, country)):
         told.setdefault("phone", number)
     if contact is not None and contact.email:
         told.setdefault("email", contact.email)
@@ -187,11 +200,11 @@ def _registration(told: Mapping[str, str], contact: NewContact | None) -> dict[s
     }
 
 
-def _form(field: str, value: Any) -> str | None:
-    """A value in the one form in which it is compared; None for what is no text or number."""
+def form_of(field: str, value: Any) -> str | None:
+    """A value of a field in the one form in which it is compared; None for what is no text or number."""
     if isinstance(value, bool) or not isinstance(value, str | int):
         return None
-    text = str(value) if isinstance(value, str) or abs(value) <= _LARGEST_ID else ""
+    text = str(value) if isinstance(value, str) or abs(value) <= LARGEST_ID else ""
     if field == "phone":
         return _digits(text)
     return text.strip().casefold() if field == "email" else text.strip()
@@ -199,7 +212,3 @@ def _form(field: str, value: Any) -> str | None:
 
 def _digits(text: str) -> str:
     return "".join(character for character in text if character.isascii() and character.isdecimal())
-
-
-def _lowered(row: Any) -> dict[str, Any]:
-    return {str(name).lower(): value for name, value in row.items()} if isinstance(row, dict) else {}

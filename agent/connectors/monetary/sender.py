@@ -4,16 +4,22 @@ Each `POST /Receipts` makes another receipt: Monetary has nothing to know a sale
 for among the customer's receipts before it goes out again (`books.py`); where they do not tell, and for a guest's sale,
 which is among nobody's, `on_doubt` decides. A first attempt costs no such question.
 
+A customer's sales go one after the other, on whatever strands they travel: from when Monetary made a receipt until its
+answer is here the receipt is nobody's, and an alike sale that looked meanwhile would take it for its own.
+
 Between looking and sending, a request that was cut off a moment ago could still be at work there: that gap cannot be
 closed from here, and the pause before another attempt makes it small.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import Awaitable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
+from weakref import WeakValueDictionary
 
 from agent.connectors.monetary.books import MonetaryBooks, Unclear, reference_of
 from agent.connectors.monetary.client import MonetaryClient
@@ -31,6 +37,8 @@ from agent.domain.delivery import Verdict, VerdictKind
 from agent.domain.transaction import TransactionType
 from agent.errors import VendorRefusedError, VendorUnreachableError
 from agent.ports import Clock, Outgoing
+
+T = TypeVar("T")
 
 MAX_CALLS = 4
 """Calls that one delivery usually takes at most: who it is, somebody new, what is on the books, the receipt."""
@@ -76,30 +84,26 @@ class MonetarySender:
     ) -> None:
         self._client, self._settings, self._clock = client, settings, clock
         self._people, self._books = people, books
+        self._under_way: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
 
     async def send(self, batch: Sequence[Outgoing]) -> list[Verdict]:
         """A verdict for each sale; ``done`` means that Monetary made a receipt of it."""
         return [await self._send(outgoing) for outgoing in batch]
 
     async def _send(self, outgoing: Outgoing) -> Verdict:
-        try:
-            ready = await self._ready(outgoing)
-        except VendorUnreachableError as error:  # a question failed: this attempt sent no receipt
-            ready = replace(verdict_without_answer(error), not_received=True, alone=error.maybe_received)
-        except VendorRefusedError as error:
-            ready = verdict_without_key(error)
-        return ready if isinstance(ready, Verdict) else await self._post(outgoing, *ready)
-
-    async def _ready(self, outgoing: Outgoing) -> tuple[int | None, dict[str, Any]] | Verdict:
-        """Whose sale it is and its receipt; a verdict where it is not to be sent now."""
         receipt = self._rendered(outgoing)
         if isinstance(receipt, Verdict):
             return receipt
-        customer = await self._asked(outgoing)
+        customer = await _before_sending(self._asked(outgoing))
         if isinstance(customer, Verdict):
             return customer
-        known = await self._known(outgoing, customer, receipt) if outgoing.maybe_received else None
-        return known or (customer, receipt)
+        async with self._one_of(customer):
+            known = await _before_sending(self._known(outgoing, customer, receipt)) if outgoing.maybe_received else None
+            return known or await self._post(outgoing, customer, receipt)
+
+    def _one_of(self, customer: int | None) -> AbstractAsyncContextManager[None]:
+        """No other sale of the customer's is looked for or sent meanwhile; a guest's are among nobody's receipts."""
+        return nullcontext() if customer is None else self._under_way.setdefault(customer, asyncio.Lock())
 
     def _rendered(self, outgoing: Outgoing) -> dict[str, Any] | Verdict:
         refused = self._unsendable(outgoing)
@@ -175,3 +179,13 @@ class MonetarySender:
     def _dated(self, outgoing: Outgoing, verdict: Verdict) -> Verdict:
         late = self._clock.now() - (outgoing.corrected_at or outgoing.transaction.occurred_at) > TIME_MATTERS
         return replace(verdict, code=_TIME_LOST[0], title=_TIME_LOST[1]) if late else verdict
+
+
+async def _before_sending(question: Awaitable[T]) -> T | Verdict:
+    """What is known, or what it means that it cannot be: this attempt has sent no receipt."""
+    try:
+        return await question
+    except VendorUnreachableError as error:
+        return replace(verdict_without_answer(error), not_received=True, alone=error.maybe_received)
+    except VendorRefusedError as error:
+        return verdict_without_key(error)

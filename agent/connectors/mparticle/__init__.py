@@ -1,18 +1,20 @@
 """mParticle: the room's face.
 
-What it can: sales as events, one by one or in bulk. It owns no contacts, looks nobody up and has nothing to ask.
-It deduplicates by `source_request_id` for 30 days at least, keeps the sale's own time, takes guests, and says of a
-sale that it accepted it, never that it processed it.
+What it can: sales and activities as events, one by one or in bulk. It owns no contacts, looks nobody up and has nothing
+to ask. It deduplicates by `source_request_id` for 30 days at least, keeps the sale's own time, takes guests, and says
+of a sale that it accepted it, never that it processed it.
 """
 
 from functools import partial
 
 from agent.connectors.base import IDLE_PING_S, Surroundings
-from agent.connectors.mparticle.client import MparticleClient
+from agent.connectors.mparticle.client import BasicCredentials, MparticleClient
 from agent.connectors.mparticle.errors import raise_unless_answered
 from agent.connectors.mparticle.mapping import HISTORICAL_AFTER, OUTPUTS_TAKE, wants_guest
+from agent.connectors.mparticle.opendsr import OpenDsr
 from agent.connectors.mparticle.sender import MparticleSender
 from agent.connectors.mparticle.settings import MparticleSettings
+from agent.domain.activity import OF_TILLS, MemberEvent
 from agent.domain.identifiers import IdentifierType
 from agent.domain.window import Window
 from agent.ports import Clock, Guests
@@ -37,12 +39,18 @@ class Mparticle:
     guests: Guests
 
     def __init__(
-        self, client: MparticleClient, settings: MparticleSettings, *, primary: IdentifierType, clock: Clock
+        self,
+        client: MparticleClient,
+        settings: MparticleSettings,
+        *,
+        primary: IdentifierType,
+        clock: Clock,
+        opendsr: OpenDsr | None,
     ) -> None:
-        self._client = client
+        self._client, self._opendsr = client, opendsr
         self.guests = settings.guest_pos_sales or partial(wants_guest, settings=settings)
         self.requests_per_second = settings.requests_per_second
-        self.sender = MparticleSender(client, settings, primary=primary, clock=clock)
+        self.sender = MparticleSender(client, settings, primary=primary, clock=clock, opendsr=opendsr)
 
     async def ping(self) -> None:
         """Sends no batches at all: there is no call that only asks. Whether that is 202 or 400, it was let in.
@@ -56,6 +64,8 @@ class Mparticle:
     async def close(self) -> None:
         """Closes the connections."""
         await self._client.close()
+        if self._opendsr is not None:
+            await self._opendsr.close()
 
 
 def build(settings: MparticleSettings, agent: Surroundings) -> Mparticle:
@@ -64,4 +74,22 @@ def build(settings: MparticleSettings, agent: Surroundings) -> Mparticle:
     client = MparticleClient(
         transport, agent.secret(settings.api_key), agent.secret(settings.api_secret), heard=agent.heard
     )
-    return Mparticle(client, settings, primary=agent.primary, clock=agent.clock)
+    opendsr = None
+    if settings.opendsr_key:
+        opendsr = OpenDsr(
+            Transport(settings.opendsr_url, agent.http, connections=1, user_agent=agent.user_agent),
+            BasicCredentials(agent.secret(settings.opendsr_key), agent.secret(settings.opendsr_secret)),
+            settings,
+            primary=agent.primary,
+        )
+    return Mparticle(client, settings, primary=agent.primary, clock=agent.clock, opendsr=opendsr)
+
+
+def activities_of(settings: MparticleSettings) -> frozenset[str]:
+    """What it wants beside the sales: what tills tell of; Redcat's event of a deleted member; requests for erasure."""
+    own: set[str] = set()
+    if settings.profile == "redcat":
+        own.add(MemberEvent.DELETED)
+    if settings.opendsr_key:
+        own.add(MemberEvent.ERASURE)
+    return OF_TILLS | own

@@ -14,6 +14,33 @@ _REFUSED = (401, 403)
 _CONTROL = frozenset(map(chr, (*range(0x20), 0x7F)))
 
 
+class BasicCredentials:
+    """A user and a password of the basic scheme, resolved at the moment of each call.
+
+    Args:
+        key: the user.
+        secret: the password.
+    """
+
+    def __init__(self, key: Secret, secret: Secret) -> None:
+        self._key, self._secret = key, secret
+
+    def header(self) -> str:
+        """What goes into `Authorization`. Raises VendorRefusedError when there is nothing to call with."""
+        try:
+            key, secret = self._key.value(), self._secret.value()
+        except ConfigurationError as error:
+            raise VendorRefusedError("The API key or its secret cannot be read.") from error
+        if not key or not secret or ":" in key or _CONTROL & set(key + secret):
+            raise VendorRefusedError("The API key or its secret is empty, or holds characters that it cannot have.")
+        return "Basic " + base64.b64encode(f"{key}:{secret}".encode()).decode()
+
+    def refused(self) -> None:
+        """The vendor refused them: both are read again before the next call, for nobody says which is wrong."""
+        self._key.refused()
+        self._secret.refused()
+
+
 class MparticleClient:
     """Calls one input.
 
@@ -31,7 +58,7 @@ class MparticleClient:
         self, transport: Transport, api_key: Secret, api_secret: Secret, *, heard: Callable[[Answer], None]
     ) -> None:
         self._transport, self._heard = transport, heard
-        self._api_key, self._api_secret = api_key, api_secret
+        self._credentials = BasicCredentials(api_key, api_secret)
 
     async def post_events(self, body: bytes) -> Answer:
         """`POST /events`: one batch."""
@@ -46,19 +73,9 @@ class MparticleClient:
         await self._transport.close()
 
     async def _post(self, path: str, body: bytes) -> Answer:
-        headers = {"Authorization": self._credentials(), "Content-Type": "application/json"}
+        headers = {"Authorization": self._credentials.header(), "Content-Type": "application/json"}
         answer = await self._transport.request("POST", path, headers=headers, content=body)
         if answer.status in _REFUSED:
-            self._api_key.refused()
-            self._api_secret.refused()
+            self._credentials.refused()
         self._heard(answer)
         return answer
-
-    def _credentials(self) -> str:
-        try:
-            key, secret = self._api_key.value(), self._api_secret.value()
-        except ConfigurationError as error:
-            raise VendorRefusedError("The API key or its secret cannot be read.") from error
-        if not key or not secret or ":" in key or _CONTROL & set(key + secret):
-            raise VendorRefusedError("The API key or its secret is empty, or holds characters that it cannot have.")
-        return "Basic " + base64.b64encode(f"{key}:{secret}".encode()).decode()

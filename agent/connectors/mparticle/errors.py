@@ -52,7 +52,7 @@ def verdict_of(answer: Answer, *, together: bool = False) -> Verdict:
     if status in _REFUSED:
         return Verdict(
             VerdictKind.HOLD, "vendor.credentials_refused", status, "The vendor refuses our credentials.", code,
-            not_received=True,
+            after_s=answer.retry_after_s, not_received=True,
         )  # fmt: skip
     if status in _LATER:
         return Verdict(

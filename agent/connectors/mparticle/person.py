@@ -54,7 +54,7 @@ def render_person(outgoing: Outgoing, settings: MparticleSettings, *, primary: I
     """The batch's keys about its person; empty for a guest.
 
     Args:
-        outgoing: the sale with its tag.
+        outgoing: the sale or activity with its tag.
         settings: what may go along.
         primary: the type of the primary integration key.
     """
@@ -62,7 +62,7 @@ def render_person(outgoing: Outgoing, settings: MparticleSettings, *, primary: I
     if not identities:
         return {}
     person: dict[str, Any] = {"user_identities": identities}
-    contact = outgoing.transaction.new_contact
+    contact = outgoing.new_contact
     if contact is None:
         return person
     given = {ATTRIBUTES[name]: getattr(contact, name) for name in settings.send_attributes}
@@ -78,7 +78,7 @@ def render_bridge(outgoing: Outgoing) -> dict[str, str]:
 
     The loyalty code is a card number that was given at the till; all three may stand among a new contact's attributes.
     """
-    contact = outgoing.transaction.new_contact
+    contact = outgoing.new_contact
     stated = contact.attributes if contact else {}
     known = {name: str(stated[name]) for name in BRIDGE if stated.get(name) not in (None, "")}
     key = outgoing.key.identifier if outgoing.key else None
@@ -104,7 +104,7 @@ def _identities(outgoing: Outgoing, settings: MparticleSettings, primary: Identi
 
 def _of_contact(outgoing: Outgoing) -> tuple[Identifier, ...]:
     """The identifiers that a new contact gave; on disk they are in one form already."""
-    contact = outgoing.transaction.new_contact
+    contact = outgoing.new_contact
     statements = contact.identifier_statements() if contact else ()
     return tuple(Identifier(IdentifierType(given.type), given.value) for given in statements)
 

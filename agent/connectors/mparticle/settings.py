@@ -7,7 +7,7 @@ from pydantic import AfterValidator, Field
 
 from agent.connectors.addresses import base_url
 from agent.errors import Fault
-from agent.settings import Role, Secret, Settings, VendorSection
+from agent.settings import Role, Secret, SecretOrNothing, Settings, VendorSection
 
 PaymentType = Literal["Loyalty Redemption", "Hybrid Cash Card Redemption", "e-Gift Card Redemption", "POS Charge"]
 Attribute = Literal["first_name", "last_name", "street", "zip_code", "city", "country_code", "language"]
@@ -21,6 +21,13 @@ def _base_url(value: str) -> str:
     parts = base_url(value, example="https://s2s.eu1.mparticle.com/v2")
     if not parts.path.rstrip("/").endswith(_VERSION):
         raise ValueError("does not end in /v2, the version of the Events API that is spoken")
+    return value.rstrip("/")
+
+
+def _opendsr_url(value: str) -> str:
+    parts = base_url(value, example="https://opendsr.mparticle.com/v3")
+    if not parts.path.rstrip("/").endswith("/v3"):
+        raise ValueError("does not end in /v3, the version of OpenDSR that is spoken")
     return value.rstrip("/")
 
 
@@ -70,7 +77,7 @@ class MparticleSettings(VendorSection):
         False, description="Redcat sends guest sales from a POS only as coupon_redemption; true sends them all"
     )
     delete_event_name: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_ ]{0,63}$")] = Field(
-        "member_delete", description="the event of a member who was deleted; this version sends none yet"
+        "member_delete", description="the event of a member who is erased"
     )
     voucherify_bridge: bool = Field(False, description="vf_... attributes for a Voucherify output")
     send_identities: tuple[Literal["mobile_phone", "email"], ...] = Field(
@@ -84,13 +91,26 @@ class MparticleSettings(VendorSection):
         {},
         description='consents of a new contact that go along: { id = "GDPR purpose, as it is set up at mParticle" }',
     )
+    opendsr_url: Annotated[str, AfterValidator(_opendsr_url)] = Field(
+        "https://opendsr.mparticle.com/v3", description="where erasure requests are filed"
+    )
+    opendsr_key: SecretOrNothing = Field(
+        "",
+        description="the workspace's key: whoever is erased here is asked to be erased there; without it nobody is",
+    )
+    opendsr_secret: SecretOrNothing = Field("", description="the secret that belongs to it")
+    opendsr_regulation: Literal["gdpr", "ccpa"] = Field("gdpr", description="gdpr | ccpa: under which they are asked")
     requests_per_second: Annotated[float, Field(gt=0, le=50)] = Field(
         5, description="this agent's share of the organisation's allowance; burst at most one second's share"
     )
 
     def contradictions(self, settings: Settings, role: Role) -> list[Fault]:  # noqa: ARG002 - against itself alone
         """What this table says against itself."""
+        found = []
+        if bool(self.opendsr_key) != bool(self.opendsr_secret):
+            missing = "opendsr_secret" if self.opendsr_key else "opendsr_key"
+            found.append(Fault(missing, "is needed: a key and its secret belong together"))
         if self.profile == "redcat":
-            return []
+            return found
         changed = (name for name in _OF_REDCAT if getattr(self, name) != type(self).model_fields[name].default)
-        return [Fault(name, 'belongs to profile = "redcat", and profile is "plain"') for name in changed]
+        return [*found, *(Fault(name, 'belongs to profile = "redcat", and profile is "plain"') for name in changed)]

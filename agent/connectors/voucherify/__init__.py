@@ -2,15 +2,19 @@
 
 What it can: sales as orders, with the sale's own time, made once however often they are sent; or as events. Where it
 owns the contacts its customers are read into the replica and looked up; none are made but by a sale under a key of
-theirs. It takes guests where that is wanted, and tells of a sale what it calls its order.
+theirs. It says what they can use, uses vouchers up and, with loyalty v2, says what a sale would earn. It takes guests
+where that is wanted, and tells of a sale what it calls its order.
 """
 
 from collections.abc import Sequence
 
 from agent.connectors.base import Surroundings
+from agent.connectors.voucherify.benefits import VoucherifyBenefits
 from agent.connectors.voucherify.client import VoucherifyClient
 from agent.connectors.voucherify.errors import raise_unless_answered
 from agent.connectors.voucherify.people import VoucherifyPeople
+from agent.connectors.voucherify.preview import VoucherifyPreview
+from agent.connectors.voucherify.redemptions import VoucherifyRedemptions
 from agent.connectors.voucherify.sender import VoucherifySender
 from agent.connectors.voucherify.settings import VoucherifySettings
 from agent.domain.identifiers import IdentifierType
@@ -49,6 +53,10 @@ class Voucherify:
         self.requests_per_second = settings.requests_per_minute / _MINUTE_S
         self.sender = VoucherifySender(client, settings, primary=primary, clock=clock, owns_contacts=owns)
         self.lookup = VoucherifyPeople(client, primary, fields, clock=clock) if owns else None
+        self.benefits = VoucherifyBenefits(client, settings, clock=clock)
+        self.redemptions = VoucherifyRedemptions(client, self.benefits, clock=clock)
+        examines = settings.loyalty_api == "v2" and settings.earn_with == "order"
+        self.preview = VoucherifyPreview(client, settings, clock=clock) if examines else None
 
     async def ping(self) -> None:
         """Asks for one order, with the rights that a delivery needs.
@@ -71,3 +79,18 @@ def build(settings: VoucherifySettings, agent: Surroundings) -> Voucherify:
         transport, agent.secret(settings.app_id), agent.secret(settings.app_token), heard=agent.heard
     )
     return Voucherify(client, settings, role=agent.role, primary=agent.primary, fields=agent.fields, clock=agent.clock)
+
+
+def benefits_of(connector: Voucherify) -> VoucherifyBenefits:
+    """What customers of a project can use."""
+    return connector.benefits
+
+
+def redemptions_of(connector: Voucherify) -> VoucherifyRedemptions:
+    """What uses it up."""
+    return connector.redemptions
+
+
+def preview_of(connector: Voucherify) -> VoucherifyPreview | None:
+    """What says what a sale would earn; None where the project's loyalty programme does not."""
+    return connector.preview

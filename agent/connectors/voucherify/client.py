@@ -1,8 +1,8 @@
 """Voucherify's URLs and credentials; no meaning.
 
-Source: API overview and authentication pages: `X-App-Id`, `X-App-Token`, JSON, `/v1`. An order is addressed by its
-`source_id`, which is the sale's id. A customer is asked for by the integration key, or by a mail address as a filter:
-there is no other way to ask; no such key stands in a path of a delivery.
+Source: API overview and authentication pages: `X-App-Id`, `X-App-Token`, JSON, `/v1` and, of loyalty, `/v2`. An order
+is addressed by its `source_id`, which is the sale's id. A customer is asked for by the integration key, or by a mail
+address as a filter: there is no other way to ask; no such key stands in a path of a delivery.
 """
 
 from collections.abc import Callable
@@ -65,6 +65,38 @@ class VoucherifyClient:
     async def get_customer(self, name: str, *, timeout_s: float | None = None) -> Answer:
         """`GET /v1/customers/{id or source_id}`."""
         return await self._call("GET", f"/v1/customers/{quote(name, safe='')}", timeout_s=timeout_s)
+
+    async def redeemables(
+        self, name: str, *, limit: int, after: str | None = None, timeout_s: float | None = None
+    ) -> Answer:
+        """`GET /v1/customers/{id or source_id}/redeemables`: a page of what was assigned to a customer."""
+        path, params = f"/v1/customers/{quote(name, safe='')}/redeemables", {"limit": str(limit)}
+        further = {"starting_after_id": after} if after is not None else {}
+        return await self._call(
+            "GET", path, params={**params, **further}, timeout_s=timeout_s, max_bytes=_MAX_PAGE_BYTES
+        )
+
+    async def redeem(self, body: bytes, *, timeout_s: float | None = None) -> Answer:
+        """`POST /v1/redemptions`."""
+        return await self._call("POST", "/v1/redemptions", body, timeout_s=timeout_s)
+
+    async def redemptions_of(self, code: str, *, timeout_s: float | None = None) -> Answer:
+        """`GET /v1/vouchers/{code}/redemption`: the redemptions of a voucher and their rollbacks."""
+        return await self._call("GET", f"/v1/vouchers/{quote(code, safe='')}/redemption", timeout_s=timeout_s)
+
+    async def roll_back(self, redemption_id: str, *, timeout_s: float | None = None) -> Answer:
+        """`POST /v1/redemptions/{id}/rollback`."""
+        path = f"/v1/redemptions/{quote(redemption_id, safe='')}/rollback"
+        return await self._call("POST", path, b"{}", timeout_s=timeout_s)
+
+    async def memberships(self, name: str, *, named_by: str, timeout_s: float | None = None) -> Answer:
+        """`GET /v2/loyalties/memberships/{id or source_id}`: a customer's memberships with their cards."""
+        path, params = f"/v2/loyalties/memberships/{quote(name, safe='')}", {"identification_type": named_by}
+        return await self._call("GET", path, params=params, timeout_s=timeout_s)
+
+    async def examine_earning(self, body: bytes, *, timeout_s: float | None = None) -> Answer:
+        """`POST /v2/loyalties/examine/earning-rules`: what an order would earn; nothing is written."""
+        return await self._call("POST", "/v2/loyalties/examine/earning-rules", body, timeout_s=timeout_s)
 
     async def close(self) -> None:
         """Closes the connections."""

@@ -37,7 +37,7 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-Kind = Literal["order", "event", "list", "customer"]
+Kind = Literal["order", "event", "list", "customer", "earnings_examine_result", "memberships_result", "redemption"]
 
 _SUCCESS, _REDIRECT, _BAD_REQUEST, _SERVER_ERROR = range(200, 300), 300, 400, 500
 _REFUSED = (401, 403)
@@ -61,7 +61,9 @@ _KEYS = _words(
     "invalid_order invalid_payload invalid_query_params invalid_voucher metadata_validation_failed missing_amount "
     "missing_customer missing_order missing_order_items missing_order_items_amount missing_required_feature "
     "missing_required_permission multiple_requests not_found order_rules_violated page_over_limit query_too_large "
-    "resource_in_use resource_not_found unauthorized"
+    "resource_in_use resource_not_found unauthorized "
+    "campaign_not_active invalid_redeemables invalid_redemption invalid_redemption_parent quantity_exceeded "
+    "redemption_rules_violated voucher_disabled voucher_expired voucher_not_active voucher_not_active_now"
 )
 """The keys that are shown. Any other is not: it could be a word of the sale's."""
 
@@ -149,7 +151,11 @@ def read_object(answer: Answer) -> dict[str, Any]:
 
 def vendor_key(answer: Answer) -> str | None:
     """The `key` of an error. The messages beside it can repeat what was sent."""
-    key = read_object(answer).get("key")
+    return known_key(read_object(answer).get("key"))
+
+
+def known_key(key: object) -> str | None:
+    """A `key` as far as it is Voucherify's own word; None for any other."""
     return key if isinstance(key, str) and key in _KEYS else None
 
 
@@ -192,13 +198,10 @@ def _turned_away(answer: Answer, *, now: datetime) -> Verdict | None:
     """What it means that Voucherify did not look at the sale at all; None when it did."""
     status = answer.status
     if status in _REFUSED:
-        title = "The vendor refuses our credentials."
-        return Verdict(
-            VerdictKind.HOLD, "vendor.credentials_refused", status, title, vendor_key(answer), not_received=True
-        )
+        return _hold("vendor.credentials_refused", answer, "The vendor refuses our credentials.", vendor_key(answer))
     if _is_exhausted(answer):
-        title, named = "The project's plan is used up.", vendor_key(answer) or _limit(answer)
-        return Verdict(VerdictKind.HOLD, "vendor.plan_exhausted", status, title, named, not_received=True)
+        named = vendor_key(answer) or _limit(answer)
+        return _hold("vendor.plan_exhausted", answer, "The project's plan is used up.", named)
     if status not in _LATER:
         return None
     later = _again("vendor.busy", status, "The vendor asks to be called more slowly.", pause_s(answer, now=now))
@@ -215,6 +218,12 @@ def _refusal(answer: Answer) -> Verdict:
     if status == _TOO_LARGE:
         return Verdict(VerdictKind.PARK, "sale.too_large", status, "The sale is larger than the vendor takes.", key)
     return Verdict(VerdictKind.PARK, "vendor.rejected", status, f"The vendor refuses this record{_asked(answer)}.", key)
+
+
+def _hold(code: str, answer: Answer, title: str, named: str | None) -> Verdict:
+    return Verdict(
+        VerdictKind.HOLD, code, answer.status, title, named, after_s=answer.retry_after_s, not_received=True
+    )  # fmt: skip
 
 
 def _again(code: str, status: int, title: str, after_s: float | None) -> Verdict:

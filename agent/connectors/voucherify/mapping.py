@@ -102,7 +102,7 @@ def render_order(outgoing: Outgoing, settings: VoucherifySettings, naming: Namin
     sale = outgoing.transaction
     items = [render_item(line, sale.currency) for line in sale.lines if line.kind == "purchase"]
     customer, omitted = render_customer(outgoing, settings, naming)
-    facts = _facts(outgoing, settings)
+    facts = _facts(sale, settings, corrected=outgoing.corrected_at is not None)
     amount = sum(item["amount"] for item in items)
     order = {
         "source_id": sale.transaction_id,
@@ -130,7 +130,7 @@ def render_event(outgoing: Outgoing, settings: VoucherifySettings, naming: Namin
     """
     customer, omitted = render_customer(outgoing, settings, naming)
     bridge = render_bridge(outgoing, card_is_loyalty_code=settings.card_is_loyalty_code)
-    facts = _facts(outgoing, settings)
+    facts = _facts(outgoing.transaction, settings, corrected=outgoing.corrected_at is not None)
     lost = () if "referral" in bridge else tuple(name for name in stated_bridge(outgoing) if "referral" in name)
     event = {
         "event": settings.event_name,
@@ -144,6 +144,28 @@ def render_event(outgoing: Outgoing, settings: VoucherifySettings, naming: Namin
 
 def _called(customer: Mapping[str, Any]) -> dict[str, str]:
     return {name: customer[name] for name in ("source_id", "id") if name in customer}
+
+
+def render_examined(sale: Transaction, settings: VoucherifySettings, whose: Mapping[str, str]) -> bytes:
+    """The question what a sale would earn as an order.
+
+    Args:
+        sale: of purchase lines alone; payments may be missing.
+        settings: the table.
+        whose: what names the customer, as the examination wants it.
+
+    Raises:
+        InexactError: an amount cannot be said.
+    """
+    items = [render_item(line.model_copy(update={"name": None}), sale.currency) for line in sale.lines]
+    facts = _facts(sale, settings, corrected=False)
+    order = {"amount": sum(item["amount"] for item in items), "items": items, "metadata": dict(facts.values)}
+    question = {
+        "trigger": {"type": "SPECIFIC", "specific": {"event": "customer.order.paid"}},
+        "customer_identification": whose,
+        "customer_order_paid": {"order": order},
+    }
+    return render_json(question)
 
 
 def render_status(status: str) -> bytes:
@@ -179,14 +201,13 @@ def _goods(line: Line) -> dict[str, Any]:
     }
 
 
-def _facts(outgoing: Outgoing, settings: VoucherifySettings) -> Typed:
+def _facts(sale: Transaction, settings: VoucherifySettings, *, corrected: bool) -> Typed:
     """The facts of a sale that the configuration asks for, typed as it says."""
-    stated = _stated(outgoing)
+    stated = _stated(sale, corrected=corrected)
     return fit({name: stated.get(name) for name in settings.order_metadata}, settings.order_metadata)
 
 
-def _stated(outgoing: Outgoing) -> dict[str, Any]:
-    sale = outgoing.transaction
+def _stated(sale: Transaction, *, corrected: bool) -> dict[str, Any]:
     return {
         "transaction_id": sale.transaction_id,
         "original_transaction_id": sale.original_transaction_id,
@@ -203,7 +224,7 @@ def _stated(outgoing: Outgoing) -> dict[str, Any]:
         "coupon_codes": _several([used.number for used in sale.vouchers_used]),
         "offer_ids": _several([used.offer_id for used in sale.offers_used]),
         "occurred_at": render_instant(sale.occurred_at),
-        "stated_at": render_instant(sale.occurred_at) if outgoing.corrected_at else None,
+        "stated_at": render_instant(sale.occurred_at) if corrected else None,
     }
 
 

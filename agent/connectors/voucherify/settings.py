@@ -8,13 +8,14 @@ from pydantic import AfterValidator, Field
 
 from agent.connectors.addresses import base_url
 from agent.connectors.voucherify.metadata import EVENT_TYPES, FACTS, TYPES
+from agent.domain.money import minor_unit
 from agent.errors import Fault
 from agent.settings import Duration, Role, Secret, Settings, VendorSection
 
 Attribute = Literal["name", "street", "zip_code", "city", "country_code"]
 
 _KNOWN_BY = ("mobile_phone", "email")
-_REPLICA_LEVEL = 3
+_REPLICA_LEVEL, _WRITE_LEVEL = 3, 4
 _KEY = re.compile(r"[^\s\x00-\x1f\x7f]{1,64}")
 _DEFAULT_METADATA = dict.fromkeys(("store_id", "till_id", "receipt_number", "channel", "currency"), "string")
 _CANNOT_ADJUST = (
@@ -28,6 +29,12 @@ def _base_url(value: str) -> str:
     if parts.path.strip("/"):
         raise ValueError("has a path: it is the address alone, the version is added")
     return value.rstrip("/")
+
+
+def _currency(value: str) -> str:
+    if value and minor_unit(value) is None:
+        raise ValueError("is not an ISO 4217 code")
+    return value
 
 
 def _return_rule(value: str) -> str:
@@ -69,6 +76,20 @@ class VoucherifySettings(VendorSection):
     )
     app_id: Secret = Field("credential:voucherify-id", description="the server-side application id")
     app_token: Secret = Field("credential:voucherify-token", description="the secret that belongs to the id")
+    loyalty_api: Literal["v1", "v2"] = Field(
+        "v1",
+        description="v1 | v2: which loyalty programmes the project has; sales go the same way, and v2 alone says "
+        "beforehand what one would earn",
+    )
+    campaign: str = Field(
+        "",
+        description="name or id of the loyalty campaign (v1) or programme (v2) whose points count; all if empty",
+    )
+    currency: Annotated[str, AfterValidator(_currency)] = Field(
+        "",
+        description="of the project's amounts, such as SEK; they have none, and without it what a voucher of an amount "
+        "takes off is not shown",
+    )
     earn_with: Literal["order", "event"] = Field(
         "order",
         description="order | event: event has no time and no key of its own; only for earning rules on an event",
@@ -126,6 +147,10 @@ class VoucherifySettings(VendorSection):
         loyalty = settings.loyalty
         asked = {"tag": "needs a system that matches a sale later", "create": "needs a system that makes contacts here"}
         found = []
+        if loyalty.fallback_level == _WRITE_LEVEL:
+            found.append(
+                Fault("loyalty.fallback_level", "is 3 at most with voucherify: it gets no contacts from a till")
+            )
         if text := asked.get(loyalty.unknown_at_delivery or ""):
             found.append(Fault("loyalty.unknown_at_delivery", f'{text}; with voucherify it is "park"'))
         if loyalty.primary_key == "external_id":

@@ -29,6 +29,7 @@ from agent.domain.delivery import Verdict, VerdictKind
 from agent.errors import VendorOwnError, VendorRefusedError, VendorUnreachableError
 from agent.transport import Answer
 
+_NAMES = re.compile(r"[A-Za-z]{1,64}")
 _CODE_NAME = re.compile(r"[A-Za-z][A-Za-z0-9]{2,63}")
 _REFUSED = (401, 402, 403)
 _LATER = (408, 425, 429)
@@ -48,6 +49,16 @@ def vendor_code(answer: Answer) -> str | None:
     return _code_name(_object(answer))
 
 
+def refused_words(answer: Answer) -> frozenset[str]:
+    """The words of its validation errors, for the names of attributes among them; nothing else of them is fit to keep.
+
+    The texts can repeat what was sent. Source: create-contact page, `validationErrors` of a 422.
+    """
+    rows = _object(answer).get("validationerrors")
+    texts = [row.get("errorDescription") for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+    return frozenset(word for text in texts if isinstance(text, str) for word in _NAMES.findall(text))
+
+
 def verdict_of(answer: Answer) -> Verdict:  # noqa: PLR0911 - one for each row of the table
     """What an answer to a receipt means."""
     status, body = answer.status, _object(answer)
@@ -55,7 +66,7 @@ def verdict_of(answer: Answer) -> Verdict:  # noqa: PLR0911 - one for each row o
     if status in _REFUSED:
         return Verdict(
             VerdictKind.HOLD, "vendor.credentials_refused", status, "The vendor refuses our credentials.", code,
-            not_received=True,
+            after_s=answer.retry_after_s, not_received=True,
         )  # fmt: skip
     if status in _LATER:
         return Verdict(

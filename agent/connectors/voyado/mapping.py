@@ -10,6 +10,7 @@ corrected_at                 extraData: correctedDate, where the till's clock   
                              was wrong                                            and value)
 store_id                     storeExternalId (an unknown one is created)          stores
 total                        totalGrossPrice, negative on a return                register a return
+own number of a new contact  externalId: the series that an integrator owns       introduction to contacts; level 4
 integration key              contact.matchKey, .matchKeyType, .contactType        field definitions; contactType is
                                                                                   not needed with contactId
 lines[].kind                 items[].type: PURCHASE, RETURN                       field definitions
@@ -181,6 +182,7 @@ def render_contact(contact: NewContact, identifiers: Sequence[Identifier], *, co
     }
     ours: dict[str, Any] = {
         "contactType": contact.contact_type or contact_type,
+        "externalId": named.get(IdentifierType.EXTERNAL_ID),
         "firstName": contact.first_name,
         "lastName": contact.last_name,
         "mobilePhone": named.get(IdentifierType.MOBILE_PHONE, contact.mobile_phone),
@@ -196,6 +198,23 @@ def render_contact(contact: NewContact, identifiers: Sequence[Identifier], *, co
         "consents": [_consent(consent, source) for consent in contact.consents] or None,
     }
     return render_json(_without_none({**contact.attributes, **_without_none(ours)}))
+
+
+FIELDS: Mapping[str, str] = {
+    "firstName": "first_name",
+    "lastName": "last_name",
+    "mobilePhone": "mobile_phone",
+    "email": "email",
+    "socialSecurityNumber": "personal_number",
+    "birthDay": "birth_date",
+    "street": "street",
+    "zipCode": "zip_code",
+    "city": "city",
+    "countryCode": "country_code",
+    "language": "language",
+    "consents": "consents",
+}
+"""Our name for each attribute that Voyado may refuse."""
 
 
 def _consent(consent: Consent, source: str) -> dict[str, Any]:

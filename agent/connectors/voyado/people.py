@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from agent.connectors.voyado.client import VoyadoClient
-from agent.connectors.voyado.errors import raise_unless_answered, vendor_code
+from agent.connectors.voyado.errors import raise_unless_answered, refused_words, vendor_code
 from agent.connectors.voyado.fields import kept_of
-from agent.connectors.voyado.mapping import render_contact
+from agent.connectors.voyado.mapping import FIELDS, render_contact
 from agent.connectors.voyado.settings import VoyadoSettings
 from agent.domain.identifiers import MAX_VALUE_CHARS, Identifier, IdentifierType
 from agent.domain.tagging import Found, Outcome, together
@@ -119,7 +119,9 @@ class VoyadoPeople:
             taken = vendor_code(answer) == _TAKEN
             return await self._of_any_type(identifiers, pace) if taken else Found(Outcome.AMBIGUOUS)
         if answer.status not in (_OK, _CREATED, _ACCEPTED):
-            raise ContactRefusedError(answer.status, vendor_code(answer))
+            words = refused_words(answer)
+            fields = [ours for theirs, ours in FIELDS.items() if theirs in words]
+            raise ContactRefusedError(answer.status, vendor_code(answer), fields)
         made = answer.json()
         contact_id = _contact_id(made.get("id")) if isinstance(made, dict) else None
         return Found(Outcome.AMBIGUOUS) if contact_id is None else self._match(contact_id, made)

@@ -12,6 +12,7 @@ redeem an offer              `POST /promotion-assignments/{id}/redeem`,   `POST 
 give an offer back           not known to exist
 how a voucher stands         `GET /reward-vouchers?contactId=`            `GET /contacts/{id}/bonuschecks`
 how an offer stands          `GET /contacts/{id}/promotions`, with `redeemed`, which lists used ones too
+when it was used up          `redeemedOn`, where that is an instant with an offset; else nobody knows
 a slow answer                v3 gives an offer up after about 4.5 s; a voucher may draw 504: whether it was carried
                              out is looked up
 points                       they become vouchers at Voyado: a till redeems none
@@ -32,6 +33,7 @@ Sources: vouchers and promotions pages, swagger of v2, timeout changes.
 """
 
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from typing import Any
 
 from agent.connectors.voyado.benefits import contact_id_of, rows_of
@@ -39,7 +41,7 @@ from agent.connectors.voyado.client import VoyadoClient
 from agent.connectors.voyado.errors import raise_unless_answered, vendor_code
 from agent.connectors.voyado.people import VoyadoPeople
 from agent.domain.benefits import BenefitKind
-from agent.domain.redemption import Reason, Standing, VendorWord
+from agent.domain.redemption import Reason, Standing, VendorStanding, VendorWord
 from agent.domain.transaction import IntegrationKey
 from agent.errors import VendorUnreachableError
 from agent.ports import Pace
@@ -74,9 +76,13 @@ class VoyadoRedemptions:
     def __init__(self, client: VoyadoClient, people: VoyadoPeople) -> None:
         self._client, self._people = client, people
 
+    def spelled(self, kind: BenefitKind, id_: str) -> str:  # noqa: ARG002 - both are GUIDs
+        """In small letters, as they are listed here: lists differ in that."""
+        return id_.lower()
+
     async def standing(
         self, key: IntegrationKey, kind: BenefitKind, id_: str, *, timeout_s: float, pace: Pace
-    ) -> Standing:
+    ) -> VendorStanding:
         """How a member's benefit stands: what is not in their list is not theirs.
 
         Raises:
@@ -84,14 +90,16 @@ class VoyadoRedemptions:
         """
         contact_id = await contact_id_of(self._people, key, timeout_s, pace)
         if contact_id is None:
-            return Standing.ABSENT
+            return VendorStanding(Standing.ABSENT)
         if kind is BenefitKind.OFFER:
             row = _row(await rows_of(self._client.promotions, contact_id, timeout_s, pace), id_)
         else:
             row = await self._voucher(contact_id, id_, timeout_s, pace)
         if row is None:
-            return Standing.ABSENT
-        return Standing.USED if row.get("redeemed") is True else Standing.AVAILABLE
+            return VendorStanding(Standing.ABSENT)
+        if row.get("redeemed") is not True:
+            return VendorStanding(Standing.AVAILABLE)
+        return VendorStanding(Standing.USED, _instant(row.get("redeemedOn")))
 
     async def redeem(
         self, key: IntegrationKey, kind: BenefitKind, id_: str, *, timeout_s: float, pace: Pace
@@ -140,6 +148,15 @@ class VoyadoRedemptions:
 def _row(rows: list[dict[str, Any]], id_: str) -> dict[str, Any] | None:
     """The row of a benefit by its id as we list it, in small letters: spelled otherwise it would be on record twice."""
     return next((row for row in rows if str(row.get("id")).lower() == id_), None)
+
+
+def _instant(value: object) -> datetime | None:
+    """An instant that is one wherever it is read; None for anything else: a day, or a time whose zone is not said."""
+    try:
+        at = datetime.fromisoformat(value) if isinstance(value, str) else None
+    except ValueError:
+        return None
+    return at if at is not None and at.tzinfo is not None else None
 
 
 async def _word(call: Callable[[], Awaitable[Answer]], pace: Pace) -> VendorWord:

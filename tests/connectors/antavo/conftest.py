@@ -44,6 +44,7 @@ def connect(clock: FakeClock, afterwards: AsyncExitStack) -> Callable[..., Antav
         key: Any = KEY,
         secret: Any = SECRET,
         primary: IdentifierType = IdentifierType.MEMBER_NUMBER,
+        owns_contacts: bool = False,
         **table: Any,
     ) -> AntavoSender:
         settings = make_settings(url, **table)
@@ -57,6 +58,6 @@ def connect(clock: FakeClock, afterwards: AsyncExitStack) -> Callable[..., Antav
             heard=lambda _answer: None,
         )
         afterwards.push_async_callback(client.close)
-        return AntavoSender(client, settings, primary=primary, clock=clock)
+        return AntavoSender(client, settings, primary=primary, clock=clock, owns_contacts=owns_contacts)
 
     return connect_

@@ -1,4 +1,6 @@
-"""The `[forward.antavo]` table."""
+"""The `[antavo]` and `[forward.antavo]` tables."""
+
+from datetime import timedelta
 
 import pytest
 from pydantic import ValidationError
@@ -7,6 +9,7 @@ from agent.connectors.antavo.settings import AntavoSettings
 from agent.settings import Settings
 
 BASE = {"base_url": "https://api.st2.antavo.com", "environment": "st2"}
+READ = "https://read-api.st2.antavo.com"
 AGENT = Settings.model_validate({"agent": {"store_id": "1042", "till_id": "03"}})
 
 
@@ -19,7 +22,9 @@ def test_defaults():
     )  # fmt: skip
     assert (table.external_id_field, table.external_id_mode, table.phone_format) == ("", "none", "e164")
     assert (table.batch_size, table.requests_per_minute, table.points_per_unit) == (50, 60, 0)
-    assert AntavoSettings.not_loyalty
+    assert (table.feed, table.read_base_url, table.feed_overlap, table.sweep_every) == (
+        "events", "", timedelta(minutes=5), timedelta(hours=24),
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -51,7 +56,10 @@ def test_base_urls(written, host):
         {"external_id_field": "crm."},
         {"batch_size": 51},
         {"requests_per_minute": 1},
-        {"feed": "events"},
+        {"feed": "file:///srv/antavo"},
+        {"feed": "webhook"},
+        {"read_base_url": "http://read-api.st2.antavo.com"},
+        {"feed_overlap": "0s"},
     ],
 )
 def test_what_cannot_be(table):
@@ -69,9 +77,59 @@ def test_what_cannot_be(table):
         ({"external_id_mode": "field_name"}, ["external_id_mode"]),
         ({"external_id_mode": "value", "external_id_field": "membership_id"}, ["external_id_mode"]),
         ({"external_id_mode": "field_name", "external_id_field": "crm_id"}, []),
+        ({"feed": "read_api"}, ["feed"]),
+        (
+            {"read_base_url": READ, "feed_overlap": "1m", "sweep_every": "48h"},
+            ["read_base_url", "feed_overlap", "sweep_every"],
+        ),
     ],
 )
 def test_contradictions(table, keys):
     """What the table says against itself is found at `config check`."""
     faults = AntavoSettings.model_validate({**BASE, **table}).contradictions(AGENT, "forward")
     assert [fault.pointer for fault in faults] == keys
+
+
+def agent(**loyalty):
+    return Settings.model_validate({
+        "agent": {"store_id": "1042", "till_id": "03"}, "loyalty": {"vendor": "antavo", **loyalty},
+    })  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("table", "loyalty", "keys"),
+    [
+        ({}, {}, []),
+        ({"read_base_url": ""}, {}, ["read_base_url"]),
+        ({"read_base_url": ""}, {"fallback_level": 2}, []),
+        ({"read_base_url": "https://read-api.st1.antavo.com"}, {}, ["read_base_url"]),
+        ({"environment": "st1"}, {}, ["environment", "read_base_url"]),
+        ({"sweep_every": "15d", "opt_in_new_contacts": True}, {}, ["sweep_every", "opt_in_new_contacts"]),
+        ({"external_id_field": "membership_id"}, {}, ["external_id_field"]),
+        ({}, {"primary_key": "external_id"}, ["external_id_field"]),
+        ({}, {"secondary_keys": ["external_id"]}, ["external_id_field"]),
+        ({"external_id_field": "crm_id"}, {"primary_key": "external_id"}, []),
+        ({"feed": "read_api", "feed_overlap": "1m", "sweep_every": "48h"}, {"primary_key": "contact_id"}, []),
+    ],
+)
+def test_as_the_owner_of_the_contacts(table, loyalty, keys):
+    """What it needs for that is said at `config check`, all at once."""
+    settings = AntavoSettings.model_validate({**BASE, "read_base_url": READ, **table})
+    faults = settings.contradictions(agent(**loyalty), "loyalty")
+    assert [fault.pointer for fault in faults] == keys
+
+
+@pytest.mark.parametrize(
+    ("loyalty", "keys"),
+    [
+        ({}, []),
+        ({"unknown_at_delivery": "park", "secondary_keys": ["card_number", "mobile_phone", "email"]}, []),
+        ({"unknown_at_delivery": "tag"}, ["loyalty.unknown_at_delivery"]),
+        ({"fallback_level": 4}, ["loyalty.fallback_level"]),
+        ({"unknown_at_delivery": "create", "secondary_keys": ["personal_number"]},
+         ["loyalty.unknown_at_delivery", "loyalty.secondary_keys"]),
+    ],
+)  # fmt: skip
+def test_what_it_cannot_do_as_the_owner(loyalty, keys):
+    """It is said of the key that asks for it."""
+    assert [fault.pointer for fault in AntavoSettings.model_validate(BASE).cannot_own(agent(**loyalty))] == keys

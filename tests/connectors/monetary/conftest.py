@@ -1,6 +1,6 @@
 """An account of Monetary on loopback, and rooms that have its key."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -35,17 +35,18 @@ def recorded() -> set[str]:
 
 @pytest.fixture
 def connect(clock: FakeClock, recorded: set[str], afterwards: AsyncExitStack) -> Callable[..., Monetary]:
-    """Makes rooms."""
+    """Makes rooms; ``around`` differs from the usual."""
 
-    def connect_(url: str, *, key: str | None = KEY, **table: Any) -> Monetary:
-        around = surroundings(
-            role="forward",
+    def connect_(url: str, *, key: str | None = KEY, around: Mapping[str, Any] | None = None, **table: Any) -> Monetary:
+        given = {"role": "forward", **(around or {})}
+        room_around = surroundings(
             secret=lambda _reference: Reference(key),
             http=POLICY,
             clock=clock,
             taken=recorded.intersection,
+            **given,
         )
-        room = build(MonetarySettings.model_validate({"base_url": f"{url}/v1", **table}), around)
+        room = build(MonetarySettings.model_validate({"base_url": f"{url}/v1", **table}), room_around)
         afterwards.push_async_callback(room.close)
         return room
 

@@ -1,6 +1,7 @@
 """Sales on their way to an account: asked about, sent once, looked for, and into trouble."""
 
 import asyncio
+import contextlib
 import json
 from datetime import timedelta
 
@@ -601,3 +602,61 @@ async def test_the_bare_key(connect):
             assert {b"authorization: test-key", b"content-type: application/json"} <= set(head)
         assert vendor.requests[0].startswith(b"GET /v1/Customers?externalID=10000421 HTTP/1.1")
         assert vendor.requests[1].startswith(b"POST /v1/Receipts HTTP/1.1")
+
+
+async def test_alike_sales_of_one_customer_do_not_share_a_receipt(connect):
+    """One that is looked for waits for the one that is being sent: its receipt is nobody's until its answer is here."""
+    made, asked, looked = [], asyncio.Event(), asyncio.Event()
+
+    async def account(request, writer):
+        if request.startswith(b"POST"):
+            receipt = {"ReceiptID": f"{len(made):032x}", **json.loads(request.partition(b"\r\n\r\n")[2])}
+            made.append(receipt)
+            if len(made) == 1:
+                asked.set()
+                with contextlib.suppress(TimeoutError):  # who looks now would take it; who waits does not look
+                    await asyncio.wait_for(looked.wait(), 0.3)
+            await answer(200, json.dumps(receipt).encode())(request, writer)
+        elif b"/Receipts" in request.split(b"\r\n", 1)[0]:
+            looked.set()
+            await answer(200, json.dumps(made).encode())(request, writer)
+        else:
+            await FOUND(request, writer)
+
+    async with wire(account) as vendor:
+        room = connect(vendor.url)
+        first = asyncio.create_task(room.sender.send([sale("a")]))
+        await asked.wait()
+        again = await room.sender.send([sale("b", maybe_received=True)])
+        verdicts = [*await first, *again]
+
+    assert [verdict.kind for verdict in verdicts] == [DONE, DONE]
+    assert len(made) == len({verdict.reference for verdict in verdicts}) == 2
+
+
+@pytest.mark.parametrize(
+    ("tag", "kind"),
+    [
+        (IntegrationKey(kind="primary", type=IdentifierType.CONTACT_ID, value="101"), DONE),
+        (IntegrationKey(kind="primary", type=IdentifierType.CONTACT_ID, value="c-1"), PARK),
+        (None, DONE),
+        (PHONE, DONE),
+    ],
+    ids=["the id", "no id of theirs", "the number", "a phone"],
+)
+async def test_whose_it_is_where_monetary_owns_the_contacts(simulator, connect, tag, kind):
+    """A contact id is the CustomerID, and nobody has to be asked for it."""
+    sim, running = simulator
+    [verdict] = await sent(connect(running.url, around={"role": "loyalty"}), sale(tag=tag))
+    assert (verdict.kind, [receipt["CustomerID"] for receipt in sim.receipts]) == (kind, [101] if kind is DONE else [])
+    assert sim.requests["GET customers"] == (tag in (None, PHONE))
+
+
+@pytest.mark.parametrize("primary", [IdentifierType.MEMBER_NUMBER, IdentifierType.CONTACT_ID])
+async def test_a_number_is_the_external_id_whatever_the_primary_key(simulator, connect, primary):
+    """Where Monetary owns the contacts."""
+    sim, running = simulator
+    room = connect(running.url, around={"role": "loyalty", "primary": primary})
+    key = IntegrationKey(kind="secondary", type=IdentifierType.MEMBER_NUMBER, value=MEMBER)
+    assert [verdict.kind for verdict in await sent(room, sale(tag=key))] == [DONE]
+    assert sim.receipts[0]["CustomerID"] == 101

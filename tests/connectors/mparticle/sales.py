@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from agent.connectors.mparticle.settings import MparticleSettings
+from agent.domain.activity import Activity
 from agent.domain.identifiers import Identifier, IdentifierType
 from agent.domain.transaction import IntegrationKey, Transaction
 from agent.errors import ConfigurationError
@@ -52,6 +53,21 @@ def make_sale(**changes: Any) -> Transaction:
     )  # fmt: skip
 
 
+def make_activity(**changes: Any) -> Activity:
+    return Activity.model_validate(
+        {
+            "activity_id": "order-4711-picked-up",
+            "type": "delivery_order_picked_up",
+            "occurred_at": "2026-02-14T16:41:09+01:00",
+            "order_id": "4711",
+            "attributes": {"provider": "Cykelbud", "bags": 2, "contactless": True, "note": None},
+            "store_id": "1042",
+            "till_id": "03",
+            **changes,
+        }
+    )
+
+
 def make_key(kind: IdentifierType = IdentifierType.MEMBER_NUMBER, value: str = "10000421") -> IntegrationKey:
     return IntegrationKey(
         kind="primary" if kind is IdentifierType.MEMBER_NUMBER else "secondary", type=kind, value=value
@@ -59,7 +75,7 @@ def make_key(kind: IdentifierType = IdentifierType.MEMBER_NUMBER, value: str = "
 
 
 def make_outgoing(
-    transaction: Transaction | None = None,
+    record: Transaction | Activity | None = None,
     *,
     key: IntegrationKey | None = None,
     guest: bool = False,
@@ -74,7 +90,7 @@ def make_outgoing(
             "key": None if guest else key or make_key(),
             "open": False,
             "readings": readings,
-            "transaction": transaction or make_sale(),
+            "record": record or make_sale(),
             "original": None,
             "person": b"p",
             "accepted_at": NOW,

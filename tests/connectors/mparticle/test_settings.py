@@ -4,7 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from agent.connectors.mparticle.settings import MparticleSettings
-from agent.settings import Settings
+from agent.settings import Settings, secret_keys
 
 BASE = {"base_url": "https://s2s.eu1.mparticle.com/v2"}
 AGENT = Settings.model_validate({"agent": {"store_id": "1042", "till_id": "03"}})
@@ -79,12 +79,29 @@ def test_what_is_refused(table):
             },
             ["payment_type_order"],
         ),
+        ({"opendsr_key": "credential:k"}, ["opendsr_secret"]),
+        ({"opendsr_secret": "credential:s"}, ["opendsr_key"]),
+        ({"opendsr_key": "credential:k", "opendsr_secret": "credential:s", "profile": "plain"}, []),
     ],
     ids=["redcat", "plain", "redcat with its keys", "plain with a default",
-         "plain with a name of redcat's", "plain with redcat's order"],
+         "plain with a name of redcat's", "plain with redcat's order", "a key alone", "a secret alone", "both"],
 )  # fmt: skip
 def test_contradictions(table, faults):
-    """What only the Redcat profile heeds is not to be set beside another."""
+    """What only the Redcat profile heeds is not to be set beside another; a key and its secret belong together."""
     said = MparticleSettings.model_validate({**BASE, **table}).contradictions(AGENT, "forward")
 
     assert [fault.pointer for fault in said] == faults
+
+
+@pytest.mark.parametrize("written", ["https://opendsr.mparticle.com", "http://opendsr.mparticle.com/v3", "nonsense"])
+def test_where_erasure_is_asked_for(written):
+    """TLS, and the version that is spoken."""
+    with pytest.raises(ValidationError):
+        MparticleSettings(**BASE, opendsr_url=written)
+
+
+def test_the_workspace_s_credentials_are_secrets():
+    """They are listed as such where they are set, so that a check reads them; left out they are nothing to read."""
+    assert secret_keys(MparticleSettings(**BASE)).keys() == {"api_key", "api_secret"}
+    both = MparticleSettings(**BASE, opendsr_key="credential:k", opendsr_secret="credential:s")
+    assert secret_keys(both).keys() == {"api_key", "api_secret", "opendsr_key", "opendsr_secret"}

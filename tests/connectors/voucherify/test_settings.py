@@ -127,12 +127,13 @@ def test_what_the_owner_s_table_cannot_say(table, faults):
         ({"primary_key": "contact_id", "unknown_at_delivery": "park"}, []),
         ({"secondary_keys": ["email"], "fallback_level": 2}, []),
         ({"unknown_at_delivery": "tag"}, ["loyalty.unknown_at_delivery"]),
+        ({"fallback_level": 4}, ["loyalty.fallback_level"]),
         ({"unknown_at_delivery": "create"}, ["loyalty.unknown_at_delivery"]),
         ({"primary_key": "external_id"}, ["loyalty.primary_key"]),
         ({"secondary_keys": ["email", "card_number"]}, ["loyalty.secondary_keys"]),
         ({"fallback_level": 2}, ["loyalty.secondary_keys"]),
     ],
-    ids=["defaults", "its own id", "mail alone", "tag", "create", "another key", "a card", "a phone without a replica"],
+    ids=["defaults", "own id", "mail", "tag", "level 4", "create", "another key", "card", "phone without a replica"],
 )
 def test_what_voucherify_cannot_do_as_the_owner(loyalty, keys):
     """It is said of the key that asks for it."""

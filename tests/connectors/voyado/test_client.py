@@ -1,5 +1,6 @@
 """Voyado's URLs and headers, version by version."""
 
+import asyncio
 from datetime import UTC, datetime
 
 import pytest
@@ -8,6 +9,7 @@ from agent.connectors.voyado.changes import TooManyChanges
 from agent.connectors.voyado.client import VoyadoClient
 from agent.errors import ConfigurationError, Fault, VendorRefusedError, VendorUnreachableError
 from agent.transport import Transport
+from tests.fakes import until
 from tests.wire import POLICY, answer, cut, hang, wire
 
 KEY = "canary-key"
@@ -183,8 +185,11 @@ async def test_what_is_no_contact(connect, script):
             await connect(server).contact(GUID)
 
 
-async def test_a_time_of_its_own(connect):
+async def test_a_time_of_its_own(connect, pass_by):
     """A question may have less time than a delivery."""
     async with wire(hang) as server:
+        asking = asyncio.create_task(connect(server).get_contact(GUID, timeout_s=40.0))
+        await until(lambda: server.requests)
+        pass_by(40.0)
         with pytest.raises(VendorUnreachableError):
-            await connect(server).get_contact(GUID, timeout_s=0.2)
+            await asyncio.wait_for(asking, 10)

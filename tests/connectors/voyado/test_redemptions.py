@@ -7,7 +7,7 @@ import pytest
 
 from agent.connectors.voyado.client import VoyadoClient
 from agent.connectors.voyado.people import VoyadoPeople
-from agent.connectors.voyado.redemptions import VoyadoRedemptions, _row
+from agent.connectors.voyado.redemptions import VoyadoRedemptions, _instant, _row
 from agent.connectors.voyado.settings import VoyadoSettings
 from agent.connectors.voyado.simulator import SimulatorSettings, VoyadoSimulator, serve
 from agent.connectors.voyado.simulator.faults import Fault
@@ -50,6 +50,9 @@ class Shop:
         return self.voucher if kind is VOUCHER else self.offer
 
     async def standing(self, kind, id_=None, key=None):
+        return (await self.found(kind, id_, key)).standing
+
+    async def found(self, kind, id_=None, key=None):
         return await self.redemptions.standing(key or self.key, kind, id_ or self.id_of(kind), **HOW)
 
     async def redeem(self, kind, id_=None):
@@ -91,6 +94,7 @@ async def test_a_benefit_is_used_up_once(shop, kind):
     assert await shop.standing(kind) is Standing.AVAILABLE
     assert await shop.redeem(kind) == DONE
     assert await shop.standing(kind) is Standing.USED
+    assert (await shop.found(kind)).used_at == NOW
     again = await shop.redeem(kind)
     assert again.reason is Reason.USED
     assert again.code.endswith("AlreadyRedeemed")
@@ -199,3 +203,20 @@ async def test_whoever_cannot_be_found_was_not_redeemed_for():
     with pytest.raises(VendorUnreachableError) as caught:
         await VoyadoRedemptions(None, People()).redeem(member_key("10000421"), VOUCHER, "v-1", **HOW)
     assert caught.value.maybe_received is False
+
+
+@pytest.mark.parametrize(
+    ("value", "instant"),
+    [
+        ("2026-02-16T12:00:00+01:00", NOW),
+        ("2026-02-16T11:00:00.000Z", NOW),
+        ("2026-02-16T12:00:00", None),
+        ("2026-02-16", None),
+        ("yesterday", None),
+        (None, None),
+        (True, None),
+    ],
+)
+def test_when_something_was_used_up(value, instant):
+    """An instant that is the same wherever it is read; whatever is not says nothing."""
+    assert _instant(value) == instant

@@ -65,7 +65,7 @@ def outgoing(
         key=key if named else None,
         open=False,
         readings=(),
-        transaction=transaction or sale(),
+        record=transaction or sale(),
         original=original,
         person=b"p",
         accepted_at=NOW,

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import asyncssh
 import pytest
+from ports import free_port
 
 from agent.connectors.voyado import files
 from agent.connectors.voyado.sftp import SftpSource
@@ -235,9 +236,9 @@ async def test_a_missing_folder_is_refused(openssh, source):
     _says_nothing_private(caught.value, source)
 
 
-async def test_nobody_there_is_unreachable(openssh, source, unused_tcp_port):
+async def test_nobody_there_is_unreachable(openssh, source):
     """A refused connection is an outage."""
-    source.url = openssh.url.replace(str(openssh.port), str(unused_tcp_port))
+    source.url = openssh.url.replace(str(openssh.port), str(free_port()))
     with pytest.raises(VendorUnreachableError) as caught:
         await source.__aenter__()
     _says_nothing_private(caught.value, source)

@@ -1,4 +1,4 @@
-"""The calls of the Loyalty API, the door before them, and `/_sim` for whoever tests from outside."""
+"""The calls of the Loyalty and the Read API, the door before them, and `/_sim` for whoever tests from outside."""
 
 import json
 from collections.abc import Callable
@@ -10,6 +10,7 @@ from starlette.types import ASGIApp
 
 from agent.connectors.antavo.simulator.door import check_signature
 from agent.connectors.antavo.simulator.faults import Fault
+from agent.connectors.antavo.simulator.reading import listed
 from agent.connectors.antavo.simulator.refusal import Refused, not_found
 from agent.connectors.simulation.answers import Handler, answer, routed
 from agent.connectors.simulation.controls import controls
@@ -28,6 +29,8 @@ def build_app(simulator: "AntavoSimulator") -> ASGIApp:
         ("POST", "/events/bulk", calls.bulk),
         ("GET", "/customers", calls.search),
         ("GET", "/customers/-/count", calls.count),
+        ("GET", "/customers/-/events", calls.history),
+        ("GET", "/v1/customers", calls.everybody),
         ("GET", "/customers/{customer}", calls.customer),
         ("GET", "/customers/{customer}/transactions", calls.transactions_of),
         ("GET", "/transactions/{transaction}", calls.transaction),
@@ -38,7 +41,7 @@ def build_app(simulator: "AntavoSimulator") -> ASGIApp:
             simulator,
             Fault,
             shows={"state": own.state, "events": own.events},
-            acts={"members": own.add_members},
+            acts={"members": own.add_members, "leave": own.let_leave},
             wrong=lambda text: _refuse(simulator, Refused(400, 0, text)),
         ),
         now=simulator.now,
@@ -118,6 +121,12 @@ class _Calls:
     def count(self, _request: Request, _body: bytes) -> Any:
         return {"active": len(self._simulator.books.members.by_id)}
 
+    def history(self, request: Request, _body: bytes) -> Any:
+        return self._simulator.books.history.listed(request.query_params)
+
+    def everybody(self, request: Request, _body: bytes) -> Any:
+        return listed(self._simulator.books.members, request.query_params)
+
     def customer(self, request: Request, _body: bytes) -> Any:
         member = self._simulator.books.members.get(request.path_params["customer"])
         return {**member.fields, **member.shown()}
@@ -156,3 +165,11 @@ class _Controls:
         for member_id, fields in wanted.items():
             self._simulator.books.members.add(member_id, **fields)
         return {"active": len(self._simulator.books.members.by_id)}
+
+    def let_leave(self, wanted: Any) -> Any:
+        members = self._simulator.books.members
+        if not isinstance(wanted, list) or not all(isinstance(one, str) and one in members.by_id for one in wanted):
+            raise ValueError("A list of members' ids is expected")
+        for member_id in wanted:
+            members.opt_out(member_id)
+        return wanted

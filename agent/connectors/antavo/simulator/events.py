@@ -11,10 +11,12 @@ from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
+from agent.connectors.antavo.simulator.history import History
 from agent.connectors.antavo.simulator.members import Member, Members
 from agent.connectors.antavo.simulator.refusal import Refused, not_found
 
 _ZERO = Decimal(0)
+_TELL_THEMSELVES = ("profile", "opt_out")
 _ROUNDING, _PRICE_ROUNDING = Decimal("0.005"), Decimal("0.00005")
 
 
@@ -51,6 +53,7 @@ class Books:
 
     Attributes:
         members: everybody.
+        history: what happened, refused events left out.
         transactions: by id.
         applied: every event that counted, in order.
         anonymous: an event for an unknown customer makes one.
@@ -60,7 +63,8 @@ class Books:
 
     def __init__(self, now: Callable[[], int]) -> None:
         self._now = now
-        self.members = Members()
+        self.history = History()
+        self.members = Members(now, self.history)
         self.transactions: dict[str, Transaction] = {}
         self.applied: list[dict[str, Any]] = []
         self.anonymous = self.accepts = self.backdates = False
@@ -81,6 +85,10 @@ class Books:
                 raise Refused(400, 0, "Invalid action")
             member = self._member(self._named(customer, event))
             made = apply(member, data)
+            if action not in _TELL_THEMSELVES:
+                self.history.tell(str(action), member.id, self._now())
+        for one in made:
+            self.history.tell(one["action"], member.id, self._now(), one["points"])
         self.applied.append(event)
         return member, made
 
@@ -88,12 +96,13 @@ class Books:
         return {
             "checkout": self._checkout, "checkout_accept": self._accept, "checkout_reject": self._reject,
             "refund": self._refund, "refund_item": self._refund_item,
+            "profile": self._profile, "opt_out": self._opt_out,
         }  # fmt: skip
 
     def _named(self, customer: str, event: dict[str, Any]) -> str:
         """The id of a customer who may be named by the field of an external id."""
         external = event.get("external_id")
-        known = any(external in member.fields for member in self.members.by_id.values()) if external else False
+        known = any(member.external(external) for member in self.members.by_id.values()) if external else False
         return f"{external}:{customer}" if known else customer
 
     def _member(self, customer: str) -> Member:
@@ -108,9 +117,18 @@ class Books:
         return member
 
     def _opt_in(self, customer: str, data: dict[str, Any]) -> Member:
-        if customer in self.members.by_id:
+        known = self.members.by_id.get(customer)
+        if known is not None and known.fields.get("status") != "opted_out":
             raise Refused(400, 112101, "Customer already opted in")
         return self.members.add(customer, **data)
+
+    def _profile(self, member: Member, data: dict[str, Any]) -> list[dict[str, Any]]:
+        self.members.add(member.id, **member.fields | data)
+        return []
+
+    def _opt_out(self, member: Member, _data: dict[str, Any]) -> list[dict[str, Any]]:
+        self.members.opt_out(member.id)
+        return []
 
     def _checkout(self, member: Member, data: dict[str, Any]) -> list[dict[str, Any]]:
         transaction_id, items = data.get("transaction_id"), data.get("items") or []

@@ -1,9 +1,10 @@
 """The simulated workspace's members: their data, their points, and how they are found."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from agent.connectors.antavo.simulator.history import History
 from agent.connectors.antavo.simulator.refusal import Refused, not_found
 
 SEARCHABLE = ("email", "mobile_phone", "membership_id", "first_name", "last_name")
@@ -14,13 +15,18 @@ _EMPTY = 160211
 
 @dataclass
 class Member:
-    """One member. Amounts of points are whole numbers."""
+    """One member. Amounts of points are whole numbers, ``created_at`` is in seconds since 1970."""
 
     id: str
+    created_at: int = 0
     fields: dict[str, Any] = field(default_factory=dict)
     score: int = 0
     pending: int = 0
     spent: int = 0
+
+    def external(self, name: str) -> Any:
+        """The value of an external id's field."""
+        return self.fields.get("external_ids", self.fields).get(name)
 
     @property
     def spendable(self) -> int:
@@ -41,23 +47,39 @@ class Members:
     Attributes:
         by_id: everybody.
         unfiltered: a search lets everybody through, as where the field is not searchable.
+        hidden: ids that the Read API's list leaves out, as one that slips from page to page.
+
+    Args:
+        now: seconds since 1970.
+        history: what happens to members is told there.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, now: Callable[[], int], history: History) -> None:
+        self._now, self._history = now, history
         self.by_id: dict[str, Member] = {}
         self.unfiltered = False
+        self.hidden: set[str] = set()
 
     def add(self, member_id: str, **fields: Any) -> Member:
-        """A new member."""
-        member = self.by_id[member_id] = Member(member_id, fields)
-        return member
+        """A new member, or an old one with other data."""
+        known = self.by_id.get(member_id)
+        if known is None:
+            known = self.by_id[member_id] = Member(member_id, self._now())
+        self._history.tell("profile" if known.fields else "opt_in", member_id, self._now())
+        known.fields = fields
+        return known
+
+    def opt_out(self, member_id: str) -> None:
+        """A member leaves: the id stays, and is in no list of the Read API any more. Raises Refused."""
+        self.get(member_id).fields["status"] = "opted_out"
+        self._history.tell("opt_out", member_id, self._now())
 
     def get(self, member_id: str) -> Member:
         """The member of an id, or of `field:value`. Raises Refused."""
         name, colon, value = member_id.partition(":")
         found = self.by_id.get(member_id)
         if found is None and colon:
-            found = next((one for one in self.by_id.values() if one.fields.get(name) == value), None)
+            found = next((one for one in self.by_id.values() if one.external(name) == value), None)
         if found is None:
             raise not_found("Customer not found", 160212)
         return found
@@ -73,7 +95,8 @@ class Members:
         shown = [name for name in query.get("fields", "").split(",") if name]
         hits = [one for one in self.by_id.values() if self.unfiltered or _fits(one, filters.items())]
         return [
-            {"id": one.id, **{name: one.fields.get(name) for name in shown}} for one in hits[offset : offset + limit]
+            {"id": one.id, **{name: ({"status": "active"} | one.fields).get(name) for name in shown}}
+            for one in hits[offset : offset + limit]
         ]
 
 

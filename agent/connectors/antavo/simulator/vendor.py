@@ -42,6 +42,23 @@ class AntavoSimulator(SimulatedVendor[Fault]):
         with self.lock:
             return self.books.members.add(member_id, **fields)
 
+    def leave(self, member_id: str) -> None:
+        """A member opts out. Raises Refused."""
+        with self.lock:
+            self.books.members.opt_out(member_id)
+
+    def vanish(self, member_id: str) -> None:
+        """A member is gone without a word, as after an erasure."""
+        with self.lock:
+            del self.books.members.by_id[member_id]
+
+    def merge(self, member_id: str, into: str) -> None:
+        """A member becomes part of another one; the action's name is this simulator's own."""
+        with self.lock:
+            self.books.members.get(member_id).fields["status"] = "merged"
+            self.books.history.tell("customer_merge", into, int(self.now().timestamp()))
+            self.books.history.tell("customer_merge", member_id, int(self.now().timestamp()))
+
     def member(self, member_id: str) -> Member:
         """A member by id. Raises Refused."""
         with self.lock:
@@ -75,6 +92,7 @@ class AntavoSimulator(SimulatedVendor[Fault]):
             self.books.transactions.clear()
             self.books.applied.clear()
             self.books.members.by_id.clear()
+            self.books.history.told.clear()
 
     # What the calls do; the lock is held.
 

@@ -50,7 +50,7 @@ def build_app(simulator: "MonetarySimulator") -> ASGIApp:
             simulator,
             Fault,
             shows={"state": own.state, "receipts": own.receipts},
-            acts={"customers": own.add_customers},
+            acts={"customers": own.add_customers, "leave": own.leave, "merge": own.merge},
             wrong=lambda text: _refuse(Refused(400, text)),
         ),
         now=simulator.now,
@@ -165,6 +165,26 @@ class _Controls:
             return [self._simulator.register(fields)["CustomerID"] for fields in people]
         except Refused as refused:
             raise ValueError(str(refused)) from refused
+
+    def leave(self, wanted: Any) -> Any:
+        for customer_id in wanted if isinstance(wanted, list) else [wanted]:
+            self._simulator.leave(self._customer(customer_id))
+        return {"customers": len(self._simulator.customers)}
+
+    def merge(self, wanted: Any) -> Any:
+        stated = wanted if isinstance(wanted, dict) else {}
+        former, into = self._customer(stated.get("from")), self._customer(stated.get("into"))
+        if former == into:
+            raise ValueError("nobody is merged into themselves")
+        self._simulator.merge(former, into)
+        return self._simulator.customers[into]
+
+    def _customer(self, customer_id: Any) -> int:
+        try:
+            found: int = self._simulator.customer(customer_id)["CustomerID"]
+        except Refused as refused:
+            raise ValueError(str(refused)) from refused
+        return found
 
 
 class _AnyCase:

@@ -39,6 +39,7 @@ class MonetarySimulator(SimulatedVendor[Fault]):
         super().__init__(dict(keys), now=now)
         self.drops_repeats, self.echoes_taxes_oddly = False, True
         self.customers: dict[int, dict[str, Any]] = {}
+        self._registered = 0
         self.receipts: list[dict[str, Any]] = []
         self._arrivals: list[tuple[datetime, str]] = []
         self.offers = Offers()
@@ -61,7 +62,21 @@ class MonetarySimulator(SimulatedVendor[Fault]):
             super().forget()
             for kept in (self.customers, self.receipts, self._arrivals):
                 kept.clear()
-            self.offers = Offers()
+            self.offers, self._registered = Offers(), 0
+
+    def leave(self, customer_id: int) -> None:
+        """Nobody has this CustomerID any more, as when the vendor has erased somebody; their receipts stay."""
+        with self.lock:
+            del self.customers[customer_id]
+
+    def merge(self, customer_id: int, into: int) -> None:
+        """Two customers become one, who takes over what only the other one said, and the receipts."""
+        with self.lock:
+            former = self.customers.pop(customer_id)
+            self.customers[into] = {**former, **self.customers[into]}
+            for receipt in self.receipts:
+                if receipt["CustomerID"] == customer_id:
+                    receipt["CustomerID"] = into
 
     # What the calls do; the lock is held.
 
@@ -71,8 +86,9 @@ class MonetarySimulator(SimulatedVendor[Fault]):
         if not {"ExternalID", "Phone", "Email"} & fields.keys():
             raise Refused(400, "The request is invalid: a customer has an ExternalID, a Phone or an Email.")
         consents = {"AcceptsSMS": False, "AcceptsEmail": False}
-        made = {"CustomerID": _FIRST_CUSTOMER + len(self.customers), **consents, **fields, "Points": 0}
+        made = {"CustomerID": _FIRST_CUSTOMER + self._registered, **consents, **fields, "Points": 0}
         self.customers[made["CustomerID"]] = made
+        self._registered += 1
         return made
 
     def update(self, customer_id: int, body: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The calls of the Events API, the door before them, and `/_sim` for whoever tests from outside.
+"""The calls of the Events API and of OpenDSR, the door before them, and `/_sim` for whoever tests from outside.
 
 The door is the vendor's as far as it is documented: 401 without credentials, 403 with wrong ones, both without a body.
 """
@@ -36,8 +36,14 @@ def build_app(simulator: "MparticleSimulator") -> ASGIApp:
         ("POST", "/v2/bulkevents/historical", calls.bulk),
     ]
     return Gate(
-        _Door(simulator, routed(simulator.lock, taken)),
-        controls(simulator, Fault, shows={"state": own.state, "batches": own.batches}, acts={}, wrong=_bad),
+        _Door(simulator, routed(simulator.lock, [*taken, *simulator.data_subjects.calls()])),
+        controls(
+            simulator,
+            Fault,
+            shows={"state": own.state, "batches": own.batches, "requests": own.requests},
+            acts={},
+            wrong=_bad,
+        ),
         now=simulator.now,
         meet=simulator.meet,
         wording=Wording({}, _echoed),
@@ -101,6 +107,10 @@ class _Controls:
         sim = self._simulator
         return {"batches": sim.counts(), "events": len(sim.events()), "requests": dict(sim.requests)}
 
+    def requests(self, _wanted: Any) -> Any:
+        sim = self._simulator
+        return [{**one.body, "status": one.status(sim.now())} for one in sim.data_subjects.received.values()]
+
     def batches(self, _wanted: Any) -> Any:
         rows = self._simulator.received
         return [
@@ -127,7 +137,11 @@ class _Door:
             return Response(status_code=401)
         key = _key(scope)
         secret = _credentials(header)[1]
-        return None if self._simulator.keys.get(key) == secret else Response(status_code=403)
+        of_workspace = scope["path"].startswith("/v3/")
+        keys = self._simulator.workspace if of_workspace else self._simulator.keys
+        if keys.get(key) == secret:
+            return None
+        return Response(status_code=401 if of_workspace else 403)
 
 
 def _key(scope: Scope) -> str:

@@ -8,13 +8,13 @@ from agent.connectors.simulation.records import RecordFault
 
 @dataclass(kw_only=True)
 class Fault(RecordFault):
-    """One fault, met by requests whose method and path fit, or by the batches of one transaction.
+    """One fault, met by requests whose method and path fit, or by the batches of one transaction or activity.
 
     Of single batches, `poison` draws 400 for the whole request that one is in, `lose` accepts one and never processes
     it.
 
     Attributes:
-        transaction_id: Of a batch's fault: meets batches that tell of this transaction.
+        transaction_id: Of a batch's fault: meets batches that tell of this transaction, or of the activity of this id.
     """
 
     record_kinds: ClassVar[tuple[str, ...]] = ("poison", "lose")
@@ -25,12 +25,12 @@ class Fault(RecordFault):
 
 
 def transactions(batch: Any) -> set[str]:
-    """The ids of the transactions that a batch tells of; none of what is no batch."""
+    """The ids of the transactions and activities that a batch tells of; none of what is no batch."""
     found = set()
     for event in _of(batch, "events", list):
         data = _of(event, "data", dict)
         told = _of(data, "product_action", dict) or _of(data, "custom_attributes", dict)
-        found.add(str(told.get("transaction_id")))
+        found.add(str(told.get("activity_id", told.get("transaction_id"))))
     return found
 
 

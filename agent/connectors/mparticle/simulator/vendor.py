@@ -9,6 +9,7 @@ from typing import Any, Literal
 from agent.connectors.mparticle.simulator.api import build_app
 from agent.connectors.mparticle.simulator.checks import NotTaken, check_batch
 from agent.connectors.mparticle.simulator.faults import Fault, transactions
+from agent.connectors.mparticle.simulator.opendsr import DataSubjectRequests
 from agent.connectors.simulation.vendor import SimulatedVendor
 
 DEDUPLICATES_FOR = timedelta(days=30)
@@ -51,20 +52,26 @@ class MparticleSimulator(SimulatedVendor[Fault]):
     Args:
         keys: the secret of each API key that it accepts.
         now: the clock it lives by, aware instants.
+        workspace: the secret of each key of the workspace, which data subject requests want; ``keys`` without it.
 
     Attributes:
+        data_subjects: the requests.
         received: every batch, repetitions included, in the order of arrival.
         requests: calls that were let in, by the last part of the path.
     """
 
-    def __init__(self, keys: dict[str, str], *, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self, keys: dict[str, str], *, now: Callable[[], datetime], workspace: dict[str, str] | None = None
+    ) -> None:
         super().__init__(keys, now=now)
+        self.workspace = keys if workspace is None else workspace
+        self.data_subjects = DataSubjectRequests(now)
         self.received: list[Received] = []
         self._known: dict[tuple[str, str], datetime] = {}
         self.app = build_app(self)
 
     def held(self) -> dict[str, int]:
-        """How often each transaction counts: in how many batches that were processed."""
+        """How often each transaction and each activity counts: in how many batches that were processed."""
         with self.lock:
             return dict(Counter(one for row in self._of("processed") for one in transactions(row.batch)))
 
@@ -72,6 +79,11 @@ class MparticleSimulator(SimulatedVendor[Fault]):
         """Every event that was processed, in the order of arrival."""
         with self.lock:
             return [event for row in self._of("processed") for event in row.batch["events"]]
+
+    def erasures(self) -> list[dict[str, str]]:
+        """Whom it was asked to erase, in the order of arrival."""
+        with self.lock:
+            return [one.identities for one in self.data_subjects.received.values()]
 
     def counts(self) -> dict[str, int]:
         """How many batches met which outcome."""
@@ -84,6 +96,7 @@ class MparticleSimulator(SimulatedVendor[Fault]):
             super().forget()
             self.received.clear()
             self._known.clear()
+            self.data_subjects.received.clear()
 
     # What the calls do; the lock is held.
 

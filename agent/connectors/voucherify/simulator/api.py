@@ -17,6 +17,7 @@ from agent.connectors.simulation.gate import Gate
 from agent.connectors.simulation.line import Wording
 from agent.connectors.voucherify.simulator.checks import NotTaken, check_customer
 from agent.connectors.voucherify.simulator.faults import Fault
+from agent.connectors.voucherify.simulator.loyalty import Program
 
 if TYPE_CHECKING:
     from agent.connectors.voucherify.simulator.vendor import VoucherifySimulator
@@ -34,9 +35,15 @@ def build_app(simulator: "VoucherifySimulator") -> ASGIApp:
         ("PUT", "/v1/orders/{source_id:path}", calls.put_order),
         ("GET", "/v1/customers", calls.list_customers),
         ("POST", "/v1/customers", calls.post_customer),
+        ("GET", "/v1/customers/{source_id:path}/redeemables", calls.get_redeemables),
         ("GET", "/v1/customers/{source_id:path}", calls.get_customer),
         ("DELETE", "/v1/customers/{source_id:path}", calls.delete_customer),
         ("POST", "/v1/events", calls.post_event),
+        ("POST", "/v1/redemptions", calls.redeem),
+        ("POST", "/v1/redemptions/{number}/rollback", calls.roll_back),
+        ("GET", "/v1/vouchers/{code:path}/redemption", calls.list_redemptions),
+        ("GET", "/v2/loyalties/memberships/{source_id:path}", calls.get_memberships),
+        ("POST", "/v2/loyalties/examine/earning-rules", calls.examine_earning),
     ]
     return Gate(
         _Door(simulator, routed(simulator.lock, [(verb, path, _refusing(call)) for verb, path, call in taken])),
@@ -44,7 +51,13 @@ def build_app(simulator: "VoucherifySimulator") -> ASGIApp:
             simulator,
             Fault,
             shows={"state": own.state, "orders": own.orders, "events": own.events},
-            acts={"plan": own.set_plan, "schemas": own.set_schemas, "cards": own.set_cards},
+            acts={
+                "plan": own.set_plan,
+                "schemas": own.set_schemas,
+                "cards": own.set_cards,
+                "programs": own.set_programs,
+                "vouchers": own.give_voucher,
+            },
             wrong=lambda text: _error(400, "invalid_payload", text),
         ),
         now=simulator.now,
@@ -123,6 +136,25 @@ class _Calls:
     def get_customer(self, request: Request, _body: bytes) -> Response:
         return answer(self._simulator.customer(request.path_params["source_id"]))
 
+    def get_redeemables(self, request: Request, _body: bytes) -> Response:
+        return answer(self._simulator.redeemables(request.path_params["source_id"], request.query_params))
+
+    def redeem(self, _request: Request, body: bytes) -> Response:
+        return answer(self._simulator.redeem(_parsed(body)))
+
+    def roll_back(self, request: Request, _body: bytes) -> Response:
+        sim = self._simulator
+        return answer(sim.vouchers.roll_back(request.path_params["number"], now=sim.now()))
+
+    def list_redemptions(self, request: Request, _body: bytes) -> Response:
+        return answer(self._simulator.vouchers.of(request.path_params["code"]))
+
+    def get_memberships(self, request: Request, _body: bytes) -> Response:
+        return answer(self._simulator.memberships(request.path_params["source_id"], request.query_params))
+
+    def examine_earning(self, _request: Request, body: bytes) -> Response:
+        return answer(self._simulator.examine(_parsed(body)))
+
     def post_event(self, _request: Request, body: bytes) -> Response:
         return answer(self._simulator.take_event(_parsed(body)))
 
@@ -165,6 +197,27 @@ class _Controls:
         self._simulator.cards = set(wanted)
         return sorted(wanted)
 
+    def give_voucher(self, wanted: Any) -> Any:
+        """A voucher for a `holder`, by either name, with its `code` and whatever else of it is not the usual."""
+        try:
+            return self._simulator.give(wanted.pop("holder"), wanted.pop("code"), **wanted)
+        except (TypeError, AttributeError, KeyError, NotTaken) as error:
+            raise ValueError("A voucher has the holder, who is a customer, and a code.") from error
+
+    def set_programs(self, wanted: Any) -> Any:
+        """Programmes of loyalty v2, each with its members' points by either name of theirs."""
+        if not isinstance(wanted, list) or not all(isinstance(row, dict) for row in wanted):
+            raise ValueError("Programmes are a list of objects.")
+        sim, made = self._simulator, []
+        try:
+            for row in wanted:
+                members = {sim.customer(name)["id"]: points for name, points in row.get("members", {}).items()}
+                made.append(Program(**{**{key: row[key] for key in row if key != "members"}, "cards": members}))
+        except (TypeError, AttributeError, NotTaken) as error:
+            raise ValueError(str(error)) from error
+        sim.programs.update({program.id: program for program in made})
+        return sorted(sim.programs)
+
 
 class _Door:
     """ASGI middleware before the calls: the keys and the allowance."""
@@ -178,7 +231,7 @@ class _Door:
             told, fits = sim.allowance.take(sim.now())
             allowed = self._is_allowed(scope)
             if allowed and fits:
-                sim.requests[f"{scope['method']} {scope['path'].removeprefix('/v1/').split('/')[0]}"] += 1
+                sim.requests[f"{scope['method']} {'/'.join(scope['path'].split('/')[2:3])}"] += 1
         added = [(name.lower().encode(), value.encode()) for name, value in told.items()]
 
         async def send_told(message: Message) -> None:

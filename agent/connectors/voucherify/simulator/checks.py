@@ -9,13 +9,14 @@ from datetime import date, datetime
 from typing import Any
 
 
-def _words(text: str) -> frozenset[str]:
+def words(text: str) -> frozenset[str]:
+    """The words of a text, as a set."""
     return frozenset(text.split())
 
 
 MAX_ITEMS = 500
 _STATUSES = ("CREATED", "PAID", "CANCELED", "FULFILLED")
-_ORDER_KEYS = _words(
+_ORDER_KEYS = words(
     "id source_id status amount initial_amount discount_amount items metadata created_at customer referrer referrer_id"
 )
 _WHOLE = ("amount", "initial_amount", "discount_amount", "quantity", "price", "initial_quantity", "discount_quantity")
@@ -49,7 +50,7 @@ def check_order(order: Any, schema: Mapping[str, Any] | None) -> dict[str, Any]:
     if not isinstance(items, list) or len(items) > MAX_ITEMS:
         raise NotTaken("invalid_order", f"items has at most {MAX_ITEMS} rows.")
     for row in (order, *items):
-        if not isinstance(row, dict) or not all(_is_whole(row.get(name, 0)) for name in _WHOLE):
+        if not isinstance(row, dict) or not all(is_whole(row.get(name, 0)) for name in _WHOLE):
             raise NotTaken("invalid_amount", "Amounts and quantities are whole numbers and not negative.")
     if any(row["amount"] != row["price"] * row["quantity"] for row in items if {"amount", "price"} <= row.keys()):
         raise NotTaken("invalid_amount", "The amount of an item is its price times its quantity.")
@@ -102,7 +103,8 @@ def check_metadata(metadata: Mapping[str, Any], schema: Mapping[str, Any] | None
             raise NotTaken("metadata_validation_failed", f"{name}: must be a {rule['type']}")
 
 
-def _is_whole(value: Any) -> bool:
+def is_whole(value: Any) -> bool:
+    """Whether it is a whole number and not negative, as amounts are."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 

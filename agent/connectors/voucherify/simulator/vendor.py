@@ -8,9 +8,17 @@ from typing import Any
 from agent.connectors.simulation.vendor import SimulatedVendor
 from agent.connectors.voucherify.simulator.allowance import Allowance
 from agent.connectors.voucherify.simulator.api import build_app
-from agent.connectors.voucherify.simulator.checks import NotTaken, check_event, check_metadata, check_order
+from agent.connectors.voucherify.simulator.checks import (
+    NotTaken,
+    check_customer,
+    check_event,
+    check_metadata,
+    check_order,
+)
 from agent.connectors.voucherify.simulator.customers import Customers
 from agent.connectors.voucherify.simulator.faults import Fault
+from agent.connectors.voucherify.simulator.loyalty import Program, Programs
+from agent.connectors.voucherify.simulator.vouchers import Vouchers
 
 UNLIMITED = 1_000_000
 
@@ -28,6 +36,8 @@ class VoucherifySimulator(SimulatedVendor[Fault]):
         schemas: metadata schemas by object (`order`, `customer`, `event`); without one anything is allowed.
         orders: by `source_id`, as Voucherify would show them.
         customers: by `source_id`, without one by `id`.
+        programs: loyalty programmes of version 2, by id.
+        vouchers: what was assigned to customers, by id.
         cards: codes of the loyalty cards that exist; an event that names another is answered with 404.
         events: in the order of arrival; each call is one more.
         earned: how often an order became paid, by `source_id`; more than once is points given twice.
@@ -42,6 +52,7 @@ class VoucherifySimulator(SimulatedVendor[Fault]):
         self.orders: dict[str, dict[str, Any]] = {}
         self.customers = Customers()
         self.cards: set[str] = set()
+        self.programs, self.vouchers = Programs(), Vouchers()
         self.events: list[dict[str, Any]] = []
         self.earned: Counter[str] = Counter()
         self.paid: Counter[str] = Counter()
@@ -68,10 +79,40 @@ class VoucherifySimulator(SimulatedVendor[Fault]):
         """Begins anew: nothing received, no faults, the same keys."""
         with self.lock:
             super().forget()
-            for kept in (self.orders, self.customers, self.events, self.earned, self.paid, self.schemas, self.cards):
+            mine = (self.orders, self.customers, self.events, self.earned, self.paid, self.schemas, self.cards)
+            for kept in (*mine, self.programs, self.vouchers):
                 kept.clear()
 
+    def join(self, name: str, program: Program, points: int = 0) -> None:
+        """A customer, by either name, joins a programme with so many points. Raises NotTaken."""
+        with self.lock:
+            self.programs.setdefault(program.id, program).cards[self.customers.find(name)["id"]] = points
+
+    def give(self, name: str, code: str, **voucher: Any) -> dict[str, Any]:
+        """A voucher is assigned to a customer, by either name; see :meth:`Vouchers.give`. Raises NotTaken."""
+        with self.lock:
+            return self.vouchers.give(self.customers.find(name)["id"], code, **voucher)
+
     # What the calls do; the lock is held.
+
+    def redeemables(self, name: str, query: Mapping[str, str]) -> dict[str, Any]:
+        """A page of what was assigned to a customer. Raises NotTaken."""
+        return self.vouchers.held_by(self.customers.find(name)["id"], query, now=self.now())
+
+    def redeem(self, body: Any) -> dict[str, Any]:
+        """Redeems a voucher; the customer that is named is made or updated. Raises NotTaken."""
+        if not isinstance(body, dict):
+            raise NotTaken("invalid_payload", "A redemption is an object.")
+        check_customer(body.get("customer"))
+        return self.vouchers.redeem(body, self.write_customer(body["customer"])["id"], now=self.now())
+
+    def memberships(self, name: str, query: Mapping[str, str]) -> dict[str, Any]:
+        """A customer's memberships. Raises NotTaken."""
+        return self.programs.of(self.customers.find(name), name, query)
+
+    def examine(self, body: Any) -> dict[str, Any]:
+        """What an order would earn in loyalty programmes. Raises NotTaken."""
+        return self.programs.examine(body, self.customers.find, self.schemas.get("order"))
 
     def write_order(self, body: Any, *, source_id: str | None = None) -> dict[str, Any]:
         """Makes an order, or updates the one that has its `source_id`; what is left out stays.

@@ -190,3 +190,18 @@ async def test_faults_and_controls(simulator, http):
     assert [reply.status_code for reply in wrong] == [400, 400]
     await http.post("/_sim/reset")
     assert (sim.customers, sim.receipts, sim.faults) == ({}, [], [])
+
+
+async def test_customers_who_leave_and_are_merged(simulator, http):
+    """From outside: receipts stay or move, and nobody gets a CustomerID a second time."""
+    sim, _ = simulator
+    await http.post("/_sim/customers", json=[{"Phone": "0701740606"}, {"Phone": "0701740607", "FirstName": "Bo"}])
+    await bought(http)
+    merged = await http.post("/_sim/merge", json={"from": 101, "into": 103})
+    assert (merged.json()["Phone"], merged.json()["ExternalID"]) == ("0701740607", "10000421")
+    assert [receipt["CustomerID"] for receipt in sim.receipts] == [103]
+    await http.post("/_sim/leave", json=[102])
+    made = await http.post("/_sim/customers", json=[{"Phone": "0701740608"}])
+    assert (made.json(), sorted(sim.customers)) == ([104], [103, 104])
+    wrong = [("leave", [102]), ("merge", {"from": 103, "into": 103}), ("merge", {"from": 103}), ("merge", "103")]
+    assert [(await http.post(f"/_sim/{act}", json=body)).status_code for act, body in wrong] == [400] * 4

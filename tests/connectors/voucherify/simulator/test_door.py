@@ -13,6 +13,14 @@ ORDER = {
     "items": [{"source_id": "A", "related_object": "product", "quantity": 2, "price": 12500, "amount": 25000}],
 }  # fmt: skip
 
+REDEEM, WANTED = "/v1/redemptions", {"object": "voucher", "id": "CODE-1"}
+EXAMINE = "/v2/loyalties/examine/earning-rules"
+QUESTION = {
+    "trigger": {"type": "SPECIFIC", "specific": {"event": "customer.order.paid"}},
+    "customer_identification": {"type": "customer_source_id", "customer_source_id": "10000421"},
+    "customer_order_paid": {"order": {"amount": 25000}},
+}
+
 
 @pytest.fixture
 async def http(simulator):
@@ -74,6 +82,27 @@ async def test_events_are_not_recognised(simulator, http):
         ("GET", "/v1/customers/none", None, 404, "not_found"),
         ("GET", "/v1/orders?limit=0", None, 400, "invalid_query_params"),
         ("GET", "/v1/orders?limit=101", None, 400, "invalid_query_params"),
+        ("POST", REDEEM, [], 400, "invalid_payload"),
+        ("POST", REDEEM, {"redeemables": [WANTED]}, 400, "missing_customer"),
+        ("POST", REDEEM, {"redeemables": [WANTED], "customer": {"source_id": "1"}}, 404, "resource_not_found"),
+        ("POST", REDEEM, {"redeemables": [], "customer": {"source_id": "1"}}, 400, "invalid_payload"),
+        ("POST", REDEEM, {"redeemables": [WANTED] * 31, "customer": {"source_id": "1"}}, 400, "invalid_payload"),
+        ("POST", REDEEM, {"redeemables": [WANTED] * 2, "customer": {"source_id": "1"}}, 400, "invalid_redeemables"),
+        ("POST", REDEEM, {"redeemables": [WANTED], "customer": {"source_id": "1"}, "x": 1}, 400, "invalid_payload"),
+        ("POST", f"{REDEEM}/r_none/rollback", {}, 404, "not_found"),
+        ("GET", "/v1/vouchers/none/redemption", None, 404, "resource_not_found"),
+        ("POST", EXAMINE, {"order": {}}, 400, "invalid_payload"),
+        ("POST", EXAMINE, {**QUESTION, "trigger": {"type": "ALL"}}, 400, "invalid_payload"),
+        ("POST", EXAMINE, {**QUESTION, "customer_order_paid": {"order": {"source_id": "s"}}}, 400, "invalid_payload"),
+        ("POST", EXAMINE, {**QUESTION, "customer_order_paid": {"order": {"amount": 1.5}}}, 400, "invalid_payload"),
+        (
+            "POST",
+            EXAMINE,
+            {**QUESTION, "customer_order_paid": {"order": {"amount": 1, "items": [{"product": {"name": "A"}}]}}},
+            400,
+            "invalid_payload",
+        ),
+        ("POST", EXAMINE, QUESTION, 404, "not_found"),
         ("POST", "/v1/events", {"event": "x"}, 400, "missing_customer"),
         ("POST", "/v1/events", {"event": "x", "customer": {"id": "c"}, "referral": {}}, 400, "invalid_payload"),
         ("POST", "/v1/events", {"event": "x", "customer": {"id": "c"}, "loyalty": {}}, 400, "invalid_payload"),
@@ -146,6 +175,57 @@ async def test_cards(simulator, http):
     await http.post("/_sim/schemas", json={"order": {"properties": {}}})
     await http.post("/_sim/reset")
     assert (sim.cards, sim.schemas) == (set(), {})
+
+
+async def test_programmes(simulator, http):
+    """A member of one earns by it, as the examination says; a reset forgets them."""
+    sim, _ = simulator
+    await http.post("/v1/customers", json={"source_id": "10000421"})
+    program = {"id": "lprg_1", "name": "Socks", "per": 100, "members": {"10000421": 5}}
+
+    made = await http.post("/_sim/programs", json=[program])
+    wrong = [
+        await http.post("/_sim/programs", json=body)
+        for body in ({}, [1], [{"id": "lprg_2"}], [{**program, "members": {"nobody": 1}}])
+    ]
+    told = (await http.post(EXAMINE, json=QUESTION)).json()
+
+    assert (made.status_code, made.json()) == (200, ["lprg_1"])
+    assert [answer.status_code for answer in wrong] == [400] * 4
+    assert (told["object"], told["memberships"][0]["program"]["name"]) == ("earnings_examine_result", "Socks")
+    assert told["memberships"][0]["cards"][0]["points_estimation"] == 250
+    assert sim.orders == {}
+    await http.post("/_sim/reset")
+    assert sim.programs == {}
+
+
+async def test_vouchers(simulator, http):
+    """A customer's are listed, page by page; nobody's are none; a reset forgets them."""
+    sim, _ = simulator
+    for number in ("1", "2"):
+        await http.post("/v1/customers", json={"source_id": number})
+    made = [await http.post("/_sim/vouchers", json={"holder": "1", "code": f"C-{number}"}) for number in range(3)]
+    await http.post("/_sim/vouchers", json={"holder": "2", "code": "C-9"})
+    wrong = [await http.post("/_sim/vouchers", json=body) for body in ({}, [], {"holder": "nobody", "code": "C"})]
+    first = (await http.get("/v1/customers/1/redeemables?limit=2")).json()
+    rest = (await http.get(f"/v1/customers/1/redeemables?starting_after_id={first['more_starting_after']}")).json()
+    refused = [
+        await http.get(path)
+        for path in (
+            "/v1/customers/1/redeemables?limit=0",
+            "/v1/customers/nobody/redeemables",
+            "/v2/loyalties/memberships/1",
+            "/v2/loyalties/memberships/1?identification_type=phone",
+        )
+    ]
+
+    assert [answer.status_code for answer in made] == [200] * 3
+    assert [answer.status_code for answer in wrong] == [400] * 3
+    codes = [[one["redeemable"]["voucher"]["code"] for one in page["data"]] for page in (first, rest)]
+    assert (codes, first["has_more"], rest["has_more"]) == ([["C-0", "C-1"], ["C-2"]], True, False)
+    assert [answer.status_code for answer in refused] == [400, 404, 404, 400]
+    await http.post("/_sim/reset")
+    assert sim.vouchers == {}
 
 
 async def test_the_allowance(simulator, http, clock):

@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
+from ports import free_port
 
 from agent.connectors.voyado.simulator import RunningSimulator, SimulatorSettings, VoyadoSimulator, serve
 
@@ -51,9 +52,9 @@ async def open_tenant(tmp_path: Path) -> AsyncIterator[Callable[..., Any]]:
     async def open_(**knobs: Any) -> Tenant:
         settings = SimulatorSettings(root=tmp_path / f"sftp{len(tenants)}", **knobs)
         sim = VoyadoSimulator(settings, now=lambda: NOW, rng=random.Random(7))
-        running = await serve(sim)
+        running = await serve(sim, port=free_port())
         # Without certificates to load a client is made in no time; nothing here speaks TLS.
-        http = httpx.AsyncClient(base_url=running.url, headers=HEADERS, timeout=10, verify=False)
+        http = httpx.AsyncClient(base_url=running.url, headers=HEADERS, timeout=60, verify=False)
         tenants.append(Tenant(sim, running, http))
         return tenants[-1]
 
@@ -71,7 +72,7 @@ async def tenant(open_tenant) -> Tenant:
 
 @pytest.fixture
 def until() -> Callable[[Callable[[], Any]], Any]:
-    """Waits for a condition, for five seconds at most."""
+    """Waits for a condition, for half a minute at most."""
 
     async def wait(condition: Callable[[], Any]) -> None:
         async with asyncio.timeout(30):

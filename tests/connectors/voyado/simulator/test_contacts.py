@@ -76,14 +76,16 @@ async def test_a_taken_key_may_also_answer_with_the_contact(open_tenant):
     assert (answer.status_code, answer.json()["id"]) == (200, there["id"])
 
 
-async def test_two_tills_that_race_get_one_contact(tenant, until):
+async def test_two_tills_that_race_get_one_contact(open_tenant, until, pass_by):
     """While a create is under way another with the same key is a 409, and afterwards there is one contact."""
-    fault = {"kind": "latency", "path": "/api/v3/contacts", "delay_s": 0.3, "count": 1}
+    tenant = await open_tenant(create_timeout_s=60.0)
+    fault = {"kind": "latency", "path": "/api/v3/contacts", "delay_s": 30, "count": 1}
     await tenant.http.post("/_sim/faults", json={"add": [fault]})
     slow = asyncio.create_task(tenant.http.post("/api/v3/contacts", json=ALMA))
     await until(lambda: tenant.sim.state.being_created)
     second = await tenant.http.post("/api/v3/contacts", json=ALMA)
     assert (second.status_code, second.json()["errorCode"]) == (409, "ContactWithKeyIsBeingCreated")
+    pass_by(30)
     assert (await slow).status_code == 201
     assert len(tenant.sim.state.contacts) == 1
 

@@ -1,0 +1,369 @@
+"""Contacts made at this till: on disk, with a number of its own, before the till hears of it, and before a vendor does.
+
+What was given is a text in `statements`. It is forgotten as soon as the vendor has it; from then on the text says only
+which number is which member. A row names nobody, and `enrolment_keys` has the keyed hashes that somebody is found by.
+
+The number comes out of `series` in the commit that keeps the contact; :func:`agent.domain.enrolment.next_of_series`
+says why none is ever given twice.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from agent.domain.belonging import Wanted
+from agent.domain.enrolment import Enrolment, EnrolmentState, next_of_series, own_key
+from agent.domain.identifiers import Identifier, IdentifierType
+from agent.domain.retention import RetentionPlan
+from agent.domain.transaction import IntegrationKey, NewContact
+from agent.ports import Added
+from agent.store import statements
+from agent.store.database import Reader, truncate_log
+from agent.store.group_commit import Writer
+from agent.store.keyhash import KeyHash
+from agent.store.outbox_view import from_ms, read, to_ms
+
+if TYPE_CHECKING:
+    from sqlite3 import Connection
+
+SLICE = 50
+_REF_BYTES = 16
+
+_ROWS = """
+    SELECT e.id, e.ref, e.state, e.accepted_at, e.status, e.vendor_code, t.content
+    FROM enrolments AS e JOIN statements AS t ON t.id = e.statement WHERE {where} ORDER BY e.id"""
+OF_MARK = "SELECT enrolment FROM enrolment_keys WHERE mark = ?"
+BY_NUMBER = _ROWS.format(where="e.id = ?")
+BY_REF = _ROWS.format(where="e.ref = ?")
+QUEUED = _ROWS.format(where="e.state = 'queued' AND e.id > ?") + " LIMIT ?"
+AFTER = _ROWS.format(where="e.id > ?") + " LIMIT ?"
+PARKED = "SELECT count(*) FROM enrolments WHERE state = 'parked'"
+LAST = "SELECT last FROM series WHERE prefix = ?"
+GIVE = "INSERT INTO series VALUES (?1, ?2) ON CONFLICT DO UPDATE SET last = ?2"
+ADD = "INSERT INTO enrolments (ref, state, statement, accepted_at) VALUES (?, 'queued', ?, ?)"
+ADD_KEY = "INSERT OR IGNORE INTO enrolment_keys (mark, enrolment) VALUES (?, ?)"
+STATEMENT = "SELECT statement FROM enrolments WHERE id = ?"
+DELIVERED = """
+    UPDATE enrolments SET state = 'delivered', statement = ?2, settled_at = ?3, status = NULL, vendor_code = NULL
+    WHERE id = ?1"""
+AMEND = """
+    UPDATE enrolments SET state = 'queued', statement = ?2, status = NULL, vendor_code = NULL
+    WHERE id = ?1"""
+PARK = "UPDATE enrolments SET state = 'parked', status = ?2, vendor_code = ?3 WHERE id = ?1 AND state = 'queued'"
+DROP = "DELETE FROM enrolments WHERE id = ?"
+DROP_KEYS = "DELETE FROM enrolment_keys WHERE enrolment = ?"
+_OVER = "coalesce(settled_at, accepted_at) < ?"
+OVER = f"SELECT id FROM enrolments WHERE {_OVER} LIMIT ?"  # noqa: S608 - ours
+DUE = f"SELECT EXISTS (SELECT 1 FROM enrolments WHERE {_OVER})"  # noqa: S608 - ours
+MARKS = "SELECT mark FROM enrolment_keys WHERE enrolment = ?"
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What is kept of a contact that was made here, as the one text that :mod:`agent.store.statements` has of it.
+
+    Attributes:
+        own_number: this till's own.
+        contact: what was given; None once the vendor has it.
+        identifiers: what was given, in one form.
+        key: the vendor's key.
+        contact_id: its own id, beside another key.
+    """
+
+    own_number: str = field(repr=False)
+    contact: NewContact | None = field(default=None, repr=False)
+    identifiers: tuple[Identifier, ...] = field(default=(), repr=False)
+    key: IntegrationKey | None = field(default=None, repr=False)
+    contact_id: str | None = field(default=None, repr=False)
+
+    def text(self) -> str:
+        """The text that :meth:`parse` reads."""
+        contact = self.contact.model_dump(mode="json", exclude_defaults=True) if self.contact is not None else None
+        key = (self.key.type.value, self.key.value) if self.key is not None else None
+        return json.dumps(
+            [self.own_number, contact, [(one.type, one.value) for one in self.identifiers], key, self.contact_id]
+        )
+
+    @classmethod
+    def parse(cls, text: str) -> Given:
+        """What :meth:`text` wrote. Raises ValueError when it is not that."""
+        try:
+            own_number, contact, identifiers, key, contact_id = json.loads(text)
+            return cls(
+                str(own_number),
+                NewContact.model_validate(contact) if contact is not None else None,
+                tuple(Identifier(IdentifierType(kind), value) for kind, value in identifiers),
+                IntegrationKey(kind="primary", type=IdentifierType(key[0]), value=key[1]) if key is not None else None,
+                contact_id,
+            )
+        except (TypeError, LookupError) as error:
+            raise ValueError("is not a contact that was made here") from error
+
+    @property
+    def own(self) -> IntegrationKey:
+        """The integration key of the own number."""
+        return IntegrationKey(kind="primary", type=IdentifierType.EXTERNAL_ID, value=self.own_number)
+
+    def names(self) -> Iterable[Identifier]:
+        """Everything that names the contact."""
+        yield from self.identifiers
+        yield self.own.identifier
+        if self.key is not None:
+            yield self.key.identifier
+        if self.contact_id is not None:
+            yield Identifier(IdentifierType.CONTACT_ID, self.contact_id)
+
+
+class Enrolments:
+    """The contacts made at this till.
+
+    Args:
+        writer: the outbox's one writer.
+        reader: a connection for point reads, used on the event loop's thread.
+        names: hashes what names people, as the replica does.
+    """
+
+    def __init__(self, writer: Writer, reader: Reader, *, names: KeyHash) -> None:
+        self._writer, self._reader, self._hash = writer, reader, names.of_identifier
+
+    # --- found ----------------------------------------------------------------------------------------------
+
+    def find(self, identifiers: Sequence[Identifier]) -> tuple[Enrolment, ...]:
+        """Everybody made here whom one of these names. Raises StorageError."""
+        numbers = {row[0] for one in identifiers for row in read(self._reader, OF_MARK, self._hash(one))}
+        rows = [row for number in sorted(numbers) for row in read(self._reader, BY_NUMBER, number)]
+        return tuple(_readable(rows))
+
+    def by_ref(self, ref: str) -> Enrolment | None:
+        """Whose handle that is; None when nobody's who was made here. Raises StorageError."""
+        return next(iter(_readable(read(self._reader, BY_REF, ref))), None)
+
+    def queued(self, limit: int, *, after: int = 0) -> list[Enrolment]:
+        """The oldest that the vendor does not have yet, after a record's number. Raises StorageError."""
+        return _readable(read(self._reader, QUEUED, after, limit))
+
+    def parked(self) -> int:
+        """How many the vendor refuses. Raises StorageError."""
+        return int(read(self._reader, PARKED)[0][0])
+
+    # --- made and settled -----------------------------------------------------------------------------------
+
+    async def add(self, contact: NewContact, identifiers: Sequence[Identifier], *, prefix: str, now: datetime) -> Added:
+        """Puts a new contact on disk under the next number of a series, unless one of its identifiers is on record.
+
+        Args:
+            contact: what was given.
+            identifiers: the same, each in its one form.
+            prefix: of the series.
+            now: when.
+
+        Raises:
+            StorageError: it is not on disk, and no number was given.
+        """
+
+        def write(db: Connection) -> tuple[list[Any], bool]:
+            known = {row[0] for one in identifiers for row in db.execute(OF_MARK, (self._hash(one),))}
+            if new := not known:
+                (last,) = db.execute(LAST, (prefix,)).fetchone() or (0,)
+                number = next_of_series(last, now)
+                db.execute(GIVE, (prefix, number))
+                given = Given(own_key(prefix, number).value, contact, tuple(identifiers))
+                ref = f"n_{secrets.token_hex(_REF_BYTES)}"
+                row = db.execute(ADD, (ref, statements.keep(db, given.text()), to_ms(now))).lastrowid or 0
+                db.executemany(ADD_KEY, [(self._hash(one), row) for one in given.names()])
+                known = {row}
+            return [row for number in sorted(known) for row in db.execute(BY_NUMBER, (number,)).fetchall()], new
+
+        rows, new = await self._writer.run(write)
+        return Added(tuple(_readable(rows)), new=new)
+
+    async def amend(self, number: int, contact: NewContact, identifiers: Sequence[Identifier]) -> None:
+        """Puts what is given now in the place of what was, to be tried again under the same number.
+
+        Does nothing to a contact that the vendor has. Raises StorageError.
+        """
+
+        def write(db: Connection) -> None:
+            row = _enrolment(db, number)
+            if row is None or row.state is EnrolmentState.DELIVERED:
+                return
+            given = Given(row.own_key.value, contact, tuple(identifiers))
+            kept = statements.keep(db, given.text())
+            _forget(db, number)
+            db.execute(AMEND, (number, kept))
+            db.execute(DROP_KEYS, (number,))
+            db.executemany(ADD_KEY, [(self._hash(one), number) for one in given.names()])
+
+        await self._writer.run(write)
+
+    async def deliver(self, number: int, key: IntegrationKey, contact_id: str | None, now: datetime) -> None:
+        """Writes down that the vendor has it, under which key; what was given is forgotten. Raises StorageError."""
+
+        def write(db: Connection) -> None:
+            row = _enrolment(db, number)
+            if row is None or row.state is EnrolmentState.DELIVERED:  # erased meanwhile, or somebody else was faster
+                return
+            settled = Given(row.own_key.value, key=key, contact_id=contact_id)
+            kept = statements.keep(db, settled.text())
+            _forget(db, number)
+            db.execute(DELIVERED, (number, kept, to_ms(now)))
+            db.executemany(ADD_KEY, [(self._hash(one), number) for one in settled.names()])
+
+        await self._writer.run(write)
+
+    async def park(self, number: int, status: int | None, vendor_code: str | None) -> None:
+        """Writes down that the vendor refuses it: it waits for a person. Raises StorageError."""
+        await self._writer.run(lambda db: db.execute(PARK, (number, status, vendor_code)))
+
+    async def drop(self, number: int) -> None:
+        """Takes one back that nobody was told of; its number is not given again. Raises StorageError."""
+        await self._writer.run(partial(_drop, numbers=(number,)))
+
+    # --- one person, and the end ----------------------------------------------------------------------------
+
+    def marks_of(self, marks: Iterable[bytes]) -> tuple[frozenset[bytes], frozenset[str]]:
+        """Everything else that names whoever is named by one of these keyed hashes: hashes, and handles.
+
+        Raises:
+            StorageError: the file cannot be read.
+        """
+        numbers = {row[0] for mark in marks for row in read(self._reader, OF_MARK, mark)}
+        found = {bytes(row[0]) for number in numbers for row in read(self._reader, MARKS, number)}
+        refs = {row[1] for number in numbers for row in read(self._reader, BY_NUMBER, number)}
+        return frozenset(found), frozenset(refs)
+
+    def key_of(self, marks: Iterable[bytes]) -> IntegrationKey | None:
+        """The vendor's key of whoever is named by one of these keyed hashes.
+
+        None where the vendor has none of them yet, or has several.
+
+        Raises:
+            StorageError: the file cannot be read.
+        """
+        numbers = {row[0] for mark in marks for row in read(self._reader, OF_MARK, mark)}
+        keys = {_given(row).key for number in numbers for row in read(self._reader, BY_NUMBER, number)} - {None}
+        return keys.pop() if len(keys) == 1 else None
+
+    async def holds(self, wanted: Wanted) -> bool:
+        """Whether one of them is theirs. Raises StorageError."""
+        return bool(await self._of(wanted))
+
+    async def erase(self, wanted: Wanted) -> int:
+        """Erases each that is theirs, whatever became of it; how many. Raises StorageError."""
+        theirs = [row[0] for row, _ in await self._of(wanted)]
+        await self._writer.run(partial(_drop, numbers=theirs))
+        while await self._writer.run(statements.drop_forgotten):
+            pass
+        await self._writer.run_alone(truncate_log)
+        return len(theirs)
+
+    async def export(self, wanted: Wanted) -> list[dict[str, Any]]:
+        """Everything that is held of theirs, as documents of texts and numbers. Raises StorageError."""
+        return [
+            {
+                "ref": row[1],
+                "state": row[2],
+                "accepted_at": from_ms(row[3]).isoformat(),
+                "number": given.own_number,
+                "integration_key": given.key.model_dump(mode="json") if given.key is not None else None,
+                "contact_id": given.contact_id,
+                "contact": given.contact.model_dump(mode="json", exclude_defaults=True) if given.contact else None,
+            }
+            for row, given in await self._of(wanted)
+        ]
+
+    def due(self, plan: RetentionPlan) -> bool:
+        """Whether a purge would find anything. Raises StorageError."""
+        return bool(read(self._reader, DUE, to_ms(plan.accepted_before))[0][0])
+
+    async def purge(self, plan: RetentionPlan) -> dict[str, int]:
+        """Erases without a trace what is older than the plan allows; how many contacts. Raises StorageError.
+
+        Which number is which member is needed for as long as a sale may wait under the number: that long after the
+        vendor had it, and after it was given where the vendor never did.
+        """
+
+        def erase(db: Connection) -> int:
+            numbers = [row[0] for row in db.execute(OVER, (to_ms(plan.accepted_before), SLICE))]
+            _drop(db, numbers)
+            return len(numbers)
+
+        total = 0
+        while done := await self._writer.run(erase):
+            total += done
+        while await self._writer.run(statements.drop_forgotten):
+            pass
+        await self._writer.run_alone(truncate_log)
+        return {"enrolments": total}
+
+    async def _of(self, wanted: Wanted) -> list[tuple[Any, Given]]:
+        found: list[tuple[Any, Given]] = []
+        last = -1
+        while rows := await self._writer.run(partial(_fetch, after=last)):
+            last = rows[-1][0][0]
+            found += (
+                (row, _given(row))
+                for row, marks in rows
+                if row[1] in wanted.refs or wanted.by_key(marks, from_ms(row[3]))
+            )
+        return found
+
+
+def _fetch(db: Connection, after: int) -> list[tuple[Any, frozenset[bytes]]]:
+    """A slice of them, each with the keyed hashes of everything that names it."""
+    rows = db.execute(AFTER, (after, SLICE)).fetchall()
+    return [(row, frozenset(bytes(mark) for (mark,) in db.execute(MARKS, row[:1]))) for row in rows]
+
+
+def _given(row: Sequence[Any]) -> Given:
+    """What is kept of it; nothing but emptiness where that cannot be read any more."""
+    try:
+        return Given.parse(bytes(row[-1]).decode())
+    except ValueError:
+        return Given("")
+
+
+def _readable(rows: Iterable[Sequence[Any]]) -> list[Enrolment]:
+    found = []
+    for row in rows:
+        number, ref, state, accepted_at, status, vendor_code, _ = row
+        given = _given(row)
+        if not given.own_number:  # it goes when its time is up
+            continue
+        found.append(
+            Enrolment(
+                number=number,
+                ref=ref,
+                state=EnrolmentState(state),
+                own_key=given.own,
+                key=given.key,
+                contact=given.contact,
+                identifiers=given.identifiers,
+                accepted_at=from_ms(accepted_at),
+                status=status,
+                vendor_code=vendor_code,
+            )
+        )
+    return found
+
+
+def _enrolment(db: Connection, number: int) -> Enrolment | None:
+    return next(iter(_readable(db.execute(BY_NUMBER, (number,)).fetchall())), None)
+
+
+def _forget(db: Connection, number: int) -> None:
+    for (statement,) in db.execute(STATEMENT, (number,)).fetchall():
+        statements.forget(db, statement)
+
+
+def _drop(db: Connection, numbers: Sequence[int]) -> None:
+    for number in numbers:
+        _forget(db, number)
+        db.execute(DROP_KEYS, (number,))
+        db.execute(DROP, (number,))

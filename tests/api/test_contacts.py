@@ -1,0 +1,126 @@
+"""Contacts at the door: made, told, shown; what is wrong of them, field by field."""
+
+from __future__ import annotations
+
+import pytest
+
+from agent.api.schemas import ContactTaken
+from agent.settings import Rate
+
+ALMA_PHONE, NOBODYS_PHONE, UNKNOWN_PHONE, SHARED_PHONE = (f"+4670174060{digit}" for digit in (5, 7, 8, 6))
+TERMS = {"id": "memberTerms", "value": True, "given_at": "2026-11-20T10:00:00+01:00", "place": "1042"}
+NEW = {"first_name": "Dilba", "mobile_phone": NOBODYS_PHONE, "consents": [TERMS]}
+
+
+@pytest.fixture
+async def level_4(open_door):
+    async with open_door(level=4) as house:
+        yield house
+
+
+async def test_the_vendor_has_it(level_4):
+    """202 with the vendor's key and a handle under which the contact is known from now on."""
+    answer = await level_4.http.post("/v1/contacts", json=NEW)
+    taken = ContactTaken.model_validate_json(answer.content)
+    assert (answer.status_code, taken.state, taken.messages) == (202, "delivered", ())
+    assert answer.json()["integration_key"] == {"kind": "primary", "type": "member_number", "value": "20000001"}
+    assert (taken.served.source, taken.served.level) == ("live", 4)
+    shown = (await level_4.http.get(f"/v1/contacts/{taken.ref}")).json()
+    assert shown["contact"] == {"ref": taken.ref, "member_number": "20000001"}
+
+
+async def test_nobody_answers(level_4):
+    """202 with this till's own number; it is known at once by what was given and shown as the configuration says."""
+    answer = await level_4.http.post("/v1/contacts", json=NEW | {"mobile_phone": UNKNOWN_PHONE})
+    body = answer.json()
+    assert (answer.status_code, body["state"], body["integration_key"]["type"]) == (202, "queued", "external_id")
+    assert [(said["code"], said["audience"]) for said in body["messages"]] == [
+        ("loyalty.enrolled_offline", "staff"),
+        ("loyalty.enrolled_offline", "customer"),
+    ]
+    asked = {"identifier": {"type": "mobile_phone", "value": UNKNOWN_PHONE}}
+    found = (await level_4.http.post("/v1/contacts/identify", json=asked)).json()
+    assert (found["outcome"], found["integration_key"]) == ("matched", body["integration_key"])
+    shown = (await level_4.http.get(f"/v1/contacts/{body['ref']}")).json()
+    number = body["integration_key"]["value"]
+    assert shown["contact"] == {"ref": body["ref"], "first_name": "Dilba", "external_id": number}
+    again = await level_4.http.post("/v1/contacts", json=NEW | {"mobile_phone": "070-174 06 08"})
+    assert (again.status_code, again.json()["ref"]) == (202, body["ref"])
+
+
+async def test_a_sale_takes_the_number(level_4, sale):
+    """As the integration key, or by whatever else they are named: it waits under the number."""
+    made = (await level_4.http.post("/v1/contacts", json=NEW | {"mobile_phone": UNKNOWN_PHONE})).json()
+    by_phone = {"identifier": {"type": "mobile_phone", "value": UNKNOWN_PHONE}}
+    for name, whom in (("s-1", {"integration_key": made["integration_key"]}), ("s-2", by_phone)):
+        answer = await level_4.http.post("/v1/transactions", json=sale(transaction_id=name, **whom))
+        assert (answer.status_code, answer.json()["integration_key"]) == (202, made["integration_key"]), answer.text
+        assert [one.state.value for one in level_4.outbox.story(name).deliveries] == ["queued"]
+
+
+async def test_who_is_a_member_already(level_4):
+    """200 with their handle and key, and nobody is made."""
+    answer = await level_4.http.post("/v1/contacts", json=NEW | {"mobile_phone": ALMA_PHONE})
+    body = answer.json()
+    assert (answer.status_code, body["state"], body["ref"]) == (200, "existing", "c_5f3a")
+    assert (body["integration_key"]["value"], body["served"]["source"]) == ("10000421", "replica")
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "pointers"),
+    [
+        ({}, "request.invalid", ["/mobile_phone"]),
+        ({"first_name": "Dilba"}, "request.invalid", ["/mobile_phone"]),
+        (NEW | {"nickname": "D"}, "request.invalid", ["/nickname"]),
+        (NEW | {"email": "dilba"}, "request.invalid", ["/email"]),
+        (NEW | {"mobile_phone": "12", "birth_date": "2050-01-01"}, "request.invalid", ["/mobile_phone", "/birth_date"]),
+        (NEW | {"preferences": {"accepts_sms": "yes"}}, "request.invalid", ["/preferences/accepts_sms"]),
+        (NEW | {"consents": [{"value": True}]}, "request.invalid",
+         ["/consents/0/id", "/consents/0/given_at", "/consents/0/place"]),
+        (NEW | {"consents": [TERMS | {"given_at": "2026-11-20T10:00"}]}, "request.invalid", ["/consents/0/given_at"]),
+        (NEW | {"consents": [TERMS, TERMS]}, "request.invalid", ["/consents/1/id"]),
+    ],
+    ids=["nothing", "nobody", "unknown field", "no address", "two at once", "no yes or no", "a consent to what",
+         "a time without offset", "twice"],
+)  # fmt: skip
+async def test_a_cashier_hears_what_is_wrong(level_4, body, code, pointers):
+    """422: which field, and what is wrong with it, without repeating it; nothing is kept."""
+    answer = await level_4.http.post("/v1/contacts", json=body)
+    problem = answer.json()
+    assert (answer.status_code, problem["code"]) == (422, code)
+    assert [fault["pointer"] for fault in problem["errors"]] == pointers
+    assert "dilba" not in answer.text.lower()
+
+
+@pytest.mark.parametrize(
+    ("fields", "pointers"), [(("birth_date",), ["/birth_date"]), ((), [""])], ids=["a field", "nobody knows which"]
+)
+async def test_what_the_vendor_refuses(level_4, fields, pointers):
+    """422 `contact.refused` with the fields that it names; a mended contact is taken."""
+    level_4.vendor.refuses = fields
+    answer = await level_4.http.post("/v1/contacts", json=NEW)
+    problem = answer.json()
+    assert (answer.status_code, problem["code"]) == (422, "contact.refused")
+    assert [fault["pointer"] for fault in problem["errors"]] == pointers
+    level_4.vendor.refuses = None
+    assert (await level_4.http.post("/v1/contacts", json=NEW)).json()["state"] == "delivered"
+
+
+async def test_nobody_is_guessed(level_4):
+    """409 where several people share what was given."""
+    answer = await level_4.http.post("/v1/contacts", json=NEW | {"mobile_phone": SHARED_PHONE})
+    assert (answer.status_code, answer.json()["code"]) == (409, "contact.ambiguous")
+
+
+async def test_below_level_4(house):
+    """409 `contact.read_only`: this till makes no contacts."""
+    answer = await house.http.post("/v1/contacts", json=NEW)
+    assert (answer.status_code, answer.json()["code"]) == (409, "contact.read_only")
+
+
+async def test_enrolling_costs_a_look_up(open_door):
+    """It tells who is a member: beyond the ration it is 429, as `identify` is."""
+    async with open_door(level=4, misses=Rate(0.1)) as house:
+        answers = [await house.http.post("/v1/contacts", json=NEW) for _ in range(21)]
+    assert [answer.status_code for answer in answers] == [202] * 20 + [429]
+    assert answers[-1].json()["code"] == "ration.exhausted"
