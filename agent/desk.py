@@ -107,7 +107,11 @@ def open_desk(
         link=link,
         given_unasked=record.given_unasked,
         policy=BenefitsPolicy(
-            settings.benefits.keep, stale_after, tuple(item.offer() for item in settings.benefits.general), unasked
+            settings.benefits.keep,
+            stale_after,
+            tuple(item.offer() for item in settings.benefits.general),
+            tuple(item.offer() for item in settings.benefits.welcome),
+            unasked,
         ),
     )
     redeeming = Redeeming(

@@ -396,6 +396,12 @@ class BenefitsSection(Section):
         '{ id = "member-10", name = "10 % off", percent = 10 }; instead of percent, amount = "20.00" with currency = '
         '"SEK", or price_rule, the id of a rule of the till; last_day = 2026-12-31 ends one',
     )
+    welcome: tuple[GeneralOfferItem, ...] = Field(
+        (),
+        description="offers for somebody who has joined at this till, as long as the loyalty system does not have them "
+        "yet: what every new member gets, in the same sale; written like those under general",
+        examples=[[{"id": "welcome", "name": "Welcome offer", "percent": 10}]],
+    )
 
 
 class EnrolSection(Section):
@@ -725,6 +731,8 @@ def contradictions(settings: Settings) -> list[tuple[str, tuple[str, ...], str]]
          "api.socket_users", ("api.listen",), "needs a unix: address in api.listen"),
         (len({offer.id for offer in settings.benefits.general}) != len(settings.benefits.general),
          "benefits.general", (), "names an id twice"),
+        (len({offer.id for offer in settings.benefits.welcome}) != len(settings.benefits.welcome),
+         "benefits.welcome", (), "names an id twice"),
         (http.proxy_secret is not None and not http.proxy, "http.proxy_secret", ("http.proxy",),
          "is set, but http.proxy is not"),
     )  # fmt: skip

@@ -533,10 +533,11 @@ def test_users_of_a_socket(write, users, fault):
         ('price_rule = "PR-7", last_day = 2026-12-31', Worth("price_rule", text="PR-7")),
     ],
 )
-def test_offers_for_everybody(write, item, worth):
+@pytest.mark.parametrize("to", ["general", "welcome"])
+def test_offers_of_the_shop(write, to, item, worth):
     """Each is worth one thing, exactly, and may have a last day."""
-    path = write(MINIMAL + f'[benefits]\ngeneral = [{{ id = "member-10", name = "Member offer", {item} }}]\n')
-    (given,) = loaded(path).settings.benefits.general
+    path = write(MINIMAL + f'[benefits]\n{to} = [{{ id = "member-10", name = "Member offer", {item} }}]\n')
+    (given,) = getattr(loaded(path).settings.benefits, to)
     offer = given.offer()
     assert (offer.id, offer.name, offer.value) == ("member-10", "Member offer", worth)
     assert str(offer.value.amount) == str(worth.amount)
@@ -546,24 +547,25 @@ def test_offers_for_everybody(write, item, worth):
 @pytest.mark.parametrize(
     ("items", "where"),
     [
-        ('{ id = "a", name = "A" }', "benefits.general.0"),
-        ('{ id = "a", name = "A", percent = 10, price_rule = "x" }', "benefits.general.0"),
-        ('{ id = "a", name = "A", amount = "20.00" }', "benefits.general.0"),
-        ('{ id = "a", name = "A", amount = "20.00", currency = "KRONOR" }', "benefits.general.0"),
-        ('{ id = "a", name = "A", amount = "20.005", currency = "SEK" }', "benefits.general.0"),
-        ('{ id = "a", name = "A", percent = 10, currency = "SEK" }', "benefits.general.0"),
-        ('{ id = "a", name = "A", percent = 101 }', "benefits.general.0.percent"),
-        ('{ id = "a", name = "A", percent = 10, last_day = "soon" }', "benefits.general.0.last_day"),
-        ('{ id = "a b", name = "A", percent = 10 }', "benefits.general.0.id"),
-        ('{ id = "a", name = "", percent = 10 }', "benefits.general.0.name"),
-        ('{ id = "a", name = "A", percent = 10, colour = "red" }', "benefits.general.0.colour"),
-        ('{ id = "a", name = "A", percent = 1 }, { id = "a", name = "B", percent = 2 }', "benefits.general"),
+        ('{ id = "a", name = "A" }', ".0"),
+        ('{ id = "a", name = "A", percent = 10, price_rule = "x" }', ".0"),
+        ('{ id = "a", name = "A", amount = "20.00" }', ".0"),
+        ('{ id = "a", name = "A", amount = "20.00", currency = "KRONOR" }', ".0"),
+        ('{ id = "a", name = "A", amount = "20.005", currency = "SEK" }', ".0"),
+        ('{ id = "a", name = "A", percent = 10, currency = "SEK" }', ".0"),
+        ('{ id = "a", name = "A", percent = 101 }', ".0.percent"),
+        ('{ id = "a", name = "A", percent = 10, last_day = "soon" }', ".0.last_day"),
+        ('{ id = "a b", name = "A", percent = 10 }', ".0.id"),
+        ('{ id = "a", name = "", percent = 10 }', ".0.name"),
+        ('{ id = "a", name = "A", percent = 10, colour = "red" }', ".0.colour"),
+        ('{ id = "a", name = "A", percent = 1 }, { id = "a", name = "B", percent = 2 }', ""),
     ],
 )
-def test_what_is_no_offer_for_everybody(write, items, where):
+@pytest.mark.parametrize("to", ["general", "welcome"])
+def test_what_is_no_offer_of_the_shop(write, to, items, where):
     """It is told by its place in the list."""
-    path = write(MINIMAL + f"[benefits]\ngeneral = [{items}]\n")
-    assert list(faults(path)) == [f"{path}: {where}"]
+    path = write(MINIMAL + f"[benefits]\n{to} = [{items}]\n")
+    assert list(faults(path)) == [f"{path}: benefits.{to}{where}"]
 
 
 def test_what_may_be_given_unasked(write):

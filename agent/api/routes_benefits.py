@@ -2,7 +2,7 @@
 
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, Literal
 
 from agent.api import bodies
 from agent.api.calls import Call
@@ -121,7 +121,8 @@ class BenefitCalls:
             points=PointsAnswer(balance=_decimal(points.balance), pending=_decimal(points.pending)) if points else None,
             offers=(
                 *(_offer(item, shown.refused[item]) for item in own.items if item.kind is BenefitKind.OFFER),
-                *(_general(offer) for offer in shown.general),
+                *(_of_the_shop(offer, "general") for offer in shown.general),
+                *(_of_the_shop(offer, "welcome") for offer in shown.welcome),
             ),
             vouchers=tuple(
                 _voucher(item, shown.refused[item]) for item in own.items if item.kind is BenefitKind.VOUCHER
@@ -152,16 +153,16 @@ def _shared(item: Benefit, refused: OfflineReason | None) -> dict[str, Any]:
     }
 
 
-def _general(offer: GeneralOffer) -> OfferAnswer:
+def _of_the_shop(offer: GeneralOffer, why: Literal["general", "welcome"]) -> OfferAnswer:
     return OfferAnswer(
         id=offer.id,
         name=offer.name,
         value=_worth(offer.value),
         expires_at=None,
         offline="allowed",
-        why="general",
+        why=why,
         promotion_id=None,
-        general=True,
+        general=why == "general",
     )
 
 

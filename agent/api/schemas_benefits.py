@@ -40,10 +40,11 @@ class BenefitAnswer(Answer):
     value: WorthAnswer | None
     expires_at: datetime | None = Field(description="the first instant at which it is of no use any more")
     offline: Literal["allowed", "refused"]
-    why: Literal["general", "allowed", "policy", "contact", "expired", "amount", "count"] = Field(
-        description="`general`: it is everybody's, and nothing is used up; `allowed`: `benefits.offline` allows it; "
-        "`policy`: that allows none of the kind; `contact`: the loyalty system has not said so for too long; `amount`: "
-        "it takes off too much; `count`: the member has had as many today as is allowed"
+    why: Literal["general", "welcome", "allowed", "policy", "contact", "expired", "amount", "count"] = Field(
+        description="`general`: it is everybody's, `welcome`: it is for whoever has just joined, and nothing is used "
+        "up; `allowed`: `benefits.offline` allows it; `policy`: that allows none of the kind; `contact`: the loyalty "
+        "system has not said so for too long; `amount`: it takes off too much; `count`: the member has had as many "
+        "today as is allowed"
     )
 
 

@@ -101,7 +101,7 @@ class Benefits:
 
 @dataclass(frozen=True, slots=True)
 class GeneralOffer:
-    """An offer for everybody, as the shop configured it.
+    """An offer of the shop's own, as it configured it: for everybody, or for whoever joins.
 
     Attributes:
         id: the shop's own.
@@ -129,4 +129,9 @@ def general_offers(offers: Iterable[GeneralOffer], *, level: int, today: date) -
     """
     if level > TAG_LEVEL:
         return ()
+    return current(offers, today)
+
+
+def current(offers: Iterable[GeneralOffer], today: date) -> tuple[GeneralOffer, ...]:
+    """Those whose last day is not over, in the store's time zone."""
     return tuple(offer for offer in offers if offer.last_day is None or today <= offer.last_day)

@@ -14,7 +14,7 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from agent.domain.benefits import GENERAL_REF, Benefit, BenefitKind, Benefits, GeneralOffer, general_offers
+from agent.domain.benefits import GENERAL_REF, Benefit, BenefitKind, Benefits, GeneralOffer, current, general_offers
 from agent.domain.fallback import REPLICA_LEVEL, TAG_LEVEL, Served, served
 from agent.domain.identifiers import Identifier
 from agent.domain.link import Link
@@ -51,6 +51,7 @@ class ShownBenefits:
     Attributes:
         benefits: the member's own.
         general: what is for everybody now.
+        welcome: what is for somebody who has just joined here.
         refused: of each offer and voucher, why it is not given unasked; None: it is.
         live: the vendor has just said so.
         served: how it was served.
@@ -63,6 +64,7 @@ class ShownBenefits:
     live: bool
     served: Served
     codes: tuple[str, ...]
+    welcome: tuple[GeneralOffer, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +75,14 @@ class BenefitsPolicy:
         keep: `benefits.keep`.
         stale_after: `replica.stale_after`.
         general: `benefits.general`.
+        welcome: `benefits.welcome`.
         unasked: `benefits.offline`.
     """
 
     keep: timedelta
     stale_after: timedelta
     general: tuple[GeneralOffer, ...] = ()
+    welcome: tuple[GeneralOffer, ...] = ()
     unasked: OfflinePolicy = field(default_factory=OfflinePolicy)
 
 
@@ -123,12 +127,19 @@ class MemberBenefitsDesk:
         key = self._refs.key(ref)
         if key is None:
             raise UnknownRecordError("Nobody is known here under that handle.")
+        if self._refs.joining(ref):  # the vendor cannot be asked about a number of ours
+            return self._of_newcomer()
         if self._vendor is None or not self._asking.live:
             return self._shown(None, reached=self._link.answers is not False)
         fresh = await self._fetch(self._vendor, key)
         if fresh is not None:
             return self._shown(fresh, key, self._refs.handles.names(ref), reached=True, live=True)
         return self._shown(self.remembered(key), key, self._refs.handles.names(ref), reached=False)
+
+    def _of_newcomer(self) -> ShownBenefits:
+        """What the shop gives whoever joins, in the same sale: what the vendor gives them comes when it has them."""
+        shown = self._shown(None, reached=self._link.answers is not False)
+        return replace(shown, welcome=current(self._policy.welcome, self._clock.today()))
 
     def remembered(self, key: IntegrationKey) -> Remembered | None:
         """What the vendor said last, unless that is too long ago."""

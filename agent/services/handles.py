@@ -146,3 +146,8 @@ class Refs:
         """The primary key of whoever has it; None when nobody has."""
         member = self.contacts.member(ref)
         return member.key if member is not None else self.handles.key(ref)
+
+    def joining(self, ref: str) -> bool:
+        """Whether it is somebody made at this till whom the vendor does not have yet."""
+        member = self.contacts.member(ref)
+        return member is not None and member.own

@@ -75,6 +75,7 @@ CEM = Member("c_19de", IntegrationKey(kind="primary", type=IdentifierType.MEMBER
 
 UNASKED = OfflinePolicy({BenefitKind.VOUCHER: Allowance(Decimal(100), "SEK", 1, timedelta(hours=24))})
 ONE_FOR_TEN = EarningRule(Decimal("0.1"), "SEK")
+WELCOME = GeneralOffer("welcome", "Welcome offer", Worth("money", amount=Decimal("20.00"), currency="SEK"))
 TEN_PERCENT = GeneralOffer("member-10", "10 % off", Worth("percent", percent=Decimal(10)))
 
 
@@ -383,7 +384,7 @@ def build(state_dir: Path, settings: Settings, *, heartbeat_s: float = 15.0) -> 
         asking=asking,
         link=link,
         given_unasked=record.given_unasked,
-        policy=BenefitsPolicy(timedelta(hours=24), stale_after, (TEN_PERCENT,), UNASKED),
+        policy=BenefitsPolicy(timedelta(hours=24), stale_after, (TEN_PERCENT,), (WELCOME,), UNASKED),
     )
     redeeming = Redeeming(
         clock=clock,

@@ -48,6 +48,16 @@ async def test_nobody_answers(level_4):
     assert (again.status_code, again.json()["ref"]) == (202, body["ref"])
 
 
+async def test_what_whoever_joins_gets(level_4):
+    """The shop's welcome, until the loyalty system has them and says itself what they have."""
+    waits = (await level_4.http.post("/v1/contacts", json=NEW | {"mobile_phone": UNKNOWN_PHONE})).json()
+    made = (await level_4.http.post("/v1/contacts", json=NEW)).json()
+    (welcome,) = (await level_4.http.get(f"/v1/contacts/{waits['ref']}/benefits")).json()["offers"]
+    assert (welcome["id"], welcome["value"]["amount"], welcome["why"]) == ("welcome", "20.00", "welcome")
+    assert (welcome["offline"], welcome["general"]) == ("allowed", False)
+    assert (await level_4.http.get(f"/v1/contacts/{made['ref']}/benefits")).json()["offers"] == []
+
+
 async def test_a_sale_takes_the_number(level_4, sale):
     """As the integration key, or by whatever else they are named: it waits under the number."""
     made = (await level_4.http.post("/v1/contacts", json=NEW | {"mobile_phone": UNKNOWN_PHONE})).json()

@@ -23,6 +23,7 @@ from typing import Any
 import httpx
 from ports import free_port
 
+from agent.cli.values import toml
 from agent.connectors.voyado.simulator import SimulatorSettings, ThreadedSimulator, VoyadoSimulator, contacts
 from agent.connectors.voyado.simulator.records import Contact
 
@@ -135,7 +136,7 @@ class Till:
                 tables.setdefault(table, {}).update(values)
         lines = []
         for table, values in tables.items():
-            lines += [f"[{table}]", *(f"{key} = {json.dumps(value)}" for key, value in values.items()), ""]
+            lines += [f"[{table}]", *(f"{key} = {toml(value)}" for key, value in values.items()), ""]
         self.config = home / "config.toml"
         self.config.write_text("\n".join(lines))
         self.log = home / "agent.log"

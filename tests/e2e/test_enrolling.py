@@ -42,12 +42,15 @@ def tags(vendor):
 
 def test_a_member_who_joins_without_the_line(vendor, open_till):
     """A number at once, sold to under it, a kill -9, sold to again; the vendor has one contact and all of the sales."""
-    till = open_till(loyalty=WRITES, replica=SHOWS).start()
+    welcome = [{"id": "welcome", "name": "Welcome offer", "percent": 10}]
+    till = open_till(loyalty=WRITES, replica=SHOWS, benefits={"welcome": welcome}).start()
     eventually(till.loaded)
     vendor.cut()
     joined = enrol(till)
     assert (joined.status_code, joined.json()["state"]) == (202, "queued")
     key, ref = joined.json()["integration_key"], joined.json()["ref"]
+    offers = till.http.get(f"/v1/contacts/{ref}/benefits").json()["offers"]
+    assert [(offer["id"], offer["why"], offer["offline"]) for offer in offers] == [("welcome", "welcome", "allowed")]
     assert key["value"].startswith("1042-03-")
     assert till.sell("s-1", integration_key=key).json()["integration_key"] == key
     till.kill()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 
@@ -23,6 +24,8 @@ from tests.fakes import NOW, VENDOR, FakeClock, FakeReplica, Offline, member, me
 BUDGET_S = 60.0
 KEEP = timedelta(hours=30)
 EVERYBODYS = GeneralOffer("member-10", "10 % off", Worth("percent", percent=Decimal(10)))
+WELCOME = GeneralOffer("welcome", "Welcome offer", Worth("percent", percent=Decimal(20)), NOW.date())
+ENDED = replace(WELCOME, id="ended", last_day=NOW.date() - timedelta(days=1))
 VOUCHER = Benefit(BenefitKind.VOUCHER, "v-1", "Bonus", Worth("money", Decimal(50), "SEK"), NOW + timedelta(hours=1))
 OFFER = Benefit(BenefitKind.OFFER, "o-1", "Socks", reference="p-1")
 ALMAS = Benefits(Points(Decimal(240)), (OFFER, VOUCHER))
@@ -65,7 +68,7 @@ class Desk:
             asking=Asking(self.clock, self.link, live=live, budget_s=BUDGET_S),
             link=self.link,
             given_unasked=lambda _key, _names, _day: self.given,
-            policy=BenefitsPolicy(KEEP, timedelta(hours=24), (EVERYBODYS,), UNASKED),
+            policy=BenefitsPolicy(KEEP, timedelta(hours=24), (EVERYBODYS,), (ENDED, WELCOME), UNASKED),
         )
 
     def offline(self):
@@ -227,6 +230,19 @@ async def test_where_the_vendor_is_not_asked(table):
     desk.offline()
     assert (await desk.benefits.of(ref)).general == (EVERYBODYS,)
     assert desk.vendor.asked == []
+
+
+@pytest.mark.parametrize("online", [True, False], ids=["line up", "line down"])
+async def test_offers_for_whoever_joins(desk, online):
+    """Until the vendor has them, who would not know the number that they have from this till."""
+    desk.replica.add(replace(member("1042-03-1"), ref="made-here", own=True), phone(2))
+    if not online:
+        desk.offline()
+    shown = await desk.benefits.of("made-here")
+    assert (shown.welcome, shown.general, shown.benefits, shown.live) == ((WELCOME,), (), Benefits(), False)
+    assert desk.vendor.asked == []
+    desk.vendor.fault = None
+    assert (await desk.benefits.of(REF)).welcome == ()
 
 
 async def test_one_benefit_is_forgotten(desk):
