@@ -20,7 +20,19 @@ def test_check_finds_nothing_wrong(call, config):
     done = call("config", "check", "--json")
 
     assert done.exit_code == 0
-    assert json.loads(done.stdout) == {"ok": True, "file": str(config), "faults": []}
+    assert json.loads(done.stdout) == {"ok": True, "file": str(config), "faults": [], "warnings": []}
+
+
+@pytest.mark.parametrize(("locale", "warned"), [("fr-FR", True), ("sv-SE", False), ("no", False)])
+def test_check_warns_of_a_locale_without_texts(call, configure, monkeypatch, locale, warned):
+    """The agent works, and speaks English: that is no fault, and whoever chose the locale should know."""
+    monkeypatch.setenv("LOYALTY_AGENT__AGENT__LOCALE", locale)
+    done, plain = call("config", "check", "--json"), call("config", "check")
+    where = [warning["where"] for warning in json.loads(done.stdout)["warnings"]]
+
+    assert (done.exit_code, plain.exit_code) == (0, 0)
+    assert where == (["LOYALTY_AGENT__AGENT__LOCALE: agent.locale"] if warned else [])
+    assert ("warning: LOYALTY_AGENT__AGENT__LOCALE: agent.locale: has no texts" in plain.stdout) is warned
 
 
 def test_check_names_every_fault_at_once(call, configure, monkeypatch):
