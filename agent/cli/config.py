@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,9 +16,11 @@ from agent.cli.example import example as example_text
 from agent.cli.invocation import Invocation, common, overridable, pass_invocation
 from agent.cli.values import spelled, toml
 from agent.errors import ConfigurationError, Fault
-from agent.settings import Configuration, Settings
+from agent.secrets import SecretReference
+from agent.settings import Configuration, Settings, secret_keys
 
 _ORIGIN_COLUMN = 64
+_OTHERS = stat.S_IRGRP | stat.S_IWGRP | stat.S_IROTH | stat.S_IWOTH
 
 
 @click.group(short_help="Check, show or begin a configuration.")
@@ -80,6 +83,17 @@ def _warnings(configuration: Configuration) -> Iterator[Fault]:
         yield Fault(
             f"{configuration.origins[key]}: {key}", f"has no texts: English is shown; there are texts in {served}"
         )
+    for _, path, table in (("", "http", configuration.settings.http), *configuration.vendor_tables()):
+        for key, text in secret_keys(table).items():
+            if _is_open(configuration.secret(text)):
+                origin = configuration.origins.get(f"{path}.{key}", "default")
+                yield Fault(f"{origin}: {path}.{key}", f"{text} can be read by others than its owner: chmod 600")
+
+
+def _is_open(reference: SecretReference) -> bool:
+    """Whether a file of ours lets others read a secret; a service manager sees to its credentials itself."""
+    file = reference.path if reference.kind == "file" else None
+    return file is not None and file.is_file() and bool(stat.S_IMODE(file.stat().st_mode) & _OTHERS)
 
 
 def _line(row: dict[str, Any]) -> str:

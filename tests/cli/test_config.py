@@ -35,6 +35,20 @@ def test_check_warns_of_a_locale_without_texts(call, configure, monkeypatch, loc
     assert ("warning: LOYALTY_AGENT__AGENT__LOCALE: agent.locale: has no texts" in plain.stdout) is warned
 
 
+def test_check_warns_of_a_secret_that_others_can_read(call, config):
+    """A file of its own is its owner's alone; where it is, and not what is in it, is told."""
+    key = config.with_name("voyado.key")
+    key.chmod(0o640)
+    done = call("config", "check", "--json")
+    told = {
+        "where": f"{config}: voyado.api_key",
+        "message": "file:voyado.key can be read by others than its owner: chmod 600",
+    }
+    assert (done.exit_code, json.loads(done.stdout)["warnings"]) == (0, [told])
+    key.chmod(0o600)
+    assert json.loads(call("config", "check", "--json").stdout)["warnings"] == []
+
+
 def test_check_names_every_fault_at_once(call, configure, monkeypatch):
     """Wrong units, unknown keys, a wrong variable and a missing secret are told together, with file and key."""
     file = configure(more='\n[queue]\nflush_every = 10\nflush_often = true\n\n[log]\nlevel = "info"\n')
