@@ -231,6 +231,11 @@ class Messages:
         return str(shipped["message"][code][audience])
 
 
+def are_shipped_in(locale: str) -> bool:
+    """Tell whether there are texts for a configured locale; else everybody reads English who asks for no language."""
+    return _serve(locale) is not None
+
+
 def check_overrides(overrides: Mapping[str, str]) -> list[str]:
     """Return what is wrong with ``[messages]``, one sentence per fault that names its key; empty if nothing is."""
     return [f"{fault.pointer}: {fault.message}" for fault in _find_faults(overrides)]

@@ -28,7 +28,7 @@ class Orders:
     def __init__(self, dispatch: Dispatch, sync: Sync | None, purge: Purge, changed: Callable[[], None]) -> None:
         self._dispatch, self._sync, self._purge, self._changed = dispatch, sync, purge, changed
         self._tasks: set[asyncio.Task[object]] = set()
-        self.held, self.wake = dispatch.held, dispatch.wake
+        self.held, self.rests, self.wake = dispatch.held, dispatch.rests, dispatch.wake
 
     def sync(self) -> None:
         """Asks for contact changes now."""

@@ -161,6 +161,14 @@ class FileSource(Protocol):
         """Erases a downloaded copy; leaves a file alone that was read in place."""
 
 
+class ExportReading(Iterator[ContactChange], Protocol):
+    """The changes of one file, in order, streamed."""
+
+    @property
+    def unidentified(self) -> int:
+        """Contacts that name nobody, and are left out; complete once the changes are exhausted."""
+
+
 class ExportReader(Protocol):
     """Reads one kind of export file. Picklable: parsing happens in other processes."""
 
@@ -172,8 +180,8 @@ class ExportReader(Protocol):
     ) -> Sequence[ExportFile]:
         """Those of the other files that may be exports under a name that is not known, the newest first."""
 
-    def read(self, path: LocalFile, *, today: date) -> Iterator[ContactChange]:
-        """The changes of one file, in order, streamed.
+    def read(self, path: LocalFile, *, today: date) -> ExportReading:
+        """The changes of one file.
 
         Raises:
             FeedUnreadableError: possibly after some were yielded; the caller applies all or nothing.
@@ -288,7 +296,7 @@ class Batch:
 
     Attributes:
         rows: in the feed's order; their layout is the store's own business.
-        unidentified: upserts that name neither a contact id nor the primary key, and were left out.
+        unidentified: rows that name neither a contact id nor the primary key, and were left out.
         refused: marks of people erased here whose rows were left out.
         removed: marks of people erased here of whom this says at the end that they are gone.
     """

@@ -55,7 +55,7 @@ class SecretReference:
             raise ValueError(f"credential {self.name}: not started by a service manager that hands credentials over")
         else:
             try:
-                value = path.read_text(encoding="utf-8")
+                value = path.read_text(encoding="utf-8-sig")  # Windows' own editors begin with the mark
             except (OSError, UnicodeDecodeError) as error:
                 reason = error.strerror if isinstance(error, OSError) else "is not UTF-8 text"
                 raise ValueError(f"{self.kind}:{self.name} cannot be read: {reason}") from None

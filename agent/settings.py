@@ -57,6 +57,7 @@ _RATE = re.compile(r"([1-9][0-9]{0,6})/(s|min|h)")
 _PERIODS = {"s": 1, "min": 60, "h": 3600}
 _LISTEN = re.compile(r"(127\.0\.0\.1|localhost|\[::1\]):([0-9]{1,5})")
 _MAX_PORT = 65_535
+_OWN_PORTS = {"http": "80", "https": "443"}
 _MAX_DEPTH = 16  # of tables in each other; the code of a message has five parts
 _UNIX = "unix:"
 _SOCKET_NAME = re.compile(r"unix:[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
@@ -166,8 +167,11 @@ def _proxy(value: str) -> str:
 
 
 def _origin(value: str) -> str:
-    if value and not re.fullmatch(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?", value):
+    match = re.fullmatch(r"(https?)://[a-z0-9.-]+(?::([1-9][0-9]{0,4}))?", value)
+    if value and (match is None or int(match[2] or 0) > _MAX_PORT):
         raise ValueError("is not one exact origin, such as https://pos.example.com")
+    if match is not None and match[2] == _OWN_PORTS[match[1]]:
+        raise ValueError(f"names the port that browsers leave out of an origin: leave :{match[2]} out")
     return value
 
 
@@ -807,11 +811,22 @@ def _sound(model: type[M], values: Any) -> M:
     return model.model_construct(**sound)
 
 
+_SHAPES = {
+    "tuple_type": 'is not a list, such as ["a", "b"], which is spelled so in the environment too',
+    "too_short": "needs at least one item",
+    "model_type": "is not a table",
+    "model_attributes_type": "is not a table",
+    "dict_type": "is not a table",
+}
+
+
 def _text(item: Any) -> str:
     if item["type"] == "extra_forbidden":
         return "is not a setting"
     if item["type"] == "missing":
         return "is needed"
+    if item["type"] in _SHAPES:
+        return _SHAPES[item["type"]]
     text = str(item["msg"]).removeprefix("Value error, ")
     return text[:1].lower() + text[1:]
 
@@ -850,7 +865,7 @@ def _collect(
 def _tree(path: Path) -> dict[str, Any]:
     """The tables in a file. Raises ValueError, which says what is wrong with it."""
     try:
-        tree = tomllib.loads(path.read_text(encoding="utf-8"))
+        tree = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # Windows' own editors begin with the mark
     except FileNotFoundError:
         raise ValueError("there is no such file") from None
     except UnicodeDecodeError:

@@ -16,6 +16,7 @@ from agent.domain.benefits import BenefitKind, Worth
 from agent.domain.identifiers import IdentifierType
 from agent.domain.offline import Allowance, OfflinePolicy
 from agent.errors import ConfigurationError, Fault
+from agent.secrets import SecretReference
 from agent.settings import Rate, Secret, VendorSection, load
 
 SECRET = "made-up-secret-canary"
@@ -284,7 +285,7 @@ def test_a_further_system_has_its_own_table(write):
 @pytest.mark.parametrize(
     ("text", "key", "message"),
     [
-        ("[forward]\nledger = 1\n", "forward.ledger", "input should be"),
+        ("[forward]\nledger = 1\n", "forward.ledger", "is not a table"),
         ('forward = "ledger"\n', "forward", "is not a table"),
         ("[forward.ledger]\n", "forward.ledger.base_url", "is needed"),
         (FORWARD + "colour = 1\n", "forward.ledger.colour", "is not a setting"),
@@ -386,11 +387,46 @@ def test_numbers_and_switches_come_from_the_environment_too(write):
         "LOYALTY_AGENT__LOYALTY__FALLBACK_LEVEL": "2",
         "LOYALTY_AGENT__LOYALTY__LIVE_LOOKUP": "false",
         "LOYALTY_AGENT__VOYADO__REQUESTS_PER_SECOND": "2.5",
+        "LOYALTY_AGENT__VOYADO__API_VERSION": "2",
         "OTHER__THING": "x",
     }
     configuration = loaded(write(), environ=environ)
     assert (configuration.settings.loyalty.fallback_level, configuration.settings.loyalty.live_lookup) == (2, False)
-    assert configuration.vendor.requests_per_second == 2.5
+    assert (configuration.vendor.requests_per_second, configuration.vendor.api_version) == (2.5, 2)
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "message"),
+    [
+        ('[loyalty]\nsecondary_keys = "email"', "loyalty.secondary_keys", "is not a list, such as"),
+        ("[api]\nlisten = []", "api.listen", "needs at least one item"),
+        ("[queue]\nflush_every = { s = 5 }", "queue.flush_every", "is not a duration"),
+        (
+            '[messages]\n"loyalty.stale.staff.sv" = ["x"]',
+            "messages.loyalty.stale.staff.sv",
+            "input should be a valid string",
+        ),
+    ],
+)
+def test_what_has_another_shape(write, text, key, message):
+    """Said in the words of whoever writes the file."""
+    path = write(textwrap.dedent(MINIMAL) + text + "\n")
+    assert faults(path)[f"{path}: {key}"].startswith(message)
+
+
+def test_what_should_be_a_table(write):
+    """A key of its own in place of a table is named as such."""
+    path = write("queue = 5\n" + textwrap.dedent(MINIMAL))
+    assert faults(path)[f"{path}: queue"] == "is not a table"
+
+
+def test_an_editor_s_mark_at_the_beginning(tmp_path):
+    """Windows' own editors put a byte order mark before a text; it is none of it, nor of a secret."""
+    path = tmp_path / "config.toml"
+    path.write_text(textwrap.dedent(MINIMAL), encoding="utf-8-sig")
+    (tmp_path / "key").write_text("made-up\r\n", encoding="utf-8-sig")
+    assert loaded(path).settings.agent.store_id == "1042"
+    assert SecretReference.parse("file:key", tmp_path).read() == "made-up"
 
 
 @pytest.mark.parametrize(
@@ -604,9 +640,15 @@ def test_what_is_no_allowance(write, item, where):
     assert list(faults(path)) == [f"{path}: benefits.offline.{where}"]
 
 
-@pytest.mark.parametrize("origin", ["https://*.example.com", "*", "https://a.example.com/", "a.example.com", "null"])
+@pytest.mark.parametrize(
+    "origin",
+    [
+        *("https://*.example.com", "*", "https://a.example.com/", "a.example.com", "null"),
+        *("https://a.example.com:443", "http://a.example.com:80", "http://a.example.com:65536"),
+    ],
+)
 def test_a_web_pos_is_one_exact_origin(write, origin):
-    """No pattern, no path."""
+    """No pattern, no path, and spelled as a browser says it: without the port that goes without saying."""
     path = write(MINIMAL + f'[api]\nweb_pos_origin = "{origin}"\n')
     assert f"{path}: api.web_pos_origin" in faults(path)
 

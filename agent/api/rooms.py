@@ -247,6 +247,9 @@ class Orders(Protocol):
     def held(self) -> Collection[str]:
         """Vendors whose lane is held."""
 
+    def rests(self) -> Mapping[str, datetime]:
+        """Vendors of whom nothing is asked for a while, and until when."""
+
 
 class Damaged(Protocol):
     """A damaged file that was set aside (`agent.kept.Report`)."""

@@ -90,7 +90,10 @@ class AdminCalls:
             after=query.after,
             held=self._rooms.orders.held(),
         )
-        entries = tuple(QueueEntry.model_validate(delivery_fields(delivery)) for delivery in found[: query.limit])
+        rests = self._rooms.orders.rests()
+        entries = tuple(
+            QueueEntry.model_validate(delivery_fields(delivery, rests)) for delivery in found[: query.limit]
+        )
         answer = QueueList(entries=entries, next=entries[-1].entry if len(found) > query.limit else None)
         return Reply(200, answer.model_dump_json().encode())
 
@@ -112,7 +115,9 @@ class AdminCalls:
             integration_key=stored_key(story.key_kind, story.key_type),
             about_it=tuple(AboutIt.model_validate(later) for later in story.about_it),
             deliveries=tuple(
-                StoryDelivery.model_validate(delivery_fields(delivery) | {"state": delivery.state.value})
+                StoryDelivery.model_validate(
+                    delivery_fields(delivery, self._rooms.orders.rests()) | {"state": delivery.state.value}
+                )
                 for delivery in story.deliveries
             ),
             attempts=tuple(AttemptAnswer.model_validate(attempt) for attempt in story.attempts),

@@ -1,5 +1,7 @@
 """What a till calls: identify and transactions."""
 
+from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from agent.api import bodies
@@ -19,7 +21,7 @@ from agent.api.schemas import (
 )
 from agent.api.visits import Reply, Visit, Voice
 from agent.domain.activity import activity_id_of
-from agent.domain.delivery import DeliveryState, overall_state, shown_state
+from agent.domain.delivery import WAITING, DeliveryState, overall_state, shown_state
 from agent.domain.tagging import Outcome
 from agent.domain.transaction import Transaction
 from agent.ports import Delivery, Receipt
@@ -121,7 +123,7 @@ class TillCalls:
             accepted_at=story.accepted_at,
             integration_key=stored_key(*key),
             deliveries=tuple(
-                DeliveryAnswer.model_validate(delivery_fields(delivery))
+                DeliveryAnswer.model_validate(delivery_fields(delivery, self._rooms.orders.rests()))
                 for delivery in story.deliveries
                 if delivery.state is not DeliveryState.CANCELLED
             ),
@@ -142,9 +144,17 @@ def stored_key(kind: str | None, key_type: str | None) -> StoredKey | None:
     return None if kind is None else StoredKey.model_validate({"kind": kind, "type": key_type})
 
 
-def delivery_fields(delivery: Delivery) -> dict[str, Any]:
-    """A delivery as the answers about it share it."""
+def delivery_fields(delivery: Delivery, rests: Mapping[str, datetime]) -> dict[str, Any]:
+    """A delivery as the answers about it share it.
+
+    Args:
+        delivery: as it is on disk.
+        rests: vendors of whom nothing is asked for a while, and until when: no delivery that waits goes out before.
+    """
     error = None
+    next_attempt_at, rest = delivery.next_attempt_at, rests.get(delivery.vendor)
+    if rest is not None and delivery.state in WAITING:
+        next_attempt_at = max(next_attempt_at or rest, rest)
     if delivery.error_code is not None:
         error = {
             "code": delivery.error_code,
@@ -161,7 +171,7 @@ def delivery_fields(delivery: Delivery) -> dict[str, Any]:
         "state": shown_state(delivery.state).value,
         "attempts": delivery.attempts,
         "accepted_at": delivery.accepted_at,
-        "next_attempt_at": delivery.next_attempt_at,
+        "next_attempt_at": next_attempt_at,
         "delivered_at": delivery.delivered_at,
         "vendor_reference": delivery.vendor_reference,
         "last_error": error,

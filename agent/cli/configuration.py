@@ -6,6 +6,7 @@ import os
 import tomllib
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from agent import paths, settings
 from agent.cli.invocation import Invocation
@@ -27,7 +28,7 @@ def credentials_beside(file: Path) -> Path:
 
 
 def load(invocation: Invocation, *, secrets: bool) -> settings.Configuration:
-    """The checked configuration.
+    """The checked configuration; from then on instants are shown in the store's time.
 
     Args:
         invocation: names the file and what the command line sets.
@@ -40,9 +41,11 @@ def load(invocation: Invocation, *, secrets: bool) -> settings.Configuration:
     if paths.credentials_dir() is None and beside.is_dir():
         # No service manager hands credentials over to a shell: they are read from where it would take them.
         os.environ["CREDENTIALS_DIRECTORY"] = str(beside)
-    return settings.load(
+    configuration = settings.load(
         config=invocation.config, vendors=settings_models(), flags=_flags(invocation.overrides), secrets=secrets
     )
+    invocation.zone = ZoneInfo(configuration.settings.agent.timezone)
+    return configuration
 
 
 def _flags(overrides: dict[str, str]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import tzinfo
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,11 +22,13 @@ class Invocation:
         config: the file of `--config`, or None for the machine's own place.
         json: whether the answer is wanted as JSON.
         overrides: settings from the command line, by dotted path.
+        zone: the store's time zone; None as long as no configuration was read, and people are shown the machine's own.
     """
 
     config: Path | None = None
     json: bool = False
     overrides: dict[str, str] = field(default_factory=dict)
+    zone: tzinfo | None = None
 
     def answer(self, document: Mapping[str, Any], text: str) -> None:
         """Prints the answer, in the form that was asked for."""

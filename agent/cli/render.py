@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
+import click
+
+from agent.cli.invocation import Invocation
+
 _STEPS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 _KIB = 1024
 
@@ -31,10 +35,16 @@ def age(seconds: float | None) -> str:
 
 
 def instant(text: str | None) -> str:
-    """An instant of the door in this machine's own time, to the second; a dash for None."""
+    """An instant of the door in the store's time with its offset, to the second; a dash for None.
+
+    A till's machine need not know where it stands: its clock may well be kept in UTC.
+    """
     if text is None:
         return "-"
-    return datetime.fromisoformat(text).astimezone().isoformat(sep=" ", timespec="seconds")
+    context = click.get_current_context(silent=True)
+    invocation = context.find_object(Invocation) if context is not None else None
+    zone = invocation.zone if invocation is not None else None
+    return datetime.fromisoformat(text).astimezone(zone).isoformat(sep=" ", timespec="seconds")
 
 
 def number(count: int) -> str:

@@ -6,12 +6,13 @@ here.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta, tzinfo
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from agent.domain.identifiers import Identifier, IdentifierType, Normaliser
 from agent.domain.link import Link
@@ -32,8 +33,10 @@ from agent.ports import (
 from agent.settings import Role, VendorSection
 from agent.transport import Answer, HttpPolicy
 
+T = TypeVar("T")
 IDLE_PING_S = 10.0
 """How soon an idle line is asked for a sign of life, where a question costs nothing."""
+_BEFORE = 0.9  # of the patience there is: what would come later leaves no time to be acted on
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,4 +185,27 @@ async def asking(pace: Pace, link: Link, clock: Clock) -> AsyncIterator[None]:
     except VendorUnreachableError as error:
         if error.retry_after_s is not None:
             link.silent(clock.now(), clock.monotonic(), after_s=error.retry_after_s, why=str(error))
+        raise
+
+
+async def before_telling(question: Awaitable[T], timeout_s: float) -> T:
+    """What has to be known before a vendor is told to do something; whatever becomes of it, it was not told.
+
+    It ends before whoever waits gives up: a call that is cut off then may have told the vendor.
+
+    Args:
+        question: asks.
+        timeout_s: how long the whole is waited for.
+
+    Raises:
+        VendorUnreachableError: no answer came in time, and it was not received.
+        VendorRefusedError: our credentials are refused.
+    """
+    try:
+        async with asyncio.timeout(timeout_s * _BEFORE):
+            return await question
+    except TimeoutError as error:
+        raise VendorUnreachableError("did not answer in time") from error
+    except VendorUnreachableError as error:
+        error.maybe_received = False
         raise

@@ -9,7 +9,7 @@ import re
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
-from typing import Annotated, Any, Final, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Final, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -24,6 +24,7 @@ from pydantic import (
     ValidationInfo,
     WithJsonSchema,
     field_validator,
+    model_validator,
 )
 from pydantic.config import JsonDict
 from pydantic_core import PydanticKnownError
@@ -127,9 +128,29 @@ Code = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^
 
 
 class Record(BaseModel):
-    """A frozen value that refuses fields it does not know and never repeats its input in an error."""
+    """A frozen value that refuses fields it does not know and never repeats its input in an error.
+
+    Null stands for a field that is left out: whoever renders a POS's own objects as JSON has one for each empty field.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    defaulted: ClassVar[frozenset[str]] = frozenset()
+    """Fields that may be left out and have no null of their own."""
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_options: Any) -> None:
+        """Knows the fields once they are there."""
+        fields = cls.model_fields.items()
+        cls.defaulted = frozenset(
+            name for name, field in fields if not field.is_required() and field.default is not None
+        )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_left_out(cls, stated: Any) -> Any:
+        if not isinstance(stated, dict) or None not in stated.values():
+            return stated
+        return {name: value for name, value in stated.items() if value is not None or name not in cls.defaulted}
 
 
 class IdentifierStatement(Record):

@@ -123,7 +123,7 @@ class MemberBenefitsDesk:
             UnknownRecordError: nobody is known under that handle.
         """
         if ref == GENERAL_REF:
-            return self._shown(None, reached=self._link.answers is not False)
+            return self._shown(None, reached=self._link.answers is not False, somebody=False)
         key = self._refs.key(ref)
         if key is None:
             raise UnknownRecordError("Nobody is known here under that handle.")
@@ -208,6 +208,7 @@ class MemberBenefitsDesk:
         *,
         reached: bool,
         live: bool = False,
+        somebody: bool = True,
     ) -> ShownBenefits:
         now = self._clock.now()
         level = self._contacts.level(self._contacts.as_of(), vendor_answers=self._link.answers is not False)
@@ -221,7 +222,9 @@ class MemberBenefitsDesk:
         general = () if reached else general_offers(self._policy.general, level=level, today=self._clock.today())
         benefits = known.benefits.usable(now) if known is not None else Benefits()
         refused = self._refused(known, key, names, now) if known is not None and key is not None else {}
-        return ShownBenefits(benefits, general, refused, live, how, _codes(how, reached=reached, general=general))
+        return ShownBenefits(
+            benefits, general, refused, live, how, _codes(how, reached=reached, general=general, somebody=somebody)
+        )
 
 
 def _document(known: Remembered) -> dict[str, Any]:
@@ -236,11 +239,11 @@ def _document(known: Remembered) -> dict[str, Any]:
     }
 
 
-def _codes(how: Served, *, reached: bool, general: Sequence[GeneralOffer]) -> tuple[str, ...]:
+def _codes(how: Served, *, reached: bool, general: Sequence[GeneralOffer], somebody: bool) -> tuple[str, ...]:
     codes = []
     if not reached and how.level < TAG_LEVEL:
         codes.append("loyalty.unavailable")
-    elif not reached and how.level >= REPLICA_LEVEL:
+    elif not reached and somebody and how.level >= REPLICA_LEVEL:  # it says that this member is in the local contacts
         codes.append("loyalty.offline.replica")
     if how.stale:
         codes.append("loyalty.stale")

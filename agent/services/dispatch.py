@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
 
 from agent.services.lane import Lane
 
@@ -22,6 +23,10 @@ class Dispatch:
     def held(self) -> frozenset[str]:
         """Vendors whose lane is held."""
         return frozenset(lane.vendor for lane in self.lanes if lane.held)
+
+    def rests(self) -> dict[str, datetime]:
+        """Vendors of whom nothing is asked for a while, and until when."""
+        return {lane.vendor: until for lane in self.lanes if (until := lane.rests_until()) is not None}
 
     def wake(self) -> None:
         """Something is queued."""

@@ -113,6 +113,17 @@ class Lane:
         """The vendor refuses our credentials: everything waits."""
         return self._judge.held
 
+    def rests_until(self) -> datetime | None:
+        """Until when nobody is asked: a pause after failures, or one that the vendor asked for; None if there is none.
+
+        While somebody is being asked there is none either: what follows depends on the answer.
+        """
+        mono = self._clock.monotonic()
+        if self._paused or self._link.sending.state is BreakerState.HALF_OPEN:
+            return None
+        wait_s = max(self._link.sending.wait_s(mono), self._judge.probe_in_s(mono) if self.held else 0.0)
+        return self._clock.now() + timedelta(seconds=wait_s) if wait_s > 0 else None
+
     def wake(self) -> None:
         """Something is queued, or something changed that may let it go."""
         self._wake.set()

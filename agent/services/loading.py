@@ -29,7 +29,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
 
@@ -230,7 +230,9 @@ def _reader() -> None:
 
 def parse(reader: ExportReader, store: ReplicaStore, file: ExportFile, copy: LocalFile, today: date) -> _Parsed:
     """A file's changes, ready to be applied; runs in a reading process."""
-    batch = store.digest(reader.read(copy, today=today))
+    reading = reader.read(copy, today=today)
+    batch = store.digest(reading)
+    batch = replace(batch, unidentified=batch.unidentified + reading.unidentified)  # known once it was read to its end
     sha256 = hashlib.sha256()
     with copy.open("rb") as content:
         while piece := content.read(PIECE_BYTES):

@@ -124,7 +124,13 @@ class FileFeed:
                     self._contacts.refresh()
                     self._heard.add(counts)
                     told(progress)
-                    log.info("feed.applied", file=file, count=counts.rows, deleted=counts.deleted)
+                    log.info(
+                        "feed.applied",
+                        file=file,
+                        count=counts.rows,
+                        deleted=counts.deleted,
+                        skipped=counts.unidentified,
+                    )
                 case Gap(place=place):
                     seen["feed.gap"] = f"missing: {place}"
                 case Late(files=files_late):

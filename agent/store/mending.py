@@ -55,10 +55,12 @@ LOSE_REDEEMED = """
     WHERE statement IS NOT NULL AND NOT EXISTS (
         SELECT 1 FROM statements AS t WHERE t.id = redemptions.statement AND t.forgotten = 0)"""
 MAYBE_ASKED_SINCE = """
-    UPDATE redemptions SET settled_at = NULL, asked_at = NULL, state = iif(state = 'queued', 'sending', 'asking')
-    WHERE id = ? AND state IN ('queued', 'refused', 'redeemed')"""
+    UPDATE redemptions SET settled_at = NULL, asked_at = NULL,
+        state = iif(state IN ('queued', 'sending'), 'sending', 'asking')
+    WHERE id = ? AND state IN ('queued', 'sending', 'asking', 'refused', 'redeemed')"""
 """What is refused may have been asked for again since, and what is redeemed given back: how it stands is
-looked up. When it was asked for last is not known any more."""
+looked up. When it was asked for last is not known any more, whatever the row says: what was used up then by this
+till would be taken for another's."""
 LOSE_ENROLMENTS = """
     DELETE FROM enrolments WHERE NOT EXISTS (
         SELECT 1 FROM statements AS t WHERE t.id = enrolments.statement AND t.forgotten = 0)"""

@@ -172,6 +172,7 @@ class Given:
 
     orders: list[str] = field(default_factory=list)
     lanes: set[str] = field(default_factory=set)
+    resting: dict[str, datetime] = field(default_factory=dict)
 
     def sync(self) -> None:
         self.orders.append("sync")
@@ -193,6 +194,9 @@ class Given:
 
     def held(self) -> set[str]:
         return self.lanes
+
+    def rests(self) -> dict[str, datetime]:
+        return self.resting
 
 
 @dataclass

@@ -8,7 +8,7 @@ from decimal import Decimal
 import pytest
 
 from agent.api.schemas import ContactAnswer, IdentifyAnswer, TransactionAccepted, TransactionAnswer
-from agent.domain.delivery import Verdict, VerdictKind
+from agent.domain.delivery import DONE, Verdict, VerdictKind
 from agent.errors import StorageDamagedError, StorageError, StorageFullError
 from agent.ports import Settled
 
@@ -306,6 +306,34 @@ async def test_a_held_lane_shows_as_held(house, sale):
     house.orders.lanes.add("voyado")
     body = (await house.http.get(f"{SALES}/{sale()['transaction_id']}")).json()
     assert body["state"] == body["deliveries"][0]["state"] == "held"
+
+
+async def test_no_attempt_is_promised_before_the_vendor_is_asked_again(house, sale):
+    """A sale waits for its own next attempt, and for a pause of the vendor's: the later one is told, to all who ask."""
+    await house.http.post(SALES, json=sale(**who(ALMA_PHONE)))
+    (outgoing,) = await house.outbox.lease("voyado", 1, NOW)
+
+    async def told():
+        name = sale()["transaction_id"]
+        entry = (await house.admin.get("/v1/queue")).json()["entries"][0]
+        story = (await house.admin.get(f"{SALES}/{name}/story")).json()["deliveries"][0]
+        answers = {row["next_attempt_at"] for row in (entry, story)}
+        (shown,) = answers | {(await house.http.get(f"{SALES}/{name}")).json()["deliveries"][0]["next_attempt_at"]}
+        return shown
+
+    assert await told() is None
+    house.orders.resting["voyado"] = NOW + timedelta(minutes=2)
+    assert await told() == "2026-11-20T09:07:12Z"
+    retry = Verdict(VerdictKind.RETRY, code="vendor.error", status=500, reached=False)
+    await house.outbox.settle([Settled(outgoing.entry, retry, NOW + timedelta(minutes=5))], NOW)
+    assert await told() == "2026-11-20T09:10:12Z"
+    house.orders.resting["voyado"] = NOW + timedelta(minutes=9)
+    assert await told() == "2026-11-20T09:14:12Z"
+    (outgoing,) = await house.outbox.lease("voyado", 1, NOW + timedelta(minutes=9))
+    await house.outbox.settle([Settled(outgoing.entry, DONE)], NOW)
+    house.orders.resting["antavo"] = NOW
+    answer = await house.http.get(f"{SALES}/{sale()['transaction_id']}")
+    assert answer.json()["deliveries"][0]["next_attempt_at"] is None
 
 
 @pytest.mark.parametrize(

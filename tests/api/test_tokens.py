@@ -161,6 +161,18 @@ def test_another_process_is_noticed_within_half_a_second(tokens, tmp_path, clock
     assert LOOK_EVERY_S <= 0.5
 
 
+def test_a_new_token_counts_at_once(tokens, tmp_path, clock, monkeypatch):
+    """Whoever adds one may use it in the next line; a secret that nobody has reads nothing that it has read before."""
+    assert tokens.verify("x") is None
+    secret = Tokens(tmp_path, clock).add("till-03", "pos")
+    assert tokens.verify(secret).name == "till-03"
+    read = []
+    monkeypatch.setattr(module, "_load", lambda path, load=module._load: read.append(1) or load(path))
+    for _ in range(10):
+        assert tokens.verify("x") is None
+    assert read == []
+
+
 def test_the_file_is_not_read_at_every_call(tokens, tmp_path, clock, monkeypatch):
     """Between two looks the file is not touched, and an unchanged one is not read again."""
     secret = tokens.add("till-03", "pos")

@@ -41,6 +41,7 @@ def configure(tmp_path):
 
     def write(listen="127.0.0.1:9", more=""):
         (tmp_path / "voyado.key").write_text("made-up-key\n")
+        (tmp_path / "voyado.key").chmod(0o600)
         file = tmp_path / "config.toml"
         file.write_text(CONFIG.format(state=tmp_path / "state", listen=listen) + more)
         return file

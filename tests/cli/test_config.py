@@ -20,7 +20,33 @@ def test_check_finds_nothing_wrong(call, config):
     done = call("config", "check", "--json")
 
     assert done.exit_code == 0
-    assert json.loads(done.stdout) == {"ok": True, "file": str(config), "faults": []}
+    assert json.loads(done.stdout) == {"ok": True, "file": str(config), "faults": [], "warnings": []}
+
+
+@pytest.mark.parametrize(("locale", "warned"), [("fr-FR", True), ("sv-SE", False), ("no", False)])
+def test_check_warns_of_a_locale_without_texts(call, configure, monkeypatch, locale, warned):
+    """The agent works, and speaks English: that is no fault, and whoever chose the locale should know."""
+    monkeypatch.setenv("LOYALTY_AGENT__AGENT__LOCALE", locale)
+    done, plain = call("config", "check", "--json"), call("config", "check")
+    where = [warning["where"] for warning in json.loads(done.stdout)["warnings"]]
+
+    assert (done.exit_code, plain.exit_code) == (0, 0)
+    assert where == (["LOYALTY_AGENT__AGENT__LOCALE: agent.locale"] if warned else [])
+    assert ("warning: LOYALTY_AGENT__AGENT__LOCALE: agent.locale: has no texts" in plain.stdout) is warned
+
+
+def test_check_warns_of_a_secret_that_others_can_read(call, config):
+    """A file of its own is its owner's alone; where it is, and not what is in it, is told."""
+    key = config.with_name("voyado.key")
+    key.chmod(0o640)
+    done = call("config", "check", "--json")
+    told = {
+        "where": f"{config}: voyado.api_key",
+        "message": "file:voyado.key can be read by others than its owner: chmod 600",
+    }
+    assert (done.exit_code, json.loads(done.stdout)["warnings"]) == (0, [told])
+    key.chmod(0o600)
+    assert json.loads(call("config", "check", "--json").stdout)["warnings"] == []
 
 
 def test_check_names_every_fault_at_once(call, configure, monkeypatch):

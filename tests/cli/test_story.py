@@ -1,7 +1,11 @@
 """The story of a sale in words, and how figures are shown."""
 
+from zoneinfo import ZoneInfo
+
+import click
 import pytest
 
+from agent.cli.invocation import Invocation
 from agent.cli.render import age, instant, number, size, table
 from agent.cli.story import tell
 
@@ -55,6 +59,18 @@ def test_a_story_is_told_in_order():
         "the personal part was erased; the sale itself stays for the audit",
     ]
     assert lines[-1] == "Now it is with voyado."
+
+
+def test_a_story_is_told_in_the_store_s_time():
+    """However the till, the door and the machine write an instant: with the offset that the store had then."""
+    with click.Context(click.Command("explain"), obj=Invocation(zone=ZoneInfo("America/St_Johns"))):
+        lines = list(tell(story(erased_at="2026-07-15T16:00:00+00:00")))
+    assert [line.split("  ")[1] for line in lines[2:-1]] == [
+        "2026-02-14 12:11:09-03:30",
+        "2026-02-14 12:11:10-03:30",
+        "2026-02-14 12:12:00-03:30",
+        "2026-07-15 13:30:00-02:30",
+    ]
 
 
 def test_a_tag_that_rose_is_told():

@@ -31,6 +31,14 @@ def test_a_tokens_life(answer, call, config):
     assert call("token", "list").stdout == "There are no tokens.\n"
 
 
+def test_people_read_the_store_s_time(answer, call, monkeypatch):
+    """A command that reads the configuration shows instants in its zone; what programs read stays as it was written."""
+    monkeypatch.setenv("LOYALTY_AGENT__AGENT__TIMEZONE", "Asia/Kathmandu")
+    answer("token", "add", "till-03", "--scope", "pos")
+    assert call("token", "list").stdout.rstrip().endswith("+05:45")
+    assert answer("token", "list")["tokens"][0]["created_at"].endswith("+00:00")
+
+
 def test_adding_and_revoking_is_recorded(call, config):
     """The audit trail says who may call since when, and until when; it does not have the token."""
     token = call("token", "add", "till-03", "--scope", "pos").stdout.strip()

@@ -58,6 +58,8 @@ def content(body: dict[str, Any] | str) -> bytes:
         pytest.param({"occurred_at": "2026-02-14T15:41:09Z"}, id="offset of the same instant"),
         pytest.param({"occurred_at": "2026-02-14 15:41:09.000000+00:00"}, id="form of the same instant"),
         pytest.param({"channel": "pos", "rounding": "0.00"}, id="a default, stated"),
+        pytest.param({"channel": None, "rounding": None, "new_contact": None}, id="a default, null"),
+        pytest.param({"lines__0__awards_points": None}, id="a default of a line, null"),
         pytest.param({"new_contact": ...}, id="null or absent"),
         pytest.param({"lines__0__awards_points": ...}, id="a line's default, left out"),
     ],
@@ -265,6 +267,23 @@ def test_lines_and_payments_are_needed(kind):
     assert [(error["loc"], error["type"]) for error in caught.value.errors()] == [
         (("total",), "missing"), (("lines",), "missing"), (("payments",), "missing"),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("field", "missing"), [("total", False), ("type", False), ("lines", True), ("payments", True)])
+def test_null_is_no_value_where_one_is_needed(sale, field, missing):
+    """What may be left out may be null; what is needed may be neither, and is pointed at."""
+    with pytest.raises(ValidationError) as caught:
+        read(sale(**{field: None}))
+    (error,) = caught.value.errors(include_url=False)
+    assert (error["loc"], error["type"] == "missing") == ((field,), missing)
+
+
+def test_what_may_be_null_in_a_new_contact(sale):
+    """A consent's list and the attributes are left out; an attribute's own null is a value."""
+    contact = {**NEW_CONTACT, "consents": None, "attributes": None, "street": None}
+    read_contact = read(sale(new_contact=contact)).new_contact
+    assert (read_contact.consents, read_contact.attributes) == ((), {})
+    assert read(sale(new_contact=NEW_CONTACT)).new_contact.attributes["none"] is None
 
 
 def test_a_void_may_leave_them_out():

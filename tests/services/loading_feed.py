@@ -58,11 +58,31 @@ class Reader:
         return sorted(strangers, key=lambda file: file.modified_at, reverse=True)
 
     def read(self, path, *, today):
+        return Reading(path)
+
+
+class Reading:
+    """A file's changes; an empty object is a contact that names nobody."""
+
+    def __init__(self, path):
+        self.unidentified = 0
+        self._changes = self._read(path)
+
+    def __iter__(self):
+        return self._changes
+
+    def __next__(self):
+        return next(self._changes)
+
+    def _read(self, path):
         lines = path.read_text().split("\n")
         for line in lines[:-1]:
             if not line.strip():
                 continue
             row = json.loads(line)
+            if not row:
+                self.unidentified += 1
+                continue
             if "command" in row:
                 command(row, path)
                 continue

@@ -287,6 +287,36 @@ async def test_a_hold_lasts_as_long_as_the_vendor_asks(drive, vendor, clock):
     assert not drive.lane.held
 
 
+async def test_until_when_a_vendor_is_not_asked(drive, vendor, clock):
+    """As long as it asked for, or as long as the pause after failures lasts; while it is asked, nobody knows."""
+    dispatch = Dispatch([drive.lane])
+    assert dispatch.rests() == {}
+    vendor.answer = lambda _outgoing: BUSY
+    await drive.sell(3)
+    async with drive.running():
+        await drive.quiet()
+        assert dispatch.rests() == {VENDOR: clock.now() + timedelta(seconds=60)}
+        clock.advance(20)
+        assert dispatch.rests() == {VENDOR: clock.now() + timedelta(seconds=40)}
+        dispatch.pause()
+        assert dispatch.rests() == {}, "it is not known when somebody resumes"
+        dispatch.resume()
+        vendor.answer = lambda _outgoing: None
+        clock.advance(41)
+        await until(lambda: drive.states() == {"delivered": 3})
+        assert dispatch.rests() == {}
+
+        vendor.answer = lambda _outgoing: REFUSED
+        await drive.sell(1, prefix="later")
+        await until(lambda: drive.lane.held)
+        await drive.quiet()
+        assert dispatch.rests() == {VENDOR: clock.now() + timedelta(seconds=FIRST_S)}
+    drive.link.silent(clock.now(), clock.monotonic(), after_s=5.0)
+    clock.advance(FIRST_S * 2)
+    assert drive.link.sending.allows(clock.monotonic()), "the probe is out"
+    assert dispatch.rests() == {}
+
+
 async def test_an_empty_held_lane_is_released_by_a_ping(drive, vendor, clock):
     """When nothing is left to probe with, a ping does."""
     vendor.fault = VendorRefusedError()

@@ -119,6 +119,18 @@ async def test_a_first_load_and_a_delta(setting):
     assert (setting.knows(605), setting.knows(608)) == (False, True)
 
 
+@pytest.mark.parametrize("built", [True, False], ids=["a first load", "a delta"])
+async def test_contacts_that_name_nobody_are_counted(setting, built):
+    """What the reader leaves out of a file, because it could be kept under no key, is told with what was applied."""
+    if not built:
+        write(setting.folder, 0, member(605))
+        await setting.load()
+    write(setting.folder, int(not built), member(606), {}, member(607), {})
+    assert (await setting.load()).built is built
+    counts = setting.events[-1].counts
+    assert (counts.rows, counts.unidentified) == (2, 2)
+
+
 async def test_nothing_new_is_still_fresh(setting):
     """A listing with nothing to apply moves the replica's freshness on."""
     write(setting.folder, 0, member(605))

@@ -837,6 +837,24 @@ async def test_a_lost_answer_is_no_loss(cut_off, how):
     assert (cut_off.state(), cut_off.vendor.times_used) == ("redeemed", 1)
 
 
+async def test_what_a_later_try_used_up_is_no_loss(cut_off):
+    """When it was asked for last is on record with each try: what was used up long after the first was by the last."""
+
+    def carried_out():
+        cut_off.vendor.used.add("v-1")
+        cut_off.vendor.used_at["v-1"] = cut_off.clock.now()
+        return Offline(maybe_received=True)
+
+    assert await cut_off.redeem() == QUEUED
+    for tries in ("never", carried_out):
+        cut_off.clock.advance(3600)
+        cut_off.vendor.script |= {"redeem": [tries], "standing": [None, "dead"]}
+        await cut_off.later(0)
+        assert cut_off.state() == "sending"
+    await cut_off.later(60)
+    assert cut_off.state() == "redeemed"
+
+
 async def test_what_could_not_be_delivered_is_no_less_a_loss(cut_off):
     """The call never left, and another till used it up meanwhile: nothing hides that both gave it."""
     assert await cut_off.redeem() == QUEUED

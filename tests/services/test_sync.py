@@ -7,6 +7,7 @@ import contextlib
 from datetime import timedelta
 
 import pytest
+from structlog.testing import capture_logs
 
 from agent.domain.health import Conditions
 from agent.errors import (
@@ -308,6 +309,15 @@ async def test_the_last_file_s_word_on_the_erased_counts(files):
     files.loader.events = []
     await files.read()
     assert files.erased.told[1] == (frozenset(), frozenset())
+
+
+async def test_what_became_of_a_file_is_logged(files):
+    """The log says of each file how many contacts came, how many went and how many could not be told apart."""
+    files.loader.events = [Listed(1, 1), applied("1", rows=7, deleted=2, unidentified=3)]
+    with capture_logs() as logs:
+        await files.read()
+    (line,) = [line for line in logs if line["event"] == "feed.applied"]
+    assert (line["file"], line["count"], line["deleted"], line["skipped"]) == ("1", 7, 2, 3)
 
 
 async def test_what_a_failed_load_heard_is_passed_on(files):

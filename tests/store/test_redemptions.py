@@ -16,6 +16,7 @@ from agent.domain.redemption import RedemptionState
 from agent.domain.retention import RetentionPlan
 from agent.domain.transaction import IntegrationKey
 from agent.ports import Loss, RedemptionWish
+from agent.store.mending import Clues, mend
 from agent.store.outbox_view import read
 from agent.store.redemptions import SLICE, Redemptions
 from tests.fakes import NAMES, NOW, STORAGE_KEY, member_key, open_outbox, phone
@@ -308,3 +309,33 @@ async def test_what_was_given_unasked(tmp_path):
         assert record.losses(NOW - DAY) == [Loss("-", 1, Decimal(0)), Loss("SEK", 1, Decimal("50.00"))]
         assert record.losses(NOW + DAY) == []
         assert record.given_unasked(WISH.key, (), NOW.date()) == 0
+
+
+@pytest.mark.parametrize(
+    ("state", "looked_up"),
+    [
+        ("queued", "sending"),
+        ("sending", "sending"),
+        ("asking", "asking"),
+        ("refused", "asking"),
+        ("redeemed", "asking"),
+        ("lost", None),
+        ("undoing", None),
+        ("released", None),
+        ("stuck", None),
+    ],
+)
+async def test_a_row_that_may_have_changed_since(tmp_path, state, looked_up):
+    """Rescued from a damaged log it is looked up, and when it was asked for last is not known, whatever it says."""
+    with shop(tmp_path) as (outbox, record):
+        number = await record.ask(replace(WISH, asked_at=NOW), None, NOW)
+        await record.settle(number, RedemptionState(state), NOW)
+        before = record.find("s-1", VOUCHER, WISH.id)
+        await outbox._writer.run(
+            lambda db: mend(
+                db, whole=(), stale={"redemptions": [number]}, clues=Clues(list, list), recipients=(),
+                hash_key=STORAGE_KEY, now=NOW,
+            )
+        )  # fmt: skip
+        after = record.find("s-1", VOUCHER, WISH.id)
+        assert after == (before if looked_up is None else replace(before, state=looked_up, asked_at=None))

@@ -7,7 +7,8 @@ Reporting of the same vendor, and from how HTTP is used. The words of an answer 
 answer                      verdict  source
 ==========================  =======  ===============================================================================
 2xx with a ReceiptID        done     the readme: the receipt comes back with an id of its own
-another 2xx                 retry    not the form of the readme: it proves nothing, and the receipts are read next
+another 2xx                 retry    not the form of the readme: it proves nothing, and the receipts are read next;
+                                     to a repeated one `on_doubt` decides: each may be one receipt more
 400, 409, 415, 422 ...      park     Pay, Reporting: 400 for what is not valid; the others as usual
 404 with JSON               park     Pay, Reporting: what was named is not there
 404 without, or to a call   retry    no such call there: `base_url` leads elsewhere, or a proxy wants something

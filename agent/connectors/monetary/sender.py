@@ -56,6 +56,7 @@ _INEXACT = Verdict(_PARK, "sale.inexact", title="An amount has more than the two
 _NO_TAX = Verdict(_PARK, "sale.without_tax", title="A line does not say its tax, which is told beside the amounts.")
 _IN_DOUBT = Verdict(VerdictKind.IN_DOUBT, "sale.maybe_received")
 _OF_NOBODY = Unclear("do not have it: it is a guest's sale")
+_NOT_SHOWN = Unclear("do not have what was answered with success, more than once")
 _DROPPED = Verdict(_DONE, "sale.not_repeated", title="It may have arrived; on_doubt says not to send it again.")
 _TIME_LOST = ("sale.time_lost", "Counted when it arrived: the vendor has no place for the sale's own time.")
 
@@ -161,6 +162,9 @@ class MonetarySender:
                 return self._dated(outgoing, Verdict(_DONE, status=answer.status, reference=reference))
             title = "The vendor's answer does not show the receipt."
             strange = Verdict(_RETRY, "vendor.unreadable", answer.status, title, alone=True)
+            if refused is None and outgoing.maybe_received:
+                # Neither its answers nor its books tell: each repetition may be one receipt more.
+                return self._doubtful(_NOT_SHOWN) or strange
             verdict = refused or strange
         if verdict.kind is _RETRY and not verdict.not_received and customer is None:
             doubtful = self._doubtful(_OF_NOBODY)

@@ -34,6 +34,7 @@ voucher whose rules ask for an order is refused here.
 from datetime import datetime
 from typing import Any
 
+from agent.connectors.base import before_telling
 from agent.connectors.voucherify.benefits import MAX_PAGES, Row, VoucherifyBenefits, is_single, is_word, rows
 from agent.connectors.voucherify.client import VoucherifyClient
 from agent.connectors.voucherify.errors import known_key, raise_unless_answered, read_object, vendor_key
@@ -116,11 +117,7 @@ class VoucherifyRedemptions:
             VendorUnreachableError: where ``maybe_received`` says so, it may have been carried out all the same.
             VendorRefusedError: our credentials are refused; it was not carried out.
         """
-        try:
-            held = await self._held(key, id_, timeout_s, pace)
-        except VendorUnreachableError as error:
-            error.maybe_received = False  # nothing was asked for but its code
-            raise
+        held = await before_telling(self._held(key, id_, timeout_s, pace), timeout_s)
         if held is None:
             return VendorWord(Reason.NOT_THEIRS)
         wanted = {"object": "voucher", "id": _voucher(held)["code"]}

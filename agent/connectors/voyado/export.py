@@ -128,6 +128,11 @@ class Reading(Iterator[ContactChange]):
         self.report = report
         self._changes = changes
 
+    @property
+    def unidentified(self) -> int:
+        """Contacts without any key they could be kept under, which were left out."""
+        return self.report.keyless
+
     def __iter__(self) -> Iterator[ContactChange]:  # noqa: PYI034 - a loop runs the generator, without a call each time
         return self._changes
 

@@ -36,6 +36,7 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any
 
+from agent.connectors.base import before_telling
 from agent.connectors.voyado.benefits import contact_id_of, rows_of
 from agent.connectors.voyado.client import VoyadoClient
 from agent.connectors.voyado.errors import raise_unless_answered, vendor_code
@@ -110,11 +111,7 @@ class VoyadoRedemptions:
             VendorUnreachableError: where ``maybe_received`` says so, it may have been carried out all the same.
             VendorRefusedError: our credentials are refused; it was not carried out.
         """
-        try:
-            contact_id = await contact_id_of(self._people, key, timeout_s, pace)
-        except VendorUnreachableError as error:
-            error.maybe_received = False  # nothing was asked for but who it is
-            raise
+        contact_id = await before_telling(contact_id_of(self._people, key, timeout_s, pace), timeout_s)
         if contact_id is None:
             return VendorWord(Reason.NOT_THEIRS)
         call = self._client.redeem_promotion if kind is BenefitKind.OFFER else self._client.redeem_voucher

@@ -4,7 +4,7 @@ import re
 from typing import Annotated, ClassVar, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from agent.connectors.addresses import base_url
 from agent.errors import Fault
@@ -12,8 +12,14 @@ from agent.settings import Role, Secret, Settings, VendorSection
 
 
 def _base_url(value: str) -> str:
-    base_url(value, example="https://acme.voyado.com")
+    parts = base_url(value, example="https://acme.voyado.com")
+    if re.search(r"/api(/v[0-9]+)?/*$", parts.path, re.IGNORECASE):
+        raise ValueError("ends in /api: it is the tenant's address alone, the API and its version are added")
     return value.rstrip("/")
+
+
+def _version(value: object) -> object:
+    return int(value) if value in ("2", "3") else value  # the environment has nothing but text
 
 
 def _feed(value: str) -> str:
@@ -39,7 +45,7 @@ class VoyadoSettings(VendorSection):
     base_url: Annotated[str, AfterValidator(_base_url)] = Field(
         description="the tenant's address", examples=["https://acme.voyado.com"]
     )
-    api_version: Literal[2, 3] = Field(3, description="2 | 3")
+    api_version: Annotated[Literal[2, 3], BeforeValidator(_version)] = Field(3, description="2 | 3")
     api_key: Secret = Field("credential:voyado-api-key", description="one key per store, allow-listed at Voyado")
     source: Annotated[str, AfterValidator(_header_safe)] = Field("POS", description="what new contacts are marked with")
     contact_type: Annotated[str, AfterValidator(_header_safe)] = Field("Member", description="the type of members")

@@ -526,6 +526,18 @@ async def test_a_good_status_that_shows_no_receipt(connect, taken):
     assert (verdict.kind, verdict.code, verdict.not_received) == (RETRY, "vendor.unreadable", False)
 
 
+@pytest.mark.parametrize(
+    ("on_doubt", "outcome"),
+    [("hold", (IN_DOUBT, "sale.maybe_received")), ("drop", (DONE, "sale.not_repeated")),
+     ("resend", (RETRY, "vendor.unreadable"))],
+)  # fmt: skip
+async def test_a_second_good_status_that_shows_no_receipt(connect, on_doubt, outcome):
+    """The books were without it, and again nothing tells whether it was taken: that is not repeated for ever."""
+    async with wire(in_turn(FOUND, listed(), answer(200, b'{"ReceiptID": 7}'))) as vendor:
+        [verdict] = await sent(connect(vendor.url, on_doubt=on_doubt), sale(maybe_received=True))
+    assert (verdict.kind, verdict.code) == outcome
+
+
 async def test_a_registration_that_shows_no_customer(connect):
     """The sale waits; who was made is found by the next attempt."""
     async with wire(in_turn(answer(200, b"[]"), answer(201, b'{"Phone": "0701740605"}'))) as vendor:

@@ -18,7 +18,7 @@ from agent.errors import VendorRefusedError, VendorUnreachableError
 from tests.connectors.mparticle.sales import Reference
 from tests.connectors.voucherify.conftest import APP_ID, TOKEN
 from tests.fakes import NOW, FakeClock, at_once, member_key, primary_key, surroundings
-from tests.wire import POLICY, answer, cut, wire
+from tests.wire import POLICY, answer, cut, hang, wire
 
 VOUCHER = BenefitKind.VOUCHER
 FIRST = "v_00000000"
@@ -191,6 +191,16 @@ async def test_what_was_not_asked_was_not_received(desk, sim):
     with pytest.raises(VendorUnreachableError) as error:
         await desk.redeem()
     assert (error.value.maybe_received, used(sim)) == (False, 0)
+
+
+async def test_a_code_that_comes_too_slowly(open_desk):
+    """A cashier's patience that ends in the question for the code ends before anything was used up."""
+    async with wire(hang) as vendor:
+        desk = open_desk(vendor.url)
+        with pytest.raises(VendorUnreachableError) as error:
+            async with asyncio.timeout(1):
+                await desk.room.redeem(desk.key, VOUCHER, FIRST, timeout_s=1, pace=at_once)
+        assert (error.value.maybe_received, len(vendor.requests)) == (False, 1)
 
 
 async def test_two_at_once(desk, sim):

@@ -41,7 +41,9 @@ def read(tmp_path):
         path = tmp_path / NAME
         path.write_bytes(text if isinstance(text, bytes) else text.encode())
         reading = (using or reader()).read(path, today=TODAY)
-        return list(reading), reading.report
+        changes = list(reading)
+        assert reading.unidentified == reading.report.keyless
+        return changes, reading.report
 
     return of
 

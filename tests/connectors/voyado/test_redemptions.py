@@ -1,5 +1,6 @@
 """Redeeming vouchers and offers at a tenant, and making vouchers good again."""
 
+import asyncio
 import random
 from datetime import UTC, datetime, timedelta
 
@@ -18,7 +19,7 @@ from agent.domain.transaction import IntegrationKey
 from agent.errors import VendorRefusedError, VendorUnreachableError
 from agent.transport import Transport
 from tests.fakes import at_once, member_key
-from tests.wire import POLICY, answer, wire
+from tests.wire import POLICY, answer, hang, wire
 
 NOW = datetime(2026, 2, 16, 11, 0, tzinfo=UTC)
 VOUCHER, OFFER = BenefitKind.VOUCHER, BenefitKind.OFFER
@@ -203,6 +204,18 @@ async def test_whoever_cannot_be_found_was_not_redeemed_for():
     with pytest.raises(VendorUnreachableError) as caught:
         await VoyadoRedemptions(None, People()).redeem(member_key("10000421"), VOUCHER, "v-1", **HOW)
     assert caught.value.maybe_received is False
+
+
+@pytest.mark.parametrize("version", [2, 3])
+async def test_whoever_is_found_too_slowly_was_not_redeemed_for(version):
+    """A cashier's patience that ends in the look-up ends before Voyado was told, and that is known."""
+    async with wire(hang) as server:
+        client, redemptions = redeemer(server.url, version)
+        with pytest.raises(VendorUnreachableError) as caught:
+            async with asyncio.timeout(1):
+                await redemptions.redeem(member_key("10000421"), VOUCHER, "v-1", timeout_s=1, pace=at_once)
+        assert (caught.value.maybe_received, len(server.requests)) == (False, 1)
+        await client.close()
 
 
 @pytest.mark.parametrize(

@@ -53,12 +53,15 @@ def test_base_urls(written, expected):
         "https://[::1",
         "https://acme.voyado.com\n",
         "https://acme voyado.com",
+        "https://acme.voyado.com/api",
+        "https://acme.voyado.com/api/v3/",
+        "https://gateway.example.com/voyado/API/v2",
         "https://acme.voyado.com/\u00e5",
     ],
     ids=ascii,
 )
 def test_what_is_no_base_url(written):
-    """Credentials, queries and impossible ports are refused, and not repeated."""
+    """Credentials, queries and impossible ports are refused, and not repeated; so is the API that is added anyway."""
     with pytest.raises(ValidationError) as caught:
         VoyadoSettings(base_url=written)
     assert "canary" not in str(caught.value)
