@@ -30,6 +30,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from agent.connectors.antavo.signing import is_signable
+from agent.connectors.values import kept_text
 from agent.domain.contact import ChangeKind, ContactChange
 from agent.domain.identifiers import IdentifierType, Normaliser
 from agent.errors import IdentifierInvalidError
@@ -155,11 +156,11 @@ def _kept(customer: Mapping[str, Any], name: str) -> str | None:
         case "points":
             return _points(customer)
         case "member_level":
-            return _text(_first_tier(customer.get("tiers")))
+            return kept_text(_first_tier(customer.get("tiers")))
         case "nickname":
-            return _text(customer.get("nickname", customer.get("handler")))
+            return kept_text(customer.get("nickname", customer.get("handler")))
     own = customer.get("properties")
-    return _text(customer[name] if name in customer else own.get(name) if isinstance(own, Mapping) else None)
+    return kept_text(customer[name] if name in customer else own.get(name) if isinstance(own, Mapping) else None)
 
 
 def _points(customer: Mapping[str, Any]) -> str | None:
@@ -183,11 +184,3 @@ def _first_tier(tiers: Any) -> Any:
     rows = list(tiers.values()) if isinstance(tiers, Mapping) else tiers
     first = rows[0] if isinstance(rows, list) and rows else None
     return first.get("name") if isinstance(first, Mapping) else None
-
-
-def _text(value: object) -> str | None:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str):  # half a surrogate pair, which JSON can spell, is no text that anything can keep
-        return value.encode("utf-8", "replace").decode().strip() or None
-    return str(value) if isinstance(value, int | float) else None
