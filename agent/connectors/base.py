@@ -15,7 +15,6 @@ from typing import Any
 
 from agent.domain.identifiers import Identifier, IdentifierType, Normaliser
 from agent.domain.link import Link
-from agent.errors import VendorUnreachableError
 from agent.ports import (
     ChangeFeed,
     Clock,
@@ -163,8 +162,6 @@ class Room:
 async def asking(pace: Pace, link: Link, clock: Clock) -> AsyncIterator[None]:
     """One call of a feed: within this agent's share of the allowance, and never in a pause that the vendor asked for.
 
-    A pause that the call itself draws is every call's.
-
     Args:
         pace: waits for the share.
         link: the line that the feed shares with deliveries and look-ups.
@@ -174,12 +171,5 @@ async def asking(pace: Pace, link: Link, clock: Clock) -> AsyncIterator[None]:
         VendorUnreachableError: a pause lasts: the next sync goes on where this one stands.
     """
     await pace()
-    left_s = link.sending.pause_s(clock.monotonic())
-    if left_s > 0:
-        raise VendorUnreachableError("asks to be called more slowly", retry_after_s=left_s)
-    try:
+    with link.between_pauses(clock.now, clock.monotonic):
         yield
-    except VendorUnreachableError as error:
-        if error.retry_after_s is not None:
-            link.silent(clock.now(), clock.monotonic(), after_s=error.retry_after_s, why=str(error))
-        raise
