@@ -226,8 +226,8 @@ class Verifier(Protocol):
 class Orders(Protocol):
     """What an administrator can have done. Everything starts and returns at once."""
 
-    def sync(self) -> None:
-        """Asks for contact changes now."""
+    def sync(self, *, rebuild: bool = False) -> None:
+        """Asks for contact changes now; ``rebuild`` for all contacts anew, which no call here does."""
 
     def flush(self) -> None:
         """Tries everything queued or held now, whatever its back-off; a vendor's `Retry-After` still wins."""

@@ -172,8 +172,8 @@ class Given:
     orders: list[str] = field(default_factory=list)
     lanes: set[str] = field(default_factory=set)
 
-    def sync(self) -> None:
-        self.orders.append("sync")
+    def sync(self, *, rebuild: bool = False) -> None:
+        self.orders.append("rebuild" if rebuild else "sync")
 
     def flush(self) -> None:
         self.orders.append("flush")
