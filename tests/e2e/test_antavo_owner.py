@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from e2e.further import System
+from e2e.further import System, by_phone, phone
 from e2e.shop import Till, eventually
 
 from agent.connectors.antavo.simulator import AntavoSimulator, Fault
@@ -18,14 +18,6 @@ KEY, SECRET = "AN1EXAMPLEKEY", "sim-secret"
 MEMBERS = 250
 LINE = {"kind": "purchase", "sku": "SK-77", "quantity": "2", "gross_paid": "250.00"}
 OWNER = {"vendor": "antavo", "primary_key": "contact_id"}
-
-
-def phone(number: int) -> str:
-    return f"+467017406{5 + number:02d}"
-
-
-def by_phone(number: int) -> dict[str, str]:
-    return {"type": "mobile_phone", "value": phone(number)}
 
 
 @pytest.fixture(name="workspace")

@@ -42,7 +42,8 @@ from agent.transport import Answer
 PAGE, MAX_PAGES = 100, 3
 """Nobody reads more at a till."""
 _OK = 200
-_IDENTIFIED_BY = {IdentifierType.CONTACT_ID: "customer_id", IdentifierType.MEMBER_NUMBER: "customer_source_id"}
+IDENTIFIED_BY = {IdentifierType.CONTACT_ID: "customer_id", IdentifierType.MEMBER_NUMBER: "customer_source_id"}
+"""What loyalty v2 calls the keys that a customer can be named by."""
 _ID = re.compile(r"v_[0-9A-Za-z]{1,60}")
 _NUMBER = re.compile(r"[!-~]{1,64}")
 _THEIRS = ("OWNER", "REFEREE")
@@ -73,7 +74,7 @@ class VoucherifyBenefits:
             VendorUnreachableError: no sensible answer came.
             VendorRefusedError: our credentials are refused, or do not go so far.
         """
-        if key.type not in _IDENTIFIED_BY:
+        if key.type not in IDENTIFIED_BY:
             return Benefits()
         v2 = self._settings.loyalty_api == "v2"
         questions = [self._redeemables(key, timeout_s, pace), *([self._cards(key, timeout_s, pace)] if v2 else ())]
@@ -116,7 +117,7 @@ class VoucherifyBenefits:
     async def _cards(self, key: IntegrationKey, timeout_s: float, pace: Pace) -> list[Row]:
         """The balances of the customer's cards in loyalty v2."""
         await pace()
-        answer = await self._client.memberships(key.value, named_by=_IDENTIFIED_BY[key.type], timeout_s=timeout_s)
+        answer = await self._client.memberships(key.value, named_by=IDENTIFIED_BY[key.type], timeout_s=timeout_s)
         body = self._read(answer, "memberships_result")
         found: list[Row] = []
         for membership in rows(body, "memberships") if body is not None else ():
