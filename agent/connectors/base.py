@@ -6,12 +6,13 @@ here.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta, tzinfo
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from agent.domain.identifiers import Identifier, IdentifierType, Normaliser
 from agent.domain.link import Link
@@ -31,6 +32,7 @@ from agent.ports import (
 from agent.settings import Role, VendorSection
 from agent.transport import Answer, HttpPolicy
 
+T = TypeVar("T")
 IDLE_PING_S = 10.0
 """How soon an idle line is asked for a sign of life, where a question costs nothing."""
 
@@ -156,6 +158,16 @@ class Room:
     build: Callable[[Any, Surroundings], Connector]
     owner: Owner | None = None
     activities: Callable[[Any], frozenset[str]] = _none
+
+
+async def side_by_side(*questions: Coroutine[Any, Any, list[T]]) -> list[list[T]]:
+    """The answers of questions that go side by side; the first error of all, once none is under way any more."""
+    answers: list[list[T]] = []
+    for answer in await asyncio.gather(*questions, return_exceptions=True):
+        if isinstance(answer, BaseException):
+            raise answer
+        answers.append(answer)
+    return answers
 
 
 @asynccontextmanager

@@ -154,7 +154,8 @@ def _card_number(customer: Mapping[str, Any]) -> str | None:
 def _kept(customer: Mapping[str, Any], name: str) -> str | None:
     match name:
         case "points":
-            return _points(customer)
+            points = points_of(customer)
+            return None if points is None else format(points, "f")
         case "member_level":
             return kept_text(_first_tier(customer.get("tiers")))
         case "nickname":
@@ -163,16 +164,18 @@ def _kept(customer: Mapping[str, Any], name: str) -> str | None:
     return kept_text(customer[name] if name in customer else own.get(name) if isinstance(own, Mapping) else None)
 
 
-def _points(customer: Mapping[str, Any]) -> str | None:
-    if (told := _amount(customer.get("spendable"))) is not None:
-        return format(told.normalize(), "f")
-    score, used = _amount(customer.get("score")), [_amount(customer.get(name, 0)) for name in _SPENT]
+def points_of(customer: Mapping[str, Any]) -> Decimal | None:
+    """What they can spend; None where it is not said."""
+    if (told := amount_of(customer.get("spendable"))) is not None:
+        return told.normalize()
+    score, used = amount_of(customer.get("score")), [amount_of(customer.get(name, 0)) for name in _SPENT]
     if score is None or None in used:
         return None
-    return format((score - sum(part for part in used if part is not None)).normalize(), "f")
+    return (score - sum(part for part in used if part is not None)).normalize()
 
 
-def _amount(told: Any) -> Decimal | None:
+def amount_of(told: Any) -> Decimal | None:
+    """A number, which can come as text; None for anything else, and for what is too large to be one here."""
     try:
         amount = Decimal(text_of(told) if not isinstance(told, float) else str(told))
     except InvalidOperation:

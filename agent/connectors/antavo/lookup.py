@@ -69,6 +69,18 @@ class AntavoLookup:
         await pace()
         return await self._customer("", ids[0], timeout_s, searched=(field, value))
 
+    async def customer_of(self, key: IntegrationKey, *, timeout_s: float, pace: Pace) -> str | None:
+        """A customer's id, asked for unless it is the key; None when there is none, or nobody can be named.
+
+        Raises:
+            VendorUnreachableError, VendorRefusedError: as everywhere.
+        """
+        if not self.knows(key.identifier):
+            return None
+        if key.type is IdentifierType.CONTACT_ID:
+            return key.value
+        return (await self.find(key.identifier, timeout_s=timeout_s, pace=pace)).contact_id
+
     async def _customer(
         self, field: str, value: str, timeout_s: float, *, searched: tuple[str, str] | None = None
     ) -> Found:

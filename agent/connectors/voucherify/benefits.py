@@ -21,13 +21,13 @@ which it is recognised (redemptions page). There are no personal offers: a promo
 Points of several cards are one number, unless `campaign` says whose count.
 """
 
-import asyncio
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, TypeGuard
 
+from agent.connectors.base import side_by_side
 from agent.connectors.voucherify.client import VoucherifyClient
 from agent.connectors.voucherify.errors import Kind, is_missing, raise_unless_answered
 from agent.connectors.voucherify.settings import VoucherifySettings
@@ -78,12 +78,7 @@ class VoucherifyBenefits:
             return Benefits()
         v2 = self._settings.loyalty_api == "v2"
         questions = [self._redeemables(key, timeout_s, pace), *([self._cards(key, timeout_s, pace)] if v2 else ())]
-        answers = await asyncio.gather(*questions, return_exceptions=True)
-        lists: list[list[Row]] = []
-        for answer in answers:
-            if isinstance(answer, BaseException):
-                raise answer
-            lists.append(answer)
+        lists = await side_by_side(*questions)
         items = (voucher_of(row, self._settings.currency) for row in lists[0])
         cards = lists[1] if v2 else list(_loyalty_cards(lists[0], self._settings.campaign))
         return Benefits(_points(cards), tuple(item for item in items if item is not None))
