@@ -60,6 +60,13 @@ def by_phone(number: int) -> dict[str, str]:
     return {"type": "mobile_phone", "value": phone(number)}
 
 
+def redeem(till: Till, body: dict[str, Any]) -> tuple[str, str | None]:
+    """What becomes of a benefit that is to be used up, and why."""
+    answer = till.http.post("/v1/benefits/redeem", json=body)
+    assert answer.status_code == 200, answer.text
+    return answer.json()["outcome"], answer.json()["reason"]
+
+
 def numbers(vendor: Vendor, count: int) -> list[dict[str, str]]:
     """The member numbers of so many members."""
     return [{"type": "member_number", "value": one.value("memberNumber")} for one in members(vendor, count)]

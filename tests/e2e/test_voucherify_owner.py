@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from e2e.further import System, by_phone, phone
+from e2e.further import System, by_phone, phone, redeem
 from e2e.shop import Till, eventually
 
 from agent.connectors.voucherify.simulator import Fault, VoucherifySimulator
@@ -172,12 +172,6 @@ def wish(till: Till) -> dict[str, Any]:
     [voucher] = listed["vouchers"]
     assert (voucher["name"], voucher["number"], voucher["value"]["amount"]) == ("Bonus", "CODE-1", "50.00")
     return {"ref": ref, "kind": "voucher", "id": voucher["id"], "transaction_id": "s-1"}
-
-
-def redeem(till: Till, body: dict[str, Any]) -> tuple[str, str | None]:
-    answer = till.http.post("/v1/benefits/redeem", json=body)
-    assert answer.status_code == 200, answer.text
-    return answer.json()["outcome"], answer.json()["reason"]
 
 
 def used(project: System) -> int:
