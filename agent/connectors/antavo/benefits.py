@@ -25,13 +25,14 @@ from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any, Final
 
-from agent.connectors.antavo.answers import read_coupons, read_customer
+from agent.connectors.antavo.answers import read_coupons
 from agent.connectors.antavo.client import AntavoClient
-from agent.connectors.antavo.customers import amount_of, instant_of, is_gone, points_of, text_of
+from agent.connectors.antavo.customers import amount_of, instant_of, is_usable, points_of, stated_id, text_of
 from agent.connectors.antavo.lookup import AntavoLookup
 from agent.connectors.base import side_by_side
 from agent.connectors.values import kept_text
 from agent.domain.benefits import Benefit, BenefitKind, Benefits, Points, Worth
+from agent.domain.identifiers import IdentifierType
 from agent.domain.money import minor_unit
 from agent.domain.transaction import IntegrationKey
 from agent.ports import Pace
@@ -63,22 +64,21 @@ class AntavoBenefits:
         self._client, self._lookup = client, lookup
 
     async def benefits(self, key: IntegrationKey, *, timeout_s: float, pace: Pace) -> Benefits:
-        """What the customer can use; both questions go side by side, and have to be answered.
+        """What the customer can use; every question has to be answered, and both go side by side under an id.
 
         Raises:
             VendorUnreachableError: no sensible answer came.
             VendorRefusedError: our credentials are refused.
         """
-        customer = await self._lookup.customer_of(key, timeout_s=timeout_s, pace=pace)
-        if customer is None:
-            return Benefits()
-        shown, coupons = await side_by_side(
-            self._customer(customer, timeout_s, pace), self._coupons(customer, {"status": CLAIMED}, timeout_s, pace)
-        )
-        if not shown:
+        shown, coupons = self._shown(key, timeout_s, pace), list[Row]()
+        if key.type is IdentifierType.CONTACT_ID:
+            found, coupons = await side_by_side(shown, self._usable(key.value, timeout_s, pace))
+        elif found := await shown:
+            coupons = await self._usable(stated_id(found[0]), timeout_s, pace)
+        if not found:
             return Benefits()
         items = (coupon_of(row) for row in coupons)
-        return Benefits(_points(shown[0]), tuple(item for item in items if item is not None))
+        return Benefits(_points(found[0]), tuple(item for item in items if item is not None))
 
     async def coupon(self, customer: str, code: str, *, timeout_s: float, pace: Pace) -> Row | None:
         """A customer's coupon by its code, whatever became of it; None too for what a till is not shown.
@@ -89,11 +89,14 @@ class AntavoBenefits:
         rows = await self._coupons(customer, {"code": code}, timeout_s, pace, until=code)
         return next((row for row in rows if is_a_till_s(row) and row["code"] == code), None)
 
-    async def _customer(self, customer: str, timeout_s: float, pace: Pace) -> list[Row]:
+    async def _shown(self, key: IntegrationKey, timeout_s: float, pace: Pace) -> list[Row]:
         """The customer, if there is one."""
-        await pace()
-        found = read_customer(await self._client.customer("", customer, timeout_s=timeout_s))
-        return [] if found is None or is_gone(found) else [found]
+        found = await self._lookup.customer(key, timeout_s=timeout_s, pace=pace)
+        return [] if found is None else [found]
+
+    async def _usable(self, customer: str, timeout_s: float, pace: Pace) -> list[Row]:
+        """What can be used up of an id that can be asked for; nothing for another."""
+        return await self._coupons(customer, {"status": CLAIMED}, timeout_s, pace) if is_usable(customer) else []
 
     async def _coupons(
         self, customer: str, wanted: Mapping[str, str], timeout_s: float, pace: Pace, *, until: str | None = None

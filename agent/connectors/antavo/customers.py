@@ -155,7 +155,7 @@ def _kept(customer: Mapping[str, Any], name: str) -> str | None:
     match name:
         case "points":
             points = points_of(customer)
-            return None if points is None else format(points, "f")
+            return None if points is None else format(points.normalize(), "f")
         case "member_level":
             return kept_text(_first_tier(customer.get("tiers")))
         case "nickname":
@@ -167,11 +167,11 @@ def _kept(customer: Mapping[str, Any], name: str) -> str | None:
 def points_of(customer: Mapping[str, Any]) -> Decimal | None:
     """What they can spend; None where it is not said."""
     if (told := amount_of(customer.get("spendable"))) is not None:
-        return told.normalize()
+        return told
     score, used = amount_of(customer.get("score")), [amount_of(customer.get(name, 0)) for name in _SPENT]
     if score is None or None in used:
         return None
-    return (score - sum(part for part in used if part is not None)).normalize()
+    return score - sum(part for part in used if part is not None)
 
 
 def amount_of(told: Any) -> Decimal | None:

@@ -52,12 +52,14 @@ def _sim(simulator):
 
 
 @pytest.mark.parametrize(
-    ("key", "calls"), [(ALMA, 2), (NUMBER, 4), (CRM, 3)], ids=["id", "member number", "external id"]
+    ("key", "calls"), [(ALMA, 2), (NUMBER, 3), (CRM, 2)], ids=["id", "member number", "external id"]
 )
 async def test_what_a_customer_has(*, simulator, sim, open_desk, key, calls):
     """Points and coupons; what somebody else has is not theirs. Each call comes out of this agent's share."""
     desk = open_desk(simulator[1].url, key)
-    assert await desk.benefits() == Benefits(Points(Decimal(240), Decimal(12)), (BENEFIT,))
+    found = await desk.benefits()
+    assert found == Benefits(Points(Decimal(240), Decimal(12)), (BENEFIT,))
+    assert str(found.points.balance) == "240"
     assert desk.paces == sum(sim.requests.values()) == calls
 
 

@@ -1,5 +1,6 @@
 """Coupons used up at Antavo, and given back."""
 
+import asyncio
 import json
 from datetime import UTC, datetime
 
@@ -144,6 +145,13 @@ async def test_what_was_not_asked_was_not_received(desk, sim):
     with pytest.raises(VendorUnreachableError) as error:
         await desk.redeem()
     assert (error.value.maybe_received, sim.received) == (False, [])
+
+
+async def test_two_at_once(desk, sim):
+    """One of them uses it up, where the workspace refuses the others; all had seen it unused."""
+    words = await asyncio.gather(*(desk.redeem() for _ in range(4)))
+    assert sorted(word.reason or "" for word in words) == ["", "used", "used", "used"]
+    assert (len(told(sim)), sim.coupon("CODE-1")["status"]) == (1, "redeemed")
 
 
 async def test_each_call_is_counted(desk, sim):
