@@ -30,10 +30,10 @@ class Orders:
         self._tasks: set[asyncio.Task[object]] = set()
         self.held, self.rests, self.wake = dispatch.held, dispatch.rests, dispatch.wake
 
-    def sync(self) -> None:
-        """Asks for contact changes now."""
+    def sync(self, *, rebuild: bool = False) -> None:
+        """Asks for contact changes now; ``rebuild`` for all contacts anew, which no call of the door's does."""
         if self._sync is not None:
-            self._sync.order()
+            self._sync.order(rebuild=rebuild)
 
     def flush(self) -> None:
         """Tries everything queued or held now."""

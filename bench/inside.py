@@ -23,8 +23,7 @@ async def serve(config: Path) -> None:
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     async with running(replace(configuration, vendor=unlimited)) as agent:
-        sync = agent.rooms.orders._sync  # type: ignore[attr-defined]  # noqa: SLF001 - an order that no call makes
-        loop.add_signal_handler(signal.SIGUSR1, lambda: sync.order(rebuild=True))
+        loop.add_signal_handler(signal.SIGUSR1, lambda: agent.rooms.orders.sync(rebuild=True))
         await stop.wait()
 
 

@@ -12,16 +12,15 @@ from agent.domain.contact import Member
 from agent.domain.transaction import IdentifierStatement, NewContact, OpenTransaction, Transaction
 from agent.messages import Messages
 from agent.ports import Clock, Delivery, Record, Replica
-from agent.services.activities import Noted
 from agent.services.benefits import ShownBenefits
 from agent.services.enrolling import Enrolled
 from agent.services.identify import Identification
-from agent.services.intake import Intaken
 from agent.services.preview import Previewed
 from agent.services.privacy import Erasure, Export
 from agent.services.reconcile import Reconciliation
 from agent.services.redeeming import Redeemed, Wanted
 from agent.services.status import Snapshot
+from agent.services.taking import Taken
 from agent.settings import Settings
 from agent.tokens import Token
 
@@ -36,7 +35,7 @@ class Identify(Protocol):
 class Intake(Protocol):
     """Takes sales (`agent.services.intake.Intake`)."""
 
-    async def accept(self, transaction: Transaction, *, resolve: bool = True) -> Intaken:
+    async def accept(self, transaction: Transaction, *, resolve: bool = True) -> Taken:
         """Records a sale. Raises InputError, ConflictError, StorageError."""
 
 
@@ -56,7 +55,7 @@ class Enrolling(Protocol):
 class Activities(Protocol):
     """Takes activities (`agent.services.activities.ActivityIntake`)."""
 
-    async def accept(self, statement: ActivityStatement, *, resolve: bool = True) -> Noted:
+    async def accept(self, statement: ActivityStatement, *, resolve: bool = True) -> Taken:
         """Records an activity. Raises InputError, ActivityConflictError, StorageError."""
 
 
@@ -226,8 +225,8 @@ class Verifier(Protocol):
 class Orders(Protocol):
     """What an administrator can have done. Everything starts and returns at once."""
 
-    def sync(self) -> None:
-        """Asks for contact changes now."""
+    def sync(self, *, rebuild: bool = False) -> None:
+        """Asks for contact changes now; ``rebuild`` for all contacts anew, which no call here does."""
 
     def flush(self) -> None:
         """Tries everything queued or held now, whatever its back-off; a vendor's `Retry-After` still wins."""

@@ -7,7 +7,7 @@ here.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta, tzinfo
@@ -16,7 +16,6 @@ from typing import Any, TypeVar
 
 from agent.domain.identifiers import Identifier, IdentifierType, Normaliser
 from agent.domain.link import Link
-from agent.errors import VendorUnreachableError
 from agent.ports import (
     ChangeFeed,
     Clock,
@@ -162,11 +161,19 @@ class Room:
     activities: Callable[[Any], frozenset[str]] = _none
 
 
+async def side_by_side(*questions: Coroutine[Any, Any, list[T]]) -> list[list[T]]:
+    """The answers of questions that go side by side; the first error of all, once none is under way any more."""
+    answers: list[list[T]] = []
+    for answer in await asyncio.gather(*questions, return_exceptions=True):
+        if isinstance(answer, BaseException):
+            raise answer
+        answers.append(answer)
+    return answers
+
+
 @asynccontextmanager
 async def asking(pace: Pace, link: Link, clock: Clock) -> AsyncIterator[None]:
     """One call of a feed: within this agent's share of the allowance, and never in a pause that the vendor asked for.
-
-    A pause that the call itself draws is every call's.
 
     Args:
         pace: waits for the share.
@@ -177,15 +184,8 @@ async def asking(pace: Pace, link: Link, clock: Clock) -> AsyncIterator[None]:
         VendorUnreachableError: a pause lasts: the next sync goes on where this one stands.
     """
     await pace()
-    left_s = link.sending.pause_s(clock.monotonic())
-    if left_s > 0:
-        raise VendorUnreachableError("asks to be called more slowly", retry_after_s=left_s)
-    try:
+    with link.between_pauses(clock.now, clock.monotonic):
         yield
-    except VendorUnreachableError as error:
-        if error.retry_after_s is not None:
-            link.silent(clock.now(), clock.monotonic(), after_s=error.retry_after_s, why=str(error))
-        raise
 
 
 async def before_telling(question: Awaitable[T], timeout_s: float) -> T:

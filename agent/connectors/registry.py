@@ -29,7 +29,16 @@ ROOMS: Mapping[str, Room] = {
         ),
     ),
     mparticle.NAME: Room(MparticleSettings, mparticle.build, activities=mparticle.activities_of),
-    antavo.NAME: Room(AntavoSettings, antavo.build, Owner(antavo_feeds.open_feed)),
+    antavo.NAME: Room(
+        AntavoSettings,
+        antavo.build,
+        Owner(
+            antavo_feeds.open_feed,
+            benefits=antavo.benefits_of,
+            redeemer=antavo.redemptions_of,
+            preview=antavo.preview_of,
+        ),
+    ),
     voucherify.NAME: Room(
         VoucherifySettings,
         voucherify.build,

@@ -5,10 +5,12 @@ asking makes sense. It keeps two breakers: a cashier's look-up gives up within a
 too slow for that may still take deliveries.
 """
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 
 from agent.domain.pacing import Breaker, TokenBucket
+from agent.errors import VendorUnreachableError
 
 CLOCK_TOLERANCE = timedelta(minutes=2)
 """How far two clocks may be apart and still count as the same."""
@@ -108,6 +110,29 @@ class Link:
         if after_s is not None or not lookup:
             self.sending.failed(mono, after_s=after_s)
         self._become(now, None, answers=False, refused=self.refused)
+
+    @contextlib.contextmanager
+    def between_pauses(self, now: Callable[[], datetime], monotonic: Callable[[], float]) -> Iterator[None]:
+        """One question that is nobody's at the till: never in a pause that the vendor asked for.
+
+        A pause that the question itself draws is every call's.
+
+        Args:
+            now: tells instants.
+            monotonic: tells intervals.
+
+        Raises:
+            VendorUnreachableError: a pause lasts: what has to be asked can wait.
+        """
+        left_s = self.sending.pause_s(monotonic())
+        if left_s > 0:
+            raise VendorUnreachableError("asks to be called more slowly", retry_after_s=left_s)
+        try:
+            yield
+        except VendorUnreachableError as error:
+            if error.retry_after_s is not None:
+                self.silent(now(), monotonic(), after_s=error.retry_after_s, why=str(error))
+            raise
 
     def asked_to_wait(self, mono: float, after_s: float) -> None:
         """It answered well, and its allowance is nearly used up: deliveries wait, look-ups need not."""

@@ -4,49 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Final, Protocol
+from datetime import timedelta
+from typing import Final
 
 from agent.domain.activity import ActivityStatement
-from agent.domain.fallback import Served, served
+from agent.domain.fallback import served
 from agent.domain.identifiers import Identifier, Normaliser
 from agent.domain.link import Link
 from agent.domain.tagging import TaggingPolicy, tag
 from agent.domain.transaction import IntegrationKey
 from agent.errors import Fault, InputError, StorageFullError
-from agent.ports import Clock, Occurrence, Receipt, Recipient, Replica
+from agent.ports import Clock, Occurrence, Recipient, Replica
 from agent.services.contacts import LocalContacts
 from agent.services.naming import Names
+from agent.services.taking import Recorder, Taken
 
 _TOLD: Final = frozenset({"loyalty.ambiguous"})
 """What a cashier hears of a tag. The others speak of a purchase and its points."""
-
-
-class Recorder(Protocol):
-    """The outbox's door for activities."""
-
-    async def accept(self, record: Occurrence, now: datetime, held: Collection[str] = ()) -> Receipt:
-        """Puts the activity on disk; what waits for a vendor of ``held`` is answered as held."""
-
-    def knows(self, activity_id: str) -> bool:
-        """Whether an activity of that id is on disk."""
-
-
-@dataclass(frozen=True, slots=True)
-class Noted:
-    """The answer to an activity.
-
-    Attributes:
-        receipt: what is on disk.
-        served: how the member was found.
-        codes: messages for the cashier's screen.
-        looked_up: whether exactly one member was found; None when nobody may be looked up, or need not be.
-    """
-
-    receipt: Receipt
-    served: Served
-    codes: tuple[str, ...]
-    looked_up: bool | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +55,7 @@ class ActivityIntake:
         clock: Clock,
         normaliser: Normaliser,
         replica: Replica,
-        outbox: Recorder,
+        outbox: Recorder[Occurrence],
         room: Callable[[], bool],
         link: Link,
         policy: ActivityPolicy,
@@ -93,7 +67,7 @@ class ActivityIntake:
         self._names = Names(clock, normaliser, policy.tagging)
         self._policy, self._accepted, self._held = policy, accepted, held
 
-    async def accept(self, statement: ActivityStatement, *, resolve: bool = True) -> Noted:
+    async def accept(self, statement: ActivityStatement, *, resolve: bool = True) -> Taken:
         """Records an activity.
 
         Args:
@@ -140,7 +114,7 @@ class ActivityIntake:
         codes = [decision.code] if decision.code in _TOLD and not receipt.duplicate else []
         if how.stale:
             codes.append("loyalty.stale")
-        return Noted(receipt, how, tuple(codes), len(members) == 1 if readings and resolve else None)
+        return Taken(receipt, how, tuple(codes), len(members) == 1 if readings and resolve else None)
 
     def _named(self, statement: ActivityStatement) -> tuple[IntegrationKey | None, tuple[Identifier, ...]]:
         """Whom a sound statement names. Raises InputError with everything that is wrong with it."""

@@ -8,49 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta, tzinfo
-from typing import Protocol
+from datetime import timedelta, tzinfo
 
 from agent.domain.arithmetic import faults
 from agent.domain.completeness import business_day
 from agent.domain.delivery import DeliveryState
-from agent.domain.fallback import TAG_LEVEL, Served, served
+from agent.domain.fallback import TAG_LEVEL, served
 from agent.domain.identifiers import Normaliser
 from agent.domain.link import Link
 from agent.domain.tagging import Tag, TaggingPolicy, tag
 from agent.domain.transaction import Transaction, TransactionType
 from agent.errors import Fault, InputError, StorageFullError
-from agent.ports import Acceptance, Clock, Receipt, Recipient, Replica
+from agent.ports import Acceptance, Clock, Recipient, Replica
 from agent.services.contacts import LocalContacts, Newcomers
 from agent.services.naming import Named, Names
-
-
-class Recorder(Protocol):
-    """The outbox's door for intake."""
-
-    async def accept(self, record: Acceptance, now: datetime, held: Collection[str] = ()) -> Receipt:
-        """Puts the sale on disk; what waits for a vendor of ``held`` is answered as held."""
-
-    def knows(self, transaction_id: str) -> bool:
-        """Whether a sale of that id is on disk."""
-
-
-@dataclass(frozen=True, slots=True)
-class Intaken:
-    """The answer to a sale.
-
-    Attributes:
-        receipt: what is on disk.
-        served: how the member was found.
-        codes: messages for the cashier's screen.
-        looked_up: whether exactly one member was found for whom the sale names; None when it names nobody, or nobody
-            may be looked up. Whom the replica does not find counts as not found: the sale's tag will tell at delivery.
-    """
-
-    receipt: Receipt
-    served: Served
-    codes: tuple[str, ...]
-    looked_up: bool | None
+from agent.services.taking import Recorder, Taken
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +59,7 @@ class Intake:
         clock: Clock,
         normaliser: Normaliser,
         replica: Replica,
-        outbox: Recorder,
+        outbox: Recorder[Acceptance],
         room: Callable[[], bool],
         link: Link,
         policy: IntakePolicy,
@@ -101,7 +73,7 @@ class Intake:
         self._room, self._link, self._policy, self._accepted = room, link, policy, accepted
         self._held = held
 
-    async def accept(self, transaction: Transaction, *, resolve: bool = True) -> Intaken:
+    async def accept(self, transaction: Transaction, *, resolve: bool = True) -> Taken:
         """Records a sale.
 
         Args:
@@ -161,7 +133,7 @@ class Intake:
         if how.stale:
             codes.append("loyalty.stale")
         looked_up = len(members) == 1 if names_somebody and resolve else None
-        return Intaken(receipt, how, tuple(codes), looked_up)
+        return Taken(receipt, how, tuple(codes), looked_up)
 
     def _vendors(self, sale: Transaction, decision: Tag, *, vendor_answers: bool) -> tuple[str, ...]:
         """Who gets a sale. Whom a new contact or an open tag names, the loyalty system alone can tell.

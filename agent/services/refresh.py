@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import deque
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -183,19 +183,9 @@ class Refresh:
             await self._pace()
             await self._ping()
 
-    @contextlib.contextmanager
-    def _between_pauses(self) -> Iterator[None]:
+    def _between_pauses(self) -> contextlib.AbstractContextManager[None]:
         """Keeps a question back while the vendor wants to be left alone, and passes on when it says so."""
-        left_s = self._link.sending.pause_s(self._clock.monotonic())
-        if left_s > 0:
-            raise VendorUnreachableError("asks to be called more slowly", retry_after_s=left_s)
-        try:
-            yield
-        except VendorUnreachableError as error:
-            if error.retry_after_s is not None:
-                now, mono = self._clock.now(), self._clock.monotonic()
-                self._link.silent(now, mono, after_s=error.retry_after_s, why=str(error))
-            raise
+        return self._link.between_pauses(self._clock.now, self._clock.monotonic)
 
     def _say_doubted(self) -> None:
         doubted = len(self._leavers.doubted)

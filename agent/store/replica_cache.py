@@ -22,7 +22,7 @@ from agent.store.database import sqlite, storage_error, transaction
 from agent.store.keyhash import KeyHash
 from agent.store.replica_file import KEY_COLUMNS, ReplicaFile, instant
 from agent.store.replica_rows import CONTACT_ID, KEYS, digest
-from agent.store.replica_writer import FORGET_UNHELD, Merger
+from agent.store.replica_writer import FORGET_UNHELD, REMOVE, Merger
 
 if TYPE_CHECKING:
     from sqlite3 import Connection
@@ -35,7 +35,6 @@ _VOUCHED = "SELECT at FROM vouched WHERE key = ?"
 _LEADS = "SELECT 1 FROM vouched WHERE key = ? AND beside IS NULL"
 _DOUBT = "DELETE FROM vouched WHERE key = ?"
 _WITH = f"SELECT rowid, {', '.join(KEY_COLUMNS)} FROM contacts WHERE {{column}} = ?"  # noqa: S608 - names of ours
-_REMOVE = "DELETE FROM contacts WHERE rowid = ?"
 _CLEAR = "UPDATE contacts SET {column} = NULL WHERE rowid = ?"
 _COUNT = "UPDATE state SET contacts = contacts - ?, erasures = erasures + ?"
 _AGES = (
@@ -243,7 +242,7 @@ class _Keeping:
             if (keys[CONTACT_ID] or keys[self._primary]) in shown:
                 continue
             if kind in self._own:
-                self._connection.execute(_REMOVE, (number,))
+                self._connection.execute(REMOVE, (number,))
                 self._merger.loses(keys)
                 self._merger.deleted += 1
             else:

@@ -32,7 +32,7 @@ INSERT = f"INSERT INTO contacts VALUES ({_CUTS}, nullif(?2, ''), nullif(?3, ''),
 """Takes the first four parts of a :class:`Row`."""
 
 _FIND = f"SELECT rowid, {', '.join(COLUMNS)} FROM contacts WHERE"  # noqa: S608 - names of ours
-_REMOVE = "DELETE FROM contacts WHERE rowid = ?"
+REMOVE = "DELETE FROM contacts WHERE rowid = ?"
 _LEDGER = "SELECT name, size_bytes, sha256 FROM files ORDER BY rowid"
 _SEEN = "SELECT 1 FROM files WHERE sha256 = ? AND name = ? LIMIT 1"
 _RECORD = (
@@ -97,7 +97,7 @@ class Merger:
         deleted and made again has the number of before, and a family shares a phone.
         """
         unseen = self._connection.execute(f"{_FIND} {UNSEEN}").fetchall()
-        self._connection.executemany(_REMOVE, [(number,) for number, *_ in unseen])
+        self._connection.executemany(REMOVE, [(number,) for number, *_ in unseen])
         for _number, *known in unseen:
             keys = [None if self._is_held(column, known[column]) else known[column] for column in range(KEYS)]
             self._bury(keys, known[CONTACT_ID] or known[self._primary], at)
@@ -180,7 +180,7 @@ class Merger:
         self, number: int, known: Sequence[Any], given: Sequence[bytes | bytearray | None], at: datetime
     ) -> None:
         """Takes out one row, whose stored values are known; ``given`` are keys that name the person too."""
-        self._connection.execute(_REMOVE, (number,))
+        self._connection.execute(REMOVE, (number,))
         self._bury([*known[:KEYS], *given], known[CONTACT_ID] or known[self._primary], at)
         self.deleted += 1
         self.erasures += 1

@@ -174,8 +174,8 @@ class Given:
     lanes: set[str] = field(default_factory=set)
     resting: dict[str, datetime] = field(default_factory=dict)
 
-    def sync(self) -> None:
-        self.orders.append("sync")
+    def sync(self, *, rebuild: bool = False) -> None:
+        self.orders.append("rebuild" if rebuild else "sync")
 
     def flush(self) -> None:
         self.orders.append("flush")

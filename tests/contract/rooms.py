@@ -42,6 +42,8 @@ QUESTIONS: Mapping[str, tuple[bytes, bytes]] = {
     "monetary": (b"GET /v1/Customers?", b'[{"CustomerID": 101, "ExternalID": "10000421"}]'),
 }
 """What a vendor is asked before it is sent a member's sale, and an answer that lets the sale go."""
+PREVIEWS: Mapping[str, Mapping[str, Any]] = {"antavo": {}, "voucherify": {"loyalty_api": "v2"}}
+"""Vendors that say what a sale would earn, and what their table needs for it."""
 ASKED_BY_URL: Mapping[str, Collection[str]] = {"antavo": ("10000421",), "monetary": ("10000421",)}
 """Keys that stand in a question's URL, because the vendor has no other way to be asked; the room's page says so."""
 
@@ -62,17 +64,18 @@ def deliveries(name: str, requests: list[bytes]) -> list[bytes]:
     return [request for request in requests if not request.startswith(begins)]
 
 
-def table(name: str, url: str) -> Any:
-    """The room's own table, with nothing in it but what it needs."""
+def table(name: str, url: str, **more: Any) -> Any:
+    """The room's own table, with nothing in it but what it needs, and what a test adds."""
+    stated = {**TABLES[name], **more}
     return ROOMS[name].settings.model_validate(
-        {key: value.format(url=url) if isinstance(value, str) else value for key, value in TABLES[name].items()}
+        {key: value.format(url=url) if isinstance(value, str) else value for key, value in stated.items()}
     )
 
 
-def connector(name: str, url: str) -> Connector:
+def connector(name: str, url: str, **more: Any) -> Connector:
     """The room's connector to a server; its credentials can be read."""
     return ROOMS[name].build(
-        table(name, url),
+        table(name, url, **more),
         surroundings(
             role="loyalty" if ROOMS[name].owner else "forward",
             secret=lambda _reference: Reference(SECRET),

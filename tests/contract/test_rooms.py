@@ -12,6 +12,7 @@ import pytest
 
 from agent.connectors.base import IDLE_PING_S, Cache
 from agent.connectors.registry import ROOMS
+from agent.domain.benefits import BenefitKind
 from agent.domain.delivery import VerdictKind
 from agent.domain.identifiers import Identifier, IdentifierType
 from agent.errors import FeedError, VendorRefusedError, VendorUnreachableError
@@ -20,6 +21,7 @@ from tests.connectors.mparticle.sales import make_key, make_outgoing, make_sale
 from tests.contract.rooms import (
     ASKED_BY_URL,
     LEFT_TO_A_PERSON,
+    PREVIEWS,
     SECRET,
     TABLES,
     TAKEN,
@@ -49,6 +51,9 @@ each_owner = pytest.mark.parametrize("name", sorted(name for name, room in ROOMS
 each_feed = pytest.mark.parametrize(
     "name", sorted(name for name, room in ROOMS.items() if room.owner and not isinstance(room.owner.feed, Cache))
 )
+each_redeemer = pytest.mark.parametrize(
+    "name", sorted(name for name, room in ROOMS.items() if room.owner and room.owner.redeemer)
+)
 each_room = pytest.mark.parametrize("name", sorted(ROOMS))
 
 
@@ -62,8 +67,8 @@ def sale(number=1, **changes):
 
 
 @contextlib.asynccontextmanager
-async def connected(name, url):
-    room = connector(name, url)
+async def connected(name, url, **more):
+    room = connector(name, url, **more)
     try:
         yield room
     finally:
@@ -78,6 +83,7 @@ async def sent(name, url, batch):
 def test_each_room_is_tried():
     """A new room has its line in this suite."""
     assert set(TABLES) == set(TAKEN) == set(ROOMS)
+    assert set(PREVIEWS) == {name for name, room in ROOMS.items() if room.owner and room.owner.preview}
 
 
 @each_room
@@ -343,6 +349,72 @@ async def test_a_pause_that_a_feed_is_asked_for_is_everybody_s(name):
                 await anext(feed.pages(None))
         assert len(vendor.requests) == 1
     assert agent.link.sending.pause_s(agent.clock.monotonic()) == pytest.approx(17, abs=1)
+
+
+# --- rooms whose members use something up at a till ---------------------------------------------------------------
+
+
+async def asked(name, part, url, *, pace=at_once, **table):
+    """A question of the part of a room that answers cashiers about a member who is named by number."""
+    key, how = make_key(), {"timeout_s": 5, "pace": pace}
+    async with connected(name, url, **table) as room:
+        owner = ROOMS[name].owner
+        if part == "preview":
+            return await owner.preview(room).points(key, make_sale(), **how)
+        if part == "benefits":
+            return await owner.benefits(room).benefits(key, **how)
+        return await getattr(owner.redeemer(room), part)(key, BenefitKind.VOUCHER, "v-1", **how)
+
+
+def test_what_is_used_up_is_shown():
+    """A room that redeems at a till says what there is to be redeemed."""
+    assert {name for name, room in ROOMS.items() if room.owner and room.owner.benefits} == {
+        name for name, room in ROOMS.items() if room.owner and room.owner.redeemer
+    }
+
+
+@each_redeemer
+@pytest.mark.parametrize("part", ["benefits", "standing", "redeem"])
+@pytest.mark.parametrize(("script", "error"), TROUBLE)
+async def test_nothing_is_said_of_a_benefit_because_of_the_line(name, part, script, error):
+    """Neither that there is none, nor that it is used up: only the vendor can say so."""
+    async with wire(script) as vendor:
+        with pytest.raises(error):
+            await asked(name, part, vendor.url)
+
+
+@pytest.mark.parametrize("name", sorted(PREVIEWS))
+@pytest.mark.parametrize(("script", "error"), TROUBLE)
+async def test_no_points_because_of_the_line(name, script, error):
+    """That nothing is earned is an answer, which only the vendor can give."""
+    async with wire(script) as vendor:
+        with pytest.raises(error):
+            await asked(name, "preview", vendor.url, **PREVIEWS[name])
+
+
+@each_redeemer
+@pytest.mark.parametrize("part", ["benefits", "standing", "redeem"])
+async def test_each_question_about_benefits_is_paced(name, part):
+    """Each counts against the allowance, whatever comes of it."""
+    paces = []
+
+    async def pace():
+        paces.append(1)
+
+    async with wire(answer(503, b"")) as vendor:
+        with pytest.raises(VendorUnreachableError):
+            await asked(name, part, vendor.url, pace=pace)
+        assert len(paces) == len(vendor.requests) >= 1
+
+
+@each_redeemer
+async def test_what_nobody_heard_used_nothing_up(name):
+    """Where nobody is there it is known that it was not carried out."""
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        with pytest.raises(VendorUnreachableError) as error:
+            await asked(name, "redeem", f"http://127.0.0.1:{closed.getsockname()[1]}")
+    assert not error.value.maybe_received
 
 
 @each_room

@@ -51,6 +51,22 @@ def sell(till: Till, name: str, **changes: Any) -> None:
     assert answer.status_code == 202, answer.text
 
 
+def phone(number: int) -> str:
+    """The phone of one of the first ninety members of a system that owns the contacts."""
+    return f"+467017406{5 + number:02d}"
+
+
+def by_phone(number: int) -> dict[str, str]:
+    return {"type": "mobile_phone", "value": phone(number)}
+
+
+def redeem(till: Till, body: dict[str, Any]) -> tuple[str, str | None]:
+    """What becomes of a benefit that is to be used up, and why."""
+    answer = till.http.post("/v1/benefits/redeem", json=body)
+    assert answer.status_code == 200, answer.text
+    return answer.json()["outcome"], answer.json()["reason"]
+
+
 def numbers(vendor: Vendor, count: int) -> list[dict[str, str]]:
     """The member numbers of so many members."""
     return [{"type": "member_number", "value": one.value("memberNumber")} for one in members(vendor, count)]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from e2e.further import System
+from e2e.further import System, by_phone, phone, redeem
 from e2e.shop import Till, eventually
 
 from agent.connectors.antavo.simulator import AntavoSimulator, Fault
@@ -18,14 +18,6 @@ KEY, SECRET = "AN1EXAMPLEKEY", "sim-secret"
 MEMBERS = 250
 LINE = {"kind": "purchase", "sku": "SK-77", "quantity": "2", "gross_paid": "250.00"}
 OWNER = {"vendor": "antavo", "primary_key": "contact_id"}
-
-
-def phone(number: int) -> str:
-    return f"+467017406{5 + number:02d}"
-
-
-def by_phone(number: int) -> dict[str, str]:
-    return {"type": "mobile_phone", "value": phone(number)}
 
 
 @pytest.fixture(name="workspace")
@@ -181,3 +173,125 @@ def test_a_configuration_that_cannot_be(open_owned: Callable[..., Till]):
 def test_a_configuration_that_can_be(open_owned: Callable[..., Till]):
     """As it is documented it is sound."""
     assert open_owned().command("config", "check", "--json").returncode == 0
+
+
+# --- coupons ----------------------------------------------------------------------------------------------------
+
+PATIENT = {"live_lookup_budget": "20s"}
+
+
+@pytest.fixture(name="generous")
+def _generous(workspace: System, open_owned: Callable[..., Till], monkeypatch: pytest.MonkeyPatch) -> Till:
+    """A till with the patience of a slow machine; the first member has points, a coupon, and one that is over."""
+    monkeypatch.setenv("LOYALTY_AGENT__BENEFITS__REDEEM_BUDGET", "20s")
+    workspace.sim.member("m-0").score = 240
+    workspace.sim.give("m-0", "CODE-1")
+    workspace.sim.give("m-0", "OVER-1", status="expired")
+    workspace.sim.give("m-1", "HERS-1")
+    return open_owned(PATIENT)
+
+
+def benefits(till: Till, ref: str) -> dict[str, Any]:
+    answer = till.http.get(f"/v1/contacts/{ref}/benefits")
+    assert answer.status_code == 200, answer.text
+    body: dict[str, Any] = answer.json()
+    return body
+
+
+def wish(till: Till) -> dict[str, Any]:
+    """The first member's coupon, as it is listed, the member having shown who they are."""
+    ref = till.identify("contact_id", "m-0")["contact"]["ref"]
+    listed = benefits(till, ref)
+    assert (listed["points"]["balance"], listed["offers"], listed["served"]["source"]) == ("240", [], "live")
+    [voucher] = listed["vouchers"]
+    assert (voucher["name"], voucher["number"], voucher["value"]["amount"]) == ("Bonus", "CODE-1", "50.00")
+    return {"ref": ref, "kind": "voucher", "id": voucher["id"], "transaction_id": "s-1"}
+
+
+def told(workspace: System) -> list[str]:
+    """What counted about coupons, in its order."""
+    return [event["action"] for event in workspace.sim.books.applied if event["action"].startswith("coupon")]
+
+
+@pytest.mark.slow
+def test_a_coupon_is_used_up_once_whatever_gets_lost(generous: Till, workspace: System):
+    """An answer is lost, the till is killed, another sale asks too; then it is given back and used by that one."""
+    till = generous.start()
+    body = wish(till)
+    lost = workspace.sim.add(Fault(kind="answer", status=504, path="/events", after_processing=True))
+    assert redeem(till, body) == ("redeemed", None)
+    workspace.sim.remove(lost)
+    till.kill()
+    till.start()
+    assert redeem(till, body) == ("redeemed", None)
+    assert till.identify("contact_id", "m-0")["contact"]["ref"] == body["ref"]
+    assert redeem(till, {**body, "transaction_id": "s-2"}) == ("refused", "used")
+    assert told(workspace) == ["coupon_redeem"]
+    assert benefits(till, body["ref"])["vouchers"] == []
+
+    for _ in range(2):
+        assert till.http.post("/v1/benefits/release", json=body).json()["outcome"] == "released"
+    assert redeem(till, {**body, "transaction_id": "s-2"}) == ("redeemed", None)
+    assert told(workspace) == ["coupon_redeem", "coupon_unredeem", "coupon_redeem"]
+    assert (workspace.sim.coupon("CODE-1")["status"], workspace.sim.held()) == ("redeemed", {})
+    assert "CODE-1" not in till.log.read_text()
+
+
+@pytest.mark.slow
+def test_what_a_coupon_is_refused_for(generous: Till, workspace: System):
+    """Over, another's, and points: nothing is told to the vendor, and each has its reason."""
+    till = generous.start()
+    body = wish(till)
+    assert redeem(till, {**body, "id": "OVER-1"}) == ("refused", "expired")
+    assert redeem(till, {**body, "id": "HERS-1"}) == ("refused", "not_theirs")
+    assert redeem(till, {**body, "kind": "points", "id": None, "amount": "10"}) == ("refused", "not_offered")
+    assert redeem(till, {**body, "kind": "offer"}) == ("refused", "not_offered")
+    workspace.sim.give("m-0", "CODE-1", status="redeemed", redeemed_at=1)
+    assert redeem(till, body) == ("refused", "used")
+    assert told(workspace) == []
+
+
+@pytest.mark.slow
+def test_what_is_there_without_a_line(generous: Till, workspace: System):
+    """What was said last is shown with its age, nothing is given by default, and a sale's points are an estimate."""
+    till = generous.start()
+    body = wish(till)
+    cart = {"currency": "SEK", "lines": [LINE], "integration_key": {"kind": "primary", "type": "contact_id",
+            "value": "m-0"}}  # fmt: skip
+    workspace.sim.books.bonus = 40
+    previewed = till.http.post("/v1/points/preview", json=cart).json()
+    assert (previewed["points"], previewed["basis"]) == ("290", "live")
+    workspace.cut()
+    listed = benefits(till, body["ref"])
+    assert (listed["served"]["source"], [one["number"] for one in listed["vouchers"]]) == ("replica", ["CODE-1"])
+    assert redeem(till, body) == ("refused", "offline")
+    assert till.http.post("/v1/points/preview", json=cart).json()["basis"] == "unavailable"
+    workspace.mend()
+    eventually(lambda: benefits(till, body["ref"])["served"]["source"] == "live")
+    assert redeem(till, body) == ("redeemed", None)
+    assert told(workspace) == ["coupon_redeem"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("taken", [False, True], ids=["still there", "used elsewhere meanwhile"])
+def test_a_coupon_is_given_without_a_line(generous: Till, workspace: System, monkeypatch, taken):
+    """What the policy allows is told when the line is back, over a kill; what was used elsewhere is a loss."""
+    allowed = '{ amount = "50.00", currency = "SEK", per_day = 1, within = "1h" }'
+    monkeypatch.setenv("LOYALTY_AGENT__BENEFITS__OFFLINE__VOUCHER", allowed)
+    till = generous.start()
+    body = wish(till)
+    workspace.cut()
+    assert [redeem(till, body), redeem(till, body)] == [("queued", None)] * 2
+    till.kill()
+    if taken:
+        with workspace.sim.lock:
+            workspace.sim.books.process({"customer": "m-0", "action": "coupon_redeem", "data": {"code": "CODE-1"}})
+            workspace.sim.books.coupons.by_code["CODE-1"]["redeemed_at"] -= 3600
+    workspace.mend()
+    till.start()
+    if taken:
+        eventually(lambda: "benefits.lost" in till.conditions(), within_s=90)
+    else:
+        eventually(lambda: redeem(till, body) == ("redeemed", None), within_s=90)
+        assert "benefits.lost" not in till.conditions()
+    assert told(workspace) == ["coupon_redeem"]

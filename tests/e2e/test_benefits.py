@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 import httpx
 import pytest
+from e2e.further import redeem
 from e2e.shop import eventually, members
 
 from agent.connectors.voyado.simulator import Fault
@@ -101,12 +102,6 @@ def wish(till, vendor, **changes):
     assert number["allowed"]["spend"] is True
     voucher = benefits(till, number["contact"]["ref"])["vouchers"][0]["id"]
     return {"ref": number["contact"]["ref"], "kind": "voucher", "id": voucher, "transaction_id": "s-1", **changes}
-
-
-def redeem(till, body):
-    answer = till.http.post("/v1/benefits/redeem", json=body)
-    assert answer.status_code == 200, answer.text
-    return answer.json()["outcome"], answer.json()["reason"]
 
 
 def vouchers(vendor):

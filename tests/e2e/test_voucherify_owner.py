@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from e2e.further import System
+from e2e.further import System, by_phone, phone, redeem
 from e2e.shop import Till, eventually
 
 from agent.connectors.voucherify.simulator import Fault, VoucherifySimulator
@@ -17,14 +17,6 @@ from agent.connectors.voucherify.simulator import Fault, VoucherifySimulator
 APP_ID, TOKEN = "app-1", "sim-token"
 MEMBERS = 250
 LINE = {"kind": "purchase", "sku": "SK-77", "quantity": "2", "gross_paid": "250.00"}
-
-
-def phone(number: int) -> str:
-    return f"+467017406{5 + number:02d}"
-
-
-def by_phone(number: int) -> dict[str, str]:
-    return {"type": "mobile_phone", "value": phone(number)}
 
 
 @pytest.fixture(name="project")
@@ -180,12 +172,6 @@ def wish(till: Till) -> dict[str, Any]:
     [voucher] = listed["vouchers"]
     assert (voucher["name"], voucher["number"], voucher["value"]["amount"]) == ("Bonus", "CODE-1", "50.00")
     return {"ref": ref, "kind": "voucher", "id": voucher["id"], "transaction_id": "s-1"}
-
-
-def redeem(till: Till, body: dict[str, Any]) -> tuple[str, str | None]:
-    answer = till.http.post("/v1/benefits/redeem", json=body)
-    assert answer.status_code == 200, answer.text
-    return answer.json()["outcome"], answer.json()["reason"]
 
 
 def used(project: System) -> int:

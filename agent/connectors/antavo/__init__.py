@@ -2,15 +2,19 @@
 
 What it can: sales as events, one by one or in bulk. It refuses a checkout that it has already, counts a repeated return
 again, keeps the sale's own time when it is told to, takes no guests, and says of a sale that it processed it. Where it
-owns the contacts its members are read into the replica and looked up; none are made here.
+owns the contacts its members are read into the replica and looked up; none are made here. It says what they can use,
+uses coupons up, and says what a sale would earn.
 """
 
 from collections.abc import Sequence
 from typing import TypeVar
 
+from agent.connectors.antavo.benefits import AntavoBenefits
 from agent.connectors.antavo.client import AntavoClient, AntavoReadClient
 from agent.connectors.antavo.errors import raise_unless_answered
 from agent.connectors.antavo.lookup import AntavoLookup
+from agent.connectors.antavo.preview import AntavoPreview
+from agent.connectors.antavo.redemptions import AntavoRedemptions
 from agent.connectors.antavo.sender import MAX_CALLS, AntavoSender
 from agent.connectors.antavo.settings import AntavoSettings
 from agent.connectors.base import Surroundings
@@ -51,7 +55,11 @@ class Antavo:
         owns = role == "loyalty"
         self.requests_per_second = settings.requests_per_minute / 60 / MAX_CALLS  # the lane counts deliveries
         self.sender = AntavoSender(client, settings, primary=primary, clock=clock, owns_contacts=owns)
-        self.lookup = AntavoLookup(client, settings, primary, fields) if owns else None
+        people = AntavoLookup(client, settings, primary, fields)
+        self.lookup = people if owns else None
+        self.benefits = AntavoBenefits(client, people)
+        self.redemptions = AntavoRedemptions(client, self.benefits, people)
+        self.preview = AntavoPreview(client, settings, people)
 
     async def ping(self) -> None:
         """Asks how many members there are.
@@ -89,3 +97,18 @@ def build(settings: AntavoSettings, agent: Surroundings) -> Antavo:
     return Antavo(
         client, reader, settings, role=agent.role, primary=agent.primary, fields=agent.fields, clock=agent.clock
     )
+
+
+def benefits_of(connector: Antavo) -> AntavoBenefits:
+    """What customers of a workspace can use."""
+    return connector.benefits
+
+
+def redemptions_of(connector: Antavo) -> AntavoRedemptions:
+    """What uses it up."""
+    return connector.redemptions
+
+
+def preview_of(connector: Antavo) -> AntavoPreview:
+    """What says what a sale would earn."""
+    return connector.preview

@@ -17,7 +17,9 @@ from agent.errors import VendorOwnError
 from agent.transport import Answer
 
 _OK = 200
+_NOT_FOUND = 404
 _UNKNOWN_CUSTOMER = 160212
+_NOBODY_S = (_UNKNOWN_CUSTOMER, 160216)
 
 
 def read_customer(answer: Answer) -> Mapping[str, Any] | None:
@@ -44,6 +46,19 @@ def read_ids(answer: Answer) -> list[str]:
     if error is not None or answer.status != _OK or not fits:
         raise VendorOwnError(f"answered {answer.status} without a list of customers")
     return list(dict.fromkeys(text_of(row["id"]) for row in body if not is_gone(row)))
+
+
+def read_coupons(answer: Answer, *, limit: int) -> Listed:
+    """A page of a customer's coupons; nothing for whom Antavo does not know as a customer.
+
+    Nothing either where the module is not switched on, which a 404 with an error in it says. Raises VendorError.
+    """
+    body = _body(answer)
+    error = error_in(body)
+    if error is not None and (error.code in _NOBODY_S or answer.status == _NOT_FOUND):
+        return Listed((), more=False, told_at=None)
+    rows = body.get("data", ())
+    return _page(answer, body, [] if rows is None else rows, body, limit)  # null stands for none
 
 
 def read_members(answer: Answer, *, limit: int) -> Listed:

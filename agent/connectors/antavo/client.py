@@ -108,9 +108,9 @@ class _Signed:
 class AntavoClient(_Signed):
     """The Loyalty API."""
 
-    async def post_event(self, body: bytes) -> Answer:
+    async def post_event(self, body: bytes, *, timeout_s: float | None = None) -> Answer:
         """`POST /events`: one event."""
-        return await self._call("POST", "/events", body)
+        return await self._call("POST", "/events", body, timeout_s=timeout_s)
 
     async def post_bulk(self, body: bytes) -> Answer:
         """`POST /events/bulk`: several, processed in their order."""
@@ -124,6 +124,15 @@ class AntavoClient(_Signed):
         """`GET /customers/{field}:{value}`: the one with this external id; `GET /customers/{id}` without a field."""
         named = f"{quote(field, safe='')}:" if field else ""
         return await self._call("GET", f"/customers/{named}{quote(value, safe='')}", timeout_s=timeout_s)
+
+    async def coupons(self, customer: str, params: Mapping[str, str], *, timeout_s: float | None = None) -> Answer:
+        """`GET /customers/{id}/coupons`: a page of those that are theirs."""
+        target = f"/customers/{quote(customer, safe='')}/coupons?{_query(params)}"
+        return await self._call("GET", target, timeout_s=timeout_s)
+
+    async def campaign_bonus(self, body: bytes, *, timeout_s: float | None = None) -> Answer:
+        """`POST /extensions/automation/campaign-bonus`: what a checkout would earn."""
+        return await self._call("POST", "/extensions/automation/campaign-bonus", body, timeout_s=timeout_s)
 
     async def events(self, params: Mapping[str, str]) -> Answer:
         """`GET /customers/-/events`: a page of what happened in the workspace."""

@@ -30,6 +30,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from agent.connectors.antavo.signing import is_signable
+from agent.connectors.values import kept_text
 from agent.domain.contact import ChangeKind, ContactChange
 from agent.domain.identifiers import IdentifierType, Normaliser
 from agent.errors import IdentifierInvalidError
@@ -153,25 +154,28 @@ def _card_number(customer: Mapping[str, Any]) -> str | None:
 def _kept(customer: Mapping[str, Any], name: str) -> str | None:
     match name:
         case "points":
-            return _points(customer)
+            points = points_of(customer)
+            return None if points is None else format(points.normalize(), "f")
         case "member_level":
-            return _text(_first_tier(customer.get("tiers")))
+            return kept_text(_first_tier(customer.get("tiers")))
         case "nickname":
-            return _text(customer.get("nickname", customer.get("handler")))
+            return kept_text(customer.get("nickname", customer.get("handler")))
     own = customer.get("properties")
-    return _text(customer[name] if name in customer else own.get(name) if isinstance(own, Mapping) else None)
+    return kept_text(customer[name] if name in customer else own.get(name) if isinstance(own, Mapping) else None)
 
 
-def _points(customer: Mapping[str, Any]) -> str | None:
-    if (told := _amount(customer.get("spendable"))) is not None:
-        return format(told.normalize(), "f")
-    score, used = _amount(customer.get("score")), [_amount(customer.get(name, 0)) for name in _SPENT]
+def points_of(customer: Mapping[str, Any]) -> Decimal | None:
+    """What they can spend; None where it is not said."""
+    if (told := amount_of(customer.get("spendable"))) is not None:
+        return told
+    score, used = amount_of(customer.get("score")), [amount_of(customer.get(name, 0)) for name in _SPENT]
     if score is None or None in used:
         return None
-    return format((score - sum(part for part in used if part is not None)).normalize(), "f")
+    return score - sum(part for part in used if part is not None)
 
 
-def _amount(told: Any) -> Decimal | None:
+def amount_of(told: Any) -> Decimal | None:
+    """A number, which can come as text; None for anything else, and for what is too large to be one here."""
     try:
         amount = Decimal(text_of(told) if not isinstance(told, float) else str(told))
     except InvalidOperation:
@@ -183,11 +187,3 @@ def _first_tier(tiers: Any) -> Any:
     rows = list(tiers.values()) if isinstance(tiers, Mapping) else tiers
     first = rows[0] if isinstance(rows, list) and rows else None
     return first.get("name") if isinstance(first, Mapping) else None
-
-
-def _text(value: object) -> str | None:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str):  # half a surrogate pair, which JSON can spell, is no text that anything can keep
-        return value.encode("utf-8", "replace").decode().strip() or None
-    return str(value) if isinstance(value, int | float) else None

@@ -27,8 +27,9 @@ import structlog
 from agent.connectors.antavo.calls import Listed, MembersApi, Page
 from agent.connectors.antavo.customers import change_of, created_at, instant_of
 from agent.connectors.antavo.occurrences import customers_in
-from agent.connectors.antavo.progress import BEGINNING_AT, Place, Progress, Sweeping, bounded, parse_progress
+from agent.connectors.antavo.progress import BEGINNING_AT, Progress, bounded, parse_progress
 from agent.connectors.antavo.questions import Questions
+from agent.connectors.sweeping import Place, Sweeping
 from agent.domain.contact import ChangeKind, ContactChange
 from agent.domain.identifiers import Identifier, IdentifierType, Normaliser
 from agent.errors import VendorOwnError, VendorUnreachableError
@@ -122,18 +123,18 @@ class AntavoFeed:
         before: Sequence[Mapping[str, Any]] = ()
         latest_at, more = place.at, True
         while more:
-            listed = await page(place.at, place.offset)
-            if place.offset and listed.rows and listed.rows == before:
+            listed = await page(place.at, place.count)
+            if place.count and listed.rows and listed.rows == before:
                 raise VendorUnreachableError("lists the same page again where another was asked for")
             before, more = listed.rows, listed.more
             instants = [_second(at) for row in listed.rows if (at := instant(row)) is not None]
             latest_at = max([latest_at, *instants])
             if not more:
-                place = Place(latest_at)
+                place = Place(latest_at, 0)
             elif instants and instants[-1] > place.at and instants == sorted(instants):
-                place = Place(instants[-1])
+                place = Place(instants[-1], 0)
             else:
-                place = replace(place, offset=place.offset + len(listed.rows))
+                place = replace(place, count=place.count + len(listed.rows))
             yield listed, place
 
     def read(self, customer: Mapping[str, Any]) -> ContactChange | None:
@@ -170,7 +171,7 @@ class _Poll:
         """What has become of those who joined, left or were changed since the last poll."""
         feed, stage = self._feed, None if self.progress.sweep is None else Sweep.GOES_ON
         by_events = feed.reading.by_events
-        start = Place(_second(self.progress.changed_at or BEGINNING_AT))
+        start = Place(_second(self.progress.changed_at or BEGINNING_AT), 0)
         listing, instant = (feed.api.events, _happened_at) if by_events else (feed.api.members, created_at)
         if self.progress.pending:
             async for page in self._work_off(stage):
@@ -206,7 +207,7 @@ class _Poll:
         if sweep is None:
             if not feed.is_due(self.progress.swept_at):
                 return
-            sweep, stage = Sweeping(bounded(feed.clock.now()), Place(BEGINNING_AT), BEGINNING_AT), Sweep.BEGINS
+            sweep, stage = Sweeping(bounded(feed.clock.now()), Place(BEGINNING_AT, 0), BEGINNING_AT), Sweep.BEGINS
         async for listed, place in feed.walk(feed.api.members, created_at, sweep.place):
             if stage is Sweep.BEGINS:
                 changes_at = feed.told_by(listed) - feed.reading.overlap - LEAD

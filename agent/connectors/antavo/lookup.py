@@ -15,7 +15,15 @@ from typing import Any
 
 from agent.connectors.antavo.answers import read_customer, read_ids
 from agent.connectors.antavo.client import AntavoClient
-from agent.connectors.antavo.customers import customer_id, external_id, is_gone, is_usable, kept_of, member_number
+from agent.connectors.antavo.customers import (
+    customer_id,
+    external_id,
+    is_gone,
+    is_usable,
+    kept_of,
+    member_number,
+    stated_id,
+)
 from agent.connectors.antavo.people import FIELDS, search_params, shows, spelled
 from agent.connectors.antavo.settings import AntavoSettings
 from agent.connectors.antavo.signing import is_signable
@@ -25,7 +33,7 @@ from agent.domain.transaction import IntegrationKey
 from agent.errors import VendorUnreachableError
 from agent.ports import Pace
 
-_NOBODY, _SEVERAL = Found(Outcome.NOT_FOUND), Found(Outcome.AMBIGUOUS)
+_NOBODY, _SEVERAL = Outcome.NOT_FOUND, Outcome.AMBIGUOUS
 
 
 class AntavoLookup:
@@ -55,6 +63,30 @@ class AntavoLookup:
 
     async def find(self, identifier: Identifier, *, timeout_s: float, pace: Pace) -> Found:
         """Who it is, in one call or two. Raises VendorUnreachableError, VendorRefusedError."""
+        customer = await self._asked(identifier, timeout_s, pace)
+        if isinstance(customer, Outcome):
+            return Found(customer)
+        contact_id = stated_id(customer)
+        return Found(Outcome.MATCHED, self._key(customer, contact_id), contact_id, kept_of(customer, self._fields))
+
+    async def customer(self, key: IntegrationKey, *, timeout_s: float, pace: Pace) -> Mapping[str, Any] | None:
+        """The customer behind a primary key, as Antavo shows them; None when there is none, or nobody can be named.
+
+        Raises:
+            VendorUnreachableError, VendorRefusedError: as everywhere.
+        """
+        found = await self._asked(key.identifier, timeout_s, pace) if self.knows(key.identifier) else None
+        return None if isinstance(found, Outcome) else found
+
+    async def customer_of(self, key: IntegrationKey, *, timeout_s: float, pace: Pace) -> str | None:
+        """Their id, asked for unless it is the key. None, and raises, as :meth:`customer`."""
+        if key.type is IdentifierType.CONTACT_ID:
+            return key.value if self.knows(key.identifier) else None
+        found = await self.customer(key, timeout_s=timeout_s, pace=pace)
+        return None if found is None else stated_id(found)
+
+    async def _asked(self, identifier: Identifier, timeout_s: float, pace: Pace) -> Mapping[str, Any] | Outcome:
+        """The one customer, whose id can be said here; else what became of the question."""
         if not self.knows(identifier):
             raise VendorUnreachableError(f"cannot be asked for this {identifier.type}")
         await pace()
@@ -71,7 +103,7 @@ class AntavoLookup:
 
     async def _customer(
         self, field: str, value: str, timeout_s: float, *, searched: tuple[str, str] | None = None
-    ) -> Found:
+    ) -> Mapping[str, Any] | Outcome:
         customer = read_customer(await self._client.customer(field, value, timeout_s=timeout_s))
         if customer is None or is_gone(customer):
             return _NOBODY
@@ -82,7 +114,7 @@ class AntavoLookup:
             return _SEVERAL
         if searched is not None and searched[0] in customer and not shows(customer, *searched):
             return _SEVERAL
-        return Found(Outcome.MATCHED, self._key(customer, contact_id), contact_id, kept_of(customer, self._fields))
+        return customer
 
     def _key(self, customer: Mapping[str, Any], contact_id: str) -> IntegrationKey:
         """The primary key, or the id of a customer who has none of its kind."""

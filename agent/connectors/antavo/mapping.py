@@ -19,6 +19,8 @@ one product as one           product_id, quantity and subtotal, positive; what  
 a void                       refund or, while the checkout is pending,            Events API, names; in use
                              checkout_reject: transaction_id of the earlier sale
 a claim                      checkout under the claim's own id                    our choice
+a voucher that is used up,   coupon_redeem, coupon_unredeem: data.code            Events API, names; wiki
+or given back
 the primary integration key  customer, or external_id beside it                   Events API; see `people.py`
 new_contact of what is       opt_in, with `opt_in_new_contacts`; a number that    retail page
 bought                       they have as membership_id
@@ -128,6 +130,19 @@ def render_opt_in(
     return Event(_event(Customer(customer.id), "opt_in", data), once=True)
 
 
+def render_coupon(action: str, customer: Customer, code: str) -> bytes:
+    """The event that uses a coupon up, or gives it back."""
+    return render_json(_event(customer, action, {"code": code}))
+
+
+def render_preview(sale: Transaction, customer: Customer, settings: AntavoSettings) -> bytes:
+    """The event that a sale of purchase lines alone would become, for a question about it.
+
+    It has no time of its own: what is asked is what the sale would earn now.
+    """
+    return render_json(_event(customer, "checkout", _cart(sale, sale.lines, settings)))
+
+
 def membership_of(key: IntegrationKey) -> str:
     """The number by which somebody goes; empty where it is a phone or an address."""
     return "" if key.type in (IdentifierType.MOBILE_PHONE, IdentifierType.EMAIL) else key.value
@@ -182,6 +197,13 @@ def _event(customer: Customer, action: str, data: dict[str, Any]) -> dict[str, A
 
 def _checkout(outgoing: Outgoing, bought: Sequence[Line], settings: AntavoSettings) -> dict[str, Any]:
     sale = outgoing.transaction
+    data = _cart(sale, bought, settings)
+    if settings.backdate:
+        data["effective_timestamp"] = int((outgoing.corrected_at or sale.occurred_at).astimezone(UTC).timestamp())
+    return data
+
+
+def _cart(sale: Transaction, bought: Sequence[Line], settings: AntavoSettings) -> dict[str, Any]:
     data: dict[str, Any] = {
         "transaction_id": sale.transaction_id,
         "total": _paid(bought),
@@ -193,8 +215,6 @@ def _checkout(outgoing: Outgoing, bought: Sequence[Line], settings: AntavoSettin
     burned = (in_points * Decimal(str(settings.points_per_unit))).quantize(Decimal(1), ROUND_HALF_UP)
     if burned > 0:
         data["points_burned"] = int(burned)
-    if settings.backdate:
-        data["effective_timestamp"] = int((outgoing.corrected_at or sale.occurred_at).astimezone(UTC).timestamp())
     return data
 
 

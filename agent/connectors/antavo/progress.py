@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from agent.connectors.sweeping import Sweeping, parse_sweeping
 from agent.errors import FeedError
 
 BEGINNING_AT = datetime(2000, 1, 1, tzinfo=UTC)
@@ -17,29 +18,6 @@ _LATEST_AT = datetime(2200, 1, 1, tzinfo=UTC)
 _INSTANTS = ("changed_at", "swept_at")
 _IDS = ("pending", "unread")
 _MOST_ROWS = 10**9
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a walk stands: everything before ``at`` is read, and so many rows of what is from then on."""
-
-    at: datetime
-    offset: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Sweeping:
-    """A walk over everybody that is under way.
-
-    Attributes:
-        begun_at: by our clock.
-        place: where it stands.
-        changes_at: from when on changes are read once it has ended.
-    """
-
-    begun_at: datetime
-    place: Place
-    changes_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,13 +81,8 @@ class Progress:
         stated = {name: getattr(self, name) for name in _INSTANTS}
         values: dict[str, Any] = {name: at.isoformat() for name, at in stated.items() if at is not None}
         values |= {name: list(ids) for name in _IDS if (ids := getattr(self, name))}
-        if (sweep := self.sweep) is not None:
-            values["sweep"] = {
-                "begun_at": sweep.begun_at.isoformat(),
-                "at": sweep.place.at.isoformat(),
-                "offset": sweep.place.offset,
-                "changes_at": sweep.changes_at.isoformat(),
-            }
+        if self.sweep is not None:
+            values["sweep"] = self.sweep.stated("offset")
         return json.dumps(values)
 
 
@@ -130,19 +103,16 @@ def parse_progress(cursor: str | None) -> Progress:
         values = json.loads(cursor)
         changed_at, swept_at = (_instant(values[name]) if name in values else None for name in _INSTANTS)
         pending, unread = (_ids(values.get(name, [])) for name in _IDS)
-        sweep = _sweep(values["sweep"]) if "sweep" in values else None
+        sweep = (
+            parse_sweeping(values["sweep"], "offset", counts=range(_MOST_ROWS), instant=_instant)
+            if "sweep" in values
+            else None
+        )
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise FeedError("the member feed's cursor cannot be read") from error
     if changed_at is None and (sweep is None or pending or unread):
         raise FeedError("the member feed's cursor is none of this feed's")
     return Progress(changed_at, swept_at, sweep, pending, unread)
-
-
-def _sweep(values: Mapping[str, Any]) -> Sweeping:
-    offset = values["offset"]
-    if isinstance(offset, bool) or not isinstance(offset, int) or not 0 <= offset < _MOST_ROWS:
-        raise ValueError("is no offset")
-    return Sweeping(_instant(values["begun_at"]), Place(_instant(values["at"]), offset), _instant(values["changes_at"]))
 
 
 def _ids(told: Any) -> tuple[str, ...]:

@@ -24,6 +24,7 @@ from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any
 
+from agent.connectors.values import kept_text
 from agent.domain.contact import ChangeKind, ContactChange
 from agent.domain.identifiers import IdentifierType, Normaliser
 from agent.errors import IdentifierInvalidError
@@ -98,7 +99,7 @@ def change_of(
 
 def kept_of(row: Mapping[str, Any], fields: Sequence[str]) -> dict[str, str | None]:
     """The wanted fields, by our names; None for what is not there."""
-    return {name: _text(row.get(_PLACES.get(name, name))) for name in fields}
+    return {name: kept_text(row.get(_PLACES.get(name, name))) for name in fields}
 
 
 def _identifier(kind: IdentifierType, told: object, normaliser: Normaliser, today: date) -> str | None:
@@ -110,11 +111,3 @@ def _identifier(kind: IdentifierType, told: object, normaliser: Normaliser, toda
     except IdentifierInvalidError:
         return None
     return value if kind is not IdentifierType.MEMBER_NUMBER or value == text.strip() else None
-
-
-def _text(value: object) -> str | None:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str):  # half a surrogate pair, which JSON can spell, is no text that anything can keep
-        return value.encode("utf-8", "replace").decode().strip() or None
-    return str(value) if isinstance(value, int | float) else None

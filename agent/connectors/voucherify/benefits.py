@@ -21,13 +21,13 @@ which it is recognised (redemptions page). There are no personal offers: a promo
 Points of several cards are one number, unless `campaign` says whose count.
 """
 
-import asyncio
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, TypeGuard
 
+from agent.connectors.base import side_by_side
 from agent.connectors.voucherify.client import VoucherifyClient
 from agent.connectors.voucherify.errors import Kind, is_missing, raise_unless_answered
 from agent.connectors.voucherify.settings import VoucherifySettings
@@ -42,7 +42,8 @@ from agent.transport import Answer
 PAGE, MAX_PAGES = 100, 3
 """Nobody reads more at a till."""
 _OK = 200
-_IDENTIFIED_BY = {IdentifierType.CONTACT_ID: "customer_id", IdentifierType.MEMBER_NUMBER: "customer_source_id"}
+IDENTIFIED_BY = {IdentifierType.CONTACT_ID: "customer_id", IdentifierType.MEMBER_NUMBER: "customer_source_id"}
+"""What loyalty v2 calls the keys that a customer can be named by."""
 _ID = re.compile(r"v_[0-9A-Za-z]{1,60}")
 _NUMBER = re.compile(r"[!-~]{1,64}")
 _THEIRS = ("OWNER", "REFEREE")
@@ -73,16 +74,11 @@ class VoucherifyBenefits:
             VendorUnreachableError: no sensible answer came.
             VendorRefusedError: our credentials are refused, or do not go so far.
         """
-        if key.type not in _IDENTIFIED_BY:
+        if key.type not in IDENTIFIED_BY:
             return Benefits()
         v2 = self._settings.loyalty_api == "v2"
         questions = [self._redeemables(key, timeout_s, pace), *([self._cards(key, timeout_s, pace)] if v2 else ())]
-        answers = await asyncio.gather(*questions, return_exceptions=True)
-        lists: list[list[Row]] = []
-        for answer in answers:
-            if isinstance(answer, BaseException):
-                raise answer
-            lists.append(answer)
+        lists = await side_by_side(*questions)
         items = (voucher_of(row, self._settings.currency) for row in lists[0])
         cards = lists[1] if v2 else list(_loyalty_cards(lists[0], self._settings.campaign))
         return Benefits(_points(cards), tuple(item for item in items if item is not None))
@@ -116,7 +112,7 @@ class VoucherifyBenefits:
     async def _cards(self, key: IntegrationKey, timeout_s: float, pace: Pace) -> list[Row]:
         """The balances of the customer's cards in loyalty v2."""
         await pace()
-        answer = await self._client.memberships(key.value, named_by=_IDENTIFIED_BY[key.type], timeout_s=timeout_s)
+        answer = await self._client.memberships(key.value, named_by=IDENTIFIED_BY[key.type], timeout_s=timeout_s)
         body = self._read(answer, "memberships_result")
         found: list[Row] = []
         for membership in rows(body, "memberships") if body is not None else ():

@@ -24,6 +24,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 from typing import Any
 
+from agent.connectors.values import kept_text
 from agent.domain.contact import ChangeKind, ContactChange
 from agent.domain.identifiers import IdentifierType, Normaliser
 from agent.errors import IdentifierInvalidError, VendorUnreachableError
@@ -115,7 +116,7 @@ def change_of(customer: Any, normaliser: Normaliser, fields: Sequence[str], *, t
 
 def kept_of(customer: Mapping[str, Any], fields: Sequence[str]) -> dict[str, str | None]:
     """The wanted fields, by our names; None for what is not there."""
-    return {name: _text(_at(customer, _PLACES.get(name, ("metadata", name)))) for name in fields}
+    return {name: kept_text(_at(customer, _PLACES.get(name, ("metadata", name)))) for name in fields}
 
 
 def _at(customer: Mapping[str, Any], place: Sequence[str]) -> Any:
@@ -123,11 +124,3 @@ def _at(customer: Mapping[str, Any], place: Sequence[str]) -> Any:
     for part in place:
         value = value.get(part) if isinstance(value, Mapping) else None
     return value
-
-
-def _text(value: object) -> str | None:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str):  # half a surrogate pair, which JSON can spell, is no text that anything can keep
-        return value.encode("utf-8", "replace").decode().strip() or None
-    return str(value) if isinstance(value, int | float) else None

@@ -19,8 +19,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
+from agent.connectors.sweeping import Place, Sweeping
 from agent.connectors.voucherify.customers import CREATED_AT, UPDATED_AT, change_of, instant_of
-from agent.connectors.voucherify.progress import BEGINNING_AT, LAST_PAGE, Place, Progress, Sweeping, parse_progress
+from agent.connectors.voucherify.progress import BEGINNING_AT, FIRST_PAGE, LAST_PAGE, Progress, parse_progress
 from agent.domain.contact import ChangeKind, ContactChange
 from agent.domain.identifiers import Identifier, Normaliser
 from agent.errors import FeedError, VendorOwnError
@@ -119,15 +120,15 @@ class VoucherifyFeed:
         """
         more = True
         while more:
-            listed = await self._api.listed(order, place.at, place.page)
+            listed = await self._api.listed(order, place.at, place.count)
             instants = [at for one in listed.customers if (at := instant_of(one, order)) is not None]
             reached_at, more = max(instants, default=place.at), listed.more
             if not more:
-                place = Place(max(reached_at, place.at))
+                place = Place(max(reached_at, place.at), FIRST_PAGE)
             elif reached_at - _TICK > place.at:
-                place = Place(reached_at - _TICK)
-            elif place.page < LAST_PAGE:
-                place = replace(place, page=place.page + 1)
+                place = Place(reached_at - _TICK, FIRST_PAGE)
+            elif place.count < LAST_PAGE:
+                place = replace(place, count=place.count + 1)
             else:
                 raise FeedError("more customers share one instant than the loyalty system can list")
             yield listed, place
@@ -170,7 +171,7 @@ class _Poll:
         """Who was made and who was changed since the last poll."""
         stage = None if self.progress.sweep is None else Sweep.GOES_ON
         for order in (CREATED_AT, UPDATED_AT):
-            start = Place(self.progress.since(order) - OVERLAP)
+            start = Place(self.progress.since(order) - OVERLAP, FIRST_PAGE)
             async for listed, place in self._feed.walk(order, start):
                 self.progress = self.progress.reached(order, min(place.at, self._feed.by(listed)))
                 yield self.page(self._feed.read(listed), sweep=stage)
@@ -181,7 +182,7 @@ class _Poll:
         if sweep is None:
             if not self._feed.is_due(self.progress.swept_at):
                 return
-            sweep, stage = Sweeping(self._feed.clock.now(), Place(BEGINNING_AT), BEGINNING_AT), Sweep.BEGINS
+            sweep, stage = Sweeping(self._feed.clock.now(), Place(BEGINNING_AT, FIRST_PAGE), BEGINNING_AT), Sweep.BEGINS
         by_at = BEGINNING_AT
         async for listed, place in self._feed.walk(CREATED_AT, sweep.place):
             by_at = self._feed.by(listed)
@@ -190,7 +191,7 @@ class _Poll:
             sweep = replace(sweep, place=place)
             # Who is dated ahead of the walk's start is no place to go on from: others are made before that.
             start_at = min(listed.told_at or sweep.begun_at, sweep.begun_at) - LEAD
-            safe = place if place.at <= start_at else Place(start_at)
+            safe = place if place.at <= start_at else Place(start_at, FIRST_PAGE)
             self.progress = replace(self.progress, sweep=replace(sweep, place=safe))
             yield self.page(self._feed.read(listed), sweep=stage)
             stage = Sweep.GOES_ON

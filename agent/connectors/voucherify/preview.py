@@ -20,12 +20,12 @@ from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
+from agent.connectors.voucherify.benefits import IDENTIFIED_BY
 from agent.connectors.voucherify.client import VoucherifyClient
 from agent.connectors.voucherify.errors import is_missing, raise_unless_answered, vendor_key
 from agent.connectors.voucherify.mapping import MAX_ITEMS, InexactError, render_examined
 from agent.connectors.voucherify.settings import VoucherifySettings
 from agent.domain.earning import Forecast
-from agent.domain.identifiers import IdentifierType
 from agent.domain.transaction import IntegrationKey, Transaction
 from agent.errors import VendorUnreachableError
 from agent.ports import Clock, Pace
@@ -33,7 +33,6 @@ from agent.transport import Answer
 
 _OK = 200
 _REFUSED = (400, 403, 404, 413, 415, 422, 423)
-_NAMED_BY = {IdentifierType.CONTACT_ID: "customer_id", IdentifierType.MEMBER_NUMBER: "customer_source_id"}
 
 
 class VoucherifyPreview:
@@ -50,7 +49,7 @@ class VoucherifyPreview:
 
     async def points(self, key: IntegrationKey, sale: Transaction, *, timeout_s: float, pace: Pace) -> Forecast:
         """What the sale would earn, on all cards that count. Raises VendorUnreachableError, VendorRefusedError."""
-        named = _NAMED_BY.get(key.type)
+        named = IDENTIFIED_BY.get(key.type)
         if named is None or len(sale.lines) > MAX_ITEMS:
             return Forecast(None)
         try:

@@ -3,42 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from agent.connectors.sweeping import Sweeping, parse_sweeping
 from agent.connectors.voucherify.customers import CREATED_AT
 from agent.errors import FeedError
 
-LAST_PAGE = 99
+FIRST_PAGE, LAST_PAGE = 1, 99
 BEGINNING_AT = datetime(2000, 1, 1, tzinfo=UTC)
 """Before Voucherify's first customer."""
 _EARLIEST, _LATEST = datetime(1990, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 _INSTANTS = ("created_at", "updated_at", "swept_at")
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a walk stands: everything up to ``at`` is read, and ``page - 1`` pages of what comes after."""
-
-    at: datetime
-    page: int = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Sweeping:
-    """A walk over everybody that is under way.
-
-    Attributes:
-        begun_at: by our clock.
-        place: where it stands.
-        changes_at: from when on changes are read once it has ended, if it is the first.
-    """
-
-    begun_at: datetime
-    place: Place
-    changes_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +58,8 @@ class Progress:
         """Where to go on after an interruption."""
         stated = {name: getattr(self, name) for name in _INSTANTS}
         values: dict[str, Any] = {name: at.isoformat() for name, at in stated.items() if at is not None}
-        if (sweep := self.sweep) is not None:
-            values["sweep"] = {
-                "begun_at": sweep.begun_at.isoformat(),
-                "at": sweep.place.at.isoformat(),
-                "page": sweep.place.page,
-                "changes_at": sweep.changes_at.isoformat(),
-            }
+        if self.sweep is not None:
+            values["sweep"] = self.sweep.stated("page")
         return json.dumps(values)
 
 
@@ -102,7 +74,11 @@ def parse_progress(cursor: str | None) -> Progress:
     try:
         values = json.loads(cursor)
         created_at, updated_at, swept_at = (_instant(values[name]) if name in values else None for name in _INSTANTS)
-        sweep = _sweep(values["sweep"]) if "sweep" in values else None
+        sweep = (
+            parse_sweeping(values["sweep"], "page", counts=range(FIRST_PAGE, LAST_PAGE + 1), instant=_instant)
+            if "sweep" in values
+            else None
+        )
         progress = Progress(created_at, updated_at, swept_at, sweep)
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise FeedError("the customer feed's cursor cannot be read") from error
@@ -110,13 +86,6 @@ def parse_progress(cursor: str | None) -> Progress:
     if half or (progress.created_at is None and progress.sweep is None):
         raise FeedError("the customer feed's cursor is none of this feed's")
     return progress
-
-
-def _sweep(values: Mapping[str, Any]) -> Sweeping:
-    page = values["page"]
-    if isinstance(page, bool) or page not in range(1, LAST_PAGE + 1):
-        raise ValueError("is no page")
-    return Sweeping(_instant(values["begun_at"]), Place(_instant(values["at"]), page), _instant(values["changes_at"]))
 
 
 def _instant(text: str) -> datetime:

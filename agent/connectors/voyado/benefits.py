@@ -19,13 +19,13 @@ counts. Sources: points, vouchers and promotions pages; swagger of v2; an integr
 instant without an offset is the store's is assumed.
 """
 
-import asyncio
 import re
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import date, datetime, time, timedelta, tzinfo
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
+from agent.connectors.base import side_by_side
 from agent.connectors.voyado.client import VoyadoClient
 from agent.connectors.voyado.errors import raise_unless_answered
 from agent.connectors.voyado.people import VoyadoPeople
@@ -73,19 +73,12 @@ class VoyadoBenefits:
         if contact_id is None:
             return Benefits()
         client = self._client
-        answers = await asyncio.gather(
+        accounts, vouchers, promotions = await side_by_side(
             *(
                 rows_of(ask, contact_id, timeout_s, pace)
                 for ask in (client.point_accounts, client.available_vouchers, client.promotions)
-            ),
-            return_exceptions=True,
+            )
         )
-        lists: list[list[dict[str, Any]]] = []
-        for answer in answers:
-            if isinstance(answer, BaseException):
-                raise answer
-            lists.append(answer)
-        accounts, vouchers, promotions = lists
         found = [*map(self._offer, promotions), *map(self._voucher, vouchers)]
         return Benefits(_points(accounts), tuple(item for item in found if item is not None))
 

@@ -19,6 +19,7 @@ from agent.domain.tagging import Found, Outcome, together
 from agent.domain.transaction import IntegrationKey, NewContact
 from agent.errors import ContactRefusedError, VendorError, VendorUnreachableError
 from agent.ports import Pace
+from agent.transport import Answer
 
 _OK, _CREATED, _ACCEPTED, _BAD_REQUEST, _NOT_FOUND, _CONFLICT = 200, 201, 202, 400, 404, 409
 _MAX_CANDIDATES = 8
@@ -71,10 +72,7 @@ class VoyadoPeople:
         answer = await self._client.find_contact_id(params, timeout_s=timeout_s)
         raise_unless_answered(answer)
         if answer.status == _OK:
-            contact_id = _contact_id(answer.json())
-            if contact_id is None:
-                raise VendorUnreachableError("answered without a contact id")
-            return await self._with_primary_key(contact_id, timeout_s, pace)
+            return await self._with_primary_key(_read_contact_id(answer), timeout_s, pace)
         if answer.status == _CONFLICT:
             return await self._only_member(answer.json(), timeout_s, pace)
         code = vendor_code(answer)
@@ -95,7 +93,7 @@ class VoyadoPeople:
         params = {"contactType": self._settings.contact_type, parameter: identifier.value}
         answer = await self._client.find_contact_id(params, timeout_s=timeout_s)
         raise_unless_answered(answer)
-        return _contact_id(answer.json()) if answer.status == _OK else None
+        return _read_contact_id(answer) if answer.status == _OK else None
 
     async def create(
         self, contact: NewContact, identifiers: Sequence[Identifier], *, store_id: str, pace: Pace
@@ -199,6 +197,14 @@ def _type(contact: Mapping[str, Any]) -> str:
     meta = contact.get("meta")
     kind = meta.get("contactType") if isinstance(meta, dict) else None
     return kind.strip().casefold() if isinstance(kind, str) else ""
+
+
+def _read_contact_id(answer: Answer) -> str:
+    """The contact id that an answer of 200 is. Raises VendorUnreachableError: it is something else, not nobody."""
+    contact_id = _contact_id(answer.json())
+    if contact_id is None:
+        raise VendorUnreachableError("answered without a contact id", maybe_received=True)
+    return contact_id
 
 
 def _contact_id(value: Any) -> str | None:

@@ -6,18 +6,26 @@ from typing import Any
 
 import pytest
 
+from agent.connectors.antavo import build
 from agent.connectors.antavo.client import AntavoClient
 from agent.connectors.antavo.sender import AntavoSender
 from agent.connectors.antavo.settings import AntavoSettings
 from agent.connectors.antavo.simulator import AntavoSimulator, RunningSimulator, serve
+from agent.connectors.registry import ROOMS
+from agent.domain.benefits import BenefitKind
 from agent.domain.identifiers import IdentifierType
 from agent.transport import Transport
 from tests.connectors.mparticle.sales import NOW, Reference
-from tests.fakes import FakeClock
+from tests.fakes import FakeClock, primary_key, surroundings
 from tests.wire import POLICY
 
 KEY, SECRET, ENVIRONMENT = "AN1EXAMPLEKEY", "sim-secret", "st2"
 MEMBER = "10000421"
+ALMA = primary_key(IdentifierType.CONTACT_ID, MEMBER)
+BO = primary_key(IdentifierType.CONTACT_ID, "c-2")
+NUMBER = primary_key(IdentifierType.MEMBER_NUMBER, "77123456")
+CRM = primary_key(IdentifierType.EXTERNAL_ID, "X-1")
+VOUCHER = BenefitKind.VOUCHER
 
 
 def make_settings(url: str = "https://api.st2.antavo.com", **table: Any) -> AntavoSettings:
@@ -61,3 +69,45 @@ def connect(clock: FakeClock, afterwards: AsyncExitStack) -> Callable[..., Antav
         return AntavoSender(client, settings, primary=primary, clock=clock, owns_contacts=owns_contacts)
 
     return connect_
+
+
+class Desk:
+    """What one member can use, and uses up; ``paces`` counts the calls that were paced."""
+
+    def __init__(self, url, key=ALMA, *, secret=SECRET, **table):
+        settings = make_settings(url, external_id_field="crm_id", **table)
+        secrets = {settings.api_key: Reference(KEY), settings.api_secret: Reference(secret)}
+        self.connector = build(settings, surroundings(secret=secrets.__getitem__, http=POLICY, clock=FakeClock()))
+        owner = ROOMS["antavo"].owner
+        self.room, self.key, self.paces = owner.redeemer(self.connector), key, 0
+        self._benefits, self._preview = owner.benefits(self.connector), owner.preview(self.connector)
+
+    async def pace(self):
+        self.paces += 1
+
+    async def benefits(self):
+        return await self._benefits.benefits(self.key, timeout_s=5, pace=self.pace)
+
+    async def standing(self, code="CODE-1"):
+        return await self.room.standing(self.key, VOUCHER, code, timeout_s=5, pace=self.pace)
+
+    async def redeem(self, code="CODE-1"):
+        return await self.room.redeem(self.key, VOUCHER, code, timeout_s=5, pace=self.pace)
+
+    async def release(self, code="CODE-1"):
+        return await self.room.release(self.key, VOUCHER, code, timeout_s=5, pace=self.pace)
+
+    async def points(self, sale):
+        return await self._preview.points(self.key, sale, timeout_s=5, pace=self.pace)
+
+
+@pytest.fixture
+def open_desk(afterwards: AsyncExitStack) -> Callable[..., Any]:
+    """Opens desks."""
+
+    def open_desk_(url: str, *key: Any, **how: Any) -> Any:
+        desk = Desk(url, *key, **how)
+        afterwards.push_async_callback(desk.connector.close)
+        return desk
+
+    return open_desk_

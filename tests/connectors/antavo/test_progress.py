@@ -5,7 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from agent.connectors.antavo.progress import Place, Progress, Sweeping, bounded, parse_progress
+from agent.connectors.antavo.progress import Progress, bounded, parse_progress
+from agent.connectors.sweeping import Place, Sweeping
 from agent.errors import FeedError
 
 AT = datetime(2026, 2, 14, 16, 0, 0, 123000, tzinfo=UTC)

@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from told import ToldReplica
 
 from agent.connectors.voucherify import build
 from agent.connectors.voucherify.feed import OVERLAP, VoucherifyFeed
 from agent.connectors.voucherify.feeds import open_feed
 from agent.connectors.voucherify.settings import VoucherifySettings
 from agent.connectors.voucherify.simulator import Fault, VoucherifySimulator, serve
-from agent.domain.health import Conditions
 from agent.domain.identifiers import Identifier, IdentifierType, Normaliser
-from agent.domain.link import Link
 from agent.errors import FeedError, VendorRefusedError, VendorUnreachableError
 from agent.ports import Sweep
-from agent.services.sync import PageFeed
-from agent.store.database import DatabaseFile
-from agent.store.replica_builder import SqliteReplicaStore
-from agent.store.replica_file import ReplicaFile
+from tests.connectors.feeding import Fed
 from tests.connectors.mparticle.sales import Reference
-from tests.fakes import STORAGE_KEY, FakeClock, feed_surroundings, surroundings
+from tests.fakes import feed_surroundings, surroundings
 from tests.wire import POLICY
 
 APP_ID, TOKEN = "app-1", "sim-token"
@@ -33,32 +26,12 @@ MEMBER, PHONE = IdentifierType.MEMBER_NUMBER, IdentifierType.MOBILE_PHONE
 DAY = timedelta(hours=24).total_seconds()
 
 
-class Erased:
-    """Hears of people who were erased here."""
-
-    def __init__(self):
-        self.told = []
-
-    async def heard(self, refused, removed):
-        self.told.append((refused, removed))
-
-    async def carry_out(self):
-        """Nothing else is kept."""
-
-
-class World:
+class World(Fed):
     """A project, its feed, and a replica that is filled from it."""
 
     def __init__(self, tmp_path, **table):
-        self.clock = FakeClock()
+        super().__init__("voucherify", tmp_path, MEMBER)
         self.sim = VoucherifySimulator({APP_ID: TOKEN}, now=self.clock.now)
-        self.file = ReplicaFile(DatabaseFile(tmp_path / "replica.db", None, "NORMAL"), STORAGE_KEY, MEMBER)
-        self.replica = ToldReplica(self.file)
-        self.conditions, self.erased = Conditions(), Erased()
-        self.former = 0
-        self.link = Link(
-            "voucherify", "loyalty", requests_per_second=0, backoff_first_s=1, backoff_max_s=9, uniform=lambda a, _b: a
-        )
         self.table = table
 
     async def start(self):
@@ -81,34 +54,6 @@ class World:
         await self.running.stop()
         self.replica.close()
 
-    def store(self):
-        return SqliteReplicaStore(self.file, int(self.former * 0.9), self.former)
-
-    async def unseen(self):
-        return await asyncio.to_thread(self.store().unseen)
-
-    async def sync(self, *, rebuild=False):
-        """One sync; the calls that it made."""
-        before = self.calls()
-        pages = PageFeed(
-            feed=self.feed, store=self.store, contacts=self.replica, erased=self.erased, conditions=self.conditions,
-            clock=self.clock,
-        )  # fmt: skip
-        await pages.read(lambda _progress: None, rebuild=rebuild)
-        return self.calls() - before
-
-    async def pages(self, most):
-        """Applies so many pages, then breaks off; what each was to a sweep."""
-        stages = []
-        with self.store().open_writer() as writer:
-            async with contextlib.aclosing(self.feed.pages(writer.cursor())) as pages:
-                async for page in pages:
-                    writer.apply_page(page, at=self.clock.now())
-                    stages.append(page.sweep)
-                    if len(stages) == most:
-                        break
-        return stages
-
     def calls(self):
         return self.sim.requests["GET customers"]
 
@@ -119,12 +64,6 @@ class World:
 
     def knows(self, number):
         return bool(self.replica.resolve([Identifier(MEMBER, str(10_000_000 + number))]))
-
-    def contacts(self):
-        return self.replica.info().contacts
-
-    def standing(self):
-        return [condition.code for condition in self.conditions.standing()]
 
 
 @pytest.fixture(name="world")

@@ -5,7 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from agent.connectors.voucherify.progress import Place, Progress, Sweeping, parse_progress
+from agent.connectors.sweeping import Place, Sweeping
+from agent.connectors.voucherify.progress import Progress, parse_progress
 from agent.errors import FeedError
 
 AT = datetime(2026, 2, 14, 16, 0, 0, 123000, tzinfo=UTC)

@@ -33,6 +33,8 @@ def build_app(simulator: "AntavoSimulator") -> ASGIApp:
         ("GET", "/v1/customers", calls.everybody),
         ("GET", "/customers/{customer}", calls.customer),
         ("GET", "/customers/{customer}/transactions", calls.transactions_of),
+        ("GET", "/customers/{customer}/coupons", calls.coupons_of),
+        ("POST", "/extensions/automation/campaign-bonus", calls.campaign_bonus),
         ("GET", "/transactions/{transaction}", calls.transaction),
     ]
     return Gate(
@@ -41,7 +43,7 @@ def build_app(simulator: "AntavoSimulator") -> ASGIApp:
             simulator,
             Fault,
             shows={"state": own.state, "events": own.events},
-            acts={"members": own.add_members, "leave": own.let_leave},
+            acts={"members": own.add_members, "leave": own.let_leave, "coupons": own.give_coupons},
             wrong=lambda text: _refuse(simulator, Refused(400, 0, text)),
         ),
         now=simulator.now,
@@ -137,6 +139,13 @@ class _Calls:
         wanted = request.query_params.get("id")
         return {"data": [one.shown() for one in own if wanted in (None, one.id)], "next": None}
 
+    def coupons_of(self, request: Request, _body: bytes) -> Any:
+        member = self._simulator.books.members.get(request.path_params["customer"])
+        return self._simulator.books.coupons.listed(member.id, request.query_params)
+
+    def campaign_bonus(self, _request: Request, body: bytes) -> Any:
+        return {"data": self._simulator.books.foretold(_parsed(body))}
+
     def transaction(self, request: Request, _body: bytes) -> Any:
         found = self._simulator.books.transactions.get(request.path_params["transaction"])
         if found is None:
@@ -165,6 +174,17 @@ class _Controls:
         for member_id, fields in wanted.items():
             self._simulator.books.members.add(member_id, **fields)
         return {"active": len(self._simulator.books.members.by_id)}
+
+    def give_coupons(self, wanted: Any) -> Any:
+        books = self._simulator.books
+        if not isinstance(wanted, dict) or not all(
+            name in books.members.by_id and isinstance(fields, dict) for name, fields in wanted.items()
+        ):
+            raise ValueError("An object of members' ids and of each coupon's fields by its code is expected")
+        for member_id, coupons in wanted.items():
+            for code, fields in coupons.items():
+                books.coupons.give(member_id, code, **(fields or {}))
+        return sorted(books.coupons.by_code)
 
     def let_leave(self, wanted: Any) -> Any:
         members = self._simulator.books.members

@@ -1,8 +1,9 @@
 """How the simulated workspace processes events, with the vendor's numbers for what it refuses.
 
 Rules: a point for each whole unit of an item's subtotal; a transaction id counts once; only accepted transactions are
-refunded, up to their total; while checkouts have to be accepted, points wait. Refusing more points than somebody has
-(120241), sums that do not add up, and products that were not bought or are back already (0) is this simulator's choice.
+refunded, up to their total; while checkouts have to be accepted, points wait. What a checkout would earn is told
+without taking it, a campaign's bonus beside it. Refusing more points than somebody has (120241), sums that do not add
+up, and products that were not bought or are back already (0) is this simulator's choice.
 """
 
 from collections import defaultdict
@@ -11,6 +12,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
+from agent.connectors.antavo.simulator.coupons import Coupons
 from agent.connectors.antavo.simulator.history import History
 from agent.connectors.antavo.simulator.members import Member, Members
 from agent.connectors.antavo.simulator.refusal import Refused, not_found
@@ -55,7 +57,9 @@ class Books:
         members: everybody.
         history: what happened, refused events left out.
         transactions: by id.
+        coupons: everybody's.
         applied: every event that counted, in order.
+        bonus: points that a campaign gives for each checkout; None where the workspace does not tell beforehand.
         anonymous: an event for an unknown customer makes one.
         accepts: checkouts wait until they are accepted.
         backdates: `effective_timestamp` counts.
@@ -66,7 +70,9 @@ class Books:
         self.history = History()
         self.members = Members(now, self.history)
         self.transactions: dict[str, Transaction] = {}
+        self.coupons = Coupons(now)
         self.applied: list[dict[str, Any]] = []
+        self.bonus: int | None = 0
         self.anonymous = self.accepts = self.backdates = False
 
     def process(self, event: Any) -> tuple[Member, list[dict[str, Any]]]:
@@ -92,9 +98,27 @@ class Books:
         self.applied.append(event)
         return member, made
 
+    def foretold(self, event: Any) -> dict[str, Any]:
+        """What a checkout would earn; nothing is changed. Raises Refused."""
+        if self.bonus is None:
+            raise not_found("Not found")
+        data = event.get("data") if isinstance(event, dict) else None
+        if not isinstance(data, dict) or event.get("action") != "checkout":
+            raise Refused(400, 0, "Property action cannot be empty")
+        if not data.get("transaction_id"):
+            raise Refused(400, 0, "Property transaction_id cannot be empty")
+        self._member(str(event.get("customer")), makes=False)
+        total, items = _amount(data, "total"), data.get("items") or []
+        _check_sums(total, items)
+        base = sum(int(_amount(item, "subtotal")) for item in items)
+        campaign = {"id": "c-1", "name": "Bonus", "issued_points": self.bonus, "customer_points": self.bonus}
+        campaigns = [{"automation": "a-1", "points": self.bonus, "campaign": campaign}] if self.bonus else []
+        return {"campaigns": campaigns, "purchase": {"base": base, "bonus": self.bonus, "points": base + self.bonus}}
+
     def _actions(self) -> dict[str, Callable[[Member, dict[str, Any]], list[dict[str, Any]]]]:
         return {
             "checkout": self._checkout, "checkout_accept": self._accept, "checkout_reject": self._reject,
+            "coupon_redeem": self._coupon_redeem, "coupon_unredeem": self._coupon_unredeem,
             "refund": self._refund, "refund_item": self._refund_item,
             "profile": self._profile, "opt_out": self._opt_out,
         }  # fmt: skip
@@ -105,11 +129,11 @@ class Books:
         known = any(member.external(external) for member in self.members.by_id.values()) if external else False
         return f"{external}:{customer}" if known else customer
 
-    def _member(self, customer: str) -> Member:
+    def _member(self, customer: str, *, makes: bool = True) -> Member:
         try:
             member = self.members.get(customer)
         except Refused:
-            if not self.anonymous:
+            if not (self.anonymous and makes):
                 raise
             return self.members.add(customer)
         if member.fields.get("status", "active") != "active":
@@ -128,6 +152,14 @@ class Books:
 
     def _opt_out(self, member: Member, _data: dict[str, Any]) -> list[dict[str, Any]]:
         self.members.opt_out(member.id)
+        return []
+
+    def _coupon_redeem(self, member: Member, data: dict[str, Any]) -> list[dict[str, Any]]:
+        self.coupons.redeem(member.id, data.get("code"))
+        return []
+
+    def _coupon_unredeem(self, member: Member, data: dict[str, Any]) -> list[dict[str, Any]]:
+        self.coupons.unredeem(member.id, data.get("code"))
         return []
 
     def _checkout(self, member: Member, data: dict[str, Any]) -> list[dict[str, Any]]:

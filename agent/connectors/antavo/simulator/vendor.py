@@ -42,6 +42,16 @@ class AntavoSimulator(SimulatedVendor[Fault]):
         with self.lock:
             return self.books.members.add(member_id, **fields)
 
+    def give(self, member_id: str, code: str, **fields: Any) -> None:
+        """A member gets a coupon."""
+        with self.lock:
+            self.books.coupons.give(member_id, code, **fields)
+
+    def coupon(self, code: str) -> dict[str, Any]:
+        """A coupon as it stands."""
+        with self.lock:
+            return dict(self.books.coupons.by_code[code])
+
     def leave(self, member_id: str) -> None:
         """A member opts out. Raises Refused."""
         with self.lock:
@@ -92,6 +102,7 @@ class AntavoSimulator(SimulatedVendor[Fault]):
             self.books.transactions.clear()
             self.books.applied.clear()
             self.books.members.by_id.clear()
+            self.books.coupons.by_code.clear()
             self.books.history.told.clear()
 
     # What the calls do; the lock is held.

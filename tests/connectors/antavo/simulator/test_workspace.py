@@ -226,11 +226,91 @@ async def test_questions_without_an_answer(call, target, status, code):
     assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
 
 
+def coupon(action, code="CODE-1", customer=MEMBER):
+    return {"customer": customer, "action": action, "data": {"code": code}}
+
+
+async def test_the_life_of_a_coupon(call, simulator):
+    """Used up and given back by its owner alone, and once; over by its own time. No event of a refusal counts."""
+    sim, _ = simulator
+    sim.add_member("c-2")
+    sim.give(MEMBER, "CODE-1")
+    sim.give(MEMBER, "OVER-1", expires_at=int(NOW.timestamp()))
+    told = [
+        coupon("coupon_redeem", customer="c-2"), coupon("coupon_unredeem"), coupon("coupon_redeem"),
+        coupon("coupon_redeem"), coupon("coupon_unredeem"), coupon("coupon_redeem", "OVER-1"),
+        coupon("coupon_redeem", "CODE-9"),
+    ]  # fmt: skip
+    answers = [await call("POST", "/events", event) for event in told]
+    codes = [answer.json()["error"]["code"] if answer.status_code != 200 else None for answer in answers]
+    assert codes == [1601, 0, None, 0, None, 0, 1601]
+    assert [event["action"] for event in sim.books.applied] == ["coupon_redeem", "coupon_unredeem"]
+
+
+@pytest.mark.parametrize(
+    ("query", "codes"),
+    [
+        ("", ["A-1", "A-2", "A-3"]),
+        ("?status=claimed", ["A-1", "A-3"]),
+        ("?code=A-2", ["A-2"]),
+        ("?code=a-2", []),
+        ("?type=percentage&value=10", ["A-3"]),
+        ("?limit=1&offset=1", ["A-2"]),
+    ],
+)
+async def test_listing_coupons(call, simulator, query, codes):
+    """A customer's own, by exact filters, a page at a time; whose they are is not repeated."""
+    sim, _ = simulator
+    sim.add_member("c-2")
+    sim.give(MEMBER, "A-1")
+    sim.give(MEMBER, "A-2", status="redeemed")
+    sim.give(MEMBER, "A-3", type="percentage", value=10)
+    sim.give("c-2", "B-1")
+    told = (await call("GET", f"/customers/{MEMBER}/coupons{query}")).json()
+    assert [row["code"] for row in told["data"]] == codes
+    assert (told["next"] is not None, [row for row in told["data"] if "customer" in row]) == ("limit" in query, [])
+
+
+async def test_a_workspace_without_modules(call, simulator):
+    """What is not switched on is not there."""
+    sim, _ = simulator
+    sim.books.coupons.module, sim.books.bonus = False, None
+    for method, target in (("GET", f"/customers/{MEMBER}/coupons"), ("POST", "/extensions/automation/campaign-bonus")):
+        answer = await call(method, target, {} if method == "POST" else None)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (404, 0)
+    assert (await call("POST", "/events", coupon("coupon_redeem"))).json()["error"]["code"] == 1601
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({}, {"base": 40, "bonus": 3, "points": 43}),
+        ({"total": 41}, 0),
+        ({"transaction_id": ""}, 0),
+        ({"customer": "nobody"}, 160212),
+        ({"action": "refund"}, 0),
+    ],
+    ids=["a cart", "sums that differ", "no name", "nobody", "no checkout"],
+)
+async def test_what_a_cart_would_earn(call, simulator, changes, told):
+    """Its items' points and the campaign's, and nothing is taken."""
+    sim, _ = simulator
+    sim.books.bonus, sim.books.anonymous = 3, True
+    items = [{"product_id": "SK-1", "price": 20, "quantity": 2, "discount": 0, "subtotal": 40}]
+    data = {"transaction_id": "t-1", "total": 40, "items": items, **changes}
+    event = {"customer": changes.get("customer", MEMBER), "action": changes.get("action", "checkout"), "data": data}
+    body = (await call("POST", "/extensions/automation/campaign-bonus", event)).json()
+    assert (body["data"]["purchase"] if "data" in body else body["error"]["code"]) == told
+    assert (sim.books.transactions, set(sim.books.members.by_id)) == ({}, {MEMBER})
+
+
 async def test_the_controls(simulator):
     """Members, faults, keys and what has happened, from outside and without a key."""
     sim, running = simulator
     async with httpx.AsyncClient(base_url=running.url, verify=False) as http:
         members = await http.post("/_sim/members", json={"c-2": {"email": "bo@example.com"}})
+        given = await http.post("/_sim/coupons", json={"c-2": {"CODE-1": {"value": 20}, "CODE-2": {}}})
+        nobody = await http.post("/_sim/coupons", json={"c-3": {"CODE-3": {}}})
         faults = await http.post("/_sim/faults", json={"add": [{"kind": "poison", "transaction_id": "t-1"}]})
         wrong = await http.post("/_sim/faults", json={"add": [{"kind": "earthquake"}]})
         keys = await http.post("/_sim/keys", json={"new": "secret"})
@@ -239,6 +319,7 @@ async def test_the_controls(simulator):
         await http.post("/_sim/reset")
 
     assert members.json() == {"active": 2}
+    assert (given.json(), nobody.status_code, sim.books.coupons.by_code) == (["CODE-1", "CODE-2"], 400, {})
     assert (faults.json()[0]["kind"], wrong.status_code, keys.json()) == ("poison", 400, ["new"])
     assert (state.json()["members"], events.json()) == (2, [])
     assert (sim.keys, sim.faults, sim.books.members.by_id) == ({"new": "secret"}, [], {})

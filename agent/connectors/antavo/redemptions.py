@@ -1,0 +1,212 @@
+"""Using coupons up at Antavo, and giving them back.
+
+===========================  ===================================================  ==================================
+what                         call                                                 source
+===========================  ===================================================  ==================================
+how a coupon stands          `GET /customers/{id}/coupons?code=`: `status`, and   Coupons API
+                             `redeemed_at`
+use it up                    `POST /events`, `coupon_redeem` with its `code`      Events API, wiki: nothing else
+                                                                                  records that it was used
+give it back                 `POST /events`, `coupon_unredeem` with its `code`    Events API
+points                       with the sale itself, as `points_burned`: a till     Events API; what becomes of points
+                             redeems none                                         that were reserved is not known
+===========================  ===================================================  ==================================
+
+===================================================================  ================================================
+status, or number                                                    reason
+===================================================================  ================================================
+`redeemed`, and it was not this call                                 used
+`expired`                                                            expired
+not in the customer's list; 1601, 160212                             not theirs
+any other status, and any other number                               refused, with it
+127201, and the coupon is `redeemed`                                 none: a workflow stopped the event after that
+===================================================================  ================================================
+
+Nothing says that Antavo refuses to use a coupon up twice: an event has no key by which a repeat is recognised. So its
+status is read before each event, and a number that says no is told apart by reading it again: the numbers for a coupon
+that is used up or over are not documented.
+"""
+
+from datetime import datetime
+from typing import Any, Final
+
+from agent.connectors.antavo.benefits import CLAIMED, AntavoBenefits, Row
+from agent.connectors.antavo.client import AntavoClient
+from agent.connectors.antavo.customers import instant_of, text_of
+from agent.connectors.antavo.errors import AntavoError, error_in, raise_unless_answered
+from agent.connectors.antavo.lookup import AntavoLookup
+from agent.connectors.antavo.mapping import Customer, render_coupon
+from agent.domain.benefits import BenefitKind
+from agent.domain.redemption import Reason, Standing, VendorStanding, VendorWord
+from agent.domain.transaction import IntegrationKey
+from agent.errors import VendorUnreachableError
+from agent.ports import Pace
+from agent.transport import Answer
+
+_SUCCESS, _CLIENT_ERRORS = range(200, 300), range(400, 500)
+_REDEEMED: Final = "redeemed"
+_KNOWN = ("claimed", "redeemed", "partially_redeemed", "expired", "invalid", "unassigned")
+_INTERRUPTED = 127201
+_REASONS = {1601: Reason.NOT_THEIRS, 160212: Reason.NOT_THEIRS}
+
+
+class AntavoRedemptions:
+    """Uses customers' coupons up.
+
+    Args:
+        client: the workspace.
+        benefits: reads coupons.
+        lookup: finds the id of a customer.
+    """
+
+    redeems = releases = frozenset({BenefitKind.VOUCHER})
+
+    def __init__(self, client: AntavoClient, benefits: AntavoBenefits, lookup: AntavoLookup) -> None:
+        self._client, self._benefits, self._lookup = client, benefits, lookup
+
+    def spelled(self, kind: BenefitKind, id_: str) -> str:  # noqa: ARG002 - there is only one
+        """As it is: codes are compared letter by letter."""
+        return id_
+
+    async def standing(
+        self,
+        key: IntegrationKey,
+        kind: BenefitKind,  # noqa: ARG002 - there is only one
+        id_: str,
+        *,
+        timeout_s: float,
+        pace: Pace,
+    ) -> VendorStanding:
+        """How a customer's coupon stands: what is not in their list is not theirs.
+
+        Raises:
+            VendorUnreachableError, VendorRefusedError: as everywhere.
+        """
+        _, held = await self._held(key, id_, timeout_s, pace)
+        if held is None:
+            return VendorStanding(Standing.ABSENT)
+        if held.get("status") != _REDEEMED:
+            return VendorStanding(Standing.AVAILABLE)
+        return VendorStanding(Standing.USED, _used_at(held))
+
+    async def redeem(
+        self,
+        key: IntegrationKey,
+        kind: BenefitKind,  # noqa: ARG002 - there is only one
+        id_: str,
+        *,
+        timeout_s: float,
+        pace: Pace,
+    ) -> VendorWord:
+        """Uses it up, unless it is seen not to be there to be used.
+
+        Raises:
+            VendorUnreachableError: where ``maybe_received`` says so, it may have been carried out all the same.
+            VendorRefusedError: our credentials are refused; it was not carried out.
+        """
+        try:
+            customer, held = await self._held(key, id_, timeout_s, pace)
+        except VendorUnreachableError as error:
+            error.maybe_received = False  # nothing was asked for but how it stands
+            raise
+        if held is None:
+            return VendorWord(Reason.NOT_THEIRS)
+        if held.get("status") != CLAIMED:
+            return _unusable(held)
+        refusal = await self._told("coupon_redeem", customer, id_, timeout_s, pace)
+        if refusal is None:
+            return VendorWord()
+        interrupted = refusal.code == _INTERRUPTED
+        try:
+            held = await self._benefits.coupon(customer, id_, timeout_s=timeout_s, pace=pace)
+        except VendorUnreachableError as error:
+            error.maybe_received = interrupted
+            raise
+        if held is not None and held.get("status") == _REDEEMED:
+            return VendorWord() if interrupted else VendorWord(Reason.USED, refusal.name)
+        if held is not None and held.get("status") != CLAIMED:
+            return _unusable(held)
+        return VendorWord(_REASONS.get(refusal.code or 0, Reason.REFUSED), refusal.name)
+
+    async def release(
+        self,
+        key: IntegrationKey,
+        kind: BenefitKind,  # noqa: ARG002 - there is only one
+        id_: str,
+        *,
+        timeout_s: float,
+        pace: Pace,
+    ) -> VendorWord:
+        """Gives it back, if it is used up.
+
+        Raises:
+            VendorUnreachableError, VendorRefusedError: as everywhere.
+        """
+        customer, held = await self._held(key, id_, timeout_s, pace)
+        if held is None:
+            return VendorWord(Reason.NOT_RELEASED, "not_found")
+        if held.get("status") != _REDEEMED:
+            return _given_back(held, None)
+        refusal = await self._told("coupon_unredeem", customer, id_, timeout_s, pace)
+        if refusal is None:
+            return VendorWord()
+        return _given_back(await self._benefits.coupon(customer, id_, timeout_s=timeout_s, pace=pace), refusal)
+
+    async def _held(self, key: IntegrationKey, id_: str, timeout_s: float, pace: Pace) -> tuple[str, Row | None]:
+        """Whose it is, and the row of their coupon."""
+        customer = await self._lookup.customer_of(key, timeout_s=timeout_s, pace=pace)
+        if customer is None:
+            return "", None
+        return customer, await self._benefits.coupon(customer, id_, timeout_s=timeout_s, pace=pace)
+
+    async def _told(self, action: str, customer: str, code: str, timeout_s: float, pace: Pace) -> AntavoError | None:
+        """What the vendor has against an event; None: it was processed."""
+        await pace()
+        body = render_coupon(action, Customer(customer), code)
+        return _objection(await self._client.post_event(body, timeout_s=timeout_s))
+
+
+def _objection(answer: Answer) -> AntavoError | None:
+    """What an answer to an event says against it; None: it was processed.
+
+    Raises:
+        VendorUnreachableError, VendorRefusedError: as everywhere.
+    """
+    raise_unless_answered(answer)
+    body: dict[str, Any] = answer.json()
+    error = error_in(body)
+    if error is not None:
+        return error
+    if answer.status in _CLIENT_ERRORS:
+        return AntavoError(None)
+    if answer.status not in _SUCCESS or not body.keys() & {"id", "events"}:
+        raise VendorUnreachableError(f"answered {answer.status} to an event with something else", maybe_received=True)
+    return None
+
+
+def _unusable(held: Row) -> VendorWord:
+    """Why a coupon cannot be used up, by its status."""
+    status = text_of(held.get("status"))
+    reason = {_REDEEMED: Reason.USED, "expired": Reason.EXPIRED}.get(status, Reason.REFUSED)
+    return VendorWord(reason, status if status in _KNOWN else None)
+
+
+def _given_back(held: Row | None, refusal: AntavoError | None) -> VendorWord:
+    """Whether a coupon is there to be used again, which is all that was asked for."""
+    status = text_of(held.get("status")) if held is not None else ""
+    if status == CLAIMED:
+        return VendorWord()
+    code = refusal.name if refusal is not None else status if status in _KNOWN else None
+    return VendorWord(Reason.NOT_RELEASED, code)
+
+
+def _used_at(held: Row) -> datetime | None:
+    """When it was used up; None where that is not said, or not by which zone's clock."""
+    told = held.get("redeemed_at")
+    if isinstance(told, str):
+        try:
+            at = datetime.fromisoformat(told)
+        except ValueError:
+            return None
+        return at if at.tzinfo is not None else None
+    return instant_of(told)
