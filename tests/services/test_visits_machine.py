@@ -596,6 +596,8 @@ class Shop(RuleBasedStateMachine):
         if by == "slip" and them.own:
             name = them.own[-1].identifier
         self.wait(self.till.privacy.erase(_said(name), "officer"))
+        if by == "slip":  # which says nothing of somebody at the vendor who was named by the phone
+            self.wait(self.till.privacy.erase(_said(phone_of(person)), "officer"))
         gone = [phone_of(person).value, email_of(person).value, f"Zaphira{person}", *vouchers_of(person)]
         gone += [key.value for key in them.own] + self.vendor.numbers(phone_of(person))
         for path in self.directory.iterdir():
