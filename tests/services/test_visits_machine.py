@@ -8,6 +8,7 @@ what it is asked without being heard; it makes a contact as often as it is asked
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import random
 import tempfile
@@ -108,10 +109,28 @@ def email_of(person):
     return email(f"zaphira{person}")
 
 
+class Killed(BaseException):
+    """The program ends here: no error, as nothing may handle it."""
+
+
+def survived(do):
+    """The rule, with a new run of the program where one was killed in the middle of it."""
+
+    @functools.wraps(do)
+    def rule_of(shop, **drawn):
+        try:
+            do(shop, **drawn)
+        except* Killed:
+            shop.starts_again()
+
+    return rule_of
+
+
 class Vendor:
     """Has contacts, sales and vouchers.
 
-    ``mode`` is ``up``, ``down``, or ``deaf``: it tells what it is asked, does what it is to do, and does not say so.
+    ``mode`` is ``up``, ``down``, ``deaf``: it tells what it is asked, does what it is to do, and does not say so; or
+    ``fatal``: when it has done so, the program is killed.
 
     Attributes:
         people: who it has, each with everything that names them.
@@ -150,6 +169,9 @@ class Vendor:
     def _heard(self):
         if self.mode == "deaf":
             raise Offline(maybe_received=True)
+        if self.mode == "fatal":
+            self.mode = "up"
+            raise Killed
 
     def spelled(self, _kind, id_):
         return id_
@@ -183,6 +205,8 @@ class Vendor:
             return [AWAY]
         self.arrived[name].append((outgoing.key, frozenset(self.people)))
         before, self.counts[name] = self.counts[name], 1
+        if self.mode == "fatal":
+            self._heard()
         if self.mode == "deaf":
             return [UNHEARD]
         return [TWICE if before else DONE]
@@ -461,6 +485,7 @@ class Shop(RuleBasedStateMachine):
     # --- the till -------------------------------------------------------------------------------------------------
 
     @rule(person=st.sampled_from(PEOPLE), mailed=st.booleans())
+    @survived
     def joins(self, person, mailed):
         """Somebody wants to be a member; the vendor may refuse what they gave."""
         given = {"first_name": f"Zaphira{person}", "mobile_phone": phone_of(person).value}
@@ -507,6 +532,7 @@ class Shop(RuleBasedStateMachine):
         self.sales[name] = person
 
     @rule(person=st.sampled_from(PEOPLE), letter=st.sampled_from(VOUCHERS), again=st.booleans())
+    @survived
     def uses_a_voucher(self, person, letter, again):
         """For a sale of its own, or for the one it was used for already."""
         id_, them = f"v-{person}-{letter}", self.people[person]
@@ -524,19 +550,19 @@ class Shop(RuleBasedStateMachine):
 
     @precondition(lambda self: any(them.holds for them in self.people.values()))
     @rule(data=st.data())
+    @survived
     def gives_a_voucher_back(self, data):
         """Its sale is voided."""
         held = [(them, id_) for them in self.people.values() for id_ in them.holds]
         them, id_ = data.draw(st.sampled_from(held))
-        told = self.wait(self.till.redeeming.release(VOUCHER, id_, them.holds[id_]))
+        told = self.wait(self.till.redeeming.release(VOUCHER, id_, them.holds.pop(id_)))
         assert told.outcome in ("released", "queued")
-        del them.holds[id_]
 
     # --- the vendor -----------------------------------------------------------------------------------------------
 
-    @rule(mode=st.sampled_from(["up", "down", "deaf"]))
+    @rule(mode=st.sampled_from(["up", "down", "deaf", "fatal"]))
     def the_line(self, mode):
-        """It is there, it is not, or nothing comes back."""
+        """It is there, it is not, nothing comes back, or the program is killed before it does."""
         self.vendor.mode = mode
 
     @rule(person=st.sampled_from(PEOPLE))
@@ -545,6 +571,7 @@ class Shop(RuleBasedStateMachine):
         self.vendor.refuses ^= {phone_of(person)}
 
     @rule(seconds=st.sampled_from([0, 11, 1_000, 20_000]))
+    @survived
     def works(self, seconds):
         """Pauses end, and visits; the lane has its turn, and so has whoever settles what is open of vouchers."""
         self.clock.advance(seconds)
