@@ -117,9 +117,9 @@ def survived(do):
     """The rule, with a new run of the program where one was killed in the middle of it."""
 
     @functools.wraps(do)
-    def rule_of(shop, **drawn):
+    def rule_of(shop, *stated, **drawn):
         try:
-            do(shop, **drawn)
+            do(shop, *stated, **drawn)
         except* Killed:
             shop.starts_again()
 
