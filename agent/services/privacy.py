@@ -24,7 +24,7 @@ import structlog
 from agent.domain.audit import Head
 from agent.domain.belonging import Redeemed, Trace, Wanted, belonging, redeemers
 from agent.domain.health import Conditions
-from agent.domain.identifiers import Identifier
+from agent.domain.identifiers import Identifier, IdentifierType
 from agent.domain.transaction import IdentifierStatement, IntegrationKey
 from agent.errors import AmbiguousPersonError
 from agent.ports import Clock, ErasedBefore, ErasedSales, ErasureRequest, Identity, Person, Removed
@@ -423,14 +423,20 @@ class Privacy:
     def _wanted(self, person: Person | None, identity: Identity | None, readings: Sequence[Identifier]) -> Wanted:
         keys = self._contacts.keys_of(readings) | frozenset(person.keys.values() if person else ())
         refs = frozenset((identity.ref,) if identity else ())
-        return self._with_newcomers(refs, dict.fromkeys(keys), known=person is not None)
+        numbers = self._contacts.keys_of([one for one in readings if one.type is IdentifierType.EXTERNAL_ID])
+        by_number = bool(self._enrolments.marks_of(numbers)[1])  # of this till's series, and nobody else's
+        return self._with_newcomers(refs, dict.fromkeys(keys), known=person is not None or by_number)
 
     def _with_newcomers(self, refs: frozenset[str], keys: Mapping[bytes, datetime | None], *, known: bool) -> Wanted:
-        """Whom to look for, with all that a contact made here is known by: its sales may have its number alone."""
-        more = dict(keys)
+        """Whom to look for, with all that a contact made here is known by: its sales may have its number alone.
+
+        Whom the loyalty system has not been given yet may be somebody there all the same, who was named by the same:
+        then what they gave is not theirs alone.
+        """
+        more, known = dict(keys), known or self._enrolments.key_of(keys) is not None
         for key, at in keys.items():
             marks, others = self._enrolments.marks_of((key,))
-            refs, known = refs | others, known or bool(others)
+            refs |= others
             more = {**dict.fromkeys(marks, at), **more}
         return Wanted(refs, more, known=known)
 
@@ -450,7 +456,7 @@ class Privacy:
         redeemed = await self._redemptions.redeemed()
         others = self._contacts.there({one.ref for one in redeemed} - wanted.refs)
         people = redeemers(redeemed, wanted, others)
-        if len(people) > 1 and not wanted.refs:
+        if len(people) > 1:
             raise AmbiguousPersonError
         return tuple(chain.from_iterable(people))
 

@@ -11,14 +11,15 @@ bring back who was deleted since.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Self
 
 from agent.domain.identifiers import IdentifierType
 from agent.ports import AppliedCounts, AppliedFile, Batch, ChangePage, Identity, Sweep
 from agent.store.database import erase_leftovers, sqlite, storage_error, transaction, truncate_log
-from agent.store.keyhash import HASH_BYTES
+from agent.store.feed_cursor import without
+from agent.store.keyhash import HASH_BYTES, KeyHash
 from agent.store.replica_file import COLUMNS, KEY_COLUMNS, ReplicaFile, instant
 from agent.store.replica_rows import CONTACT_ID, DELETE, FIELDS, KEYS, NOTHING, Row, digest, merge
 
@@ -58,6 +59,7 @@ _HELD = " OR ".join(
 )
 FORGET_UNHELD = f"DELETE FROM vouched WHERE NOT ({_HELD.format(key='ifnull(beside, key)')})"  # noqa: S608 - ours
 """Drops what is known of keys that lead to nobody any more."""
+_GO_ON_FROM = "UPDATE state SET cursor = ?"
 _COUNT = "UPDATE state SET contacts = contacts + ?, erasures = erasures + ?"
 
 
@@ -253,7 +255,10 @@ class SqliteReplicaWriter:
         return row[0]
 
     def apply_page(self, page: ChangePage, *, at: datetime) -> AppliedCounts:
-        """Applies a page and its cursor in one commit, and what the page is to a sweep."""
+        """Applies a page and its cursor in one commit, and what the page is to a sweep.
+
+        Who was erased here is not remembered as somebody to be asked for, either.
+        """
         batch = digest(page.changes, self._file)
         with self._transaction() as connection:
             if page.sweep is Sweep.BEGINS:
@@ -272,7 +277,7 @@ class SqliteReplicaWriter:
             if page.sweep in (Sweep.ENDS, Sweep.GIVEN_UP):
                 connection.execute(_END_SWEEP)
             merger.record()
-            connection.execute("UPDATE state SET cursor = ?", (page.cursor,))
+            connection.execute(_GO_ON_FROM, (self._naming_none_of(self._file.refusals.marks, page.cursor),))
             return merger.counts(batch, unlisted=unlisted)
 
     def _unlisted(self, connection: Connection) -> frozenset[bytes]:
@@ -338,7 +343,7 @@ class SqliteReplicaWriter:
             connection.executemany(_CARRIED_OUT, [(identity, instant(at)) for identity, at in removed])
 
     def erase(self, identity: Identity) -> int:
-        """Takes somebody out, their tombstone included; how many contacts that was.
+        """Takes somebody out, their tombstone and their place in the cursor included; how many contacts that was.
 
         There are traces until :meth:`leave_no_trace` has erased them. Raises StorageError.
         """
@@ -349,8 +354,16 @@ class SqliteReplicaWriter:
                 contacts = connection.execute(statement, (identity.mark,)).rowcount
             connection.execute(FORGET_UNHELD)
             buried = connection.execute(_RESTORE, (identity.mark, identity.primary)).rowcount
-            connection.execute(_COUNT, (-contacts, contacts + buried))
+            (cursor,) = connection.execute("SELECT cursor FROM state").fetchone()
+            named = cursor is not None and (left := self._naming_none_of({identity.mark}, cursor)) != cursor
+            if named:
+                connection.execute(_GO_ON_FROM, (left,))
+            connection.execute(_COUNT, (-contacts, contacts + buried + named))
             return int(contacts)
+
+    def _naming_none_of(self, marks: Container[bytes], cursor: str) -> str:
+        hash_of = KeyHash(self._file.key).of
+        return without(cursor, lambda id_: hash_of(IdentifierType.CONTACT_ID, id_) in marks)
 
     def leave_no_trace(self) -> None:
         """Rebuilds the file if anything was erased since the last time: a till's disk wears. Empties its log always.

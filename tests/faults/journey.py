@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +12,14 @@ from e2e.shop import Till, Vendor, eventually, sale
 from e2e.traces import EVERYBODY, NUMBER, SAID, YLVALI, left_in
 
 from agent.connectors.voyado.simulator import Fault
+from agent.connectors.voyado.simulator.settings import EXPORT_FIELDS
+
+TENANT = {"members": 5, "export_fields": (*EXPORT_FIELDS, "socialSecurityNumber", "externalId", "cardId", "birthDay")}
+BARE = ("/usr/bin/env", "PATH=/nowhere")
+"""Without a compiler, with which Python looks for libraries, and whose temporary files it would be hard to tell."""
+PROBE = re.compile(r"[a-z0-9_]{8}|pymp-.*")
+"""What Python itself makes: a file of four letters, to see whether it may, and empty directories."""
+KEPT = {"contents": "contacts", "fields": ["first_name", "last_name", "street", "mobile_phone", "email"]}
 
 NAME = "Zaphira Kvistgren"
 PHONE = {"type": "mobile_phone", "value": "070-174 06 99"}
@@ -131,7 +140,7 @@ class Journey:
     def buys_badly(self) -> None:
         """With her name in every field of a sale, and under every name that is no field's."""
         rich = sale("bad", identifier=PHONE, new_contact=YLVALI, **SAID, original_transaction_id="on-1")
-        for number, body in enumerate(_spoilt(rich)):
+        for number, body in enumerate(spoilt(rich)):
             if isinstance(body["transaction_id"], str):
                 body["transaction_id"] = f"bad-{number}"
             self._refused(self.till.http.post("/v1/transactions", json=body))
@@ -248,7 +257,7 @@ class Journey:
         self.said.append(answer.text + str(answer.headers))
 
 
-def _spoilt(body: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def spoilt(body: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """The body with her name in place of each value, and beside each, under her name."""
     for *way, last in _places(body):
         spoilt = copy.deepcopy(body)
@@ -273,3 +282,8 @@ def _places(value: Any, way: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     for key, inner in items:
         yield (*way, key)
         yield from _places(inner, (*way, key))
+
+
+def everything_said(journey: Any) -> bytes:
+    """Logs, answers, metrics, problems and what commands printed."""
+    return "\n".join([journey.till.log.read_text(), *journey.said]).encode()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import resource
 import signal
 import subprocess
@@ -15,35 +14,17 @@ import pytest
 from e2e.shop import eventually
 from e2e.traces import EVERYBODY, OF_ZAPHIRA, SAID, ZAPHIRA, enrol, found_in, left_in
 from faults.crashing import CRASH_PHONE
-from faults.journey import PHONE, Journey
+from faults.journey import BARE, KEPT, PHONE, PROBE, TENANT, Journey, everything_said
 from faults.tempwatch import watching
 
-from agent.connectors.voyado.simulator.settings import EXPORT_FIELDS
-
-TENANT = {"members": 5, "export_fields": (*EXPORT_FIELDS, "socialSecurityNumber", "externalId", "cardId", "birthDay")}
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(900),
     pytest.mark.parametrize("vendor", [TENANT], indirect=True, ids=["few"]),
 ]
 
-BARE = ("/usr/bin/env", "PATH=/nowhere")
-"""Without a compiler, with which Python looks for libraries, and whose temporary files it would be hard to tell."""
-PROBE = re.compile(r"[a-z0-9_]{8}|pymp-.*")
-"""What Python itself makes: a file of four letters, to see whether it may, and empty directories."""
 CRASHING = (sys.executable, str(Path(__file__).with_name("crashing.py")))
 CRASHES = "import os\ncanary = 'zaph' + 'ira'\nos.abort()\n"
-KEPT = {"contents": "contacts", "fields": ["first_name", "last_name", "street", "mobile_phone", "email"]}
-
-
-@pytest.fixture
-def temporary(tmp_path, monkeypatch):
-    """The directory that the agent takes for temporary files."""
-    directory = tmp_path / "temporary"
-    directory.mkdir()
-    for name in ("TMPDIR", "SQLITE_TMPDIR", "TEMP", "TMP"):
-        monkeypatch.setenv(name, str(directory))
-    return directory
 
 
 def open_shop(vendor, open_till, encryption, *, wrapper=(), **tables):
@@ -58,11 +39,6 @@ def open_shop(vendor, open_till, encryption, *, wrapper=(), **tables):
     ).start(wrapper=wrapper)
     eventually(till.loaded)
     return till, Journey(vendor, till, contact.contact_id, wrapper)
-
-
-def everything_said(journey):
-    """Logs, answers, metrics, problems and what commands printed."""
-    return "\n".join([journey.till.log.read_text(), *journey.said]).encode()
 
 
 @pytest.mark.parametrize("feed", ["folder", "sftp", "api"])

@@ -705,6 +705,32 @@ async def test_two_whom_only_the_vendor_knows_and_who_share_a_phone(world, call)
     assert (await world.erase("mobile_phone", ALMA[PHONE])).counts == counted(redemptions=1, sales_waiting=1)
 
 
+@pytest.mark.parametrize("kind", ["mobile_phone", "external_id"])
+async def test_who_joins_without_the_line_may_be_somebody_at_the_vendor(world, kind):
+    """What whoever has their phone used up goes with them; by the number of this till's own theirs alone does."""
+    made = await enrol(world, Identifier(PHONE, ALMA[PHONE]))
+    await redeem(world, "hers", member_key(ALMA[MEMBER]), ref="v_1")
+    value = ALMA[PHONE] if kind == "mobile_phone" else made.own_key.value
+    by_phone = kind == "mobile_phone"
+    assert len((await world.export(kind, value)).redemptions) == by_phone
+    assert (await world.erase(kind, value)).counts == counted(enrolments=1, redemptions=by_phone)
+    assert (b"voucher-hers" in world.bytes()) is not by_phone
+    assert (await world.erase("mobile_phone", ALMA[PHONE])).counts == counted(redemptions=not by_phone)
+
+
+async def test_who_joins_without_the_line_may_be_one_of_two_at_the_vendor(world):
+    """Nobody is guessed by the phone that they share; once the vendor has said who they are it leads to them."""
+    made = await enrol(world, Identifier(PHONE, ALMA[PHONE]))
+    await redeem(world, "hers", member_key(ALMA[MEMBER]), ref="v_1")
+    await redeem(world, "his", member_key(BO[MEMBER]), ref="v_2")
+    with pytest.raises(AmbiguousPersonError):
+        await world.erase("mobile_phone", ALMA[PHONE])
+    assert world.enrolments.by_ref(made.ref) is not None
+    await world.enrolments.deliver(made.number, member_key(ALMA[MEMBER]), None, NOW)
+    assert (await world.erase("mobile_phone", ALMA[PHONE])).counts == counted(enrolments=1, redemptions=1)
+    assert (b"voucher-hers" in world.bytes(), b"voucher-his" in world.bytes()) == (False, True)
+
+
 @pytest.mark.parametrize("how", ["by the phone", "by the feed"])
 async def test_a_member_s_phone_takes_nothing_of_another_s(world, how):
     """Who is known here by more than the phone is not whoever else was named by it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import pickle
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -444,3 +445,34 @@ async def test_it_is_the_present_replica_that_is_written(world):
     (alma,) = world.people.persons(named(EMAIL, ALMA[EMAIL]))
     assert await world.people.erase(alma.identity, ()) == 1
     assert world.people.persons(named(EMAIL, ALMA[EMAIL])) == ()
+
+
+# --- who has still to be asked for ------------------------------------------------------------------------------
+
+
+def _standing(world, *ids, refusals=None):
+    """The feed has read its page, and has these to ask for again; what the cursor says then."""
+    store = world.store if refusals is None else world.store.refusing(refusals)
+    cursor = json.dumps({"changed_at": "2026-02-14T15:41:09+00:00", "unread": list(ids)})
+    with store.open_writer() as writer:
+        writer.apply_page(ChangePage((), cursor, last=True), at=NOW)
+        writer.finish(as_of=NOW)
+        return writer.cursor()
+
+
+async def test_an_erasure_takes_whom_the_feed_would_ask_for_again_out_of_its_cursor(world):
+    """Whether or not the replica has them: no byte is left, and the others are asked for as before."""
+    _standing(world, ALMA[ID], BO[ID])
+    assert ALMA[ID].encode() in world.bytes()
+    identity = world.people.identity_of(named(ID, ALMA[ID]))
+    assert await world.people.erase(identity, world.people.keys_of(named(ID, ALMA[ID]))) == 0
+    assert ALMA[ID].encode() not in world.bytes()
+    with world.store.open_writer() as writer:
+        assert json.loads(writer.cursor())["unread"] == [BO[ID]]
+
+
+async def test_whoever_was_erased_is_not_remembered_to_be_asked_for(world):
+    """However often the feed cannot tell of them: their id is not put on disk again."""
+    cursor = _standing(world, ALMA[ID], BO[ID], refusals=Refusals(frozenset({HASH(ID, ALMA[ID])})))
+    assert json.loads(cursor)["unread"] == [BO[ID]]
+    assert ALMA[ID].encode() not in world.bytes()
