@@ -163,7 +163,7 @@ async def _build(ground: Ground, rooms: Mapping[str, Room], stack: AsyncExitStac
         found_by,
         told=told,
         newcomers=desk.newcomers,
-        enrolling=desk.enrolling,
+        bringing=desk.bringing,
         asking_now=asking_now,
     )
     intake = _intake(ground, systems, storage, found_by, dispatch=dispatch, newcomers=desk.newcomers)

@@ -6,16 +6,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from agent.domain.fallback import WRITE_LEVEL
+from agent.domain.link import Link
 from agent.ground import Ground
 from agent.ports import EnrolmentRecord, RedemptionRecord, Remember, Replica
 from agent.services.asking import Asking
 from agent.services.benefits import BenefitsPolicy, MemberBenefitsDesk
+from agent.services.bringing import Bringing, Manner
 from agent.services.contacts import LocalContacts, Newcomers
 from agent.services.enrolling import Enrolling, EnrolPolicy
 from agent.services.handles import Handles, Refs
 from agent.services.identify import Identify, IdentifyPolicy
 from agent.services.preview import Preview, PreviewPolicy
 from agent.services.redeeming import Redeeming
+from agent.services.turns import Turns
 from agent.systems import LOOKUP_AT_DELIVERY_S, System
 
 
@@ -25,6 +28,7 @@ class Desk:
 
     identify: Identify
     enrolling: Enrolling
+    bringing: Bringing
     newcomers: Newcomers
     benefits: MemberBenefitsDesk
     redeeming: Redeeming
@@ -78,6 +82,18 @@ def open_desk(
         policy=IdentifyPolicy(ground.tagging, stale_after, spend_with, loyalty.fresh_for),
         newcomers=newcomers,
     )
+    writer = loyalty.connector.writer
+    bringing = Bringing(
+        clock=clock,
+        record=made_here,
+        newcomers=newcomers,
+        lookup=loyalty.connector.lookup,
+        writer=writer,
+        turns=_turns(ground, link),
+        manner=Manner(settings.agent.store_id, LOOKUP_AT_DELIVERY_S, loyalty.pace),
+        conditions=ground.conditions,
+    )
+    ground.bells.erased.listen(bringing.tell)  # whoever was parked may be gone
     enrolling = Enrolling(
         clock=clock,
         normaliser=ground.normaliser,
@@ -86,17 +102,12 @@ def open_desk(
         contacts=contacts,
         live=identify.live,
         asking=Asking(clock, link, live=True, budget_s=settings.enrol.budget.total_seconds(), patient=True),
-        lookup=loyalty.connector.lookup,
-        writer=loyalty.connector.writer,
+        bringing=bringing,
         link=link,
-        policy=_enrol_policy(ground),
-        pace=loyalty.pace,
+        policy=_enrol_policy(ground, writes=writer is not None),
         room=room,
         added=ground.bells.accepted,
-        conditions=ground.conditions,
-        uniform=ground.chance.uniform,
     )
-    ground.bells.erased.listen(enrolling.tell)  # whoever was parked may be gone
     unasked = settings.benefits.offline.policy()
     refs = Refs(contacts, handles)
     benefits = MemberBenefitsDesk(
@@ -140,17 +151,24 @@ def open_desk(
         ),
         newcomers=newcomers,
     )
-    return Desk(identify, enrolling, newcomers, benefits, redeeming, preview)
+    return Desk(identify, enrolling, bringing, newcomers, benefits, redeeming, preview)
 
 
-def _enrol_policy(ground: Ground) -> EnrolPolicy:
+def _turns(ground: Ground, link: Link) -> Turns:
+    queue = ground.settings.queue
+    return Turns(
+        ground.clock,
+        link,
+        first_s=queue.backoff_first.total_seconds(),
+        longest_s=queue.backoff_max.total_seconds(),
+        uniform=ground.chance.uniform,
+    )
+
+
+def _enrol_policy(ground: Ground, *, writes: bool) -> EnrolPolicy:
     settings = ground.settings
     return EnrolPolicy(
-        offered=settings.loyalty.fallback_level >= WRITE_LEVEL,
+        offered=writes and settings.loyalty.fallback_level >= WRITE_LEVEL,
         prefix=settings.enrol.prefix(settings.agent),
-        store_id=settings.agent.store_id,
         stale_after=settings.replica.stale_after,
-        timeout_s=LOOKUP_AT_DELIVERY_S,
-        backoff_first_s=settings.queue.backoff_first.total_seconds(),
-        backoff_max_s=settings.queue.backoff_max.total_seconds(),
     )

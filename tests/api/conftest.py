@@ -37,6 +37,7 @@ from agent.ports import Pace, Recipient, ReplicaInfo
 from agent.services.activities import ActivityIntake, ActivityPolicy
 from agent.services.asking import Asking
 from agent.services.benefits import BenefitsPolicy, MemberBenefitsDesk
+from agent.services.bringing import Bringing, Manner
 from agent.services.contacts import LocalContacts, Newcomers
 from agent.services.enrolling import Enrolling, EnrolPolicy
 from agent.services.handles import Handles, Refs
@@ -47,6 +48,7 @@ from agent.services.privacy import Erasure, Export
 from agent.services.reconcile import Books, Reconcile
 from agent.services.redeeming import Redeeming
 from agent.services.status import Status, StatusPolicy
+from agent.services.turns import Turns
 from agent.settings import AgentSection, ApiSection, LoyaltySection, Rate, ReplicaSection, Settings
 from agent.store.activities import Activities
 from agent.store.database import DatabaseFile, migrate
@@ -357,6 +359,16 @@ def build(state_dir: Path, settings: Settings, *, heartbeat_s: float = 15.0) -> 
         policy=IdentifyPolicy(tagging, stale_after, frozenset(settings.benefits.spend_with)),
         newcomers=newcomers,
     )
+    bringing = Bringing(
+        clock=clock,
+        record=made_here,
+        newcomers=newcomers,
+        lookup=vendor,
+        writer=vendor,
+        turns=Turns(clock, link, first_s=10.0, longest_s=900.0, uniform=lambda _low, high: high),
+        manner=Manner("1042", 15.0, _at_once),
+        conditions=conditions,
+    )
     enrolling = Enrolling(
         clock=clock,
         normaliser=normaliser,
@@ -365,15 +377,11 @@ def build(state_dir: Path, settings: Settings, *, heartbeat_s: float = 15.0) -> 
         contacts=contacts,
         live=identify.live,
         asking=Asking(clock, link, live=True, budget_s=3.0, patient=True),
-        lookup=vendor,
-        writer=vendor,
+        bringing=bringing,
         link=link,
-        policy=EnrolPolicy(tagging.level >= 4, "1042-03-", "1042", stale_after, 15.0, 10.0, 900.0),
-        pace=_at_once,
+        policy=EnrolPolicy(tagging.level >= 4, "1042-03-", stale_after),
         room=lambda: room["error"] is None,
         added=lambda: None,
-        conditions=conditions,
-        uniform=lambda _low, high: high,
     )
     refs = Refs(contacts, handles)
     benefits = MemberBenefitsDesk(
