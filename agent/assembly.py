@@ -152,6 +152,8 @@ async def _build(ground: Ground, rooms: Mapping[str, Room], stack: AsyncExitStac
         found_by,
         record=redemptions,
         made_here=enrolments,
+        changed_here=storage.revisions(),
+        audit=audit.record,
         room=storage.room.has_room,
         told=metrics.redemption,
         asking_now=asking_now,
@@ -164,6 +166,7 @@ async def _build(ground: Ground, rooms: Mapping[str, Room], stack: AsyncExitStac
         told=told,
         newcomers=desk.newcomers,
         bringing=desk.bringing,
+        updating=desk.updating,
         asking_now=asking_now,
     )
     intake = _intake(ground, systems, storage, found_by, dispatch=dispatch, newcomers=desk.newcomers)
@@ -237,6 +240,8 @@ async def _build(ground: Ground, rooms: Mapping[str, Room], stack: AsyncExitStac
         benefits=desk.benefits,
         redeeming=desk.redeeming,
         enrolling=desk.enrolling,
+        revising=desk.revising,
+        shown=desk.newcomers.shown,
         preview=desk.preview,
         replica=replica,
         outbox=storage.outbox,

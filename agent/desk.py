@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Any
 
 from agent.domain.fallback import WRITE_LEVEL
 from agent.domain.link import Link
@@ -18,7 +19,9 @@ from agent.services.handles import Handles, Refs
 from agent.services.identify import Identify, IdentifyPolicy
 from agent.services.preview import Preview, PreviewPolicy
 from agent.services.redeeming import Redeeming
+from agent.services.revising import Revising
 from agent.services.turns import Turns
+from agent.services.updating import RevisionRecord, Updating
 from agent.systems import LOOKUP_AT_DELIVERY_S, System
 
 
@@ -29,6 +32,8 @@ class Desk:
     identify: Identify
     enrolling: Enrolling
     bringing: Bringing
+    revising: Revising
+    updating: Updating
     newcomers: Newcomers
     benefits: MemberBenefitsDesk
     redeeming: Redeeming
@@ -42,6 +47,8 @@ def open_desk(
     *,
     record: RedemptionRecord,
     made_here: EnrolmentRecord,
+    changed_here: RevisionRecord,
+    audit: Callable[..., Awaitable[Any]],
     room: Callable[[], bool],
     told: Callable[[str], None],
     asking_now: Callable[[], Remember] | None,
@@ -54,6 +61,8 @@ def open_desk(
         replica: the local contacts.
         record: redemptions on disk.
         made_here: contacts made here, on disk.
+        changed_here: changes given here, on disk.
+        audit: the audit trail.
         room: whether there is room for another record.
         told: hears of each state that a redemption comes to.
         asking_now: what keeps the answers of a look-up that begins now; None where they are not kept.
@@ -68,7 +77,7 @@ def open_desk(
         budget_s=settings.loyalty.live_lookup_budget.total_seconds(),
         asking_now=asking_now,
     )
-    newcomers = Newcomers(made_here, settings.replica.fields)
+    newcomers = Newcomers(made_here, settings.replica.fields, changed_here)
     contacts = LocalContacts(replica, ground.tagging, newcomers)
     identify = Identify(
         clock=clock,
@@ -82,7 +91,7 @@ def open_desk(
         policy=IdentifyPolicy(ground.tagging, stale_after, spend_with, loyalty.fresh_for),
         newcomers=newcomers,
     )
-    writer = loyalty.connector.writer
+    writer, manner = loyalty.connector.writer, Manner(settings.agent.store_id, LOOKUP_AT_DELIVERY_S, loyalty.pace)
     bringing = Bringing(
         clock=clock,
         record=made_here,
@@ -90,10 +99,12 @@ def open_desk(
         lookup=loyalty.connector.lookup,
         writer=writer,
         turns=_turns(ground, link),
-        manner=Manner(settings.agent.store_id, LOOKUP_AT_DELIVERY_S, loyalty.pace),
+        manner=manner,
         conditions=ground.conditions,
     )
     ground.bells.erased.listen(bringing.tell)  # whoever was parked may be gone
+    patient = Asking(clock, link, live=True, budget_s=settings.enrol.budget.total_seconds(), patient=True)
+    enrol_policy = _enrol_policy(ground, writes=writer is not None)
     enrolling = Enrolling(
         clock=clock,
         normaliser=ground.normaliser,
@@ -101,15 +112,42 @@ def open_desk(
         newcomers=newcomers,
         contacts=contacts,
         live=identify.live,
-        asking=Asking(clock, link, live=True, budget_s=settings.enrol.budget.total_seconds(), patient=True),
+        asking=patient,
         bringing=bringing,
         link=link,
-        policy=_enrol_policy(ground, writes=writer is not None),
+        policy=enrol_policy,
         room=room,
         added=ground.bells.accepted,
     )
     unasked = settings.benefits.offline.policy()
     refs = Refs(contacts, handles)
+    updating = Updating(
+        clock=clock,
+        record=changed_here,
+        writer=writer,
+        turns=_turns(ground, link),
+        manner=manner,
+        as_of=contacts.as_of,
+        conditions=ground.conditions,
+        audit=audit,
+    )
+    ground.bells.erased.listen(updating.tell)
+    revising = Revising(
+        clock=clock,
+        normaliser=ground.normaliser,
+        offered=enrol_policy.offered,
+        newcomer=enrolling.add_to,
+        refs=refs,
+        contacts=contacts,
+        live=identify.live,
+        asking=patient,
+        record=changed_here,
+        updating=updating,
+        link=link,
+        stale_after=stale_after,
+        room=room,
+        added=ground.bells.accepted,
+    )
     benefits = MemberBenefitsDesk(
         clock=clock,
         refs=refs,
@@ -151,7 +189,7 @@ def open_desk(
         ),
         newcomers=newcomers,
     )
-    return Desk(identify, enrolling, bringing, newcomers, benefits, redeeming, preview)
+    return Desk(identify, enrolling, bringing, revising, updating, newcomers, benefits, redeeming, preview)
 
 
 def _turns(ground: Ground, link: Link) -> Turns:

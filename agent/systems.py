@@ -24,7 +24,7 @@ from agent.services.buffer import Buffer, BufferPolicy
 from agent.services.contacts import Newcomers
 from agent.services.dispatch import Dispatch
 from agent.services.judge import DispatchPolicy
-from agent.services.lane import Lane, own_share
+from agent.services.lane import Contacts, Lane, own_share
 from agent.services.reconcile import Books
 from agent.services.round import Queue
 from agent.settings import Role, VendorSection
@@ -117,6 +117,7 @@ def open_lanes(
     told: Callable[[str, Verdict], None],
     newcomers: Newcomers,
     bringing: Bringing,
+    updating: Contacts,
     asking_now: Callable[[], Remember] | None,
 ) -> Dispatch:
     """A lane for each.
@@ -129,6 +130,7 @@ def open_lanes(
         told: hears of each attempt.
         newcomers: who was made at this till.
         bringing: brings them to the loyalty system.
+        updating: brings changes there.
         asking_now: what keeps the answers of a look-up that begins now; None where they are not kept.
     """
     loyalty = systems[0]
@@ -148,7 +150,7 @@ def open_lanes(
                 settle_tag=asking.settle if system is loyalty else settle_activity,
                 corrected=loyalty.link.corrected,
                 told=told,
-                contacts=bringing if system is loyalty else None,
+                contacts=(bringing, updating) if system is loyalty else (),
             )
             for system in systems
         ]
@@ -249,7 +251,7 @@ def _lane(
     settle_tag: Callable[[Outgoing], Awaitable[Outgoing | Verdict]],
     corrected: Callable[[datetime, datetime, timedelta, datetime], datetime | None],
     told: Callable[[str, Verdict], None],
-    contacts: Bringing | None,
+    contacts: Sequence[Contacts],
 ) -> Lane:
     settings = ground.settings.queue
     lane = Lane(

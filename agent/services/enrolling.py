@@ -161,19 +161,46 @@ class Enrolling:
                 return known
             return await self._given_again(known, given, identifiers, alone_with=made[0].number if alone else None)
 
+    async def add_to(self, ref: str, given: NewContact, identifiers: Sequence[Identifier]) -> Enrolled | None:
+        """Somebody made here, with what is changed of theirs; None where the vendor has them, or they are nobody's.
+
+        What the vendor has refused of them stays, where nothing else is given, and is tried again.
+
+        Raises:
+            UnderWayError: the contact is being brought to the vendor at this moment.
+            StorageError: it cannot be put on disk; nothing is changed.
+        """
+        made = self._record.by_ref(ref)
+        if made is None or made.key is not None:
+            return None
+        async with self._alone(made) as alone:
+            made = self._record.by_ref(ref)  # its fate may have been decided meanwhile
+            if made is None or made.key is not None:
+                return None
+            number = made.number if alone else None
+            return await self._given_again(self._made((made,)), given, identifiers, alone_with=number, whole=False)
+
     async def _given_again(
-        self, known: Enrolled, given: NewContact, identifiers: Sequence[Identifier], *, alone_with: int | None
+        self,
+        known: Enrolled,
+        given: NewContact,
+        identifiers: Sequence[Identifier],
+        *,
+        alone_with: int | None,
+        whole: bool = True,
     ) -> Enrolled | None:
         """Somebody whom the vendor does not have, with what is given now; None when they were erased meanwhile.
 
-        What it has refused is replaced, and tried again. What it has not heard is added to, field by field.
+        What it has refused is replaced by the whole of what is given now, and tried again. What it has not heard is
+        added to, field by field.
         """
         made = self.bringing.current(known.member.key)
         if made is None:
             return None
-        if made.state is EnrolmentState.QUEUED and made.contact is not None:
+        queued = made.state is EnrolmentState.QUEUED
+        if (queued or not whole) and made.contact is not None:
             given, identifiers = over(given, made.contact), names_over(identifiers, made.identifiers)
-            if given == made.contact:
+            if queued and given == made.contact:
                 return known
         if made.number != alone_with:
             raise UnderWayError("This contact is being brought to the loyalty system.")

@@ -995,7 +995,7 @@ async def lane_of(desk, outbox):
     lane = Lane(
         clock=desk.clock, queue=outbox, connector=desk.vendor, link=desk.link, settle_tag=desk.buffer.settle,
         corrected=desk.link.corrected, policy=DispatchPolicy(0.005, 10, 900), uniform=lambda _a, b: b,
-        told=lambda *_: None, changed=lambda: None, contacts=desk.bringing,
+        told=lambda *_: None, changed=lambda: None, contacts=(desk.bringing,),
     )  # fmt: skip
     task = asyncio.create_task(lane.run())
     try:
