@@ -128,6 +128,7 @@ def open_desk(
         turns=_turns(ground, link),
         manner=manner,
         as_of=contacts.as_of,
+        their_time=asking.their_time,
         conditions=ground.conditions,
         audit=audit,
     )

@@ -82,19 +82,29 @@ class Newcomers:
             return None
         return self.shown(self.member_of(found)) if found is not None else None
 
-    def changed_to(self, readings: Sequence[Identifier]) -> tuple[IntegrationKey, ...]:
-        """The keys of everybody whom one of the readings names since a change that was given here."""
+    def changed_to(self, readings: Sequence[Identifier], *, waiting: bool = False) -> tuple[IntegrationKey, ...]:
+        """The keys of everybody whom one of the readings names since a change that was given here.
+
+        Args:
+            readings: what was said of somebody.
+            waiting: by a change that the vendor does not have yet.
+        """
         try:
             found = self._changed_here.naming(readings) if self._changed_here is not None else ()
         except StorageError:  # told by whoever has to write there
             return ()
-        return tuple({one.key.value: one.key for one in found if one.state is not EnrolmentState.PARKED}.values())
+        counts = (EnrolmentState.QUEUED,) if waiting else (EnrolmentState.QUEUED, EnrolmentState.DELIVERED)
+        return tuple(dict.fromkeys(one.key for one in found if one.state in counts))
 
-    def shown(self, member: Member) -> Member:
+    def shown(self, member: Member, *, live: bool = False) -> Member:
         """A member with what was changed of theirs here, as far as a till may be shown it.
 
         What the vendor refuses is not shown: its own word stands. Its word comes back with the feed; from then on no
         change that it has had is on record.
+
+        Args:
+            member: whoever it is.
+            live: that is the vendor's word of this moment: it has what it has had.
         """
         try:
             found = self._changed_here.of(member.key) if self._changed_here is not None and not member.own else ()
@@ -102,7 +112,7 @@ class Newcomers:
             return member
         fields = member.fields
         for one in found:
-            if one.state is not EnrolmentState.PARKED:
+            if one.state is EnrolmentState.QUEUED or (one.state is EnrolmentState.DELIVERED and not live):
                 fields = shown_over(fields, one.contact, self._fields)
         return member if fields is member.fields else replace(member, fields=fields)
 
@@ -181,6 +191,15 @@ class LocalContacts:
                     known = ()
                 members += tuple(known) or self.made_here((key.identifier,))
         return tuple(map(self._newcomers.shown, members))
+
+    def knows_better(self, members: Sequence[Member], readings: Sequence[Identifier]) -> bool:
+        """Whether this till alone knows some of them, or that a reading names them: the vendor has yet to hear it."""
+        keys = self._newcomers.changed_to(readings, waiting=True) if self._newcomers is not None else ()
+        return any(member.own or member.key in keys for member in members)
+
+    def live(self, member: Member) -> Member:
+        """Somebody as the vendor has just told of them, with what it has yet to hear."""
+        return self._newcomers.shown(member, live=True) if self._newcomers is not None else member
 
     def made_here(self, readings: Sequence[Identifier]) -> tuple[Member, ...]:
         """Everybody made at this till whom any of the readings names."""

@@ -67,8 +67,8 @@ class RevisionRecord(Protocol):
     ) -> tuple[Revision, bool]:
         """Puts one on disk; as it stands now, and whether it is one with what was given before."""
 
-    async def deliver(self, revision: Revision, now: datetime) -> None:
-        """Writes down that the vendor has it, unless more was given meanwhile."""
+    async def deliver(self, revision: Revision, written: NewContact, now: datetime) -> None:
+        """Writes down that the vendor has what was written of it, unless more was given meanwhile."""
 
     async def park(self, revision: Revision, status: int | None, vendor_code: str | None) -> bool:
         """Writes down that the vendor refuses it, unless more was given meanwhile."""
@@ -90,6 +90,7 @@ class Updating:
         turns: whose turn it is.
         manner: how, when nobody waits.
         as_of: up to when the local contacts are right; None when there are none.
+        their_time: an instant of ours by the vendor's clock.
         conditions: where it is told that the vendor refuses some.
         audit: records that two words about one contact differed. Raises StorageError.
     """
@@ -103,11 +104,13 @@ class Updating:
         turns: Turns,
         manner: Manner,
         as_of: Callable[[], datetime | None],
+        their_time: Callable[[datetime], datetime],
         conditions: Conditions,
         audit: Callable[..., Awaitable[Any]],
     ) -> None:
         self._clock, self._record, self._writer, self._turns = clock, record, writer, turns
         self._manner, self._as_of, self._conditions, self._audit = manner, as_of, conditions, audit
+        self._their_time = their_time
         self._locks: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
         self._told = False
 
@@ -165,12 +168,12 @@ class Updating:
         there = await writer.contact_there(revision.key, timeout_s=self._manner.timeout_s, pace=pace)
         if there is None:
             raise ContactRefusedError(NOT_FOUND, _UNKNOWN)
-        result = reconciled(revision.contact, there, revision.accepted_at)
+        result = reconciled(revision.contact, there, self._their_time(revision.accepted_at))
         if result.contact != NOTHING:
             await writer.update(there.contact_id, result.contact, revision.identifiers, pace=pace)
         if result.kept_there or result.overwritten:
             await self._tell_conflict(result)
-        await self._record.deliver(revision, self._clock.now())
+        await self._record.deliver(revision, result.contact, self._clock.now())
         self._turns.taken(revision.number)
         self.tell()
         return result

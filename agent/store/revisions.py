@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from agent.domain.enrolment import EnrolmentState, names_over, over
 from agent.domain.identifiers import Identifier
-from agent.domain.revision import Revision
+from agent.domain.revision import NOTHING, Revision
 from agent.domain.transaction import IntegrationKey, NewContact
 from agent.store import statements
 from agent.store.database import Reader
@@ -43,8 +43,8 @@ ANY = "SELECT EXISTS (SELECT 1 FROM enrolments WHERE kind = 'change')"
 ARRIVED = _ROWS.format(where="e.kind = 'change' AND e.state = 'delivered' AND e.settled_at < ?") + " LIMIT ?"
 ADD = "INSERT INTO enrolments (kind, ref, state, statement, accepted_at) VALUES ('change', ?, 'queued', ?, ?)"
 SETTLE = """
-    UPDATE enrolments SET state = 'delivered', settled_at = ?3, status = NULL, vendor_code = NULL
-    WHERE id = ?1 AND statement = ?2"""
+    UPDATE enrolments SET state = 'delivered', statement = ?2, settled_at = ?3, status = NULL, vendor_code = NULL
+    WHERE id = ?1"""
 VERSION = "SELECT statement FROM enrolments WHERE id = ?"
 
 
@@ -129,13 +129,32 @@ class Revisions:
         rows, before = await self._writer.run(write)
         return _readable(rows)[0], before
 
-    async def deliver(self, revision: Revision, now: datetime) -> None:
+    async def deliver(self, revision: Revision, written: NewContact, now: datetime) -> None:
         """Writes down that the vendor has it; not where more was given meanwhile: it goes once more, then.
+
+        Args:
+            revision: the change as it was sent.
+            written: what of it was written there; the rest is forgotten.
+            now: when.
 
         Raises:
             StorageError: it is not written down.
         """
-        await self._writer.run(lambda db: db.execute(SETTLE, (revision.number, revision.version, to_ms(now))))
+
+        def write(db: Connection) -> None:
+            if db.execute(VERSION, (revision.number,)).fetchone() != (revision.version,):
+                return
+            if written == NOTHING:
+                drop(db, (revision.number,))
+                return
+            version = revision.version
+            if written != revision.contact:
+                (row,) = db.execute(BY_NUMBER, (revision.number,))
+                version = statements.keep(db, replace(given_in(row), contact=written).text())
+                forget_content(db, revision.number)
+            db.execute(SETTLE, (revision.number, version, to_ms(now)))
+
+        await self._writer.run(write)
 
     async def park(self, revision: Revision, status: int | None, vendor_code: str | None) -> bool:
         """Writes down that the vendor refuses it: it waits for a person; not where more was given meanwhile.

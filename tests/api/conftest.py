@@ -411,6 +411,7 @@ def build(state_dir: Path, settings: Settings, *, heartbeat_s: float = 15.0) -> 
         turns=Turns(clock, link, first_s=10.0, longest_s=900.0, uniform=lambda _low, high: high),
         manner=Manner("1042", 15.0, _at_once),
         as_of=contacts.as_of,
+        their_time=asking.their_time,
         conditions=conditions,
         audit=officer.record,
     )

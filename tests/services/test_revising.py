@@ -87,6 +87,7 @@ class Counter(Desk):
             turns=Turns(self.clock, self.link, first_s=10.0, longest_s=900.0, uniform=lambda _low, high: high),
             manner=Manner("1042", 15.0, self.pace),
             as_of=contacts.as_of,
+            their_time=asking.their_time,
             conditions=self.conditions,
             audit=self.audit,
         )
@@ -412,6 +413,40 @@ async def test_a_conflict_that_cannot_be_recorded_is_no_secret(counter, monkeypa
     with pytest.raises(StorageError):
         await counter.update()
     assert len(counter.changes.queued(5)) == 1
+
+
+async def test_what_was_overruled_is_not_shown(counter):
+    """Nor does it say later that it was given."""
+    withdrawn = ContactThere("id", consents={"news": ConsentThere(False, NOW + timedelta(minutes=1))})
+    counter.vendor.there["10000421"] = withdrawn
+    await counter.revise(NewContact.model_validate({"first_name": "Alva", "consents": [{**NEWS, "value": True}]}))
+    assert [one.contact for one in counter.changes.of(ALMA.key)] == [NewContact(first_name="Alva")]
+
+
+@pytest.mark.parametrize("skew_s", [0.0, 90.0], ids=["one time", "the vendor's clock is ahead"])
+async def test_a_change_right_after_another(counter, skew_s):
+    """The vendor's contact is as new as our last word: that it changed since then is not made of a clock's error."""
+    counter.link.skew_s = skew_s
+    off = ContactThere("id", preferences={"accepts_sms": False}, modified_at=NOW + timedelta(seconds=skew_s - 1))
+    counter.vendor.there["10000421"] = off
+    revised = await counter.revise(NewContact.model_validate({"preferences": {"accepts_sms": True}}))
+    assert revised.conflicts == ()
+
+
+@pytest.mark.parametrize("arrived", [False, True], ids=["waiting", "at the vendor"])
+async def test_the_vendors_word_of_this_moment(counter, arrived):
+    """What it has yet to hear counts over it; what it has had does not."""
+    change = NewContact(first_name="Alva", mobile_phone=phone(9).value)
+    await (counter.revise(change) if arrived else counter.without_line(change))
+    counter.clock.advance(2 * DAY.total_seconds())  # the local contacts are stale: whoever can be asked is
+    counter.vendor.contacts[phone(5)] = ["10000421"]
+    found = await counter.identify.identify(type("Said", (), {"type": "mobile_phone", "value": phone(5).value})())
+    assert found.served.source == "live"
+    assert found.member.fields.get("first_name") == (None if arrived else "Alva")
+    asked = list(counter.vendor.asked)
+    if not arrived:
+        assert await counter.who(phone(9)) == ALMA.ref
+        assert counter.vendor.asked == asked, "nobody knows better"
 
 
 # --- in the lane ------------------------------------------------------------------------------------------------

@@ -83,7 +83,7 @@ async def test_what_was_given_meanwhile_is_not_lost(tmp_path, what):
         sent, _ = await add(record)
         now, _ = await add(record, NewContact(email=email().value), (email(),))
         if what == "deliver":
-            await record.deliver(sent, NOW)
+            await record.deliver(sent, CHANGE, NOW)
         else:
             assert not await (record.park(sent, 422, None) if what == "park" else record.take_back(sent))
         assert record.queued(10) == [now]
@@ -93,13 +93,28 @@ async def test_what_the_vendor_has_is_kept_until_its_word_is_back(tmp_path):
     """A change that arrived is shown until the local contacts are newer; the next one is one of its own."""
     with shop(tmp_path) as (record, _):
         first, _ = await add(record)
-        await record.deliver(first, NOW)
+        await record.deliver(first, CHANGE, NOW)
         assert [one.state for one in record.of(KEY)] == [EnrolmentState.DELIVERED]
         second, waited = await add(record, NewContact(email=email().value), (email(),))
         assert (waited, len(record.of(KEY))) == (False, 2)
         assert await record.forget_arrived(NOW, 10) == 0
         assert await record.forget_arrived(NOW + DAY, 10) == 1
         assert record.of(KEY) == (second,)
+
+
+@pytest.mark.parametrize(
+    ("written", "left"),
+    [(NewContact(mobile_phone=phone(5).value), [NewContact(mobile_phone=phone(5).value)]), (NewContact(), [])],
+    ids=["a part", "nothing"],
+)
+async def test_what_the_vendor_keeps_as_it_has_it_is_forgotten(tmp_path, written, left):
+    """A till is shown what was written there, not what was overruled."""
+    with shop(tmp_path) as (record, _):
+        sent, _ = await add(record)
+        await record.deliver(sent, written, NOW)
+        assert [one.contact for one in record.of(KEY)] == left
+        kept = b"".join(bytes(row[0]) for row in read(record._reader, "SELECT content FROM statements"))
+        assert b"anaryalma" not in kept
 
 
 @pytest.mark.parametrize("by", [phone(5), email("known"), KEY.identifier], ids=["new phone", "known by", "key"])
@@ -133,9 +148,9 @@ async def test_what_is_too_old_goes(tmp_path):
         for days, arrived in ((31, False), (29, False), (5, True)):
             one, _ = await add(record, key=member_key(str(days)), now=NOW - days * DAY)
             if arrived:
-                await record.deliver(one, NOW - 2 * DAY)
+                await record.deliver(one, CHANGE, NOW - 2 * DAY)
         fresh, _ = await add(record, key=member_key("1"), now=NOW - 5 * DAY)
-        await record.deliver(fresh, NOW - timedelta(hours=1))
+        await record.deliver(fresh, CHANGE, NOW - timedelta(hours=1))
         assert enrolments.due(plan)
         assert await enrolments.purge(plan) == {"enrolments": 2}
         assert not enrolments.due(plan)
