@@ -154,6 +154,7 @@ async def _build(ground: Ground, rooms: Mapping[str, Room], stack: AsyncExitStac
         made_here=enrolments,
         changed_here=storage.revisions(),
         audit=audit.record,
+        sales_again=lambda key: storage.outbox.go_again(loyalty.link.vendor, key, clock.now()),
         room=storage.room.has_room,
         told=metrics.redemption,
         asking_now=asking_now,

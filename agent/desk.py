@@ -8,6 +8,7 @@ from typing import Any
 
 from agent.domain.fallback import WRITE_LEVEL
 from agent.domain.link import Link
+from agent.domain.transaction import IntegrationKey
 from agent.ground import Ground
 from agent.ports import EnrolmentRecord, RedemptionRecord, Remember, Replica
 from agent.services.asking import Asking
@@ -49,6 +50,7 @@ def open_desk(
     made_here: EnrolmentRecord,
     changed_here: RevisionRecord,
     audit: Callable[..., Awaitable[Any]],
+    sales_again: Callable[[IntegrationKey], Awaitable[int]],
     room: Callable[[], bool],
     told: Callable[[str], None],
     asking_now: Callable[[], Remember] | None,
@@ -63,6 +65,7 @@ def open_desk(
         made_here: contacts made here, on disk.
         changed_here: changes given here, on disk.
         audit: the audit trail.
+        sales_again: puts the sales of somebody made here back in line, whom the loyalty system has taken after all.
         room: whether there is room for another record.
         told: hears of each state that a redemption comes to.
         asking_now: what keeps the answers of a look-up that begins now; None where they are not kept.
@@ -100,6 +103,7 @@ def open_desk(
         writer=writer,
         turns=_turns(ground, link),
         manner=manner,
+        sales_again=sales_again,
         conditions=ground.conditions,
     )
     ground.bells.erased.listen(bringing.tell)  # whoever was parked may be gone

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -67,6 +67,8 @@ class Bringing:
         writer: makes contacts there; None where the vendor's are made elsewhere.
         turns: whose turn it is.
         manner: how.
+        sales_again: puts the sales of somebody made here back in line, that were parked because the vendor refused what
+            was given of them; how many. Raises StorageError.
         conditions: where it is told that the vendor refuses some.
     """
 
@@ -80,11 +82,12 @@ class Bringing:
         writer: Writer | None,
         turns: Turns,
         manner: Manner,
+        sales_again: Callable[[IntegrationKey], Awaitable[int]],
         conditions: Conditions,
     ) -> None:
         self._clock, self._record, self._newcomers = clock, record, newcomers
         self._lookup, self._writer, self._turns, self._manner = lookup, writer, turns, manner
-        self._conditions = conditions
+        self._sales_again, self._conditions = sales_again, conditions
         self._locks: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
         self._told = False
 
@@ -190,7 +193,11 @@ class Bringing:
         """Writes down under which key the vendor has them, if it said so."""
         if there.key is None:
             return
+        # First, lest a power cut in between leaves them where nobody looks for them any more.
+        again = await self._sales_again(made.own_key)
         await self._record.deliver(made.number, there.key, there.contact_id, self._clock.now())
+        if again:
+            log.info("contact.sales_again", sales=again)
         self._turns.taken(made.number)
         self._newcomers.told.discard(made.ref)
         self.tell()

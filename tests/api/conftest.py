@@ -386,6 +386,7 @@ def build(state_dir: Path, settings: Settings, *, heartbeat_s: float = 15.0) -> 
         writer=vendor,
         turns=Turns(clock, link, first_s=10.0, longest_s=900.0, uniform=lambda _low, high: high),
         manner=Manner("1042", 15.0, _at_once),
+        sales_again=lambda key: outbox.go_again(link.vendor, key, clock.now()),
         conditions=conditions,
     )
     enrolling = Enrolling(

@@ -96,6 +96,7 @@ class Desk:
             writer=self.vendor if writer else None,
             turns=Turns(self.clock, self.link, first_s=10.0, longest_s=900.0, uniform=lambda _low, high: high),
             manner=Manner("1042", 15.0, self.pace),
+            sales_again=lambda key: outbox.go_again(VENDOR, key, self.clock.now()),
             conditions=self.conditions,
         )
         self.enrolling = Enrolling(
@@ -1027,6 +1028,28 @@ async def test_a_contact_that_draws_errors_holds_up_no_sale(shop):
     async with lane_of(desk, outbox):
         await until(lambda: "s-1" in desk.vendor.taken)
     assert not brought(desk)
+
+
+async def test_sales_of_whom_the_vendor_takes_after_all(shop):
+    """Parked with the contact, they go by themselves once it is mended; those of another stay."""
+    desk, outbox, intake = shop
+    made = await desk.offline()
+    other = await desk.offline(NewContact(mobile_phone=phone(7).value))
+    for name, whom in (("s-1", made), ("s-2", made), ("s-3", other)):
+        await intake.accept(transaction(name, integration_key=whom.key.model_dump()))
+    making, desk.vendor.create = desk.vendor.create, _raising(ContactRefusedError(422, "ValidationError"))
+
+    def state(name):
+        return outbox.story(name).deliveries[0].state.value
+
+    async with lane_of(desk, outbox) as lane:
+        await until(lambda: (state("s-1"), state("s-3")) == ("parked", "parked"))
+        desk.vendor.create = making
+        assert (await desk.enrol()).state == "queued"
+        lane.wake()
+        await until(lambda: set(desk.vendor.taken) == {"s-1", "s-2"})
+    assert set(desk.vendor.taken.values()) == {member_key("20000001")}
+    assert (state("s-3"), desk.standing()) == ("parked", ["contacts.parked"])
 
 
 async def test_refused_credentials_hold_the_lane(shop):
