@@ -95,6 +95,18 @@ def open_desk(
         newcomers=newcomers,
     )
     writer, manner = loyalty.connector.writer, Manner(settings.agent.store_id, LOOKUP_AT_DELIVERY_S, loyalty.pace)
+    updating = Updating(
+        clock=clock,
+        record=changed_here,
+        writer=writer,
+        turns=_turns(ground, link),
+        manner=manner,
+        as_of=contacts.as_of,
+        their_time=asking.their_time,
+        conditions=ground.conditions,
+        audit=audit,
+    )
+    ground.bells.erased.listen(updating.tell)
     bringing = Bringing(
         clock=clock,
         record=made_here,
@@ -103,6 +115,7 @@ def open_desk(
         writer=writer,
         turns=_turns(ground, link),
         manner=manner,
+        existing=updating.existing,
         sales_again=sales_again,
         conditions=ground.conditions,
     )
@@ -125,18 +138,6 @@ def open_desk(
     )
     unasked = settings.benefits.offline.policy()
     refs = Refs(contacts, handles)
-    updating = Updating(
-        clock=clock,
-        record=changed_here,
-        writer=writer,
-        turns=_turns(ground, link),
-        manner=manner,
-        as_of=contacts.as_of,
-        their_time=asking.their_time,
-        conditions=ground.conditions,
-        audit=audit,
-    )
-    ground.bells.erased.listen(updating.tell)
     revising = Revising(
         clock=clock,
         normaliser=ground.normaliser,

@@ -121,6 +121,13 @@ def said_in(contact: NewContact) -> NewContact:
     return contact.model_copy(update={"preferences": preferences, "attributes": attributes})
 
 
+def withdrawn_in(contact: NewContact) -> NewContact:
+    """Of what was given, only what was withdrawn or said no to."""
+    preferences = {name: value for name, value in contact.preferences or Preferences() if value is False}
+    consents = tuple(consent for consent in contact.consents if not consent.value)
+    return said_in(NewContact(preferences=Preferences.model_validate(preferences), consents=consents))
+
+
 def reconciled(contact: NewContact, there: ContactThere, accepted_at: datetime) -> Reconciled:
     """What of a change is to be written over a contact as the vendor has it, by the rule at the head of this module.
 

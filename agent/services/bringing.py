@@ -67,6 +67,7 @@ class Bringing:
         writer: makes contacts there; None where the vendor's are made elsewhere.
         turns: whose turn it is.
         manner: how.
+        existing: hears of who was made here, and is at the vendor already, under which key. Raises StorageError.
         sales_again: puts the sales of somebody made here back in line, that were parked because the vendor refused what
             was given of them; how many. Raises StorageError.
         conditions: where it is told that the vendor refuses some.
@@ -82,12 +83,13 @@ class Bringing:
         writer: Writer | None,
         turns: Turns,
         manner: Manner,
+        existing: Callable[[Enrolment, IntegrationKey], Awaitable[None]],
         sales_again: Callable[[IntegrationKey], Awaitable[int]],
         conditions: Conditions,
     ) -> None:
         self._clock, self._record, self._newcomers = clock, record, newcomers
         self._lookup, self._writer, self._turns, self._manner = lookup, writer, turns, manner
-        self._sales_again, self._conditions = sales_again, conditions
+        self._existing, self._sales_again, self._conditions = existing, sales_again, conditions
         self._locks: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
         self._told = False
 
@@ -162,6 +164,8 @@ class Bringing:
             except ContactRefusedError as error:
                 await self.park(made, error.status, error.vendor_code)
                 raise
+        else:
+            await self._existing(made, there.key)
         await self._settle(made, there)
         return there.key or _RACED
 

@@ -17,10 +17,10 @@ from weakref import WeakValueDictionary
 import structlog
 
 from agent.domain.delivery import Verdict, VerdictKind
-from agent.domain.enrolment import EnrolmentState
+from agent.domain.enrolment import Enrolment, EnrolmentState
 from agent.domain.health import Conditions
 from agent.domain.identifiers import Identifier
-from agent.domain.revision import NOTHING, Reconciled, Revision, reconciled
+from agent.domain.revision import NOTHING, Reconciled, Revision, reconciled, withdrawn_in
 from agent.domain.transaction import IntegrationKey, NewContact
 from agent.errors import ContactRefusedError, VendorRefusedError
 from agent.ports import Clock, Pace, Writer
@@ -149,6 +149,20 @@ class Updating:
                 self._turns.refused(standing.number)
                 raise
             return None
+
+    async def existing(self, made: Enrolment, key: IntegrationKey) -> None:
+        """Somebody made here is at the vendor already: what they said no to becomes a change; the rest is not kept.
+
+        They may be another of a family who share a phone: nobody's name, number or consent is written over on that
+        ground. That somebody withdrew what they never gave does no harm, and a withdrawal that is lost does.
+
+        Raises:
+            StorageError: it is not on disk.
+        """
+        withdrawn = withdrawn_in(made.contact) if made.contact is not None else NOTHING
+        if withdrawn != NOTHING:
+            await self._record.add(key, withdrawn, (), known_by=made.identifiers, now=made.accepted_at)
+        log.info("contact.existing", withdrawn=withdrawn != NOTHING)
 
     async def now(self, revision: Revision, pace: Pace) -> tuple[str, ...]:
         """Brings one there at once; the names of what the vendor keeps as it has it.

@@ -378,6 +378,18 @@ def build(state_dir: Path, settings: Settings, *, heartbeat_s: float = 15.0) -> 
         policy=IdentifyPolicy(tagging, stale_after, frozenset(settings.benefits.spend_with)),
         newcomers=newcomers,
     )
+    officer = Officer(identify.readings)
+    updating = Updating(
+        clock=clock,
+        record=changed_here,
+        writer=vendor,
+        turns=Turns(clock, link, first_s=10.0, longest_s=900.0, uniform=lambda _low, high: high),
+        manner=Manner("1042", 15.0, _at_once),
+        as_of=contacts.as_of,
+        their_time=asking.their_time,
+        conditions=conditions,
+        audit=officer.record,
+    )
     bringing = Bringing(
         clock=clock,
         record=made_here,
@@ -386,6 +398,7 @@ def build(state_dir: Path, settings: Settings, *, heartbeat_s: float = 15.0) -> 
         writer=vendor,
         turns=Turns(clock, link, first_s=10.0, longest_s=900.0, uniform=lambda _low, high: high),
         manner=Manner("1042", 15.0, _at_once),
+        existing=updating.existing,
         sales_again=lambda key: outbox.go_again(link.vendor, key, clock.now()),
         conditions=conditions,
     )
@@ -404,18 +417,6 @@ def build(state_dir: Path, settings: Settings, *, heartbeat_s: float = 15.0) -> 
         added=lambda: None,
     )
     refs = Refs(contacts, handles)
-    officer = Officer(identify.readings)
-    updating = Updating(
-        clock=clock,
-        record=changed_here,
-        writer=vendor,
-        turns=Turns(clock, link, first_s=10.0, longest_s=900.0, uniform=lambda _low, high: high),
-        manner=Manner("1042", 15.0, _at_once),
-        as_of=contacts.as_of,
-        their_time=asking.their_time,
-        conditions=conditions,
-        audit=officer.record,
-    )
     revising = Revising(
         clock=clock,
         normaliser=normaliser,

@@ -7,7 +7,16 @@ from datetime import timedelta
 import pytest
 
 from agent.domain.enrolment import over
-from agent.domain.revision import NOTHING, ConsentThere, ContactThere, faults_of_change, reconciled, said_in, shown_over
+from agent.domain.revision import (
+    NOTHING,
+    ConsentThere,
+    ContactThere,
+    faults_of_change,
+    reconciled,
+    said_in,
+    shown_over,
+    withdrawn_in,
+)
 from agent.domain.transaction import NewContact
 from tests.fakes import NOW, phone
 
@@ -160,6 +169,20 @@ def test_what_a_change_cannot_be(fields, pointers):
 def test_what_says_nothing_is_not_sent():
     """A frame without a picture must not look like a change, nor overwrite what is there."""
     assert said_in(change(preferences={}, attributes={"a": None, "b": 0})) == change(attributes={"b": 0})
+
+
+@pytest.mark.parametrize(
+    ("given", "withdrawn"),
+    [
+        ({"first_name": "Alma", "preferences": {"accepts_sms": True}, "consents": [news(True)]}, {}),
+        ({"preferences": {"accepts_sms": False, "accepts_email": True}}, {"preferences": {"accepts_sms": False}}),
+        ({"email": "a@example.com", "consents": [news(False)]}, {"consents": [news(False)]}),
+    ],
+    ids=["nothing", "a preference", "a consent"],
+)
+def test_what_somebody_said_no_to(given, withdrawn):
+    """That and nothing else of what they gave."""
+    assert withdrawn_in(change(**given)) == change(**withdrawn)
 
 
 @pytest.mark.parametrize(

@@ -96,6 +96,7 @@ class Desk:
             writer=self.vendor if writer else None,
             turns=Turns(self.clock, self.link, first_s=10.0, longest_s=900.0, uniform=lambda _low, high: high),
             manner=Manner("1042", 15.0, self.pace),
+            existing=self.is_existing,
             sales_again=lambda key: outbox.go_again(VENDOR, key, self.clock.now()),
             conditions=self.conditions,
         )
@@ -130,6 +131,9 @@ class Desk:
 
     async def named(self, _key, _names):
         """Nothing is on record of anybody that would have to know how they were named."""
+
+    async def is_existing(self, _made, _key):
+        """What is done for whom the vendor has already is the changes' own."""
 
     def wake(self):
         self.added += 1

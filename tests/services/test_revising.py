@@ -91,6 +91,7 @@ class Counter(Desk):
             conditions=self.conditions,
             audit=self.audit,
         )
+        self.bringing._existing = self.updating.existing
         self.revising = Revising(
             clock=self.clock,
             normaliser=Normaliser("SE"),
@@ -447,6 +448,39 @@ async def test_the_vendors_word_of_this_moment(counter, arrived):
     if not arrived:
         assert await counter.who(phone(9)) == ALMA.ref
         assert counter.vendor.asked == asked, "nobody knows better"
+
+
+@pytest.mark.parametrize("ours", [True, False], ids=["an attempt of ours was lost", "a member of another till"])
+async def test_a_newcomer_who_is_there_already(counter, ours):
+    """What they said no to becomes a change of whoever it is; nobody's name or number is written over."""
+    contact = NewContact.model_validate(
+        {
+            "first_name": "Dilba",
+            "mobile_phone": phone(7).value,
+            "email": "d@example.com",
+            "preferences": {"accepts_email": True, "accepts_sms": False},
+            "consents": [{**NEWS, "value": True}, {**NEWS, "id": "terms", "value": False}],
+        }
+    )
+    made = await counter.offline(contact)
+    counter.vendor.contacts[phone(7)] = ["10000499"]
+    if ours:
+        counter.vendor.contacts[email("d")] = counter.vendor.contacts[made.key.identifier] = ["10000499"]
+    await counter.deliver()
+    assert counter.vendor.created == []
+    assert await counter.update() == 1
+    withdrawn = {"preferences": {"accepts_sms": False}, "consents": [{**NEWS, "id": "terms", "value": False}]}
+    assert counter.told() == [NewContact.model_validate(withdrawn)]
+
+
+async def test_a_newcomer_who_is_there_already_and_withdrew_nothing(counter):
+    """Nobody is told anything."""
+    await counter.offline(
+        NewContact.model_validate({"mobile_phone": phone(7).value, "consents": [{**NEWS, "value": True}]})
+    )
+    counter.vendor.contacts[phone(7)] = ["10000499"]
+    await counter.deliver()
+    assert (await counter.update(), counter.changes.of(member_key("10000499"))) == (0, ())
 
 
 # --- in the lane ------------------------------------------------------------------------------------------------
