@@ -13,7 +13,7 @@ The rule, field by field:
   withdrawn in a contact that has changed since the customer allowed it here is not switched on.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
@@ -119,6 +119,11 @@ def said_in(contact: NewContact) -> NewContact:
     preferences = contact.preferences if contact.preferences != Preferences() else None
     attributes = {name: value for name, value in contact.attributes.items() if value is not None}
     return contact.model_copy(update={"preferences": preferences, "attributes": attributes})
+
+
+def without(contact: NewContact, fields: Collection[str]) -> NewContact:
+    """The contact without these fields; a name that is none means nothing."""
+    return contact.model_copy(update={name: value for name, value in NOTHING if name in fields})
 
 
 def withdrawn_in(contact: NewContact) -> NewContact:

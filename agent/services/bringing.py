@@ -201,7 +201,7 @@ class Bringing:
         again = await self._sales_again(made.own_key)
         await self._record.deliver(made.number, there.key, there.contact_id, self._clock.now())
         if again:
-            log.info("contact.sales_again", sales=again)
+            log.info("contact.sales_again", count=again)
         self._turns.taken(made.number)
         self._newcomers.told.discard(made.ref)
         self.tell()

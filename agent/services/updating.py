@@ -70,8 +70,10 @@ class RevisionRecord(Protocol):
     async def deliver(self, revision: Revision, written: NewContact, now: datetime) -> None:
         """Writes down that the vendor has what was written of it, unless more was given meanwhile."""
 
-    async def park(self, revision: Revision, status: int | None, vendor_code: str | None) -> bool:
-        """Writes down that the vendor refuses it, unless more was given meanwhile."""
+    async def park(
+        self, revision: Revision, status: int | None, vendor_code: str | None, fields: Sequence[str] = ()
+    ) -> bool:
+        """Writes down that the vendor refuses it, and which fields it names, unless more was given meanwhile."""
 
     async def take_back(self, revision: Revision) -> bool:
         """Removes one, unless more was given meanwhile."""
@@ -144,7 +146,7 @@ class Updating:
             try:
                 await self._bring(standing, writer, self._manner.pace)
             except ContactRefusedError as error:
-                await self._park(standing, error.status, error.vendor_code)
+                await self._park(standing, error.status, error.vendor_code, error.fields)
             except VendorRefusedError:
                 self._turns.refused(standing.number)
                 raise
@@ -200,9 +202,11 @@ class Updating:
         log.warning("contact.conflict", kept=kept, overwritten=overwritten)
         await self._audit("contact.conflict", kept=len(result.kept_there), overwritten=len(result.overwritten))
 
-    async def _park(self, revision: Revision, status: int | None, vendor_code: str | None) -> None:
-        if await self._record.park(revision, status, vendor_code):
-            log.warning("change.parked", code=vendor_code, status=status)
+    async def _park(
+        self, revision: Revision, status: int | None, vendor_code: str | None, fields: Sequence[str] = ()
+    ) -> None:
+        if await self._record.park(revision, status, vendor_code, fields):
+            log.warning("change.parked", code=vendor_code, status=status, fields=list(fields))
         self._turns.decided(revision.number)
         self.tell()
 

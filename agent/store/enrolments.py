@@ -82,6 +82,7 @@ class Given:
         key: the vendor's key.
         contact_id: its own id, beside another key.
         known_by: what else names whose contact was changed: what they were named by at the till.
+        refused: the fields of a change that the vendor has named as wrong.
     """
 
     own_number: str = field(repr=False)
@@ -90,19 +91,20 @@ class Given:
     key: IntegrationKey | None = field(default=None, repr=False)
     contact_id: str | None = field(default=None, repr=False)
     known_by: tuple[Identifier, ...] = field(default=(), repr=False)
+    refused: tuple[str, ...] = ()
 
     def text(self) -> str:
         """The text that :meth:`parse` reads."""
         contact = self.contact.model_dump(mode="json", exclude_defaults=True) if self.contact is not None else None
         key = (self.key.type.value, self.key.value) if self.key is not None else None
         identifiers, known_by = ([(one.type, one.value) for one in of] for of in (self.identifiers, self.known_by))
-        return json.dumps([self.own_number, contact, identifiers, key, self.contact_id, known_by])
+        return json.dumps([self.own_number, contact, identifiers, key, self.contact_id, known_by, self.refused])
 
     @classmethod
     def parse(cls, text: str) -> Given:
         """What :meth:`text` wrote. Raises ValueError when it is not that."""
         try:
-            own_number, contact, identifiers, key, contact_id, known_by = json.loads(text)
+            own_number, contact, identifiers, key, contact_id, known_by, refused = json.loads(text)
             return cls(
                 str(own_number),
                 NewContact.model_validate(contact) if contact is not None else None,
@@ -110,6 +112,7 @@ class Given:
                 IntegrationKey(kind="primary", type=IdentifierType(key[0]), value=key[1]) if key is not None else None,
                 contact_id,
                 tuple(Identifier(IdentifierType(kind), value) for kind, value in known_by),
+                tuple(map(str, refused)),
             )
         except (TypeError, LookupError) as error:
             raise ValueError("is not a contact that was made here") from error

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from agent.domain.enrolment import EnrolmentState, names_over, over
 from agent.domain.identifiers import Identifier
-from agent.domain.revision import NOTHING, Revision
+from agent.domain.revision import NOTHING, Revision, without
 from agent.domain.transaction import IntegrationKey, NewContact
 from agent.store import statements
 from agent.store.database import Reader
@@ -45,6 +45,7 @@ ADD = "INSERT INTO enrolments (kind, ref, state, statement, accepted_at) VALUES 
 SETTLE = """
     UPDATE enrolments SET state = 'delivered', statement = ?2, settled_at = ?3, status = NULL, vendor_code = NULL
     WHERE id = ?1"""
+RESTATE = "UPDATE enrolments SET statement = ?2 WHERE id = ?1"
 VERSION = "SELECT statement FROM enrolments WHERE id = ?"
 
 
@@ -156,8 +157,16 @@ class Revisions:
 
         await self._writer.run(write)
 
-    async def park(self, revision: Revision, status: int | None, vendor_code: str | None) -> bool:
+    async def park(
+        self, revision: Revision, status: int | None, vendor_code: str | None, fields: Sequence[str] = ()
+    ) -> bool:
         """Writes down that the vendor refuses it: it waits for a person; not where more was given meanwhile.
+
+        Args:
+            revision: the change as it was sent.
+            status: the vendor's.
+            vendor_code: its own name for why.
+            fields: what of it the vendor names as wrong: it is left out of what is given next, unless it is given anew.
 
         Raises:
             StorageError: it is not written down.
@@ -166,7 +175,14 @@ class Revisions:
         def write(db: Connection) -> bool:
             if db.execute(VERSION, (revision.number,)).fetchone() != (revision.version,):
                 return False
-            return bool(db.execute(PARK, (revision.number, status, vendor_code)).rowcount)
+            if not db.execute(PARK, (revision.number, status, vendor_code)).rowcount:
+                return False
+            if fields:
+                (row,) = db.execute(BY_NUMBER, (revision.number,))
+                kept = statements.keep(db, replace(given_in(row), refused=tuple(fields)).text())
+                forget_content(db, revision.number)
+                db.execute(RESTATE, (revision.number, kept))
+            return True
 
         return await self._writer.run(write)
 
@@ -208,8 +224,10 @@ def _one(later: Given, earlier: Given) -> Given:
         return later
     return replace(
         later,
-        contact=over(later.contact, earlier.contact),
-        identifiers=names_over(later.identifiers, earlier.identifiers),
+        contact=over(later.contact, without(earlier.contact, earlier.refused)),
+        identifiers=names_over(
+            later.identifiers, [one for one in earlier.identifiers if one.type not in earlier.refused]
+        ),
         known_by=tuple(dict.fromkeys((*earlier.known_by, *later.known_by))),
     )
 

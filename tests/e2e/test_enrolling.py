@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from e2e.shop import eventually
+
+from agent.connectors.voyado.simulator import contacts as simulated
 
 pytestmark = [pytest.mark.slow, pytest.mark.parametrize("vendor", [20], indirect=True, ids=["few"])]
 
@@ -201,3 +205,47 @@ def test_who_is_erased_while_a_change_waits(vendor, open_till):
     vendor.mend()
     eventually(lambda: vendor.requests() > requests)
     assert contact.attributes["firstName"] == "Ylva"
+
+
+def test_what_was_withdrawn_elsewhere_while_a_change_waits(vendor, open_till):
+    """The web shop's later word stands when the line is back, the rest is written, and the conflict is on record."""
+    contact = a_member(vendor)
+    till = open_till(loyalty=WRITES, replica=SHOWS).start()
+    eventually(till.loaded)
+    ref = till.identify("mobile_phone", E164)["contact"]["ref"]
+    vendor.cut()
+    given = changed(till, ref, last_name="Torp", consents=[TERMS], preferences={"accepts_sms": True})
+    assert given.json()["state"] == "queued"
+    with vendor.sim.lock:
+        consents = [{"id": "memberTerms", "value": False, "date": "2026-02-15T12:00:00+01:00"}]
+        simulated.update(vendor.sim.state, contact, {"consents": consents, "preferences": {"acceptsSms": False}})
+    till.kill()
+    till.start()
+    vendor.mend()
+    eventually(lambda: contact.attributes.get("lastName") == "Torp")
+    assert ([row["value"] for row in contact.consents], contact.preferences["acceptsSms"]) == ([False], False)
+    (told,) = eventually(lambda: till.logged("contact.conflict"))
+    assert (told["kept"], told["overwritten"]) == (["consents", "preferences"], [])
+    trail = [json.loads(line) for line in (till.state / "audit.jsonl").read_text().splitlines()]
+    assert [(entry["kept"], entry["overwritten"]) for entry in trail if entry["event"] == "contact.conflict"] == [
+        (2, 0)
+    ]
+    assert till.command("audit", "verify").returncode == 0
+
+
+def test_a_change_that_is_refused_later(vendor, open_till):
+    """It waits for a person and holds up no sale; mended, it goes, without what was wrong with it."""
+    contact = a_member(vendor)
+    till = open_till(loyalty=WRITES, replica=SHOWS).start()
+    eventually(till.loaded)
+    found = till.identify("mobile_phone", E164)
+    ref = found["contact"]["ref"]
+    vendor.cut()
+    assert changed(till, ref, first_name="Ylvali", consents=[{**TERMS, "id": "unknown"}]).json()["state"] == "queued"
+    assert till.sell("s-1", integration_key=found["integration_key"]).status_code == 202
+    vendor.mend()
+    eventually(lambda: till.delivered("s-1") and "changes.parked" in till.conditions())
+    assert shown(till, ref) == contact.attributes["firstName"] == "Ylva"
+    assert changed(till, ref, last_name="Torp").status_code == 202
+    eventually(lambda: contact.attributes.get("lastName") == "Torp" and "changes.parked" not in till.conditions())
+    assert (contact.attributes["firstName"], contact.consents) == ("Ylvali", [])

@@ -507,6 +507,21 @@ async def test_what_the_vendor_refuses_later_waits_for_a_person(open_counter, wh
         assert (counter.told(), counter.standing()) == ([NewContact(first_name="Alva", last_name="Ek")], [])
 
 
+async def test_an_answer_that_was_lost(counter):
+    """What the vendor may have had goes again: field by field it does no harm."""
+    taking = counter.vendor.update
+
+    async def lost(*args, **kwargs):
+        await taking(*args, **kwargs)
+        raise Offline
+
+    counter.vendor.update = lost
+    assert (await counter.revise(NewContact(first_name="Alva"))).state == "queued"
+    counter.vendor.update = taking
+    assert await counter.update() == 1
+    assert counter.told() == [NewContact(first_name="Alva")] * 2
+
+
 async def test_no_answer_loses_nothing(counter):
     """It waits, and goes when the line is back."""
     await counter.without_line()

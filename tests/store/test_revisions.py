@@ -76,6 +76,22 @@ async def test_what_is_given_meanwhile_becomes_one_with_it(tmp_path):
         assert (waited, other.number) == (False, first.number + 1)
 
 
+@pytest.mark.parametrize(
+    ("anew", "phone_"), [(NewContact(first_name="Alma"), None), (NewContact(mobile_phone=phone(8).value), phone(8))],
+    ids=["left out", "given anew"],
+)  # fmt: skip
+async def test_what_the_vendor_has_named_as_wrong_goes_no_more(tmp_path, anew, phone_):
+    """The rest of a parked change goes with what is given next; nobody is found by a number that was refused."""
+    with shop(tmp_path) as (record, _):
+        first, _ = await add(record)
+        assert await record.park(first, 422, "ValidationError", ("mobile_phone", "no_field"))
+        assert [one.contact for one in record.of(KEY)] == [CHANGE], "it is kept as it was until then"
+        second, _ = await add(record, anew, (phone_,) if phone_ else ())
+        assert second.contact.mobile_phone == (phone_.value if phone_ else None)
+        assert second.contact.first_name == (anew.first_name or "Canaryalma")
+        assert (second.identifiers, record.naming((phone(5),))) == ((phone_,) if phone_ else (), ())
+
+
 @pytest.mark.parametrize("what", ["deliver", "park", "take_back"])
 async def test_what_was_given_meanwhile_is_not_lost(tmp_path, what):
     """The vendor's word is about what it was sent: a change that says more by now stays in line."""
