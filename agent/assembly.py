@@ -152,6 +152,9 @@ async def _build(ground: Ground, rooms: Mapping[str, Room], stack: AsyncExitStac
         found_by,
         record=redemptions,
         made_here=enrolments,
+        changed_here=storage.revisions(),
+        audit=audit.record,
+        sales_again=lambda key: storage.outbox.go_again(loyalty.link.vendor, key, clock.now()),
         room=storage.room.has_room,
         told=metrics.redemption,
         asking_now=asking_now,
@@ -163,7 +166,8 @@ async def _build(ground: Ground, rooms: Mapping[str, Room], stack: AsyncExitStac
         found_by,
         told=told,
         newcomers=desk.newcomers,
-        enrolling=desk.enrolling,
+        bringing=desk.bringing,
+        updating=desk.updating,
         asking_now=asking_now,
     )
     intake = _intake(ground, systems, storage, found_by, dispatch=dispatch, newcomers=desk.newcomers)
@@ -237,6 +241,8 @@ async def _build(ground: Ground, rooms: Mapping[str, Room], stack: AsyncExitStac
         benefits=desk.benefits,
         redeeming=desk.redeeming,
         enrolling=desk.enrolling,
+        revising=desk.revising,
+        shown=desk.newcomers.shown,
         preview=desk.preview,
         replica=replica,
         outbox=storage.outbox,

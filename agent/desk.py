@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Any
 
 from agent.domain.fallback import WRITE_LEVEL
+from agent.domain.link import Link
+from agent.domain.transaction import IntegrationKey
 from agent.ground import Ground
 from agent.ports import EnrolmentRecord, RedemptionRecord, Remember, Replica
 from agent.services.asking import Asking
 from agent.services.benefits import BenefitsPolicy, MemberBenefitsDesk
+from agent.services.bringing import Bringing, Manner
 from agent.services.contacts import LocalContacts, Newcomers
 from agent.services.enrolling import Enrolling, EnrolPolicy
 from agent.services.handles import Handles, Refs
 from agent.services.identify import Identify, IdentifyPolicy
 from agent.services.preview import Preview, PreviewPolicy
 from agent.services.redeeming import Redeeming
+from agent.services.revising import Revising
+from agent.services.turns import Turns
+from agent.services.updating import RevisionRecord, Updating
 from agent.systems import LOOKUP_AT_DELIVERY_S, System
 
 
@@ -25,6 +32,9 @@ class Desk:
 
     identify: Identify
     enrolling: Enrolling
+    bringing: Bringing
+    revising: Revising
+    updating: Updating
     newcomers: Newcomers
     benefits: MemberBenefitsDesk
     redeeming: Redeeming
@@ -38,6 +48,9 @@ def open_desk(
     *,
     record: RedemptionRecord,
     made_here: EnrolmentRecord,
+    changed_here: RevisionRecord,
+    audit: Callable[..., Awaitable[Any]],
+    sales_again: Callable[[IntegrationKey], Awaitable[int]],
     room: Callable[[], bool],
     told: Callable[[str], None],
     asking_now: Callable[[], Remember] | None,
@@ -50,6 +63,9 @@ def open_desk(
         replica: the local contacts.
         record: redemptions on disk.
         made_here: contacts made here, on disk.
+        changed_here: changes given here, on disk.
+        audit: the audit trail.
+        sales_again: puts the sales of somebody made here back in line, whom the loyalty system has taken after all.
         room: whether there is room for another record.
         told: hears of each state that a redemption comes to.
         asking_now: what keeps the answers of a look-up that begins now; None where they are not kept.
@@ -64,7 +80,7 @@ def open_desk(
         budget_s=settings.loyalty.live_lookup_budget.total_seconds(),
         asking_now=asking_now,
     )
-    newcomers = Newcomers(made_here, settings.replica.fields)
+    newcomers = Newcomers(made_here, settings.replica.fields, changed_here)
     contacts = LocalContacts(replica, ground.tagging, newcomers)
     identify = Identify(
         clock=clock,
@@ -78,6 +94,34 @@ def open_desk(
         policy=IdentifyPolicy(ground.tagging, stale_after, spend_with, loyalty.fresh_for),
         newcomers=newcomers,
     )
+    writer, manner = loyalty.connector.writer, Manner(settings.agent.store_id, LOOKUP_AT_DELIVERY_S, loyalty.pace)
+    updating = Updating(
+        clock=clock,
+        record=changed_here,
+        writer=writer,
+        turns=_turns(ground, link),
+        manner=manner,
+        as_of=contacts.as_of,
+        their_time=asking.their_time,
+        conditions=ground.conditions,
+        audit=audit,
+    )
+    ground.bells.erased.listen(updating.tell)
+    bringing = Bringing(
+        clock=clock,
+        record=made_here,
+        newcomers=newcomers,
+        lookup=loyalty.connector.lookup,
+        writer=writer,
+        turns=_turns(ground, link),
+        manner=manner,
+        existing=updating.existing,
+        sales_again=sales_again,
+        conditions=ground.conditions,
+    )
+    ground.bells.erased.listen(bringing.tell)  # whoever was parked may be gone
+    patient = Asking(clock, link, live=True, budget_s=settings.enrol.budget.total_seconds(), patient=True)
+    enrol_policy = _enrol_policy(ground, writes=writer is not None)
     enrolling = Enrolling(
         clock=clock,
         normaliser=ground.normaliser,
@@ -85,20 +129,31 @@ def open_desk(
         newcomers=newcomers,
         contacts=contacts,
         live=identify.live,
-        asking=Asking(clock, link, live=True, budget_s=settings.enrol.budget.total_seconds(), patient=True),
-        lookup=loyalty.connector.lookup,
-        writer=loyalty.connector.writer,
+        asking=patient,
+        bringing=bringing,
         link=link,
-        policy=_enrol_policy(ground),
-        pace=loyalty.pace,
+        policy=enrol_policy,
         room=room,
         added=ground.bells.accepted,
-        conditions=ground.conditions,
-        uniform=ground.chance.uniform,
     )
-    ground.bells.erased.listen(enrolling.tell)  # whoever was parked may be gone
     unasked = settings.benefits.offline.policy()
     refs = Refs(contacts, handles)
+    revising = Revising(
+        clock=clock,
+        normaliser=ground.normaliser,
+        offered=enrol_policy.offered,
+        newcomer=enrolling.add_to,
+        refs=refs,
+        contacts=contacts,
+        live=identify.live,
+        asking=patient,
+        record=changed_here,
+        updating=updating,
+        link=link,
+        stale_after=stale_after,
+        room=room,
+        added=ground.bells.accepted,
+    )
     benefits = MemberBenefitsDesk(
         clock=clock,
         refs=refs,
@@ -144,17 +199,24 @@ def open_desk(
         ),
         newcomers=newcomers,
     )
-    return Desk(identify, enrolling, newcomers, benefits, redeeming, preview)
+    return Desk(identify, enrolling, bringing, revising, updating, newcomers, benefits, redeeming, preview)
 
 
-def _enrol_policy(ground: Ground) -> EnrolPolicy:
+def _turns(ground: Ground, link: Link) -> Turns:
+    queue = ground.settings.queue
+    return Turns(
+        ground.clock,
+        link,
+        first_s=queue.backoff_first.total_seconds(),
+        longest_s=queue.backoff_max.total_seconds(),
+        uniform=ground.chance.uniform,
+    )
+
+
+def _enrol_policy(ground: Ground, *, writes: bool) -> EnrolPolicy:
     settings = ground.settings
     return EnrolPolicy(
-        offered=settings.loyalty.fallback_level >= WRITE_LEVEL,
+        offered=writes and settings.loyalty.fallback_level >= WRITE_LEVEL,
         prefix=settings.enrol.prefix(settings.agent),
-        store_id=settings.agent.store_id,
         stale_after=settings.replica.stale_after,
-        timeout_s=LOOKUP_AT_DELIVERY_S,
-        backoff_first_s=settings.queue.backoff_first.total_seconds(),
-        backoff_max_s=settings.queue.backoff_max.total_seconds(),
     )

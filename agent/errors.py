@@ -156,7 +156,7 @@ class AmbiguousPersonError(LoyaltyAgentError):
 
 
 class AmbiguousContactError(AmbiguousPersonError):
-    """Several people share what was given; no contact was made."""
+    """Several people share what was given, or would; no contact was made or changed."""
 
     code = "contact.ambiguous"
     advice = "Leave out the identifier that is shared, or identify the customer by what is theirs alone."

@@ -41,15 +41,18 @@ ALLOWED = frozenset(
         "entry",
         "error",
         "event",
+        "fields",
         "file",
         "files",
         "head",
         "job",
+        "kept",
         "kind",
         "level",
         "listen",
         "logger",
         "name",
+        "overwritten",
         "path",
         "pid",
         "reason",
@@ -69,6 +72,7 @@ ALLOWED = frozenset(
         "verdict",
         "version",
         "where",
+        "withdrawn",
     }
 )
 REDACTED = "[redacted]"

@@ -75,6 +75,7 @@ CONDITION_CODES: Final[tuple[str, ...]] = (
     "benefits.lost",
     "benefits.stuck",
     "contacts.parked",
+    "changes.parked",
 )
 """Every code that :meth:`Messages.condition` knows, as published in the till's API."""
 

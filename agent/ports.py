@@ -21,6 +21,7 @@ from agent.domain.earning import Forecast
 from agent.domain.enrolment import Enrolment
 from agent.domain.identifiers import Identifier, IdentifierType
 from agent.domain.redemption import RedemptionState, VendorStanding, VendorWord
+from agent.domain.revision import ContactThere
 from agent.domain.tagging import Found
 from agent.domain.transaction import IntegrationKey, NewContact, Transaction
 from agent.domain.window import Window
@@ -918,7 +919,7 @@ class EnrolmentRecord(Protocol):
 
 
 class Writer(Protocol):
-    """Makes contacts at the vendor."""
+    """Makes contacts at the vendor, and changes them."""
 
     async def create(
         self, contact: NewContact, identifiers: Sequence[Identifier], *, store_id: str, pace: Pace
@@ -933,6 +934,34 @@ class Writer(Protocol):
 
         Raises:
             VendorUnreachableError, VendorRefusedError: as everywhere.
+            ContactRefusedError: the vendor refuses what the customer gave.
+        """
+
+    async def contact_there(self, key: IntegrationKey, *, timeout_s: float, pace: Pace) -> ContactThere | None:
+        """A contact as the vendor has it now; None where it has none under that key, or several.
+
+        Args:
+            key: a primary key: whose.
+            timeout_s: longest wait for any one answer.
+            pace: awaited before each call.
+
+        Raises:
+            VendorUnreachableError, VendorRefusedError: as everywhere.
+        """
+
+    async def update(
+        self, contact_id: str, contact: NewContact, identifiers: Sequence[Identifier], *, pace: Pace
+    ) -> None:
+        """Writes what is given over what the vendor has, field by field; what is not given stays.
+
+        Args:
+            contact_id: the vendor's own id.
+            contact: what is new.
+            identifiers: of it, each in its one form.
+            pace: awaited before each call.
+
+        Raises:
+            VendorUnreachableError, VendorRefusedError: as everywhere; sending it again does no harm.
             ContactRefusedError: the vendor refuses what the customer gave.
         """
 

@@ -36,6 +36,7 @@ from agent.store.redemptions import Redemptions
 from agent.store.refusals import ErasedPeople
 from agent.store.replica import SqliteReplica
 from agent.store.replica_file import ReplicaFile
+from agent.store.revisions import Revisions
 
 if TYPE_CHECKING:
     from sqlite3 import Connection
@@ -158,6 +159,10 @@ class Storage:
     def enrolments(self) -> Enrolments:
         """The contacts made at this till."""
         return Enrolments(self.live, self.live, names=KeyHash(self._lookup_key))
+
+    def revisions(self) -> Revisions:
+        """The changes given at this till."""
+        return Revisions(self.live, self.live, names=KeyHash(self._lookup_key))
 
     def contacts(self, lease: LeaseFile, refetch: Callable[[], None], *, by_question: bool = False) -> Contacts:
         """The local contacts, closed: their lease opens them. For an outbox that is open.

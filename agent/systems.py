@@ -19,12 +19,12 @@ from agent.domain.delivery import Verdict
 from agent.domain.link import Link
 from agent.ground import Ground
 from agent.ports import Clock, Connector, Outgoing, Recipient, Remember, Replica
+from agent.services.bringing import Bringing
 from agent.services.buffer import Buffer, BufferPolicy
 from agent.services.contacts import Newcomers
 from agent.services.dispatch import Dispatch
-from agent.services.enrolling import Enrolling
 from agent.services.judge import DispatchPolicy
-from agent.services.lane import Lane, own_share
+from agent.services.lane import Contacts, Lane, own_share
 from agent.services.reconcile import Books
 from agent.services.round import Queue
 from agent.settings import Role, VendorSection
@@ -116,7 +116,8 @@ def open_lanes(
     *,
     told: Callable[[str, Verdict], None],
     newcomers: Newcomers,
-    enrolling: Enrolling,
+    bringing: Bringing,
+    updating: Contacts,
     asking_now: Callable[[], Remember] | None,
 ) -> Dispatch:
     """A lane for each.
@@ -128,11 +129,12 @@ def open_lanes(
         replica: the local contacts.
         told: hears of each attempt.
         newcomers: who was made at this till.
-        enrolling: brings them to the loyalty system.
+        bringing: brings them to the loyalty system.
+        updating: brings changes there.
         asking_now: what keeps the answers of a look-up that begins now; None where they are not kept.
     """
     loyalty = systems[0]
-    asking = _buffer(ground, loyalty, replica, newcomers=newcomers, enrolling=enrolling, asking_now=asking_now)
+    asking = _buffer(ground, loyalty, replica, newcomers=newcomers, bringing=bringing, asking_now=asking_now)
     local = _local_buffer(ground, loyalty, replica)
 
     async def settle_activity(outgoing: Outgoing) -> Outgoing | Verdict:
@@ -148,7 +150,7 @@ def open_lanes(
                 settle_tag=asking.settle if system is loyalty else settle_activity,
                 corrected=loyalty.link.corrected,
                 told=told,
-                contacts=enrolling if system is loyalty else None,
+                contacts=(bringing, updating) if system is loyalty else (),
             )
             for system in systems
         ]
@@ -206,7 +208,7 @@ def _buffer(
     replica: Replica,
     *,
     newcomers: Newcomers,
-    enrolling: Enrolling,
+    bringing: Bringing,
     asking_now: Callable[[], Remember] | None,
 ) -> Buffer:
     settings, owner = ground.settings.loyalty, loyalty.room.owner
@@ -223,7 +225,7 @@ def _buffer(
         ),
         pace=loyalty.pace,
         newcomers=newcomers,
-        made=enrolling.key_of,
+        made=bringing.key_of,
         asking_now=asking_now,
     )
 
@@ -249,7 +251,7 @@ def _lane(
     settle_tag: Callable[[Outgoing], Awaitable[Outgoing | Verdict]],
     corrected: Callable[[datetime, datetime, timedelta, datetime], datetime | None],
     told: Callable[[str, Verdict], None],
-    contacts: Enrolling | None,
+    contacts: Sequence[Contacts],
 ) -> Lane:
     settings = ground.settings.queue
     lane = Lane(

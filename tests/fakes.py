@@ -20,6 +20,7 @@ from agent.domain.contact import Member
 from agent.domain.delivery import DONE, Verdict
 from agent.domain.identifiers import Identifier, IdentifierType, Normaliser
 from agent.domain.link import Link
+from agent.domain.revision import ContactThere
 from agent.domain.tagging import Found, Outcome
 from agent.domain.transaction import IntegrationKey, NewContact, Transaction
 from agent.errors import VendorUnreachableError
@@ -100,7 +101,10 @@ class FakeVendor:
         answer: verdict for a sale, or an exception to raise; may be replaced at any time.
         of_call: verdict for every sale of a call, before any of them is looked at.
         contacts: who it knows, by identifier.
-        fault: raised by every look-up, creation and ping while it is set.
+        there: what it has of contacts, by the value of their key; nothing but a contact id where it is not said.
+        updated: what it was told of them.
+        refuses_change: raised by a change that comes so far, while it is set.
+        fault: raised by every look-up, creation, change and ping while it is set.
     """
 
     def __init__(
@@ -125,6 +129,9 @@ class FakeVendor:
         self.gate.set()
         self.contacts: dict[Identifier, list[str]] = defaultdict(list)
         self.created: list[tuple[NewContact, tuple[Identifier, ...]]] = []
+        self.there: dict[str, ContactThere | None] = {}
+        self.updated: list[tuple[str, NewContact, tuple[Identifier, ...]]] = []
+        self.refuses_change: Exception | None = None
         self.asked: list[Identifier] = []
         self.fault: Exception | None = None
         self.pings = 0
@@ -185,6 +192,23 @@ class FakeVendor:
         for identifier in identifiers:
             self.contacts[identifier].append(number)
         return self._found(number)
+
+    async def contact_there(self, key: IntegrationKey, *, timeout_s: float, pace: Pace) -> ContactThere | None:
+        await pace()
+        await asyncio.sleep(0)
+        if self.fault is not None:
+            raise self.fault
+        return self.there.get(key.value, ContactThere(contact_id_of(key.value)))
+
+    async def update(self, contact_id: str, contact: NewContact, identifiers, *, pace: Pace) -> None:
+        await pace()
+        await asyncio.sleep(0)
+        await self.gate.wait()
+        if self.fault is not None:
+            raise self.fault
+        if self.refuses_change is not None:
+            raise self.refuses_change
+        self.updated.append((contact_id, contact, tuple(identifiers)))
 
     async def ping(self) -> None:
         self.pings += 1

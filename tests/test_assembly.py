@@ -42,11 +42,11 @@ async def agent(tmp_path):
 @pytest.mark.parametrize("how", ["by order", "by age"])
 async def test_nobody_is_parked_who_is_forgotten(agent, how):
     """The condition goes with the last contact that the loyalty system refuses, whoever takes it away."""
-    record, enrolling = agent.storage.enrolments(), agent.rooms.enrolling
+    record, bringing = agent.storage.enrolments(), agent.rooms.enrolling.bringing
     contact = NewContact(mobile_phone=phone(5).value)
     (made,) = (await record.add(contact, (phone(5),), prefix="1042-03-", now=NOW - 2 * DAY)).enrolments
     await record.park(made.number, 422, "ValidationError")
-    enrolling.tell()
+    bringing.tell()
     status = agent.rooms.status
     assert "contacts.parked" in [one.code for one in status.snapshot().conditions]
     if how == "by order":

@@ -1,6 +1,6 @@
 """What the door needs of the rest of the program, filled in by `agent.assembly`."""
 
-from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Protocol
@@ -19,6 +19,7 @@ from agent.services.preview import Previewed
 from agent.services.privacy import Erasure, Export
 from agent.services.reconcile import Reconciliation
 from agent.services.redeeming import Redeemed, Wanted
+from agent.services.revising import Revised
 from agent.services.status import Snapshot
 from agent.services.taking import Taken
 from agent.settings import Settings
@@ -50,6 +51,17 @@ class Enrolling(Protocol):
 
     def member(self, ref: str) -> Member | None:
         """Whoever was made here and has that handle."""
+
+
+class Revising(Protocol):
+    """Changes contacts (`agent.services.revising.Revising`)."""
+
+    async def revise(self, ref: str, contact: NewContact) -> Revised:
+        """Changes the contact of whoever has that handle.
+
+        Raises ReadOnlyContactsError, InputError, UnknownRecordError, AmbiguousContactError, UnderWayError,
+        StorageError.
+        """
 
 
 class Activities(Protocol):
@@ -308,6 +320,8 @@ class Rooms:
     identify: Identify
     intake: Intake
     enrolling: Enrolling
+    revising: Revising
+    shown: Callable[[Member], Member]
     activities: Activities
     benefits: Benefits
     redeeming: Redeeming

@@ -1,11 +1,11 @@
-"""What a till calls about contacts: making one, and what may be shown of one."""
+"""What a till calls about contacts: making one, changing one, and what may be shown of one."""
 
 from typing import Final
 
 from agent.api import bodies
 from agent.api.calls import Call
 from agent.api.rooms import Rooms
-from agent.api.schemas import Contact, ContactAnswer, ContactTaken, Served
+from agent.api.schemas import Contact, ContactAnswer, ContactChanged, ContactTaken, Served
 from agent.api.visits import Reply, Visit, Voice
 from agent.domain.contact import Member
 from agent.domain.fallback import REPLICA_LEVEL, served
@@ -41,6 +41,18 @@ class ContactCalls:
                 },
             ),
             Call(
+                "PATCH", "/v1/contacts/{ref}", "pos", self.revise, "Change a contact",
+                takes=NewContact, gives={202: ContactChanged}, ration="refuse",
+                refuses={
+                    **rationed,
+                    404: "Nobody is known under that handle.",
+                    409: "This till changes no contacts, what was given is somebody else's, or the contact is being "
+                    "made at this moment.",
+                    503: "It cannot be put on disk now.",
+                    507: "There is no room to put it on disk.",
+                },
+            ),
+            Call(
                 "GET", "/v1/contacts/{ref}", "pos", self.contact, "What may be shown of a member",
                 gives={200: ContactAnswer}, refuses={404: "Nobody is known under that handle.", **rationed},
                 ration="refuse",
@@ -70,6 +82,30 @@ class ContactCalls:
         )
         return Reply(200 if existing else 202, answer.model_dump_json().encode())
 
+    async def revise(self, visit: Visit) -> Reply:
+        """Changes the contact of whoever has a handle, at fallback level 4; what is not given, or null, stays.
+
+        202: it is on disk; `delivered`, the loyalty system has it, or `queued`, it will get it. Until its own word
+        comes back, what may be shown of the member has the change, and a new number or address identifies them.
+        Changes of one person become one, field by field. `conflicts` names what the loyalty system keeps: a consent
+        that was withdrawn there later than it was given here, say. 422: which field is wrong, and `contact.refused`
+        when the loyalty system says no; nothing is kept then. The same change again does no harm. It costs a look-up.
+        """
+        contact, visit.found = bodies.parse(NewContact, visit.body), False
+        revised = await self._rooms.revising.revise(visit.params["ref"], contact)
+        visit.found = True
+        answer = ContactChanged.model_validate(
+            {
+                "ref": revised.member.ref,
+                "integration_key": revised.member.key,
+                "state": revised.state,
+                "served": Served.model_validate(revised.served),
+                "conflicts": revised.conflicts,
+                "messages": (),
+            }
+        )
+        return Reply(202, answer.model_dump_json().encode())
+
     async def contact(self, visit: Visit) -> Reply:
         """What may be shown of the member behind a handle from `identify` or `contacts`. It costs a look-up."""
         rooms, visit.found, ref = self._rooms, False, visit.params["ref"]
@@ -79,6 +115,7 @@ class ContactCalls:
             usable = rooms.settings.loyalty.fallback_level >= REPLICA_LEVEL and rooms.status.replica_usable()
             as_of = rooms.replica.info().as_of or as_of
             member = rooms.replica.member(ref) if usable else None
+            member = rooms.shown(member) if member is not None else None
             as_of = member.as_of or as_of if member is not None else as_of
         if member is None:
             raise UnknownRecordError(UNKNOWN_CONTACT)

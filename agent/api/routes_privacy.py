@@ -26,7 +26,7 @@ _WHERE: Final = {
     "sales_finished": ("outbox.db", "personal part of a finished sale"),
     "activities": ("outbox.db", "personal part of an activity"),
     "redemptions": ("outbox.db", "personal part of a redemption"),
-    "enrolments": ("outbox.db", "contact made at this till"),
+    "enrolments": ("outbox.db", "contact made or changed at this till"),
     "notes": ("outbox.db", "reason for giving a sale up"),
     "kept_files": ("damaged/", "damaged file that was kept aside"),
 }

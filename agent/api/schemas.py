@@ -114,6 +114,22 @@ class ContactTaken(Answer):
     messages: tuple[Message, ...]
 
 
+class ContactChanged(Answer):
+    """A change to a contact is on disk."""
+
+    ref: str = Field(description="The handle that the change was for.")
+    integration_key: IntegrationKey = Field(description="As it was: no change has a key.")
+    state: Literal["queued", "delivered"] = Field(
+        description="`delivered`: the loyalty system has it; `queued`: it will get it"
+    )
+    served: Served
+    conflicts: tuple[str, ...] = Field(
+        description="What the loyalty system keeps as it has it, because its word is the later one: such as "
+        "`consents/news`, `preferences/accepts_sms`. Known once it is `delivered`."
+    )
+    messages: tuple[Message, ...]
+
+
 class ContactAnswer(Answer):
     """What the replica may show of a member."""
 

@@ -27,7 +27,9 @@ class ErasureCounts(Answer):
     sales_finished: int = Field(description="sales that were not; they stay without their person")
     activities: int = Field(description="activities, such as an order's delivery; nobody is told of them any more")
     redemptions: int = Field(description="offers and vouchers that were used up for sales; what became of them stays")
-    enrolments: int = Field(description="contacts made at this till, whether or not the loyalty system has them yet")
+    enrolments: int = Field(
+        description="contacts made at this till, and changes given here, whether or not the loyalty system has them yet"
+    )
     notes: int = Field(description="reasons for giving a sale up")
     kept_files: int = Field(
         description="damaged databases that were kept, and their logs: whoever is asked for, all of them go"
@@ -113,7 +115,7 @@ class ExportAnswer(Answer):
     contacts: tuple[ExportedContact, ...]
     benefits: tuple[Document, ...] = Field(description="what the loyalty system said last of what they can use")
     redemptions: tuple[Document, ...] = Field(description="offers and vouchers that were used up for sales")
-    enrolments: tuple[Document, ...] = Field(description="contacts of theirs that were made at this till")
+    enrolments: tuple[Document, ...] = Field(description="contacts of theirs that were made at this till, and changes")
     sales: tuple[Document, ...]
     activities: tuple[Document, ...] = Field(description="what happened to them without a sale, as tills told it")
     audit: tuple[Document, ...]

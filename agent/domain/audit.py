@@ -44,6 +44,7 @@ EVENTS: Final[Mapping[str, tuple[str, ...]]] = {
     "replica.expired": (),
     "queue.retried": ("by", "entry", "transaction_id", "activity_id"),
     "queue.discarded": ("by", "entry", "transaction_id", "activity_id"),
+    "contact.conflict": ("kept", "overwritten"),
     "token.added": ("name", "scope"),
     "token.rotated": ("name", "scope"),
     "token.revoked": ("name", "which"),

@@ -68,7 +68,7 @@ def over(later: NewContact, earlier: NewContact) -> NewContact:
     """What was given at two times as one: field by field the later word, where there is one.
 
     Preferences go one by one, and so do consents, of which that counts that was given last: a repeat of the first call
-    that comes late must not undo a withdrawal.
+    that comes late must not undo a withdrawal. Of two that were given at once the withdrawal counts.
     """
     said = {name: value for name, value in later if value not in (None, (), {})}
     if later.preferences is not None and earlier.preferences is not None:
@@ -76,7 +76,8 @@ def over(later: NewContact, earlier: NewContact) -> NewContact:
         said["preferences"] = earlier.preferences.model_copy(update=answered)
     consents = {consent.id: consent for consent in earlier.consents}
     for consent in later.consents:
-        if consent.id not in consents or consent.given_at >= consents[consent.id].given_at:
+        known = consents.get(consent.id)
+        if known is None or (consent.given_at, not consent.value) >= (known.given_at, not known.value):
             consents[consent.id] = consent
     said["consents"] = tuple(consents.values())
     said["attributes"] = {**earlier.attributes, **later.attributes}

@@ -30,6 +30,7 @@ SEVERITY: Final[Mapping[str, str]] = {
     "benefits.lost": "warning",
     "benefits.stuck": "warning",
     "contacts.parked": "warning",
+    "changes.parked": "warning",
 }
 
 

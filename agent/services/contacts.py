@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Protocol
 
 import structlog
 
 from agent.domain.contact import Member
-from agent.domain.enrolment import Enrolment
+from agent.domain.enrolment import Enrolment, EnrolmentState
 from agent.domain.fallback import REPLICA_LEVEL, level_served
 from agent.domain.identifiers import Identifier
+from agent.domain.revision import Revision, shown_over
 from agent.domain.tagging import TaggingPolicy
+from agent.domain.transaction import IntegrationKey
 from agent.errors import StorageError
 from agent.ports import Replica
 
@@ -33,19 +36,32 @@ class MadeHere(Protocol):
         """Whose handle that is. Raises StorageError."""
 
 
+class ChangedHere(Protocol):
+    """The changes given at this till, as they are found."""
+
+    def naming(self, identifiers: Sequence[Identifier]) -> Sequence[Revision]:
+        """Every change by which one of these is somebody's from now on. Raises StorageError."""
+
+    def of(self, key: IntegrationKey) -> Sequence[Revision]:
+        """Every change of whoever has that key, the oldest first. Raises StorageError."""
+
+
 class Newcomers:
-    """Contacts made at this till, as members: until the replica knows them, nobody else here does.
+    """Contacts made at this till, as members, and what was changed here: until the replica knows, nobody else does.
 
     Args:
         made_here: what is on record of them.
         fields: what a till may be shown of a member.
+        changed_here: what was changed of others; None where nothing is.
 
     Attributes:
         told: the handles of those who were found and whom the vendor did not have: a sale may be under their number.
     """
 
-    def __init__(self, made_here: MadeHere, fields: Sequence[str] = ()) -> None:
-        self._made_here, self._fields = made_here, tuple(fields)
+    def __init__(
+        self, made_here: MadeHere, fields: Sequence[str] = (), changed_here: ChangedHere | None = None
+    ) -> None:
+        self._made_here, self._fields, self._changed_here = made_here, tuple(fields), changed_here
         self.told: set[str] = set()
         self._hidden: set[str] = set()
 
@@ -64,7 +80,41 @@ class Newcomers:
             found = self._made_here.by_ref(ref)
         except StorageError:
             return None
-        return self.member_of(found) if found is not None else None
+        return self.shown(self.member_of(found)) if found is not None else None
+
+    def changed_to(self, readings: Sequence[Identifier], *, waiting: bool = False) -> tuple[IntegrationKey, ...]:
+        """The keys of everybody whom one of the readings names since a change that was given here.
+
+        Args:
+            readings: what was said of somebody.
+            waiting: by a change that the vendor does not have yet.
+        """
+        try:
+            found = self._changed_here.naming(readings) if self._changed_here is not None else ()
+        except StorageError:  # told by whoever has to write there
+            return ()
+        counts = (EnrolmentState.QUEUED,) if waiting else (EnrolmentState.QUEUED, EnrolmentState.DELIVERED)
+        return tuple(dict.fromkeys(one.key for one in found if one.state in counts))
+
+    def shown(self, member: Member, *, live: bool = False) -> Member:
+        """A member with what was changed of theirs here, as far as a till may be shown it.
+
+        What the vendor refuses is not shown: its own word stands. Its word comes back with the feed; from then on no
+        change that it has had is on record.
+
+        Args:
+            member: whoever it is.
+            live: that is the vendor's word of this moment: it has what it has had.
+        """
+        try:
+            found = self._changed_here.of(member.key) if self._changed_here is not None and not member.own else ()
+        except StorageError:
+            return member
+        fields = member.fields
+        for one in found:
+            if one.state is EnrolmentState.QUEUED or (one.state is EnrolmentState.DELIVERED and not live):
+                fields = shown_over(fields, one.contact, self._fields)
+        return member if fields is member.fields else replace(member, fields=fields)
 
     @contextlib.contextmanager
     def hidden(self, ref: str) -> Iterator[None]:
@@ -123,7 +173,33 @@ class LocalContacts:
                 self._note(error)
                 as_of = None
             as_of = min((member.as_of for member in members if member.as_of is not None), default=as_of)
-        return members or self.made_here(readings), as_of
+        found = self._with_changed(members or self.made_here(readings), readings, read=as_of is not None)
+        return found, as_of
+
+    def _with_changed(
+        self, members: tuple[Member, ...], readings: Sequence[Identifier], *, read: bool
+    ) -> tuple[Member, ...]:
+        """Everybody as they are since what was changed here: also who is only since then named by a reading."""
+        if self._newcomers is None:
+            return members
+        for key in self._newcomers.changed_to(readings):
+            if all(member.key != key for member in members):
+                try:
+                    known = self._replica.resolve((key.identifier,)) if read else ()
+                except StorageError as error:
+                    self._note(error)
+                    known = ()
+                members += tuple(known) or self.made_here((key.identifier,))
+        return tuple(map(self._newcomers.shown, members))
+
+    def knows_better(self, members: Sequence[Member], readings: Sequence[Identifier]) -> bool:
+        """Whether this till alone knows some of them, or that a reading names them: the vendor has yet to hear it."""
+        keys = self._newcomers.changed_to(readings, waiting=True) if self._newcomers is not None else ()
+        return any(member.own or member.key in keys for member in members)
+
+    def live(self, member: Member) -> Member:
+        """Somebody as the vendor has just told of them, with what it has yet to hear."""
+        return self._newcomers.shown(member, live=True) if self._newcomers is not None else member
 
     def made_here(self, readings: Sequence[Identifier]) -> tuple[Member, ...]:
         """Everybody made at this till whom any of the readings names."""
@@ -137,10 +213,11 @@ class LocalContacts:
         if self.as_of() is None or self._tagging.level < REPLICA_LEVEL:
             return None
         try:
-            return self._replica.member(ref)
+            member = self._replica.member(ref)
         except StorageError as error:
             self._note(error)
             return None
+        return self._newcomers.shown(member) if member is not None and self._newcomers is not None else member
 
     def level(self, as_of: datetime | None, *, vendor_answers: bool) -> int:
         """The fallback level being served now, given what :meth:`as_of` said."""

@@ -122,7 +122,7 @@ class Identify:
         now = self._clock.now()
         members, as_of = self._contacts.find(readings)
         answer = partial(self._answer, readings, usable_as_of=as_of)
-        if any(member.own for member in members):  # made here: nobody knows better
+        if self._contacts.knows_better(members, readings):  # made or changed here: nobody knows better
             return answer(outcome_of(members), members, "replica", now), None
         fresh_for = self._policy.stale_after if self._policy.fresh_for is None else self._policy.fresh_for
         if members and as_of is not None and timedelta() <= now - as_of <= fresh_for:
@@ -162,8 +162,10 @@ class Identify:
         contact_id = (Identifier(IdentifierType.CONTACT_ID, found.contact_id),) if found.contact_id else ()
         known, _ = self._contacts.find(contact_id)
         if len(known) == 1:
-            return (Member(known[0].ref, found.key, {**known[0].fields, **found.fields}),)
-        return (Member(self._handles.give(found.key), found.key, found.fields),)
+            member = Member(known[0].ref, found.key, {**known[0].fields, **found.fields})
+        else:
+            member = Member(self._handles.give(found.key), found.key, found.fields)
+        return (self._contacts.live(member),)
 
     def _answer(
         self,

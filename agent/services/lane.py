@@ -47,7 +47,7 @@ async def own_share(link: Link, clock: Clock) -> None:
 
 
 class Contacts(Protocol):
-    """Contacts made at this till, as the lane brings them to the system that owns the contacts."""
+    """Contacts made or changed at this till, as the lane brings them to the system that owns the contacts."""
 
     async def deliver(self, go_on: Callable[[], bool]) -> int:
         """Brings there what waits; for how many the vendor answered. Raises as vendors do, and StorageError."""
@@ -74,7 +74,7 @@ class Lane:
         uniform: the source of chance.
         told: called with vendor and verdict for each attempt, for metrics.
         changed: called when the lane's own state changed.
-        contacts: what goes before any sale; None at a system that owns no contacts.
+        contacts: what goes before any sale, in this order; nothing at a system that owns no contacts.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class Lane:
         uniform: Callable[[float, float], float],
         told: Callable[[str, Verdict], None],
         changed: Callable[[], None],
-        contacts: Contacts | None = None,
+        contacts: Sequence[Contacts] = (),
     ) -> None:
         self._clock, self._queue, self._connector, self._link = clock, queue, connector, link
         self._settle_tag, self._corrected, self._contacts = settle_tag, corrected, contacts
@@ -152,8 +152,8 @@ class Lane:
         """Tries everything now, whatever its back-off; a vendor's `Retry-After` still wins."""
         await self._queue.make_due(self.vendor)
         self._link.sending.hurry(self._clock.monotonic())
-        if self._contacts is not None:
-            self._contacts.hurry()
+        for contacts in self._contacts:
+            contacts.hurry()
         self._judge.probe_now()
         self.wake()
 
@@ -165,8 +165,8 @@ class Lane:
         if not self._link.answers:
             return
         self._link.sending.hurry(self._clock.monotonic())
-        if self._contacts is not None:
-            self._contacts.line_changed()
+        for contacts in self._contacts:
+            contacts.line_changed()
         if not self._link.refused:
             self._judge.probe_now()
         self._back = self._judge.probe_waits
@@ -224,13 +224,12 @@ class Lane:
         return bool(leased or probing or brought) and not self.held and self._link.sending.state is BreakerState.CLOSED
 
     async def _contacts_first(self) -> int:
-        """Brings new contacts to the vendor before the sales that may need them; for how many it answered."""
-        if self._contacts is None:
-            return 0
+        """Brings contacts to the vendor before the sales that may need them; for how many it answered."""
         now, mono = self._clock.now, self._clock.monotonic
         brought = 0
         try:
-            brought = await self._contacts.deliver(lambda: not self._halts and self._may_go_on())
+            for contacts in self._contacts:
+                brought += await contacts.deliver(lambda: not self._halts and self._may_go_on())
         except VendorUnreachableError as error:
             self._link.silent(now(), mono(), after_s=error.retry_after_s, why=str(error))
         except StorageError:

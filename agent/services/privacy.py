@@ -411,12 +411,15 @@ class Privacy:
     def _who(self, readings: Sequence[Identifier]) -> tuple[Person | None, Identity | None]:
         """Whom the readings name, and who they would be as a contact if nobody knows them."""
         persons = self._contacts.persons(readings)
+        made = self._enrolments.key_of(self._contacts.keys_of(readings)) if not persons else None
+        if made is not None:  # a number that the till was told of, and the feed not yet
+            persons = self._contacts.persons((made.identifier,))
         if len(persons) > 1:
             raise AmbiguousPersonError
         if persons:
             return persons[0], persons[0].identity
         identity = self._contacts.identity_of(readings)
-        if identity is None and (made := self._enrolments.key_of(self._contacts.keys_of(readings))) is not None:
+        if identity is None and made is not None:
             identity = self._contacts.identity_of((made.identifier,))  # the feed may be about to bring them
         return None, identity
 

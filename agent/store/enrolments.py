@@ -1,5 +1,8 @@
 """Contacts made at this till: on disk, with a number of its own, before the till hears of it, and before a vendor does.
 
+Changes of contacts that the vendor has stand among them (:mod:`agent.store.revisions`): what is kept of both is erased,
+exported, purged and rescued as one.
+
 What was given is a text in `statements`. It is forgotten as soon as the vendor has it; from then on the text says only
 which number is which member. A row names nobody, and `enrolment_keys` has the keyed hashes that somebody is found by.
 
@@ -38,15 +41,18 @@ _REF_BYTES = 16
 _ROWS = """
     SELECT e.id, e.ref, e.state, e.accepted_at, e.status, e.vendor_code, t.content
     FROM enrolments AS e JOIN statements AS t ON t.id = e.statement WHERE {where} ORDER BY e.id"""
-OF_MARK = "SELECT enrolment FROM enrolment_keys WHERE mark = ?"
+OF_MARK = """
+    SELECT k.enrolment FROM enrolment_keys AS k JOIN enrolments AS e ON e.id = k.enrolment
+    WHERE k.mark = ? AND e.kind = 'contact'"""
+OF_ANY_MARK = "SELECT enrolment FROM enrolment_keys WHERE mark = ?"
 BY_NUMBER = _ROWS.format(where="e.id = ?")
-BY_REF = _ROWS.format(where="e.ref = ?")
-QUEUED = _ROWS.format(where="e.state = 'queued' AND e.id > ?") + " LIMIT ?"
+BY_REF = _ROWS.format(where="e.ref = ? AND e.kind = 'contact'")
+QUEUED = _ROWS.format(where="e.kind = 'contact' AND e.state = 'queued' AND e.id > ?") + " LIMIT ?"
 AFTER = _ROWS.format(where="e.id > ?") + " LIMIT ?"
-PARKED = "SELECT count(*) FROM enrolments WHERE state = 'parked'"
+PARKED = "SELECT count(*) FROM enrolments WHERE kind = 'contact' AND state = 'parked'"
 LAST = "SELECT last FROM series WHERE prefix = ?"
 GIVE = "INSERT INTO series VALUES (?1, ?2) ON CONFLICT DO UPDATE SET last = ?2"
-ADD = "INSERT INTO enrolments (ref, state, statement, accepted_at) VALUES (?, 'queued', ?, ?)"
+ADD = "INSERT INTO enrolments (kind, ref, state, statement, accepted_at) VALUES ('contact', ?, 'queued', ?, ?)"
 ADD_KEY = "INSERT OR IGNORE INTO enrolment_keys (mark, enrolment) VALUES (?, ?)"
 STATEMENT = "SELECT statement FROM enrolments WHERE id = ?"
 DELIVERED = """
@@ -58,22 +64,25 @@ AMEND = """
 PARK = "UPDATE enrolments SET state = 'parked', status = ?2, vendor_code = ?3 WHERE id = ?1 AND state = 'queued'"
 DROP = "DELETE FROM enrolments WHERE id = ?"
 DROP_KEYS = "DELETE FROM enrolment_keys WHERE enrolment = ?"
-_OVER = "coalesce(settled_at, accepted_at) < ?"
-OVER = f"SELECT id FROM enrolments WHERE {_OVER} LIMIT ?"  # noqa: S608 - ours
+_OVER = """
+    coalesce(settled_at, accepted_at) < ?1 OR (kind = 'change' AND state = 'delivered' AND settled_at < ?2)"""
+OVER = f"SELECT id FROM enrolments WHERE {_OVER} LIMIT ?3"  # noqa: S608 - ours
 DUE = f"SELECT EXISTS (SELECT 1 FROM enrolments WHERE {_OVER})"  # noqa: S608 - ours
 MARKS = "SELECT mark FROM enrolment_keys WHERE enrolment = ?"
 
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """What is kept of a contact that was made here, as the one text that :mod:`agent.store.statements` has of it.
+    """What is kept of a contact that was made or changed here, as the one text that `statements` has of it.
 
     Attributes:
-        own_number: this till's own.
+        own_number: this till's own; empty with a change of somebody else's.
         contact: what was given; None once the vendor has it.
         identifiers: what was given, in one form.
         key: the vendor's key.
         contact_id: its own id, beside another key.
+        known_by: what else names whose contact was changed: what they were named by at the till.
+        refused: the fields of a change that the vendor has named as wrong.
     """
 
     own_number: str = field(repr=False)
@@ -81,26 +90,29 @@ class Given:
     identifiers: tuple[Identifier, ...] = field(default=(), repr=False)
     key: IntegrationKey | None = field(default=None, repr=False)
     contact_id: str | None = field(default=None, repr=False)
+    known_by: tuple[Identifier, ...] = field(default=(), repr=False)
+    refused: tuple[str, ...] = ()
 
     def text(self) -> str:
         """The text that :meth:`parse` reads."""
         contact = self.contact.model_dump(mode="json", exclude_defaults=True) if self.contact is not None else None
         key = (self.key.type.value, self.key.value) if self.key is not None else None
-        return json.dumps(
-            [self.own_number, contact, [(one.type, one.value) for one in self.identifiers], key, self.contact_id]
-        )
+        identifiers, known_by = ([(one.type, one.value) for one in of] for of in (self.identifiers, self.known_by))
+        return json.dumps([self.own_number, contact, identifiers, key, self.contact_id, known_by, self.refused])
 
     @classmethod
     def parse(cls, text: str) -> Given:
         """What :meth:`text` wrote. Raises ValueError when it is not that."""
         try:
-            own_number, contact, identifiers, key, contact_id = json.loads(text)
+            own_number, contact, identifiers, key, contact_id, known_by, refused = json.loads(text)
             return cls(
                 str(own_number),
                 NewContact.model_validate(contact) if contact is not None else None,
                 tuple(Identifier(IdentifierType(kind), value) for kind, value in identifiers),
                 IntegrationKey(kind="primary", type=IdentifierType(key[0]), value=key[1]) if key is not None else None,
                 contact_id,
+                tuple(Identifier(IdentifierType(kind), value) for kind, value in known_by),
+                tuple(map(str, refused)),
             )
         except (TypeError, LookupError) as error:
             raise ValueError("is not a contact that was made here") from error
@@ -113,7 +125,9 @@ class Given:
     def names(self) -> Iterable[Identifier]:
         """Everything that names the contact."""
         yield from self.identifiers
-        yield self.own.identifier
+        yield from self.known_by
+        if self.own_number:
+            yield self.own.identifier
         if self.key is not None:
             yield self.key.identifier
         if self.contact_id is not None:
@@ -195,7 +209,7 @@ class Enrolments:
                 return
             given = Given(row.own_key.value, contact, tuple(identifiers))
             kept = statements.keep(db, given.text())
-            _forget(db, number)
+            forget_content(db, number)
             db.execute(AMEND, (number, kept))
             db.execute(DROP_KEYS, (number,))
             db.executemany(ADD_KEY, [(self._hash(one), number) for one in given.names()])
@@ -211,7 +225,7 @@ class Enrolments:
                 return
             settled = Given(row.own_key.value, key=key, contact_id=contact_id)
             kept = statements.keep(db, settled.text())
-            _forget(db, number)
+            forget_content(db, number)
             db.execute(DELIVERED, (number, kept, to_ms(now)))
             db.executemany(ADD_KEY, [(self._hash(one), number) for one in settled.names()])
 
@@ -223,7 +237,7 @@ class Enrolments:
 
     async def drop(self, number: int) -> None:
         """Takes one back that nobody was told of; its number is not given again. Raises StorageError."""
-        await self._writer.run(partial(_drop, numbers=(number,)))
+        await self._writer.run(partial(drop, numbers=(number,)))
 
     # --- one person, and the end ----------------------------------------------------------------------------
 
@@ -233,7 +247,7 @@ class Enrolments:
         Raises:
             StorageError: the file cannot be read.
         """
-        numbers = {row[0] for mark in marks for row in read(self._reader, OF_MARK, mark)}
+        numbers = {row[0] for mark in marks for row in read(self._reader, OF_ANY_MARK, mark)}
         found = {bytes(row[0]) for number in numbers for row in read(self._reader, MARKS, number)}
         refs = {row[1] for number in numbers for row in read(self._reader, BY_NUMBER, number)}
         return frozenset(found), frozenset(refs)
@@ -246,8 +260,8 @@ class Enrolments:
         Raises:
             StorageError: the file cannot be read.
         """
-        numbers = {row[0] for mark in marks for row in read(self._reader, OF_MARK, mark)}
-        keys = {_given(row).key for number in numbers for row in read(self._reader, BY_NUMBER, number)} - {None}
+        numbers = {row[0] for mark in marks for row in read(self._reader, OF_ANY_MARK, mark)}
+        keys = {given_in(row).key for number in numbers for row in read(self._reader, BY_NUMBER, number)} - {None}
         return keys.pop() if len(keys) == 1 else None
 
     async def holds(self, wanted: Wanted) -> bool:
@@ -257,7 +271,7 @@ class Enrolments:
     async def erase(self, wanted: Wanted) -> int:
         """Erases each that is theirs, whatever became of it; how many. Raises StorageError."""
         theirs = [row[0] for row, _ in await self._of(wanted)]
-        await self._writer.run(partial(_drop, numbers=theirs))
+        await self._writer.run(partial(drop, numbers=theirs))
         while await self._writer.run(statements.drop_forgotten):
             pass
         await self._writer.run_alone(truncate_log)
@@ -268,9 +282,10 @@ class Enrolments:
         return [
             {
                 "ref": row[1],
+                "what": "contact" if given.own_number else "change",
                 "state": row[2],
                 "accepted_at": from_ms(row[3]).isoformat(),
-                "number": given.own_number,
+                "number": given.own_number or None,
                 "integration_key": given.key.model_dump(mode="json") if given.key is not None else None,
                 "contact_id": given.contact_id,
                 "contact": given.contact.model_dump(mode="json", exclude_defaults=True) if given.contact else None,
@@ -280,18 +295,20 @@ class Enrolments:
 
     def due(self, plan: RetentionPlan) -> bool:
         """Whether a purge would find anything. Raises StorageError."""
-        return bool(read(self._reader, DUE, to_ms(plan.accepted_before))[0][0])
+        return bool(read(self._reader, DUE, to_ms(plan.accepted_before), to_ms(plan.delivered_before))[0][0])
 
     async def purge(self, plan: RetentionPlan) -> dict[str, int]:
         """Erases without a trace what is older than the plan allows; how many contacts. Raises StorageError.
 
         Which number is which member is needed for as long as a sale may wait under the number: that long after the
-        vendor had it, and after it was given where the vendor never did.
+        vendor had it, and after it was given where the vendor never did. A change that the vendor has is a sale that
+        it has.
         """
+        limits = to_ms(plan.accepted_before), to_ms(plan.delivered_before), SLICE
 
         def erase(db: Connection) -> int:
-            numbers = [row[0] for row in db.execute(OVER, (to_ms(plan.accepted_before), SLICE))]
-            _drop(db, numbers)
+            numbers = [row[0] for row in db.execute(OVER, limits)]
+            drop(db, numbers)
             return len(numbers)
 
         total = 0
@@ -308,7 +325,7 @@ class Enrolments:
         while rows := await self._writer.run(partial(_fetch, after=last)):
             last = rows[-1][0][0]
             found += (
-                (row, _given(row))
+                (row, given_in(row))
                 for row, marks in rows
                 if row[1] in wanted.refs or wanted.by_key(marks, from_ms(row[3]))
             )
@@ -321,7 +338,7 @@ def _fetch(db: Connection, after: int) -> list[tuple[Any, frozenset[bytes]]]:
     return [(row, frozenset(bytes(mark) for (mark,) in db.execute(MARKS, row[:1]))) for row in rows]
 
 
-def _given(row: Sequence[Any]) -> Given:
+def given_in(row: Sequence[Any]) -> Given:
     """What is kept of it; nothing but emptiness where that cannot be read any more."""
     try:
         return Given.parse(bytes(row[-1]).decode())
@@ -333,7 +350,7 @@ def _readable(rows: Iterable[Sequence[Any]]) -> list[Enrolment]:
     found = []
     for row in rows:
         number, ref, state, accepted_at, status, vendor_code, _ = row
-        given = _given(row)
+        given = given_in(row)
         if not given.own_number:  # it goes when its time is up
             continue
         found.append(
@@ -357,13 +374,15 @@ def _enrolment(db: Connection, number: int) -> Enrolment | None:
     return next(iter(_readable(db.execute(BY_NUMBER, (number,)).fetchall())), None)
 
 
-def _forget(db: Connection, number: int) -> None:
+def forget_content(db: Connection, number: int) -> None:
+    """Forgets what was given, where it stands."""
     for (statement,) in db.execute(STATEMENT, (number,)).fetchall():
         statements.forget(db, statement)
 
 
-def _drop(db: Connection, numbers: Sequence[int]) -> None:
+def drop(db: Connection, numbers: Sequence[int]) -> None:
+    """Removes these, and all that leads to them."""
     for number in numbers:
-        _forget(db, number)
+        forget_content(db, number)
         db.execute(DROP_KEYS, (number,))
         db.execute(DROP, (number,))

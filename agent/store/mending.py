@@ -249,7 +249,8 @@ def _enrolments(db: Connection, names: KeyHash) -> frozenset[str]:
             given = Given.parse(bytes(content).decode())
         except ValueError:
             continue
-        numbers.add(given.own_number)
+        if given.own_number:  # a change of somebody else's has none
+            numbers.add(given.own_number)
         db.executemany(ADD_KEY, [(names.of_identifier(one), enrolment) for one in given.names()])
     return frozenset(numbers)
 

@@ -195,10 +195,11 @@ _FIRST = (
     "CREATE INDEX redemptions_by_state ON redemptions (state)",
     "CREATE INDEX redemptions_remembered ON redemptions (settled_at, accepted_at) WHERE statement IS NOT NULL",
     "CREATE INDEX redemptions_forgotten ON redemptions (settled_at) WHERE statement IS NULL",
-    # Whom a contact made here is, is in `statements`; `enrolment_keys` finds it by keyed hashes.
+    # Whom a contact made here is, and whose a change is, is in `statements`; `enrolment_keys` finds it by keyed hashes.
     """
     CREATE TABLE enrolments (
         id INTEGER PRIMARY KEY,
+        kind TEXT NOT NULL CHECK (kind IN ('contact', 'change')),
         ref TEXT NOT NULL UNIQUE,
         state TEXT NOT NULL CHECK (state IN ('queued', 'parked', 'delivered')),
         statement INTEGER NOT NULL,
@@ -207,7 +208,7 @@ _FIRST = (
         status INTEGER,
         vendor_code TEXT
     ) STRICT""",
-    "CREATE INDEX enrolments_by_state ON enrolments (state)",
+    "CREATE INDEX enrolments_by_state ON enrolments (kind, state)",
     "CREATE INDEX enrolments_by_age ON enrolments (coalesce(settled_at, accepted_at))",
     """
     CREATE TABLE enrolment_keys (

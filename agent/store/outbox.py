@@ -42,7 +42,7 @@ from agent.store.database import Reader, truncate_log
 from agent.store.group_commit import Writer, savepoint
 from agent.store.keyhash import KeyHash
 from agent.store.outbox_sql import COUNTS  # the command line counts a stopped agent's queue with it
-from agent.store.outbox_view import OutboxView, Story, from_ms, to_ms
+from agent.store.outbox_view import OutboxView, Story, from_ms, read, to_ms
 from agent.store.said import Said
 
 if TYPE_CHECKING:
@@ -419,6 +419,27 @@ class Outbox(OutboxView):
                 raise UnknownRecordError
             db.execute(sql.RECORD_EVENT, (entry, to_ms(now), "retried"))
             return str(db.execute(sql.TRANSACTION_OF, (entry,)).fetchone()[0])
+
+        return await self._writer.run(write)
+
+    async def go_again(self, vendor: str, own_key: IntegrationKey, now: datetime) -> int:
+        """Puts back in line what was parked because its new contact was refused; how many sales.
+
+        Args:
+            vendor: the one that refused.
+            own_key: this till's own number of the contact, under which the sales are.
+            now: when.
+        """
+        person = self.group_of(own_key, ())
+        if not read(self._reader, sql.UNENROLLED, vendor, person):
+            return 0
+
+        def write(db: Connection) -> int:
+            parked = db.execute(sql.UNENROLLED, (vendor, person)).fetchall()
+            for (entry,) in parked:
+                db.execute(sql.RETRY, (entry, _TAKEN_IN_PART))
+                db.execute(sql.RECORD_EVENT, (entry, to_ms(now), "retried"))
+            return len(parked)
 
         return await self._writer.run(write)
 

@@ -153,6 +153,9 @@ RETRY = """
             ELSE maybe_received END
     WHERE entry = ?1 AND state IN ('queued', 'parked', 'in_doubt')"""
 """A person who has what is in doubt sent again has decided that it did not arrive, unless it is known that some did."""
+UNENROLLED = """
+    SELECT entry FROM deliveries
+    WHERE vendor = ?1 AND person = ?2 AND state = 'parked' AND error_code = 'contact.refused'"""
 TRANSACTION_OF = "SELECT s.transaction_id FROM deliveries AS d JOIN sales AS s ON s.id = d.sale WHERE d.entry = ?"
 TO_DISCARD = """
     SELECT d.vendor, d.maybe_received, d.lease_run IS NOT NULL, s.transaction_id, s.erased_at

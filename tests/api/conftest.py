@@ -28,6 +28,7 @@ from agent.domain.identifiers import Identifier, IdentifierType, Normaliser
 from agent.domain.link import Link
 from agent.domain.offline import Allowance, OfflinePolicy
 from agent.domain.redemption import Standing, VendorStanding, VendorWord
+from agent.domain.revision import ContactThere
 from agent.domain.tagging import Found, Outcome, TaggingPolicy
 from agent.domain.transaction import IntegrationKey, Transaction
 from agent.errors import ContactRefusedError, StorageFullError, VendorUnreachableError
@@ -37,6 +38,7 @@ from agent.ports import Pace, Recipient, ReplicaInfo
 from agent.services.activities import ActivityIntake, ActivityPolicy
 from agent.services.asking import Asking
 from agent.services.benefits import BenefitsPolicy, MemberBenefitsDesk
+from agent.services.bringing import Bringing, Manner
 from agent.services.contacts import LocalContacts, Newcomers
 from agent.services.enrolling import Enrolling, EnrolPolicy
 from agent.services.handles import Handles, Refs
@@ -46,7 +48,10 @@ from agent.services.preview import Preview, PreviewPolicy
 from agent.services.privacy import Erasure, Export
 from agent.services.reconcile import Books, Reconcile
 from agent.services.redeeming import Redeeming
+from agent.services.revising import Revising
 from agent.services.status import Status, StatusPolicy
+from agent.services.turns import Turns
+from agent.services.updating import Updating
 from agent.settings import AgentSection, ApiSection, LoyaltySection, Rate, ReplicaSection, Settings
 from agent.store.activities import Activities
 from agent.store.database import DatabaseFile, migrate
@@ -57,6 +62,7 @@ from agent.store.keyhash import KeyHash
 from agent.store.migrations import outbox as migrations
 from agent.store.outbox import Outbox
 from agent.store.redemptions import Redemptions
+from agent.store.revisions import Revisions
 from agent.tokens import Tokens
 
 NOW = datetime(2026, 11, 20, 9, 5, 12, tzinfo=UTC)
@@ -164,6 +170,20 @@ class Vendor:
         return Found(
             Outcome.MATCHED, IntegrationKey(kind="primary", type=IdentifierType.MEMBER_NUMBER, value="20000001")
         )
+
+    there: ContactThere | None = ContactThere("0f6c2c52-6b0e-4a0c-9c1e-3f1d6a2b7e10")
+    answers_changes = True
+    updated: ClassVar[list[Any]] = []
+
+    async def contact_there(self, key: IntegrationKey, *, timeout_s: float, pace: Pace) -> ContactThere | None:
+        if not self.answers_changes:
+            raise VendorUnreachableError
+        return self.there
+
+    async def update(self, contact_id: str, contact: Any, identifiers: Any, *, pace: Pace) -> None:
+        if self.refuses is not None:
+            raise ContactRefusedError(422, "ValidationError", self.refuses)
+        self.updated = [*self.updated, contact]
 
 
 @dataclass
@@ -327,7 +347,8 @@ def build(state_dir: Path, settings: Settings, *, heartbeat_s: float = 15.0) -> 
     stale_after = settings.replica.stale_after
     room: dict[str, Any] = {"error": None}
     made_here = Enrolments(outbox._writer, outbox._reader, names=KeyHash(b"n" * 32))
-    newcomers = Newcomers(made_here, settings.replica.fields)
+    changed_here = Revisions(outbox._writer, outbox._reader, names=KeyHash(b"n" * 32))
+    newcomers = Newcomers(made_here, settings.replica.fields, changed_here)
     contacts = LocalContacts(people, tagging, newcomers)
     intake = Intake(
         clock=clock,
@@ -362,6 +383,30 @@ def build(state_dir: Path, settings: Settings, *, heartbeat_s: float = 15.0) -> 
         policy=IdentifyPolicy(tagging, stale_after, frozenset(settings.benefits.spend_with)),
         newcomers=newcomers,
     )
+    officer = Officer(identify.readings)
+    updating = Updating(
+        clock=clock,
+        record=changed_here,
+        writer=vendor,
+        turns=Turns(clock, link, first_s=10.0, longest_s=900.0, uniform=lambda _low, high: high),
+        manner=Manner("1042", 15.0, _at_once),
+        as_of=contacts.as_of,
+        their_time=asking.their_time,
+        conditions=conditions,
+        audit=officer.record,
+    )
+    bringing = Bringing(
+        clock=clock,
+        record=made_here,
+        newcomers=newcomers,
+        lookup=vendor,
+        writer=vendor,
+        turns=Turns(clock, link, first_s=10.0, longest_s=900.0, uniform=lambda _low, high: high),
+        manner=Manner("1042", 15.0, _at_once),
+        existing=updating.existing,
+        sales_again=lambda key: outbox.go_again(link.vendor, key, clock.now()),
+        conditions=conditions,
+    )
     enrolling = Enrolling(
         clock=clock,
         normaliser=normaliser,
@@ -370,17 +415,29 @@ def build(state_dir: Path, settings: Settings, *, heartbeat_s: float = 15.0) -> 
         contacts=contacts,
         live=identify.live,
         asking=Asking(clock, link, live=True, budget_s=3.0, patient=True),
-        lookup=vendor,
-        writer=vendor,
+        bringing=bringing,
         link=link,
-        policy=EnrolPolicy(tagging.level >= 4, "1042-03-", "1042", stale_after, 15.0, 10.0, 900.0),
-        pace=_at_once,
+        policy=EnrolPolicy(tagging.level >= 4, "1042-03-", stale_after),
         room=lambda: room["error"] is None,
         added=lambda: None,
-        conditions=conditions,
-        uniform=lambda _low, high: high,
     )
     refs = Refs(contacts, handles)
+    revising = Revising(
+        clock=clock,
+        normaliser=normaliser,
+        offered=tagging.level >= 4,
+        newcomer=enrolling.add_to,
+        refs=refs,
+        contacts=contacts,
+        live=identify.live,
+        asking=Asking(clock, link, live=True, budget_s=3.0, patient=True),
+        record=changed_here,
+        updating=updating,
+        link=link,
+        stale_after=stale_after,
+        room=lambda: room["error"] is None,
+        added=lambda: None,
+    )
     benefits = MemberBenefitsDesk(
         clock=clock,
         refs=refs,
@@ -425,7 +482,7 @@ def build(state_dir: Path, settings: Settings, *, heartbeat_s: float = 15.0) -> 
         room=lambda: room["error"] is None,
         damage=tuple,
     )
-    tokens, officer = Tokens(state_dir, clock), Officer(identify.readings)
+    tokens = Tokens(state_dir, clock)
     rooms = Rooms(
         clock=clock,
         settings=settings,
@@ -449,6 +506,8 @@ def build(state_dir: Path, settings: Settings, *, heartbeat_s: float = 15.0) -> 
         benefits=benefits,
         redeeming=redeeming,
         enrolling=enrolling,
+        revising=revising,
+        shown=newcomers.shown,
         preview=preview,
         replica=people,
         outbox=outbox,

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 
-from agent.api.schemas import ContactTaken
+from agent.api.schemas import ContactChanged, ContactTaken
+from agent.domain.revision import ConsentThere, ContactThere
+from agent.domain.transaction import NewContact
 from agent.settings import Rate
 
 ALMA_PHONE, NOBODYS_PHONE, UNKNOWN_PHONE, SHARED_PHONE = (f"+4670174060{digit}" for digit in (5, 7, 8, 6))
@@ -134,3 +138,119 @@ async def test_enrolling_costs_a_look_up(open_door):
         answers = [await house.http.post("/v1/contacts", json=NEW) for _ in range(21)]
     assert [answer.status_code for answer in answers] == [202] * 20 + [429]
     assert answers[-1].json()["code"] == "ration.exhausted"
+
+
+# --- changed ------------------------------------------------------------------------------------------------------
+
+
+ALMA = "/v1/contacts/c_5f3a"
+
+
+async def test_a_change_that_the_vendor_has(level_4):
+    """202 with whose it is; what is given goes in one form, and what is null says nothing."""
+    answer = await level_4.http.patch(ALMA, json={"mobile_phone": "070-174 06 07", "email": None})
+    changed = ContactChanged.model_validate_json(answer.content)
+    assert (answer.status_code, changed.ref, changed.state) == (202, "c_5f3a", "delivered")
+    assert (answer.json()["integration_key"]["value"], changed.conflicts, changed.messages) == ("10000421", (), ())
+    assert (changed.served.source, changed.served.level) == ("live", 4)
+    assert level_4.vendor.updated == [NewContact(mobile_phone=NOBODYS_PHONE)]
+
+
+async def test_a_change_while_nobody_answers(level_4):
+    """202 `queued`: shown from now on, and the new number identifies them."""
+    level_4.vendor.answers_changes = False
+    answer = await level_4.http.patch(ALMA, json={"first_name": "Alva", "email": "alva@example.com"})
+    assert (answer.status_code, answer.json()["state"], answer.json()["served"]["source"]) == (202, "queued", "replica")
+    shown = (await level_4.http.get(ALMA)).json()
+    assert shown["contact"]["first_name"] == "Alva"
+    again = await level_4.http.patch(ALMA, json={"last_name": "Ek"})
+    assert (again.status_code, again.json()["state"]) == (202, "queued")
+
+
+async def test_what_the_vendor_keeps_is_told(level_4):
+    """`conflicts` names it, and the rest is written."""
+    consents = {"news": ConsentThere(value=False, given_at=datetime(2026, 11, 20, 9, 1, tzinfo=UTC))}
+    level_4.vendor.there = ContactThere("0f6c2c52", consents=consents)
+    answer = await level_4.http.patch(ALMA, json={"first_name": "Alva", "consents": [TERMS | {"id": "news"}]})
+    assert (answer.json()["state"], answer.json()["conflicts"]) == ("delivered", ["consents/news"])
+    assert level_4.vendor.updated == [NewContact(first_name="Alva")]
+    assert level_4.officer.recorded == [("contact.conflict", {"kept": 1, "overwritten": 0})]
+
+
+@pytest.mark.parametrize(
+    ("body", "pointers"),
+    [
+        ({}, [""]),
+        ({"first_name": None}, [""]),
+        ({"preferences": {}}, [""]),
+        ({"contact_type": "Employee"}, ["/contact_type"]),
+        ({"nickname": "D"}, ["/nickname"]),
+        ({"first_name": ""}, ["/first_name"]),
+        ({"email": "canary"}, ["/email"]),
+        ({"mobile_phone": "12", "birth_date": "2050-01-01"}, ["/mobile_phone", "/birth_date"]),
+        ({"consents": [TERMS, TERMS]}, ["/consents/1/id"]),
+        ({"preferences": {"accepts_sms": "yes"}}, ["/preferences/accepts_sms"]),
+    ],
+    ids=["nothing", "nothing but null", "nothing but a frame", "a type", "unknown field", "an empty text", "no address",
+         "two at once", "twice", "no yes or no"],
+)  # fmt: skip
+async def test_a_cashier_hears_what_is_wrong_with_a_change(level_4, body, pointers):
+    """422: which field, and what is wrong with it, without repeating it; nothing is kept, and nobody is asked."""
+    answer = await level_4.http.patch(ALMA, json=body)
+    assert (answer.status_code, answer.json()["code"]) == (422, "request.invalid")
+    assert [fault["pointer"] for fault in answer.json()["errors"]] == pointers
+    assert "canary" not in answer.text
+    assert level_4.vendor.updated == []
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"first_name": "A", "first_name": "B"}'])
+async def test_a_change_that_is_no_object(level_4, body):
+    """It is refused as any other body that cannot be read is."""
+    answer = await level_4.http.patch(ALMA, content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code in (400, 422)
+
+
+async def test_a_change_that_the_vendor_refuses(level_4):
+    """422 `contact.refused` with the fields that it names; nothing of it is shown."""
+    level_4.vendor.refuses = ("birth_date",)
+    answer = await level_4.http.patch(ALMA, json={"first_name": "Alva", "birth_date": "1988-03-14"})
+    assert (answer.status_code, answer.json()["code"]) == (422, "contact.refused")
+    assert [fault["pointer"] for fault in answer.json()["errors"]] == ["/birth_date"]
+    assert (await level_4.http.get(ALMA)).json()["contact"]["first_name"] == "Alma"
+
+
+@pytest.mark.parametrize("ref", ["c_nobody", "general", "n_5f3a", "v_5f3a", "a" * 300])
+async def test_a_change_of_nobody(level_4, ref):
+    """404, as `GET` says."""
+    answer = await level_4.http.patch(f"/v1/contacts/{ref}", json={"first_name": "Alva"})
+    assert (answer.status_code, answer.json()["code"]) == (404, "record.unknown")
+
+
+async def test_a_number_that_is_somebody_elses(level_4):
+    """409: neither would be found by it again."""
+    answer = await level_4.http.patch(ALMA, json={"mobile_phone": SHARED_PHONE})
+    assert (answer.status_code, answer.json()["code"]) == (409, "contact.ambiguous")
+
+
+async def test_a_change_below_level_4(house):
+    """409 `contact.read_only`, as with a new contact."""
+    answer = await house.http.patch(ALMA, json={"first_name": "Alva"})
+    assert (answer.status_code, answer.json()["code"]) == (409, "contact.read_only")
+
+
+async def test_a_newcomer_is_changed_before_they_are_anywhere_else(level_4):
+    """By the handle of `POST`, under the same number."""
+    made = (await level_4.http.post("/v1/contacts", json=NEW | {"mobile_phone": UNKNOWN_PHONE})).json()
+    answer = await level_4.http.patch(f"/v1/contacts/{made['ref']}", json={"first_name": "Delba"})
+    assert (answer.status_code, answer.json()["state"]) == (202, "queued")
+    assert answer.json()["integration_key"] == made["integration_key"]
+    shown = (await level_4.http.get(f"/v1/contacts/{made['ref']}")).json()
+    assert shown["contact"]["first_name"] == "Delba"
+    assert level_4.vendor.updated == []
+
+
+async def test_changing_costs_a_look_up(open_door):
+    """An unknown handle is a miss: beyond the ration it is 429."""
+    async with open_door(level=4, misses=Rate(0.1)) as house:
+        answers = [await house.http.patch("/v1/contacts/c_nobody", json={"first_name": "A"}) for _ in range(21)]
+    assert [answer.status_code for answer in answers] == [404] * 20 + [429]

@@ -194,7 +194,7 @@ async def test_every_call_is_behind_the_token_its_scope_says(house):
         ("DELETE", "/v1/status", "GET, HEAD"),
         ("TRACE", "/healthz", "GET, HEAD"),
         ("HEAD", "/v1/events", "GET"),
-        ("PATCH", "/v1/contacts/c_5f3a", "GET, HEAD"),
+        ("PUT", "/v1/contacts/c_5f3a", "GET, HEAD, PATCH"),
         ("GET", "/v1/contacts/identify", "POST"),
     ],
 )

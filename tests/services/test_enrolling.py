@@ -28,14 +28,16 @@ from agent.errors import (
 )
 from agent.ports import Outgoing, Recipient, Settled
 from agent.services.asking import Asking
+from agent.services.bringing import Bringing, Manner
 from agent.services.buffer import Buffer, BufferPolicy
 from agent.services.contacts import LocalContacts, Newcomers
-from agent.services.enrolling import ERRORS_ALONE, OWN_FAILURES, SLICE, TURN, Enrolling, EnrolPolicy
+from agent.services.enrolling import Enrolling, EnrolPolicy
 from agent.services.handles import Handles
 from agent.services.identify import Identify, IdentifyPolicy
 from agent.services.intake import Intake, IntakePolicy
 from agent.services.judge import DispatchPolicy
 from agent.services.lane import Lane
+from agent.services.turns import ERRORS_ALONE, OWN_FAILURES, SLICE, TURN, Turns
 from agent.store.enrolments import Enrolments
 from agent.store.mending import Clues, mend
 from tests.fakes import (
@@ -86,6 +88,18 @@ class Desk:
             policy=IdentifyPolicy(TAGGING, DAY, frozenset()),
             newcomers=self.newcomers,
         )
+        self.bringing = Bringing(
+            clock=self.clock,
+            record=self.record,
+            newcomers=self.newcomers,
+            lookup=self.vendor,
+            writer=self.vendor if writer else None,
+            turns=Turns(self.clock, self.link, first_s=10.0, longest_s=900.0, uniform=lambda _low, high: high),
+            manner=Manner("1042", 15.0, self.pace),
+            existing=self.is_existing,
+            sales_again=lambda key: outbox.go_again(VENDOR, key, self.clock.now()),
+            conditions=self.conditions,
+        )
         self.enrolling = Enrolling(
             clock=self.clock,
             normaliser=Normaliser("SE"),
@@ -94,15 +108,11 @@ class Desk:
             contacts=LocalContacts(self.replica, TAGGING, self.newcomers),
             live=self.identify.live,
             asking=Asking(self.clock, self.link, live=True, budget_s=budget_s, patient=True),
-            lookup=self.vendor,
-            writer=self.vendor if writer else None,
+            bringing=self.bringing,
             link=self.link,
-            policy=EnrolPolicy(offered, PREFIX, "1042", DAY, 15.0, 10.0, 900.0),
-            pace=self.pace,
+            policy=EnrolPolicy(offered and writer, PREFIX, DAY),
             room=lambda: self.room,
             added=self.wake,
-            conditions=self.conditions,
-            uniform=lambda _low, high: high,
         )
         self.buffer = Buffer(
             clock=self.clock,
@@ -113,7 +123,7 @@ class Desk:
             policy=BufferPolicy(TAGGING, live=True, unknown_at_delivery="tag", timeout_s=15.0),
             pace=self.pace,
             newcomers=self.newcomers,
-            made=self.enrolling.key_of,
+            made=self.bringing.key_of,
         )
 
     async def pace(self):
@@ -121,6 +131,9 @@ class Desk:
 
     async def named(self, _key, _names):
         """Nothing is on record of anybody that would have to know how they were named."""
+
+    async def is_existing(self, _made, _key):
+        """What is done for whom the vendor has already is the changes' own."""
 
     def wake(self):
         self.added += 1
@@ -136,7 +149,7 @@ class Desk:
         return made.member
 
     async def deliver(self):
-        return await self.enrolling.deliver(lambda: True)
+        return await self.bringing.deliver(lambda: True)
 
     def standing(self):
         return [condition.code for condition in self.conditions.standing()]
@@ -489,7 +502,7 @@ async def test_what_the_vendor_refuses_later_is_parked(desk):
     assert desk.standing() == ["contacts.parked"]
     assert await desk.deliver() == 0
     desk.vendor.create = making
-    assert await desk.enrolling.key_of(parked.own_key) == member_key("20000002")
+    assert await desk.bringing.key_of(parked.own_key) == member_key("20000002")
     assert desk.standing() == []
 
 
@@ -536,7 +549,7 @@ async def test_a_mistake_of_ours_stops_nothing(desk):
     assert desk.record.find((phone(6),))[0].state is EnrolmentState.DELIVERED
     assert desk.record.find((phone(5),))[0].state is EnrolmentState.QUEUED
     desk.vendor.create = making
-    desk.enrolling.line_changed()
+    desk.bringing.line_changed()
     assert await desk.deliver() == 1
 
 
@@ -557,7 +570,7 @@ async def test_no_answer_is_the_lines_trouble(desk):
         await desk.deliver()
     desk.vendor.fault = None
     assert await desk.deliver() == 0
-    desk.enrolling.line_changed()
+    desk.bringing.line_changed()
     assert await desk.deliver() == 1
 
 
@@ -570,7 +583,7 @@ async def test_who_keeps_failing_waits_also_when_the_line_is_back(desk):
         desk.clock.advance(900)
     await desk.offline(NewContact(mobile_phone=phone(6).value))
     assert await desk.deliver() == 0, "the first draws an error, and sales have their turn"
-    desk.enrolling.line_changed()
+    desk.bringing.line_changed()
     del desk.vendor.create
     assert await desk.deliver() == 1
     assert desk.record.find((phone(6),))[0].state is EnrolmentState.DELIVERED
@@ -595,7 +608,7 @@ async def test_refused_contacts_wait_together(desk):
     for pause_s in (10, 20, 40, 80, 160):
         with pytest.raises(VendorRefusedError):
             await desk.deliver()
-        desk.enrolling.line_changed()  # the lane's probe went through
+        desk.bringing.line_changed()  # the lane's probe went through
         desk.clock.advance(pause_s - 1)
         assert await desk.deliver() == 0
         verdict = await desk.buffer.settle(sale_of(made.key))
@@ -690,7 +703,7 @@ async def test_sales_have_their_turn(desk):
     for place in range(TURN + 1):
         await desk.offline(NewContact(email=f"n{place}@example.com"))
     desk.link.answers = True
-    assert await desk.enrolling.deliver(lambda: False) == 0
+    assert await desk.bringing.deliver(lambda: False) == 0
     assert await desk.deliver() == TURN
     assert await desk.deliver() == 1
 
@@ -703,7 +716,7 @@ async def test_somebody_else_is_just_making_them(desk):
         return Found(Outcome.AMBIGUOUS)
 
     desk.vendor.create = raced
-    verdict = await desk.enrolling.key_of(made.key)
+    verdict = await desk.bringing.key_of(made.key)
     assert (verdict.kind, verdict.code, verdict.reached) == (VerdictKind.RETRY, "contact.exists", True)
     assert await desk.deliver() == 1
     assert desk.record.queued(10)[0].state is EnrolmentState.QUEUED
@@ -713,7 +726,7 @@ async def test_nobody_is_known_by_a_number_any_more(desk):
     """Who was erased meanwhile is nobody."""
     made = await desk.offline()
     await desk.record.drop(desk.record.by_ref(made.ref).number)
-    assert await desk.enrolling.key_of(made.key) is None
+    assert await desk.bringing.key_of(made.key) is None
 
 
 # --- the sales of who was made here -----------------------------------------------------------------------------
@@ -987,7 +1000,7 @@ async def lane_of(desk, outbox):
     lane = Lane(
         clock=desk.clock, queue=outbox, connector=desk.vendor, link=desk.link, settle_tag=desk.buffer.settle,
         corrected=desk.link.corrected, policy=DispatchPolicy(0.005, 10, 900), uniform=lambda _a, b: b,
-        told=lambda *_: None, changed=lambda: None, contacts=desk.enrolling,
+        told=lambda *_: None, changed=lambda: None, contacts=(desk.bringing,),
     )  # fmt: skip
     task = asyncio.create_task(lane.run())
     try:
@@ -1019,6 +1032,28 @@ async def test_a_contact_that_draws_errors_holds_up_no_sale(shop):
     async with lane_of(desk, outbox):
         await until(lambda: "s-1" in desk.vendor.taken)
     assert not brought(desk)
+
+
+async def test_sales_of_whom_the_vendor_takes_after_all(shop):
+    """Parked with the contact, they go by themselves once it is mended; those of another stay."""
+    desk, outbox, intake = shop
+    made = await desk.offline()
+    other = await desk.offline(NewContact(mobile_phone=phone(7).value))
+    for name, whom in (("s-1", made), ("s-2", made), ("s-3", other)):
+        await intake.accept(transaction(name, integration_key=whom.key.model_dump()))
+    making, desk.vendor.create = desk.vendor.create, _raising(ContactRefusedError(422, "ValidationError"))
+
+    def state(name):
+        return outbox.story(name).deliveries[0].state.value
+
+    async with lane_of(desk, outbox) as lane:
+        await until(lambda: (state("s-1"), state("s-3")) == ("parked", "parked"))
+        desk.vendor.create = making
+        assert (await desk.enrol()).state == "queued"
+        lane.wake()
+        await until(lambda: set(desk.vendor.taken) == {"s-1", "s-2"})
+    assert set(desk.vendor.taken.values()) == {member_key("20000001")}
+    assert (state("s-3"), desk.standing()) == ("parked", ["contacts.parked"])
 
 
 async def test_refused_credentials_hold_the_lane(shop):

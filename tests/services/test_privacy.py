@@ -33,6 +33,7 @@ from agent.store.refusals import ErasedPeople
 from agent.store.replica_builder import SqliteReplicaStore
 from agent.store.replica_file import ReplicaFile
 from agent.store.replica_people import ReplicaPeople
+from agent.store.revisions import Revisions
 from tests.fakes import (
     NAMES,
     NOW,
@@ -588,6 +589,20 @@ async def test_who_was_made_at_this_till(world, delivered):
     assert made.own_key.value.encode() not in world.bytes()
     assert b"90817263" not in world.bytes()
     assert world.halted[-3:] == ["lanes", "lanes goes on", "feed goes on"]
+
+
+async def test_somebody_by_a_number_that_the_till_alone_knows_yet(world):
+    """A change waits for the loyalty system: the new number leads to the member, and the change goes with all else."""
+    world.feed(upsert(ALMA))
+    changes = Revisions(world.enrolments._writer, world.enrolments._reader, names=NAMES)
+    new = Identifier(PHONE, "+46701740609")
+    key = member_key(ALMA[MEMBER])
+    await changes.add(key, NewContact(mobile_phone=new.value), (new,), known_by=(), now=NOW)
+    export = await world.export("mobile_phone", new.value)
+    assert ([row["what"] for row in export.enrolments], len(export.contacts)) == (["change"], 1)
+    done = await world.erase("mobile_phone", new.value)
+    assert (done.counts["contacts"], done.counts["enrolments"]) == (1, 1)
+    assert changes.of(key) == ()
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,7 @@ def outbox(tmp_path):
         (sql.LEASE, "deliveries_in_line"),
         (sql.LEASE, "deliveries_backing_off"),
         (sql.LEASE, "deliveries_unenrolled"),
+        (sql.UNENROLLED, "deliveries_unenrolled"),
         (sql.NEXT_DUE, "deliveries_backing_off"),
         (sql.OLDEST, "deliveries_in_line"),
         (sql.MAKE_DUE, "deliveries_backing_off"),

@@ -109,6 +109,11 @@ class VoyadoClient:
             return await self._call("POST", "/contacts", content=body, headers=marks)
         return await self._call("POST", "/contacts", content=body, params=marks)
 
+    async def update_contact(self, contact_id: str, body: bytes) -> Answer:
+        """`PATCH /contacts/{contactId}`; v2 takes the same as POST."""
+        method = "POST" if self._version == _V2 else "PATCH"
+        return await self._call(method, f"/contacts/{contact_id}", content=body)
+
     async def changes(self, change_type: str, from_at: datetime, to_at: datetime) -> list[str]:
         """`GET /contacts/changes`: ids. Raises TooManyChanges above the documented 250,000."""
         form = "%Y-%m-%d %H:%M:%S"

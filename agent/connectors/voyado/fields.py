@@ -27,11 +27,12 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Any
 
 from agent.domain.contact import WITHHELD, ChangeKind, ContactChange
 from agent.domain.identifiers import IdentifierType, Normaliser
+from agent.domain.revision import ConsentThere, ContactThere
 from agent.errors import IdentifierInvalidError
 
 CONTACT_TYPE = "contact_type"
@@ -218,6 +219,47 @@ def kept_of(contact: Mapping[str, Any], fields: Sequence[str]) -> dict[str, str 
     if is_marked(row):
         kept.update(dict.fromkeys(_addresses(fields)))
     return kept
+
+
+_PREFERENCES = ("accepts_email", "accepts_postal", "accepts_sms")
+_WRITTEN = (
+    *("first_name", "last_name", "mobile_phone", "email", "personal_number", "birth_date"),
+    *("street", "zip_code", "city", "country_code", "language"),
+)
+_MODIFIED = "modified_on"
+
+
+def there_of(contact_id: str, contact: Mapping[str, Any]) -> ContactThere:
+    """An API contact, as far as a change can meet it. Times without an offset are taken for UTC [assumed].
+
+    Raises:
+        ValueError: it has not the shape of a contact.
+    """
+    row = json_row(contact, names_of((*_WRITTEN, *_PREFERENCES, _MODIFIED)))
+    rows = contact.get("consents")
+    consents = {}
+    for consent in rows if isinstance(rows, list) else ():
+        if (
+            isinstance(consent, Mapping)
+            and isinstance(consent.get("id"), str)
+            and isinstance(consent.get("value"), bool)
+        ):
+            consents[consent["id"]] = ConsentThere(consent["value"], _instant(consent.get("date")))
+    return ContactThere(
+        contact_id=contact_id,
+        values={name: value for name in _WRITTEN if (value := row.get(name))},
+        preferences={name: row[name] == "true" for name in _PREFERENCES if row.get(name) in ("true", "false")},
+        consents=consents,
+        modified_at=_instant(row.get(_MODIFIED)),
+    )
+
+
+def _instant(value: object) -> datetime | None:
+    try:
+        at = datetime.fromisoformat(value) if isinstance(value, str) else None
+    except ValueError:
+        return None
+    return at.replace(tzinfo=UTC) if at is not None and at.tzinfo is None else at
 
 
 def is_marked(row: Mapping[str, str | None]) -> bool:

@@ -174,6 +174,27 @@ def render_contact(contact: NewContact, identifiers: Sequence[Identifier], *, co
         source: what consents are marked with.
     """
     named = {identifier.type: identifier.value for identifier in identifiers}
+    keys = {
+        "contactType": contact.contact_type or contact_type,
+        "externalId": named.get(IdentifierType.EXTERNAL_ID),
+    }
+    return render_json({**_attributes(contact, identifiers, source), **_without_none(keys)})
+
+
+def render_change(contact: NewContact, identifiers: Sequence[Identifier], *, source: str) -> bytes:
+    """The body of `PATCH /contacts/{contactId}`: what is given, and nothing else, lest it overwrites what is there.
+
+    Args:
+        contact: what is new, without attributes that are `VOYADOS_OWN`.
+        identifiers: of it, each in its one form.
+        source: what consents are marked with.
+    """
+    return render_json(_attributes(contact, identifiers, source))
+
+
+def _attributes(contact: NewContact, identifiers: Sequence[Identifier], source: str) -> dict[str, Any]:
+    """What the customer gave. What they were not asked is left out."""
+    named = {identifier.type: identifier.value for identifier in identifiers}
     preferences = contact.preferences or Preferences()
     asked = {
         "acceptsEmail": preferences.accepts_email,
@@ -181,8 +202,6 @@ def render_contact(contact: NewContact, identifiers: Sequence[Identifier], *, co
         "acceptsPostal": preferences.accepts_postal,
     }
     ours: dict[str, Any] = {
-        "contactType": contact.contact_type or contact_type,
-        "externalId": named.get(IdentifierType.EXTERNAL_ID),
         "firstName": contact.first_name,
         "lastName": contact.last_name,
         "mobilePhone": named.get(IdentifierType.MOBILE_PHONE, contact.mobile_phone),
@@ -197,7 +216,17 @@ def render_contact(contact: NewContact, identifiers: Sequence[Identifier], *, co
         "preferences": _without_none(asked) or None,
         "consents": [_consent(consent, source) for consent in contact.consents] or None,
     }
-    return render_json(_without_none({**contact.attributes, **_without_none(ours)}))
+    return _without_none({**contact.attributes, **_without_none(ours)})
+
+
+VOYADOS_OWN: frozenset[str] = frozenset(
+    {
+        *("id", "contactid", "contacttype", "membernumber", "externalid", "approved", "createdinstore", "rfm"),
+        *("preferences", "consents", "acceptsemail", "acceptssms", "acceptspostal"),
+    }
+)
+"""Attributes that no free attribute of a change may name, by their canonical form: keys and what Engage computes are
+Engage's, and what a customer allowed is said with its time. Source: introduction to contacts; update-contact page."""
 
 
 FIELDS: Mapping[str, str] = {

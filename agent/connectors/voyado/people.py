@@ -1,8 +1,8 @@
-"""Asking Voyado who somebody is, and making a contact there.
+"""Asking Voyado who somebody is, and making and changing contacts there.
 
-Sources: find-contact, create-contact and contact pages. `customKey` is whichever of memberNumber and externalId the
-tenant was set up with. A member number is never asked for through `any`: Voyado stops at the first attribute whose
-format accepts the value, so that a number that looks like a phone is not found.
+Sources: find-contact, create-contact, update-contact and contact pages. `customKey` is whichever of memberNumber and
+externalId the tenant was set up with. A member number is never asked for through `any`: Voyado stops at the first
+attribute whose format accepts the value, so that a number that looks like a phone is not found.
 """
 
 import re
@@ -11,10 +11,11 @@ from typing import Any
 
 from agent.connectors.voyado.client import VoyadoClient
 from agent.connectors.voyado.errors import raise_unless_answered, refused_words, vendor_code
-from agent.connectors.voyado.fields import kept_of
-from agent.connectors.voyado.mapping import FIELDS, render_contact
+from agent.connectors.voyado.fields import canonical, kept_of, there_of
+from agent.connectors.voyado.mapping import FIELDS, VOYADOS_OWN, render_change, render_contact
 from agent.connectors.voyado.settings import VoyadoSettings
 from agent.domain.identifiers import MAX_VALUE_CHARS, Identifier, IdentifierType
+from agent.domain.revision import ContactThere
 from agent.domain.tagging import Found, Outcome, together
 from agent.domain.transaction import IntegrationKey, NewContact
 from agent.errors import ContactRefusedError, VendorError, VendorUnreachableError
@@ -35,7 +36,7 @@ _CANNOT_BE_ONE = ("InvalidEmailAddress", "InvalidPhoneNumber", "InvalidSocialSec
 
 
 class VoyadoPeople:
-    """Look-ups and new contacts.
+    """Look-ups, new contacts and changes.
 
     Args:
         client: the tenant.
@@ -117,12 +118,50 @@ class VoyadoPeople:
             taken = vendor_code(answer) == _TAKEN
             return await self._of_any_type(identifiers, pace) if taken else Found(Outcome.AMBIGUOUS)
         if answer.status not in (_OK, _CREATED, _ACCEPTED):
-            words = refused_words(answer)
-            fields = [ours for theirs, ours in FIELDS.items() if theirs in words]
-            raise ContactRefusedError(answer.status, vendor_code(answer), fields)
+            raise _refusal(answer)
         made = answer.json()
         contact_id = _contact_id(made.get("id")) if isinstance(made, dict) else None
         return Found(Outcome.AMBIGUOUS) if contact_id is None else self._match(contact_id, made)
+
+    async def contact_there(self, key: IntegrationKey, *, timeout_s: float, pace: Pace) -> ContactThere | None:
+        """A contact as Voyado has it now; None where it has none, or several, or cannot be asked for such a key.
+
+        Raises:
+            VendorUnreachableError, VendorRefusedError: as everywhere.
+        """
+        contact_id: str | None = key.value
+        if key.type is not IdentifierType.CONTACT_ID:
+            await pace()
+            contact_id = await self.contact_id(key.identifier, timeout_s=timeout_s)
+        if contact_id is None:
+            return None
+        await pace()
+        contact = await self._client.contact(contact_id, timeout_s=timeout_s)
+        if contact is None:
+            return None
+        try:
+            return there_of(contact_id, contact)
+        except ValueError:
+            raise VendorUnreachableError("answers something that is no contact") from None
+
+    async def update(
+        self, contact_id: str, contact: NewContact, identifiers: Sequence[Identifier], *, pace: Pace
+    ) -> None:
+        """Writes what is given over what Voyado has. Success is any 2xx; its body is the contact, and not needed.
+
+        Raises:
+            VendorUnreachableError, VendorRefusedError: as everywhere; sending it again does no harm.
+            ContactRefusedError: Voyado refuses what the customer gave, or it would change what is Voyado's own.
+        """
+        if any(canonical(name) in VOYADOS_OWN for name in contact.attributes):
+            raise ContactRefusedError(_BAD_REQUEST, "AttributeNotChangedHere", ["attributes"])
+        await pace()
+        answer = await self._client.update_contact(
+            contact_id, render_change(contact, identifiers, source=self._settings.source)
+        )
+        raise_unless_answered(answer)
+        if answer.status not in (_OK, _CREATED, _ACCEPTED):
+            raise _refusal(answer)
 
     async def _of_any_type(self, identifiers: Sequence[Identifier], pace: Pace) -> Found:
         """Who has these keys: a contact that keeps a member from being made need not be a member."""
@@ -191,6 +230,12 @@ class VoyadoPeople:
         except ValueError:
             raise VendorUnreachableError("answers something that is no contact") from None
         return Found(Outcome.MATCHED, key, contact_id, fields)
+
+
+def _refusal(answer: Answer) -> ContactRefusedError:
+    words = refused_words(answer)
+    fields = [ours for theirs, ours in FIELDS.items() if theirs in words]
+    return ContactRefusedError(answer.status, vendor_code(answer), fields)
 
 
 def _type(contact: Mapping[str, Any]) -> str:

@@ -16,6 +16,7 @@ from agent.connectors.voyado.settings import VoyadoSettings
 from agent.connectors.voyado.simulator import SimulatorSettings, VoyadoSimulator, serve
 from agent.connectors.voyado.simulator.faults import Fault
 from agent.domain.identifiers import Identifier, IdentifierType
+from agent.domain.revision import ConsentThere, ContactThere
 from agent.domain.tagging import Found, Outcome
 from agent.domain.transaction import IntegrationKey, NewContact
 from agent.errors import ContactRefusedError, VendorRefusedError, VendorUnreachableError
@@ -85,6 +86,13 @@ async def enrol(people: VoyadoPeople, pace: Pace = at_once, **given: Any) -> Fou
 def matched(kind: str, value: str, contact_id: str = ALMA) -> Found:
     key = IntegrationKey(kind="primary", type=IdentifierType(kind), value=value)
     return Found(Outcome.MATCHED, key, contact_id)
+
+
+TERMS = {"id": "memberTerms", "value": True, "given_at": "2026-02-14T16:40:00+01:00", "place": "1042"}
+
+
+def key_of(kind: str, value: str) -> IntegrationKey:
+    return IntegrationKey(kind="primary", type=IdentifierType(kind), value=value)
 
 
 def contact(contact_id: str = ALMA, kind: str = "Member", **attributes: Any) -> bytes:
@@ -314,6 +322,124 @@ async def test_what_can_be_asked_for(ask):
     assert asked == {custom: common | {custom} for custom in asked}
     with pytest.raises(VendorUnreachableError):
         await ask("http://127.0.0.1").find(Identifier(IdentifierType.CARD_NUMBER, "1234"), timeout_s=1.0, pace=at_once)
+
+
+@pytest.mark.parametrize("version", [2, 3])
+@pytest.mark.parametrize("primary", ["member_number", "contact_id"])
+async def test_a_contact_that_is_changed(tenant, ask, version, primary):
+    """What is given is written, in either version, and nothing else; what is there is read with its times."""
+    simulator, url = tenant
+    people = ask(url, api_version=version)
+    made = await enrol(people, first_name="Alma", last_name="Ek", consents=[TERMS])
+    key = made.key if primary == "member_number" else key_of("contact_id", made.contact_id)
+    change = NewContact.model_validate(
+        {
+            "first_name": "Alva",
+            "mobile_phone": "070-174 06 06",
+            "birth_date": "1988-03-14",
+            "preferences": {"accepts_sms": True, "accepts_email": False},
+            "consents": [{**TERMS, "value": False, "given_at": "2026-02-14T17:40:00+01:00", "text_version": "v2"}],
+            "attributes": {"shoeSize": 38},
+        }
+    )
+    there = await people.contact_there(key, timeout_s=30.0, pace=at_once)
+    await people.update(
+        there.contact_id, change, (Identifier(IdentifierType.MOBILE_PHONE, "+46701740606"),), pace=at_once
+    )
+    (contact_,) = simulator.state.find("contactId", made.contact_id)
+    known = {
+        name: contact_.attributes.get(name) for name in ("firstName", "lastName", "mobilePhone", "birthDay", "email")
+    }
+    assert known == {
+        "firstName": "Alva", "lastName": "Ek", "mobilePhone": "+46701740606", "birthDay": "1988-03-14",
+        "email": "alma@example.com",
+    }  # fmt: skip
+    assert contact_.preferences["acceptsSms"] is True
+    assert [(row["value"], row["comment"]) for row in contact_.consents] == [(False, "v2, 1042")]
+
+    there = await people.contact_there(key, timeout_s=30.0, pace=at_once)
+    assert (there.contact_id, there.values["first_name"], there.values["email"]) == (
+        made.contact_id, "Alva", "alma@example.com",
+    )  # fmt: skip
+    assert (there.preferences["accepts_sms"], there.preferences["accepts_email"]) == (True, False)
+    given_at = datetime.fromisoformat("2026-02-14T17:40:00+01:00")
+    assert there.consents == {"memberTerms": ConsentThere(value=False, given_at=given_at)}
+    assert there.modified_at == NOW
+
+
+async def test_what_a_tenant_refuses_of_a_change(tenant, ask):
+    """With the field that it names, without repeating what was given; nothing of it is written."""
+    simulator, url = tenant
+    made = await enrol(ask(url))
+    change = NewContact(first_name="Canary", country_code="SE", birth_date="1988-03-14")
+    with pytest.raises(ContactRefusedError) as caught:
+        await ask(url).update(
+            made.contact_id, change, (Identifier(IdentifierType.EMAIL, "canary-at-example"),), pace=at_once
+        )
+    assert (caught.value.at("").faults[0].pointer, caught.value.status) == ("/email", 422)
+    assert "anary" not in f"{caught.value.faults} {caught.value}"
+    (contact_,) = simulator.state.find("contactId", made.contact_id)
+    assert contact_.attributes.get("firstName") != "Canary"
+
+
+@pytest.mark.parametrize("name", ["memberNumber", "External_Id", "contactType", "acceptsSms", "createdInStore"])
+async def test_what_is_voyados_own(ask, name):
+    """A free attribute changes no key, no type and no consent; Voyado is not even asked."""
+    async with wire(answer(200)) as server:
+        with pytest.raises(ContactRefusedError) as caught:
+            await ask(server.url).update(ALMA, NewContact(attributes={name: "1"}), (), pace=at_once)
+        assert server.requests == []
+    assert [fault.pointer for fault in caught.value.at("").faults] == ["/attributes"]
+
+
+@pytest.mark.parametrize(
+    ("script", "error"),
+    [
+        (refused(404, "ContactNotFound"), ContactRefusedError),
+        (answer(401), VendorRefusedError),
+        (answer(503), VendorUnreachableError),
+        (answer(200, b'{"message": "An error has occurred"}'), VendorUnreachableError),
+        (answer(429), VendorUnreachableError),
+    ],
+    ids=["gone", "a wrong key", "down", "an error of its own", "too many"],
+)
+async def test_a_change_that_is_not_taken(ask, script, error):
+    """What is the contact's fault and what is the line's are told apart."""
+    async with wire(script) as server:
+        with pytest.raises(error):
+            await ask(server.url).update(ALMA, NewContact(first_name="Alma"), (), pace=at_once)
+
+
+@pytest.mark.parametrize(
+    ("scripts", "found"),
+    [
+        ((refused(404, "ContactNotFound"),), False),
+        ((several(ALMA, ALMA),), False),
+        ((answer(200, f'"{ALMA}"'.encode()), answer(404)), False),
+        ((answer(200, f'"{ALMA}"'.encode()), answer(200, json.dumps({"id": ALMA}).encode())), True),
+    ],
+    ids=["nobody", "several", "gone since", "with nothing in it"],
+)
+async def test_who_is_there_to_be_changed(ask, scripts, found):
+    """Nobody is guessed, and what a contact lacks is not made up."""
+    async with wire(in_turn(*scripts)) as server:
+        there = await ask(server.url).contact_there(key_of("member_number", "1"), timeout_s=30.0, pace=at_once)
+    assert there == (ContactThere(ALMA) if found else None)
+
+
+async def test_consents_that_cannot_be_read(ask):
+    """A row without a yes or no, or with a time that is none, does not stand for a word of the customer's."""
+    rows = [
+        None,
+        {"id": "a"},
+        {"id": 1, "value": True},
+        {"id": "b", "value": "yes"},
+        {"id": "c", "value": False, "date": "?"},
+    ]
+    body = {"id": ALMA, "consents": rows, "meta": {"modifiedOn": "yesterday"}, "attributes": None}
+    async with wire(answer(200, json.dumps(body).encode())) as server:
+        there = await ask(server.url).contact_there(key_of("contact_id", ALMA), timeout_s=30.0, pace=at_once)
+    assert there == ContactThere(ALMA, consents={"c": ConsentThere(value=False, given_at=None)})
 
 
 # --- against answers no simulator gives -------------------------------------------------------------------------

@@ -1,0 +1,242 @@
+"""Bringing changes of contacts to the loyalty system: now, while a cashier waits, or before the sales once it answers.
+
+A change goes field by field, so that sending it twice does no harm. What the loyalty system has is asked for first:
+what it must keep is not written over, and what is written over though it may be as new is said
+(:mod:`agent.domain.revision` has the rule). Nothing waits for a change: sales go under a key that no change has.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
+from functools import partial
+from typing import Any, Final, Protocol
+from weakref import WeakValueDictionary
+
+import structlog
+
+from agent.domain.delivery import Verdict, VerdictKind
+from agent.domain.enrolment import Enrolment, EnrolmentState
+from agent.domain.health import Conditions
+from agent.domain.identifiers import Identifier
+from agent.domain.revision import NOTHING, Reconciled, Revision, reconciled, withdrawn_in
+from agent.domain.transaction import IntegrationKey, NewContact
+from agent.errors import ContactRefusedError, VendorRefusedError
+from agent.ports import Clock, Pace, Writer
+from agent.services.bringing import Manner
+from agent.services.turns import SLICE, Turns
+
+log = structlog.get_logger(__name__)
+
+_UNKNOWN: Final = "contact.unknown"
+NOT_FOUND: Final = 404
+"""The status under which a change of somebody whom the vendor does not have is refused."""
+_NOT_ALLOWED: Final = Verdict(
+    VerdictKind.RETRY,
+    "vendor.credentials_refused",
+    title="The vendor refuses to change contacts with our credentials.",
+    awaits=True,
+    not_received=True,
+)
+
+
+class RevisionRecord(Protocol):
+    """Changes given at this till, on disk. Each call raises StorageError."""
+
+    def naming(self, identifiers: Sequence[Identifier]) -> Sequence[Revision]:
+        """Every change by which one of these is somebody's from now on."""
+
+    def of(self, key: IntegrationKey) -> Sequence[Revision]:
+        """Every change of whoever has that key, the oldest first."""
+
+    def queued(self, limit: int, *, after: int = 0) -> Sequence[Revision]:
+        """The oldest that the vendor does not have yet, after a record's number."""
+
+    def parked(self) -> int:
+        """How many the vendor refuses."""
+
+    async def add(
+        self,
+        key: IntegrationKey,
+        contact: NewContact,
+        identifiers: Sequence[Identifier],
+        *,
+        known_by: Sequence[Identifier],
+        now: datetime,
+    ) -> tuple[Revision, bool]:
+        """Puts one on disk; as it stands now, and whether it is one with what was given before."""
+
+    async def deliver(self, revision: Revision, written: NewContact, now: datetime) -> None:
+        """Writes down that the vendor has what was written of it, unless more was given meanwhile."""
+
+    async def park(
+        self, revision: Revision, status: int | None, vendor_code: str | None, fields: Sequence[str] = ()
+    ) -> bool:
+        """Writes down that the vendor refuses it, and which fields it names, unless more was given meanwhile."""
+
+    async def take_back(self, revision: Revision) -> bool:
+        """Removes one, unless more was given meanwhile."""
+
+    async def forget_arrived(self, before: datetime, limit: int) -> int:
+        """Erases those that the vendor had before an instant."""
+
+
+class Updating:
+    """Brings changes there.
+
+    Args:
+        clock: for instants.
+        record: the changes, on disk.
+        writer: changes contacts there; None where the vendor's are changed elsewhere.
+        turns: whose turn it is.
+        manner: how, when nobody waits.
+        as_of: up to when the local contacts are right; None when there are none.
+        their_time: an instant of ours by the vendor's clock.
+        conditions: where it is told that the vendor refuses some.
+        audit: records that two words about one contact differed. Raises StorageError.
+    """
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        record: RevisionRecord,
+        writer: Writer | None,
+        turns: Turns,
+        manner: Manner,
+        as_of: Callable[[], datetime | None],
+        their_time: Callable[[datetime], datetime],
+        conditions: Conditions,
+        audit: Callable[..., Awaitable[Any]],
+    ) -> None:
+        self._clock, self._record, self._writer, self._turns = clock, record, writer, turns
+        self._manner, self._as_of, self._conditions, self._audit = manner, as_of, conditions, audit
+        self._their_time = their_time
+        self._locks: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
+        self._told = False
+
+    async def deliver(self, go_on: Callable[[], bool]) -> int:
+        """Brings to the vendor what waits, the oldest first; for how many it answered. Raises as :meth:`Turns.take`.
+
+        Args:
+            go_on: whether another may go.
+        """
+        if self._writer is None:
+            return 0
+        if not self._told:  # what an earlier run has left parked
+            self.tell()
+        as_of = self._as_of()
+        if as_of is not None:  # from here on the vendor's own word about them is the newer one
+            await self._record.forget_arrived(as_of, SLICE)
+
+        def waiting(after: int) -> Sequence[Revision]:
+            return self._record.queued(SLICE, after=after)
+
+        bring = partial(self._in_turn, writer=self._writer)
+        return await self._turns.take(go_on, waiting=waiting, bring=bring, give_up=self._give_up)
+
+    async def _in_turn(self, revision: Revision, *, writer: Writer) -> Verdict | None:
+        async with self._alone(revision.number):
+            standing = self.standing(revision)
+            if standing is None or standing.state is not EnrolmentState.QUEUED:  # a cashier waited for it meanwhile
+                return None
+            if self._turns.are_refused():
+                return _NOT_ALLOWED
+            try:
+                await self._bring(standing, writer, self._manner.pace)
+            except ContactRefusedError as error:
+                await self._park(standing, error.status, error.vendor_code, error.fields)
+            except VendorRefusedError:
+                self._turns.refused(standing.number)
+                raise
+            return None
+
+    async def existing(self, made: Enrolment, key: IntegrationKey) -> None:
+        """Somebody made here is at the vendor already: what they said no to becomes a change; the rest is not kept.
+
+        They may be another of a family who share a phone: nobody's name, number or consent is written over on that
+        ground. That somebody withdrew what they never gave does no harm, and a withdrawal that is lost does.
+
+        Raises:
+            StorageError: it is not on disk.
+        """
+        withdrawn = withdrawn_in(made.contact) if made.contact is not None else NOTHING
+        if withdrawn != NOTHING:
+            await self._record.add(key, withdrawn, (), known_by=made.identifiers, now=made.accepted_at)
+        log.info("contact.existing", withdrawn=withdrawn != NOTHING)
+
+    async def now(self, revision: Revision, pace: Pace) -> tuple[str, ...]:
+        """Brings one there at once; the names of what the vendor keeps as it has it.
+
+        Raises:
+            VendorUnreachableError, VendorRefusedError: as everywhere; it stays queued.
+            ContactRefusedError: the vendor refuses it; it is not parked.
+            StorageError: what came of it cannot be written down.
+        """
+        async with self._alone(revision.number):
+            standing = self.standing(revision)
+            if standing is None or standing.version != revision.version or self._writer is None:
+                return ()  # the lane was faster, more was given meanwhile, or they were erased
+            return (await self._bring(standing, self._writer, pace)).kept_there
+
+    async def _bring(self, revision: Revision, writer: Writer, pace: Pace) -> Reconciled:
+        there = await writer.contact_there(revision.key, timeout_s=self._manner.timeout_s, pace=pace)
+        if there is None:
+            raise ContactRefusedError(NOT_FOUND, _UNKNOWN)
+        result = reconciled(revision.contact, there, self._their_time(revision.accepted_at))
+        if result.contact != NOTHING:
+            await writer.update(there.contact_id, result.contact, revision.identifiers, pace=pace)
+        if result.kept_there or result.overwritten:
+            await self._tell_conflict(result)
+        await self._record.deliver(revision, result.contact, self._clock.now())
+        self._turns.taken(revision.number)
+        self.tell()
+        return result
+
+    async def _tell_conflict(self, result: Reconciled) -> None:
+        """Somebody else has changed the contact too: says so, lest a word is lost without anybody knowing."""
+        kept, overwritten = (
+            sorted({name.split("/")[0] for name in of}) for of in (result.kept_there, result.overwritten)
+        )
+        log.warning("contact.conflict", kept=kept, overwritten=overwritten)
+        await self._audit("contact.conflict", kept=len(result.kept_there), overwritten=len(result.overwritten))
+
+    async def _park(
+        self, revision: Revision, status: int | None, vendor_code: str | None, fields: Sequence[str] = ()
+    ) -> None:
+        if await self._record.park(revision, status, vendor_code, fields):
+            log.warning("change.parked", code=vendor_code, status=status, fields=list(fields))
+        self._turns.decided(revision.number)
+        self.tell()
+
+    async def _give_up(self, revision: Revision, code: str) -> None:
+        async with self._alone(revision.number):
+            await self._park(revision, None, code)
+
+    def standing(self, revision: Revision) -> Revision | None:
+        """How a change stands now; None where it is gone. Raises StorageError."""
+        return next((one for one in self._record.of(revision.key) if one.number == revision.number), None)
+
+    def given_anew(self, number: int) -> None:
+        """A change says more now. Raises StorageError."""
+        self._turns.anew(number)
+        self.tell()
+
+    def line_changed(self) -> None:
+        """The line is back: what only failed with it need not wait any longer."""
+        self._turns.line_changed()
+
+    def hurry(self) -> None:
+        """Somebody asked for an attempt now: nothing waits any longer."""
+        self._turns.hurry()
+
+    def tell(self) -> None:
+        """Says whether the vendor refuses changes that were given here. Raises StorageError."""
+        parked = self._record.parked()
+        self._told = True
+        self._conditions.set("changes.parked", stands=parked > 0, now=self._clock.now(), detail=str(parked))
+
+    def _alone(self, number: int) -> asyncio.Lock:
+        """Held by whoever brings one change to the vendor: two of one person must not overtake each other."""
+        return self._locks.setdefault(number, asyncio.Lock())
