@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from agent.domain.identifiers import Identifier, IdentifierType, Normaliser
 from agent.domain.link import Link
+from agent.errors import VendorUnreachableError
 from agent.ports import (
     ChangeFeed,
     Clock,

@@ -36,6 +36,7 @@ from agent.connectors.antavo.customers import instant_of, text_of
 from agent.connectors.antavo.errors import AntavoError, error_in, raise_unless_answered
 from agent.connectors.antavo.lookup import AntavoLookup
 from agent.connectors.antavo.mapping import Customer, render_coupon
+from agent.connectors.base import before_telling
 from agent.domain.benefits import BenefitKind
 from agent.domain.redemption import Reason, Standing, VendorStanding, VendorWord
 from agent.domain.transaction import IntegrationKey
@@ -104,11 +105,7 @@ class AntavoRedemptions:
             VendorUnreachableError: where ``maybe_received`` says so, it may have been carried out all the same.
             VendorRefusedError: our credentials are refused; it was not carried out.
         """
-        try:
-            customer, held = await self._held(key, id_, timeout_s, pace)
-        except VendorUnreachableError as error:
-            error.maybe_received = False  # nothing was asked for but how it stands
-            raise
+        customer, held = await before_telling(self._held(key, id_, timeout_s, pace), timeout_s)
         if held is None:
             return VendorWord(Reason.NOT_THEIRS)
         if held.get("status") != CLAIMED:
