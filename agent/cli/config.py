@@ -14,10 +14,10 @@ from agent.cli import exits
 from agent.cli.configuration import file_of, load
 from agent.cli.example import example as example_text
 from agent.cli.invocation import Invocation, common, overridable, pass_invocation
-from agent.cli.values import spelled, toml
 from agent.errors import ConfigurationError, Fault
 from agent.secrets import SecretReference
 from agent.settings import Configuration, Settings, secret_keys
+from agent.settings.values import spelled, toml
 
 _ORIGIN_COLUMN = 64
 _OTHERS = stat.S_IRGRP | stat.S_IWGRP | stat.S_IROTH | stat.S_IWOTH

@@ -12,9 +12,9 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from agent.cli.values import spelled, toml
 from agent.connectors.registry import settings_models
 from agent.settings import FORWARD, LoyaltySection, Section, Settings
+from agent.settings.values import spelled, toml
 
 WIDTH = 120
 _COMMENT_COLUMN = 34

@@ -15,6 +15,7 @@ from agent.workbench.ledger import Count
 from agent.workbench.stage import PATIENCE_S, POLL_S, Stage, by_email, by_phone
 from agent.workbench.till import Json
 from agent.workbench.traces import find_traces
+from agent.workbench.welcome import Welcome
 
 MORNING_SALES = 40
 OUTAGE_SALES = 300
@@ -37,6 +38,7 @@ class Day:
     def __init__(self, stage: Stage) -> None:
         self._stage, self._tenant, self._till = stage, stage.tenant, stage.till
         self._baskets, self._ledger, self._tell = stage.baskets, stage.ledger, stage.narrator
+        self._welcome = Welcome(stage)
 
     def play(self) -> tuple[Count, dict[str, Tally]]:
         """All of it; the count at its end, here and at each further system.
@@ -48,6 +50,7 @@ class Day:
         self._sell_online()
         self._cut()
         self._sell_offline()
+        self._welcome_offline()
         self._power_cut()
         self._join_at_headquarters()
         self._move_and_leave()
@@ -107,6 +110,7 @@ class Day:
         self._stage.check(
             "a guest's sale is kept; Voyado wants none without a member", right=guest.body["state"] == "delivered"
         )
+        self._welcome.ask()
         status = self._stage.wait_for("delivery", _drained)
         self._stage.check(
             f"{len(people)} purchases, a return and an exchange are with Voyado, which books them at its next import",
@@ -168,6 +172,15 @@ class Day:
             "a sale rung up by mistake is voided: both are cancelled before they are sent",
             right=reply.status == _ACCEPTED,
         )
+
+    def _welcome_offline(self) -> None:
+        self._tell.chapter(
+            "Members' benefits, and new members",
+            "What the loyalty system said last can be used within limits that the shop has set; the default is none. "
+            "Somebody who wants to become a member becomes one now.",
+        )
+        self._welcome.spend(self._now())
+        self._welcome.join(self._now())
 
     def _power_cut(self) -> None:
         self._tell.chapter(
@@ -262,6 +275,7 @@ class Day:
             f"{count.risen} tags rose from a phone number to a member number: the points are theirs",
             right=count.risen == len(NEWCOMERS) + 1,
         )
+        self._welcome.arrived()
         self._stage.check(
             f"{count.unmatched} sales name nobody that Voyado knows: it has them and books no points "
             '(unknown_at_delivery = "create" or "park" would make members of them, or ask a person)',

@@ -6,7 +6,6 @@ that it can be killed, and the till speaks HTTP.
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import socket
@@ -20,6 +19,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from agent.clock import SystemClock
+from agent.settings.values import toml
 from agent.tokens import Tokens
 from agent.workbench.agent_process import AgentProcess
 from agent.workbench.basket import Baskets
@@ -30,6 +30,7 @@ from agent.workbench.narration import Narrator
 from agent.workbench.stage import Stage
 from agent.workbench.tenant import API_KEY, Tenant
 from agent.workbench.till import Till
+from agent.workbench.welcome import OFFERS, POLICY
 
 MEMBERS = 20_000
 STORE, TILL, ZONE = "1042", "03", "Europe/Stockholm"
@@ -135,6 +136,8 @@ def _configure(directory: Path, state_dir: Path, address: str, tenant: Tenant, f
             "state_dir": os.fspath(state_dir),
         },
         "api": {"listen": [address], "hits": "off", "misses": "off"},
+        "loyalty": {"fallback_level": 4},
+        "benefits": {"offline": POLICY, "welcome": OFFERS},
         "queue": {"flush_every": "1s", "backoff_first": "1s", "backoff_max": "2s"},
         "retention": {"delivered": "1s"},
         "storage": {"encryption": "off"},
@@ -150,7 +153,7 @@ def _configure(directory: Path, state_dir: Path, address: str, tenant: Tenant, f
     for name, table in tables.items():
         lines += [
             f"[{name}]",
-            *(f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in table.items()),
+            *(f"{key} = {toml(value)}" for key, value in table.items()),
             "",
         ]
     config = directory / "config.toml"

@@ -142,6 +142,36 @@ class Tenant:
         with self.simulator.lock:
             self.simulator.state.delete(self._contact(person))
 
+    def give_voucher(self, person: Person, amount: int) -> None:
+        """A member gets a reward voucher."""
+        with self.simulator.lock:
+            self.simulator.rewards.issue_voucher(self._contact(person).contact_id, points=0, amount=amount)
+
+    def vouchers_used(self, person: Person) -> int:
+        """How many of a member's vouchers are used up."""
+        with self.simulator.lock:
+            held = self.simulator.rewards.vouchers[self._contact(person).contact_id]
+            return sum(voucher.redeemed_at is not None for voucher in held)
+
+    def known_by(self, phone: str) -> list[Person]:
+        """Everybody who has that number."""
+        with self.simulator.lock:
+            return [_person(contact) for contact in self.simulator.state.find("mobilePhone", phone)]
+
+    def consented(self, phone: str) -> bool:
+        """Whether whoever has that number has agreed to anything, each time with the version of the text."""
+        with self.simulator.lock:
+            consents = [one for contact in self.simulator.state.find("mobilePhone", phone) for one in contact.consents]
+        return bool(consents) and all(consent["value"] for consent in consents)
+
+    def booked_under(self, transaction_id: str) -> str | None:
+        """The member number under which a sale came; None where it did not, or under another key."""
+        with self.simulator.lock:
+            for post in self.simulator.receipts.received:
+                if post.receipt_id == transaction_id and post.match_key_type.lower() == "membernumber":
+                    return post.match_key
+        return None
+
     def _contact(self, person: Person) -> Contact:
         return self.simulator.state.find("memberNumber", person.member_number or "", "Member")[0]
 

@@ -47,6 +47,19 @@ class Till:
         body = {"identifier": {"type": kind, "value": value}}
         return self._call("POST", "/v1/contacts/identify", body, headers={"Accept-Language": language})
 
+    def enrol(self, contact: Mapping[str, Any], *, language: str = "sv-SE") -> Reply:
+        """Somebody becomes a member."""
+        return self._call("POST", "/v1/contacts", contact, headers={"Accept-Language": language})
+
+    def benefits(self, ref: str) -> Reply:
+        """What the member behind a handle can use."""
+        return self._call("GET", f"/v1/contacts/{ref}/benefits")
+
+    def redeem(self, ref: str, voucher: str, transaction_id: str, *, language: str = "sv-SE") -> Reply:
+        """A voucher is used up for a sale."""
+        body = {"ref": ref, "kind": "voucher", "id": voucher, "transaction_id": transaction_id}
+        return self._call("POST", "/v1/benefits/redeem", body, headers={"Accept-Language": language})
+
     def post(self, sale: Mapping[str, Any], *, language: str = "sv-SE") -> Reply:
         """Hands a sale over."""
         return self._call("POST", "/v1/transactions", sale, headers={"Accept-Language": language})

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from agent.cli.values import duration, rate, size, spelled, toml
 from agent.connectors.registry import settings_models
 from agent.settings import QueueSection, Rate, Settings, load
+from agent.settings.values import duration, rate, size, spelled, toml
 
 EXAMPLE = Path(__file__).parents[2] / "config.example.toml"
 

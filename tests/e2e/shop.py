@@ -23,9 +23,9 @@ from typing import Any
 import httpx
 from ports import free_port
 
-from agent.cli.values import toml
 from agent.connectors.voyado.simulator import SimulatorSettings, ThreadedSimulator, VoyadoSimulator, contacts
 from agent.connectors.voyado.simulator.records import Contact
+from agent.settings.values import toml
 
 COMMAND = Path(sys.executable).with_name("loyalty-agent")
 API_KEY = "sim-key"

@@ -1,4 +1,4 @@
-"""Settings as TOML spells them: the reverse of what :mod:`agent.settings` reads."""
+"""Settings as TOML spells them: the reverse of what this package reads."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from agent.settings import Rate, Size
+from agent.settings.spellings import Rate, Size
 
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 _STEPS_MS = {"d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1_000, "ms": 1}
