@@ -41,6 +41,7 @@ from agent.ports import AppliedFile, Recipient
 from agent.services.asking import Asking
 from agent.services.audit import Audit
 from agent.services.benefits import Remembered
+from agent.services.bringing import Bringing, Manner
 from agent.services.buffer import Buffer, BufferPolicy
 from agent.services.contacts import LocalContacts, Newcomers
 from agent.services.enrolling import Enrolling, EnrolPolicy
@@ -52,6 +53,7 @@ from agent.services.lane import Lane
 from agent.services.notices import Notices
 from agent.services.privacy import Privacy
 from agent.services.redeeming import Redeeming, Wanted
+from agent.services.turns import Turns
 from agent.store.activities import Activities
 from agent.store.audit import AuditAnchor, AuditTrail
 from agent.store.database import DatabaseFile
@@ -277,6 +279,18 @@ class Till:
             policy=IdentifyPolicy(TAGGING, DAY, frozenset(IdentifierType)),
             newcomers=self.newcomers,
         )
+        self.bringing = Bringing(
+            clock=clock,
+            record=self.made_here,
+            newcomers=self.newcomers,
+            lookup=vendor,
+            writer=vendor,
+            turns=Turns(clock, link, first_s=10.0, longest_s=900.0, uniform=_longest),
+            manner=Manner("1042", 15.0, self.pace),
+            existing=self._existing,
+            sales_again=lambda key: outbox.go_again(VENDOR, key, clock.now()),
+            conditions=self.conditions,
+        )
         self.enrolling = Enrolling(
             clock=clock,
             normaliser=normaliser,
@@ -285,15 +299,11 @@ class Till:
             contacts=self.contacts,
             live=self.identify.live,
             asking=self._asking(),
-            lookup=vendor,
-            writer=vendor,
+            bringing=self.bringing,
             link=link,
-            policy=EnrolPolicy(True, PREFIX, "1042", DAY, 15.0, 10.0, 900.0),
-            pace=self.pace,
+            policy=EnrolPolicy(True, PREFIX, DAY),
             room=lambda: True,
             added=lambda: None,
-            conditions=self.conditions,
-            uniform=_longest,
         )
         buffer = Buffer(
             clock=clock,
@@ -304,7 +314,7 @@ class Till:
             policy=BufferPolicy(TAGGING, live=True, unknown_at_delivery="tag", timeout_s=15.0),
             pace=self.pace,
             newcomers=self.newcomers,
-            made=self.enrolling.key_of,
+            made=self.bringing.key_of,
         )
         self.lane = Lane(
             clock=clock,
@@ -317,7 +327,7 @@ class Till:
             uniform=_longest,
             told=lambda _vendor, _verdict: None,
             changed=lambda: None,
-            contacts=self.enrolling,
+            contacts=(self.bringing,),
         )
         link.on_change = self.lane.line_changed
         self.intake = Intake(
@@ -373,11 +383,14 @@ class Till:
             feed_halted=_nothing_halted,
             lanes_halted=self.lane.halted,
             alone=asyncio.Lock(),
-            changed=self.enrolling.tell,
+            changed=self.bringing.tell,
         )
 
     async def pace(self):
         pass
+
+    async def _existing(self, _made, _key):
+        """Nobody here says no to anything, and all else of whom the vendor has already is not kept."""
 
     def _asking(self, *, patient=True):
         return Asking(self.clock, self.link, live=True, budget_s=60.0, patient=patient)
