@@ -229,10 +229,12 @@ def test_what_was_withdrawn_elsewhere_while_a_change_waits(vendor, open_till):
     assert ([row["value"] for row in contact.consents], contact.preferences["acceptsSms"]) == ([False], False)
     (told,) = eventually(lambda: till.logged("contact.conflict"))
     assert (told["kept"], told["overwritten"]) == (["consents", "preferences"], [])
-    trail = [json.loads(line) for line in (till.state / "audit.jsonl").read_text().splitlines()]
-    assert [(entry["kept"], entry["overwritten"]) for entry in trail if entry["event"] == "contact.conflict"] == [
-        (2, 0)
-    ]
+
+    def on_record():
+        trail = [json.loads(line) for line in (till.state / "audit.jsonl").read_text().splitlines()]
+        return [(entry["kept"], entry["overwritten"]) for entry in trail if entry["event"] == "contact.conflict"]
+
+    assert eventually(on_record) == [(2, 0)]
     assert till.command("audit", "verify").returncode == 0
 
 
