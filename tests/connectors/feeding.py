@@ -58,7 +58,7 @@ class Fed:
 
     def calls(self) -> int:
         """How many the feed has made."""
-        raise NotImplementedError
+        raise NotImplementedError  # each vendor's simulator counts them in its own way
 
     async def sync(self, *, rebuild=False):
         """One sync; the calls that it made."""
