@@ -131,7 +131,7 @@ class _Calls:
 
     def customer(self, request: Request, _body: bytes) -> Any:
         member = self._simulator.books.members.get(request.path_params["customer"])
-        return {**member.fields, **member.shown()}
+        return {"updated_at": member.updated_at, **member.data(), **member.shown()}
 
     def transactions_of(self, request: Request, _body: bytes) -> Any:
         member = self._simulator.books.members.get(request.path_params["customer"])

@@ -144,10 +144,10 @@ class Books:
         known = self.members.by_id.get(customer)
         if known is not None and known.fields.get("status") != "opted_out":
             raise Refused(400, 112101, "Customer already opted in")
-        return self.members.add(customer, **data)
+        return self.members.write(customer, {}, data)
 
     def _profile(self, member: Member, data: dict[str, Any]) -> list[dict[str, Any]]:
-        self.members.add(member.id, **member.fields | data)
+        self.members.write(member.id, member.fields, data)
         return []
 
     def _opt_out(self, member: Member, _data: dict[str, Any]) -> list[dict[str, Any]]:

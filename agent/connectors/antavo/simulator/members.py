@@ -15,10 +15,11 @@ _EMPTY = 160211
 
 @dataclass
 class Member:
-    """One member. Amounts of points are whole numbers, ``created_at`` is in seconds since 1970."""
+    """One member. Amounts of points are whole numbers, instants are in seconds since 1970."""
 
     id: str
     created_at: int = 0
+    updated_at: int = 0
     fields: dict[str, Any] = field(default_factory=dict)
     score: int = 0
     pending: int = 0
@@ -32,6 +33,12 @@ class Member:
     def spendable(self) -> int:
         """What they can pay with."""
         return self.score - self.spent
+
+    def data(self) -> dict[str, Any]:
+        """Their fields as both APIs show them: numbers are a list, however they were given."""
+        numbers = self.fields.get("membership_id")
+        alone = numbers is not None and not isinstance(numbers, list)
+        return self.fields | ({"membership_id": [numbers]} if alone else {})
 
     def shown(self) -> dict[str, Any]:
         """As the API shows them, without personal data: a workspace can be set up so."""
@@ -48,6 +55,8 @@ class Members:
         by_id: everybody.
         unfiltered: a search lets everybody through, as where the field is not searchable.
         hidden: ids that the Read API's list leaves out, as one that slips from page to page.
+        unindexed: ids that no search finds yet, though they are there.
+        taken: fields that an event may write; None for any, as whether others are refused is not documented.
 
     Args:
         now: seconds since 1970.
@@ -59,6 +68,8 @@ class Members:
         self.by_id: dict[str, Member] = {}
         self.unfiltered = False
         self.hidden: set[str] = set()
+        self.unindexed: set[str] = set()
+        self.taken: frozenset[str] | None = None
 
     def add(self, member_id: str, **fields: Any) -> Member:
         """A new member, or an old one with other data."""
@@ -66,8 +77,15 @@ class Members:
         if known is None:
             known = self.by_id[member_id] = Member(member_id, self._now())
         self._history.tell("profile" if known.fields else "opt_in", member_id, self._now())
-        known.fields = fields
+        known.fields, known.updated_at = fields, self._now()
         return known
+
+    def write(self, member_id: str, known: Mapping[str, Any], data: Mapping[str, Any]) -> Member:
+        """What an event says of a member over what is known of them. Raises Refused, by this simulator's choice."""
+        for name in data:
+            if self.taken is not None and name not in self.taken:
+                raise Refused(400, 0, f"Property {name} is not a field of this workspace")
+        return self.add(member_id, **{**known, **data})
 
     def opt_out(self, member_id: str) -> None:
         """A member leaves: the id stays, and is in no list of the Read API any more. Raises Refused."""
@@ -93,7 +111,8 @@ class Members:
             raise Refused(400, 300122, "Invalid query")
         limit, offset = int(query.get("limit", 100)), int(query.get("offset", 0))
         shown = [name for name in query.get("fields", "").split(",") if name]
-        hits = [one for one in self.by_id.values() if self.unfiltered or _fits(one, filters.items())]
+        there = (one for one in self.by_id.values() if one.id not in self.unindexed)
+        hits = [one for one in there if self.unfiltered or _fits(one, filters.items())]
         return [
             {"id": one.id, **{name: ({"status": "active"} | one.fields).get(name) for name in shown}}
             for one in hits[offset : offset + limit]

@@ -35,7 +35,7 @@ def _is_listed(member: Member, hidden: set[str]) -> bool:
 def _shown(member: Member) -> dict[str, Any]:
     made_at = datetime.fromtimestamp(member.created_at, UTC).isoformat().replace("+00:00", "Z")
     points = {"score": member.score, "spent": member.spent, "expired": 0, "reserved": 0, "pending": member.pending}
-    return {"_id": member.id, "status": "active", "created_at": made_at, **points, **member.fields}
+    return {"_id": member.id, "status": "active", "created_at": made_at, **points, **member.data()}
 
 
 def _within(member: Member, bounds: Mapping[str, int]) -> bool:

@@ -184,6 +184,35 @@ async def test_what_is_refused(call, simulator, told, status, code):
     assert sim.held() == {"t-1": 1, "t-3": 1}
 
 
+async def test_the_life_of_a_member(call, simulator):
+    """Made once under an id that is given, with a number among theirs, changed field by field, and made anew."""
+    sim, _ = simulator
+    made = event("opt_in", "m-1", membership_id="77", first_name="Bo", email="bo@example.com")
+    assert (await call("POST", "/events", made)).json()["id"] == "m-1"
+    assert (await call("POST", "/events", made)).json()["error"]["code"] == 112101
+    sim.now = lambda: NOW + timedelta(seconds=60)
+    assert (await call("POST", "/events", event("profile", "m-1", first_name="Bodil"))).status_code == 200
+    shown = (await call("GET", "/customers/m-1")).json()
+    assert (shown["first_name"], shown["email"], shown["membership_id"]) == ("Bodil", "bo@example.com", ["77"])
+    assert shown["updated_at"] == NOW.timestamp() + 60
+    found = await call("GET", "/customers?match=exact&membership_id=77")
+    assert [row["id"] for row in found.json()["data"]] == ["m-1"]
+    assert (await call("POST", "/events", event("profile", "m-2", first_name="Bo"))).json()["error"]["code"] == 160212
+    sim.leave("m-1")
+    assert (await call("POST", "/events", made)).status_code == 200
+
+
+async def test_a_field_that_is_not_set_up(call, simulator):
+    """Refused where the workspace is told to be strict: whether it is in reality is not documented."""
+    sim, _ = simulator
+    told = event("profile", first_name="Bo", shoes=38)
+    assert (await call("POST", "/events", told)).status_code == 200
+    sim.books.members.taken = frozenset({"first_name"})
+    refused = await call("POST", "/events", told)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (400, 0)
+    assert "shoes" in refused.json()["error"]["message"]
+
+
 async def test_a_ghost(call, simulator):
     """With anonymous registration a mistyped id makes a member."""
     sim, _ = simulator
