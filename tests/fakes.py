@@ -23,7 +23,7 @@ from agent.domain.link import Link
 from agent.domain.revision import ContactThere
 from agent.domain.tagging import Found, Outcome
 from agent.domain.transaction import IntegrationKey, NewContact, Transaction
-from agent.errors import VendorUnreachableError
+from agent.errors import Fault, VendorUnreachableError
 from agent.ports import Acceptance, Occurrence, Outgoing, Pace, Recipient, ReplicaInfo
 from agent.store.database import DatabaseFile, migrate
 from agent.store.group_commit import GroupWriter
@@ -132,6 +132,7 @@ class FakeVendor:
         self.there: dict[str, ContactThere | None] = {}
         self.updated: list[tuple[str, NewContact, tuple[Identifier, ...]]] = []
         self.refuses_change: Exception | None = None
+        self.placeless: list[Fault] = []
         self.asked: list[Identifier] = []
         self.fault: Exception | None = None
         self.pings = 0
@@ -179,6 +180,9 @@ class FakeVendor:
         if len(numbers) > 1:
             return Found(Outcome.AMBIGUOUS)
         return self._found(numbers[0])
+
+    def without_place(self, contact: NewContact) -> Sequence[Fault]:
+        return [fault for fault in self.placeless if fault.pointer.split("/")[1] in contact.model_fields_set]
 
     async def create(self, contact: NewContact, identifiers, *, store_id: str, pace: Pace) -> Found:
         await pace()

@@ -12,6 +12,7 @@ from agent.domain.identifiers import Identifier
 from agent.domain.revision import ContactThere
 from agent.domain.tagging import Found
 from agent.domain.transaction import IntegrationKey, NewContact
+from agent.errors import Fault
 from agent.ports.basics import Pace
 
 
@@ -62,10 +63,15 @@ class EnrolmentRecord(Protocol):
 class Writer(Protocol):
     """Makes contacts at the vendor, and changes them."""
 
+    def without_place(self, contact: NewContact) -> Sequence[Fault]:
+        """What of a contact the vendor has no field for, each with where it stands: it is refused before it is kept."""
+
     async def create(
         self, contact: NewContact, identifiers: Sequence[Identifier], *, store_id: str, pace: Pace
     ) -> Found:
-        """The new contact's key. ``not_found`` never; ``ambiguous`` when the vendor says it exists but not which.
+        """The new contact's key, or that of who keeps another from being made; asked again, nobody is made twice.
+
+        ``not_found`` never; ``ambiguous`` when the vendor says it exists but not which.
 
         Args:
             contact: what the customer gave.

@@ -21,8 +21,8 @@ from agent.domain.enrolment import Enrolment
 from agent.domain.health import Conditions
 from agent.domain.identifiers import Identifier
 from agent.domain.tagging import Found, Outcome, together
-from agent.domain.transaction import IntegrationKey
-from agent.errors import AmbiguousContactError, ContactRefusedError, ReadOnlyContactsError, VendorRefusedError
+from agent.domain.transaction import IntegrationKey, NewContact
+from agent.errors import AmbiguousContactError, ContactRefusedError, Fault, ReadOnlyContactsError, VendorRefusedError
 from agent.ports import Clock, EnrolmentRecord, Lookup, Pace, Writer
 from agent.services.contacts import Newcomers
 from agent.services.turns import SLICE, Turns
@@ -92,6 +92,10 @@ class Bringing:
         self._existing, self._sales_again, self._conditions = existing, sales_again, conditions
         self._locks: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
         self._told = False
+
+    def without_place(self, contact: NewContact) -> Sequence[Fault]:
+        """What of a contact the vendor has no field for: refused before anybody is told that it is kept."""
+        return self._writer.without_place(contact) if self._writer is not None else ()
 
     async def deliver(self, go_on: Callable[[], bool]) -> int:
         """Brings to the vendor what waits, the oldest first; for how many it answered. Raises as :meth:`Turns.take`.

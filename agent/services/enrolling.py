@@ -218,7 +218,7 @@ class Enrolling:
         """What names the contact, each in its one form. Raises InputError with everything that is wrong with it."""
         now, today = self._clock.now(), self._clock.today()
         identifiers, faults = identifiers_of(contact, self._normaliser, today=today)
-        faults += faults_of(contact, now=now, today=today)
+        faults += [*faults_of(contact, now=now, today=today), *self.bringing.without_place(contact)]
         if not identifiers and not faults:
             faults.append(Fault("/mobile_phone", "is needed, or email, or personal_number"))
         if faults:

@@ -157,6 +157,7 @@ class Revising:
         now, today = self._clock.now(), self._clock.today()
         identifiers, faults = identifiers_of(contact, self._normaliser, today=today)
         faults += [*faults_of(contact, now=now, today=today), *faults_of_change(contact)]
+        faults += self._updating.without_place(contact)
         if faults:
             raise InputError(faults, "The change does not fit.")
         return identifiers

@@ -22,7 +22,7 @@ from agent.domain.health import Conditions
 from agent.domain.identifiers import Identifier
 from agent.domain.revision import NOTHING, Reconciled, Revision, reconciled, withdrawn_in
 from agent.domain.transaction import IntegrationKey, NewContact
-from agent.errors import ContactRefusedError, VendorRefusedError
+from agent.errors import ContactRefusedError, Fault, VendorRefusedError
 from agent.ports import Clock, Pace, Writer
 from agent.services.bringing import Manner
 from agent.services.turns import SLICE, Turns
@@ -115,6 +115,10 @@ class Updating:
         self._their_time = their_time
         self._locks: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
         self._told = False
+
+    def without_place(self, contact: NewContact) -> Sequence[Fault]:
+        """What of a change the vendor has no field for: refused before anybody is told that it is kept."""
+        return self._writer.without_place(contact) if self._writer is not None else ()
 
     async def deliver(self, go_on: Callable[[], bool]) -> int:
         """Brings to the vendor what waits, the oldest first; for how many it answered. Raises as :meth:`Turns.take`.

@@ -164,6 +164,9 @@ class Vendor:
 
     refuses: tuple[str, ...] | None = None
 
+    def without_place(self, _contact: Any) -> tuple[()]:
+        return ()
+
     async def create(self, contact: Any, identifiers: Any, *, store_id: str, pace: Pace) -> Found:
         if self.refuses is not None:
             raise ContactRefusedError(422, "ValidationError", self.refuses)

@@ -15,10 +15,11 @@ from agent.domain.identifiers import IdentifierType, Normaliser
 from agent.domain.link import Link
 from agent.domain.retention import RetentionPlan
 from agent.domain.tagging import Found, Outcome, TaggingPolicy
-from agent.domain.transaction import NewContact
+from agent.domain.transaction import Consent, NewContact
 from agent.errors import (
     AmbiguousContactError,
     ContactRefusedError,
+    Fault,
     InputError,
     ReadOnlyContactsError,
     StorageFullError,
@@ -297,6 +298,18 @@ async def test_a_till_that_makes_no_contacts_says_so(open_desk, how):
     """Before anything is looked at."""
     with open_desk(**how) as desk, pytest.raises(ReadOnlyContactsError):
         await desk.enrol(NewContact())
+
+
+@pytest.mark.parametrize("line", ["up", "down"])
+async def test_what_has_no_place_at_the_vendor_is_said_at_once(desk, line):
+    """Whether it answers or not: a consent that it cannot keep is not taken and lost later."""
+    desk.vendor.placeless = [Fault("/consents/0", "has no place at the loyalty system")]
+    desk.vendor.fault = Offline() if line == "down" else None
+    consent = Consent(id="news", value=True, given_at=NOW, place="1042")
+    with pytest.raises(InputError) as caught:
+        await desk.enrol(ALMA.model_copy(update={"consents": (consent,)}))
+    assert [fault.pointer for fault in caught.value.faults] == ["/consents/0"]
+    assert (desk.vendor.created, desk.record.find((phone(5),))) == ([], ())
 
 
 async def test_what_the_vendor_refuses_now_is_taken_back(desk):

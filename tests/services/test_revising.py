@@ -16,6 +16,7 @@ from agent.domain.transaction import NewContact
 from agent.errors import (
     AmbiguousContactError,
     ContactRefusedError,
+    Fault,
     InputError,
     ReadOnlyContactsError,
     StorageError,
@@ -312,6 +313,17 @@ async def test_a_cashier_hears_what_is_wrong(counter, contact, pointers):
         await counter.revise(contact)
     assert [fault.pointer for fault in refused.value.faults] == pointers
     assert counter.changes.queued(5) == []
+
+
+@pytest.mark.parametrize("line", ["up", "down"])
+async def test_what_has_no_place_at_the_vendor_is_said_at_once(counter, line):
+    """Whether it answers or not, and nothing of the change is kept."""
+    counter.vendor.placeless = [Fault("/city", "has no place at the loyalty system")]
+    revise = counter.revise if line == "up" else counter.without_line
+    with pytest.raises(InputError) as caught:
+        await revise(NewContact(first_name="Alva", city="Lund"))
+    assert [fault.pointer for fault in caught.value.faults] == ["/city"]
+    assert (counter.told(), counter.changes.of(ALMA.key)) == ([], ())
 
 
 async def test_what_the_vendor_refuses_now_is_taken_back(counter):

@@ -189,6 +189,9 @@ class Vendor:
             return Found(Outcome.AMBIGUOUS if numbers else Outcome.NOT_FOUND)
         return Found(Outcome.MATCHED, member_key(numbers[0]), contact_id_of(numbers[0]))
 
+    def without_place(self, _contact):
+        return ()
+
     async def create(self, contact, identifiers, *, store_id, pace):
         await pace()
         self._reached()

@@ -18,7 +18,7 @@ from agent.domain.identifiers import MAX_VALUE_CHARS, Identifier, IdentifierType
 from agent.domain.revision import ContactThere
 from agent.domain.tagging import Found, Outcome, together
 from agent.domain.transaction import IntegrationKey, NewContact
-from agent.errors import ContactRefusedError, VendorError, VendorUnreachableError
+from agent.errors import ContactRefusedError, Fault, VendorError, VendorUnreachableError
 from agent.ports import Pace
 from agent.transport import Answer
 
@@ -95,6 +95,10 @@ class VoyadoPeople:
         answer = await self._client.find_contact_id(params, timeout_s=timeout_s)
         raise_unless_answered(answer)
         return _read_contact_id(answer) if answer.status == _OK else None
+
+    def without_place(self, contact: NewContact) -> Sequence[Fault]:  # noqa: ARG002 - attributes are the tenant's
+        """Nothing: whether a tenant has an attribute or a consent shows when it is sent."""
+        return ()
 
     async def create(
         self, contact: NewContact, identifiers: Sequence[Identifier], *, store_id: str, pace: Pace
