@@ -2,8 +2,8 @@
 
 What it can: sales as events, one by one or in bulk. It refuses a checkout that it has already, counts a repeated return
 again, keeps the sale's own time when it is told to, takes no guests, and says of a sale that it processed it. Where it
-owns the contacts its members are read into the replica and looked up; none are made here. It says what they can use,
-uses coupons up, and says what a sale would earn.
+owns the contacts its members are read into the replica, looked up, made and changed. It says what they can use, uses
+coupons up, and says what a sale would earn.
 """
 
 from collections.abc import Sequence
@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from agent.connectors.antavo.benefits import AntavoBenefits
 from agent.connectors.antavo.client import AntavoClient, AntavoReadClient
+from agent.connectors.antavo.contacts import AntavoContacts
 from agent.connectors.antavo.errors import raise_unless_answered
 from agent.connectors.antavo.lookup import AntavoLookup
 from agent.connectors.antavo.preview import AntavoPreview
@@ -18,7 +19,7 @@ from agent.connectors.antavo.redemptions import AntavoRedemptions
 from agent.connectors.antavo.sender import MAX_CALLS, AntavoSender
 from agent.connectors.antavo.settings import AntavoSettings
 from agent.connectors.base import Surroundings
-from agent.domain.identifiers import IdentifierType
+from agent.domain.identifiers import IdentifierType, Normaliser
 from agent.ports import Clock, Guests
 from agent.settings import Role
 from agent.transport import Transport
@@ -36,7 +37,7 @@ class Antavo:
     idle_ping_s = 600.0
     """All tills of the key share 1,500 calls a minute: a thousand of them, asking as often as elsewhere, would need
     four times that while nothing is sold."""
-    writer = history = None
+    history = None
     windows = ()  # however late a sale comes it counts; what is lost of it is lost after minutes, and reported
     guests: Guests = False
 
@@ -49,6 +50,7 @@ class Antavo:
         role: Role,
         primary: IdentifierType,
         fields: Sequence[str],
+        normaliser: Normaliser,
         clock: Clock,
     ) -> None:
         self.client, self.reader, self.settings = client, reader, settings
@@ -56,7 +58,9 @@ class Antavo:
         self.requests_per_second = settings.requests_per_minute / 60 / MAX_CALLS  # the lane counts deliveries
         self.sender = AntavoSender(client, settings, primary=primary, clock=clock, owns_contacts=owns)
         people = AntavoLookup(client, settings, primary, fields)
+        contacts = AntavoContacts(client, settings, people, primary=primary, normaliser=normaliser, clock=clock)
         self.lookup = people if owns else None
+        self.writer = contacts if owns else None
         self.benefits = AntavoBenefits(client, people)
         self.redemptions = AntavoRedemptions(client, self.benefits, people)
         self.preview = AntavoPreview(client, settings, people)
@@ -95,7 +99,14 @@ def build(settings: AntavoSettings, agent: Surroundings) -> Antavo:
     reads = settings.read_base_url and agent.role == "loyalty"
     reader = connect(AntavoReadClient, settings.read_base_url, settings.read_host) if reads else None
     return Antavo(
-        client, reader, settings, role=agent.role, primary=agent.primary, fields=agent.fields, clock=agent.clock
+        client,
+        reader,
+        settings,
+        role=agent.role,
+        primary=agent.primary,
+        fields=agent.fields,
+        normaliser=agent.normaliser,
+        clock=agent.clock,
     )
 
 

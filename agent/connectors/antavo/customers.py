@@ -119,7 +119,7 @@ def change_of(
 
 def member_number(customer: Mapping[str, Any]) -> str | None:
     """The first of their numbers that can be said as a member number."""
-    return next((one for one in _numbers(customer) if _NUMBER.fullmatch(one) and is_signable(one)), None)
+    return next((one for one in numbers_of(customer) if _NUMBER.fullmatch(one) and is_signable(one)), None)
 
 
 def external_id(customer: Mapping[str, Any], field: str) -> str | None:
@@ -142,13 +142,14 @@ def text_of(value: Any) -> str:
     return str(value).strip() if number or isinstance(value, str) else ""
 
 
-def _numbers(customer: Mapping[str, Any]) -> list[str]:
+def numbers_of(customer: Mapping[str, Any]) -> list[str]:
+    """All that stand in `membership_id`, which is a list, or one alone."""
     told = customer.get("membership_id")
     return [text_of(one) for one in (told if isinstance(told, list) else [told])]
 
 
 def _card_number(customer: Mapping[str, Any]) -> str | None:
-    return next((one for one in reversed(_numbers(customer)) if _CARD.fullmatch(one)), None)
+    return next((one for one in reversed(numbers_of(customer)) if _CARD.fullmatch(one)), None)
 
 
 def _kept(customer: Mapping[str, Any], name: str) -> str | None:

@@ -107,6 +107,13 @@ def error_in(body: Any) -> AntavoError | None:
     return None
 
 
+def words_of(body: Any) -> str:
+    """The vendor's words for an error, to look for names of fields in: they can repeat what was sent."""
+    told = body.get("error", body) if isinstance(body, dict) else None
+    words = told.get("message") if isinstance(told, dict) else told
+    return words if isinstance(words, str) else ""
+
+
 def verdict_of_error(error: AntavoError, status: int | None, *, maybe_received: bool) -> Verdict:
     """What an error means for the event that it is about.
 

@@ -61,7 +61,7 @@ class AntavoLookup:
             case kind:
                 return kind in FIELDS
 
-    async def find(self, identifier: Identifier, *, timeout_s: float, pace: Pace) -> Found:
+    async def find(self, identifier: Identifier, *, timeout_s: float | None, pace: Pace) -> Found:
         """Who it is, in one call or two. Raises VendorUnreachableError, VendorRefusedError."""
         customer = await self._asked(identifier, timeout_s, pace)
         if isinstance(customer, Outcome):
@@ -85,7 +85,7 @@ class AntavoLookup:
         found = await self.customer(key, timeout_s=timeout_s, pace=pace)
         return None if found is None else stated_id(found)
 
-    async def _asked(self, identifier: Identifier, timeout_s: float, pace: Pace) -> Mapping[str, Any] | Outcome:
+    async def _asked(self, identifier: Identifier, timeout_s: float | None, pace: Pace) -> Mapping[str, Any] | Outcome:
         """The one customer, whose id can be said here; else what became of the question."""
         if not self.knows(identifier):
             raise VendorUnreachableError(f"cannot be asked for this {identifier.type}")
@@ -102,7 +102,7 @@ class AntavoLookup:
         return await self._customer("", ids[0], timeout_s, searched=(field, value))
 
     async def _customer(
-        self, field: str, value: str, timeout_s: float, *, searched: tuple[str, str] | None = None
+        self, field: str, value: str, timeout_s: float | None, *, searched: tuple[str, str] | None = None
     ) -> Mapping[str, Any] | Outcome:
         customer = read_customer(await self._client.customer(field, value, timeout_s=timeout_s))
         if customer is None or is_gone(customer):

@@ -130,6 +130,11 @@ def render_opt_in(
     return Event(_event(Customer(customer.id), "opt_in", data), once=True)
 
 
+def render_event(action: str, customer: str, data: dict[str, Any]) -> bytes:
+    """An event about a customer and no sale."""
+    return render_json(_event(Customer(customer), action, data))
+
+
 def render_coupon(action: str, customer: Customer, code: str) -> bytes:
     """The event that uses a coupon up, or gives it back."""
     return render_json(_event(customer, action, {"code": code}))

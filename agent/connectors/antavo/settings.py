@@ -14,7 +14,21 @@ from agent.settings import Duration, Role, Secret, Settings, VendorSection
 
 _ANTAVO_HOST = re.compile(r"(?:read-)?api\.([a-z0-9-]+)\.antavo\.com")
 _KNOWN_BY = ("mobile_phone", "email", "card_number")
-_REPLICA_LEVEL, _WRITE_LEVEL = 3, 4
+_REPLICA_LEVEL = 3
+CONSENT_PARTS = ("given_at", "text_version", "place")
+"""What of a consent can have a field of its own beside the yes or no."""
+_SAID = re.compile(
+    r"street|zip_code|city|preferences/accepts_(email|sms|postal)|attributes/\S{1,64}"
+    rf"|(?P<consent>consents/[^\s/]{{1,64}})(/({'|'.join(CONSENT_PARTS)}))?"
+)
+_PLACE = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
+_ANTAVOS_OWN = frozenset({
+    "id", "customer", "action", "data", "account", "accounts", "status", "score", "spent", "reserved", "expired",
+    "spendable", "pending", "first_name", "last_name", "email", "mobile_phone", "birth_date", "language", "country",
+    "membership_id", "optin_at", "optout_at", "created_at", "updated_at", "last_login_at", "properties", "referrer",
+    "referrals", "tiers", "campaigns", "groups", "purchase_total", "purchase_count", "purchase_last_date",
+    "external_id", "external_ids",
+})  # fmt: skip
 _SCHEME_PORTS = {"http": 80, "https": 443}
 
 
@@ -50,6 +64,20 @@ def _members_only(value: bool) -> bool:  # noqa: FBT001 - pydantic calls it
 def _field(value: str) -> str:
     if not is_signable(value):
         raise ValueError('ends in a dot or holds "./", which a signed path cannot')
+    return value
+
+
+def _contact_fields(value: dict[str, str]) -> dict[str, str]:
+    for name, place in value.items():
+        said = _SAID.fullmatch(name)
+        if said is None:
+            raise ValueError(f"names what no contact has, or what has its place already: {name}")
+        if said["consent"] not in (None, *value):
+            raise ValueError(f"has a field for {name}, and none for {said['consent']}")
+        if not _PLACE.fullmatch(place) or place in _ANTAVOS_OWN:
+            raise ValueError(f"puts {name} into what is no field of the workspace's own: {place}")
+    if len(set(value.values())) != len(value):
+        raise ValueError("puts two into one field")
     return value
 
 
@@ -95,6 +123,11 @@ class AntavoSettings(VendorSection):
     opt_in_new_contacts: bool = Field(
         False, description="whoever gave their data at the till and is not known there becomes a member there"
     )
+    contact_fields: Annotated[dict[str, str], AfterValidator(_contact_fields)] = Field(
+        {},
+        description="as the owner of the contacts: the workspace's own fields of a customer for what a till says of a "
+        'contact and Antavo has no field for: { "consents/memberTerms" = "terms", "attributes/shoe_size" = "shoes" }',
+    )
     points_per_unit: Annotated[float, Field(ge=0, le=1_000_000)] = Field(
         0,
         description="points that one unit of the currency costs, for payments in points; 0: they are other points",
@@ -138,14 +171,12 @@ class AntavoSettings(VendorSection):
         return [*self._against_itself(), *(self._as_owner(settings) if role == "loyalty" else self._as_forward())]
 
     def cannot_own(self, settings: Settings) -> list[Fault]:
-        """What Antavo cannot do here as the owner of the contacts: match later, or make a member."""
+        """What Antavo cannot do as the owner of the contacts: match a sale later, or know somebody by any key."""
         loyalty = settings.loyalty
-        asked = {"tag": "needs a system that matches a sale later", "create": "needs a system that makes contacts here"}
         found = []
-        if loyalty.fallback_level == _WRITE_LEVEL:
-            found.append(Fault("loyalty.fallback_level", "is 3 at most with antavo: it gets no contacts from a till"))
-        if text := asked.get(loyalty.unknown_at_delivery or ""):
-            found.append(Fault("loyalty.unknown_at_delivery", f'{text}; with antavo it is "park"'))
+        if loyalty.unknown_at_delivery == "tag":
+            text = 'needs a system that matches a sale later; with antavo it is "park" or "create"'
+            found.append(Fault("loyalty.unknown_at_delivery", text))
         if strange := [key for key in loyalty.secondary_keys if key not in (*_KNOWN_BY, "external_id")]:
             found.append(Fault("loyalty.secondary_keys", f"names what no member of Antavo's has: {strange[0]}"))
         return found
@@ -173,14 +204,16 @@ class AntavoSettings(VendorSection):
             (needs_field and not self.external_id_field, "external_id_field",
              "is needed, as loyalty.primary_key or secondary_keys has external_id"),
             (self.opt_in_new_contacts, "opt_in_new_contacts",
-             "would make members of Antavo at a sale, which is not available where it owns the contacts"),
+             "is for a system beside the owner: this one makes members of whoever gave their data at the till"),
+            (self.external_id_field in self.contact_fields.values(), "contact_fields",
+             "puts something into external_id_field, by which members are found"),
         )  # fmt: skip
         return [Fault(key, text) for contradicts, key, text in rules if contradicts]
 
     def _as_forward(self) -> list[Fault]:
         changed = (
             key
-            for key in ("read_base_url", "feed", "feed_overlap", "sweep_every")
+            for key in ("read_base_url", "feed", "feed_overlap", "sweep_every", "contact_fields")
             if getattr(self, key) != AntavoSettings.model_fields[key].default
         )
         return [Fault(key, "is for the owner of the contacts, which is another system") for key in changed]

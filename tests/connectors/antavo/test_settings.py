@@ -60,6 +60,16 @@ def test_base_urls(written, host):
         {"feed": "webhook"},
         {"read_base_url": "http://read-api.st2.antavo.com"},
         {"feed_overlap": "0s"},
+        {"contact_fields": {"first_name": "name"}},
+        {"contact_fields": {"personal_number": "ssn"}},
+        {"contact_fields": {"preferences/accepts_fax": "fax"}},
+        {"contact_fields": {"consents/": "terms"}},
+        {"contact_fields": {"consents/terms/given_at": "terms_at"}},
+        {"contact_fields": {"consents/terms": "terms", "consents/terms/said_by": "terms_by"}},
+        {"contact_fields": {"consents/terms": "membership_id"}},
+        {"contact_fields": {"consents/terms": "status"}},
+        {"contact_fields": {"consents/terms": "a field"}},
+        {"contact_fields": {"consents/terms": "yes", "preferences/accepts_sms": "yes"}},
     ],
 )
 def test_what_cannot_be(table):
@@ -78,6 +88,7 @@ def test_what_cannot_be(table):
         ({"external_id_mode": "value", "external_id_field": "membership_id"}, ["external_id_mode"]),
         ({"external_id_mode": "field_name", "external_id_field": "crm_id"}, []),
         ({"feed": "read_api"}, ["feed"]),
+        ({"contact_fields": {"street": "street"}}, ["contact_fields"]),
         (
             {"read_base_url": READ, "feed_overlap": "1m", "sweep_every": "48h"},
             ["read_base_url", "feed_overlap", "sweep_every"],
@@ -88,6 +99,17 @@ def test_contradictions(table, keys):
     """What the table says against itself is found at `config check`."""
     faults = AntavoSettings.model_validate({**BASE, **table}).contradictions(AGENT, "forward")
     assert [fault.pointer for fault in faults] == keys
+
+
+def test_where_what_a_till_says_goes():
+    """Each preference, consent with its parts, attribute, and the address can have a field of the workspace's own."""
+    fields = {
+        "street": "street", "zip_code": "zip", "city": "city", "preferences/accepts_sms": "sms_ok",
+        "consents/member:Terms": "terms", "consents/member:Terms/given_at": "terms_at",
+        "consents/member:Terms/text_version": "terms_text", "attributes/shoe": "shoes",
+    }  # fmt: skip
+    assert AntavoSettings.model_validate({**BASE, "contact_fields": fields}).contact_fields == fields
+    assert AntavoSettings.model_validate(BASE).contact_fields == {}
 
 
 def agent(**loyalty):
@@ -109,6 +131,8 @@ def agent(**loyalty):
         ({}, {"primary_key": "external_id"}, ["external_id_field"]),
         ({}, {"secondary_keys": ["external_id"]}, ["external_id_field"]),
         ({"external_id_field": "crm_id"}, {"primary_key": "external_id"}, []),
+        ({"external_id_field": "crm_id", "contact_fields": {"attributes/crm": "crm_id"}}, {}, ["contact_fields"]),
+        ({"read_base_url": ""}, {"fallback_level": 4}, ["read_base_url"]),
         ({"feed": "read_api", "feed_overlap": "1m", "sweep_every": "48h"}, {"primary_key": "contact_id"}, []),
     ],
 )
@@ -125,11 +149,10 @@ def test_as_the_owner_of_the_contacts(table, loyalty, keys):
         ({}, []),
         ({"unknown_at_delivery": "park", "secondary_keys": ["card_number", "mobile_phone", "email"]}, []),
         ({"unknown_at_delivery": "tag"}, ["loyalty.unknown_at_delivery"]),
-        ({"fallback_level": 4}, ["loyalty.fallback_level"]),
-        ({"unknown_at_delivery": "create", "secondary_keys": ["personal_number"]},
-         ["loyalty.unknown_at_delivery", "loyalty.secondary_keys"]),
+        ({"fallback_level": 4, "unknown_at_delivery": "create"}, []),
+        ({"unknown_at_delivery": "create", "secondary_keys": ["personal_number"]}, ["loyalty.secondary_keys"]),
     ],
-)  # fmt: skip
+)
 def test_what_it_cannot_do_as_the_owner(loyalty, keys):
     """It is said of the key that asks for it."""
     assert [fault.pointer for fault in AntavoSettings.model_validate(BASE).cannot_own(agent(**loyalty))] == keys
