@@ -15,7 +15,7 @@ The rule, field by field:
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from agent.domain.enrolment import EnrolmentState
@@ -25,6 +25,8 @@ from agent.errors import Fault
 
 NOTHING: Final = NewContact()
 _NO_PLAIN_FIELDS: Final = frozenset({"contact_type", "preferences", "consents", "attributes"})
+_A_SECOND: Final = timedelta(seconds=1)
+"""So much earlier than it was, an instant of ours can be by the vendor's clock, of which we hear in whole seconds."""
 ADDRESS: Final = frozenset({"street", "zip_code", "city", "country_code"})
 
 
@@ -142,6 +144,7 @@ def reconciled(contact: NewContact, there: ContactThere, accepted_at: datetime) 
         accepted_at: when the change was given.
     """
     changed_since = there.modified_at is not None and there.modified_at > accepted_at
+    surely_since = there.modified_at is not None and there.modified_at > accepted_at + _A_SECOND
     kept: list[str] = []
     consents = []
     for consent in contact.consents:
@@ -158,16 +161,17 @@ def reconciled(contact: NewContact, there: ContactThere, accepted_at: datetime) 
             allowed[name] = value
     preferences = Preferences.model_validate(allowed)
     written = contact.model_copy(update={"consents": tuple(consents), "preferences": preferences})
-    overwritten = _other_values(contact, there) if changed_since else ()
+    overwritten = _other_values(contact, there) if surely_since else ()  # else it may be our own last change
     return Reconciled(said_in(written), tuple(kept), overwritten)
 
 
 def _counts(ours: Consent, theirs: ConsentThere, modified_at: datetime | None) -> bool:
     """Whether our word about a consent counts more than the vendor's."""
     at = theirs.given_at or modified_at  # the contact was not changed later than it was changed last
-    if at is None or at == ours.given_at:
-        return not ours.value
-    return ours.given_at > at
+    if at is not None and ours.given_at > at:
+        return True
+    known = theirs.given_at is not None and theirs.given_at > ours.given_at
+    return not ours.value and not known
 
 
 def _other_values(contact: NewContact, there: ContactThere) -> tuple[str, ...]:

@@ -85,6 +85,7 @@ def test_two_changes_become_one_field_by_field():
         (False, (True, LATER), LATER, False, True),
         (False, (True, NOW), None, True, False),
         (False, (True, None), None, True, False),
+        (False, (True, None), LATER, True, False),
         (True, (True, BEFORE), None, True, False),
         (True, (True, LATER), None, False, False),
     ],
@@ -93,6 +94,7 @@ def test_two_changes_become_one_field_by_field():
         "withdrawn there since", "withdrawn there at once", "withdrawn there some time before",
         "withdrawn there, perhaps since", "withdrawn there, nobody knows when", "withdrawn after it was given there",
         "given there anew since", "withdrawn at once", "withdrawn, given there nobody knows when",
+        "withdrawn, given there perhaps since",
         "given again, with another text", "given there since",
     ],
 )  # fmt: skip
@@ -134,12 +136,22 @@ def test_a_way_of_contact_and_the_vendors_word(ours, theirs, modified_at, writte
     ("has", "modified_at", "overwritten"),
     [
         ({"first_name": "Bea", "email": "alma@example.com "}, LATER, ("first_name",)),
+        ({"first_name": "Bea"}, NOW + timedelta(seconds=1), ()),
+        ({"first_name": "Bea"}, NOW + timedelta(seconds=2), ("first_name",)),
         ({"first_name": "Bea"}, BEFORE, ()),
         ({"first_name": "Bea"}, None, ()),
         ({"first_name": "ALMA", "email": "Alma@Example.com"}, LATER, ()),
         ({}, LATER, ()),
     ],
-    ids=["changed there since", "changed there before", "nobody knows when", "the same", "nothing there"],
+    ids=[
+        "changed there since",
+        "within the second",
+        "after it",
+        "changed there before",
+        "nobody knows when",
+        "the same",
+        "nothing there",
+    ],
 )
 def test_a_field_and_the_vendors_word(has, modified_at, overwritten):
     """What the customer says is written; where the vendor's word may be as new, that it was written over is said."""
