@@ -72,8 +72,9 @@ def _contact_fields(value: dict[str, str]) -> dict[str, str]:
         said = _SAID.fullmatch(name)
         if said is None:
             raise ValueError(f"names what no contact has, or what has its place already: {name}")
-        if said["consent"] not in (None, *value):
-            raise ValueError(f"has a field for {name}, and none for {said['consent']}")
+        consent = said["consent"]
+        if consent and not {consent, f"{consent}/given_at"} <= value.keys():
+            raise ValueError(f"needs a field for {consent}, and one for {consent}/given_at: a consent has its time")
         if not _PLACE.fullmatch(place) or place in _ANTAVOS_OWN:
             raise ValueError(f"puts {name} into what is no field of the workspace's own: {place}")
     if len(set(value.values())) != len(value):
@@ -126,7 +127,7 @@ class AntavoSettings(VendorSection):
     contact_fields: Annotated[dict[str, str], AfterValidator(_contact_fields)] = Field(
         {},
         description="as the owner of the contacts: the workspace's own fields of a customer for what a till says of a "
-        'contact and Antavo has no field for: { "consents/memberTerms" = "terms", "attributes/shoe_size" = "shoes" }',
+        'contact and Antavo has none for: { "preferences/accepts_sms" = "sms_ok", "attributes/shoe_size" = "shoes" }',
     )
     points_per_unit: Annotated[float, Field(ge=0, le=1_000_000)] = Field(
         0,

@@ -10,6 +10,7 @@ from agent.settings import Settings
 
 BASE = {"base_url": "https://api.st2.antavo.com", "environment": "st2"}
 READ = "https://read-api.st2.antavo.com"
+TERMS = {"consents/terms": "terms", "consents/terms/given_at": "terms_at"}
 AGENT = Settings.model_validate({"agent": {"store_id": "1042", "till_id": "03"}})
 
 
@@ -65,11 +66,13 @@ def test_base_urls(written, host):
         {"contact_fields": {"preferences/accepts_fax": "fax"}},
         {"contact_fields": {"consents/": "terms"}},
         {"contact_fields": {"consents/terms/given_at": "terms_at"}},
-        {"contact_fields": {"consents/terms": "terms", "consents/terms/said_by": "terms_by"}},
-        {"contact_fields": {"consents/terms": "membership_id"}},
-        {"contact_fields": {"consents/terms": "status"}},
-        {"contact_fields": {"consents/terms": "a field"}},
-        {"contact_fields": {"consents/terms": "yes", "preferences/accepts_sms": "yes"}},
+        {"contact_fields": {"consents/terms": "terms"}},
+        {"contact_fields": {"consents/terms": "terms", "consents/terms/place": "terms_place"}},
+        {"contact_fields": {**TERMS, "consents/terms/said_by": "terms_by"}},
+        {"contact_fields": {**TERMS, "consents/terms": "membership_id"}},
+        {"contact_fields": {**TERMS, "consents/terms": "status"}},
+        {"contact_fields": {**TERMS, "consents/terms": "a field"}},
+        {"contact_fields": {**TERMS, "preferences/accepts_sms": "terms"}},
     ],
 )
 def test_what_cannot_be(table):
