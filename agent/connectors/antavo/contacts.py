@@ -104,12 +104,12 @@ class AntavoContacts:
         refusal = await self._tell("opt_in", customer, data, pace)
         if refusal is None:
             return await self._made(customer, number, pace)
-        taken = refusal.code in _TAKEN
-        there = await self._customer(customer, pace) if taken or refusal.code == _INTERRUPTED else None
-        same = same_person(there, contact, number, self._settings) if there is not None else None
-        if same and there is not None and not is_gone(there):
+        may_be_there = refusal.code in (*_TAKEN, _INTERRUPTED)
+        there = await self._customer(customer, pace) if may_be_there else None
+        theirs = None if there is None else self._is_theirs(there, contact, number)
+        if theirs:
             return await self._made(customer, number, pace)
-        if taken and same is None:  # whoever has the id is not shown
+        if theirs is None and refusal.code in _TAKEN:
             return Found(Outcome.AMBIGUOUS)
         raise refusal.of_contact(self._settings)
 
@@ -151,6 +151,10 @@ class AntavoContacts:
         if faults:
             fields = dict.fromkeys(fault.pointer.split("/")[1] for fault in faults)
             raise ContactRefusedError(_BAD_REQUEST, "NoFieldForIt", list(fields))
+
+    def _is_theirs(self, there: Mapping[str, Any], contact: NewContact, number: str) -> bool | None:
+        """Whether a customer with an id that we gave is whom it was given for; None where nothing tells."""
+        return not is_gone(there) and same_person(there, contact, number, self._settings)
 
     async def _made(self, customer: str, number: str, pace: Pace) -> Found:
         """The key of somebody who is there: by their number only where they are found by it, as their sales will be."""

@@ -56,7 +56,7 @@ class _Said:
         name: what `contact_fields` calls it.
         pointer: where it stands in the contact.
         value: as an event has it.
-        optional: nothing is lost that a contact is refused for, if it has no place.
+        optional: a contact without a place for it is not refused.
     """
 
     name: str
@@ -177,7 +177,7 @@ def _said(contact: NewContact, settings: AntavoSettings) -> Iterator[_Said]:
     yield from _consented(contact)
     for name, value in contact.attributes.items():
         if value is not None:
-            yield _Said(f"attributes/{name}", "/attributes", value)
+            yield _Said(f"attributes/{name}", f"/attributes/{name.replace('~', '~0').replace('/', '~1')}", value)
 
 
 def _consented(contact: NewContact) -> Iterator[_Said]:
