@@ -202,7 +202,7 @@ class FakeVendor:
         await asyncio.sleep(0)
         if self.fault is not None:
             raise self.fault
-        return self.there.get(key.value, ContactThere(contact_id_of(key.value)))
+        return self.there[key.value] if key.value in self.there else ContactThere(contact_id_of(key.value))
 
     async def update(self, contact_id: str, contact: NewContact, identifiers, *, pace: Pace) -> None:
         await pace()

@@ -132,7 +132,7 @@ class Revising:
         key = self._refs.key(ref)
         if key is None:
             raise UnknownRecordError(UNKNOWN_CONTACT)
-        await self._nobody_elses(key, identifiers)
+        await self._nobody_elses(ref, key, identifiers)
         if not self._room():
             raise StorageFullError
         newly = await self._newcomer(ref, given, identifiers)
@@ -162,15 +162,24 @@ class Revising:
             raise InputError(faults, "The change does not fit.")
         return identifiers
 
-    async def _nobody_elses(self, key: IntegrationKey, identifiers: Sequence[Identifier]) -> None:
-        """Raises AmbiguousContactError where an identifier is somebody else's: neither would be found again."""
+    async def _nobody_elses(self, ref: str, key: IntegrationKey, identifiers: Sequence[Identifier]) -> None:
+        """Raises AmbiguousContactError where an identifier is somebody else's: neither would be found again.
+
+        Whoever was made here under the loyalty system's own id may have been told of under their number since.
+        """
         if not identifiers:
             return
+        known, _ = self._contacts.find((key.identifier,))
+        keys = {key, *(member.key for member in known)}
+
+        def is_another(member: Member) -> bool:
+            return member.ref != ref and member.key not in keys
+
         members, _ = self._contacts.find(identifiers)
-        if any(member.key != key for member in members):
+        if any(map(is_another, members)):
             raise AmbiguousContactError
         live = await self._live(identifiers)
-        if live is not None and (live[0] is Outcome.AMBIGUOUS or any(member.key != key for member in live[1])):
+        if live is not None and (live[0] is Outcome.AMBIGUOUS or any(map(is_another, live[1]))):
             raise AmbiguousContactError
 
     async def _try_now(self, revision: Revision) -> tuple[str, ...] | None:

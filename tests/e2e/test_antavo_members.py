@@ -285,3 +285,38 @@ def test_an_id_of_ours_that_is_another_s(open_owned: Callable[..., Till], worksp
     assert (told["code"], told["status"]) == ("112101", 400)
     eventually(lambda: till.transaction("s-1")["state"] == "parked")
     assert (new_members(workspace), sim.held()) == ({there: stranger}, {})
+
+
+def test_a_member_whom_no_search_finds_yet(open_owned: Callable[..., Till], workspace: System):
+    """Their id is their key until the feed tells of their number: one person all the while, whatever is done."""
+    sim = workspace.sim
+    till = open_owned({"primary_key": "member_number", **BUDGETS}).start()
+    eventually(lambda: till.loaded(MEMBERS))
+    sim.books.members.unindexed = _NewMembers()
+    joined = enrol(till).json()
+    [(there, fields)] = new_members(workspace).items()
+    assert (joined["integration_key"]["type"], joined["integration_key"]["value"]) == ("contact_id", there)
+    till.sell("s-1", integration_key=joined["integration_key"])
+    till.sync()
+    number = {"kind": "primary", "type": "member_number", "value": fields["membership_id"]}
+    found = till.identify("mobile_phone", E164)
+    assert (found["outcome"], found["integration_key"]) == ("matched", number)
+    again = changed(till, joined["ref"], first_name="Ylvali", mobile_phone="070-174 06 98")
+    assert (again.status_code, again.json().get("state")) == (202, "delivered"), again.text
+    assert sim.member(there).fields["first_name"] == "Ylvali"
+    sim.books.members.unindexed = set()
+    till.sell("s-2", identifier={"type": "mobile_phone", "value": E164})
+    till.sell("s-3", integration_key=joined["integration_key"])
+    eventually(till.drained)
+    assert (whose(workspace, "s-1", "s-2", "s-3"), len(new_members(workspace))) == ({there}, 1)
+    person = {"identifier": {"type": "mobile_phone", "value": E164}}
+    assert till.http.post("/v1/privacy/export", json=person).status_code == 200
+    counts = till.http.post("/v1/privacy/erase", json=person).json()["counts"]
+    assert (counts["contacts"], counts["enrolments"]) == (1, 2)
+
+
+class _NewMembers(set[str]):
+    """Whoever was made since, whom no search finds yet."""
+
+    def __contains__(self, member: object) -> bool:
+        return not str(member).startswith("m-")

@@ -10,7 +10,7 @@ import pytest
 
 from agent.domain.contact import Member
 from agent.domain.enrolment import EnrolmentState
-from agent.domain.identifiers import Normaliser
+from agent.domain.identifiers import IdentifierType, Normaliser
 from agent.domain.revision import ConsentThere, ContactThere
 from agent.domain.transaction import NewContact
 from agent.errors import (
@@ -35,7 +35,7 @@ from agent.services.revising import Revising
 from agent.services.turns import ERRORS_ALONE, Turns
 from agent.services.updating import Updating
 from agent.store.revisions import Revisions
-from tests.fakes import NAMES, NOW, Offline, contact_id_of, email, member_key, open_outbox, phone, until
+from tests.fakes import NAMES, NOW, Offline, contact_id_of, email, member_key, open_outbox, phone, primary_key, until
 from tests.services.test_enrolling import DAY, PREFIX, TAGGING, Desk
 
 ALMA = Member("c_5f3a", member_key("10000421"), {"first_name": "Alma"})
@@ -290,6 +290,22 @@ async def test_what_is_somebody_elses_is_not_taken(counter, where):
     with pytest.raises(AmbiguousContactError):
         await counter.revise(NewContact(first_name="Alva", mobile_phone=taken.value))
     assert counter.changes.of(ALMA.key) == ()
+
+
+async def test_whom_the_vendor_has_told_of_under_their_number_since(counter):
+    """Who was made here under the vendor's own id is no other for that, and somebody else still is."""
+    counter.vendor.primary_known = False
+    made = (await counter.enrolling.enrol(NewContact(first_name="Delba", mobile_phone=phone(7).value))).member
+    assert made.key == primary_key(IdentifierType.CONTACT_ID, contact_id_of("20000001"))
+    counter.vendor.primary_known = True
+    counter.vendor.there[made.key.value] = ContactThere(made.key.value)
+    themselves = NewContact(first_name="Dilba", mobile_phone=phone(7).value)
+    assert (await counter.revise(themselves, made.ref)).state == "delivered", "by the vendor's word alone"
+    told_of = Member("c_19de", member_key("20000001"))
+    counter.replica.add(told_of, phone(7), made.key.identifier, told_of.key.identifier)
+    assert (await counter.revise(themselves, made.ref)).state == "delivered"
+    with pytest.raises(AmbiguousContactError):
+        await counter.revise(NewContact(mobile_phone=phone(6).value), made.ref)
 
 
 async def test_what_is_theirs_already_is_no_conflict(counter):
