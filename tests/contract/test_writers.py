@@ -115,6 +115,14 @@ async def test_an_answer_that_was_lost(open_world, primary, own):
     assert (await world.found(again.key)).contact_id == made
 
 
+async def test_the_same_person_at_two_tills(open_world):
+    """Under two numbers of ours: the second is told whom the first has made."""
+    world = await open_world()
+    first, second = await world.create("1042-03-7"), await world.create("1042-04-9", first_name="ALMA")
+    assert (second.key, second.contact_id) == (first.key, first.contact_id)
+    assert world.vendor.people() == {first.contact_id: {**ALMA, "last_name": None}}
+
+
 @pytest.mark.parametrize("known", [{}, {"email": MAIL}], ids=["by phone", "by phone and address"])
 async def test_somebody_who_is_there_already(open_world, known):
     """They are named, nobody is made, and nothing of theirs is written over."""
