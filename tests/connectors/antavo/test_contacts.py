@@ -117,11 +117,23 @@ async def test_the_key_is_one_that_their_sales_find_them_by(till, sim, primary, 
     assert (made.key.type, made.key.value) == (kind, OWN if kind is NUMBER else made.contact_id)
 
 
-class _Everybody(set):
-    """Whom no search finds."""
+async def test_a_number_of_ours_that_another_has(till, sim):
+    """Their sales go under their id, not to whoever has the number there."""
+    sim.add_member("c-1", membership_id=[OWN])
+    sim.books.members.unindexed = _Everybody(but={"c-1"})
+    made = await till(primary=NUMBER).create()
+    assert (made.key.type, made.key.value) == (ID, made.contact_id)
+    assert made.contact_id != "c-1"
 
-    def __contains__(self, _member):
-        return True
+
+class _Everybody(set):
+    """Whom no search finds, but for some."""
+
+    def __init__(self, but=()):
+        self._but = but
+
+    def __contains__(self, member):
+        return member not in self._but
 
 
 @pytest.mark.parametrize("known", [{"mobile_phone": PHONE}, {"email": MAIL}])
@@ -305,6 +317,7 @@ STOPPED = error(127201, 200)
         (error(160216, 200), 200, "160216", ()),
         (error(160216, form="bare"), 400, "160216", ()),
         (error(160212, 404), 404, "160212", ()),
+        (error(160212, 200), 404, "160212", ()),
         (answer(422, b"{}"), 422, "UNNAMED", ()),
     ],
 )
@@ -358,9 +371,16 @@ async def test_an_answer_that_says_nothing(till, script):
 
 
 async def test_a_taken_id_that_nobody_shows(till):
-    """Neither made nor refused: another attempt sees."""
+    """Neither made nor refused: another attempt sees. Each of the calls waits for its share."""
+    paces = []
+
+    async def pace():
+        paces.append(1)
+
+    given, names = contact(DILBA)
     async with wire(in_turn(NOBODY, NOBODY, error(112101), error(160212, 404))) as vendor:
-        assert (await till(vendor.url).create()).outcome is Outcome.AMBIGUOUS
+        found = await till(vendor.url).writer.create(given, names, store_id="1042", pace=pace)
+        assert (found.outcome, len(paces)) == (Outcome.AMBIGUOUS, len(vendor.requests))
 
 
 async def test_a_number_that_cannot_be_asked_for(till):
