@@ -22,6 +22,7 @@ COMMANDS = {
     "run": "agent.cli.run:run",
     "demo": "agent.cli.workbench:demo",
     "status": "agent.cli.state:status",
+    "doctor": "agent.cli.doctor:doctor",
     "config": "agent.cli.config:config",
     "sync": "agent.cli.orders:sync",
     "flush": "agent.cli.orders:flush",
