@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import click
-from pydantic import BaseModel
 
 from agent.cli import exits
-from agent.cli.configuration import file_of, load, warnings_of
+from agent.cli.configuration import file_of, load, rows_of, warnings_of
 from agent.cli.example import example as example_text
 from agent.cli.invocation import Invocation, common, overridable, pass_invocation
 from agent.errors import ConfigurationError
-from agent.settings import Configuration, Settings
-from agent.settings.values import spelled, toml
+from agent.settings.values import toml
 
 _ORIGIN_COLUMN = 64
 
@@ -56,7 +53,7 @@ def check(invocation: Invocation, *, without_secrets: bool) -> int:
 def show(invocation: Invocation) -> None:
     """Show each key's value and where it comes from. A secret shows as the reference that it is, never its value."""
     configuration = load(invocation, secrets=False)
-    rows = list(_rows(configuration))
+    rows = list(rows_of(configuration))
     lines = [f"{_line(row):<{_ORIGIN_COLUMN}}  # {row['origin']}" for row in rows]
     lines.append(f"\nstate directory: {configuration.state_dir}")
     document = {"file": str(file_of(invocation)), "state_dir": str(configuration.state_dir), "keys": rows}
@@ -74,22 +71,3 @@ def example(invocation: Invocation) -> None:
 
 def _line(row: dict[str, Any]) -> str:
     return f"{row['key']} is not set" if row["value"] is None else f"{row['key']} = {toml(row['value'])}"
-
-
-def _rows(configuration: Configuration) -> Iterator[dict[str, Any]]:
-    for section in Settings.model_fields:
-        table = getattr(configuration.settings, section)
-        if isinstance(table, BaseModel):
-            yield from _table(section, table, configuration)
-        else:
-            for key, text in table.items():
-                yield {"key": f'{section}."{key}"', "value": text, "origin": configuration.origins[section]}
-    for _, path, table in configuration.vendor_tables():
-        yield from _table(path, table, configuration)
-
-
-def _table(name: str, table: BaseModel, configuration: Configuration) -> Iterator[dict[str, Any]]:
-    for key, field in type(table).model_fields.items():
-        path = f"{name}.{key}"
-        value = spelled(getattr(table, key), field)
-        yield {"key": path, "value": value, "origin": configuration.origins.get(path, "default")}

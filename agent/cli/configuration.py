@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from pydantic import BaseModel
+
 from agent import messages, paths, settings
 from agent.cli.invocation import Invocation
 from agent.connectors.registry import settings_models
 from agent.errors import ConfigurationError, Fault
 from agent.secrets import SecretReference
+from agent.settings.values import spelled
 
 CREDENTIALS = "credentials"
 """Beside the configuration file: where a service manager reads credentials from, and `secret set` writes them."""
@@ -65,6 +68,26 @@ def warnings_of(configuration: settings.Configuration) -> Iterator[Fault]:
             if _is_open(configuration.secret(text)):
                 origin = configuration.origins.get(f"{path}.{key}", "default")
                 yield Fault(f"{origin}: {path}.{key}", f"{text} can be read by others than its owner: chmod 600")
+
+
+def rows_of(configuration: settings.Configuration) -> Iterator[dict[str, Any]]:
+    """Each key, its value as TOML has it, and where it comes from; of a secret the reference."""
+    for section in settings.Settings.model_fields:
+        table = getattr(configuration.settings, section)
+        if isinstance(table, BaseModel):
+            yield from _table(section, table, configuration)
+        else:
+            for key, text in table.items():
+                yield {"key": f'{section}."{key}"', "value": text, "origin": configuration.origins[section]}
+    for _, path, table in configuration.vendor_tables():
+        yield from _table(path, table, configuration)
+
+
+def _table(name: str, table: BaseModel, configuration: settings.Configuration) -> Iterator[dict[str, Any]]:
+    for key, field in type(table).model_fields.items():
+        path = f"{name}.{key}"
+        value = spelled(getattr(table, key), field)
+        yield {"key": path, "value": value, "origin": configuration.origins.get(path, "default")}
 
 
 def _is_open(reference: SecretReference) -> bool:

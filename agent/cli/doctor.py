@@ -38,7 +38,7 @@ def doctor(invocation: Invocation, *, online: bool) -> int:
     nothing is started or changed, and no network is used without --online.
     """
     findings: list[Finding] = []
-    for finding in _look(invocation, online=online):
+    for finding in look(invocation, online=online):
         findings.append(finding)
         if not invocation.json:
             for line in _lines(finding):
@@ -51,7 +51,7 @@ def doctor(invocation: Invocation, *, online: bool) -> int:
     return exits.OK if passed else exits.DEGRADED
 
 
-def _look(invocation: Invocation, *, online: bool) -> Iterator[Finding]:
+def look(invocation: Invocation, *, online: bool) -> Iterator[Finding]:
     """Every finding, as each is made."""
     from agent.clock import SystemClock  # noqa: PLC0415 - what follows takes time to import, and is for this alone
     from agent.doctor.files import look_at_files  # noqa: PLC0415

@@ -36,6 +36,7 @@ COMMANDS = {
     "token": "agent.cli.tokens:token",
     "secret": "agent.cli.secret:secret",
     "key": "agent.cli.key:key",
+    "support-bundle": "agent.cli.support:support_bundle",
     "simulate": "agent.cli.workbench:simulate",
     "version": "agent.cli.version:version",
 }

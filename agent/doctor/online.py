@@ -161,28 +161,26 @@ async def _feed(system: System, ground: Ground) -> AsyncIterator[Finding]:
     owner = system.room.owner
     if ground.tagging.level < REPLICA_LEVEL or owner is None or isinstance(owner.feed, Cache):
         return
-    check = f"{system.link.vendor}.feed"
     with tempfile.TemporaryDirectory(prefix="loyalty-agent-doctor-") as spool:
-        # Its own spool: what the running agent downloads at this moment is none of ours.
+        # Nothing is downloaded; but what the running agent downloads at this moment lies in a spool that is not ours.
         feed = owner.feed(system.connector, _surroundings(system, ground, Path(spool)))
-        if not isinstance(feed, ExportFeed):
-            return
-        try:
-            async with asyncio.timeout(_LISTING_S), feed.source() as source:
-                files = await source.list()
-        except VendorRefusedError as error:
-            yield fail(check, str(error), error.advice)
-        except (VendorError, FeedError) as error:
-            yield fail(check, str(error), error.advice)
-        except TimeoutError:
-            yield fail(check, f"the files were not listed within {_LISTING_S:.0f} s", _LINE)
-        else:
-            if files:
-                newest = max(file.modified_at for file in files)
-                yield ok(check, f"{len(files)} files, the newest of {newest.isoformat(timespec='minutes')}")
-            else:
-                text = "can be listed, and holds no export file"
-                yield warn(check, text, "Ask the loyalty system's people when its exports are written, and where.")
+        if isinstance(feed, ExportFeed):
+            yield await _listing(f"{system.link.vendor}.feed", feed)
+
+
+async def _listing(check: str, feed: ExportFeed) -> Finding:
+    try:
+        async with asyncio.timeout(_LISTING_S), feed.source() as source:
+            files = await source.list()
+    except (VendorError, FeedError) as error:
+        return fail(check, str(error), error.advice)
+    except TimeoutError:
+        return fail(check, f"the files were not listed within {_LISTING_S:.0f} s", _LINE)
+    if not files:
+        text = "can be listed, and holds no export file"
+        return warn(check, text, "Ask the loyalty system's people when its exports are written, and where.")
+    newest = max(file.modified_at for file in files)
+    return ok(check, f"{len(files)} files, the newest of {newest.isoformat(timespec='minutes')}")
 
 
 def _surroundings(system: System, ground: Ground, spool: Path) -> FeedSurroundings:
