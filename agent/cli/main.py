@@ -37,6 +37,7 @@ COMMANDS = {
     "secret": "agent.cli.secret:secret",
     "key": "agent.cli.key:key",
     "support-bundle": "agent.cli.support:support_bundle",
+    "drill": "agent.cli.workbench:drill",
     "simulate": "agent.cli.workbench:simulate",
     "version": "agent.cli.version:version",
 }
