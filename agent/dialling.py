@@ -186,7 +186,9 @@ class Dialler(httpcore.AsyncNetworkBackend):
                     failures += [error] if isinstance(error, Exception) else []
         finally:
             await _give_up(attempts)
-        raise httpcore.ConnectError from ExceptionGroup("no address answers", failures)
+        failed = httpcore.ConnectError()
+        failed.__context__ = ExceptionGroup("no address answers", failures)  # httpcore's pool would forget a cause
+        raise failed
 
     async def _tunnel(self, proxy: Proxy, target: str) -> MeteredStream:
         host, port = proxy.address

@@ -89,10 +89,11 @@ async def test_what_goes_out(connect):
 
 
 async def test_a_refused_connection_was_not_received(connect):
-    """Nobody listens: the sale cannot have arrived."""
+    """Nobody listens: the sale cannot have arrived, and the status says what it was."""
     error = await failure(connect(f"http://127.0.0.1:{free_port()}"))
 
     assert not error.maybe_received
+    assert str(error) == "cannot be reached: it refuses connections"
 
 
 async def test_an_unknown_name_was_not_received(connect):

@@ -49,7 +49,12 @@ class Daemon:
 
     def get(self, path: str, **params: Any) -> dict[str, Any]:
         """What the agent answers. Raises as :meth:`post` does."""
-        return self._ask("GET", path, params={name: value for name, value in params.items() if value is not None})
+        stated = {name: value for name, value in params.items() if value is not None}
+        return _document(self._ask("GET", path, params=stated))
+
+    def text(self, path: str) -> str:
+        """What the agent answers in plain text. Raises as :meth:`post` does."""
+        return self._ask("GET", path).text
 
     def post(self, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """What the agent answers to an order.
@@ -60,9 +65,9 @@ class Daemon:
             StorageError: the agent's disk says no.
             DaemonRefusedError: anything else that is not done.
         """
-        return self._ask("POST", path, json=body)
+        return _document(self._ask("POST", path, json=body))
 
-    def _ask(self, method: str, path: str, **how: Any) -> dict[str, Any]:
+    def _ask(self, method: str, path: str, **how: Any) -> httpx.Response:
         headers = {"Authorization": f"Bearer {self._token()}"}
         try:
             self._knock()
@@ -74,7 +79,7 @@ class Daemon:
             reason = "it does not answer in time" if late else "it is not running"
             raise DaemonUnreachableError(f"The agent cannot be reached at {self.address}: {reason}.") from error
         if answer.is_success:
-            return _document(answer)
+            return answer
         raise _refusal(answer, self.address)
 
     def _knock(self) -> None:

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import os
+import stat
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from agent import paths, settings
+from pydantic import BaseModel
+
+from agent import messages, paths, settings
 from agent.cli.invocation import Invocation
 from agent.connectors.registry import settings_models
 from agent.errors import ConfigurationError, Fault
+from agent.secrets import SecretReference
+from agent.settings.values import spelled
 
 CREDENTIALS = "credentials"
 """Beside the configuration file: where a service manager reads credentials from, and `secret set` writes them."""
+_OTHERS = stat.S_IRGRP | stat.S_IWGRP | stat.S_IROTH | stat.S_IWOTH
 
 
 def file_of(invocation: Invocation) -> Path:
@@ -46,6 +53,47 @@ def load(invocation: Invocation, *, secrets: bool) -> settings.Configuration:
     )
     invocation.zone = ZoneInfo(configuration.settings.agent.timezone)
     return configuration
+
+
+def warnings_of(configuration: settings.Configuration) -> Iterator[Fault]:
+    """What works, though perhaps not as it was meant, each with its file and key."""
+    key, locale = "agent.locale", configuration.settings.agent.locale
+    if not messages.are_shipped_in(locale):
+        served = ", ".join(messages.LANGUAGES)
+        yield Fault(
+            f"{configuration.origins[key]}: {key}", f"has no texts: English is shown; there are texts in {served}"
+        )
+    for _, path, table in (("", "http", configuration.settings.http), *configuration.vendor_tables()):
+        for key, text in settings.secret_keys(table).items():
+            if _is_open(configuration.secret(text)):
+                origin = configuration.origins.get(f"{path}.{key}", "default")
+                yield Fault(f"{origin}: {path}.{key}", f"{text} can be read by others than its owner: chmod 600")
+
+
+def rows_of(configuration: settings.Configuration) -> Iterator[dict[str, Any]]:
+    """Each key, its value as TOML has it, and where it comes from; of a secret the reference."""
+    for section in settings.Settings.model_fields:
+        table = getattr(configuration.settings, section)
+        if isinstance(table, BaseModel):
+            yield from _table(section, table, configuration)
+        else:
+            for key, text in table.items():
+                yield {"key": f'{section}."{key}"', "value": text, "origin": configuration.origins[section]}
+    for _, path, table in configuration.vendor_tables():
+        yield from _table(path, table, configuration)
+
+
+def _table(name: str, table: BaseModel, configuration: settings.Configuration) -> Iterator[dict[str, Any]]:
+    for key, field in type(table).model_fields.items():
+        path = f"{name}.{key}"
+        value = spelled(getattr(table, key), field)
+        yield {"key": path, "value": value, "origin": configuration.origins.get(path, "default")}
+
+
+def _is_open(reference: SecretReference) -> bool:
+    """Whether a file of ours lets others read a secret; a service manager sees to its credentials itself."""
+    file = reference.path if reference.kind == "file" else None
+    return file is not None and file.is_file() and bool(stat.S_IMODE(file.stat().st_mode) & _OTHERS)
 
 
 def _flags(overrides: dict[str, str]) -> dict[str, Any]:

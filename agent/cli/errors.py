@@ -35,3 +35,10 @@ class UsageMistakeError(LoyaltyAgentError):
 
     code = "usage.mistaken"
     advice = "Run the command with --help."
+
+
+class BundleRefusedError(LoyaltyAgentError):
+    """The support bundle would hold what must not leave this machine."""
+
+    code = "bundle.refused"
+    advice = "Nothing was written. Tell support which part it is; `support-bundle --show` is refused as well."

@@ -22,6 +22,7 @@ COMMANDS = {
     "run": "agent.cli.run:run",
     "demo": "agent.cli.workbench:demo",
     "status": "agent.cli.state:status",
+    "doctor": "agent.cli.doctor:doctor",
     "config": "agent.cli.config:config",
     "sync": "agent.cli.orders:sync",
     "flush": "agent.cli.orders:flush",
@@ -35,6 +36,8 @@ COMMANDS = {
     "token": "agent.cli.tokens:token",
     "secret": "agent.cli.secret:secret",
     "key": "agent.cli.key:key",
+    "support-bundle": "agent.cli.support:support_bundle",
+    "drill": "agent.cli.workbench:drill",
     "simulate": "agent.cli.workbench:simulate",
     "version": "agent.cli.version:version",
 }

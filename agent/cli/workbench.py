@@ -1,4 +1,4 @@
-"""`demo` and `simulate`: the agent shown, and a simulated vendor to work against."""
+"""`demo`, `drill` and `simulate`: the agent shown and rehearsed, and a simulated vendor to work against."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from agent.cli import exits
+from agent.cli.configuration import load
 from agent.cli.invocation import Invocation, common, pass_invocation
 
 if TYPE_CHECKING:
@@ -60,6 +61,39 @@ def demo(invocation: Invocation, *, keep: bool, vendors: str) -> int:
 
     result = stage.play(quiet=invocation.json, told=told, keep=_until_interrupted if keep else None, vendors=names)
     return exits.OK if result.fine else exits.DEGRADED
+
+
+@click.command(short_help="Rehearse outages beside this till's agent, and print a sheet.")
+@click.option("--scene", "scenes", multiple=True, metavar="NAME", help="One of them alone. May be repeated.")
+@common
+@pass_invocation
+def drill(invocation: Invocation, scenes: tuple[str, ...]) -> int:
+    """Rehearse outages with this till's settings, and print what was passed and failed: 0 if everything was passed.
+
+    An agent of its own, with made-up members and a made-up loyalty system, plays them on this till's disk. The till's
+    own agent goes on, and nothing is sent to anybody.
+    """
+    import random  # noqa: PLC0415 - this and the simulator: only who plays it
+
+    from agent.workbench import drill as play  # noqa: PLC0415
+
+    if unknown := [name for name in scenes if name not in play.SCENES]:
+        raise click.BadParameter(
+            f"no such scene: {unknown[0]}; there is {', '.join(play.SCENES)}", param_hint="--scene"
+        )
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the drill's agent must not outlive it
+
+    def told(sheet: play.Sheet) -> None:
+        if not invocation.json:
+            click.echo(f"{'PASS' if sheet.ok else 'FAIL'}  {sheet.scene} ({sheet.elapsed_s:.1f} s)")
+            for check in sheet.checks:
+                click.echo(f"      {'+' if check.ok else '!'} {check.text}")
+
+    sheets = play.rehearse(load(invocation, secrets=False), scenes or tuple(play.SCENES), told, random.Random())  # noqa: S311 - a made-up shop
+    passed = sum(sheet.ok for sheet in sheets)
+    document = {"ok": passed == len(sheets), "scenes": [{**asdict(sheet), "ok": sheet.ok} for sheet in sheets]}
+    invocation.answer(document, f"\n{passed} of {len(sheets)} passed")
+    return exits.OK if document["ok"] else exits.DEGRADED
 
 
 def _until_interrupted() -> None:

@@ -135,7 +135,7 @@ class AuditAnchor:
 
 def anchor_in(file: DatabaseFile) -> Head | None:
     """The anchor in an outbox that nobody need have open; None in a new one. Raises StorageError."""
-    connection = file.connect()
+    connection = file.connect(read_only=True)
     try:
         return _anchor(connection)
     finally:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import sqlite3 as sqlite
     from sqlite3 import Connection
 
+    from sqlite_utils import Database
     from sqlite_utils.migrations import Migrations
 
     ENCRYPTED = True
@@ -45,6 +46,7 @@ __all__ = [
     "erase_leftovers",
     "immediate",
     "migrate",
+    "refuse_newer",
     "remove",
     "sqlite",
     "storage_error",
@@ -182,9 +184,8 @@ def migrate(connection: Connection, migrations: Migrations) -> None:
     import sqlite_utils  # noqa: PLC0415 - 15 MiB and 70 ms that only start-up needs
 
     database = sqlite_utils.Database(connection)
-    known = {migration.name for migration in migrations._migrations}  # noqa: SLF001 - there is no public list of names
     try:
-        newer = [migration.name for migration in migrations.applied(database) if migration.name not in known]
+        newer = _newer(database, migrations)
         if not newer:
             migrations.apply(database)
     except sqlite.Error as error:
@@ -195,7 +196,37 @@ def migrate(connection: Connection, migrations: Migrations) -> None:
     except Exception as error:  # its text may hold what is in the file
         raise StorageSchemaError(f"a step of its schema failed: {type(error).__name__}") from error
     if newer:
-        raise StorageSchemaError(f"the file was written by a newer program (it has {newer[-1]})")
+        raise _written_by_a_newer_program(newer)
+
+
+def refuse_newer(file: DatabaseFile, migrations: Migrations) -> None:
+    """Looks whether a file is this program's or an older one's, and changes nothing.
+
+    Raises:
+        StorageSchemaError: the file was written by a newer program.
+        StorageError: it cannot be opened or read.
+    """
+    import sqlite_utils  # noqa: PLC0415 - as above
+
+    connection = file.connect(read_only=True)
+    try:
+        newer = _newer(sqlite_utils.Database(connection), migrations)
+    except sqlite.Error as error:
+        raise storage_error(error) from error
+    finally:
+        connection.close()
+    if newer:
+        raise _written_by_a_newer_program(newer)
+
+
+def _newer(database: Database, migrations: Migrations) -> list[str]:
+    """The steps of a file that this program does not know."""
+    known = {migration.name for migration in migrations._migrations}  # noqa: SLF001 - there is no public list of names
+    return [migration.name for migration in migrations.applied(database) if migration.name not in known]
+
+
+def _written_by_a_newer_program(steps: Sequence[str]) -> StorageSchemaError:
+    return StorageSchemaError(f"the file was written by a newer program (it has {steps[-1]})")
 
 
 @contextlib.contextmanager

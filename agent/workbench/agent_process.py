@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import httpx
 
 from agent.errors import LoyaltyAgentError
 from agent.settings import ENV_PREFIX
+from agent.settings.values import toml
 
 START_S = 30.0
 STOP_S = 15.0
@@ -85,6 +89,22 @@ class AgentProcess:
             return httpx.get(f"{self._url}/readyz", timeout=1.0, trust_env=False).is_success
         except httpx.TransportError:
             return False
+
+
+def free_port() -> int:
+    """A port of loopback that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def write_configuration(file: Path, tables: Mapping[str, Mapping[str, Any]]) -> Path:
+    """Writes settings, by table and key, where an agent reads them; the file."""
+    lines = []
+    for name, table in tables.items():
+        lines += [f"[{name}]", *(f"{key} = {toml(value)}" for key, value in table.items()), ""]
+    file.write_text("\n".join(lines), encoding="utf-8")
+    return file
 
 
 def _environment() -> dict[str, str]:

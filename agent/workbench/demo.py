@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import random
-import socket
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -19,9 +18,8 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from agent.clock import SystemClock
-from agent.settings.values import toml
 from agent.tokens import Tokens
-from agent.workbench.agent_process import AgentProcess
+from agent.workbench.agent_process import AgentProcess, free_port, write_configuration
 from agent.workbench.basket import Baskets
 from agent.workbench.day import Day
 from agent.workbench.further import Further, Tally
@@ -99,7 +97,7 @@ def play(
             state_dir.mkdir(mode=0o700)
             tokens = Tokens(state_dir, clock)
             pos, admin = tokens.add("demo-till", "pos"), tokens.add("demo-admin", "admin")
-            address = f"127.0.0.1:{_free_port()}"
+            address = f"127.0.0.1:{free_port()}"
             config, log = _configure(directory, state_dir, address, tenant, further), directory / "agent.log"
             agent = AgentProcess(config, f"http://{address}", log)
             till = Till(f"http://{address}", pos, admin)
@@ -149,22 +147,7 @@ def _configure(directory: Path, state_dir: Path, address: str, tenant: Tenant, f
         },
         **{f"forward.{one.name}": one.table() for one in further},
     }
-    lines = []
-    for name, table in tables.items():
-        lines += [
-            f"[{name}]",
-            *(f"{key} = {toml(value)}" for key, value in table.items()),
-            "",
-        ]
-    config = directory / "config.toml"
-    config.write_text("\n".join(lines), encoding="utf-8")
-    return config
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return write_configuration(directory / "config.toml", tables)
 
 
 def _kept(address: str, config: Path, pos: str, admin: str, tenant: Tenant) -> Kept:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,12 +49,15 @@ class Tenant:
         members: how many there are.
         clock: its time.
         rng: makes the same people again.
+        tls: what it proves to be; None for plain text.
     """
 
-    def __init__(self, root: Path, members: int, clock: Clock, rng: random.Random) -> None:
+    def __init__(
+        self, root: Path, members: int, clock: Clock, rng: random.Random, *, tls: ssl.SSLContext | None = None
+    ) -> None:
         settings = SimulatorSettings(root=root, api_keys=(API_KEY,), receipt_interval_s=None, export_interval_s=None)
         self.simulator = VoyadoSimulator(settings, now=clock.now, rng=rng)
-        self._server = ThreadedSimulator(self.simulator, tick_s=TICK_S)
+        self._server = ThreadedSimulator(self.simulator, tick_s=TICK_S, tls=tls)
         self.simulator.seed(members)
         self._free = list(self._free_numbers())
         self._family()
@@ -90,6 +94,12 @@ class Tenant:
     def cut(self) -> None:
         """Nobody can reach it any more."""
         self._server.stop()
+
+    def prove_to_be(self, tls: ssl.SSLContext) -> None:
+        """Cuts the line and mends it; from then on it proves to be somebody else, or itself again."""
+        self._server.stop()
+        self._server.tls = tls
+        self._server.start()
 
     def mend(self, *, lost_answers: int) -> None:
         """It can be reached again; of its first answers to receipts some get lost after the work is done."""

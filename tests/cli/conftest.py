@@ -2,11 +2,21 @@
 
 import json
 import os
+import random
+import shutil
+from datetime import UTC, datetime
 
 import pytest
 from click.testing import CliRunner
+from e2e.shop import eventually
+from ports import free_port
 
+from agent.cli.configuration import load
+from agent.cli.invocation import Invocation
 from agent.cli.main import program
+from agent.connectors.voyado.simulator import SimulatorSettings, ThreadedSimulator, VoyadoSimulator
+from agent.state import State
+from agent.workbench.agent_process import AgentProcess
 
 CONFIG = """
 [agent]
@@ -73,3 +83,101 @@ def answer(call):
         return json.loads(call(*args, "--json", **how).stdout)
 
     return run
+
+
+TILL = """
+[agent]
+store_id = "1042"
+till_id = "03"
+state_dir = "{root}/state"
+[api]
+listen = ["127.0.0.1:{port}"]
+[voyado]
+base_url = "{url}"
+api_key = "file:voyado.key"
+feed = "{feed}"
+"""
+
+
+class Till:
+    """A till's files, and what doctor says of them."""
+
+    def __init__(self, root, *, url, feed, port):
+        self.root, self.config, self.state = root, root / "config.toml", root / "state"
+        self._facts = {"root": root, "url": url, "feed": feed, "port": port}
+        self.port = port
+        self.write()
+        (root / "voyado.key").write_text("sim-key")
+        (root / "voyado.key").chmod(0o600)
+
+    def write(self, more="", **facts):
+        self.config.write_text(TILL.format(**self._facts | facts) + more)
+
+    def run(self, *args):
+        """Exit status, and what was printed."""
+        done = CliRunner().invoke(program, ["--config", str(self.config), *args])
+        return done.exit_code, done.stdout
+
+    def sheet(self, *args):
+        """The rows of each check."""
+        status, told = self.run("doctor", "--json", *args)
+        rows = {}
+        for row in json.loads(told)["checks"]:
+            rows.setdefault(row["check"], []).append(row)
+        assert status == int(any(row["state"] == "fail" for found in rows.values() for row in found))
+        return rows
+
+    def outbox(self):
+        """A connection to it."""
+        state = State(load(Invocation(config=self.config), secrets=False))
+        return state.outbox(state.keys(may_create=False)).connect()
+
+    def look(self, check, *args):
+        """State and detail of a check that has one row."""
+        (row,) = self.sheet(*args)[check]
+        assert row["remedy"] or row["state"] in ("ok", "unknown")
+        return row["state"], row["detail"]
+
+
+@pytest.fixture(scope="session")
+def tenant(tmp_path_factory):
+    """A tenant, and how to reach it."""
+    root = tmp_path_factory.mktemp("tenant")
+    settings = SimulatorSettings(root=root / "voyado", receipt_interval_s=None, export_interval_s=None)
+    tenant = VoyadoSimulator(settings, now=lambda: datetime.now(UTC), rng=random.Random(1))
+    tenant.seed(20)
+    tenant.export_full()
+    with ThreadedSimulator(tenant, port=free_port()) as server:
+        yield tenant, server.url
+
+
+@pytest.fixture(scope="session")
+def running(tenant, tmp_path_factory):
+    """A till whose agent runs."""
+    root = tmp_path_factory.mktemp("till")
+    till = Till(root, url=tenant[1], feed=tenant[0].exports.folder.as_uri(), port=free_port())
+    agent = AgentProcess(till.config, f"http://127.0.0.1:{till.port}", root / "agent.log")
+    agent.start()
+    try:
+        eventually(lambda: json.loads(till.run("status", "--json")[1]).get("replica", {}).get("as_of"))
+        assert till.run("token", "add", "pos-1", "--scope", "pos")[0] == 0
+        yield till
+    finally:
+        agent.stop()
+
+
+@pytest.fixture(scope="session")
+def left(running, tmp_path_factory):
+    """What an agent left: copied while it ran, as after a power cut."""
+    folder = tmp_path_factory.mktemp("left") / "state"
+    shutil.copytree(running.state, folder)
+    (folder / "cli.token").unlink()
+    return folder
+
+
+@pytest.fixture
+def till(tenant, left, tmp_path):
+    """A till whose agent has stopped."""
+    shutil.copytree(left, tmp_path / "state")
+    (tmp_path / "state").chmod(0o700)
+    return Till(tmp_path, url=tenant[1], feed=tenant[0].exports.folder.as_uri(), port=free_port())

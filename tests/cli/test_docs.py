@@ -33,7 +33,7 @@ def test_every_command_and_option_is_documented(path, command):
 def test_no_other_command_is_documented():
     """The page promises nothing that there is not."""
     table = PAGE.split("## Commands")[1].split("## Exit status")[0]
-    rows = re.findall(r"^\| `([a-z]+(?: [a-z]+)?)", table, re.MULTILINE)
+    rows = re.findall(r"^\| `([a-z-]+(?: [a-z]+)?)", table, re.MULTILINE)
 
     assert set(rows) == {path for path, _ in commands()}
 

@@ -17,8 +17,9 @@ from agent.connectors.voyado.simulator.settings import EXPORT_FIELDS
 TENANT = {"members": 5, "export_fields": (*EXPORT_FIELDS, "socialSecurityNumber", "externalId", "cardId", "birthDay")}
 BARE = ("/usr/bin/env", "PATH=/nowhere")
 """Without a compiler, with which Python looks for libraries, and whose temporary files it would be hard to tell."""
-PROBE = re.compile(r"[a-z0-9_]{8}|pymp-.*")
-"""What Python itself makes: a file of four letters, to see whether it may, and empty directories."""
+PROBE = re.compile(r"[a-z0-9_]{8}|pymp-.*|loyalty-agent-doctor-.*")
+"""What Python itself makes: a file of four letters, to see whether it may, and empty directories. And doctor's spool,
+to which nothing is downloaded."""
 KEPT = {"contents": "contacts", "fields": ["first_name", "last_name", "street", "mobile_phone", "email"]}
 
 NAME = "Zaphira Kvistgren"
@@ -220,7 +221,8 @@ class Journey:
         self.said += [get(path).text for path in paths]
         commands = [
             ("status",), ("queue", "list"), ("explain", "on-1"), ("explain", "echo-new"), ("token", "list"),
-            ("audit", "verify"), ("config", "show"), ("config", "check"),
+            ("audit", "verify"), ("config", "show"), ("config", "check"), ("doctor", "--online"),
+            ("support-bundle", "--show"),
         ]  # fmt: skip
         for command in commands:
             for form in ((), ("--json",)):

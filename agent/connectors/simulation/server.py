@@ -6,6 +6,7 @@ while a line that is cut is cut at once.
 
 import asyncio
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
@@ -91,6 +92,7 @@ async def serve(
     port: int = 0,
     *,
     tick_s: float | None = None,
+    tls: ssl.SSLContext | None = None,
 ) -> RunningSimulator:
     """Put a simulator on a port of this event loop.
 
@@ -99,6 +101,7 @@ async def serve(
         host: Address to listen on.
         port: Port to listen on; 0 takes a free one.
         tick_s: How often jobs that are due are run in the background; None leaves that to the caller.
+        tls: What it proves to be; None for plain text.
 
     Raises:
         OSError: The port is taken.
@@ -122,6 +125,7 @@ async def serve(
             lambda: _AbortableProtocol(config, state, {}),
             sock=listener,
             backlog=_BACKLOG,
+            ssl=tls,
         )
     except BaseException:
         listener.close()
@@ -144,6 +148,7 @@ class ThreadedSimulator:
         host: Address to listen on.
         port: Port to listen on; 0 takes a free one, and a restart takes the same again.
         tick_s: As for `serve`.
+        tls: As for `serve`; another one counts from the next `start`.
     """
 
     def __init__(
@@ -153,11 +158,12 @@ class ThreadedSimulator:
         port: int = 0,
         *,
         tick_s: float | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self.simulator = simulator
         self.host = host
         self.port = port
-        self._tick_s = tick_s
+        self._tick_s, self.tls = tick_s, tls
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="simulator", daemon=True)
         self._running: RunningSimulator | None = None
@@ -165,12 +171,14 @@ class ThreadedSimulator:
     @property
     def url(self) -> str:
         """Base URL, without a slash at its end."""
-        return f"http://{self.host}:{self.port}"
+        return f"{'https' if self.tls else 'http'}://{self.host}:{self.port}"
 
     def start(self) -> None:
         """Listen, on the same port as before when there was one."""
         if self._running is None:
-            self._running = self._call(lambda: serve(self.simulator, self.host, self.port, tick_s=self._tick_s))
+            self._running = self._call(
+                lambda: serve(self.simulator, self.host, self.port, tick_s=self._tick_s, tls=self.tls)
+            )
             self.port = self._running.port
 
     def stop(self) -> None:

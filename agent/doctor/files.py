@@ -1,0 +1,177 @@
+"""The state directory as a doctor sees it: its files, their keys, what waits in them, what was damaged.
+
+Everything is read with the agent's own code and never written: a database is opened for reading alone, so that what is
+looked at may be in use. Reading it whole takes a second for some 100 MB.
+"""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from agent.doctor.findings import Finding, Grade, fail, looking, ok, unknown, warn
+from agent.domain.fallback import REPLICA_LEVEL
+from agent.errors import StorageError, StorageKeyError
+from agent.kept import Kept
+from agent.keys import StorageKeys
+from agent.ports import Clock
+from agent.settings import Configuration
+from agent.state import OUTBOX, OWN_FILES, REPLICA, State
+from agent.store.audit import AuditTrail, anchor_in
+from agent.store.database import DatabaseFile, refuse_newer
+from agent.store.examine import examine
+from agent.store.migrations import outbox as outbox_schema
+from agent.store.outbox import COUNTS
+from agent.store.replica_schema import replica as replica_schema
+from agent.tokens import Tokens
+
+if TYPE_CHECKING:
+    from sqlite_utils.migrations import Migrations
+
+_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+_ASK = "loyalty-agent queue list --state {state} shows them; retry or discard each."
+_MIB = 1 << 20
+
+
+def look_at_files(configuration: Configuration, clock: Clock) -> Iterator[Finding]:
+    """Every finding in the state directory, one after the other, as each is made."""
+    state = State(configuration)
+    found: list[Finding] = []
+    with looking("state.directory", found):
+        if state.directory.is_dir():
+            list(state.directory.iterdir())
+            found.append(_openness(state))
+        else:
+            found.append(unknown("state.directory", f"{state.directory} is not there: no agent has run here yet"))
+    yield from found
+    if found[0].state is Grade.UNKNOWN:
+        return
+    keys, of_key = _keys(state)
+    yield of_key
+    if keys is not None:
+        yield from _databases(configuration, state, keys)
+    yield from _damage(state)
+    yield from _audit(state, keys)
+    yield from _tokens(state, clock)
+
+
+def _openness(state: State) -> Finding:
+    """Whether anybody else may look in. The agent closes its own files at each start, not the directory."""
+    path = state.directory
+    if stat.S_IMODE(path.stat().st_mode) & _OTHERS:
+        return warn("state.directory", f"{path} can be entered by others than its owner", f"chmod 700 {path}")
+    open_to_others = sorted(
+        name for name in OWN_FILES if (path / name).is_file() and stat.S_IMODE((path / name).stat().st_mode) & _OTHERS
+    )
+    if open_to_others:
+        text = f"{', '.join(open_to_others)} can be read by others than their owner"
+        return warn("state.directory", text, "chmod 600 them; the agent does so at its next start.")
+    return ok("state.directory", str(path))
+
+
+def _keys(state: State) -> tuple[StorageKeys | None, Finding]:
+    check = "storage.key"
+    try:
+        keys = state.keys(may_create=False)
+    except StorageKeyError as error:
+        if not any((state.directory / name).exists() for name in (OUTBOX, REPLICA)):
+            return None, unknown(check, "there is no key yet: it is made at the first start")
+        return None, fail(check, str(error), error.advice)
+    except PermissionError:
+        return None, unknown(check, "may not be read by this user", "Run doctor as root, or as the agent's user.")
+    if state.unencrypted:
+        text = "encryption is off: whoever has the files can read them"
+        return keys, warn(check, text, 'Set storage.encryption = "on".')
+    return keys, ok(check, "is there; the databases are encrypted")
+
+
+def _databases(configuration: Configuration, state: State, keys: StorageKeys) -> Iterator[Finding]:
+    found: list[Finding] = []
+    with looking("outbox", found):
+        file = state.outbox(keys)
+        if not file.path.exists():
+            found.append(unknown("outbox", "is not there yet: it is made at the first start"))
+        else:
+            remedy = "Start the agent: it keeps the file aside, and rescues what is in it."
+            found.append(_judged("outbox", file, outbox_schema, remedy))
+            if found[0].state is Grade.OK:
+                found += _queue(file)
+    yield from found
+    if configuration.settings.loyalty.fallback_level < REPLICA_LEVEL:
+        return
+    found = []
+    with looking("replica", found):
+        lease = state.lease(keys) if (state.directory / REPLICA).exists() else None
+        if lease is None:
+            text = "is not there: members are not known locally until it is loaded"
+            found.append(warn("replica", text, "Start the agent; it loads the replica by itself."))
+        else:
+            file = state.replica_pages(keys, lease)
+            found.append(_judged("replica", file, replica_schema, "Start the agent: it fetches the replica anew."))
+    yield from found
+
+
+def _judged(check: str, file: DatabaseFile, schema: Migrations, remedy: str) -> Finding:
+    """Whether a database is whole. Raises StorageSchemaError when a newer program wrote it, StorageError."""
+    damage = examine(file)
+    if damage is not None:
+        return fail(check, damage, remedy)
+    refuse_newer(file, schema)
+    size = sum(part.stat().st_size for part in file.path.parent.glob(f"{file.path.name}*"))
+    return ok(check, f"whole, {size / _MIB:.1f} MiB with its log")
+
+
+def _queue(file: DatabaseFile) -> Iterator[Finding]:
+    connection = file.connect(read_only=True)
+    try:
+        counts = {state: count for state, count in connection.execute(COUNTS) if count}
+    finally:
+        connection.close()
+    waiting = counts.get("queued", 0) + counts.get("held", 0)
+    yield ok("queue", f"{waiting:,} deliveries wait") if waiting else ok("queue", "nothing waits")
+    for state, text in (("parked", "refused, and left to a person"), ("in_doubt", "may have arrived, or not")):
+        if count := counts.get(state, 0):
+            yield warn(f"queue.{state}", f"{count:,} deliveries: {text}", _ASK.format(state=state))
+
+
+def _damage(state: State) -> Iterator[Finding]:
+    found: list[Finding] = []
+    with looking("damage", found):
+        new = [report for report in Kept(state.directory).reports() if report.acknowledged_at is None]
+        if new:
+            lost = sum(sum(report.lost.values()) for report in new)
+            text = f"{len(new)} damaged files were kept aside since somebody looked last; {lost:,} records were lost"
+            found.append(warn("damage", text, "loyalty-agent damage list, then damage acknowledge."))
+        else:
+            found.append(ok("damage", "nothing was damaged that has not been seen"))
+    yield from found
+
+
+def _audit(state: State, keys: StorageKeys | None) -> Iterator[Finding]:
+    found: list[Finding] = []
+    with looking("audit", found):
+        anchor = None
+        if keys is not None and state.has_outbox:
+            try:
+                anchor = anchor_in(state.outbox(keys))
+            except StorageError:
+                anchor = None  # the outbox has a row of its own
+        seen = AuditTrail(state.directory).verify(anchor)
+        if seen.intact:
+            found.append(ok("audit", f"{seen.entries:,} entries, each following from the one before"))
+        else:
+            found.append(fail("audit", "the audit trail is not what was written", "loyalty-agent audit verify"))
+    yield from found
+
+
+def _tokens(state: State, clock: Clock) -> Iterator[Finding]:
+    found: list[Finding] = []
+    with looking("tokens", found):
+        tokens = Tokens(state.directory, clock).list()
+        if tokens:
+            found.append(ok("tokens", f"{len(tokens)}: {', '.join(sorted({token.name for token in tokens}))}"))
+        else:
+            text = "there is none: no till may call"
+            found.append(warn("tokens", text, "loyalty-agent token add NAME --scope pos"))
+    yield from found

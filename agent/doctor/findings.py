@@ -1,0 +1,76 @@
+"""A finding: what was looked at, how it stands, and what to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+
+from agent.errors import StorageError
+
+
+class Grade(StrEnum):
+    """How something stands. What could not be looked at is `unknown`, which is not `ok`."""
+
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "fail"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One row of the sheet.
+
+    Attributes:
+        check: what was looked at; a stable name.
+        state: how it stands.
+        detail: what was seen.
+        remedy: what to do; None where there is nothing to do.
+    """
+
+    check: str
+    state: Grade
+    detail: str
+    remedy: str | None = None
+
+
+def ok(check: str, detail: str) -> Finding:
+    """All is well."""
+    return Finding(check, Grade.OK, detail)
+
+
+def warn(check: str, detail: str, remedy: str) -> Finding:
+    """It works, and somebody should look at it."""
+    return Finding(check, Grade.WARN, detail, remedy)
+
+
+def fail(check: str, detail: str, remedy: str) -> Finding:
+    """It does not work."""
+    return Finding(check, Grade.FAIL, detail, remedy)
+
+
+def unknown(check: str, detail: str, remedy: str | None = None) -> Finding:
+    """It could not be looked at."""
+    return Finding(check, Grade.UNKNOWN, detail, remedy)
+
+
+@contextmanager
+def looking(check: str, found: list[Finding]) -> Iterator[None]:
+    """A look that the disk may refuse: that becomes a finding of its own."""
+    try:
+        yield
+    except PermissionError:
+        found.append(unknown(check, "may not be read by this user", "Run doctor as root, or as the agent's user."))
+    except OSError as error:
+        found.append(fail(check, f"cannot be read: {error.strerror or type(error).__name__}", "Check the disk."))
+    except StorageError as error:
+        found.append(fail(check, str(error), error.advice))
+
+
+def worst(findings: Iterable[Finding]) -> Grade:
+    """The gravest of them; OK of none."""
+    order = (Grade.FAIL, Grade.WARN, Grade.UNKNOWN)
+    states = {finding.state for finding in findings}
+    return next((grade for grade in order if grade in states), Grade.OK)
