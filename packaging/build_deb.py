@@ -153,6 +153,10 @@ def _add_files(staged: Path) -> None:
         (ROOT / "systemd" / "loyalty-agent.service", "usr/lib/systemd/system/loyalty-agent.service"),
         (ROOT / "systemd" / "loyalty-agent.socket", "usr/lib/systemd/system/loyalty-agent.socket"),
         (ROOT / "systemd" / "journald@loyalty-agent.conf", "etc/systemd/journald@loyalty-agent.conf"),
+        *(
+            (path, DOCUMENTS / "monitoring" / path.name)
+            for path in sorted((ROOT / "packaging" / "monitoring").iterdir())
+        ),
         *((path, DOCUMENTS / path.relative_to(ROOT / "docs")) for path in sorted((ROOT / "docs").rglob("*.md"))),
     ):
         (staged / place).parent.mkdir(parents=True, exist_ok=True)
