@@ -28,6 +28,7 @@ ROOT = Path(__file__).parents[1]
 DEB = ROOT / "packaging" / "deb"
 LIBRARY = Path("usr/lib/loyalty-agent")
 DOCUMENTS = Path("usr/share/doc/loyalty-agent")
+MONITORING = ROOT / "packaging" / "monitoring"
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 GLIBC = (2, 36)  # of Debian 12, the oldest that is supported
 MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
