@@ -492,6 +492,15 @@ def test_sizes(write, text, size):
     assert loaded(write(MINIMAL + f"[queue]\nmax_bytes = {text}\n")).settings.queue.max_bytes == size
 
 
+@pytest.mark.parametrize("key", ["[loyalty]\nfallback_level", "[voyado]\nrequests_per_second"], ids=["whole", "any"])
+def test_a_yes_is_no_number(write, key):
+    """`true` would count as 1."""
+    path = write(f"{key} = true")
+
+    (told,) = (text for name, text in faults(path).items() if name.endswith(key.split()[-1]))
+    assert told == "is true or false, and has to be a number"
+
+
 @pytest.mark.parametrize("text", ['"1GB"', '"1.5GiB"', "0", "true", '"big"'])
 def test_what_is_no_size(write, text):
     """A megabyte that might be a mebibyte is refused."""

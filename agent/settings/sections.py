@@ -9,7 +9,7 @@ from datetime import date, timedelta
 from decimal import Decimal
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from agent.domain.benefits import BenefitKind, GeneralOffer, Worth
 from agent.domain.earning import EarningRule, Rounding
@@ -44,6 +44,16 @@ class Section(BaseModel):
     """A frozen table that refuses keys it does not know."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, arbitrary_types_allowed=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _tell_apart(cls, value: object, info: ValidationInfo) -> object:
+        """A yes is no number, though Python and pydantic count it as one."""
+        field = cls.model_fields[str(info.field_name)]
+        has_spelling = any(isinstance(part, BeforeValidator) for part in field.metadata)
+        if isinstance(value, bool) and field.annotation in (int, float) and not has_spelling:
+            raise ValueError("is true or false, and has to be a number")
+        return value
 
 
 class AgentSection(Section):
