@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3.1
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test slow fuzz bench deb lint format lock clean
+.PHONY: demo test slow fuzz bench deb openapi lint format lock clean
 
 demo: $(READY)  ## a working day with an outage in it; KEEP=1 leaves everything up until Ctrl-C, VENDORS=all shows every vendor
 	$(BIN)/loyalty-agent demo $(if $(KEEP),--keep) $(if $(VENDORS),--vendors $(VENDORS))
@@ -23,6 +23,9 @@ bench: $(READY)  ## every bench beside its limit: a table, and bench/out/results
 
 deb: $(READY)  ## the Debian package, into dist/; ARCH=arm64 for the other machine
 	$(BIN)/python packaging/build_deb.py --arch $(or $(ARCH),amd64)
+
+openapi: $(READY)  ## docs/openapi.json anew, unless that would break who built on it
+	OPENAPI=write $(BIN)/python -m pytest -q tests/api/test_openapi_stable.py
 
 lint: $(READY)  ## style, types and floors
 	$(BIN)/ruff check .
