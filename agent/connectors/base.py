@@ -18,6 +18,7 @@ from agent.domain.identifiers import Identifier, IdentifierType, Normaliser
 from agent.domain.link import Link
 from agent.errors import VendorUnreachableError
 from agent.ports import (
+    CarriedOffers,
     ChangeFeed,
     Clock,
     Connector,
@@ -55,6 +56,7 @@ class Surroundings:
         heard: called with each answer, for its `Date`.
         clock: for how old a sale is.
         taken: which of some names of the vendor's are recorded for a sale that it took. Raises StorageError.
+        offers: the offers that were redeemed here, which a vendor hears of by their sale alone.
     """
 
     role: Role
@@ -68,6 +70,7 @@ class Surroundings:
     heard: Callable[[Answer], None]
     clock: Clock
     taken: Callable[[Collection[str]], Collection[str]]
+    offers: Callable[[], CarriedOffers]
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ Instants are aware UTC datetimes; durations are seconds unless the name says oth
 
 from agent.ports.basics import Clock, Pace, Record, Secret
 from agent.ports.benefits import (
+    CarriedOffers,
     Loss,
     MemberBenefits,
     PointsPreview,
@@ -47,6 +48,7 @@ __all__ = [
     "AppliedCounts",
     "AppliedFile",
     "Batch",
+    "CarriedOffers",
     "ChangeFeed",
     "ChangePage",
     "Clock",

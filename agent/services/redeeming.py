@@ -160,10 +160,12 @@ class Redeeming:
                 raise UnknownRecordError("Nothing of the kind was redeemed for that sale here.")
             if known.state in (RedemptionState.RELEASED, RedemptionState.REFUSED):
                 return Redeemed("released")
-            if known.state in (RedemptionState.QUEUED, RedemptionState.LOST):  # the vendor was not told, or refused it
+            vendor, calls = self._vendor, self._calls
+            may_have_gone = calls is not None and calls.go_with_sale(kind)
+            untold = known.state is RedemptionState.QUEUED and not may_have_gone
+            if untold or known.state is RedemptionState.LOST:  # the vendor was not told, or refused it
                 await self._settle(known.number, RedemptionState.RELEASED)
                 return Redeemed("released")
-            vendor, calls = self._vendor, self._calls
             if vendor is None or calls is None or known.state is RedemptionState.STUCK or known.key is None:
                 return _refused(Reason.NOT_RELEASED)
             if kind not in vendor.releases and known.state is RedemptionState.REDEEMED:

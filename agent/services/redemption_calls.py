@@ -46,6 +46,10 @@ class RedemptionCalls:
     def __init__(self, clock: Clock, vendor: Redeemer, asking: Asking) -> None:
         self._clock, self._vendor, self._asking = clock, vendor, asking
 
+    def go_with_sale(self, kind: BenefitKind) -> bool:
+        """Whether the vendor hears of that kind by the sale alone."""
+        return kind in self._vendor.with_sale
+
     def patience(self) -> float:
         """Until when whatever begins now is waited for, monotonic seconds."""
         return self._clock.monotonic() + self._asking.budget_s

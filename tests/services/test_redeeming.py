@@ -21,6 +21,7 @@ from agent.errors import StorageFullError, UnknownRecordError, VendorRefusedErro
 from agent.ports import RedemptionWish
 from agent.services.asking import Asking
 from agent.services.benefits import Remembered
+from agent.services.carrying import Carrying
 from agent.services.contacts import LocalContacts
 from agent.services.handles import KEPT_S, Handles, Refs
 from agent.services.redeeming import Redeemed, Redeeming, Wanted
@@ -51,6 +52,7 @@ class Vendor:
     """
 
     redeems = frozenset({OFFER, VOUCHER})
+    with_sale = frozenset()
     releases = frozenset({VOUCHER})
 
     def __init__(self):
@@ -889,6 +891,75 @@ async def test_what_was_given_unasked_is_given_back(cut_off):
     cut_off.clock.advance(60)
     await cut_off.later()
     assert cut_off.vendor.times_used == 0
+
+
+# --- what goes with the sale --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def carried(cut_off):
+    """Vouchers of which the vendor hears by their sale alone; it answers."""
+    cut_off.vendor.with_sale, cut_off.vendor.dead = frozenset({VOUCHER}), False
+    cut_off.vendor.script["redeem"] = [VendorWord()] * 9  # nobody is called
+    return cut_off
+
+
+async def test_what_was_given_unasked_goes_with_its_sale(carried):
+    """Used up by its own sale before anybody looked, it is no loss; nobody is asked."""
+    carried.vendor.dead = True
+    assert await carried.redeem() == QUEUED
+    carried.vendor.used = {"v-1"}
+    carried.vendor.calls.clear()
+    await carried.later(0)
+    assert (carried.state(), carried.vendor.calls) == ("redeemed", [])
+    assert carried.conditions.standing() == ()
+
+
+@pytest.mark.parametrize("unasked", [False, True])
+@pytest.mark.parametrize(
+    ("gone", "outcomes", "state"),
+    [
+        (False, {Redeemed("released")}, "released"),
+        (True, {refused(Reason.NOT_RELEASED)}, "stuck"),
+    ],
+    ids=["before its sale has gone", "after"],
+)
+async def test_what_goes_with_its_sale_is_given_back(carried, unasked, gone, outcomes, state):
+    """Where its sale has not gone nothing was used up; where it has, whoever was given it unasked is told so too."""
+    carried.vendor.dead = unasked
+    assert await carried.redeem() == (QUEUED if unasked else DONE)
+    carried.vendor.dead = False
+    carried.vendor.used = {"v-1"} if gone else set()
+    carried.vendor.script["release"] = [VendorWord(Reason.NOT_RELEASED)]
+    first = await carried.release()
+    assert first in outcomes | ({Redeemed("queued")} if unasked else set())
+    await carried.later()
+    assert (carried.state(), await carried.release()) == (state, *outcomes)
+
+
+async def test_what_its_vendor_refused_with_the_sale_is_a_loss(carried):
+    """It is told to people, and given to nobody again in this sale; what is not on record is nobody's loss here."""
+    carrying = Carrying(carried.clock, carried.record, carried.states.append)
+    wanted = replace(WANTED, kind=OFFER, id="o-1")
+    assert await carried.redeem(wanted) == DONE
+    assert carrying.of_sale("s-1") == {"o-1": RedemptionState.REDEEMED}
+    assert carrying.of_sale("s-2") == {}
+    for transaction_id, offer in (("s-1", "o-1"), ("s-1", "o-2"), ("s-2", "o-1")):
+        await carrying.lost(transaction_id, offer)
+    await carried.later()
+    assert (carried.state(wanted), carried.states) == ("lost", ["redeemed", "lost"])
+    assert [one.code for one in carried.conditions.standing()] == ["benefits.lost"]
+
+
+async def test_what_was_given_back_is_no_loss(carried):
+    """A refusal that comes after it changes nothing."""
+    carrying = Carrying(carried.clock, carried.record, carried.states.append)
+    wanted = replace(WANTED, kind=OFFER, id="o-1")
+    carried.vendor.releases = frozenset({OFFER})
+    assert await carried.redeem(wanted) == DONE
+    assert await carried.release(wanted) == Redeemed("released")
+    await carrying.lost("s-1", "o-1")
+    assert carrying.of_sale("s-1") == {"o-1": RedemptionState.RELEASED}
 
 
 # --- whose a use is ---------------------------------------------------------------------------------------------

@@ -69,6 +69,7 @@ class VoucherifyRedemptions:
     """
 
     redeems = releases = frozenset({BenefitKind.VOUCHER})
+    with_sale: frozenset[BenefitKind] = frozenset()
 
     def __init__(self, client: VoucherifyClient, benefits: VoucherifyBenefits, *, clock: Clock) -> None:
         self._client, self._benefits, self._clock = client, benefits, clock
