@@ -49,7 +49,15 @@ ROOMS: Mapping[str, Room] = {
             preview=voucherify.preview_of,
         ),
     ),
-    monetary.NAME: Room(MonetarySettings, monetary.build, Owner(Cache(monetary.fresh_for, monetary.seed_of))),
+    monetary.NAME: Room(
+        MonetarySettings,
+        monetary.build,
+        Owner(
+            Cache(monetary.fresh_for, monetary.seed_of),
+            benefits=monetary.benefits_of,
+            redeemer=monetary.redemptions_of,
+        ),
+    ),
 }
 
 
