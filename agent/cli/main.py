@@ -35,6 +35,7 @@ COMMANDS = {
     "token": "agent.cli.tokens:token",
     "secret": "agent.cli.secret:secret",
     "key": "agent.cli.key:key",
+    "campaign": "agent.cli.campaign:campaign",
     "simulate": "agent.cli.workbench:simulate",
     "version": "agent.cli.version:version",
 }

@@ -69,8 +69,8 @@ def test_every_command_takes_config_and_json_and_has_help(command):
 def test_every_command_of_this_version_is_there():
     """The top level holds the commands that scripts know."""
     assert " ".join(COMMANDS) == (
-        "run demo status config sync flush queue damage explain reconcile purge privacy audit token secret key simulate"
-        " version"
+        "run demo status config sync flush queue damage explain reconcile purge privacy audit token secret key campaign"
+        " simulate version"
     )
 
 

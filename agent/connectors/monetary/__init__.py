@@ -22,8 +22,8 @@ from agent.connectors.monetary.seed import open_seed
 from agent.connectors.monetary.sender import MAX_CALLS, MonetarySender
 from agent.connectors.monetary.settings import MonetarySettings
 from agent.connectors.monetary.turns import Turns
-from agent.ports import Seed
-from agent.transport import Transport
+from agent.ports import Secret, Seed
+from agent.transport import Answer, HttpPolicy, Transport
 
 NAME = "monetary"
 CONNECTIONS = 2
@@ -81,14 +81,34 @@ class Monetary:
         await self._client.close()
 
 
-def build(settings: MonetarySettings, agent: Surroundings) -> Monetary:
-    """The connector for one location."""
+def open_client(
+    settings: MonetarySettings,
+    key: Secret,
+    http: HttpPolicy,
+    *,
+    user_agent: str,
+    heard: Callable[[Answer], None] = lambda _answer: None,
+) -> MonetaryClient:
+    """The calls of one account.
+
+    Args:
+        settings: the table.
+        key: its secret key.
+        http: how every vendor is called.
+        user_agent: how calls introduce themselves.
+        heard: called with each answer, for its `Date`.
+    """
 
     def connect(base_url: str) -> Transport:
-        return Transport(base_url, agent.http, connections=CONNECTIONS, user_agent=agent.user_agent)
+        return Transport(base_url, http, connections=CONNECTIONS, user_agent=user_agent)
 
-    client = MonetaryClient(
-        connect, base_url=settings.base_url, key=agent.secret(settings.secret_key), heard=agent.heard
+    return MonetaryClient(connect, base_url=settings.base_url, key=key, heard=heard)
+
+
+def build(settings: MonetarySettings, agent: Surroundings) -> Monetary:
+    """The connector for one location."""
+    client = open_client(
+        settings, agent.secret(settings.secret_key), agent.http, user_agent=agent.user_agent, heard=agent.heard
     )
     owned = agent.role == "loyalty"
     find = partial(MonetaryPeople, client, primary=agent.primary, country=agent.normaliser.country, owned=owned)
