@@ -42,6 +42,8 @@ def build_app(simulator: "VoucherifySimulator") -> ASGIApp:
         ("POST", "/v1/redemptions", calls.redeem),
         ("POST", "/v1/redemptions/{number}/rollback", calls.roll_back),
         ("GET", "/v1/vouchers/{code:path}/redemption", calls.list_redemptions),
+        ("GET", "/v1/loyalties/members/{code:path}/transactions", calls.list_transactions),
+        ("POST", "/v1/loyalties/members/{code:path}/balance", calls.adjust),
         ("GET", "/v2/loyalties/memberships/{source_id:path}", calls.get_memberships),
         ("POST", "/v2/loyalties/examine/earning-rules", calls.examine_earning),
     ]
@@ -148,6 +150,12 @@ class _Calls:
 
     def list_redemptions(self, request: Request, _body: bytes) -> Response:
         return answer(self._simulator.vouchers.of(request.path_params["code"]))
+
+    def list_transactions(self, request: Request, _body: bytes) -> Response:
+        return answer(self._simulator.transactions(request.path_params["code"], request.query_params))
+
+    def adjust(self, request: Request, body: bytes) -> Response:
+        return answer(self._simulator.adjust(request.path_params["code"], _parsed(body)))
 
     def get_memberships(self, request: Request, _body: bytes) -> Response:
         return answer(self._simulator.memberships(request.path_params["source_id"], request.query_params))

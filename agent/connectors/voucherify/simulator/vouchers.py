@@ -76,6 +76,10 @@ class Vouchers(dict[str, dict[str, Any]]):
         told = {"object": "list", "data_ref": "data", "data": shown, "total": len(rows), "has_more": more}
         return {**told, **({"more_starting_after": shown[-1]["id"]} if more else {})}
 
+    def cards_of(self, holder: str | None) -> list[dict[str, Any]]:
+        """The loyalty cards of a customer, by their `id`."""
+        return [one for one in self.values() if one["holder_id"] == holder and one["type"] == "LOYALTY_CARD"]
+
     def coded(self, code: str) -> dict[str, Any]:
         """A voucher by its code. Raises NotTaken when there is none."""
         for voucher in self.values():
