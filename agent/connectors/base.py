@@ -27,6 +27,7 @@ from agent.ports import (
     MemberBenefits,
     Pace,
     PointsPreview,
+    PointsSpender,
     Redeemer,
     Secret,
     Seed,
@@ -133,6 +134,7 @@ class Owner:
         matches_later: a sale under a key that nobody knows yet finds its member at the vendor by itself, later.
         benefits: says what a member can use, given its connector; None where the vendor cannot be asked.
         redeemer: uses it up, given its connector; None where nothing can be used up at a till.
+        points: spends points, given its connector; None where the vendor, or this table of it, lets no till do so.
         preview: says what a sale would earn, given its connector; None where the vendor, or this table of it, does not.
     """
 
@@ -141,6 +143,7 @@ class Owner:
     matches_later: bool = False
     benefits: Callable[[Any], MemberBenefits] | None = None
     redeemer: Callable[[Any], Redeemer] | None = None
+    points: Callable[[Any], PointsSpender | None] | None = None
     preview: Callable[[Any], PointsPreview | None] | None = None
 
 

@@ -46,6 +46,7 @@ ROOMS: Mapping[str, Room] = {
             voucherify_feeds.open_feed,
             benefits=voucherify.benefits_of,
             redeemer=voucherify.redemptions_of,
+            points=voucherify.points_of,
             preview=voucherify.preview_of,
         ),
     ),

@@ -81,7 +81,8 @@ class Reason(StrEnum):
     ``WEAK``: the member was only named by what anybody may say. ``USED``: it was used up before. ``EXPIRED``: it is too
     late. ``NOT_THEIRS``: the member does not have it. ``OFFLINE``: nobody can be asked, or no answer came; what the
     vendor made of it is undone. ``RELEASED``: this sale has given it back. ``NOT_OFFERED``: the vendor redeems nothing
-    of that kind at a till. ``NOT_RELEASED``: it cannot be given back. ``REFUSED``: the vendor says no otherwise.
+    of that kind at a till. ``NOT_RELEASED``: it cannot be given back. ``NOT_ENOUGH``: fewer points are there.
+    ``REFUSED``: the vendor says no otherwise.
     """
 
     WEAK = "weak_identification"
@@ -92,6 +93,7 @@ class Reason(StrEnum):
     RELEASED = "released"
     NOT_OFFERED = "not_offered"
     NOT_RELEASED = "not_released"
+    NOT_ENOUGH = "not_enough"
     REFUSED = "refused"
 
 

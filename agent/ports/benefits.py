@@ -86,6 +86,24 @@ class Redeemer(Protocol):
         """Gives it back; without an answer it may have been all the same."""
 
 
+class PointsSpender(Protocol):
+    """Takes a member's points for sales, and gives them back. A sale's are found again by its id.
+
+    Each call raises VendorUnreachableError, VendorRefusedError.
+    """
+
+    async def standing(self, key: IntegrationKey, sale: str, *, timeout_s: float, pace: Pace) -> VendorStanding:
+        """Whether a sale has spent some; ``used`` says that it was this sale. What was sent may not show at once."""
+
+    async def spend(
+        self, key: IntegrationKey, sale: str, points: Decimal, *, timeout_s: float, pace: Pace
+    ) -> VendorWord:
+        """Takes them; without an answer they may have been taken all the same, and each call takes more."""
+
+    async def give_back(self, key: IntegrationKey, sale: str, *, timeout_s: float, pace: Pace) -> VendorWord:
+        """Gives back what a sale has spent, once, however often it is called."""
+
+
 @dataclass(frozen=True, slots=True)
 class RedemptionWish:
     """A benefit that is about to be used up.

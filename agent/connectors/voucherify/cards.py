@@ -14,7 +14,7 @@ a change of ours             `source_id`, which is sent with the change         
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -51,12 +51,18 @@ class Card:
     pending: int
 
 
-async def read_pages(ask: Callable[[str | None], Awaitable[Answer]], *, most: int = MAX_PAGES) -> list[Row] | Answer:
+async def read_pages(
+    ask: Callable[[str | None], Awaitable[Answer]],
+    *,
+    most: int = MAX_PAGES,
+    is_enough: Callable[[Sequence[Row]], bool] | None = None,
+) -> list[Row] | Answer:
     """All rows of a list; or the first answer that is no page of it.
 
     Args:
         ask: for a page, given what it comes after.
         most: pages.
+        is_enough: whether what stands behind a page is of no interest.
 
     Raises:
         TooManyError: there are more.
@@ -74,7 +80,7 @@ async def read_pages(ask: Callable[[str | None], Awaitable[Answer]], *, most: in
         found += page or ()
         told = body.get("more_starting_after") if body.get("has_more") is True else None
         after = told if isinstance(told, str) and told else None
-        if after is None:
+        if after is None or (is_enough is not None and is_enough(page or ())):
             return found
     raise TooManyError
 

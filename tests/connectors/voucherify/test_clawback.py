@@ -132,6 +132,14 @@ async def test_an_exchange(shop):
     assert (card["balance"], sim.orders["r-1"]["amount"]) == (260 - 125 + 100, 10_000)
 
 
+async def test_an_exchange_that_was_paid_with_points(shop):
+    """What the customer has spent in it is not what is taken back for it."""
+    sim, sender, card = shop
+    sim.adjust("LC-1", {"points": -40, "source_id": "r-1/spent", "reason": "agent_spent"})
+    assert await told(sender, back(more=[MORE])) == [(DONE, "")]
+    assert (card["balance"], sim.ledger.changes("r-1")) == (260 - 40 - 125 + 100, [-125])
+
+
 @pytest.mark.parametrize(
     ("sent", "code"),
     [

@@ -59,6 +59,7 @@ def build_app(simulator: "VoucherifySimulator") -> ASGIApp:
                 "cards": own.set_cards,
                 "programs": own.set_programs,
                 "vouchers": own.give_voucher,
+                "earning": own.set_earning,
             },
             wrong=lambda text: _error(400, "invalid_payload", text),
         ),
@@ -211,6 +212,13 @@ class _Controls:
             return self._simulator.give(wanted.pop("holder"), wanted.pop("code"), **wanted)
         except (TypeError, AttributeError, KeyError, NotTaken) as error:
             raise ValueError("A voucher has the holder, who is a customer, and a code.") from error
+
+    def set_earning(self, wanted: Any) -> Any:
+        """What an order pays for a point of loyalty v1, in the smallest unit."""
+        if not isinstance(wanted, int) or isinstance(wanted, bool) or wanted < 0:
+            raise ValueError("What a point costs is a whole number; 0 earns none.")
+        self._simulator.ledger.per_point = wanted
+        return {"per_point": wanted}
 
     def set_programs(self, wanted: Any) -> Any:
         """Programmes of loyalty v2, each with its members' points by either name of theirs."""
