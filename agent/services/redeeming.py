@@ -114,7 +114,7 @@ class Redeeming:
         self._refs, self._spend_with, self._over, self._told = refs, spend_with, over, told
         self._locks: WeakValueDictionary[tuple[BenefitKind, str], asyncio.Lock] = WeakValueDictionary()
         self._giving = asyncio.Lock()  # what somebody was given today is counted by one at a time
-        self._calls = RedemptionCalls(clock, vendor, points, asking) if vendor is not None else None
+        self._calls = RedemptionCalls(clock, vendor, asking, points=points) if vendor is not None else None
         self._unasked = Unasked(clock, record, unasked, remembered, self._settle)
         self._settling = Settling(
             clock=clock,

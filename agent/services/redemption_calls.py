@@ -41,11 +41,11 @@ class RedemptionCalls:
     Args:
         clock: for the budget, and for the vendor's.
         vendor: the loyalty system.
-        points: spends points there; None where a till spends none.
         asking: how it is asked; its budget is for a whole redemption.
+        points: spends points there; None where a till spends none.
     """
 
-    def __init__(self, clock: Clock, vendor: Redeemer, points: PointsSpender | None, asking: Asking) -> None:
+    def __init__(self, clock: Clock, vendor: Redeemer, asking: Asking, *, points: PointsSpender | None = None) -> None:
         self._clock, self._vendor, self._points, self._asking = clock, vendor, points, asking
 
     def redeems(self, kind: BenefitKind) -> bool:

@@ -33,12 +33,13 @@ class Ledger:
         """Forgets all of it."""
         self._rows.clear()
         self._hidden.clear()
+        self.per_point, self.waits = 0, 0
 
     def accrue(self, cards: Iterable[dict[str, Any]], order: Mapping[str, Any], *, at: str) -> None:
         """An order became paid."""
         points = order.get("amount", 0) // self.per_point if self.per_point else 0
         for card in cards if points else ():
-            card["loyalty_card"]["points"] += points
+            card["loyalty_card"]["points"] = card["loyalty_card"].get("points", 0) + points
             told = {"id": order["id"], "source_id": order["source_id"]}
             self._write(card, "POINTS_ACCRUAL", points, at, source="Automation", order=told)
 
@@ -80,7 +81,7 @@ class Ledger:
         held["balance"] += points
         balance = {
             "type": "loyalty_card", "object": "balance", "points": points, "balance": held["balance"],
-            "total": held["points"], "related_object": {"type": "voucher", "id": card["id"]},
+            "total": held.get("points", 0), "related_object": {"type": "voucher", "id": card["id"]},
         }  # fmt: skip
         row = {
             "id": f"vtx_{len(self._rows):08d}", "voucher_id": card["id"], "campaign_id": card["campaign_id"],

@@ -110,11 +110,11 @@ class VoucherifySimulator(SimulatedVendor[Fault]):
 
     def transactions(self, code: str, query: Mapping[str, str]) -> dict[str, Any]:
         """A page of what happened on a loyalty card. Raises NotTaken."""
-        return self.ledger.of(self.vouchers.coded(code), query)
+        return self.ledger.of(self.vouchers.card(code), query)
 
     def adjust(self, code: str, body: Any) -> dict[str, Any]:
         """Adds points to a loyalty card, or takes some off. Raises NotTaken."""
-        return self.ledger.adjust(self.vouchers.coded(code), body, at=self._stamp())
+        return self.ledger.adjust(self.vouchers.card(code), body, at=self._stamp())
 
     def memberships(self, name: str, query: Mapping[str, str]) -> dict[str, Any]:
         """A customer's memberships. Raises NotTaken."""

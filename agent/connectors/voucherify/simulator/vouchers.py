@@ -87,6 +87,13 @@ class Vouchers(dict[str, dict[str, Any]]):
                 return voucher
         raise NotTaken("resource_not_found", "There is no voucher of this code.", 404)
 
+    def card(self, code: str) -> dict[str, Any]:
+        """A loyalty card by its code. Raises NotTaken when there is none."""
+        found = self.coded(code)
+        if found["type"] != "LOYALTY_CARD":
+            raise NotTaken("not_found", "There is no loyalty card of this code.", 404)
+        return found
+
     def redeem(self, body: Any, customer: str, *, now: datetime) -> dict[str, Any]:
         """Redeems a voucher, as the call answers it.
 
