@@ -13,7 +13,7 @@ class RedemptionState(StrEnum):
     """Where a redemption stands.
 
     ``QUEUED``: given unasked, under the shop's policy, and the vendor was not told yet. ``SENDING``: the same, and it
-    may have been told. ``LOST``: given unasked, and the vendor refused it: the shop's loss.
+    may have been told. ``LOST``: given, and the vendor refused it afterwards: the shop's loss.
 
     ``ASKING``: on record, and the vendor may have been asked. ``REDEEMED``: used up. ``REFUSED``: it is not, and may be
     asked for again. ``UNDOING``: to be given back, whatever the vendor made of it. ``RELEASED``: not used up, and not
