@@ -14,6 +14,12 @@ from agent.connectors.monetary.simulator.values import Refused, named, number
 
 HOLDING = "holding"
 """The location of the key of the business that the locations belong to."""
+OFFER_FIELDS = frozenset(
+    ("MinimumPurchase", "DiscountAmount", "DiscountPercent", "PosCode", "PosCodeRewardDescription", "RewardSku",
+     "RewardSkuDescription")
+)  # fmt: skip
+"""What an offer shows beside its ids, as the example till reads it."""
+A_MONTH = timedelta(days=31)
 _LONGEST_DAYS = 3_660
 
 
