@@ -30,6 +30,7 @@ from agent.rotation import current_keys
 from agent.services.activities import ActivityIntake, ActivityPolicy
 from agent.services.audit import Audit
 from agent.services.cache import AskedContacts, SeenMembers
+from agent.services.carrying import Carrying
 from agent.services.contacts import Newcomers
 from agent.services.dispatch import Dispatch
 from agent.services.intake import Intake, IntakePolicy
@@ -123,7 +124,7 @@ async def _build(ground: Ground, rooms: Mapping[str, Room], stack: AsyncExitStac
     def taken(vendor: str, references: Collection[str]) -> Collection[str]:
         return storage.outbox.taken(vendor, references)
 
-    systems = open_systems(ground, rooms, stack, taken=taken)
+    systems = open_systems(ground, rooms, stack, taken=taken, offers=lambda: carrying)
     loyalty = systems[0]
     storage = await _storage(ground, keys, systems, stack)  # from here on the storage key is known to be right
     audit = _audit(ground, storage)
@@ -146,6 +147,7 @@ async def _build(ground: Ground, rooms: Mapping[str, Room], stack: AsyncExitStac
         bells.changed()
 
     redemptions, enrolments = storage.redemptions(), storage.enrolments()
+    carrying = Carrying(clock, redemptions, metrics.redemption)
     desk = open_desk(
         ground,
         loyalty,

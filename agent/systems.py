@@ -18,7 +18,7 @@ from agent.domain.activity import Activity
 from agent.domain.delivery import Verdict
 from agent.domain.link import Link
 from agent.ground import Ground
-from agent.ports import Clock, Connector, Outgoing, Recipient, Remember, Replica
+from agent.ports import CarriedOffers, Clock, Connector, Outgoing, Recipient, Remember, Replica
 from agent.services.bringing import Bringing
 from agent.services.buffer import Buffer, BufferPolicy
 from agent.services.contacts import Newcomers
@@ -90,6 +90,7 @@ def open_systems(
     stack: AsyncExitStack,
     *,
     taken: Callable[[str, Collection[str]], Collection[str]],
+    offers: Callable[[], CarriedOffers],
 ) -> tuple[System, ...]:
     """Everybody who gets sales, the loyalty system first; their connections are closed with the stack.
 
@@ -98,11 +99,12 @@ def open_systems(
         rooms: by vendor.
         stack: what closes them.
         taken: which of some names of a vendor's are recorded for a sale that it took.
+        offers: the offers that were redeemed here.
     """
     systems = []
     for name, path, table in ground.configuration.vendor_tables():
         role: Role = "loyalty" if path == name else "forward"
-        system = _system(ground, rooms[name], name, role, table, taken=partial(taken, name))
+        system = _system(ground, rooms[name], name, role, table, taken=partial(taken, name), offers=offers)
         stack.push_async_callback(system.connector.close)
         systems.append(system)
     return tuple(systems)
@@ -168,6 +170,7 @@ def _system(
     table: VendorSection,
     *,
     taken: Callable[[Collection[str]], Collection[str]],
+    offers: Callable[[], CarriedOffers],
 ) -> System:
     heard = ground.bells.heard if role == "loyalty" else _not_listened_to
     connector = room.build(
@@ -184,6 +187,7 @@ def _system(
             heard=heard,
             clock=ground.clock,
             taken=taken,
+            offers=offers,
         ),
     )
     queue = ground.settings.queue

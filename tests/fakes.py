@@ -20,6 +20,7 @@ from agent.domain.contact import Member
 from agent.domain.delivery import DONE, Verdict
 from agent.domain.identifiers import Identifier, IdentifierType, Normaliser
 from agent.domain.link import Link
+from agent.domain.redemption import RedemptionState
 from agent.domain.revision import ContactThere
 from agent.domain.tagging import Found, Outcome
 from agent.domain.transaction import IntegrationKey, NewContact, Transaction
@@ -229,6 +230,16 @@ class FakeVendor:
         return Found(Outcome.MATCHED, key, contact_id)
 
 
+class NoOffers:
+    """Nothing was redeemed here."""
+
+    def of_sale(self, _transaction_id: str) -> dict[str, RedemptionState]:
+        return {}
+
+    async def lost(self, _transaction_id: str, _offer_id: str) -> None:
+        """Nobody hears of it."""
+
+
 def surroundings(**changes: Any) -> Surroundings:
     """What a vendor room is given."""
     given: dict[str, Any] = {
@@ -243,6 +254,7 @@ def surroundings(**changes: Any) -> Surroundings:
         "heard": lambda _answer: None,
         "clock": FakeClock(),
         "taken": lambda _names: (),
+        "offers": NoOffers,
     }
     return Surroundings(**{**given, **changes})
 

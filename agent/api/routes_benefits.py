@@ -134,7 +134,8 @@ class BenefitCalls:
 
 
 def _offer(item: Benefit, refused: OfflineReason | None) -> OfferAnswer:
-    return OfferAnswer(**_shared(item, refused), promotion_id=item.reference)
+    minimum = _decimal(item.minimum) if item.minimum is not None else None
+    return OfferAnswer(**_shared(item, refused), promotion_id=item.reference, minimum_purchase=minimum)
 
 
 def _voucher(item: Benefit, refused: OfflineReason | None) -> VoucherAnswer:

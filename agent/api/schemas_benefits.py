@@ -52,6 +52,7 @@ class OfferAnswer(BenefitAnswer):
     """An offer. ``id`` is this one instance, ``promotion_id`` what it is an instance of; both stand on a sale."""
 
     promotion_id: str | None
+    minimum_purchase: str | None = Field(None, description="the least sale that it is good for; null: none is named")
     general: bool = Field(False, description="for everybody, while nobody can tell who is a member")
 
 

@@ -18,6 +18,7 @@ from agent.domain.identifiers import Identifier, IdentifierType, Normaliser
 from agent.domain.link import Link
 from agent.errors import VendorUnreachableError
 from agent.ports import (
+    CarriedOffers,
     ChangeFeed,
     Clock,
     Connector,
@@ -26,6 +27,7 @@ from agent.ports import (
     MemberBenefits,
     Pace,
     PointsPreview,
+    PointsSpender,
     Redeemer,
     Secret,
     Seed,
@@ -55,6 +57,7 @@ class Surroundings:
         heard: called with each answer, for its `Date`.
         clock: for how old a sale is.
         taken: which of some names of the vendor's are recorded for a sale that it took. Raises StorageError.
+        offers: the offers that were redeemed here, which a vendor hears of by their sale alone.
     """
 
     role: Role
@@ -68,6 +71,7 @@ class Surroundings:
     heard: Callable[[Answer], None]
     clock: Clock
     taken: Callable[[Collection[str]], Collection[str]]
+    offers: Callable[[], CarriedOffers]
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +134,7 @@ class Owner:
         matches_later: a sale under a key that nobody knows yet finds its member at the vendor by itself, later.
         benefits: says what a member can use, given its connector; None where the vendor cannot be asked.
         redeemer: uses it up, given its connector; None where nothing can be used up at a till.
+        points: spends points, given its connector; None where the vendor, or this table of it, lets no till do so.
         preview: says what a sale would earn, given its connector; None where the vendor, or this table of it, does not.
     """
 
@@ -138,6 +143,7 @@ class Owner:
     matches_later: bool = False
     benefits: Callable[[Any], MemberBenefits] | None = None
     redeemer: Callable[[Any], Redeemer] | None = None
+    points: Callable[[Any], PointsSpender | None] | None = None
     preview: Callable[[Any], PointsPreview | None] | None = None
 
 

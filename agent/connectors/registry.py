@@ -46,10 +46,19 @@ ROOMS: Mapping[str, Room] = {
             voucherify_feeds.open_feed,
             benefits=voucherify.benefits_of,
             redeemer=voucherify.redemptions_of,
+            points=voucherify.points_of,
             preview=voucherify.preview_of,
         ),
     ),
-    monetary.NAME: Room(MonetarySettings, monetary.build, Owner(Cache(monetary.fresh_for, monetary.seed_of))),
+    monetary.NAME: Room(
+        MonetarySettings,
+        monetary.build,
+        Owner(
+            Cache(monetary.fresh_for, monetary.seed_of),
+            benefits=monetary.benefits_of,
+            redeemer=monetary.redemptions_of,
+        ),
+    ),
 }
 
 

@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import NoReturn
 from urllib.parse import urlsplit
 
 import httpcore
@@ -67,7 +68,7 @@ async def look_online(configuration: Configuration) -> AsyncIterator[Finding]:
     heard = _Heard(ground.clock)
     ground.bells.heard.listen(heard)
     async with AsyncExitStack() as stack:
-        systems = open_systems(ground, ROOMS, stack, taken=_nothing)
+        systems = open_systems(ground, ROOMS, stack, taken=_nothing, offers=_none_is_used)
         for system, (name, _, table) in zip(systems, configuration.vendor_tables(), strict=True):
             for url in addresses_of(table):
                 named = await _name(name, url, ground.http)
@@ -204,6 +205,10 @@ def _is_proxied(url: str, http: HttpPolicy) -> bool:
 
 def _nothing(_vendor: str, _names: Collection[str]) -> Collection[str]:
     return ()
+
+
+def _none_is_used() -> NoReturn:
+    raise AssertionError("nothing is delivered here")
 
 
 async def _nobody() -> Sequence[Identifier] | None:

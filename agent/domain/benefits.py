@@ -55,6 +55,7 @@ class Benefit:
         value: what it is worth; None where the vendor does not say.
         expires_at: the first instant at which it is of no use any more; None: it does not expire.
         reference: what a receipt names it by: of an offer the promotion's id, of a voucher its number.
+        minimum: the least sale that it is good for; None where the vendor names none.
     """
 
     kind: BenefitKind
@@ -63,6 +64,7 @@ class Benefit:
     value: Worth | None = field(default=None, repr=False)
     expires_at: datetime | None = None
     reference: str | None = field(default=None, repr=False)
+    minimum: Decimal | None = None
 
     def is_over(self, now: datetime) -> bool:
         """Whether it has expired."""

@@ -13,7 +13,7 @@ class RedemptionState(StrEnum):
     """Where a redemption stands.
 
     ``QUEUED``: given unasked, under the shop's policy, and the vendor was not told yet. ``SENDING``: the same, and it
-    may have been told. ``LOST``: given unasked, and the vendor refused it: the shop's loss.
+    may have been told. ``LOST``: given, and the vendor refused it afterwards: the shop's loss.
 
     ``ASKING``: on record, and the vendor may have been asked. ``REDEEMED``: used up. ``REFUSED``: it is not, and may be
     asked for again. ``UNDOING``: to be given back, whatever the vendor made of it. ``RELEASED``: not used up, and not
@@ -81,7 +81,8 @@ class Reason(StrEnum):
     ``WEAK``: the member was only named by what anybody may say. ``USED``: it was used up before. ``EXPIRED``: it is too
     late. ``NOT_THEIRS``: the member does not have it. ``OFFLINE``: nobody can be asked, or no answer came; what the
     vendor made of it is undone. ``RELEASED``: this sale has given it back. ``NOT_OFFERED``: the vendor redeems nothing
-    of that kind at a till. ``NOT_RELEASED``: it cannot be given back. ``REFUSED``: the vendor says no otherwise.
+    of that kind at a till. ``NOT_RELEASED``: it cannot be given back. ``NOT_ENOUGH``: fewer points are there.
+    ``REFUSED``: the vendor says no otherwise.
     """
 
     WEAK = "weak_identification"
@@ -92,6 +93,7 @@ class Reason(StrEnum):
     RELEASED = "released"
     NOT_OFFERED = "not_offered"
     NOT_RELEASED = "not_released"
+    NOT_ENOUGH = "not_enough"
     REFUSED = "refused"
 
 

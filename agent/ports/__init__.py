@@ -5,9 +5,11 @@ Instants are aware UTC datetimes; durations are seconds unless the name says oth
 
 from agent.ports.basics import Clock, Pace, Record, Secret
 from agent.ports.benefits import (
+    CarriedOffers,
     Loss,
     MemberBenefits,
     PointsPreview,
+    PointsSpender,
     Redeemer,
     Redemption,
     RedemptionRecord,
@@ -47,6 +49,7 @@ __all__ = [
     "AppliedCounts",
     "AppliedFile",
     "Batch",
+    "CarriedOffers",
     "ChangeFeed",
     "ChangePage",
     "Clock",
@@ -74,6 +77,7 @@ __all__ = [
     "Pace",
     "Person",
     "PointsPreview",
+    "PointsSpender",
     "QueueInfo",
     "Receipt",
     "Recipient",

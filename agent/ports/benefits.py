@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
@@ -63,6 +63,10 @@ class Redeemer(Protocol):
     def releases(self) -> Collection[BenefitKind]:
         """What can be given back."""
 
+    @property
+    def with_sale(self) -> Collection[BenefitKind]:
+        """What the vendor hears of by the sale alone: `redeem` calls nobody, and the sale uses it up as it arrives."""
+
     def spelled(self, kind: BenefitKind, id_: str) -> str:
         """A benefit's id as `standing` looks for it, where the vendor takes several spellings for the same."""
 
@@ -80,6 +84,24 @@ class Redeemer(Protocol):
         self, key: IntegrationKey, kind: BenefitKind, id_: str, *, timeout_s: float, pace: Pace
     ) -> VendorWord:
         """Gives it back; without an answer it may have been all the same."""
+
+
+class PointsSpender(Protocol):
+    """Takes a member's points for sales, and gives them back. A sale's are found again by its id.
+
+    Each call raises VendorUnreachableError, VendorRefusedError.
+    """
+
+    async def standing(self, key: IntegrationKey, sale: str, *, timeout_s: float, pace: Pace) -> VendorStanding:
+        """Whether a sale has spent some; ``used`` says that it was this sale. What was sent may not show at once."""
+
+    async def spend(
+        self, key: IntegrationKey, sale: str, points: Decimal, *, timeout_s: float, pace: Pace
+    ) -> VendorWord:
+        """Takes them; without an answer they may have been taken all the same, and each call takes more."""
+
+    async def give_back(self, key: IntegrationKey, sale: str, *, timeout_s: float, pace: Pace) -> VendorWord:
+        """Gives back what a sale has spent, once, however often it is called."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,3 +211,16 @@ class RedemptionRecord(Protocol):
 
     def open(self, after: int, limit: int) -> Sequence[Redemption]:
         """Those of which it is not known yet what became of them, by number, from behind one."""
+
+    def of_sale(self, transaction_id: str) -> Sequence[Redemption]:
+        """What is on record for a sale."""
+
+
+class CarriedOffers(Protocol):
+    """Offers that were redeemed here, for a vendor that hears of them by their sale alone. Raises StorageError."""
+
+    def of_sale(self, transaction_id: str) -> Mapping[str, RedemptionState]:
+        """What became of each offer of a sale, by id."""
+
+    async def lost(self, transaction_id: str, offer_id: str) -> None:
+        """The vendor refused an offer with its sale: what was given for it is the shop's loss."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Final
 from weakref import WeakValueDictionary
@@ -19,14 +19,22 @@ from agent.domain.benefits import BenefitKind
 from agent.domain.health import Conditions
 from agent.domain.identifiers import IdentifierType
 from agent.domain.offline import OfflinePolicy
-from agent.domain.redemption import Reason, RedemptionState, VendorWord, after_looking, without_asking
+from agent.domain.redemption import (
+    Reason,
+    RedemptionState,
+    Standing,
+    VendorStanding,
+    VendorWord,
+    after_looking,
+    without_asking,
+)
 from agent.domain.transaction import IntegrationKey
 from agent.errors import UnknownRecordError
-from agent.ports import Clock, Redeemer, Redemption, RedemptionRecord, RedemptionWish
+from agent.ports import Clock, PointsSpender, Redeemer, Redemption, RedemptionRecord, RedemptionWish
 from agent.services.asking import Asking
 from agent.services.handles import Refs
 from agent.services.redemption_calls import RedemptionCalls
-from agent.services.settling import Settling
+from agent.services.settling import SETTLES_S, Settling
 from agent.services.unasked import Remembered, Unasked
 
 
@@ -37,7 +45,7 @@ class Wanted:
     Attributes:
         ref: whose it is, a handle from `identify`.
         kind: of benefit.
-        id: which one; empty for points.
+        id: which one; empty for points, which are on record under the sale's id.
         transaction_id: the sale.
         amount: what it takes off the sale, where the till says so.
     """
@@ -75,6 +83,7 @@ class Redeeming:
         clock: for instants and the budget.
         record: what is on disk.
         vendor: the loyalty system, or None where nothing can be redeemed.
+        points: spends points there, or None where a till spends none.
         asking: how it is asked; its budget is for a whole redemption.
         refs: whose a handle is.
         spend_with: what somebody has to be named by.
@@ -98,13 +107,14 @@ class Redeeming:
         remembered: Callable[[IntegrationKey], Remembered | None],
         over: Callable[[IntegrationKey, BenefitKind, str], None],
         conditions: Conditions,
+        points: PointsSpender | None = None,
         told: Callable[[str], None] = lambda _state: None,
     ) -> None:
         self._clock, self._record, self._vendor, self._asking = clock, record, vendor, asking
         self._refs, self._spend_with, self._over, self._told = refs, spend_with, over, told
         self._locks: WeakValueDictionary[tuple[BenefitKind, str], asyncio.Lock] = WeakValueDictionary()
         self._giving = asyncio.Lock()  # what somebody was given today is counted by one at a time
-        self._calls = RedemptionCalls(clock, vendor, asking) if vendor is not None else None
+        self._calls = RedemptionCalls(clock, vendor, asking, points=points) if vendor is not None else None
         self._unasked = Unasked(clock, record, unasked, remembered, self._settle)
         self._settling = Settling(
             clock=clock,
@@ -126,21 +136,16 @@ class Redeeming:
             StorageError: it cannot be put on disk; the vendor is not asked then, or what it said is looked up when
                 this is asked again.
         """
-        wanted = replace(wanted, id=self._spelled(wanted.kind, wanted.id))
+        wanted = replace(wanted, id=self._spelled(wanted.kind, wanted.id, wanted.transaction_id))
         async with self._alone(wanted.kind, wanted.id):
             known = self._record.find(wanted.transaction_id, wanted.kind, wanted.id)
             key = self._whose(wanted.ref, known)
-            vendor, calls = self._vendor, self._calls
-            if vendor is None or calls is None or wanted.kind not in vendor.redeems:
+            calls = self._calls
+            if calls is None or not calls.redeems(wanted.kind):
                 return _refused(Reason.NOT_OFFERED)
-            elsewhere = self._record.elsewhere(wanted.transaction_id, wanted.kind, wanted.id)
-            answer = without_asking(known.state if known is not None else None, elsewhere=elsewhere)
-            if isinstance(answer, Reason):
-                return _refused(answer)
-            if answer is RedemptionState.REDEEMED:
-                return Redeemed("redeemed")
-            if answer is not None:
-                return _QUEUED
+            known_already = self._on_record(wanted, known)
+            if known_already is not None:
+                return known_already
             asked = known is not None and known.state is RedemptionState.ASKING
             if not asked and not self._refs.handles.is_named_by(wanted.ref, self._spend_with):
                 return _refused(Reason.WEAK)
@@ -153,20 +158,22 @@ class Redeeming:
             UnknownRecordError: nothing of the kind was redeemed for that sale here.
             StorageError: it cannot be put on disk.
         """
-        id_ = self._spelled(kind, id_)
+        id_ = self._spelled(kind, id_, transaction_id)
         async with self._alone(kind, id_):
             known = self._record.find(transaction_id, kind, id_)
             if known is None:
                 raise UnknownRecordError("Nothing of the kind was redeemed for that sale here.")
             if known.state in (RedemptionState.RELEASED, RedemptionState.REFUSED):
                 return Redeemed("released")
-            if known.state in (RedemptionState.QUEUED, RedemptionState.LOST):  # the vendor was not told, or refused it
+            calls = self._calls
+            may_have_gone = calls is not None and calls.go_with_sale(kind)
+            untold = known.state is RedemptionState.QUEUED and not may_have_gone
+            if untold or known.state is RedemptionState.LOST:  # the vendor was not told, or refused it
                 await self._settle(known.number, RedemptionState.RELEASED)
                 return Redeemed("released")
-            vendor, calls = self._vendor, self._calls
-            if vendor is None or calls is None or known.state is RedemptionState.STUCK or known.key is None:
+            if calls is None or known.state is RedemptionState.STUCK or known.key is None:
                 return _refused(Reason.NOT_RELEASED)
-            if kind not in vendor.releases and known.state is RedemptionState.REDEEMED:
+            if not calls.releases(kind) and known.state is RedemptionState.REDEEMED:
                 return _refused(Reason.NOT_RELEASED)
             if known.state is not RedemptionState.UNDOING:
                 await self._settle(known.number, RedemptionState.UNDOING)
@@ -181,7 +188,7 @@ class Redeeming:
         until = calls.patience()
         state = known.state if known is not None else None
         found = await calls.standing(key, wanted.kind, wanted.id, until)
-        if found is None:
+        if found is None or (known is not None and self._may_show_later(known, found, calls)):
             if known is not None and state is RedemptionState.ASKING:
                 await self._settle(known.number, RedemptionState.UNDOING)
                 return _refused(Reason.OFFLINE)
@@ -206,6 +213,27 @@ class Redeeming:
         if told.word.reason is not None:
             self._over(key, wanted.kind, wanted.id)
         return await self._settled(number, told.word)
+
+    def _on_record(self, wanted: Wanted, known: Redemption | None) -> Redeemed | None:
+        """The answer that needs no vendor; None where it has to be asked. Raises StorageError."""
+        spent = known is not None and known.state in (RedemptionState.REDEEMED, RedemptionState.ASKING)
+        if spent and wanted.kind is BenefitKind.POINTS and known is not None and known.amount != wanted.amount:
+            return _refused(Reason.USED)  # another number of points, in this sale
+        elsewhere = self._record.elsewhere(wanted.transaction_id, wanted.kind, wanted.id)
+        answer = without_asking(known.state if known is not None else None, elsewhere=elsewhere)
+        if isinstance(answer, Reason):
+            return _refused(answer)
+        if answer is None:
+            return None
+        return Redeemed("redeemed") if answer is RedemptionState.REDEEMED else _QUEUED
+
+    def _may_show_later(self, known: Redemption, found: VendorStanding, calls: RedemptionCalls) -> bool:
+        """Whether points that were asked for may have been taken, though that does not show yet."""
+        if known.kind is not BenefitKind.POINTS or known.state is not RedemptionState.ASKING:
+            return False
+        if found.standing is not Standing.AVAILABLE:
+            return False
+        return known.asked_at is None or calls.their_time() - known.asked_at < timedelta(seconds=SETTLES_S)
 
     async def _give(self, key: IntegrationKey, wanted: Wanted, known: Redemption | None) -> Redeemed:
         """Gives a benefit unasked, if the shop's policy allows it: on disk, to be told to the vendor."""
@@ -265,8 +293,13 @@ class Redeeming:
         await self._record.settle(number, state, self._clock.now(), code, asked_at)
         self._told(state.value)
 
-    def _spelled(self, kind: BenefitKind, id_: str) -> str:
-        """One spelling for a benefit, on record and in every comparison: the one in which the vendor's is listed."""
+    def _spelled(self, kind: BenefitKind, id_: str, transaction_id: str) -> str:
+        """One spelling for a benefit, on record and in every comparison: the one in which the vendor's is listed.
+
+        Points have none: what a sale spends is that sale's alone.
+        """
+        if kind is BenefitKind.POINTS:
+            return transaction_id
         return self._vendor.spelled(kind, id_) if self._vendor is not None else id_
 
     def _alone(self, kind: BenefitKind, id_: str) -> asyncio.Lock:

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import TypeVar
 
 from agent.domain.benefits import BenefitKind
 from agent.domain.redemption import Reason, Standing, VendorStanding, VendorWord
 from agent.domain.transaction import IntegrationKey
 from agent.errors import ConfigurationError, VendorRefusedError, VendorUnreachableError
-from agent.ports import Clock, Redeemer, Redemption, RedemptionWish
+from agent.ports import Clock, PointsSpender, Redeemer, Redemption, RedemptionWish
 from agent.services.asking import Asking
 
 T = TypeVar("T")
@@ -41,10 +42,23 @@ class RedemptionCalls:
         clock: for the budget, and for the vendor's.
         vendor: the loyalty system.
         asking: how it is asked; its budget is for a whole redemption.
+        points: spends points there; None where a till spends none.
     """
 
-    def __init__(self, clock: Clock, vendor: Redeemer, asking: Asking) -> None:
-        self._clock, self._vendor, self._asking = clock, vendor, asking
+    def __init__(self, clock: Clock, vendor: Redeemer, asking: Asking, *, points: PointsSpender | None = None) -> None:
+        self._clock, self._vendor, self._points, self._asking = clock, vendor, points, asking
+
+    def redeems(self, kind: BenefitKind) -> bool:
+        """Whether that kind is used up at a till."""
+        return self._points is not None if kind is BenefitKind.POINTS else kind in self._vendor.redeems
+
+    def releases(self, kind: BenefitKind) -> bool:
+        """Whether that kind can be given back."""
+        return self._points is not None if kind is BenefitKind.POINTS else kind in self._vendor.releases
+
+    def go_with_sale(self, kind: BenefitKind) -> bool:
+        """Whether the vendor hears of that kind by the sale alone."""
+        return kind in self._vendor.with_sale
 
     def patience(self) -> float:
         """Until when whatever begins now is waited for, monotonic seconds."""
@@ -56,8 +70,13 @@ class RedemptionCalls:
 
     async def standing(self, key: IntegrationKey, kind: BenefitKind, id_: str, until: float) -> VendorStanding | None:
         """How a benefit stands; None when that cannot be learned in time."""
+        points, how = self._points, self._asking.spend
+        if kind is BenefitKind.POINTS:
+            if points is None:
+                return None
+            return await self._ask(lambda: points.standing(key, id_, timeout_s=self._left(until), pace=how), until)
         return await self._ask(
-            lambda: self._vendor.standing(key, kind, id_, timeout_s=self._left(until), pace=self._asking.spend), until
+            lambda: self._vendor.standing(key, kind, id_, timeout_s=self._left(until), pace=how), until
         )
 
     async def of(self, known: Redemption, until: float) -> VendorStanding | None:
@@ -77,6 +96,9 @@ class RedemptionCalls:
         found = await self.standing(wish.key, wish.kind, wish.id, until)
         if found is None:
             return told
+        if wish.kind is BenefitKind.POINTS and (told.received or found.standing is Standing.USED):
+            # They are named by the sale. What was sent may not show yet: sent again it would be taken twice.
+            return Told(VendorWord() if found.standing is Standing.USED else None, received=True)
         if found.standing is Standing.USED:
             ours = told.received and found.used_by(wish.asked_at)
             return Told(VendorWord(None if ours else Reason.USED), told.received)
@@ -88,10 +110,13 @@ class RedemptionCalls:
 
     async def release(self, key: IntegrationKey, kind: BenefitKind, id_: str, until: float) -> VendorWord | None:
         """What the vendor says to giving it back; None when that cannot be learned in time."""
-        if kind not in self._vendor.releases:
+        points, how = self._points, self._asking.spend
+        if not self.releases(kind):
             return VendorWord(Reason.NOT_RELEASED)
+        if points is not None and kind is BenefitKind.POINTS:
+            return await self._ask(lambda: points.give_back(key, id_, timeout_s=self._left(until), pace=how), until)
         return await self._ask(
-            lambda: self._vendor.release(key, kind, id_, timeout_s=self._left(until), pace=self._asking.spend), until
+            lambda: self._vendor.release(key, kind, id_, timeout_s=self._left(until), pace=how), until
         )
 
     async def _tell(self, wish: RedemptionWish, until: float) -> Told:
@@ -100,10 +125,12 @@ class RedemptionCalls:
         async def redeem() -> VendorWord:
             nonlocal received
             received = True
+            how = self._asking.spend
             try:
-                return await self._vendor.redeem(
-                    wish.key, wish.kind, wish.id, timeout_s=self._left(until), pace=self._asking.spend
-                )
+                if self._points is not None and wish.kind is BenefitKind.POINTS:
+                    points = wish.amount or Decimal(0)
+                    return await self._points.spend(wish.key, wish.id, points, timeout_s=self._left(until), pace=how)
+                return await self._vendor.redeem(wish.key, wish.kind, wish.id, timeout_s=self._left(until), pace=how)
             except VendorUnreachableError as error:
                 received = error.maybe_received
                 raise

@@ -81,6 +81,9 @@ class Unasked:
         """Tells the vendor of one; what it refuses is lost. Whether it is settled now. Raises StorageError."""
         if known.key is None or known.id is None:
             return False
+        if calls.go_with_sale(known.kind):  # it may be used up by now, by the sale that it is for
+            await self._settle(known.number, RedemptionState.REDEEMED)
+            return True
         until = calls.patience()
         found = await calls.of(known, until)
         if found is None:

@@ -36,6 +36,7 @@ SLICE = 50
 
 _COLUMNS = "id, transaction_id, kind, state, statement, amount, currency, accepted_at, asked_at, code"
 FIND = f"SELECT {_COLUMNS} FROM redemptions WHERE transaction_id = ? AND kind = ? AND item = ?"  # noqa: S608 - ours
+OF_SALE = f"SELECT {_COLUMNS} FROM redemptions WHERE transaction_id = ?"  # noqa: S608 - ours
 ELSEWHERE = """
     SELECT 1 FROM redemptions
     WHERE item = ?1 AND kind = ?2 AND transaction_id <> ?3
@@ -240,6 +241,10 @@ class Redemptions:
     def open(self, after: int, limit: int) -> list[Redemption]:
         """Those of which the vendor has yet to be asked what became of them, by number. Raises StorageError."""
         return [self._redemption(row) for row in read(self._reader, OPEN, after, limit)]
+
+    def of_sale(self, transaction_id: str) -> list[Redemption]:
+        """What is on record for a sale. Raises StorageError."""
+        return [self._redemption(row) for row in read(self._reader, OF_SALE, transaction_id)]
 
     # --- one person, and the end ----------------------------------------------------------------------------
 

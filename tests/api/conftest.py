@@ -132,6 +132,7 @@ class Vendor:
         return self.benefits_of_alma
 
     redeems = releases = frozenset({BenefitKind.OFFER, BenefitKind.VOUCHER})
+    with_sale = frozenset()
     used: ClassVar[set[str]] = set()
 
     def spelled(self, kind: Any, id_: str) -> str:

@@ -37,6 +37,7 @@ async def test_what_a_member_has_is_answered_as_published(house):
                 "offline": "refused",
                 "why": "policy",
                 "promotion_id": "p-1",
+                "minimum_purchase": None,
                 "general": False,
             }
         ],
@@ -87,6 +88,7 @@ async def test_offers_for_everybody(house):
             "offline": "allowed",
             "why": "general",
             "promotion_id": None,
+            "minimum_purchase": None,
             "general": True,
         }
     ]

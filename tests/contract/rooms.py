@@ -42,6 +42,8 @@ QUESTIONS: Mapping[str, tuple[bytes, bytes]] = {
     "monetary": (b"GET /v1/Customers?", b'[{"CustomerID": 101, "ExternalID": "10000421"}]'),
 }
 """What a vendor is asked before it is sent a member's sale, and an answer that lets the sale go."""
+WITH_THE_SALE: Collection[str] = ("monetary",)
+"""Vendors that hear of what is used up by the sale alone: there is no call that could be lost."""
 PREVIEWS: Mapping[str, Mapping[str, Any]] = {"antavo": {}, "voucherify": {"loyalty_api": "v2"}}
 """Vendors that say what a sale would earn, and what their table needs for it."""
 ASKED_BY_URL: Mapping[str, Collection[str]] = {"antavo": ("10000421",), "monetary": ("10000421",)}

@@ -15,6 +15,7 @@ from agent.connectors.registry import ROOMS
 from agent.domain.benefits import BenefitKind
 from agent.domain.delivery import VerdictKind
 from agent.domain.identifiers import Identifier, IdentifierType
+from agent.domain.redemption import VendorWord
 from agent.errors import FeedError, VendorRefusedError, VendorUnreachableError
 from agent.workbench.further import RECIPES
 from tests.connectors.mparticle.sales import make_key, make_outgoing, make_sale
@@ -25,6 +26,7 @@ from tests.contract.rooms import (
     SECRET,
     TABLES,
     TAKEN,
+    WITH_THE_SALE,
     WITHOUT_OUR_ID,
     after_questions,
     connector,
@@ -51,8 +53,16 @@ each_owner = pytest.mark.parametrize("name", sorted(name for name, room in ROOMS
 each_feed = pytest.mark.parametrize(
     "name", sorted(name for name, room in ROOMS.items() if room.owner and not isinstance(room.owner.feed, Cache))
 )
-each_redeemer = pytest.mark.parametrize(
-    "name", sorted(name for name, room in ROOMS.items() if room.owner and room.owner.redeemer)
+REDEEMERS = sorted(name for name, room in ROOMS.items() if room.owner and room.owner.redeemer)
+each_that_is_told = pytest.mark.parametrize("name", [name for name in REDEEMERS if name not in WITH_THE_SALE])
+each_question = pytest.mark.parametrize(
+    ("name", "part"),
+    [
+        (name, part)
+        for name in REDEEMERS
+        for part in ("benefits", "standing", "redeem")
+        if part != "redeem" or name not in WITH_THE_SALE
+    ],
 )
 each_room = pytest.mark.parametrize("name", sorted(ROOMS))
 
@@ -373,8 +383,7 @@ def test_what_is_used_up_is_shown():
     }
 
 
-@each_redeemer
-@pytest.mark.parametrize("part", ["benefits", "standing", "redeem"])
+@each_question
 @pytest.mark.parametrize(("script", "error"), TROUBLE)
 async def test_nothing_is_said_of_a_benefit_because_of_the_line(name, part, script, error):
     """Neither that there is none, nor that it is used up: only the vendor can say so."""
@@ -392,8 +401,7 @@ async def test_no_points_because_of_the_line(name, script, error):
             await asked(name, "preview", vendor.url, **PREVIEWS[name])
 
 
-@each_redeemer
-@pytest.mark.parametrize("part", ["benefits", "standing", "redeem"])
+@each_question
 async def test_each_question_about_benefits_is_paced(name, part):
     """Each counts against the allowance, whatever comes of it."""
     paces = []
@@ -407,7 +415,7 @@ async def test_each_question_about_benefits_is_paced(name, part):
         assert len(paces) == len(vendor.requests) >= 1
 
 
-@each_redeemer
+@each_that_is_told
 async def test_what_nobody_heard_used_nothing_up(name):
     """Where nobody is there it is known that it was not carried out."""
     with socket.socket() as closed:
@@ -415,6 +423,17 @@ async def test_what_nobody_heard_used_nothing_up(name):
         with pytest.raises(VendorUnreachableError) as error:
             await asked(name, "redeem", f"http://127.0.0.1:{closed.getsockname()[1]}")
     assert not error.value.maybe_received
+
+
+@pytest.mark.parametrize("name", WITH_THE_SALE)
+async def test_what_goes_with_the_sale(name):
+    """The vendor is not called about it, and the agent knows that it hears of it by the sale."""
+    async with wire(answer(503, b"")) as vendor:
+        assert await asked(name, "redeem", vendor.url) == VendorWord()
+        assert vendor.requests == []
+    async with connected(name, "http://127.0.0.1:9") as room:
+        redeemer = ROOMS[name].owner.redeemer(room)
+        assert set(redeemer.with_sale) == set(redeemer.redeems)
 
 
 @each_room

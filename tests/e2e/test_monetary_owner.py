@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from e2e.further import LINE, System, now, objection
+from e2e.further import LINE, System, now, objection, redeem
 from e2e.shop import Till, eventually
 
 from agent.connectors.monetary.simulator import MonetarySimulator
@@ -140,3 +140,87 @@ def test_members_come_and_go(open_owned: Callable[..., Till], account: System, t
 def test_config_check(open_owned: Callable[..., Till], loyalty, table, said):
     """What Monetary cannot do as the owner of the contacts is said of the key that asks for it."""
     assert said in objection(open_owned(loyalty, **table))
+
+
+ALLOWED = '{ offer = { amount = "20.00", currency = "SEK", per_day = 5, within = "24h" } }'
+
+
+def offers(till: Till, ref: str) -> tuple[list[tuple[str, str | None]], str | None, str]:
+    """Each offer with its least sale, the points, and who says so."""
+    body = till.http.get(f"/v1/contacts/{ref}/benefits").json()
+    points = body["points"]["balance"] if body["points"] else None
+    return [(one["id"], one["minimum_purchase"]) for one in body["offers"]], points, body["served"]["source"]
+
+
+def use(till: Till, name: str, ref: str, offer: str) -> tuple[str, str | None]:
+    wanted = {"ref": ref, "kind": "offer", "id": offer, "transaction_id": name, "amount": "10.00"}
+    return redeem(till, wanted)
+
+
+def release(till: Till, name: str, offer: str) -> tuple[str, str | None]:
+    answer = till.http.post("/v1/benefits/release", json={"kind": "offer", "id": offer, "transaction_id": name})
+    assert answer.status_code == 200, answer.text
+    return answer.json()["outcome"], answer.json()["reason"]
+
+
+def reduced(till: Till, name: str, *used: str) -> None:
+    """A sale of the first member with the discount of one offer, which the sale may name."""
+    line = {**LINE, "unit_price": None, "discounts": [{"type": "offer", "description": "Offer", "amount": "10.00"}]}
+    named = [{"offer_id": one} for one in used]
+    who = {"type": "member_number", "value": number(0)}
+    answer = till.sell(name, occurred_at=now(), lines=[line], identifier=who, offers_used=named)
+    assert answer.status_code == 202, answer.text
+
+
+@pytest.mark.slow
+def test_offers(open_owned: Callable[..., Till], account: System, monkeypatch: pytest.MonkeyPatch):
+    """Shown, used up with their sales with and without a line, given back before and after them, and refused."""
+    monkeypatch.setenv("LOYALTY_AGENT__BENEFITS__OFFLINE", ALLOWED)
+    until_ = account.sim.now() + timedelta(days=31)
+    with account.sim.lock:
+        for _ in range(5):
+            account.sim.offers.give(101, until_, DiscountAmount=10, MinimumPurchase=50)
+    till = open_owned({"live_lookup_budget": "20s"}, currency="SEK", mark_receipts=True).start()
+    ref = till.identify("member_number", number(0))["contact"]["ref"]
+    listed = [(str(offer), "50.00") for offer in range(1, 6)]
+    assert offers(till, ref) == (listed, "0", "live")
+
+    assert use(till, "first", ref, "1") == ("redeemed", None)
+    assert use(till, "second", ref, "1") == ("refused", "used")
+    assert use(till, "second", ref, "99") == ("refused", "not_theirs")
+    assert use(till, "back", ref, "2") == ("redeemed", None)
+    assert release(till, "back", "2") == ("released", None)
+    reduced(till, "first", "1")
+    reduced(till, "back", "2")
+    eventually(till.drained)
+    assert receipts(account) == {"first": [1], "back": [None]}
+    assert release(till, "first", "1") == ("refused", "not_released")
+    shown, points, _ = offers(till, ref)
+    assert ([one for one, _ in shown], points) == (["2", "3", "4", "5"], "500")
+
+    account.cut()
+    assert offers(till, ref)[2] == "replica"
+    for name, offer in (("unasked", "3"), ("taken", "4")):
+        assert use(till, name, ref, offer) == ("queued", None)
+        reduced(till, name)  # the till does not name it: it was redeemed for this sale
+    till.kill()
+    till.start()
+    with account.sim.lock:
+        account.sim.offers.use([4], 101, "location-1", 250, account.sim.now())  # at another till meanwhile
+    account.mend()
+    till.order("flush")
+    eventually(till.drained, within_s=60)
+    assert receipts(account) == {"first": [1], "back": [None], "unasked": [3], "taken": [None]}
+    eventually(lambda: till.conditions() == {"benefits.stuck", "benefits.lost"}, within_s=60)
+    log = till.log.read_text()
+    assert "redemption.lost" in log
+    assert not [value for value in (number(0), phone(0), "Alma", KEY) if value in log]
+
+
+def receipts(account: System) -> dict[str, list[int | None]]:
+    """The offers that each sale's receipt names."""
+    with account.sim.lock:
+        return {
+            receipt["Skus"][-1]["Description"]: [row["OfferID"] for row in receipt["Discounts"]]
+            for receipt in account.sim.receipts
+        }

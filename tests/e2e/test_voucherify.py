@@ -172,11 +172,36 @@ def test_simulate_voucherify():
     assert (unknown.status_code, state.json()["orders"]) == (401, 0)
 
 
+@pytest.mark.slow
+def test_points_that_are_taken_back(open_till: Callable[..., Till], vendor: Vendor, project: System):
+    """A sale that came back takes its points along once, though answers are lost and the agent is killed."""
+    [person] = numbers(vendor, 1)
+    project.sim.enrol(source_id=person["value"])
+    card = project.sim.give(person["value"], "LC-1", type="LOYALTY_CARD", loyalty_card={"points": 0, "balance": 0})
+    project.sim.ledger.per_point = 100
+    shop = open_till(**{"forward.voucherify": {**project.table, "on_return": "adjust_points"}}).start()
+    eventually(shop.loaded)
+    sell(shop, "s-1", identifier=person)
+    eventually(shop.drained)
+    assert card["loyalty_card"]["balance"] == 250
+
+    lost = project.sim.add(Fault(kind="drop", path="*/balance", after_processing=True))
+    take_back(shop, "r-1", "s-1", person)
+    eventually(lambda: project.sim.ledger.changes("r-1"))
+    shop.kill()
+    project.sim.remove(lost)
+    shop.start()
+    eventually(shop.drained, within_s=60)
+    assert deliveries(shop, "r-1")["voucherify"]["state"] == "delivered"
+    assert (card["loyalty_card"]["balance"], project.sim.ledger.changes("r-1")) == (125, [-125])
+    assert "LC-1" not in shop.log.read_text()
+
+
 @pytest.mark.parametrize(
     ("loyalty", "table", "said"),
     [
         ("voyado", {"base_url": "https://api.voucherify.io/v1"}, "has a path"),
-        ("voyado", {"on_return": "adjust_points"}, "is not available in this version"),
+        ("voyado", {"on_return": "adjust_points", "loyalty_api": "v2"}, "a card of loyalty v1"),
         ("voyado", {"earn_with": "event", "guest_sales": True}, "needs orders"),
         ("voucherify", {}, "is loyalty.vendor, which gets every sale already"),
     ],

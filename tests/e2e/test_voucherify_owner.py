@@ -230,3 +230,30 @@ def test_a_voucher_is_given_without_a_line(open_owned, project, monkeypatch, tak
         eventually(lambda: redeem(till, body) == ("redeemed", None), within_s=90)
         assert "benefits.lost" not in till.conditions()
     assert used(project) == 1
+
+
+@pytest.mark.slow
+def test_points_are_spent_once_whatever_gets_lost(open_owned, project, monkeypatch):
+    """Taken off the card for the sale, found again after a power cut, given back, and not without a line."""
+    monkeypatch.setenv("LOYALTY_AGENT__BENEFITS__REDEEM_BUDGET", "20s")
+    till = opened(open_owned, project)
+    card = next(one for one in project.sim.vouchers.values() if one["code"] == "LC-1")["loyalty_card"]
+    card["points"] = 240
+    body = {**wish(till), "kind": "points", "id": None, "amount": "100", "transaction_id": "p-1"}
+    lost = project.sim.add(Fault(kind="drop", path="*/balance", after_processing=True))
+    assert redeem(till, body) == ("redeemed", None)
+    project.sim.remove(lost)
+    till.kill()
+    till.start()
+    assert redeem(till, body) == ("redeemed", None)
+    assert (card["balance"], project.sim.ledger.changes("p-1/spent")) == (140, [-100])
+    body = {**body, "ref": till.identify("member_number", "10000000")["contact"]["ref"]}
+    assert redeem(till, {**body, "amount": "90"}) == ("refused", "used")
+    assert redeem(till, {**body, "transaction_id": "p-2", "amount": "141"}) == ("refused", "not_enough")
+    project.cut()
+    assert redeem(till, {**body, "transaction_id": "p-3"}) == ("refused", "offline")
+    project.mend()
+    back = {"kind": "points", "transaction_id": "p-1"}
+    eventually(lambda: till.http.post("/v1/benefits/release", json=back).json()["outcome"] == "released", within_s=60)
+    assert (card["balance"], project.sim.ledger.changes("p-1/back")) == (240, [100])
+    assert "LC-1" not in till.log.read_text()

@@ -21,6 +21,7 @@ from agent.errors import StorageFullError, UnknownRecordError, VendorRefusedErro
 from agent.ports import RedemptionWish
 from agent.services.asking import Asking
 from agent.services.benefits import Remembered
+from agent.services.carrying import Carrying
 from agent.services.contacts import LocalContacts
 from agent.services.handles import KEPT_S, Handles, Refs
 from agent.services.redeeming import Redeemed, Redeeming, Wanted
@@ -51,6 +52,7 @@ class Vendor:
     """
 
     redeems = frozenset({OFFER, VOUCHER})
+    with_sale = frozenset()
     releases = frozenset({VOUCHER})
 
     def __init__(self):
@@ -116,7 +118,7 @@ class Vendor:
 class Desk:
     """A service on a real outbox."""
 
-    def __init__(self, outbox, *, vendor=True, named_by=IdentifierType.MEMBER_NUMBER):
+    def __init__(self, outbox, *, vendor=True, named_by=IdentifierType.MEMBER_NUMBER, points=None):
         self.clock, self.replica, self.vendor, self.states = FakeClock(), FakeReplica(), Vendor(), []
         self.replica.add(member(), phone())
         self.link = Link(
@@ -132,6 +134,7 @@ class Desk:
             clock=self.clock,
             record=self.record,
             vendor=self.vendor if vendor else None,
+            points=points,
             asking=Asking(self.clock, self.link, live=True, budget_s=60.0, patient=True),
             refs=Refs(LocalContacts(self.replica, tagging), self.handles),
             spend_with=STRONG,
@@ -889,6 +892,200 @@ async def test_what_was_given_unasked_is_given_back(cut_off):
     cut_off.clock.advance(60)
     await cut_off.later()
     assert cut_off.vendor.times_used == 0
+
+
+# --- points -----------------------------------------------------------------------------------------------------
+
+
+class Account:
+    """A member's points, and what the script says of each call to come; see Vendor. What is taken may show late."""
+
+    def __init__(self):
+        self.balance, self.taken, self.shows, self.calls = 240, [], True, []
+        self.script: dict[str, list] = {"standing": [], "spend": [], "give_back": []}
+
+    async def standing(self, key, sale, *, timeout_s, pace):
+        spent = self.shows and sale in [one for one, _ in self.taken]
+        return await self._answer("standing", VendorStanding(Standing.USED if spent else Standing.AVAILABLE))
+
+    async def spend(self, key, sale, points, *, timeout_s, pace):
+        lost = self.script["spend"][:1] in (["never"], ["dead"])
+        if points > self.balance:
+            return await self._answer("spend", VendorWord(Reason.NOT_ENOUGH, "exceeded"))
+        if not lost:
+            self.balance -= points
+            self.taken.append((sale, points))
+        return await self._answer("spend", VendorWord())
+
+    async def give_back(self, key, sale, *, timeout_s, pace):
+        self.balance += sum(points for one, points in self.taken if one == sale)
+        self.taken = [one for one in self.taken if one[0] != sale]
+        return await self._answer("give_back", VendorWord())
+
+    async def _answer(self, what, said):
+        self.calls.append(what)
+        step = self.script[what].pop(0) if self.script[what] else None
+        if step in ("lost", "never"):
+            raise Offline(maybe_received=True)
+        if step == "dead":
+            raise Offline
+        return said
+
+
+SPENT = Wanted(REF, POINTS, "", "s-1", Decimal(100))
+
+
+@pytest.fixture
+def till(tmp_path):
+    with open_outbox(tmp_path / "outbox.db") as outbox:
+        account = Account()
+        desk = Desk(outbox, points=account)
+        desk.account = account
+        yield desk
+
+
+async def release_points(desk, sale="s-1"):
+    return await desk.redeeming.release(POINTS, "", sale)
+
+
+async def test_points_are_spent_once_a_sale_and_given_back(till):
+    """A repeat is the same answer, another sale spends its own, and each is given back alone."""
+    again = replace(SPENT, transaction_id="s-2", amount=Decimal(40))
+    assert [await till.redeem(SPENT), await till.redeem(SPENT), await till.redeem(again)] == [DONE] * 3
+    assert till.account.taken == [("s-1", 100), ("s-2", 40)]
+    assert [await release_points(till), await release_points(till)] == [Redeemed("released")] * 2
+    assert (till.account.balance, await till.redeem(SPENT)) == (200, refused(Reason.RELEASED))
+    with pytest.raises(UnknownRecordError):
+        await release_points(till, "s-3")
+
+
+async def test_another_number_of_points_in_the_same_sale(till):
+    """It is not called spent, and is not spent beside the first."""
+    assert await till.redeem(SPENT) == DONE
+    assert await till.redeem(replace(SPENT, amount=Decimal(200))) == refused(Reason.USED)
+    assert till.account.taken == [("s-1", 100)]
+
+
+async def test_more_points_than_there_are(till):
+    """They are refused, and fewer can be asked for."""
+    assert await till.redeem(replace(SPENT, amount=Decimal(241))) == refused(Reason.NOT_ENOUGH)
+    assert await till.redeem(SPENT) == DONE
+
+
+@pytest.mark.parametrize("shows", [True, False])
+@pytest.mark.parametrize("step", ["lost", "never"])
+async def test_points_without_an_answer(till, step, shows):
+    """They are never taken twice; where nobody knows, they are given back as soon as it shows."""
+    till.account.script["spend"], till.account.shows = [step], shows
+    known = step == "lost" and shows
+    assert await till.redeem(SPENT) == (DONE if known else OFFLINE)
+    assert till.account.calls.count("spend") == 1
+    assert await till.redeem(SPENT) == (DONE if known else refused(Reason.RELEASED))
+    till.account.shows = True
+    await till.later()
+    assert till.account.balance == (140 if known else 240)
+    assert till.account.calls.count("spend") == 1
+
+
+async def test_points_after_a_power_cut(till):
+    """What was asked a moment ago may not show yet: it is not asked again, and given back where it was carried out."""
+    wish = RedemptionWish(await whose(till), REF, POINTS, "s-1", "s-1", Decimal(100), asked_at=till.clock.now())
+    await till.record.ask(wish, None, till.clock.now())
+    till.account.balance, till.account.taken, till.account.shows = 140, [("s-1", 100)], False
+    assert await till.redeem(SPENT) == OFFLINE
+    till.account.shows = True
+    await till.later()
+    assert (till.account.balance, till.account.calls.count("spend")) == (240, 0)
+
+
+async def test_points_long_after_a_power_cut(till):
+    """What does not show after a minute was not carried out: it is asked for anew."""
+    wish = RedemptionWish(await whose(till), REF, POINTS, "s-1", "s-1", Decimal(100), asked_at=till.clock.now())
+    await till.record.ask(wish, None, till.clock.now())
+    till.clock.advance(SETTLES_S)
+    assert (await till.redeem(SPENT), till.account.taken) == (DONE, [("s-1", 100)])
+
+
+@pytest.mark.parametrize("what", ["standing", "spend"])
+async def test_points_are_never_given_unasked(till, what):
+    """Nobody knows what is left of them."""
+    till.account.script[what] = ["dead"] * 9
+    assert await till.redeem(SPENT) == OFFLINE
+    await till.later()
+    assert (till.account.taken, till.account.balance) == ([], 240)
+
+
+async def whose(desk):
+    return desk.redeeming._whose(REF, None)
+
+
+# --- what goes with the sale --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def carried(cut_off):
+    """Vouchers of which the vendor hears by their sale alone; it answers."""
+    cut_off.vendor.with_sale, cut_off.vendor.dead = frozenset({VOUCHER}), False
+    cut_off.vendor.script["redeem"] = [VendorWord()] * 9  # nobody is called
+    return cut_off
+
+
+async def test_what_was_given_unasked_goes_with_its_sale(carried):
+    """Used up by its own sale before anybody looked, it is no loss; nobody is asked."""
+    carried.vendor.dead = True
+    assert await carried.redeem() == QUEUED
+    carried.vendor.used = {"v-1"}
+    carried.vendor.calls.clear()
+    await carried.later(0)
+    assert (carried.state(), carried.vendor.calls) == ("redeemed", [])
+    assert carried.conditions.standing() == ()
+
+
+@pytest.mark.parametrize("unasked", [False, True])
+@pytest.mark.parametrize(
+    ("gone", "outcomes", "state"),
+    [
+        (False, {Redeemed("released")}, "released"),
+        (True, {refused(Reason.NOT_RELEASED)}, "stuck"),
+    ],
+    ids=["before its sale has gone", "after"],
+)
+async def test_what_goes_with_its_sale_is_given_back(carried, unasked, gone, outcomes, state):
+    """Where its sale has not gone nothing was used up; where it has, whoever was given it unasked is told so too."""
+    carried.vendor.dead = unasked
+    assert await carried.redeem() == (QUEUED if unasked else DONE)
+    carried.vendor.dead = False
+    carried.vendor.used = {"v-1"} if gone else set()
+    carried.vendor.script["release"] = [VendorWord(Reason.NOT_RELEASED)]
+    first = await carried.release()
+    assert first in outcomes | ({Redeemed("queued")} if unasked else set())
+    await carried.later()
+    assert (carried.state(), await carried.release()) == (state, *outcomes)
+
+
+async def test_what_its_vendor_refused_with_the_sale_is_a_loss(carried):
+    """It is told to people, and given to nobody again in this sale; what is not on record is nobody's loss here."""
+    carrying = Carrying(carried.clock, carried.record, carried.states.append)
+    wanted = replace(WANTED, kind=OFFER, id="o-1")
+    assert await carried.redeem(wanted) == DONE
+    assert carrying.of_sale("s-1") == {"o-1": RedemptionState.REDEEMED}
+    assert carrying.of_sale("s-2") == {}
+    for transaction_id, offer in (("s-1", "o-1"), ("s-1", "o-2"), ("s-2", "o-1")):
+        await carrying.lost(transaction_id, offer)
+    await carried.later()
+    assert (carried.state(wanted), carried.states) == ("lost", ["redeemed", "lost"])
+    assert [one.code for one in carried.conditions.standing()] == ["benefits.lost"]
+
+
+async def test_what_was_given_back_is_no_loss(carried):
+    """A refusal that comes after it changes nothing."""
+    carrying = Carrying(carried.clock, carried.record, carried.states.append)
+    wanted = replace(WANTED, kind=OFFER, id="o-1")
+    carried.vendor.releases = frozenset({OFFER})
+    assert await carried.redeem(wanted) == DONE
+    assert await carried.release(wanted) == Redeemed("released")
+    await carrying.lost("s-1", "o-1")
+    assert carrying.of_sale("s-1") == {"o-1": RedemptionState.RELEASED}
 
 
 # --- whose a use is ---------------------------------------------------------------------------------------------

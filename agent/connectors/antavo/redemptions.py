@@ -61,6 +61,7 @@ class AntavoRedemptions:
     """
 
     redeems = releases = frozenset({BenefitKind.VOUCHER})
+    with_sale: frozenset[BenefitKind] = frozenset()
 
     def __init__(self, client: AntavoClient, benefits: AntavoBenefits, lookup: AntavoLookup) -> None:
         self._client, self._benefits, self._lookup = client, benefits, lookup

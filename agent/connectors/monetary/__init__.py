@@ -2,7 +2,8 @@
 
 What it can: sales as receipts, one by one. It deduplicates nothing, so that what may have arrived is looked for on the
 customer's books; it keeps no time of a sale, takes nothing back, takes guests where that is wanted, and says what it
-calls a receipt. It lists no customers: where it owns the contacts, those are kept who were asked for.
+calls a receipt. It lists no customers: where it owns the contacts, those are kept who were asked for, and it says what
+they can use; an offer is used up by the receipt that names it.
 """
 
 from collections.abc import Callable
@@ -10,16 +11,19 @@ from datetime import timedelta
 from functools import partial
 
 from agent.connectors.base import FeedSurroundings, Surroundings
+from agent.connectors.monetary.benefits import MonetaryBenefits
 from agent.connectors.monetary.books import MonetaryBooks, MonetaryHistory
 from agent.connectors.monetary.client import MonetaryClient
 from agent.connectors.monetary.errors import raise_unless_answered
 from agent.connectors.monetary.lookup import MonetaryLookup
 from agent.connectors.monetary.people import MonetaryPeople
+from agent.connectors.monetary.redemptions import MonetaryRedemptions
 from agent.connectors.monetary.seed import open_seed
 from agent.connectors.monetary.sender import MAX_CALLS, MonetarySender
 from agent.connectors.monetary.settings import MonetarySettings
-from agent.ports import Seed
-from agent.transport import Transport
+from agent.connectors.monetary.turns import Turns
+from agent.ports import Secret, Seed
+from agent.transport import Answer, HttpPolicy, Transport
 
 NAME = "monetary"
 CONNECTIONS = 2
@@ -32,10 +36,12 @@ class Monetary:
 
     Args:
         client: its calls.
+        settings: the table.
         sender: takes sales.
         history: counts receipts; None where they do not name their sales.
         lookup: says who somebody is; None where another system owns the contacts.
-        settings: the table.
+        benefits: says what customers can use.
+        redemptions: notes it for their sales.
     """
 
     name = NAME
@@ -48,13 +54,16 @@ class Monetary:
     def __init__(
         self,
         client: MonetaryClient,
+        settings: MonetarySettings,
+        *,
         sender: MonetarySender,
         history: MonetaryHistory | None,
         lookup: MonetaryLookup | None,
-        settings: MonetarySettings,
+        benefits: MonetaryBenefits,
+        redemptions: MonetaryRedemptions,
     ) -> None:
         self._client, self.sender, self.history, self.lookup = client, sender, history, lookup
-        self.settings = settings
+        self.benefits, self.redemptions, self.settings = benefits, redemptions, settings
         self.guests = settings.guest_sales
         self.requests_per_second = settings.requests_per_minute / _MINUTE_S / MAX_CALLS  # the lane counts deliveries
 
@@ -72,14 +81,34 @@ class Monetary:
         await self._client.close()
 
 
-def build(settings: MonetarySettings, agent: Surroundings) -> Monetary:
-    """The connector for one location."""
+def open_client(
+    settings: MonetarySettings,
+    key: Secret,
+    http: HttpPolicy,
+    *,
+    user_agent: str,
+    heard: Callable[[Answer], None] = lambda _answer: None,
+) -> MonetaryClient:
+    """The calls of one account.
+
+    Args:
+        settings: the table.
+        key: its secret key.
+        http: how every vendor is called.
+        user_agent: how calls introduce themselves.
+        heard: called with each answer, for its `Date`.
+    """
 
     def connect(base_url: str) -> Transport:
-        return Transport(base_url, agent.http, connections=CONNECTIONS, user_agent=agent.user_agent)
+        return Transport(base_url, http, connections=CONNECTIONS, user_agent=user_agent)
 
-    client = MonetaryClient(
-        connect, base_url=settings.base_url, key=agent.secret(settings.secret_key), heard=agent.heard
+    return MonetaryClient(connect, base_url=settings.base_url, key=key, heard=heard)
+
+
+def build(settings: MonetarySettings, agent: Surroundings) -> Monetary:
+    """The connector for one location."""
+    client = open_client(
+        settings, agent.secret(settings.secret_key), agent.http, user_agent=agent.user_agent, heard=agent.heard
     )
     owned = agent.role == "loyalty"
     find = partial(MonetaryPeople, client, primary=agent.primary, country=agent.normaliser.country, owned=owned)
@@ -87,8 +116,36 @@ def build(settings: MonetarySettings, agent: Surroundings) -> Monetary:
     books = MonetaryBooks(client, taken=agent.taken, marked=settings.mark_receipts)
     history = MonetaryHistory(client, finder) if settings.mark_receipts else None
     lookup = MonetaryLookup(client, agent.normaliser, primary=agent.primary, fields=agent.fields, clock=agent.clock)
-    sender = MonetarySender(client, settings, people=people, books=books, clock=agent.clock)
-    return Monetary(client, sender, history, lookup if owned else None, settings)
+    turns = Turns()
+    sender = MonetarySender(
+        client,
+        settings,
+        people=people,
+        books=books,
+        turns=turns,
+        offers=agent.offers if owned else None,
+        clock=agent.clock,
+    )
+    benefits = MonetaryBenefits(client, lookup, currency=settings.currency)
+    return Monetary(
+        client,
+        settings,
+        sender=sender,
+        history=history,
+        lookup=lookup if owned else None,
+        benefits=benefits,
+        redemptions=MonetaryRedemptions(client, benefits, turns=turns),
+    )
+
+
+def benefits_of(connector: Monetary) -> MonetaryBenefits:
+    """What customers of an account can use."""
+    return connector.benefits
+
+
+def redemptions_of(connector: Monetary) -> MonetaryRedemptions:
+    """What notes it for their sales."""
+    return connector.redemptions
 
 
 def fresh_for(connector: Monetary) -> timedelta:

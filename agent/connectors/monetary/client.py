@@ -58,9 +58,22 @@ class MonetaryClient:
         """`POST /Customers`: each call may make another customer."""
         return await self._call("POST", "/Customers", body=body)
 
-    async def receipts_of(self, customer_id: int) -> Answer:
+    async def offers_of(self, customer_id: int, *, timeout_s: float | None = None) -> Answer:
+        """`GET /Customers/{id}/Offers`: what a customer can use."""
+        return await self._call("GET", f"/Customers/{customer_id}/Offers", timeout_s=timeout_s)
+
+    async def receipts_of(self, customer_id: int, *, timeout_s: float | None = None) -> Answer:
         """`GET /Customers/{id}/Receipts`."""
-        return await self._call("GET", f"/Customers/{customer_id}/Receipts", max_bytes=_MAX_RECEIPTS_BYTES)
+        path = f"/Customers/{customer_id}/Receipts"
+        return await self._call("GET", path, max_bytes=_MAX_RECEIPTS_BYTES, timeout_s=timeout_s)
+
+    async def make_campaign(self, body: bytes, *, group: bool) -> Answer:
+        """`POST /Campaigns/Group` or `/Campaigns/Location`: each call makes another campaign."""
+        return await self._call("POST", f"/Campaigns/{'Group' if group else 'Location'}", body=body)
+
+    async def send_offers(self, campaign_id: int, body: bytes) -> Answer:
+        """`POST /Campaigns/{id}/Offers`: each call may make further offers."""
+        return await self._call("POST", f"/Campaigns/{campaign_id}/Offers", body=body)
 
     async def post_receipt(self, body: bytes) -> Answer:
         """`POST /Receipts`: each call makes another receipt."""

@@ -53,15 +53,7 @@ class MonetaryLookup:
 
     async def find(self, identifier: Identifier, *, timeout_s: float, pace: Pace) -> Found:
         """Who it is, and everybody who shows that value. Raises VendorUnreachableError, VendorRefusedError."""
-        question = self._question(identifier)
-        if question is None:
-            raise VendorUnreachableError(f"cannot be asked for a {identifier.type}")
-        await pace()
-        if isinstance(question, int):
-            rows = await self._read(question, timeout_s)
-        else:
-            rows = await self._search(*question, timeout_s)
-        found = {row["customerid"]: row for row in rows}
+        found = await self.shown(identifier, timeout_s=timeout_s, pace=pace)
         changes = tuple(self._change(row, identifier) for row in found.values())
         if len(changes) != 1:
             return Found(Outcome.AMBIGUOUS if changes else Outcome.NOT_FOUND, shown=changes)
@@ -71,6 +63,18 @@ class MonetaryLookup:
         kind = IdentifierType.MEMBER_NUMBER if by_number else IdentifierType.CONTACT_ID
         key = IntegrationKey(kind="primary", type=kind, value=number if by_number and number else str(customer))
         return Found(Outcome.MATCHED, key, str(customer), kept_of(row, self._fields), shown=changes)
+
+    async def shown(self, identifier: Identifier, *, timeout_s: float, pace: Pace) -> dict[int, dict[str, Any]]:
+        """The row of everybody who shows that value, by CustomerID. Raises as :meth:`find` does."""
+        question = self._question(identifier)
+        if question is None:
+            raise VendorUnreachableError(f"cannot be asked for a {identifier.type}")
+        await pace()
+        if isinstance(question, int):
+            rows = await self._read(question, timeout_s)
+        else:
+            rows = await self._search(*question, timeout_s)
+        return {row["customerid"]: row for row in rows}
 
     async def _read(self, customer: int, timeout_s: float) -> list[dict[str, Any]]:
         answer = await self._client.customer(customer, timeout_s=timeout_s)

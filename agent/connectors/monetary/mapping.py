@@ -11,8 +11,9 @@ lines[]                      Skus[]                                             
 ... (gross_paid + its        Amount, the price of one, two decimals, and          readme: 10.50 x 2 = 21.00; two
 discounts) / quantity        Quantity. What does not divide so, and what is       decimals: the example till. Whole
                              weighed, is one piece at the line's price            quantities alone: our caution
-... discounts[]              Discounts[]: Description, Amount, negative; no       example till
-                             OfferID, which would use up an offer of Monetary's
+... discounts[]              Discounts[]: Description, Amount, negative           example till
+... an offer's discounts     one of Discounts[], with its OfferID: it is used     example till
+                             up by that. Where Monetary owns the contacts alone
 Σ of both                    SubTotal                                             readme, example till: after discounts
 tax_amount                   Taxes, with `tax = "added"`; else 0, amounts gross   readme: money, beside the SubTotal
 SubTotal + Taxes             Total                                                readme
@@ -22,15 +23,16 @@ occurred_at                  not sent: the receipt counts when it arrives       
 store, till, currency,       not sent                                             no place for them; a key is one
 receipt number                                                                    location's
 payments, vouchers_used,     not sent                                             they are the loyalty system's, or
-offers_used, cashier_id                                                           nobody's business there
+cashier_id                                                                        nobody's business there
 ===========================  ===================================================  ==================================
 
 With `tax = "added"` an amount is its part without tax; a discount's part is in the proportion of its line.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
+from types import MappingProxyType
 from typing import Any, Final
 
 import simplejson
@@ -38,6 +40,8 @@ import simplejson
 from agent.domain import money
 from agent.domain.transaction import Line, Transaction
 
+Label = tuple[str | None, str | None]
+"""What a till calls a discount: its ``type`` and its ``description``."""
 MARK: Final = "AGENT-RECEIPT"
 """The SKU of the line that names the sale; no shop has such an article."""
 _CENT = Decimal("0.01")
@@ -69,16 +73,33 @@ class _Part:
 
     line: Line
     amount: Decimal
-    discounts: tuple[tuple[str, Decimal], ...] = field(default=())
+    discounts: tuple[tuple[Label, Decimal], ...] = field(default=())
 
 
-def render_receipt(sale: Transaction, *, tax: str, mark: bool) -> dict[str, Any]:
+def labels_of(sale: Transaction, offers: Collection[str]) -> dict[Label, str]:
+    """Which discounts of a sale are which offer's; an offer is left out where nobody can tell.
+
+    A discount whose ``type`` is the offer's id is the offer's. Of one offer alone in a sale with one kind of discount
+    it is that.
+    """
+    labels = dict.fromkeys((cut.type, cut.description) for line in sale.lines for cut in line.discounts if cut.amount)
+    found = {label: label[0] for label in labels if label[0] in offers and label[0] is not None}
+    others, open_ = [label for label in labels if label not in found], set(offers).difference(found.values())
+    if len(others) == len(open_) == 1:
+        found[others[0]] = open_.pop()
+    return found
+
+
+def render_receipt(
+    sale: Transaction, *, tax: str, mark: bool, offers: Mapping[Label, str] = MappingProxyType({})
+) -> dict[str, Any]:
     """The receipt of a sale that brings nothing back, with exact decimals and without its customer.
 
     Args:
         sale: the sale.
         tax: `included` or `added`.
         mark: whether it names the sale.
+        offers: whose discounts stand as one, under the offer's id.
 
     Raises:
         InexactError: an amount has more than two decimals.
@@ -92,11 +113,27 @@ def render_receipt(sale: Transaction, *, tax: str, mark: bool) -> dict[str, Any]
     named = [{"SKU": MARK, "Description": sale.transaction_id, "Amount": _exact(money.ZERO), "Quantity": 1}]
     return {
         "Skus": [*(_sku(part) for part in parts), *(named if mark else [])],
-        "Discounts": [{"Description": text, "Amount": _exact(-amount)} for text, amount in cuts],
+        "Discounts": _discounts(cuts, offers),
         "SubTotal": _exact(sub_total),
         "Taxes": _exact(told),
         "Total": _exact(sub_total + told),
     }
+
+
+def without_offers(receipt: Mapping[str, Any], offers: Collection[str]) -> dict[str, Any]:
+    """The same, with the discounts of some offers as the shop's own."""
+    spelled = [_offer_id(offer) for offer in offers]
+    rows = [
+        {name: value for name, value in row.items() if name != "OfferID" or value not in spelled}
+        for row in receipt["Discounts"]
+    ]
+    return {**receipt, "Discounts": rows}
+
+
+def offers_in(receipt: Any) -> frozenset[str]:
+    """The ids of the offers that a receipt used up."""
+    told = (row.get("offerid") for row in _rows(_named(receipt).get("discounts")) or ())
+    return frozenset(str(one) for one in told if isinstance(one, int | str) and not isinstance(one, bool))
 
 
 def render_json(value: Any) -> bytes:
@@ -165,6 +202,29 @@ def _rows(value: Any) -> list[dict[str, Any]] | None:
     return [_named(row) for row in value]
 
 
+def _discounts(cuts: Iterable[tuple[Label, Decimal]], offers: Mapping[Label, str]) -> list[dict[str, Any]]:
+    """Each discount as it was; those of an offer together, as the offer is used once."""
+    rows: list[dict[str, Any]] = []
+    of_offer: dict[str, dict[str, Any]] = {}
+    for label, amount in cuts:
+        row = {"Description": label[1] or label[0] or "Discount", "Amount": _exact(-amount)}
+        offer = offers.get(label)
+        if offer is None:
+            rows.append(row)
+        elif offer in of_offer:
+            of_offer[offer]["Amount"] += row["Amount"]
+        else:
+            of_offer[offer] = {"OfferID": _offer_id(offer), **row}
+            rows.append(of_offer[offer])
+    return rows
+
+
+def _offer_id(offer: str) -> int | str:
+    """As Monetary has it: a whole number, as all of its ids but a receipt's (inferred), else the text."""
+    is_number = offer.isascii() and offer.isdecimal() and offer == str(int(offer[:_MOST_DIGITS]))
+    return int(offer) if is_number else offer
+
+
 def _sku(part: _Part) -> dict[str, Any]:
     line, quantity = part.line, part.line.quantity
     price = part.amount / quantity
@@ -180,13 +240,13 @@ def _part(line: Line, tax: Decimal) -> _Part:
     return _Part(line, paid + sum((amount for _, amount in cuts), money.ZERO), cuts)
 
 
-def _cuts(line: Line, paid: Decimal) -> Iterator[tuple[str, Decimal]]:
+def _cuts(line: Line, paid: Decimal) -> Iterator[tuple[Label, Decimal]]:
     for cut in line.discounts:
         amount = cut.amount
         if paid != line.gross_paid:
             amount = (amount * paid / line.gross_paid).quantize(_CENT, ROUND_HALF_UP)
         if amount:
-            yield cut.description or cut.type or "Discount", amount
+            yield (cut.type, cut.description), amount
 
 
 def _tax(line: Line) -> Decimal:

@@ -7,19 +7,20 @@ which is among nobody's, `on_doubt` decides. A first attempt costs no such quest
 A customer's sales go one after the other, on whatever strands they travel: from when Monetary made a receipt until its
 answer is here the receipt is nobody's, and an alike sale that looked meanwhile would take it for its own.
 
+Where Monetary owns the contacts, a sale's offers stand among its discounts with their ids, which uses them up: those
+that the sale names and those that were redeemed here for it, but none that was given back. A receipt that is refused
+goes again without the ids: the discount was given, and is the shop's own then.
+
 Between looking and sending, a request that was cut off a moment ago could still be at work there: that gap cannot be
 closed from here, and the pause before another attempt makes it small.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, nullcontext
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any, TypeVar
-from weakref import WeakValueDictionary
+from typing import Any, Final, TypeVar
 
 from agent.connectors.monetary.books import MonetaryBooks, Unclear, reference_of
 from agent.connectors.monetary.client import MonetaryClient
@@ -30,18 +31,30 @@ from agent.connectors.monetary.errors import (
     verdict_without_answer,
     verdict_without_key,
 )
-from agent.connectors.monetary.mapping import InexactError, WithoutTaxError, render_json, render_receipt
+from agent.connectors.monetary.mapping import (
+    InexactError,
+    WithoutTaxError,
+    labels_of,
+    offers_in,
+    render_json,
+    render_receipt,
+    without_offers,
+)
 from agent.connectors.monetary.people import MonetaryPeople
 from agent.connectors.monetary.settings import MonetarySettings
+from agent.connectors.monetary.turns import Turns
 from agent.domain.delivery import Verdict, VerdictKind
-from agent.domain.transaction import TransactionType
+from agent.domain.redemption import RedemptionState
+from agent.domain.transaction import Transaction, TransactionType
 from agent.errors import VendorRefusedError, VendorUnreachableError
-from agent.ports import Clock, Outgoing
+from agent.ports import CarriedOffers, Clock, Outgoing
 
 T = TypeVar("T")
 
 MAX_CALLS = 4
 """Calls that one delivery usually takes at most: who it is, somebody new, what is on the books, the receipt."""
+_GIVEN: Final = (RedemptionState.QUEUED, RedemptionState.REDEEMED)
+_GIVEN_BACK: Final = (RedemptionState.UNDOING, RedemptionState.RELEASED, RedemptionState.LOST)
 TIME_MATTERS = timedelta(minutes=5)
 """A sale that is told later than this is reported as counted at another time than its own."""
 _PARK, _DONE, _RETRY = VerdictKind.PARK, VerdictKind.DONE, VerdictKind.RETRY
@@ -58,6 +71,9 @@ _IN_DOUBT = Verdict(VerdictKind.IN_DOUBT, "sale.maybe_received")
 _OF_NOBODY = Unclear("do not have it: it is a guest's sale")
 _NOT_SHOWN = Unclear("do not have what was answered with success, more than once")
 _DROPPED = Verdict(_DONE, "sale.not_repeated", title="It may have arrived; on_doubt says not to send it again.")
+_OFFER_DOUBTED = Unclear("do not have it, and an offer of it is refused")
+_OFFER_REFUSED = ("sale.offer_refused", "An offer of the sale is refused: its discount went as the shop's own.")
+_OFFER_UNTOLD = ("sale.offer_untold", "Which discount is an offer's nobody said: that it was used was not told.")
 _TIME_LOST = ("sale.time_lost", "Counted when it arrived: the vendor has no place for the sale's own time.")
 
 
@@ -69,6 +85,8 @@ class MonetarySender:
         settings: the table.
         people: finds customers.
         books: reads their receipts.
+        turns: who is at work on a customer's receipts.
+        offers: the offers that were redeemed here; None where another system owns the contacts: those are its own.
         clock: tells how late a sale is.
     """
 
@@ -81,11 +99,12 @@ class MonetarySender:
         *,
         people: MonetaryPeople,
         books: MonetaryBooks,
+        turns: Turns,
+        offers: Callable[[], CarriedOffers] | None,
         clock: Clock,
     ) -> None:
         self._client, self._settings, self._clock = client, settings, clock
-        self._people, self._books = people, books
-        self._under_way: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
+        self._people, self._books, self._turns, self._offers = people, books, turns, offers
 
     async def send(self, batch: Sequence[Outgoing]) -> list[Verdict]:
         """A verdict for each sale; ``done`` means that Monetary made a receipt of it."""
@@ -98,20 +117,45 @@ class MonetarySender:
         customer = await _before_sending(self._asked(outgoing))
         if isinstance(customer, Verdict):
             return customer
-        async with self._one_of(customer):
+        async with self._turns.of(customer):  # no other sale of the customer's is looked for or sent meanwhile
             known = await _before_sending(self._known(outgoing, customer, receipt)) if outgoing.maybe_received else None
-            return known or await self._post(outgoing, customer, receipt)
+            return known or await self._deliver(outgoing, customer, receipt)
 
-    def _one_of(self, customer: int | None) -> AbstractAsyncContextManager[None]:
-        """No other sale of the customer's is looked for or sent meanwhile; a guest's are among nobody's receipts."""
-        return nullcontext() if customer is None else self._under_way.setdefault(customer, asyncio.Lock())
+    async def _deliver(self, outgoing: Outgoing, customer: int | None, receipt: Mapping[str, Any]) -> Verdict:
+        """Sends the receipt with the ids of its offers, and where it is refused for them without."""
+        sale = outgoing.transaction
+        given, given_back = self._offers_of(sale)
+        told = without_offers(receipt, given_back)
+        verdict, used = await self._post(outgoing, customer, told), offers_in(told)
+        if verdict.reference is not None and given - given_back - used:
+            return replace(verdict, code=_OFFER_UNTOLD[0], title=_OFFER_UNTOLD[1])
+        if verdict.code != "vendor.rejected" or not used or self._offers is None:
+            return verdict
+        if outgoing.maybe_received and (doubtful := self._doubtful(_OFFER_DOUBTED)) is not None:
+            return replace(doubtful, status=verdict.status)  # its own first attempt may be what used them up
+        verdict = await self._post(outgoing, customer, without_offers(receipt, used | given_back))
+        if verdict.kind is not _DONE:
+            return verdict
+        for offer in sorted(used):
+            await self._offers().lost(sale.transaction_id, offer)
+        return replace(verdict, code=_OFFER_REFUSED[0], title=_OFFER_REFUSED[1])
+
+    def _offers_of(self, sale: Transaction) -> tuple[frozenset[str], frozenset[str]]:
+        """The offers that a sale uses, and those of them that were given back since. Raises StorageError."""
+        if self._offers is None:
+            return frozenset(), frozenset()
+        noted = self._offers().of_sale(sale.transaction_id)
+        given = {one.offer_id for one in sale.offers_used} | {one for one, state in noted.items() if state in _GIVEN}
+        return frozenset(given), frozenset(one for one, state in noted.items() if state in _GIVEN_BACK)
 
     def _rendered(self, outgoing: Outgoing) -> dict[str, Any] | Verdict:
         refused = self._unsendable(outgoing)
         if refused is not None:
             return refused
         try:
-            return render_receipt(outgoing.transaction, tax=self._settings.tax, mark=self._settings.mark_receipts)
+            sale, (given, given_back) = outgoing.transaction, self._offers_of(outgoing.transaction)
+            offers = labels_of(sale, given | given_back)  # alike in each attempt: it is looked for by its discounts
+            return render_receipt(sale, tax=self._settings.tax, mark=self._settings.mark_receipts, offers=offers)
         except InexactError:
             return _INEXACT
         except WithoutTaxError:

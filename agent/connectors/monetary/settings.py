@@ -6,12 +6,19 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from agent.connectors.addresses import base_url
+from agent.domain.money import minor_unit
 from agent.errors import Fault
 from agent.settings import Duration, Role, Secret, Settings, VendorSection
 
 _VERSION = "/v1"
 _KNOWN_BY = ("mobile_phone", "email")
 _CACHE_LEVEL = 3
+
+
+def _currency(value: str) -> str:
+    if value and minor_unit(value) is None:
+        raise ValueError("is not an ISO 4217 code")
+    return value
 
 
 def _base_url(value: str) -> str:
@@ -65,6 +72,11 @@ class MonetarySettings(VendorSection):
         description="as the owner of the contacts: a member of whom nothing was heard for so long is asked for again",
         examples=["24h"],
     )
+    currency: Annotated[str, AfterValidator(_currency)] = Field(
+        "",
+        description="as the owner of the contacts: of the account's amounts, such as USD; they have none, and without "
+        "it what an offer takes off is not shown",
+    )
     seed_file: str = Field(
         "",
         description="as the owner of the contacts: a CSV file of customers for the first fill, with Monetary's names "
@@ -112,7 +124,7 @@ class MonetarySettings(VendorSection):
 
     def _as_a_further_system(self) -> list[Fault]:
         text = "is for the owner of the contacts, which is another system"
-        changed = (name for name in ("refresh_after", "seed_file") if getattr(self, name) != _default(name))
+        changed = (name for name in ("refresh_after", "currency", "seed_file") if getattr(self, name) != _default(name))
         return [Fault(name, text) for name in changed]
 
 

@@ -2,8 +2,8 @@
 
 What it can: sales as orders, with the sale's own time, made once however often they are sent; or as events. Where it
 owns the contacts its customers are read into the replica and looked up; none are made but by a sale under a key of
-theirs. It says what they can use, uses vouchers up and, with loyalty v2, says what a sale would earn. It takes guests
-where that is wanted, and tells of a sale what it calls its order.
+theirs. It says what they can use, uses vouchers up and, with loyalty v1, points; with loyalty v2 it says what a sale
+would earn. It takes guests where that is wanted, and tells of a sale what it calls its order.
 """
 
 from collections.abc import Sequence
@@ -13,6 +13,7 @@ from agent.connectors.voucherify.benefits import VoucherifyBenefits
 from agent.connectors.voucherify.client import VoucherifyClient
 from agent.connectors.voucherify.errors import raise_unless_answered
 from agent.connectors.voucherify.people import VoucherifyPeople
+from agent.connectors.voucherify.points import VoucherifyPoints
 from agent.connectors.voucherify.preview import VoucherifyPreview
 from agent.connectors.voucherify.redemptions import VoucherifyRedemptions
 from agent.connectors.voucherify.sender import VoucherifySender
@@ -55,6 +56,7 @@ class Voucherify:
         self.lookup = VoucherifyPeople(client, primary, fields, clock=clock) if owns else None
         self.benefits = VoucherifyBenefits(client, settings, clock=clock)
         self.redemptions = VoucherifyRedemptions(client, self.benefits, clock=clock)
+        self.points = VoucherifyPoints(client, settings, clock=clock) if settings.loyalty_api == "v1" else None
         examines = settings.loyalty_api == "v2" and settings.earn_with == "order"
         self.preview = VoucherifyPreview(client, settings, clock=clock) if examines else None
 
@@ -89,6 +91,11 @@ def benefits_of(connector: Voucherify) -> VoucherifyBenefits:
 def redemptions_of(connector: Voucherify) -> VoucherifyRedemptions:
     """What uses it up."""
     return connector.redemptions
+
+
+def points_of(connector: Voucherify) -> VoucherifyPoints | None:
+    """What spends points; None where a repetition could not be told from a second one."""
+    return connector.points
 
 
 def preview_of(connector: Voucherify) -> VoucherifyPreview | None:

@@ -14,7 +14,7 @@ from agent.ports import Secret
 from agent.transport import MAX_ANSWER_BYTES, Answer, Transport
 
 API_VERSION = "v2018-08-01"
-_REFUSED = (401, 403)
+_REFUSED, _PAGE = (401, 403), 100
 _MAX_PAGE_BYTES = 16 << 20
 """A hundred customers, each with as much metadata as a project likes."""
 
@@ -88,6 +88,17 @@ class VoucherifyClient:
         """`POST /v1/redemptions/{id}/rollback`."""
         path = f"/v1/redemptions/{quote(redemption_id, safe='')}/rollback"
         return await self._call("POST", path, b"{}", timeout_s=timeout_s)
+
+    async def transactions(self, code: str, *, after: str | None = None, timeout_s: float | None = None) -> Answer:
+        """`GET /v1/loyalties/members/{code}/transactions`: a page of what happened on a loyalty card, latest first."""
+        path = f"/v1/loyalties/members/{quote(code, safe='')}/transactions"
+        params = {"limit": str(_PAGE), "order": "-created_at"} | ({"starting_after_id": after} if after else {})
+        return await self._call("GET", path, params=params, timeout_s=timeout_s, max_bytes=_MAX_PAGE_BYTES)
+
+    async def adjust(self, code: str, body: bytes, *, timeout_s: float | None = None) -> Answer:
+        """`POST /v1/loyalties/members/{code}/balance`: adds points to a loyalty card, or takes some off; each time."""
+        path = f"/v1/loyalties/members/{quote(code, safe='')}/balance"
+        return await self._call("POST", path, body, timeout_s=timeout_s)
 
     async def memberships(self, name: str, *, named_by: str, timeout_s: float | None = None) -> Answer:
         """`GET /v2/loyalties/memberships/{id or source_id}`: a customer's memberships with their cards."""

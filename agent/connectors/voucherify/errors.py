@@ -37,7 +37,9 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-Kind = Literal["order", "event", "list", "customer", "earnings_examine_result", "memberships_result", "redemption"]
+Kind = Literal[
+    "order", "event", "list", "customer", "earnings_examine_result", "memberships_result", "redemption", "balance"
+]
 
 _SUCCESS, _REDIRECT, _BAD_REQUEST, _SERVER_ERROR = range(200, 300), 300, 400, 500
 _REFUSED = (401, 403)
@@ -62,6 +64,7 @@ _KEYS = _words(
     "missing_customer missing_order missing_order_items missing_order_items_amount missing_required_feature "
     "missing_required_permission multiple_requests not_found order_rules_violated page_over_limit query_too_large "
     "resource_in_use resource_not_found unauthorized "
+    "loyalty_card_not_active loyalty_card_points_exceeded "
     "campaign_not_active invalid_redeemables invalid_redemption invalid_redemption_parent quantity_exceeded "
     "redemption_rules_violated voucher_disabled voucher_expired voucher_not_active voucher_not_active_now"
 )

@@ -10,8 +10,7 @@ who used it up, and when     `GET /v1/vouchers/{code}/redemption`: `customer_id`
 redeem it                    `POST /v1/redemptions`, one of `redeemables`, which  redemptions page
                              is checked by it as by a validation
 give it back                 `POST /v1/redemptions/{id}/rollback`                 redemptions page: up to three months
-points                       only for rewards that the project has defined: a     loyalty pages
-                             till redeems none
+points                       `points.py`                                          loyalty pages
 ===========================  ===================================================  ==================================
 
 ===================================================================  ================================================
@@ -69,6 +68,7 @@ class VoucherifyRedemptions:
     """
 
     redeems = releases = frozenset({BenefitKind.VOUCHER})
+    with_sale: frozenset[BenefitKind] = frozenset()
 
     def __init__(self, client: VoucherifyClient, benefits: VoucherifyBenefits, *, clock: Clock) -> None:
         self._client, self._benefits, self._clock = client, benefits, clock

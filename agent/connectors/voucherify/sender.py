@@ -13,6 +13,8 @@ from weakref import WeakValueDictionary
 
 import structlog
 
+from agent.connectors.voucherify.clawback import UNKNOWN as _UNKNOWN
+from agent.connectors.voucherify.clawback import Clawback
 from agent.connectors.voucherify.client import VoucherifyClient
 from agent.connectors.voucherify.errors import is_missing, read_object, verdict_of, verdict_without_answer
 from agent.connectors.voucherify.mapping import (
@@ -61,7 +63,6 @@ _COLLISION = Verdict(
     _PARK, "sale.collision", title="The vendor's order under this id is of another amount, or somebody else's."
 )
 _KNOWN_BEFORE = "The vendor had an order under this id before the first attempt; it has what this sale says now."
-_UNKNOWN = Verdict(_PARK, "sale.without_original", title="The vendor has no order of the sale that this is about.")
 _EXCEEDS = Verdict(_PARK, "sale.exceeds_original", title="More comes back than the vendor's order has.")
 _TOO_LARGE = Verdict(_PARK, "sale.too_large", title="The sale has more lines than the vendor takes.")
 _INEXACT = Verdict(_PARK, "sale.inexact", title="An amount is a fraction of the currency's smallest unit.")
@@ -97,6 +98,7 @@ class VoucherifySender:
     ) -> None:
         self._client, self._settings, self._clock = client, settings, clock
         self._naming = Naming(primary, owns_contacts)
+        self._clawback = Clawback(client, settings, clock=clock)
         self._at_work_on: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def send(self, batch: Sequence[Outgoing]) -> list[Verdict]:
@@ -126,7 +128,7 @@ class VoucherifySender:
         rendered = render_order(outgoing, self._settings, self._naming)
         if refusal := self._refusal(outgoing, rendered):
             return refusal
-        earlier = await self._change_earlier(sale)
+        earlier = await self._change_earlier(outgoing)
         if earlier is None:
             return await self._make(outgoing, rendered)
         if earlier.kind not in _SETTLED or not rendered.items:
@@ -195,16 +197,21 @@ class VoucherifySender:
         answer = await self._client.put_order(source_id, render_status(CANCELED))
         return _UNKNOWN if is_missing(answer) else self._verdict(answer)
 
-    async def _change_earlier(self, sale: Transaction) -> Verdict | None:
-        """What came of changing the order of the sale that this one is about; None when there is nothing to change.
+    async def _change_earlier(self, outgoing: Outgoing) -> Verdict | None:
+        """What came of changing the order, or the points, of the sale that this one is about; None without such a sale.
 
-        An order is read and written by one sale at a time: what another took off in between would be lost.
+        Both are read and written by one sale at a time: what another took off in between would be lost.
         """
+        sale = outgoing.transaction
         claims, source_id = sale.type is TransactionType.POINTS_CLAIM, sale.original_transaction_id
         if source_id is None or not (claims or _brings_back(sale)):
             return None
         async with self._at_work_on.setdefault(source_id, asyncio.Lock()):
-            return await (self._free(sale, source_id) if claims else self._take_off(sale, source_id))
+            if claims:
+                return await self._free(sale, source_id)
+            if self._settings.on_return == "adjust_points":
+                return await self._clawback.take_back(outgoing, source_id)
+            return await self._take_off(sale, source_id)
 
     async def _take_off(self, sale: Transaction, source_id: str) -> Verdict:
         """Takes what came back off the order of its sale, once."""

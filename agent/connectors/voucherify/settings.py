@@ -18,9 +18,9 @@ _KNOWN_BY = ("mobile_phone", "email")
 _REPLICA_LEVEL, _WRITE_LEVEL = 3, 4
 _KEY = re.compile(r"[^\s\x00-\x1f\x7f]{1,64}")
 _DEFAULT_METADATA = dict.fromkeys(("store_id", "till_id", "receipt_number", "channel", "currency"), "string")
-_CANNOT_ADJUST = (
-    "is not available in this version: how many points a sale earned is the project's own rule, and which card they "
-    'are on is not known; "park" leaves a return to a person, "order_update" takes it off its order'
+_NOT_WITH_V2 = (
+    "has points taken off a card of loyalty v1; v2 gives no name to such a change, so that one whose answer is lost "
+    'could be made twice: "park" leaves a return to a person, "order_update" takes it off its order'
 )
 
 
@@ -34,12 +34,6 @@ def _base_url(value: str) -> str:
 def _currency(value: str) -> str:
     if value and minor_unit(value) is None:
         raise ValueError("is not an ISO 4217 code")
-    return value
-
-
-def _return_rule(value: str) -> str:
-    if value == "adjust_points":
-        raise ValueError(_CANNOT_ADJUST)
     return value
 
 
@@ -97,8 +91,10 @@ class VoucherifySettings(VendorSection):
     event_name: Annotated[str, Field(pattern=r"^\S(.{0,298}\S)?$")] = Field(
         "pos_purchase", description="the custom event, as it is defined in the project"
     )
-    on_return: Annotated[Literal["park", "order_update", "adjust_points"], AfterValidator(_return_rule)] = Field(
-        "park", description="park | order_update: a return is left to a person, or taken off the order of its sale"
+    on_return: Literal["park", "order_update", "adjust_points"] = Field(
+        "park",
+        description="park | order_update | adjust_points: a return is left to a person, taken off the order of its "
+        "sale, or the points of that taken off the card that earned them (loyalty v1)",
     )
     on_doubt: Literal["hold", "resend", "drop"] = Field(
         "hold", description="hold | resend | drop: an event that was sent and not answered; an order is looked up"
@@ -189,7 +185,9 @@ class VoucherifySettings(VendorSection):
         changed = (
             name for name in ("event_name", "on_doubt", "card_is_loyalty_code") if getattr(self, name) != _default(name)
         )
-        return [Fault(name, 'belongs to earn_with = "event", and earn_with is "order"') for name in changed]
+        said = [Fault(name, 'belongs to earn_with = "event", and earn_with is "order"') for name in changed]
+        by_hand = self.on_return == "adjust_points" and self.loyalty_api == "v2"
+        return [*said, Fault("on_return", _NOT_WITH_V2)] if by_hand else said
 
 
 def _default(name: str) -> object:

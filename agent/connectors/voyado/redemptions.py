@@ -73,6 +73,7 @@ class VoyadoRedemptions:
 
     redeems = frozenset({BenefitKind.OFFER, BenefitKind.VOUCHER})
     releases = frozenset({BenefitKind.VOUCHER})
+    with_sale: frozenset[BenefitKind] = frozenset()
 
     def __init__(self, client: VoyadoClient, people: VoyadoPeople) -> None:
         self._client, self._people = client, people

@@ -11,10 +11,13 @@ from agent.connectors.monetary.mapping import (
     InexactError,
     WithoutTaxError,
     amount_of,
+    labels_of,
     likeness_of,
     mark_of,
+    offers_in,
     render_json,
     render_receipt,
+    without_offers,
 )
 from agent.connectors.monetary.simulator.receipts import read_receipt
 from agent.connectors.monetary.simulator.values import parsed
@@ -203,3 +206,64 @@ def test_what_is_no_receipt(receipt):
 def test_an_amount(value, amount):
     """A number or a text of one, to two decimals."""
     assert amount_of(value) == (None if amount is None else Decimal(amount))
+
+
+# --- offers -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("cuts", "offers", "expected"),
+    [
+        ([cut("10.00", type="7")], ["7"], {("7", None): "7"}),
+        ([cut("10.00", type="7"), cut("5.00", type="325")], ["7"], {("7", None): "7"}),
+        ([cut("10.00", description="Welcome")], ["7"], {(None, "Welcome"): "7"}),
+        ([cut("10.00", type="7"), cut("5.00", type="325")], ["7", "8"], {("7", None): "7", ("325", None): "8"}),
+        ([cut("10.00", type="325"), cut("5.00", type="326")], ["7"], {}),
+        ([cut("10.00", type="325")], ["7", "8"], {}),
+        ([cut("0.00", type="7")], ["7"], {}),
+        ([], ["7"], {}),
+        ([cut("10.00", type="7")], [], {}),
+    ],
+    ids=[
+        "named",
+        "beside another",
+        "the only one",
+        "what is left",
+        "several",
+        "two offers",
+        "nothing off",
+        "none",
+        "no offer",
+    ],
+)
+def test_whose_a_discount_is(cuts, offers, expected):
+    """As the till says, or the one that is left; else nobody's is guessed."""
+    assert labels_of(make_sale(lines=[line("90.00", discounts=cuts)]), offers) == expected
+
+
+@pytest.mark.parametrize(("tax", "amount"), [("included", "-15.00"), ("added", "-12.00")])
+def test_an_offer_over_several_lines(tax, amount):
+    """Its discounts are one, under its id as Monetary has it, and without the id they stay one: alike either way."""
+    cuts = [[cut("10.00", type="7", description="Welcome"), cut("1.00")], [cut("5.00", type="7")]]
+    sold = make_sale(lines=[line("90.00", discounts=one, tax_percent="25") for one in cuts])
+    labels = labels_of(sold, ["7"])
+    receipt = render_receipt(sold, tax=tax, mark=False, offers=labels)
+    assert receipt["Discounts"][0] == {"OfferID": 7, "Description": "Welcome", "Amount": Decimal(amount)}
+    assert (len(receipt["Discounts"]), offers_in(receipt)) == (2, {"7"})
+    bare = without_offers(receipt, ["7"])
+    assert (offers_in(bare), likeness_of(bare)) == (frozenset(), likeness_of(receipt))
+    assert without_offers(receipt, ["8"]) == receipt
+    assert read_receipt(parsed(render_json(receipt)))["Discounts"][0]["OfferID"] == 7
+
+
+@pytest.mark.parametrize(
+    ("offer", "told"),
+    [("7", 7), ("007", "007"), ("A-7", "A-7"), ("9" * 18, int("9" * 18)), ("9" * 40, "9" * 40), ("\u0667", "\u0667")],
+    ids=["a number", "zeros", "a text", "long", "too long", "another script"],
+)
+def test_the_id_of_an_offer(offer, told):
+    """A number only where it is spelled as one: it is to come back as it was shown."""
+    sold = make_sale(lines=[line("90.00", discounts=[cut("10.00", type=offer)])])
+    [row] = render_receipt(sold, tax="included", mark=False, offers=labels_of(sold, [offer]))["Discounts"]
+    assert row["OfferID"] == told
+    assert offers_in({"Discounts": [row]}) == {offer}

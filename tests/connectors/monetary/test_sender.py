@@ -8,12 +8,15 @@ from datetime import timedelta
 import pytest
 
 from agent.connectors.monetary.simulator import Fault
+from agent.domain.benefits import BenefitKind
 from agent.domain.delivery import VerdictKind
 from agent.domain.identifiers import IdentifierType
+from agent.domain.redemption import RedemptionState, Standing
 from agent.domain.transaction import IntegrationKey
 from agent.errors import VendorRefusedError, VendorUnreachableError
 from tests.connectors.monetary.conftest import KEY, MEMBER
 from tests.connectors.mparticle.sales import NOW, make_outgoing, make_sale
+from tests.fakes import at_once
 from tests.wire import answer, cut, in_turn, wire
 
 DONE, DUPLICATE, PARK, RETRY, HOLD, IN_DOUBT = (
@@ -672,3 +675,180 @@ async def test_a_number_is_the_external_id_whatever_the_primary_key(simulator, c
     key = IntegrationKey(kind="secondary", type=IdentifierType.MEMBER_NUMBER, value=MEMBER)
     assert [verdict.kind for verdict in await sent(room, sale(tag=key))] == [DONE]
     assert sim.receipts[0]["CustomerID"] == 101
+
+
+# --- offers, where Monetary owns the contacts ---------------------------------------------------------------------
+
+CUT = {"type": "1", "description": "Welcome back", "amount": "10.00"}
+REDUCED = {"kind": "purchase", "sku": "SK-77", "quantity": "1", "gross_paid": "90.00"}
+
+
+class Noted:
+    """Offers that were redeemed here."""
+
+    def __init__(self, **states):
+        self.states = {name.removeprefix("o"): RedemptionState(state) for name, state in states.items()}
+        self.refused = []
+
+    def of_sale(self, _transaction_id):
+        return dict(self.states)
+
+    async def lost(self, transaction_id, offer_id):
+        self.refused.append((transaction_id, offer_id))
+        self.states[offer_id] = RedemptionState.LOST
+
+
+@pytest.fixture
+def owned(simulator, connect):
+    """The owner of the contacts, whose customer 101 has offer 1 of 10.00 from 50.00 on, and 102 offer 2."""
+    sim, running = simulator
+    sim.add_customer(ExternalID="10000422")
+    until = sim.now() + timedelta(days=31)
+    for customer in (101, 102):
+        sim.offers.give(customer, until, DiscountAmount=10, MinimumPurchase=50)
+
+    def owned_(noted=None, **table):
+        noted = noted or Noted()
+        return sim, connect(running.url, around={"role": "loyalty", "offers": lambda: noted}, **table)
+
+    return owned_
+
+
+def reduced(name="t-1", *, cuts=(CUT,), used=("1",), **changes):
+    lines = [{**REDUCED, "discounts": list(cuts)}]
+    return sale(name, lines=lines, total="90.00", offers_used=[{"offer_id": one} for one in used], **changes)
+
+
+def discounts(receipt):
+    return [(row["OfferID"], row["Amount"]) for row in receipt["Discounts"]]
+
+
+@pytest.mark.parametrize(
+    ("states", "used"),
+    [({}, ("1",)), ({"o1": "redeemed"}, ()), ({"o1": "queued"}, ("1",)), ({"o1": "refused"}, ("1",))],
+    ids=["the till says so", "redeemed here", "given unasked", "used all the same"],
+)
+async def test_an_offer_is_used_up_by_the_receipt(owned, states, used):
+    """It stands among the discounts with its id, once."""
+    sim, room = owned(Noted(**states))
+    assert told(await sent(room, reduced(used=used))) == [(DONE, "")]
+    assert discounts(sim.receipts[0]) == [(1, -10)]
+    assert sim.offers.of(101, sim.now()) == []
+
+
+@pytest.mark.parametrize("state", ["released", "undoing", "lost"])
+async def test_an_offer_that_was_given_back(owned, state):
+    """Its discount is the shop's own, whatever the sale says, and the offer stays."""
+    sim, room = owned(Noted(o1=state))
+    assert told(await sent(room, reduced())) == [(DONE, "")]
+    assert discounts(sim.receipts[0]) == [(None, -10)]
+    assert len(sim.offers.of(101, sim.now())) == 1
+
+
+@pytest.mark.parametrize(
+    ("used", "state"),
+    [("2", "redeemed"), ("9", "redeemed"), ("x-1", "queued")],
+    ids=["another's", "none of theirs", "no number"],
+)
+async def test_an_offer_that_is_refused(owned, used, state):
+    """The sale counts all the same, its discount as the shop's own, and that the offer was no good is told."""
+    noted = Noted(**{f"o{used}": state})
+    sim, room = owned(noted)
+    bad = {**CUT, "type": used}
+    assert told(await sent(room, reduced(cuts=[bad], used=[used]))) == [(DONE, "sale.offer_refused")]
+    assert discounts(sim.receipts[0]) == [(None, -10)]
+    assert noted.refused == [("t-1", used)]
+
+
+async def test_an_offer_is_used_once(owned):
+    """Its second sale goes without it; an expired one and one of too small a sale do as well."""
+    sim, room = owned()
+    first, second = reduced("t-1"), reduced("t-2")
+    assert told(await sent(room, first, second)) == [(DONE, ""), (DONE, "sale.offer_refused")]
+    sim.offers.give(101, sim.now() + timedelta(days=1), DiscountAmount=10, MinimumPurchase=5_000)
+    sim.offers.give(101, sim.now(), DiscountAmount=10)
+    for number in ("3", "4"):
+        [verdict] = await sent(room, reduced(f"t-{number}", cuts=[{**CUT, "type": number}], used=[number]))
+        assert verdict.code == "sale.offer_refused"
+    assert [discounts(receipt) for receipt in sim.receipts] == [[(1, -10)], [(None, -10)], [(None, -10)], [(None, -10)]]
+
+
+async def test_which_discount_is_an_offer_s_is_not_guessed(owned):
+    """Of several kinds of discount none is taken for it: the offer stays, and that is told."""
+    sim, room = owned()
+    cuts = [{"type": "325", "amount": "4.00"}, {"type": "326", "amount": "6.00"}]
+    assert told(await sent(room, reduced(cuts=cuts))) == [(DONE, "sale.offer_untold")]
+    assert discounts(sim.receipts[0]) == [(None, -4), (None, -6)]
+    assert len(sim.offers.of(101, sim.now())) == 1
+
+
+async def test_a_sale_that_is_refused_for_itself(owned):
+    """Without its offers it is refused as well: parked, and no offer is lost by it."""
+    noted = Noted(o1="redeemed")
+    sim, room = owned(noted)
+    sim.faults.append(Fault(kind="poison", sku="SK-77"))
+    assert told(await sent(room, reduced())) == [(PARK, "vendor.rejected")]
+    assert (sim.receipts, noted.refused) == ([], [])
+
+
+@pytest.mark.parametrize("mark", [True, False])
+async def test_a_lost_answer_with_an_offer(owned, mark):
+    """The receipt is found again by its discounts, though the offer was given back between the attempts."""
+    noted = Noted(o1="redeemed")
+    sim, room = owned(noted, mark_receipts=mark)
+    sim.faults.append(Fault(kind="drop", count=1, path="/v1/[Rr]eceipts", method="POST", after_processing=True))
+    [lost] = await sent(room, reduced())
+    noted.states["1"] = RedemptionState.RELEASED
+    assert (lost.kind, lost.not_received) == (RETRY, False)
+    assert told(await sent(room, reduced(maybe_received=True))) == [(DUPLICATE, "")]
+    assert len(sim.receipts) == 1
+
+
+@pytest.mark.parametrize(
+    ("on_doubt", "expected", "posts"),
+    [
+        ("hold", (IN_DOUBT, "sale.maybe_received"), 1),
+        ("drop", (DONE, "sale.not_repeated"), 1),
+        ("resend", (DONE, "sale.offer_refused"), 2),
+    ],
+)
+async def test_an_offer_refused_to_a_repetition(connect, on_doubt, expected, posts):
+    """The first attempt may be what used it up, whatever the books show: it is not sent again unseen."""
+    refused, taken = answer(400, b"{}"), answer(200, json.dumps({"ReceiptID": RECEIPT}).encode())
+    async with wire(in_turn(FOUND, answer(200, b"[]"), refused, taken)) as vendor:
+        room = connect(vendor.url, around={"role": "loyalty", "offers": Noted}, on_doubt=on_doubt)
+        assert told(await sent(room, reduced(maybe_received=True))) == [expected]
+        assert len([request for request in vendor.requests if request.startswith(b"POST")]) == posts
+
+
+async def test_a_further_system_hears_of_no_offers(simulator, connect):
+    """They are another loyalty system's, and could be taken for one of Monetary's."""
+    sim, running = simulator
+    sim.offers.give(101, sim.now() + timedelta(days=1), DiscountAmount=10)
+    room = connect(running.url, around={"offers": lambda: Noted(o1="redeemed")})
+    assert told(await sent(room, reduced())) == [(DONE, "")]
+    assert discounts(sim.receipts[0]) == [(None, -10)]
+
+
+async def test_what_is_given_back_waits_for_a_receipt_on_its_way(connect):
+    """The look comes after it: what has gone is not said to be there still."""
+    arrived, answered = asyncio.Event(), asyncio.Event()
+    receipt = {"ReceiptID": RECEIPT, "Discounts": [{"OfferID": 1, "Amount": -10}]}
+
+    async def slowly(request, writer):
+        arrived.set()
+        await answered.wait()
+        await answer(200, json.dumps(receipt).encode())(request, writer)
+
+    books = answer(200, json.dumps([receipt]).encode())
+    key = IntegrationKey(kind="primary", type=IdentifierType.MEMBER_NUMBER, value=MEMBER)
+    async with wire(in_turn(FOUND, slowly, FOUND, answer(200, b"[]"), books)) as vendor:
+        room = connect(vendor.url, around={"role": "loyalty", "offers": lambda: Noted(o1="redeemed")})
+        sending = asyncio.create_task(sent(room, reduced()))
+        await arrived.wait()
+        looking = asyncio.create_task(room.redemptions.standing(key, BenefitKind.OFFER, "1", timeout_s=5, pace=at_once))
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(looking), 0.2)
+        answered.set()
+        assert (await looking).standing is Standing.USED
+        assert told(await sending) == [(DONE, "")]

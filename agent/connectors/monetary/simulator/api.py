@@ -12,6 +12,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from agent.connectors.monetary.simulator.faults import Fault
+from agent.connectors.monetary.simulator.offers import A_MONTH, OFFER_FIELDS
 from agent.connectors.monetary.simulator.values import Refused, parsed, rows
 from agent.connectors.simulation.answers import Handler, answer, routed
 from agent.connectors.simulation.controls import controls
@@ -50,7 +51,12 @@ def build_app(simulator: "MonetarySimulator") -> ASGIApp:
             simulator,
             Fault,
             shows={"state": own.state, "receipts": own.receipts},
-            acts={"customers": own.add_customers, "leave": own.leave, "merge": own.merge},
+            acts={
+                "customers": own.add_customers,
+                "offers": own.give_offer,
+                "leave": own.leave,
+                "merge": own.merge,
+            },
             wrong=lambda text: _refuse(Refused(400, text)),
         ),
         now=simulator.now,
@@ -165,6 +171,14 @@ class _Controls:
             return [self._simulator.register(fields)["CustomerID"] for fields in people]
         except Refused as refused:
             raise ValueError(str(refused)) from refused
+
+    def give_offer(self, wanted: Any) -> Any:
+        """An offer of any kind for a customer, good for a month."""
+        fields = dict(wanted) if isinstance(wanted, dict) else {}
+        customer = self._customer(fields.pop("CustomerID", None))
+        if unknown := sorted(fields.keys() - OFFER_FIELDS):
+            raise ValueError(f"no offer shows {unknown[0]}")
+        return self._simulator.offers.give(customer, self._simulator.now() + A_MONTH, **fields)
 
     def leave(self, wanted: Any) -> Any:
         for customer_id in wanted if isinstance(wanted, list) else [wanted]:

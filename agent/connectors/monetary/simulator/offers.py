@@ -14,6 +14,12 @@ from agent.connectors.monetary.simulator.values import Refused, named, number
 
 HOLDING = "holding"
 """The location of the key of the business that the locations belong to."""
+OFFER_FIELDS = frozenset(
+    ("MinimumPurchase", "DiscountAmount", "DiscountPercent", "PosCode", "PosCodeRewardDescription", "RewardSku",
+     "RewardSkuDescription")
+)  # fmt: skip
+"""What an offer shows beside its ids, as the example till reads it."""
+A_MONTH = timedelta(days=31)
 _LONGEST_DAYS = 3_660
 
 
@@ -61,13 +67,19 @@ class Offers:
         eligible = set(registered)
         if campaign["IsLocationSpecific"]:
             eligible &= set(buyers(self._made_by[campaign_id]))
+        until = now + timedelta(days=campaign["DaysTillExpiration"])
         for customer_id in (one for one in dict.fromkeys(body) if one in eligible):
-            number_ = len(self._offers) + 1
-            self._offers[number_] = {
-                "OfferID": number_, "CustomerID": customer_id, "CampaignID": campaign_id, "Code": f"OFFER{number_:05d}",
-                "DiscountAmount": campaign["AmountOff"], "MinimumPurchase": campaign["MinimumPurchase"],
-            }  # fmt: skip
-            self._until[number_] = now + timedelta(days=campaign["DaysTillExpiration"])
+            self.give(
+                customer_id, until, CampaignID=campaign_id,
+                DiscountAmount=campaign["AmountOff"], MinimumPurchase=campaign["MinimumPurchase"],
+            )  # fmt: skip
+
+    def give(self, customer_id: int, until: datetime, **fields: Any) -> int:
+        """Offers a customer something of any kind, as no campaign does; its OfferID."""
+        offer_id = len(self._offers) + 1
+        own = {"OfferID": offer_id, "CustomerID": customer_id, "Code": f"OFFER{offer_id:05d}", "MinimumPurchase": 0}
+        self._offers[offer_id], self._until[offer_id] = {**own, **fields}, until
+        return offer_id
 
     def of(self, customer_id: int, now: datetime) -> list[dict[str, Any]]:
         """What a customer can still use."""
@@ -93,10 +105,13 @@ class Offers:
         used: set[int] = set()
         for offer_id in wanted:
             offer = self.get(offer_id)
-            campaign, made_by = self.campaigns[offer["CampaignID"]], self._made_by[offer["CampaignID"]]
-            elsewhere = campaign["IsLocationSpecific"] and made_by != location
+            campaign = offer.get("CampaignID")
+            elsewhere = campaign is not None and self._is_of_another(campaign, location)
             gone = offer_id in self._used | used or now >= self._until[offer_id]
             if offer["CustomerID"] != customer_id or elsewhere or gone or spent < offer["MinimumPurchase"]:
                 raise Refused(400, "The request is invalid: this offer cannot be used.")
             used.add(offer_id)
         self._used |= used
+
+    def _is_of_another(self, campaign_id: int, location: str) -> bool:
+        return self.campaigns[campaign_id]["IsLocationSpecific"] and self._made_by[campaign_id] != location

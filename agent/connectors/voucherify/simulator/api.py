@@ -42,6 +42,8 @@ def build_app(simulator: "VoucherifySimulator") -> ASGIApp:
         ("POST", "/v1/redemptions", calls.redeem),
         ("POST", "/v1/redemptions/{number}/rollback", calls.roll_back),
         ("GET", "/v1/vouchers/{code:path}/redemption", calls.list_redemptions),
+        ("GET", "/v1/loyalties/members/{code:path}/transactions", calls.list_transactions),
+        ("POST", "/v1/loyalties/members/{code:path}/balance", calls.adjust),
         ("GET", "/v2/loyalties/memberships/{source_id:path}", calls.get_memberships),
         ("POST", "/v2/loyalties/examine/earning-rules", calls.examine_earning),
     ]
@@ -57,6 +59,7 @@ def build_app(simulator: "VoucherifySimulator") -> ASGIApp:
                 "cards": own.set_cards,
                 "programs": own.set_programs,
                 "vouchers": own.give_voucher,
+                "earning": own.set_earning,
             },
             wrong=lambda text: _error(400, "invalid_payload", text),
         ),
@@ -149,6 +152,12 @@ class _Calls:
     def list_redemptions(self, request: Request, _body: bytes) -> Response:
         return answer(self._simulator.vouchers.of(request.path_params["code"]))
 
+    def list_transactions(self, request: Request, _body: bytes) -> Response:
+        return answer(self._simulator.transactions(request.path_params["code"], request.query_params))
+
+    def adjust(self, request: Request, body: bytes) -> Response:
+        return answer(self._simulator.adjust(request.path_params["code"], _parsed(body)))
+
     def get_memberships(self, request: Request, _body: bytes) -> Response:
         return answer(self._simulator.memberships(request.path_params["source_id"], request.query_params))
 
@@ -203,6 +212,13 @@ class _Controls:
             return self._simulator.give(wanted.pop("holder"), wanted.pop("code"), **wanted)
         except (TypeError, AttributeError, KeyError, NotTaken) as error:
             raise ValueError("A voucher has the holder, who is a customer, and a code.") from error
+
+    def set_earning(self, wanted: Any) -> Any:
+        """What an order pays for a point of loyalty v1, in the smallest unit."""
+        if not isinstance(wanted, int) or isinstance(wanted, bool) or wanted < 0:
+            raise ValueError("What a point costs is a whole number; 0 earns none.")
+        self._simulator.ledger.per_point = wanted
+        return {"per_point": wanted}
 
     def set_programs(self, wanted: Any) -> Any:
         """Programmes of loyalty v2, each with its members' points by either name of theirs."""

@@ -17,6 +17,7 @@ from agent.connectors.voucherify.simulator.checks import (
 )
 from agent.connectors.voucherify.simulator.customers import Customers
 from agent.connectors.voucherify.simulator.faults import Fault
+from agent.connectors.voucherify.simulator.ledger import Ledger
 from agent.connectors.voucherify.simulator.loyalty import Program, Programs
 from agent.connectors.voucherify.simulator.vouchers import Vouchers
 
@@ -38,6 +39,7 @@ class VoucherifySimulator(SimulatedVendor[Fault]):
         customers: by `source_id`, without one by `id`.
         programs: loyalty programmes of version 2, by id.
         vouchers: what was assigned to customers, by id.
+        ledger: what happened on loyalty cards of version 1.
         cards: codes of the loyalty cards that exist; an event that names another is answered with 404.
         events: in the order of arrival; each call is one more.
         earned: how often an order became paid, by `source_id`; more than once is points given twice.
@@ -52,7 +54,7 @@ class VoucherifySimulator(SimulatedVendor[Fault]):
         self.orders: dict[str, dict[str, Any]] = {}
         self.customers = Customers()
         self.cards: set[str] = set()
-        self.programs, self.vouchers = Programs(), Vouchers()
+        self.programs, self.vouchers, self.ledger = Programs(), Vouchers(), Ledger()
         self.events: list[dict[str, Any]] = []
         self.earned: Counter[str] = Counter()
         self.paid: Counter[str] = Counter()
@@ -80,7 +82,7 @@ class VoucherifySimulator(SimulatedVendor[Fault]):
         with self.lock:
             super().forget()
             mine = (self.orders, self.customers, self.events, self.earned, self.paid, self.schemas, self.cards)
-            for kept in (*mine, self.programs, self.vouchers):
+            for kept in (*mine, self.programs, self.vouchers, self.ledger):
                 kept.clear()
 
     def join(self, name: str, program: Program, points: int = 0) -> None:
@@ -105,6 +107,14 @@ class VoucherifySimulator(SimulatedVendor[Fault]):
             raise NotTaken("invalid_payload", "A redemption is an object.")
         check_customer(body.get("customer"))
         return self.vouchers.redeem(body, self.write_customer(body["customer"])["id"], now=self.now())
+
+    def transactions(self, code: str, query: Mapping[str, str]) -> dict[str, Any]:
+        """A page of what happened on a loyalty card. Raises NotTaken."""
+        return self.ledger.of(self.vouchers.card(code), query)
+
+    def adjust(self, code: str, body: Any) -> dict[str, Any]:
+        """Adds points to a loyalty card, or takes some off. Raises NotTaken."""
+        return self.ledger.adjust(self.vouchers.card(code), body, at=self._stamp())
 
     def memberships(self, name: str, query: Mapping[str, str]) -> dict[str, Any]:
         """A customer's memberships. Raises NotTaken."""
@@ -145,6 +155,7 @@ class VoucherifySimulator(SimulatedVendor[Fault]):
             self.paid[name] += 1
             if not was_paid:
                 self.earned[name] += 1
+                self.ledger.accrue(self.vouchers.cards_of(held.get("customer_id")), held, at=now)
         self.orders[name] = held
         return held
 

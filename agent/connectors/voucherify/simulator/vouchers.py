@@ -76,12 +76,23 @@ class Vouchers(dict[str, dict[str, Any]]):
         told = {"object": "list", "data_ref": "data", "data": shown, "total": len(rows), "has_more": more}
         return {**told, **({"more_starting_after": shown[-1]["id"]} if more else {})}
 
+    def cards_of(self, holder: str | None) -> list[dict[str, Any]]:
+        """The loyalty cards of a customer, by their `id`."""
+        return [one for one in self.values() if one["holder_id"] == holder and one["type"] == "LOYALTY_CARD"]
+
     def coded(self, code: str) -> dict[str, Any]:
         """A voucher by its code. Raises NotTaken when there is none."""
         for voucher in self.values():
             if voucher["code"] == code:
                 return voucher
         raise NotTaken("resource_not_found", "There is no voucher of this code.", 404)
+
+    def card(self, code: str) -> dict[str, Any]:
+        """A loyalty card by its code. Raises NotTaken when there is none."""
+        found = self.coded(code)
+        if found["type"] != "LOYALTY_CARD":
+            raise NotTaken("not_found", "There is no loyalty card of this code.", 404)
+        return found
 
     def redeem(self, body: Any, customer: str, *, now: datetime) -> dict[str, Any]:
         """Redeems a voucher, as the call answers it.

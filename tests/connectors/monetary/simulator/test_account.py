@@ -205,3 +205,13 @@ async def test_customers_who_leave_and_are_merged(simulator, http):
     assert (made.json(), sorted(sim.customers)) == ([104], [103, 104])
     wrong = [("leave", [102]), ("merge", {"from": 103, "into": 103}), ("merge", {"from": 103}), ("merge", "103")]
     assert [(await http.post(f"/_sim/{act}", json=body)).status_code for act, body in wrong] == [400] * 4
+
+
+async def test_an_offer_from_outside(simulator, http):
+    """A customer is offered something of any kind; nobody else, and nothing that no offer shows."""
+    made = await http.post("/_sim/offers", json={"CustomerID": 101, "PosCode": "P-7", "MinimumPurchase": 50})
+    assert made.json() == 1
+    [offer] = (await http.get("/v1/customers/101/offers")).json()
+    assert (offer["OfferID"], offer["PosCode"], offer["MinimumPurchase"]) == (1, "P-7", 50)
+    wrong = [{"CustomerID": 999}, {"PosCode": "P-7"}, {"CustomerID": 101, "Until": "never"}, [], "101"]
+    assert [(await http.post("/_sim/offers", json=body)).status_code for body in wrong] == [400] * 5

@@ -290,3 +290,41 @@ async def test_faults_name_what_they_are_about():
         Fault(kind="poison")
     with pytest.raises(ValueError, match="source_id"):
         Fault(kind="drop", source_id="s-1")
+
+
+async def test_loyalty_cards(simulator, http):
+    """What a paid order earns on its customer's card, and changes by hand, page by page; a reset forgets them."""
+    sim, _ = simulator
+    await http.post("/v1/customers", json={"source_id": "1"})
+    card = {"holder": "1", "code": "LC-1", "type": "LOYALTY_CARD", "loyalty_card": {"points": 0, "balance": 0}}
+    for body in (card, {"holder": "1", "code": "C-1"}):
+        await http.post("/_sim/vouchers", json=body)
+    assert (await http.post("/_sim/earning", json=100)).status_code == 200
+    for _ in range(2):  # the second earns nothing
+        order = {"source_id": "s-1", "status": "PAID", "amount": 25_050, "customer": {"source_id": "1"}}
+        await http.post("/v1/orders", json=order)
+    path = "/v1/loyalties/members/LC-1"
+    changed = (await http.post(f"{path}/balance", json={"points": -50, "source_id": "r-1"})).json()
+    assert (changed["object"], changed["points"], changed["balance"], changed["total"]) == ("balance", -50, 200, 250)
+    first = (await http.get(f"{path}/transactions?limit=1&order=-created_at")).json()
+    after = f"&starting_after_id={first['more_starting_after']}"
+    rest = (await http.get(f"{path}/transactions?order=-created_at{after}")).json()
+    [removal], [accrual] = first["data"], rest["data"]
+    assert (removal["type"], removal["source_id"], first["has_more"], rest["has_more"]) == (
+        "POINTS_REMOVAL",
+        "r-1",
+        True,
+        False,
+    )
+    assert (accrual["type"], accrual["details"]["order"]["source_id"]) == ("POINTS_ACCRUAL", "s-1")
+    refused = [
+        await http.post(f"{path}/balance", json=body)
+        for body in ({}, {"points": 0}, {"points": "1"}, {"points": -201}, {"points": 1, "more": 1}, [])
+    ]
+    assert [answer.status_code for answer in refused] == [400] * 6
+    for code in ("C-1", "C-9"):
+        assert (await http.post(f"/v1/loyalties/members/{code}/balance", json={"points": 1})).status_code == 404
+    assert (await http.get(f"{path}/transactions?limit=101&order=-created_at")).status_code == 400
+    assert [(await http.post("/_sim/earning", json=body)).status_code for body in (-1, "1", True)] == [400] * 3
+    await http.post("/_sim/reset")
+    assert sim.vouchers == {}
