@@ -25,6 +25,7 @@ from agent.services.contacts import Newcomers
 from agent.services.dispatch import Dispatch
 from agent.services.judge import DispatchPolicy
 from agent.services.lane import Contacts, Lane, own_share
+from agent.services.news import News
 from agent.services.reconcile import Books
 from agent.services.round import Queue
 from agent.settings import Role, VendorSection
@@ -45,6 +46,7 @@ class System:
         link: the line to it.
         clock: for the allowance.
         activities: the types of activities that it wants.
+        contact_fields: what it may be told of a contact that joined or changed.
     """
 
     room: Room
@@ -52,6 +54,7 @@ class System:
     link: Link
     clock: Clock
     activities: frozenset[str] = frozenset()
+    contact_fields: frozenset[str] = frozenset()
 
     @property
     def recipient(self) -> Recipient:
@@ -61,6 +64,7 @@ class System:
             guests=self.connector.guests,
             owner=self.link.role == "loyalty",
             activities=self.activities,
+            contact_fields=self.contact_fields,
         )
 
     @property
@@ -118,6 +122,7 @@ def open_lanes(
     newcomers: Newcomers,
     bringing: Bringing,
     updating: Contacts,
+    news: News,
     asking_now: Callable[[], Remember] | None,
 ) -> Dispatch:
     """A lane for each.
@@ -131,10 +136,13 @@ def open_lanes(
         newcomers: who was made at this till.
         bringing: brings them to the loyalty system.
         updating: brings changes there.
+        news: what further systems are told of who joined.
         asking_now: what keeps the answers of a look-up that begins now; None where they are not kept.
     """
     loyalty = systems[0]
-    asking = _buffer(ground, loyalty, replica, newcomers=newcomers, bringing=bringing, asking_now=asking_now)
+    asking = _buffer(
+        ground, loyalty, replica, queue=queue, newcomers=newcomers, bringing=bringing, asking_now=asking_now
+    )
     local = _local_buffer(ground, loyalty, replica)
 
     async def settle_activity(outgoing: Outgoing) -> Outgoing | Verdict:
@@ -151,6 +159,7 @@ def open_lanes(
                 corrected=loyalty.link.corrected,
                 told=told,
                 contacts=(bringing, updating) if system is loyalty else (),
+                news=news,
             )
             for system in systems
         ]
@@ -195,7 +204,7 @@ def _system(
         backoff_max_s=queue.backoff_max.total_seconds(),
         uniform=ground.chance.uniform,
     )
-    return System(room, connector, link, ground.clock, room.activities(table))
+    return System(room, connector, link, ground.clock, room.activities(table), room.contact_fields(table))
 
 
 def _not_listened_to(answer: Answer) -> None:
@@ -207,6 +216,7 @@ def _buffer(
     loyalty: System,
     replica: Replica,
     *,
+    queue: Queue,
     newcomers: Newcomers,
     bringing: Bringing,
     asking_now: Callable[[], Remember] | None,
@@ -227,6 +237,7 @@ def _buffer(
         newcomers=newcomers,
         made=bringing.key_of,
         asking_now=asking_now,
+        enrolling=lambda entry: queue.enrolling(entry, ground.clock.now()),
     )
 
 
@@ -252,6 +263,7 @@ def _lane(
     corrected: Callable[[datetime, datetime, timedelta, datetime], datetime | None],
     told: Callable[[str, Verdict], None],
     contacts: Sequence[Contacts],
+    news: News,
 ) -> Lane:
     settings = ground.settings.queue
     lane = Lane(
@@ -270,6 +282,7 @@ def _lane(
         told=told,
         changed=ground.bells.changed,
         contacts=contacts,
+        news=news,
     )
     system.link.on_change = partial(_line_changed, ground, system.link, lane)
     return lane

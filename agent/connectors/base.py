@@ -154,12 +154,15 @@ class Room:
         build: its connector, given a table and the surroundings.
         owner: what makes it fit for `loyalty.vendor`; None where `settings.not_loyalty` says why it is not.
         activities: the types of activities that it wants beside the sales, given its table.
+        contact_fields: what it may be told of a contact that joined or changed, by the names of its fields, given its
+            table.
     """
 
     settings: type[VendorSection]
     build: Callable[[Any, Surroundings], Connector]
     owner: Owner | None = None
     activities: Callable[[Any], frozenset[str]] = _none
+    contact_fields: Callable[[Any], frozenset[str]] = _none
 
 
 async def side_by_side(*questions: Coroutine[Any, Any, list[T]]) -> list[list[T]]:

@@ -28,7 +28,12 @@ ROOMS: Mapping[str, Room] = {
             redeemer=voyado.redemptions_of,
         ),
     ),
-    mparticle.NAME: Room(MparticleSettings, mparticle.build, activities=mparticle.activities_of),
+    mparticle.NAME: Room(
+        MparticleSettings,
+        mparticle.build,
+        activities=mparticle.activities_of,
+        contact_fields=mparticle.contact_fields_of,
+    ),
     antavo.NAME: Room(
         AntavoSettings,
         antavo.build,

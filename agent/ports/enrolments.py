@@ -13,6 +13,7 @@ from agent.domain.revision import ContactThere
 from agent.domain.tagging import Found
 from agent.domain.transaction import IntegrationKey, NewContact
 from agent.ports.basics import Pace
+from agent.ports.outbox import Occurrence
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +50,18 @@ class EnrolmentRecord(Protocol):
     async def amend(self, number: int, contact: NewContact, identifiers: Sequence[Identifier]) -> None:
         """Puts what is given now in the place of what was, to be tried again; not where the vendor has it."""
 
-    async def deliver(self, number: int, key: IntegrationKey, contact_id: str | None, now: datetime) -> None:
-        """Writes down that the vendor has it; what was given is forgotten."""
+    async def asking(self, number: int) -> None:
+        """Writes down that the vendor is asked to make it, before it is."""
+
+    async def deliver(
+        self,
+        number: int,
+        key: IntegrationKey,
+        contact_id: str | None,
+        now: datetime,
+        joined: Occurrence | None = None,
+    ) -> None:
+        """Writes down that the vendor has it; what was given is forgotten. Tells that they joined, if it was asked."""
 
     async def park(self, number: int, status: int | None, vendor_code: str | None) -> None:
         """Writes down that the vendor refuses it."""

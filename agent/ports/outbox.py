@@ -24,12 +24,14 @@ class Recipient:
         guests: which sales without a member it wants.
         owner: it owns the contacts: a sale's open tag is settled in its lane, and it alone counts points.
         activities: the types of activities that it wants.
+        contact_fields: what it may be told of a contact that joined or changed, by the names of its fields.
     """
 
     vendor: str
     guests: Guests = False
     owner: bool = True
     activities: frozenset[str] = frozenset()
+    contact_fields: frozenset[str] = frozenset()
 
     def wants_guest(self, sale: Transaction) -> bool:
         """Whether it wants this sale without a member."""
@@ -71,6 +73,7 @@ class Occurrence:
         vendors: who gets it.
         quiet: the till may not learn from its fate who is a member.
         ref: the handle of the member whom the replica knows its person as.
+        known_by: what else names them: whoever is erased is found by it, and nothing but keyed hashes of it is kept.
     """
 
     activity: Activity
@@ -82,6 +85,7 @@ class Occurrence:
     vendors: tuple[str, ...]
     quiet: bool = False
     ref: str | None = None
+    known_by: tuple[Identifier, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,8 +165,8 @@ class Outgoing:
 
     @property
     def new_contact(self) -> NewContact | None:
-        """What the customer of a sale gave who may not be a member yet."""
-        return self.record.new_contact if isinstance(self.record, Transaction) else None
+        """What the customer of a sale gave who may not be a member yet; of an activity, what is new of its member."""
+        return self.record.new_contact
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,6 +92,7 @@ class Buffer:
             is known by that number any more, a verdict where it is to be tried again. Raises as vendors do, and
             AmbiguousPersonError.
         asking_now: what keeps the answers of a look-up that begins now; None where they are not kept.
+        enrolling: writes down that the vendor is asked to make the new contact of a leased sale. Raises StorageError.
     """
 
     def __init__(
@@ -107,7 +108,9 @@ class Buffer:
         newcomers: Newcomers | None = None,
         made: Callable[[IntegrationKey], Awaitable[IntegrationKey | Verdict | None]] | None = None,
         asking_now: Callable[[], Remember] | None = None,
+        enrolling: Callable[[int], Awaitable[None]] | None = None,
     ) -> None:
+        self._enrolling = enrolling
         self._clock, self._lookup, self._writer = clock, lookup, writer
         self._contacts, self._made = LocalContacts(replica, policy.tagging, newcomers), made
         self._link, self._policy, self._pace, self._asking_now = link, policy, pace, asking_now
@@ -245,6 +248,8 @@ class Buffer:
         identifiers = [reading for reading in readings if reading.type in _CREATABLE]
         if self._writer is None or not identifiers:
             return _UNKNOWN
+        if self._enrolling is not None:
+            await self._enrolling(outgoing.entry)
         store_id = outgoing.record.store_id or ""
         found = await self._writer.create(
             outgoing.new_contact or NewContact(), identifiers, store_id=store_id, pace=self._pace

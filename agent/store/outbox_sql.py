@@ -8,6 +8,10 @@ from __future__ import annotations
 
 from functools import cache
 
+RANK_PRIMARY, RANK_SECONDARY = 1, 2
+ROWS_BYTES = 320
+"""What the rows of a sale with one delivery take beside its statement, indexes included; measured."""
+
 # --- intake -----------------------------------------------------------------------------------------------------
 
 FIND_SALE = """
@@ -86,6 +90,12 @@ RELEASE = """
     WHERE entry IN (SELECT value FROM json_each(?)) AND lease_run = ?"""
 RECORD_EVENT = """
     INSERT INTO events (sale, at, what, vendor) SELECT sale, ?2, ?3, vendor FROM deliveries WHERE entry = ?1"""
+ENROLLING = """
+    INSERT INTO events (sale, at, what, vendor)
+    SELECT sale, ?2, 'enrolling', vendor FROM deliveries AS d
+    WHERE entry = ?1 AND lease_run = ?3
+      AND NOT EXISTS (SELECT 1 FROM events WHERE sale = d.sale AND what = 'enrolling')"""
+WAS_ENROLLING = "SELECT EXISTS (SELECT 1 FROM events WHERE sale = ? AND what = 'enrolling')"
 RECORD_ATTEMPT = "INSERT INTO attempts (entry, at, verdict, code, status) VALUES (?, ?, ?, ?, ?)"
 TO_RETAG = """
     SELECT s.id, s.statement, s.key_kind, s.key_type, s.transaction_id

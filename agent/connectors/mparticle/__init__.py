@@ -14,7 +14,7 @@ from agent.connectors.mparticle.mapping import HISTORICAL_AFTER, OUTPUTS_TAKE, w
 from agent.connectors.mparticle.opendsr import OpenDsr
 from agent.connectors.mparticle.sender import MparticleSender
 from agent.connectors.mparticle.settings import MparticleSettings
-from agent.domain.activity import OF_TILLS, MemberEvent
+from agent.domain.activity import OF_TILLS, ContactEvent, MemberEvent
 from agent.domain.identifiers import IdentifierType
 from agent.domain.window import Window
 from agent.ports import Clock, Guests
@@ -86,10 +86,20 @@ def build(settings: MparticleSettings, agent: Surroundings) -> Mparticle:
 
 
 def activities_of(settings: MparticleSettings) -> frozenset[str]:
-    """What it wants beside the sales: what tills tell of; Redcat's event of a deleted member; requests for erasure."""
+    """What it wants beside the sales.
+
+    What tills tell of, who joined, what changed; Redcat's event of a deleted member; requests for erasure.
+    """
     own: set[str] = set()
     if settings.profile == "redcat":
         own.add(MemberEvent.DELETED)
     if settings.opendsr_key:
         own.add(MemberEvent.ERASURE)
-    return OF_TILLS | own
+    return OF_TILLS | frozenset(ContactEvent) | own
+
+
+def contact_fields_of(settings: MparticleSettings) -> frozenset[str]:
+    """What it may be told of a contact that joined or changed: what it may be told of a sale's."""
+    asked_for = {"consents": bool(settings.consent_purposes), "attributes": settings.voucherify_bridge}
+    more = (name for name, wanted in asked_for.items() if wanted)
+    return frozenset[str]((*settings.send_identities, *settings.send_attributes, *more))
