@@ -18,7 +18,7 @@ from agent.domain.activity import Activity
 from agent.domain.delivery import Verdict
 from agent.domain.link import Link
 from agent.ground import Ground
-from agent.ports import Clock, Connector, Outgoing, Recipient, Remember, Replica
+from agent.ports import Clock, Connector, Outgoing, Recipient, Remember, Replica, Shares, not_told
 from agent.services.bringing import Bringing
 from agent.services.buffer import Buffer, BufferPolicy
 from agent.services.contacts import Newcomers
@@ -46,7 +46,7 @@ class System:
         link: the line to it.
         clock: for the allowance.
         activities: the types of activities that it wants.
-        contact_fields: what it may be told of a contact that joined or changed.
+        shares: what it is told of somebody who joined or changed.
     """
 
     room: Room
@@ -54,7 +54,7 @@ class System:
     link: Link
     clock: Clock
     activities: frozenset[str] = frozenset()
-    contact_fields: frozenset[str] = frozenset()
+    shares: Shares = not_told
 
     @property
     def recipient(self) -> Recipient:
@@ -64,7 +64,7 @@ class System:
             guests=self.connector.guests,
             owner=self.link.role == "loyalty",
             activities=self.activities,
-            contact_fields=self.contact_fields,
+            shares=self.shares,
         )
 
     @property
@@ -204,7 +204,11 @@ def _system(
         backoff_max_s=queue.backoff_max.total_seconds(),
         uniform=ground.chance.uniform,
     )
-    return System(room, connector, link, ground.clock, room.activities(table), room.contact_fields(table))
+    return System(room, connector, link, ground.clock, room.activities(table), _shares(room, table))
+
+
+def _shares(room: Room, table: VendorSection) -> Shares:
+    return partial(room.shares, table) if room.shares is not None else not_told
 
 
 def _not_listened_to(answer: Answer) -> None:

@@ -32,7 +32,7 @@ ROOMS: Mapping[str, Room] = {
         MparticleSettings,
         mparticle.build,
         activities=mparticle.activities_of,
-        contact_fields=mparticle.contact_fields_of,
+        shares=mparticle.shares,
     ),
     antavo.NAME: Room(
         AntavoSettings,

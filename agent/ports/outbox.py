@@ -6,13 +6,21 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 
-from agent.domain.activity import Activity
+from agent.domain.activity import Activity, ContactEvent
 from agent.domain.delivery import DeliveryState, Verdict
 from agent.domain.identifiers import Identifier
 from agent.domain.transaction import IntegrationKey, NewContact, Transaction
 
 Guests = bool | Callable[[Transaction], bool]
 """Which sales without a member a system wants: all, none, or those of which it says so. Picklable."""
+Shares = Callable[[ContactEvent, NewContact], frozenset[str] | None]
+"""The fields of a contact that a system is told when somebody has joined with it, or changed it: none, then only that
+they did; None, then nothing at all. Picklable."""
+
+
+def not_told(_what: ContactEvent, _contact: NewContact) -> frozenset[str] | None:
+    """Nobody who joins or changes is told of."""
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,14 +32,14 @@ class Recipient:
         guests: which sales without a member it wants.
         owner: it owns the contacts: a sale's open tag is settled in its lane, and it alone counts points.
         activities: the types of activities that it wants.
-        contact_fields: what it may be told of a contact that joined or changed, by the names of its fields.
+        shares: what it is told of somebody who joined or changed.
     """
 
     vendor: str
     guests: Guests = False
     owner: bool = True
     activities: frozenset[str] = frozenset()
-    contact_fields: frozenset[str] = frozenset()
+    shares: Shares = not_told
 
     def wants_guest(self, sale: Transaction) -> bool:
         """Whether it wants this sale without a member."""

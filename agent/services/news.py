@@ -78,11 +78,11 @@ class News:
         names: Sequence[Identifier],
         ref: str | None = None,
     ) -> Occurrence | None:
-        wanting = [one for one in self._recipients if kind in one.activities]
-        if not wanting:
+        whole = contact or NOTHING
+        shares = {one.vendor: fields for one in self._recipients if (fields := one.shares(kind, whole)) is not None}
+        if not shares:
             return None
-        shared = frozenset[str]().union(*(one.contact_fields for one in wanting))
-        given = without(contact or NOTHING, NewContact.model_fields.keys() - shared)
+        given = without(whole, NewContact.model_fields.keys() - frozenset[str]().union(*shares.values()))
         store_id, till_id = self._place
         activity = Activity(
             activity_id=f"{kind.name.lower()}-{secrets.token_hex(_ID_BYTES)}",
@@ -99,7 +99,7 @@ class News:
             key=key,
             stated=None,
             open=False,
-            vendors=tuple(one.vendor for one in wanting),
+            vendors=tuple(shares),
             ref=ref,
             known_by=tuple(names),
         )

@@ -92,7 +92,7 @@ def test_through_an_outage_and_a_kill(open_shop, vendor: Vendor, feed: System):
 def test_answers_that_are_lost(open_shop, vendor: Vendor, feed: System):
     """The loyalty system made them and nobody heard, the agent is killed; mParticle hears it twice and counts once."""
     till = open_shop()
-    lost = VoyadoFault(kind="drop", path="/contacts", method="POST", after_processing=True)
+    lost = VoyadoFault(kind="drop", path="*/contacts", method="POST", after_processing=True)
     vendor.sim.faults.add(lost)
     deaf = feed.sim.add(Fault(kind="drop", after_processing=True))
     assert enrol(till).json()["state"] == "queued"

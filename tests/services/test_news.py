@@ -44,8 +44,7 @@ RECIPIENTS = (
     Recipient(
         PLATFORM,
         owner=False,
-        activities=frozenset(ContactEvent),
-        contact_fields=frozenset({"first_name", "email", "consents"}),
+        shares=lambda _what, _contact: frozenset({"first_name", "email", "consents"}),
     ),
     Recipient(BOOKS, owner=False, activities=frozenset({"delivery_order_delivered"})),
 )
@@ -204,7 +203,7 @@ async def test_where_nobody_wants_to_hear_it(tmp_path):
 
 async def test_where_nobody_may_have_what_they_gave(tmp_path):
     """The key alone goes along, and nothing of what they gave is kept for it."""
-    recipients = (Recipient(VENDOR), Recipient(PLATFORM, owner=False, activities=frozenset(ContactEvent)))
+    recipients = (Recipient(VENDOR), Recipient(PLATFORM, owner=False, shares=lambda _what, _contact: frozenset()))
     with shop_of(tmp_path, recipients=recipients) as shop:
         await shop.enrol(DILBA)
         [told] = await shop.platform()

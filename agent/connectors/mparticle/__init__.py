@@ -16,6 +16,7 @@ from agent.connectors.mparticle.sender import MparticleSender
 from agent.connectors.mparticle.settings import MparticleSettings
 from agent.domain.activity import OF_TILLS, ContactEvent, MemberEvent
 from agent.domain.identifiers import IdentifierType
+from agent.domain.transaction import NewContact
 from agent.domain.window import Window
 from agent.ports import Clock, Guests
 from agent.transport import Transport
@@ -98,8 +99,8 @@ def activities_of(settings: MparticleSettings) -> frozenset[str]:
     return OF_TILLS | frozenset(ContactEvent) | own
 
 
-def contact_fields_of(settings: MparticleSettings) -> frozenset[str]:
-    """What it may be told of a contact that joined or changed: what it may be told of a sale's."""
+def shares(settings: MparticleSettings, _what: ContactEvent, _contact: NewContact) -> frozenset[str]:
+    """What it is told of somebody who joined or changed beyond that they did: what it is told of a sale's contact."""
     asked_for = {"consents": bool(settings.consent_purposes), "attributes": settings.voucherify_bridge}
     more = (name for name, wanted in asked_for.items() if wanted)
     return frozenset[str]((*settings.send_identities, *settings.send_attributes, *more))

@@ -8,7 +8,7 @@ from typing import Any
 import jsonschema_rs
 import pytest
 
-from agent.connectors.mparticle import activities_of, contact_fields_of
+from agent.connectors.mparticle import activities_of, shares
 from agent.connectors.mparticle.activities import render_activity
 from agent.connectors.mparticle.mapping import render_batch
 from agent.connectors.mparticle.simulator import Fault
@@ -120,9 +120,11 @@ def test_what_may_be_said_of_who_changed():
     assert body["user_attributes"] == {"$firstname": "Ylva"}
     assert body["consent_state"]["gdpr"]["marketing"]["consented"] is False
     assert PHONE not in json.dumps(body)
-    assert contact_fields_of(make_settings(**table)) == {"email", "first_name", "consents"}
-    assert contact_fields_of(make_settings()) == frozenset()
-    assert contact_fields_of(make_settings(voucherify_bridge=True)) == {"attributes"}
+    shared = [
+        shares(make_settings(**one), ContactEvent.CHANGED, told.new_contact)
+        for one in (table, {}, {"voucherify_bridge": True})
+    ]
+    assert shared == [{"email", "first_name", "consents"}, frozenset(), {"attributes"}]
 
 
 def test_nobody_joins_twice():
