@@ -53,6 +53,8 @@ ROOMS: Mapping[str, Room] = {
             redeemer=voucherify.redemptions_of,
             preview=voucherify.preview_of,
         ),
+        activities=voucherify.activities_of,
+        shares=voucherify.shares,
     ),
     monetary.NAME: Room(MonetarySettings, monetary.build, Owner(Cache(monetary.fresh_for, monetary.seed_of))),
 }

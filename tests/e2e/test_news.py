@@ -14,6 +14,7 @@ from e2e.shop import Till, Vendor, eventually
 from e2e.test_enrolling import E164, TERMS, YLVA, a_member, at_the_vendor, changed, enrol
 
 from agent.connectors.mparticle.simulator import Fault, MparticleSimulator
+from agent.connectors.voucherify.simulator import VoucherifySimulator
 from agent.connectors.voyado.simulator import Fault as VoyadoFault
 
 pytestmark = [pytest.mark.slow, pytest.mark.parametrize("vendor", [20], indirect=True, ids=["few"])]
@@ -142,3 +143,53 @@ def test_who_is_erased_while_it_waits(open_shop, vendor: Vendor, feed: System):
 
     assert members_events(feed) == []
     assert [row.batch["events"][0]["data"]["event_name"] for row in feed.sim.received] == ["member_delete"]
+
+
+# --- Voucherify ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(name="project")
+def _project(tmp_path: Path) -> Iterator[System]:
+    sim = VoucherifySimulator({"app-1": "sim-token"}, now=lambda: datetime.now(UTC))
+    project = System(sim, tmp_path, {"app_id": "app-1", "app_token": "sim-token"}, requests_per_minute=60_000)
+    yield project
+    project.close()
+
+
+def test_voucherify_through_an_outage_and_a_kill(open_till, vendor: Vendor, project: System):
+    """The customer is made with what may go, and changed since; the agent is killed in between; nothing else goes."""
+    table = {**project.table, "send_identities": ["email"], "send_attributes": ["name"]}
+    till = open_till(**{"forward.voucherify": table, "loyalty": WRITES}).start()
+    eventually(till.loaded)
+    project.cut()
+    made = enrol(till).json()
+    eventually(lambda: len(at_the_vendor(vendor)) == 1)
+    (contact,) = at_the_vendor(vendor)
+    eventually(lambda: till.status()["queue"]["depth"] == 1)
+    till.kill()
+    till.start()
+    project.mend()
+    till.order("flush")
+    eventually(till.drained)
+    customer = project.sim.customers[contact.attributes["memberNumber"]]
+    assert (customer["name"], customer["email"]) == ("Ylva Torpmark", YLVA["email"])
+
+    assert changed(till, made["ref"], first_name="Ylvali").status_code == 202  # half a name: it stays here
+    assert changed(till, made["ref"], email="ylvali@example.com", street="Canarygatan 1").status_code == 202
+    eventually(lambda: project.sim.customers[contact.attributes["memberNumber"]]["email"] == "ylvali@example.com")
+    eventually(till.drained)
+    held = project.sim.customers[contact.attributes["memberNumber"]]
+    assert held["name"] == "Ylva Torpmark"
+    assert "Canarygatan" not in str(held)
+    assert E164 not in str(held)
+
+
+def test_voucherify_hears_of_nobody_by_default(open_till, vendor: Vendor, project: System):
+    """No setting lets anything of a person go: nothing waits for it, and nobody is made there."""
+    till = open_till(**{"forward.voucherify": project.table, "loyalty": WRITES}).start()
+    eventually(till.loaded)
+    ref = enrol(till).json()["ref"]
+    eventually(lambda: len(at_the_vendor(vendor)) == 1)
+    assert changed(till, ref, email="ylvali@example.com").status_code == 202
+    eventually(till.drained)
+    assert (project.sim.customers, till.status()["queue"]["depth"]) == ({}, 0)
