@@ -43,6 +43,8 @@ ROOMS: Mapping[str, Room] = {
             redeemer=antavo.redemptions_of,
             preview=antavo.preview_of,
         ),
+        activities=antavo.activities_of,
+        shares=antavo.shares,
     ),
     voucherify.NAME: Room(
         VoucherifySettings,

@@ -360,7 +360,7 @@ class Outbox(OutboxView):
             rank = RANK_PRIMARY if key.kind == "primary" else RANK_SECONDARY
             named = kind != "secondary"  # until now nobody, or somebody made here whom no vendor knew
             if named and activity_id_of(name) is None:  # who wants an activity has it from the beginning
-                db.execute(sql.FOLLOW, (rank, self._followers, entry))
+                db.execute(sql.FOLLOW, (rank, self._followers, entry, self.group_of(key, ())))
                 self._settle_following(db, name, key, rank)
             db.execute(sql.CLOSE_TAG, (rank, entry))
             db.execute(sql.RECORD_EVENT, (entry, to_ms(now), "retagged"))

@@ -104,8 +104,9 @@ TO_RETAG = """
 RETAG = "UPDATE sales SET key_kind = ?, key_type = ?, statement = ? WHERE id = ?"
 FOLLOW = """
     INSERT OR IGNORE INTO deliveries (sale, vendor, state, rank, person, after_sale)
-    SELECT sale, value, 'queued', ?1, person, after_sale FROM deliveries, json_each(?2) WHERE entry = ?3"""
-"""Whose sale it is has just been found out: who did not get it until now does from now on."""
+    SELECT sale, value, 'queued', ?1, ?4, after_sale FROM deliveries, json_each(?2) WHERE entry = ?3"""
+"""Whose sale it is has just been found out: who did not get it until now does from now on, in line with what else is
+theirs by that key, and behind what tells that they joined."""
 FOLLOWING = """
     SELECT s.id, s.type, s.statement, d.entry
     FROM sales AS s JOIN deliveries AS d ON d.sale = s.id AND d.vendor = ?2

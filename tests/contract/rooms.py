@@ -45,6 +45,7 @@ QUESTIONS: Mapping[str, tuple[bytes, bytes]] = {
 PREVIEWS: Mapping[str, Mapping[str, Any]] = {"antavo": {}, "voucherify": {"loyalty_api": "v2"}}
 """Vendors that say what a sale would earn, and what their table needs for it."""
 SHARING: Mapping[str, Mapping[str, Any]] = {
+    "antavo": {"opt_in_new_contacts": True},
     "mparticle": {"send_identities": ["email"], "send_attributes": ["first_name"]},
     "voucherify": {"send_identities": ["email"], "send_attributes": ["name"]},
 }

@@ -167,7 +167,7 @@ def test_what_a_change_cannot_be(fields, pointers):
 
 
 def test_what_the_vendor_has_of_a_change():
-    """What is written, and what was there already by an attempt that nobody heard of; nothing that it keeps otherwise."""
+    """What is written, and what was there already by an attempt that nobody heard of; nothing that it keeps."""
     given = change(first_name="Alma", consents=[news(value=True), {**news(value=True), "id": "terms"}])
     has = {"news": ConsentThere(value=True, given_at=NOW), "terms": ConsentThere(value=False, given_at=LATER)}
     result = reconciled(given, there(consents=has), NOW)

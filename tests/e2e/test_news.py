@@ -13,6 +13,7 @@ from e2e.further import System, sell
 from e2e.shop import Till, Vendor, eventually
 from e2e.test_enrolling import E164, TERMS, YLVA, a_member, at_the_vendor, changed, enrol
 
+from agent.connectors.antavo.simulator import AntavoSimulator
 from agent.connectors.mparticle.simulator import Fault, MparticleSimulator
 from agent.connectors.voucherify.simulator import VoucherifySimulator
 from agent.connectors.voyado.simulator import Fault as VoyadoFault
@@ -193,3 +194,44 @@ def test_voucherify_hears_of_nobody_by_default(open_till, vendor: Vendor, projec
     assert changed(till, ref, email="ylvali@example.com").status_code == 202
     eventually(till.drained)
     assert (project.sim.customers, till.status()["queue"]["depth"]) == ({}, 0)
+
+
+# --- Antavo -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(name="workspace")
+def _workspace(tmp_path: Path) -> Iterator[System]:
+    sim = AntavoSimulator({"AN1EXAMPLEKEY": "sim-secret"}, now=lambda: datetime.now(UTC))
+    credentials = {"api_key": "AN1EXAMPLEKEY", "api_secret": "sim-secret"}
+    table = {"environment": "st2", "requests_per_minute": 20_000, "opt_in_new_contacts": True}
+    workspace = System(sim, tmp_path, credentials, **table)
+    yield workspace
+    workspace.close()
+
+
+def test_antavo_through_an_outage_and_a_kill(open_till, vendor: Vendor, workspace: System):
+    """They are a member there before the sale that they made as a newcomer, which counts; a change goes to them."""
+    till = open_till(**{"forward.antavo": workspace.table, "loyalty": WRITES}).start()
+    eventually(till.loaded)
+    vendor.cut()
+    workspace.cut()
+    made = enrol(till).json()
+    for number in range(3):
+        assert till.sell(f"s-{number}", integration_key=made["integration_key"]).status_code == 202
+    vendor.mend()
+    eventually(lambda: till.status()["queue"]["depth"] == 4)
+    till.kill()
+    till.start()
+    workspace.mend()
+    till.order("flush")
+    eventually(till.drained)
+
+    (contact,) = at_the_vendor(vendor)
+    number = contact.attributes["memberNumber"]
+    assert workspace.sim.held() == {"s-0": 1, "s-1": 1, "s-2": 1}
+    assert till.status()["queue"]["parked"] == 0
+    assert workspace.sim.member(number).fields["email"] == YLVA["email"]
+    assert changed(till, made["ref"], first_name="Ylvali", street="Canarygatan 1").status_code == 202
+    eventually(lambda: workspace.sim.member(number).fields["first_name"] == "Ylvali")
+    assert "Canarygatan" not in str(workspace.sim.books.applied)
+    assert len(workspace.sim.applied("opt_in")) == 1
