@@ -58,7 +58,13 @@ ROOMS: Mapping[str, Room] = {
         activities=voucherify.activities_of,
         shares=voucherify.shares,
     ),
-    monetary.NAME: Room(MonetarySettings, monetary.build, Owner(Cache(monetary.fresh_for, monetary.seed_of))),
+    monetary.NAME: Room(
+        MonetarySettings,
+        monetary.build,
+        Owner(Cache(monetary.fresh_for, monetary.seed_of)),
+        activities=monetary.activities_of,
+        shares=monetary.shares,
+    ),
 }
 
 

@@ -46,6 +46,7 @@ PREVIEWS: Mapping[str, Mapping[str, Any]] = {"antavo": {}, "voucherify": {"loyal
 """Vendors that say what a sale would earn, and what their table needs for it."""
 SHARING: Mapping[str, Mapping[str, Any]] = {
     "antavo": {"opt_in_new_contacts": True},
+    "monetary": {"unknown_customer": "register"},
     "mparticle": {"send_identities": ["email"], "send_attributes": ["first_name"]},
     "voucherify": {"send_identities": ["email"], "send_attributes": ["name"]},
 }

@@ -14,6 +14,7 @@ from e2e.shop import Till, Vendor, eventually
 from e2e.test_enrolling import E164, TERMS, YLVA, a_member, at_the_vendor, changed, enrol
 
 from agent.connectors.antavo.simulator import AntavoSimulator
+from agent.connectors.monetary.simulator import MonetarySimulator
 from agent.connectors.mparticle.simulator import Fault, MparticleSimulator
 from agent.connectors.voucherify.simulator import VoucherifySimulator
 from agent.connectors.voyado.simulator import Fault as VoyadoFault
@@ -235,3 +236,37 @@ def test_antavo_through_an_outage_and_a_kill(open_till, vendor: Vendor, workspac
     eventually(lambda: workspace.sim.member(number).fields["first_name"] == "Ylvali")
     assert "Canarygatan" not in str(workspace.sim.books.applied)
     assert len(workspace.sim.applied("opt_in")) == 1
+
+
+# --- Monetary -----------------------------------------------------------------------------------------------------
+
+
+def test_monetary_through_an_outage_and_a_kill(open_till, tmp_path: Path, vendor: Vendor):
+    """They are a customer there, with what they gave, before the sale that they made as a newcomer, which is theirs."""
+    sim = MonetarySimulator({"sk-1": "location-1"}, now=lambda: datetime.now(UTC))
+    table = {"requests_per_minute": 6_000, "unknown_customer": "register"}
+    account = System(sim, tmp_path, {"secret_key": "sk-1"}, path="/v1", **table)
+    try:
+        till = open_till(**{"forward.monetary": account.table, "loyalty": WRITES}).start()
+        eventually(till.loaded)
+        vendor.cut()
+        account.cut()
+        made = enrol(till).json()
+        sell(till, "s-1", integration_key=made["integration_key"])
+        vendor.mend()
+        eventually(lambda: till.status()["queue"]["depth"] == 2)
+        till.kill()
+        till.start()
+        account.mend()
+        till.order("flush")
+        eventually(till.drained)
+        (contact,) = at_the_vendor(vendor)
+        number = contact.attributes["memberNumber"]
+        [customer] = [one for one in sim.customers.values() if one.get("ExternalID") == number]
+        assert (customer["FirstName"], customer["Email"]) == ("Ylva", YLVA["email"])
+        assert [receipt["CustomerID"] for receipt in sim.receipts] == [customer["CustomerID"]]
+        assert changed(till, made["ref"], first_name="Ylvali").status_code == 202
+        eventually(till.drained)
+        assert till.status()["queue"]["parked"] == 0
+    finally:
+        account.close()

@@ -33,6 +33,7 @@ from agent.connectors.monetary.errors import (
 from agent.connectors.monetary.mapping import InexactError, WithoutTaxError, render_json, render_receipt
 from agent.connectors.monetary.people import MonetaryPeople
 from agent.connectors.monetary.settings import MonetarySettings
+from agent.domain.activity import Activity
 from agent.domain.delivery import Verdict, VerdictKind
 from agent.domain.transaction import TransactionType
 from agent.errors import VendorRefusedError, VendorUnreachableError
@@ -58,11 +59,14 @@ _IN_DOUBT = Verdict(VerdictKind.IN_DOUBT, "sale.maybe_received")
 _OF_NOBODY = Unclear("do not have it: it is a guest's sale")
 _NOT_SHOWN = Unclear("do not have what was answered with success, more than once")
 _DROPPED = Verdict(_DONE, "sale.not_repeated", title="It may have arrived; on_doubt says not to send it again.")
+_NOT_WANTED = Verdict(
+    _DONE, "contact.not_wanted", title="Nothing was sent: the configuration makes no customers any more."
+)
 _TIME_LOST = ("sale.time_lost", "Counted when it arrived: the vendor has no place for the sale's own time.")
 
 
 class MonetarySender:
-    """Sends sales.
+    """Sends sales; who joined becomes a customer.
 
     Args:
         client: the location's account.
@@ -92,6 +96,8 @@ class MonetarySender:
         return [await self._send(outgoing) for outgoing in batch]
 
     async def _send(self, outgoing: Outgoing) -> Verdict:
+        if isinstance(outgoing.record, Activity):
+            return await self._made_a_customer(outgoing)
         receipt = self._rendered(outgoing)
         if isinstance(receipt, Verdict):
             return receipt
@@ -101,6 +107,15 @@ class MonetarySender:
         async with self._one_of(customer):
             known = await _before_sending(self._known(outgoing, customer, receipt)) if outgoing.maybe_received else None
             return known or await self._post(outgoing, customer, receipt)
+
+    async def _made_a_customer(self, outgoing: Outgoing) -> Verdict:
+        """Somebody who joined becomes a customer with what they gave, unless they are one: both are found by asking."""
+        if self._settings.unknown_customer != "register":
+            return _NOT_WANTED
+        if outgoing.key is None:
+            return _NOBODY
+        found = await _before_sending(self._people.resolve(outgoing.key, outgoing.new_contact))
+        return found if isinstance(found, Verdict) else Verdict(_DONE)
 
     def _one_of(self, customer: int | None) -> AbstractAsyncContextManager[None]:
         """No other sale of the customer's is looked for or sent meanwhile; a guest's are among nobody's receipts."""
