@@ -241,7 +241,7 @@ def _buffer(
         newcomers=newcomers,
         made=bringing.key_of,
         asking_now=asking_now,
-        enrolling=lambda entry: queue.enrolling(entry, ground.clock.now()),
+        attempts=queue,
     )
 
 

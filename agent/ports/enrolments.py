@@ -50,8 +50,11 @@ class EnrolmentRecord(Protocol):
     async def amend(self, number: int, contact: NewContact, identifiers: Sequence[Identifier]) -> None:
         """Puts what is given now in the place of what was, to be tried again; not where the vendor has it."""
 
-    async def asking(self, number: int) -> None:
-        """Writes down that the vendor is asked to make it, before it is."""
+    async def asking(self, number: int) -> bool:
+        """Writes down that the vendor is asked to make it, before it is; whether it was at an earlier attempt."""
+
+    async def not_made(self, number: int) -> None:
+        """Writes down that the vendor had it before it was asked."""
 
     async def deliver(
         self,
@@ -77,6 +80,8 @@ class Writer(Protocol):
         self, contact: NewContact, identifiers: Sequence[Identifier], *, store_id: str, pace: Pace
     ) -> Found:
         """The new contact's key. ``not_found`` never; ``ambiguous`` when the vendor says it exists but not which.
+
+        ``existed`` where it was not made by this call.
 
         Args:
             contact: what the customer gave.

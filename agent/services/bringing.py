@@ -194,8 +194,11 @@ class Bringing:
         if self._writer is None or made.contact is None:
             raise ReadOnlyContactsError
         names = (*made.identifiers, made.own_key.identifier)
-        await self._record.asking(made.number)
-        return await self._writer.create(made.contact, names, store_id=self._manner.store_id, pace=pace)
+        before = await self._record.asking(made.number)
+        there = await self._writer.create(made.contact, names, store_id=self._manner.store_id, pace=pace)
+        if there.existed and not before:  # whoever is there has not joined here; nor by an answer that was lost
+            await self._record.not_made(made.number)
+        return there
 
     async def _settle(self, made: Enrolment, there: Found) -> None:
         """Writes down under which key the vendor has them, if it said so."""

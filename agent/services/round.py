@@ -45,8 +45,11 @@ class Queue(Protocol):
     async def recover(self, vendor: str) -> int:
         """Takes back every lease, while nothing is under way."""
 
-    async def enrolling(self, entry: int, now: datetime) -> None:
-        """Writes that the vendor is asked to make the new contact of a sale."""
+    async def enrolling(self, entry: int, now: datetime) -> bool:
+        """Writes that the vendor is asked to make the new contact of a sale; whether it was at an earlier attempt."""
+
+    async def not_enrolled(self, entry: int) -> None:
+        """Writes that the vendor had them before it was asked."""
 
     async def retag(self, entry: int, key: IntegrationKey, now: datetime, joined: Occurrence | None = None) -> None:
         """Writes a settled tag, and that the delivery goes out now; and that its new contact joined, if it did."""

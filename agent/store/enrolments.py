@@ -56,7 +56,7 @@ LAST = "SELECT last FROM series WHERE prefix = ?"
 GIVE = "INSERT INTO series VALUES (?1, ?2) ON CONFLICT DO UPDATE SET last = ?2"
 ADD = "INSERT INTO enrolments (kind, ref, state, statement, accepted_at) VALUES ('contact', ?, 'queued', ?, ?)"
 ADD_KEY = "INSERT OR IGNORE INTO enrolment_keys (mark, enrolment) VALUES (?, ?)"
-ASKED = "UPDATE enrolments SET asked = 1 WHERE id = ?"
+ASKED = "UPDATE enrolments SET asked = ?2 WHERE id = ?1"
 WAS_ASKED = "SELECT asked FROM enrolments WHERE id = ?"
 STATEMENT = "SELECT statement FROM enrolments WHERE id = ?"
 DELIVERED = """
@@ -221,9 +221,23 @@ class Enrolments:
 
         await self._writer.run(write)
 
-    async def asking(self, number: int) -> None:
-        """Writes down that the vendor is asked to make it, before it is. Raises StorageError."""
-        await self._writer.run(lambda db: db.execute(ASKED, (number,)))
+    async def asking(self, number: int) -> bool:
+        """Writes down that the vendor is asked to make it, before it is; whether it was at an earlier attempt.
+
+        Raises:
+            StorageError: it is not written down.
+        """
+
+        def write(db: Connection) -> bool:
+            before = db.execute(WAS_ASKED, (number,)).fetchone()
+            db.execute(ASKED, (number, 1))
+            return bool(before == (1,))
+
+        return await self._writer.run(write)
+
+    async def not_made(self, number: int) -> None:
+        """Writes down that the vendor had it before it was asked. Raises StorageError."""
+        await self._writer.run(lambda db: db.execute(ASKED, (number, 0)))
 
     async def deliver(
         self,

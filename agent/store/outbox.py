@@ -331,9 +331,18 @@ class Outbox(OutboxView):
         """Writes down that open deliveries go out now, under the tags they have: from here on they may have arrived."""
         await self._writer.run(lambda db: db.execute(sql.SENDING, (json.dumps(list(entries)), self._run)))
 
-    async def enrolling(self, entry: int, now: datetime) -> None:
-        """Writes down that the vendor is asked to make the new contact of a leased sale, before it is."""
-        await self._writer.run(lambda db: db.execute(sql.ENROLLING, (entry, to_ms(now), self._run)))
+    async def enrolling(self, entry: int, now: datetime) -> bool:
+        """Writes down that the vendor is asked to make the new contact of a leased sale, before it is.
+
+        Returns:
+            Whether it was at an earlier attempt.
+        """
+        new = await self._writer.run(lambda db: db.execute(sql.ENROLLING, (entry, to_ms(now), self._run)).rowcount)
+        return not new
+
+    async def not_enrolled(self, entry: int) -> None:
+        """Writes down that the vendor had the new contact of a sale before it was asked."""
+        await self._writer.run(lambda db: db.execute(sql.NOT_ENROLLED, (entry,)))
 
     async def retag(self, entry: int, key: IntegrationKey, now: datetime, joined: Occurrence | None = None) -> None:
         """Writes the settled tag of a leased delivery, before it is sent, and forgets what it was resolved from.

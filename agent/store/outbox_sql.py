@@ -95,6 +95,8 @@ ENROLLING = """
     SELECT sale, ?2, 'enrolling', vendor FROM deliveries AS d
     WHERE entry = ?1 AND lease_run = ?3
       AND NOT EXISTS (SELECT 1 FROM events WHERE sale = d.sale AND what = 'enrolling')"""
+NOT_ENROLLED = """
+    DELETE FROM events WHERE what = 'enrolling' AND sale = (SELECT sale FROM deliveries WHERE entry = ?)"""
 WAS_ENROLLING = "SELECT EXISTS (SELECT 1 FROM events WHERE sale = ? AND what = 'enrolling')"
 RECORD_ATTEMPT = "INSERT INTO attempts (entry, at, verdict, code, status) VALUES (?, ?, ?, ?, ?)"
 TO_RETAG = """

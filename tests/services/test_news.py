@@ -64,7 +64,7 @@ class Shop(Counter):
         self.news = News(recipients, ("1042", "03"), self.told_news)
         self.bringing._news = self.updating._news = self.news
         self.record._tell = self.changes._tell = Activities(outbox, outbox._writer).tell
-        self.buffer._enrolling = lambda entry: outbox.enrolling(entry, self.clock.now())
+        self.buffer._attempts = outbox
         self.persons = PersonalSales(outbox, outbox._writer, outbox._reader, names=NAMES, guests=())
 
     def told_news(self):
@@ -164,6 +164,31 @@ async def test_whose_answer_was_lost(tmp_path, killed):
         assert len(vendor.created) == 1
 
 
+def taken(vendor, number="10000423"):
+    """A vendor whose look-up finds nobody, and which says of whoever is made that it has them already."""
+
+    async def create(*_args, **_kwargs):
+        return replace(vendor._found(number), existed=True)
+
+    return create
+
+
+async def test_who_turns_out_to_be_there_while_they_are_made(shop):
+    """A contact of another type, or another till was faster: they have not joined here."""
+    making, shop.vendor.create = shop.vendor.create, taken(shop.vendor)
+    assert (await shop.enrol(DILBA)).state == "delivered"
+    assert shop.waiting() == []
+    await shop.offline(NewContact(mobile_phone=phone(9).value))
+    shop.vendor.create = deaf(making)
+    with pytest.raises(Offline):
+        await shop.deliver()
+    shop.vendor.contacts.clear()
+    shop.vendor.create = taken(shop.vendor, "20000001")  # by our own attempt, whose answer was lost
+    shop.clock.advance(3600)
+    assert await shop.deliver() == 1
+    assert [one.key for one in await shop.platform()] == [member_key("20000001")]
+
+
 async def test_whom_the_vendor_refuses(shop):
     """Nobody hears of who did not become a member."""
 
@@ -253,6 +278,14 @@ async def test_the_new_contact_of_a_sale_whose_answer_was_lost(shop, sale_of):
     await settle(shop, outgoing)
     assert [one.record.type for one in await shop.platform()].count(ContactEvent.JOINED) == 1
     assert [event["what"] for event in shop.outbox.story("s-1").events] == ["enrolling", "retagged"]
+
+
+async def test_the_new_contact_of_a_sale_who_turns_out_to_be_there(shop, sale_of):
+    """The sale is theirs, and nobody joined; its story does not say so either."""
+    shop.vendor.create = taken(shop.vendor)
+    await settle(shop, await sale_of())
+    assert [one.record.type for one in await shop.platform()] == ["purchase"]
+    assert [event["what"] for event in shop.outbox.story("s-1").events] == ["retagged"]
 
 
 async def test_the_new_contact_of_a_sale_who_was_a_member(shop, sale_of):
