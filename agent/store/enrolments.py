@@ -75,6 +75,11 @@ DUE = f"SELECT EXISTS (SELECT 1 FROM enrolments WHERE {_OVER})"  # noqa: S608 - 
 MARKS = "SELECT mark FROM enrolment_keys WHERE enrolment = ?"
 
 
+def nobody_told(_db: Connection, _record: Occurrence, _now: datetime) -> None:
+    """Where nobody is to be told anything. Raises AssertionError: what was made all the same must not get lost."""
+    raise AssertionError
+
+
 @dataclass(frozen=True, slots=True)
 class Given:
     """What is kept of a contact that was made or changed here, as the one text that `statements` has of it.
@@ -145,10 +150,10 @@ class Enrolments:
         writer: the outbox's one writer.
         reader: a connection for point reads, used on the event loop's thread.
         names: hashes what names people, as the replica does.
-        tell: puts on record what further systems are told; None where they are told nothing.
+        tell: puts on record what further systems are told.
     """
 
-    def __init__(self, writer: Writer, reader: Reader, *, names: KeyHash, tell: Tell | None = None) -> None:
+    def __init__(self, writer: Writer, reader: Reader, *, names: KeyHash, tell: Tell = nobody_told) -> None:
         self._writer, self._reader, self._hash, self._tell = writer, reader, names.of_identifier, tell
 
     # --- found ----------------------------------------------------------------------------------------------
@@ -270,7 +275,7 @@ class Enrolments:
             forget_content(db, number)
             db.execute(DELIVERED, (number, kept, to_ms(now)))
             db.executemany(ADD_KEY, [(self._hash(one), number) for one in settled.names()])
-            if joined is not None and self._tell is not None and db.execute(WAS_ASKED, (number,)).fetchone()[0]:
+            if joined is not None and db.execute(WAS_ASKED, (number,)).fetchone()[0]:
                 self._tell(db, joined, now)
 
         await self._writer.run(write)

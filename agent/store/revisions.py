@@ -21,7 +21,18 @@ from agent.domain.transaction import IntegrationKey, NewContact
 from agent.ports import Occurrence
 from agent.store import statements
 from agent.store.database import Reader
-from agent.store.enrolments import ADD_KEY, AMEND, DROP_KEYS, PARK, Given, Tell, drop, forget_content, given_in
+from agent.store.enrolments import (
+    ADD_KEY,
+    AMEND,
+    DROP_KEYS,
+    PARK,
+    Given,
+    Tell,
+    drop,
+    forget_content,
+    given_in,
+    nobody_told,
+)
 from agent.store.group_commit import Writer
 from agent.store.keyhash import KeyHash
 from agent.store.outbox_view import from_ms, read, to_ms
@@ -57,10 +68,10 @@ class Revisions:
         writer: the outbox's one writer.
         reader: a connection for point reads, used on the event loop's thread.
         names: hashes what names people, as the replica does.
-        tell: puts on record what further systems are told; None where they are told nothing.
+        tell: puts on record what further systems are told.
     """
 
-    def __init__(self, writer: Writer, reader: Reader, *, names: KeyHash, tell: Tell | None = None) -> None:
+    def __init__(self, writer: Writer, reader: Reader, *, names: KeyHash, tell: Tell = nobody_told) -> None:
         self._writer, self._reader, self._hash, self._tell = writer, reader, names.of_identifier, tell
 
     # --- found ----------------------------------------------------------------------------------------------
@@ -150,7 +161,7 @@ class Revisions:
         def write(db: Connection) -> None:
             if db.execute(VERSION, (revision.number,)).fetchone() != (revision.version,):
                 return
-            if changed is not None and self._tell is not None:
+            if changed is not None:
                 self._tell(db, changed, now)
             if written == NOTHING:
                 drop(db, (revision.number,))
