@@ -35,6 +35,7 @@ from agent.services.contacts import Newcomers
 from agent.services.dispatch import Dispatch
 from agent.services.intake import Intake, IntakePolicy
 from agent.services.lease import Lease
+from agent.services.news import News
 from agent.services.notices import Notices
 from agent.services.privacy import Privacy
 from agent.services.purge import Purge
@@ -148,6 +149,8 @@ async def _build(ground: Ground, rooms: Mapping[str, Room], stack: AsyncExitStac
 
     redemptions, enrolments = storage.redemptions(), storage.enrolments()
     carrying = Carrying(clock, redemptions, metrics.redemption)
+    recipients, place = tuple(system.recipient for system in systems), (settings.agent.store_id, settings.agent.till_id)
+    news = News(recipients, place, bells.accepted)
     desk = open_desk(
         ground,
         loyalty,
@@ -159,6 +162,7 @@ async def _build(ground: Ground, rooms: Mapping[str, Room], stack: AsyncExitStac
         sales_again=lambda key: storage.outbox.go_again(loyalty.link.vendor, key, clock.now()),
         room=storage.room.has_room,
         told=metrics.redemption,
+        news=news,
         asking_now=asking_now,
     )
     dispatch = open_lanes(
@@ -170,6 +174,7 @@ async def _build(ground: Ground, rooms: Mapping[str, Room], stack: AsyncExitStac
         newcomers=desk.newcomers,
         bringing=desk.bringing,
         updating=desk.updating,
+        news=news,
         asking_now=asking_now,
     )
     intake = _intake(ground, systems, storage, found_by, dispatch=dispatch, newcomers=desk.newcomers)
@@ -192,8 +197,8 @@ async def _build(ground: Ground, rooms: Mapping[str, Room], stack: AsyncExitStac
             clock=clock,
             outbox=storage.activities(),
             primary=ground.tagging.primary,
-            recipients=tuple(system.recipient for system in systems),
-            place=(settings.agent.store_id, settings.agent.till_id),
+            recipients=recipients,
+            place=place,
             announced=bells.accepted,
         ),
         trail=audit,

@@ -18,6 +18,7 @@ from agent.services.contacts import LocalContacts, Newcomers
 from agent.services.enrolling import Enrolling, EnrolPolicy
 from agent.services.handles import Handles, Refs
 from agent.services.identify import Identify, IdentifyPolicy
+from agent.services.news import News
 from agent.services.preview import Preview, PreviewPolicy
 from agent.services.redeeming import Redeeming
 from agent.services.revising import Revising
@@ -53,6 +54,7 @@ def open_desk(
     sales_again: Callable[[IntegrationKey], Awaitable[int]],
     room: Callable[[], bool],
     told: Callable[[str], None],
+    news: News,
     asking_now: Callable[[], Remember] | None,
 ) -> Desk:
     """All of it; they share the line, and the handles of people whom only the vendor knows.
@@ -68,6 +70,7 @@ def open_desk(
         sales_again: puts the sales of somebody made here back in line, whom the loyalty system has taken after all.
         room: whether there is room for another record.
         told: hears of each state that a redemption comes to.
+        news: what further systems are told of who joined and what changed.
         asking_now: what keeps the answers of a look-up that begins now; None where they are not kept.
     """
     settings, clock, link = ground.settings, ground.clock, loyalty.link
@@ -105,6 +108,7 @@ def open_desk(
         their_time=asking.their_time,
         conditions=ground.conditions,
         audit=audit,
+        news=news,
     )
     ground.bells.erased.listen(updating.tell)
     bringing = Bringing(
@@ -118,6 +122,7 @@ def open_desk(
         existing=updating.existing,
         sales_again=sales_again,
         conditions=ground.conditions,
+        news=news,
     )
     ground.bells.erased.listen(bringing.tell)  # whoever was parked may be gone
     patient = Asking(clock, link, live=True, budget_s=settings.enrol.budget.total_seconds(), patient=True)

@@ -158,11 +158,11 @@ class Storage:
 
     def enrolments(self) -> Enrolments:
         """The contacts made at this till."""
-        return Enrolments(self.live, self.live, names=KeyHash(self._lookup_key))
+        return Enrolments(self.live, self.live, names=KeyHash(self._lookup_key), tell=self.activities().tell)
 
     def revisions(self) -> Revisions:
         """The changes given at this till."""
-        return Revisions(self.live, self.live, names=KeyHash(self._lookup_key))
+        return Revisions(self.live, self.live, names=KeyHash(self._lookup_key), tell=self.activities().tell)
 
     def contacts(self, lease: LeaseFile, refetch: Callable[[], None], *, by_question: bool = False) -> Contacts:
         """The local contacts, closed: their lease opens them. For an outbox that is open.

@@ -18,13 +18,14 @@ from agent.domain.activity import Activity
 from agent.domain.delivery import Verdict
 from agent.domain.link import Link
 from agent.ground import Ground
-from agent.ports import CarriedOffers, Clock, Connector, Outgoing, Recipient, Remember, Replica
+from agent.ports import CarriedOffers, Clock, Connector, Outgoing, Recipient, Remember, Replica, Shares, not_told
 from agent.services.bringing import Bringing
 from agent.services.buffer import Buffer, BufferPolicy
 from agent.services.contacts import Newcomers
 from agent.services.dispatch import Dispatch
 from agent.services.judge import DispatchPolicy
 from agent.services.lane import Contacts, Lane, own_share
+from agent.services.news import News
 from agent.services.reconcile import Books
 from agent.services.round import Queue
 from agent.settings import Role, VendorSection
@@ -45,6 +46,7 @@ class System:
         link: the line to it.
         clock: for the allowance.
         activities: the types of activities that it wants.
+        shares: what it is told of somebody who joined or changed.
     """
 
     room: Room
@@ -52,6 +54,7 @@ class System:
     link: Link
     clock: Clock
     activities: frozenset[str] = frozenset()
+    shares: Shares = not_told
 
     @property
     def recipient(self) -> Recipient:
@@ -61,6 +64,7 @@ class System:
             guests=self.connector.guests,
             owner=self.link.role == "loyalty",
             activities=self.activities,
+            shares=self.shares,
         )
 
     @property
@@ -120,6 +124,7 @@ def open_lanes(
     newcomers: Newcomers,
     bringing: Bringing,
     updating: Contacts,
+    news: News,
     asking_now: Callable[[], Remember] | None,
 ) -> Dispatch:
     """A lane for each.
@@ -133,10 +138,13 @@ def open_lanes(
         newcomers: who was made at this till.
         bringing: brings them to the loyalty system.
         updating: brings changes there.
+        news: what further systems are told of who joined.
         asking_now: what keeps the answers of a look-up that begins now; None where they are not kept.
     """
     loyalty = systems[0]
-    asking = _buffer(ground, loyalty, replica, newcomers=newcomers, bringing=bringing, asking_now=asking_now)
+    asking = _buffer(
+        ground, loyalty, replica, queue=queue, newcomers=newcomers, bringing=bringing, asking_now=asking_now
+    )
     local = _local_buffer(ground, loyalty, replica)
 
     async def settle_activity(outgoing: Outgoing) -> Outgoing | Verdict:
@@ -153,6 +161,7 @@ def open_lanes(
                 corrected=loyalty.link.corrected,
                 told=told,
                 contacts=(bringing, updating) if system is loyalty else (),
+                news=news,
             )
             for system in systems
         ]
@@ -199,7 +208,11 @@ def _system(
         backoff_max_s=queue.backoff_max.total_seconds(),
         uniform=ground.chance.uniform,
     )
-    return System(room, connector, link, ground.clock, room.activities(table))
+    return System(room, connector, link, ground.clock, room.activities(table), _shares(room, table))
+
+
+def _shares(room: Room, table: VendorSection) -> Shares:
+    return partial(room.shares, table) if room.shares is not None else not_told
 
 
 def _not_listened_to(answer: Answer) -> None:
@@ -211,6 +224,7 @@ def _buffer(
     loyalty: System,
     replica: Replica,
     *,
+    queue: Queue,
     newcomers: Newcomers,
     bringing: Bringing,
     asking_now: Callable[[], Remember] | None,
@@ -231,6 +245,7 @@ def _buffer(
         newcomers=newcomers,
         made=bringing.key_of,
         asking_now=asking_now,
+        attempts=queue,
     )
 
 
@@ -256,6 +271,7 @@ def _lane(
     corrected: Callable[[datetime, datetime, timedelta, datetime], datetime | None],
     told: Callable[[str, Verdict], None],
     contacts: Sequence[Contacts],
+    news: News,
 ) -> Lane:
     settings = ground.settings.queue
     lane = Lane(
@@ -274,6 +290,7 @@ def _lane(
         told=told,
         changed=ground.bells.changed,
         contacts=contacts,
+        news=news,
     )
     system.link.on_change = partial(_line_changed, ground, system.link, lane)
     return lane

@@ -27,6 +27,7 @@ _STATES = {
     "discarded": "does not go to {vendor}: a person gave it up",
 }
 _EVENTS = {
+    "enrolling": "{vendor} was asked to make its new contact",
     "retagged": "its member was found out before it was sent: tagged with {key} from here on",
     "retried": "a person put it back in line for {vendor}",
     "discarded": "a person gave up its delivery to {vendor}",

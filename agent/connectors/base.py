@@ -14,8 +14,10 @@ from datetime import timedelta, tzinfo
 from pathlib import Path
 from typing import Any, TypeVar
 
+from agent.domain.activity import ContactEvent
 from agent.domain.identifiers import Identifier, IdentifierType, Normaliser
 from agent.domain.link import Link
+from agent.domain.transaction import NewContact
 from agent.errors import VendorUnreachableError
 from agent.ports import (
     CarriedOffers,
@@ -160,12 +162,14 @@ class Room:
         build: its connector, given a table and the surroundings.
         owner: what makes it fit for `loyalty.vendor`; None where `settings.not_loyalty` says why it is not.
         activities: the types of activities that it wants beside the sales, given its table.
+        shares: what it is told of somebody who joined or changed, given its table first; None where it is not.
     """
 
     settings: type[VendorSection]
     build: Callable[[Any, Surroundings], Connector]
     owner: Owner | None = None
     activities: Callable[[Any], frozenset[str]] = _none
+    shares: Callable[[Any, ContactEvent, NewContact], frozenset[str] | None] | None = None
 
 
 async def side_by_side(*questions: Coroutine[Any, Any, list[T]]) -> list[list[T]]:

@@ -28,7 +28,12 @@ ROOMS: Mapping[str, Room] = {
             redeemer=voyado.redemptions_of,
         ),
     ),
-    mparticle.NAME: Room(MparticleSettings, mparticle.build, activities=mparticle.activities_of),
+    mparticle.NAME: Room(
+        MparticleSettings,
+        mparticle.build,
+        activities=mparticle.activities_of,
+        shares=mparticle.shares,
+    ),
     antavo.NAME: Room(
         AntavoSettings,
         antavo.build,
@@ -38,6 +43,8 @@ ROOMS: Mapping[str, Room] = {
             redeemer=antavo.redemptions_of,
             preview=antavo.preview_of,
         ),
+        activities=antavo.activities_of,
+        shares=antavo.shares,
     ),
     voucherify.NAME: Room(
         VoucherifySettings,
@@ -49,6 +56,8 @@ ROOMS: Mapping[str, Room] = {
             points=voucherify.points_of,
             preview=voucherify.preview_of,
         ),
+        activities=voucherify.activities_of,
+        shares=voucherify.shares,
     ),
     monetary.NAME: Room(
         MonetarySettings,
@@ -58,6 +67,8 @@ ROOMS: Mapping[str, Room] = {
             benefits=monetary.benefits_of,
             redeemer=monetary.redemptions_of,
         ),
+        activities=monetary.activities_of,
+        shares=monetary.shares,
     ),
 }
 

@@ -18,6 +18,7 @@ from agent.domain.transaction import (
     IdentifierStatement,
     Instant,
     IntegrationKey,
+    NewContact,
     Record,
     Speakable,
     Transaction,
@@ -31,9 +32,9 @@ from agent.domain.transaction import (
 MAX_ATTRIBUTES = 50
 """mParticle takes 100 of an event, and ours stand among them."""
 MAX_ATTRIBUTE_CHARS = 1_000
-PREFIX, OWN_PREFIX = "activity/", "member/"
-"""Before the id of a till's activity, and of the agent's own, in its name: no transaction id can hold a slash, so that
-none of them ever meet."""
+PREFIX, CONTACT_PREFIX, OWN_PREFIX = "activity/", "contact/", "member/"
+"""Before the id in a record's name, of what a till told, of what became of a contact that it gave, and of what is told
+of somebody's erasure: no transaction id can hold a slash, so that none of them ever meet."""
 
 
 class ActivityType(StrEnum):
@@ -51,6 +52,14 @@ class MemberEvent(StrEnum):
     DELETED = "member_deleted"
     ERASURE = "member_erasure"
     """Everything that is known of them there is asked to be erased."""
+
+
+class ContactEvent(StrEnum):
+    """What became of a contact that was given at a till, at the system that owns the contacts; no till states it."""
+
+    JOINED = "member_registration_completed"
+    """It has them, and was asked by this till to make them."""
+    CHANGED = "member_update"
 
 
 OF_TILLS = frozenset[str](ActivityType)
@@ -105,20 +114,25 @@ class ActivityStatement(Record):
 
 
 class Activity(Record):
-    """An activity as it is recorded: a till's, or the agent's own."""
+    """An activity as it is recorded: a till's, or the agent's own.
+
+    ``new_contact`` is what was given of a member who joined, or is new of theirs, as far as anybody may be told.
+    """
 
     activity_id: TransactionId
-    type: ActivityType | MemberEvent
+    type: ActivityType | ContactEvent | MemberEvent
     occurred_at: Instant
     order_id: Code | None = None
     attributes: Attributes = Field(default_factory=dict, repr=False)
+    new_contact: NewContact | None = Field(default=None, repr=False)
     store_id: str
     till_id: str
 
     @property
     def name(self) -> str:
         """What it is recorded under, among the sales."""
-        return (OWN_PREFIX if isinstance(self.type, MemberEvent) else PREFIX) + self.activity_id
+        of = {MemberEvent: OWN_PREFIX, ContactEvent: CONTACT_PREFIX}
+        return of.get(type(self.type), PREFIX) + self.activity_id
 
     def body(self) -> str:
         """The activity as JSON, without its instant, which the outbox keeps beside it."""
@@ -127,12 +141,12 @@ class Activity(Record):
 
 def activity_id_of(name: str) -> str | None:
     """The activity's id when a record of that name is one; None of a sale."""
-    prefix = next((prefix for prefix in (PREFIX, OWN_PREFIX) if name.startswith(prefix)), None)
+    prefix = next((prefix for prefix in (PREFIX, CONTACT_PREFIX, OWN_PREFIX) if name.startswith(prefix)), None)
     return None if prefix is None else name.removeprefix(prefix)
 
 
 def is_own(name: str) -> bool:
-    """Whether a record of that name is the agent's own: no till told of it."""
+    """Whether a record of that name tells of somebody's erasure, which it outlives."""
     return name.startswith(OWN_PREFIX)
 
 
@@ -156,5 +170,5 @@ def impersonal_body(body: str, occurred_at: str) -> str:
     """
     record = record_of(body, occurred_at)
     if isinstance(record, Activity):
-        return record.model_copy(update={"attributes": {}}).body()
+        return record.model_copy(update={"attributes": {}, "new_contact": None}).body()
     return body_of(without_person(record))

@@ -99,11 +99,14 @@ class Reconciled:
         contact: what of the change is to be written; may be nothing.
         kept_there: names of what is not, because the vendor has a word that counts more.
         overwritten: names of what is written over a value that may be as new.
+        there: what of the change the vendor has once that is written; part of it may have been there before, by an
+            attempt whose answer was lost.
     """
 
     contact: NewContact = field(repr=False)
     kept_there: tuple[str, ...] = ()
     overwritten: tuple[str, ...] = ()
+    there: NewContact = field(default=NOTHING, repr=False)
 
 
 def faults_of_change(contact: NewContact) -> list[Fault]:
@@ -161,8 +164,11 @@ def reconciled(contact: NewContact, there: ContactThere, accepted_at: datetime) 
             allowed[name] = value
     preferences = Preferences.model_validate(allowed)
     written = contact.model_copy(update={"consents": tuple(consents), "preferences": preferences})
+    agreed = tuple(consent for consent in contact.consents if f"consents/{consent.id}" not in kept)
     overwritten = _other_values(contact, there) if surely_since else ()  # else it may be our own last change
-    return Reconciled(said_in(written), tuple(kept), overwritten)
+    return Reconciled(
+        said_in(written), tuple(kept), overwritten, said_in(written.model_copy(update={"consents": agreed}))
+    )
 
 
 def _counts(ours: Consent, theirs: ConsentThere, modified_at: datetime | None) -> bool:

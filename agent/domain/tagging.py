@@ -145,6 +145,7 @@ class Found:
         contact_id: the vendor's own id of the match, where it gives one.
         fields: what it tells of the match, by our field names.
         shown: everybody whom it knows by the identifier, whole; None where that is not to be kept.
+        existed: they were to be made, and it says that it had them, or that somebody else makes them.
     """
 
     outcome: Outcome
@@ -152,6 +153,7 @@ class Found:
     contact_id: str | None = field(default=None, repr=False)
     fields: Mapping[str, str | None] = field(default_factory=dict, repr=False)
     shown: tuple[ContactChange, ...] | None = field(default=None, repr=False)
+    existed: bool = False
 
 
 def together(answers: Sequence[Found]) -> Found:

@@ -38,6 +38,8 @@ from agent.ports.outbox import (
     Receipt,
     Recipient,
     Settled,
+    Shares,
+    not_told,
 )
 from agent.ports.persons import ErasedBefore, ErasedSales, ErasureRequest, Identity, Person, Removed
 from agent.ports.replica import AppliedCounts, Batch, LoadProgress, Replica, ReplicaInfo, ReplicaLoader, ReplicaStore
@@ -96,7 +98,9 @@ __all__ = [
     "Seed",
     "Seen",
     "Settled",
+    "Shares",
     "Sweep",
     "Told",
     "Writer",
+    "not_told",
 ]

@@ -14,6 +14,7 @@ from agent.domain.tagging import Found
 from agent.domain.transaction import IntegrationKey, NewContact
 from agent.errors import Fault
 from agent.ports.basics import Pace
+from agent.ports.outbox import Occurrence
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +51,21 @@ class EnrolmentRecord(Protocol):
     async def amend(self, number: int, contact: NewContact, identifiers: Sequence[Identifier]) -> None:
         """Puts what is given now in the place of what was, to be tried again; not where the vendor has it."""
 
-    async def deliver(self, number: int, key: IntegrationKey, contact_id: str | None, now: datetime) -> None:
-        """Writes down that the vendor has it; what was given is forgotten."""
+    async def asking(self, number: int) -> bool:
+        """Writes down that the vendor is asked to make it, before it is; whether it was at an earlier attempt."""
+
+    async def not_made(self, number: int) -> None:
+        """Writes down that the vendor had it before it was asked."""
+
+    async def deliver(
+        self,
+        number: int,
+        key: IntegrationKey,
+        contact_id: str | None,
+        now: datetime,
+        joined: Occurrence | None = None,
+    ) -> None:
+        """Writes down that the vendor has it; what was given is forgotten. Tells that they joined, if it was asked."""
 
     async def park(self, number: int, status: int | None, vendor_code: str | None) -> None:
         """Writes down that the vendor refuses it."""
@@ -72,6 +86,8 @@ class Writer(Protocol):
         """The new contact's key, or that of who keeps another from being made; asked again, nobody is made twice.
 
         ``not_found`` never; ``ambiguous`` when the vendor says it exists but not which.
+
+        ``existed`` where it was not made by this call.
 
         Args:
             contact: what the customer gave.

@@ -6,13 +6,21 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 
-from agent.domain.activity import Activity
+from agent.domain.activity import Activity, ContactEvent
 from agent.domain.delivery import DeliveryState, Verdict
 from agent.domain.identifiers import Identifier
 from agent.domain.transaction import IntegrationKey, NewContact, Transaction
 
 Guests = bool | Callable[[Transaction], bool]
 """Which sales without a member a system wants: all, none, or those of which it says so. Picklable."""
+Shares = Callable[[ContactEvent, NewContact], frozenset[str] | None]
+"""The fields of a contact that a system is told when somebody has joined with it, or changed it: none, then only that
+they did; None, then nothing at all. Picklable."""
+
+
+def not_told(_what: ContactEvent, _contact: NewContact) -> frozenset[str] | None:
+    """Nobody who joins or changes is told of."""
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +32,14 @@ class Recipient:
         guests: which sales without a member it wants.
         owner: it owns the contacts: a sale's open tag is settled in its lane, and it alone counts points.
         activities: the types of activities that it wants.
+        shares: what it is told of somebody who joined or changed.
     """
 
     vendor: str
     guests: Guests = False
     owner: bool = True
     activities: frozenset[str] = frozenset()
+    shares: Shares = not_told
 
     def wants_guest(self, sale: Transaction) -> bool:
         """Whether it wants this sale without a member."""
@@ -71,6 +81,7 @@ class Occurrence:
         vendors: who gets it.
         quiet: the till may not learn from its fate who is a member.
         ref: the handle of the member whom the replica knows its person as.
+        known_by: what else names them: whoever is erased is found by it, and nothing but keyed hashes of it is kept.
     """
 
     activity: Activity
@@ -82,6 +93,7 @@ class Occurrence:
     vendors: tuple[str, ...]
     quiet: bool = False
     ref: str | None = None
+    known_by: tuple[Identifier, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,8 +173,8 @@ class Outgoing:
 
     @property
     def new_contact(self) -> NewContact | None:
-        """What the customer of a sale gave who may not be a member yet."""
-        return self.record.new_contact if isinstance(self.record, Transaction) else None
+        """What the customer of a sale gave who may not be a member yet; of an activity, what is new of its member."""
+        return self.record.new_contact
 
 
 @dataclass(frozen=True, slots=True)

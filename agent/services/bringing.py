@@ -25,6 +25,7 @@ from agent.domain.transaction import IntegrationKey, NewContact
 from agent.errors import AmbiguousContactError, ContactRefusedError, Fault, ReadOnlyContactsError, VendorRefusedError
 from agent.ports import Clock, EnrolmentRecord, Lookup, Pace, Writer
 from agent.services.contacts import Newcomers
+from agent.services.news import NO_NEWS, News
 from agent.services.turns import SLICE, Turns
 
 log = structlog.get_logger(__name__)
@@ -71,6 +72,7 @@ class Bringing:
         sales_again: puts the sales of somebody made here back in line, that were parked because the vendor refused what
             was given of them; how many. Raises StorageError.
         conditions: where it is told that the vendor refuses some.
+        news: what further systems are told of who joined.
     """
 
     def __init__(
@@ -86,8 +88,9 @@ class Bringing:
         existing: Callable[[Enrolment, IntegrationKey], Awaitable[None]],
         sales_again: Callable[[IntegrationKey], Awaitable[int]],
         conditions: Conditions,
+        news: News = NO_NEWS,
     ) -> None:
-        self._clock, self._record, self._newcomers = clock, record, newcomers
+        self._clock, self._record, self._newcomers, self._news = clock, record, newcomers, news
         self._lookup, self._writer, self._turns, self._manner = lookup, writer, turns, manner
         self._existing, self._sales_again, self._conditions = existing, sales_again, conditions
         self._locks: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
@@ -195,7 +198,11 @@ class Bringing:
         if self._writer is None or made.contact is None:
             raise ReadOnlyContactsError
         names = (*made.identifiers, made.own_key.identifier)
-        return await self._writer.create(made.contact, names, store_id=self._manner.store_id, pace=pace)
+        before = await self._record.asking(made.number)
+        there = await self._writer.create(made.contact, names, store_id=self._manner.store_id, pace=pace)
+        if there.existed and not before:  # whoever is there has not joined here; nor by an answer that was lost
+            await self._record.not_made(made.number)
+        return there
 
     async def _settle(self, made: Enrolment, there: Found) -> None:
         """Writes down under which key the vendor has them, if it said so."""
@@ -203,7 +210,11 @@ class Bringing:
             return
         # First, lest a power cut in between leaves them where nobody looks for them any more.
         again = await self._sales_again(made.own_key)
-        await self._record.deliver(made.number, there.key, there.contact_id, self._clock.now())
+        now = self._clock.now()
+        joined = self._news.joined(made, there.key, now)
+        await self._record.deliver(made.number, there.key, there.contact_id, now, joined)
+        if joined is not None:
+            self._news.told()
         if again:
             log.info("contact.sales_again", count=again)
         self._turns.taken(made.number)

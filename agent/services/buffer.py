@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Protocol
 
 from agent.domain.contact import Member
 from agent.domain.delivery import Verdict, VerdictKind
@@ -76,6 +77,16 @@ class BufferPolicy:
     fresh_for: timedelta | None = None
 
 
+class Attempts(Protocol):
+    """At which sales the vendor was asked to make somebody. Each call raises StorageError."""
+
+    async def enrolling(self, entry: int, now: datetime) -> bool:
+        """Writes down that it is asked now; whether it was at an earlier attempt."""
+
+    async def not_enrolled(self, entry: int) -> None:
+        """Writes down that it had them before it was asked."""
+
+
 class Buffer:
     """Settles open sales.
 
@@ -92,6 +103,8 @@ class Buffer:
             is known by that number any more, a verdict where it is to be tried again. Raises as vendors do, and
             AmbiguousPersonError.
         asking_now: what keeps the answers of a look-up that begins now; None where they are not kept.
+        attempts: writes down that the vendor is asked to make the new contact of a leased sale; None where nobody asks
+            whether they joined here.
     """
 
     def __init__(
@@ -107,7 +120,9 @@ class Buffer:
         newcomers: Newcomers | None = None,
         made: Callable[[IntegrationKey], Awaitable[IntegrationKey | Verdict | None]] | None = None,
         asking_now: Callable[[], Remember] | None = None,
+        attempts: Attempts | None = None,
     ) -> None:
+        self._attempts = attempts
         self._clock, self._lookup, self._writer = clock, lookup, writer
         self._contacts, self._made = LocalContacts(replica, policy.tagging, newcomers), made
         self._link, self._policy, self._pace, self._asking_now = link, policy, pace, asking_now
@@ -245,10 +260,13 @@ class Buffer:
         identifiers = [reading for reading in readings if reading.type in _CREATABLE]
         if self._writer is None or not identifiers:
             return _UNKNOWN
+        before = self._attempts is None or await self._attempts.enrolling(outgoing.entry, self._clock.now())
         store_id = outgoing.record.store_id or ""
         found = await self._writer.create(
             outgoing.new_contact or NewContact(), identifiers, store_id=store_id, pace=self._pace
         )
+        if found.existed and not before and self._attempts is not None:
+            await self._attempts.not_enrolled(outgoing.entry)
         if found.key is None:  # another till was faster: the next attempt finds the contact
             return Verdict(
                 VerdictKind.RETRY,

@@ -28,6 +28,7 @@ from agent.domain.pacing import BreakerState
 from agent.errors import LoyaltyAgentError, StorageError, VendorUnreachableError
 from agent.ports import Clock, Connector, Outgoing
 from agent.services.judge import DispatchPolicy, Judge
+from agent.services.news import NO_NEWS, News
 from agent.services.round import Books, Queue, Round
 
 log = structlog.get_logger(__name__)
@@ -75,6 +76,7 @@ class Lane:
         told: called with vendor and verdict for each attempt, for metrics.
         changed: called when the lane's own state changed.
         contacts: what goes before any sale, in this order; nothing at a system that owns no contacts.
+        news: what further systems are told of the new contacts of sales.
     """
 
     def __init__(
@@ -91,10 +93,11 @@ class Lane:
         told: Callable[[str, Verdict], None],
         changed: Callable[[], None],
         contacts: Sequence[Contacts] = (),
+        news: News = NO_NEWS,
     ) -> None:
         self._clock, self._queue, self._connector, self._link = clock, queue, connector, link
         self._settle_tag, self._corrected, self._contacts = settle_tag, corrected, contacts
-        self._policy = policy
+        self._policy, self._news = policy, news
         self._pace = partial(own_share, link, clock)
         self._judge = Judge(clock=clock, link=link, policy=policy, uniform=uniform, told=told, changed=changed)
         self._wake = asyncio.Event()
@@ -313,7 +316,11 @@ class Lane:
             if not outgoing.open or outgoing.maybe_received:
                 continue
             if outgoing.key is not None and outgoing.key != before[outgoing.entry]:
-                await self._queue.retag(outgoing.entry, outgoing.key, self._clock.now())
+                now = self._clock.now()
+                joined = self._news.joined_with(outgoing, now)
+                await self._queue.retag(outgoing.entry, outgoing.key, now, joined)
+                if joined is not None:
+                    self._news.told()
             else:
                 unchanged.append(outgoing.entry)
         if unchanged:

@@ -149,9 +149,11 @@ class Revising:
         else:
             conflicts = await self._try_now(revision)
         standing = self._updating.standing(revision)
-        if standing is None:
+        if standing is None and conflicts is None:
             raise UnknownRecordError(UNKNOWN_CONTACT)
-        return self._answer(ref, standing, conflicts or ())
+        # Of what the vendor had already, or keeps as it has it, nothing stays on record.
+        arrived = standing or replace(revision, state=EnrolmentState.DELIVERED)
+        return self._answer(ref, arrived, conflicts or ())
 
     def _checked(self, contact: NewContact) -> tuple[Identifier, ...]:
         now, today = self._clock.now(), self._clock.today()

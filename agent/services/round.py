@@ -20,7 +20,7 @@ import structlog
 from agent.domain.delivery import Verdict, VerdictKind
 from agent.domain.transaction import IntegrationKey
 from agent.errors import StorageError
-from agent.ports import Clock, Outgoing, Settled
+from agent.ports import Clock, Occurrence, Outgoing, Settled
 
 log = structlog.get_logger(__name__)
 
@@ -45,8 +45,14 @@ class Queue(Protocol):
     async def recover(self, vendor: str) -> int:
         """Takes back every lease, while nothing is under way."""
 
-    async def retag(self, entry: int, key: IntegrationKey, now: datetime) -> None:
-        """Writes a settled tag, and that the delivery goes out now."""
+    async def enrolling(self, entry: int, now: datetime) -> bool:
+        """Writes that the vendor is asked to make the new contact of a sale; whether it was at an earlier attempt."""
+
+    async def not_enrolled(self, entry: int) -> None:
+        """Writes that the vendor had them before it was asked."""
+
+    async def retag(self, entry: int, key: IntegrationKey, now: datetime, joined: Occurrence | None = None) -> None:
+        """Writes a settled tag, and that the delivery goes out now; and that its new contact joined, if it did."""
 
     async def sending(self, entries: Sequence[int]) -> None:
         """Writes that open deliveries go out now, under the tags they have."""

@@ -23,8 +23,9 @@ from agent.domain.identifiers import Identifier
 from agent.domain.revision import NOTHING, Reconciled, Revision, reconciled, withdrawn_in
 from agent.domain.transaction import IntegrationKey, NewContact
 from agent.errors import ContactRefusedError, Fault, VendorRefusedError
-from agent.ports import Clock, Pace, Writer
+from agent.ports import Clock, Occurrence, Pace, Writer
 from agent.services.bringing import Manner
+from agent.services.news import NO_NEWS, News
 from agent.services.turns import SLICE, Turns
 
 log = structlog.get_logger(__name__)
@@ -67,8 +68,10 @@ class RevisionRecord(Protocol):
     ) -> tuple[Revision, bool]:
         """Puts one on disk; as it stands now, and whether it is one with what was given before."""
 
-    async def deliver(self, revision: Revision, written: NewContact, now: datetime) -> None:
-        """Writes down that the vendor has what was written of it, unless more was given meanwhile."""
+    async def deliver(
+        self, revision: Revision, written: NewContact, now: datetime, changed: Occurrence | None = None
+    ) -> None:
+        """Writes down that the vendor has what was written of it, and tells so, unless more was given meanwhile."""
 
     async def park(
         self, revision: Revision, status: int | None, vendor_code: str | None, fields: Sequence[str] = ()
@@ -95,6 +98,7 @@ class Updating:
         their_time: an instant of ours by the vendor's clock.
         conditions: where it is told that the vendor refuses some.
         audit: records that two words about one contact differed. Raises StorageError.
+        news: what further systems are told of changes.
     """
 
     def __init__(
@@ -109,10 +113,11 @@ class Updating:
         their_time: Callable[[datetime], datetime],
         conditions: Conditions,
         audit: Callable[..., Awaitable[Any]],
+        news: News = NO_NEWS,
     ) -> None:
         self._clock, self._record, self._writer, self._turns = clock, record, writer, turns
         self._manner, self._as_of, self._conditions, self._audit = manner, as_of, conditions, audit
-        self._their_time = their_time
+        self._their_time, self._news = their_time, news
         self._locks: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
         self._told = False
 
@@ -170,8 +175,8 @@ class Updating:
             await self._record.add(key, withdrawn, (), known_by=made.identifiers, now=made.accepted_at)
         log.info("contact.existing", withdrawn=withdrawn != NOTHING)
 
-    async def now(self, revision: Revision, pace: Pace) -> tuple[str, ...]:
-        """Brings one there at once; the names of what the vendor keeps as it has it.
+    async def now(self, revision: Revision, pace: Pace) -> tuple[str, ...] | None:
+        """Brings one there at once; the names of what the vendor keeps as it has it. None where nothing was brought.
 
         Raises:
             VendorUnreachableError, VendorRefusedError: as everywhere; it stays queued.
@@ -181,7 +186,7 @@ class Updating:
         async with self._alone(revision.number):
             standing = self.standing(revision)
             if standing is None or standing.version != revision.version or self._writer is None:
-                return ()  # the lane was faster, more was given meanwhile, or they were erased
+                return None  # the lane was faster, more was given meanwhile, or they were erased
             return (await self._bring(standing, self._writer, pace)).kept_there
 
     async def _bring(self, revision: Revision, writer: Writer, pace: Pace) -> Reconciled:
@@ -193,7 +198,11 @@ class Updating:
             await writer.update(there.contact_id, result.contact, revision.identifiers, pace=pace)
         if result.kept_there or result.overwritten:
             await self._tell_conflict(result)
-        await self._record.deliver(revision, result.contact, self._clock.now())
+        now = self._clock.now()
+        changed = self._news.changed(revision, result.there, now)
+        await self._record.deliver(revision, result.contact, now, changed)
+        if changed is not None:
+            self._news.told()
         self._turns.taken(revision.number)
         self.tell()
         return result

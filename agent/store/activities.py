@@ -9,25 +9,21 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from agent.domain.activity import PREFIX, MemberEvent
+from agent.domain.activity import PREFIX
 from agent.domain.delivery import DeliveryState, in_lane, overall_state
 from agent.errors import ActivityConflictError
 from agent.ports import Occurrence, Receipt
 from agent.store import outbox_sql as sql
-from agent.store import statements
 from agent.store.group_commit import Writer
 from agent.store.numbering import UNNUMBERED
-from agent.store.outbox import RANK_PRIMARY, RANK_SECONDARY, ROWS_BYTES, Outbox, repeated
+from agent.store.occurrences import put
+from agent.store.outbox import Outbox, repeated
 from agent.store.outbox_view import from_ms, to_ms
-from agent.store.said import Said
 
 if TYPE_CHECKING:
     from sqlite3 import Connection
-
-_NO_TILL: Final = ""
-_NO_DAY: Final = 0
 
 
 class Activities:
@@ -68,7 +64,7 @@ class Activities:
                 raise ActivityConflictError
             named = (*readings, *((record.stated.identifier,) if record.stated else ()))
             return repeated(db, activity.name, known, named, held)
-        self._put(db, record, fingerprint, to_ms(now))
+        put(db, record, to_ms(now), outbox=self._outbox)
         state = overall_state(in_lane(DeliveryState.QUEUED, held=vendor in held) for vendor in record.vendors)
         kind, key_type = (key.kind, key.type.value) if key else (None, None)
         return Receipt(activity.name, UNNUMBERED, state, False, from_ms(to_ms(now)), key, kind, key_type)
@@ -83,26 +79,16 @@ class Activities:
 
         def write(db: Connection) -> None:
             for record in records:
-                self._put(db, record, self._outbox.fingerprint(record.content), to_ms(now))
+                self.tell(db, record, now)
 
         await self._writer.run(write)
 
-    def _put(self, db: Connection, record: Occurrence, fingerprint: bytes, at: int) -> None:
-        activity, key = record.activity, record.key
-        content = Said(key.value if key else None, record.readings, activity.body(), record.ref).text()
-        kept = statements.keep(db, content)
-        kind, key_type = (key.kind, key.type.value) if key else (None, None)
-        sale = db.execute(
-            sql.rows(sql.INSERT_SALES, 1, 18),
-            (
-                None, activity.name, activity.type.value, _NO_TILL, UNNUMBERED, _NO_DAY, fingerprint, at,
-                activity.occurred_at.isoformat(), None, kept, ROWS_BYTES + len(statements.padded(content)),
-                kind, key_type, kind, key_type, record.quiet, None if record.vendors else at,
-            ),
-        ).lastrowid  # fmt: skip
-        rank = RANK_PRIMARY if kind == "primary" else RANK_SECONDARY
-        # What asks another system to forget somebody may wait for weeks: no sale of theirs waits with it.
-        person = b"" if activity.type is MemberEvent.ERASURE else self._outbox.group_of(key, record.readings)
-        for vendor in record.vendors:
-            delivery = (sale, vendor, DeliveryState.QUEUED.value, rank, person, record.open, None)
-            db.execute(sql.rows(sql.INSERT_DELIVERIES, 1, 7), delivery)
+    def tell(self, db: Connection, record: Occurrence, now: datetime) -> None:
+        """Records one of the agent's own in a transaction that is somebody else's, whose fate it shares.
+
+        Args:
+            db: inside that transaction, which is the outbox's.
+            record: under an id that is new.
+            now: its acceptance.
+        """
+        put(db, record, to_ms(now), outbox=self._outbox)

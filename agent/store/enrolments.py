@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -25,7 +25,7 @@ from agent.domain.enrolment import Enrolment, EnrolmentState, next_of_series, ow
 from agent.domain.identifiers import Identifier, IdentifierType
 from agent.domain.retention import RetentionPlan
 from agent.domain.transaction import IntegrationKey, NewContact
-from agent.ports import Added
+from agent.ports import Added, Occurrence
 from agent.store import statements
 from agent.store.database import Reader, truncate_log
 from agent.store.group_commit import Writer
@@ -35,6 +35,8 @@ from agent.store.outbox_view import from_ms, read, to_ms
 if TYPE_CHECKING:
     from sqlite3 import Connection
 
+Tell = Callable[["Connection", Occurrence, datetime], None]
+"""Puts on record, in the transaction that settles something, what further systems are told of it."""
 SLICE = 50
 _REF_BYTES = 16
 
@@ -54,6 +56,8 @@ LAST = "SELECT last FROM series WHERE prefix = ?"
 GIVE = "INSERT INTO series VALUES (?1, ?2) ON CONFLICT DO UPDATE SET last = ?2"
 ADD = "INSERT INTO enrolments (kind, ref, state, statement, accepted_at) VALUES ('contact', ?, 'queued', ?, ?)"
 ADD_KEY = "INSERT OR IGNORE INTO enrolment_keys (mark, enrolment) VALUES (?, ?)"
+ASKED = "UPDATE enrolments SET asked = ?2 WHERE id = ?1"
+WAS_ASKED = "SELECT asked FROM enrolments WHERE id = ?"
 STATEMENT = "SELECT statement FROM enrolments WHERE id = ?"
 DELIVERED = """
     UPDATE enrolments SET state = 'delivered', statement = ?2, settled_at = ?3, status = NULL, vendor_code = NULL
@@ -69,6 +73,11 @@ _OVER = """
 OVER = f"SELECT id FROM enrolments WHERE {_OVER} LIMIT ?3"  # noqa: S608 - ours
 DUE = f"SELECT EXISTS (SELECT 1 FROM enrolments WHERE {_OVER})"  # noqa: S608 - ours
 MARKS = "SELECT mark FROM enrolment_keys WHERE enrolment = ?"
+
+
+def nobody_told(_db: Connection, _record: Occurrence, _now: datetime) -> None:
+    """Where nobody is to be told anything. Raises AssertionError: what was made all the same must not get lost."""
+    raise AssertionError
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,10 +150,11 @@ class Enrolments:
         writer: the outbox's one writer.
         reader: a connection for point reads, used on the event loop's thread.
         names: hashes what names people, as the replica does.
+        tell: puts on record what further systems are told.
     """
 
-    def __init__(self, writer: Writer, reader: Reader, *, names: KeyHash) -> None:
-        self._writer, self._reader, self._hash = writer, reader, names.of_identifier
+    def __init__(self, writer: Writer, reader: Reader, *, names: KeyHash, tell: Tell = nobody_told) -> None:
+        self._writer, self._reader, self._hash, self._tell = writer, reader, names.of_identifier, tell
 
     # --- found ----------------------------------------------------------------------------------------------
 
@@ -216,8 +226,45 @@ class Enrolments:
 
         await self._writer.run(write)
 
-    async def deliver(self, number: int, key: IntegrationKey, contact_id: str | None, now: datetime) -> None:
-        """Writes down that the vendor has it, under which key; what was given is forgotten. Raises StorageError."""
+    async def asking(self, number: int) -> bool:
+        """Writes down that the vendor is asked to make it, before it is; whether it was at an earlier attempt.
+
+        Raises:
+            StorageError: it is not written down.
+        """
+
+        def write(db: Connection) -> bool:
+            before = db.execute(WAS_ASKED, (number,)).fetchone()
+            db.execute(ASKED, (number, 1))
+            return bool(before == (1,))
+
+        return await self._writer.run(write)
+
+    async def not_made(self, number: int) -> None:
+        """Writes down that the vendor had it before it was asked. Raises StorageError."""
+        await self._writer.run(lambda db: db.execute(ASKED, (number, 0)))
+
+    async def deliver(
+        self,
+        number: int,
+        key: IntegrationKey,
+        contact_id: str | None,
+        now: datetime,
+        joined: Occurrence | None = None,
+    ) -> None:
+        """Writes down that the vendor has it; what was given is forgotten.
+
+        Args:
+            number: the record's.
+            key: the vendor's.
+            contact_id: its own id, beside another key.
+            now: when.
+            joined: what further systems are told, where the vendor was asked to make it: at whatever attempt it was
+                found to have them. Whom it had before has joined elsewhere.
+
+        Raises:
+            StorageError: it is not written down.
+        """
 
         def write(db: Connection) -> None:
             row = _enrolment(db, number)
@@ -228,6 +275,8 @@ class Enrolments:
             forget_content(db, number)
             db.execute(DELIVERED, (number, kept, to_ms(now)))
             db.executemany(ADD_KEY, [(self._hash(one), number) for one in settled.names()])
+            if joined is not None and db.execute(WAS_ASKED, (number,)).fetchone()[0]:
+                self._tell(db, joined, now)
 
         await self._writer.run(write)
 

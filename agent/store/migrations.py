@@ -19,6 +19,12 @@ def sales_and_deliveries(db: Database) -> None:
         db.execute(statement)
 
 
+@outbox()
+def contacts_asked_for(db: Database) -> None:
+    """Of a contact made here, whether the vendor was asked to make it: whoever is found there then has joined here."""
+    db.execute("ALTER TABLE enrolments ADD COLUMN asked INTEGER NOT NULL DEFAULT 0")
+
+
 # Personal data is in `statements` alone, whose rows are never moved: agent.store.statements says why. The rest of a
 # sale, its deliveries and what happened to them name nobody. docs/gdpr.md has a row for every column. Activities stand
 # among the sales: agent.store.activities.

@@ -35,13 +35,19 @@ from agent.domain.transaction import (
     content_of,
 )
 from agent.errors import ConflictError, Fault, InputError, UnderWayError, UnknownRecordError
-from agent.ports import Acceptance, Outgoing, Receipt, Recipient, Settled
+from agent.ports import Acceptance, Occurrence, Outgoing, Receipt, Recipient, Settled
 from agent.store import numbering, statements
 from agent.store import outbox_sql as sql
 from agent.store.database import Reader, truncate_log
 from agent.store.group_commit import Writer, savepoint
 from agent.store.keyhash import KeyHash
-from agent.store.outbox_sql import COUNTS  # the command line counts a stopped agent's queue with it
+from agent.store.occurrences import put
+from agent.store.outbox_sql import (
+    COUNTS,  # the command line counts a stopped agent's queue with it
+    RANK_PRIMARY,
+    RANK_SECONDARY,
+    ROWS_BYTES,
+)
 from agent.store.outbox_view import OutboxView, Story, from_ms, read, to_ms
 from agent.store.said import Said
 
@@ -50,9 +56,6 @@ if TYPE_CHECKING:
 
 __all__ = ["COUNTS", "RANK_PRIMARY", "RANK_SECONDARY", "Outbox", "Story"]
 
-RANK_PRIMARY, RANK_SECONDARY = 1, 2
-ROWS_BYTES = 320
-"""What the rows of a sale with one delivery take beside its statement, indexes included; measured."""
 ERASE_SLICE = 25
 """Sales erased in one commit: some 5 ms, for which a sale may have to wait."""
 
@@ -117,6 +120,11 @@ class Outbox(OutboxView):
         arrival = _Arrival(record, body, self.fingerprint(content), to_ms(now), frozenset(held))
         receipt: Receipt = await self._writer.run_together(self._accept, arrival)
         return receipt
+
+    @property
+    def names(self) -> KeyHash:
+        """Hashes what names people, as the replica does."""
+        return self._names
 
     def fingerprint(self, content: bytes) -> bytes:
         """What is remembered of a record's content, to recognise it by."""
@@ -323,10 +331,30 @@ class Outbox(OutboxView):
         """Writes down that open deliveries go out now, under the tags they have: from here on they may have arrived."""
         await self._writer.run(lambda db: db.execute(sql.SENDING, (json.dumps(list(entries)), self._run)))
 
-    async def retag(self, entry: int, key: IntegrationKey, now: datetime) -> None:
+    async def enrolling(self, entry: int, now: datetime) -> bool:
+        """Writes down that the vendor is asked to make the new contact of a leased sale, before it is.
+
+        Returns:
+            Whether it was at an earlier attempt.
+        """
+        new = await self._writer.run(lambda db: db.execute(sql.ENROLLING, (entry, to_ms(now), self._run)).rowcount)
+        return not new
+
+    async def not_enrolled(self, entry: int) -> None:
+        """Writes down that the vendor had the new contact of a sale before it was asked."""
+        await self._writer.run(lambda db: db.execute(sql.NOT_ENROLLED, (entry,)))
+
+    async def retag(self, entry: int, key: IntegrationKey, now: datetime, joined: Occurrence | None = None) -> None:
         """Writes the settled tag of a leased delivery, before it is sent, and forgets what it was resolved from.
 
         Does nothing to a sale of which an earlier attempt may have arrived.
+
+        Args:
+            entry: the delivery.
+            key: the tag.
+            now: when.
+            joined: what further systems are told of its new contact, where :meth:`enrolling` has been written down: at
+                whatever attempt the vendor was found to have them.
         """
 
         def write(db: Connection) -> None:
@@ -341,10 +369,12 @@ class Outbox(OutboxView):
             rank = RANK_PRIMARY if key.kind == "primary" else RANK_SECONDARY
             named = kind != "secondary"  # until now nobody, or somebody made here whom no vendor knew
             if named and activity_id_of(name) is None:  # who wants an activity has it from the beginning
-                db.execute(sql.FOLLOW, (rank, self._followers, entry))
+                db.execute(sql.FOLLOW, (rank, self._followers, entry, self.group_of(key, ())))
                 self._settle_following(db, name, key, rank)
             db.execute(sql.CLOSE_TAG, (rank, entry))
             db.execute(sql.RECORD_EVENT, (entry, to_ms(now), "retagged"))
+            if joined is not None and db.execute(sql.WAS_ENROLLING, (sale,)).fetchone()[0]:
+                put(db, joined, to_ms(now), outbox=self)
 
         await self._writer.run(write)
 

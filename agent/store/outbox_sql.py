@@ -8,6 +8,10 @@ from __future__ import annotations
 
 from functools import cache
 
+RANK_PRIMARY, RANK_SECONDARY = 1, 2
+ROWS_BYTES = 320
+"""What the rows of a sale with one delivery take beside its statement, indexes included; measured."""
+
 # --- intake -----------------------------------------------------------------------------------------------------
 
 FIND_SALE = """
@@ -86,6 +90,14 @@ RELEASE = """
     WHERE entry IN (SELECT value FROM json_each(?)) AND lease_run = ?"""
 RECORD_EVENT = """
     INSERT INTO events (sale, at, what, vendor) SELECT sale, ?2, ?3, vendor FROM deliveries WHERE entry = ?1"""
+ENROLLING = """
+    INSERT INTO events (sale, at, what, vendor)
+    SELECT sale, ?2, 'enrolling', vendor FROM deliveries AS d
+    WHERE entry = ?1 AND lease_run = ?3
+      AND NOT EXISTS (SELECT 1 FROM events WHERE sale = d.sale AND what = 'enrolling')"""
+NOT_ENROLLED = """
+    DELETE FROM events WHERE what = 'enrolling' AND sale = (SELECT sale FROM deliveries WHERE entry = ?)"""
+WAS_ENROLLING = "SELECT EXISTS (SELECT 1 FROM events WHERE sale = ? AND what = 'enrolling')"
 RECORD_ATTEMPT = "INSERT INTO attempts (entry, at, verdict, code, status) VALUES (?, ?, ?, ?, ?)"
 TO_RETAG = """
     SELECT s.id, s.statement, s.key_kind, s.key_type, s.transaction_id
@@ -94,8 +106,9 @@ TO_RETAG = """
 RETAG = "UPDATE sales SET key_kind = ?, key_type = ?, statement = ? WHERE id = ?"
 FOLLOW = """
     INSERT OR IGNORE INTO deliveries (sale, vendor, state, rank, person, after_sale)
-    SELECT sale, value, 'queued', ?1, person, after_sale FROM deliveries, json_each(?2) WHERE entry = ?3"""
-"""Whose sale it is has just been found out: who did not get it until now does from now on."""
+    SELECT sale, value, 'queued', ?1, ?4, after_sale FROM deliveries, json_each(?2) WHERE entry = ?3"""
+"""Whose sale it is has just been found out: who did not get it until now does from now on, in line with what else is
+theirs by that key, and behind what tells that they joined."""
 FOLLOWING = """
     SELECT s.id, s.type, s.statement, d.entry
     FROM sales AS s JOIN deliveries AS d ON d.sale = s.id AND d.vendor = ?2

@@ -18,9 +18,21 @@ from agent.domain.enrolment import EnrolmentState, names_over, over
 from agent.domain.identifiers import Identifier
 from agent.domain.revision import NOTHING, Revision, without
 from agent.domain.transaction import IntegrationKey, NewContact
+from agent.ports import Occurrence
 from agent.store import statements
 from agent.store.database import Reader
-from agent.store.enrolments import ADD_KEY, AMEND, DROP_KEYS, PARK, Given, drop, forget_content, given_in
+from agent.store.enrolments import (
+    ADD_KEY,
+    AMEND,
+    DROP_KEYS,
+    PARK,
+    Given,
+    Tell,
+    drop,
+    forget_content,
+    given_in,
+    nobody_told,
+)
 from agent.store.group_commit import Writer
 from agent.store.keyhash import KeyHash
 from agent.store.outbox_view import from_ms, read, to_ms
@@ -56,10 +68,11 @@ class Revisions:
         writer: the outbox's one writer.
         reader: a connection for point reads, used on the event loop's thread.
         names: hashes what names people, as the replica does.
+        tell: puts on record what further systems are told.
     """
 
-    def __init__(self, writer: Writer, reader: Reader, *, names: KeyHash) -> None:
-        self._writer, self._reader, self._hash = writer, reader, names.of_identifier
+    def __init__(self, writer: Writer, reader: Reader, *, names: KeyHash, tell: Tell = nobody_told) -> None:
+        self._writer, self._reader, self._hash, self._tell = writer, reader, names.of_identifier, tell
 
     # --- found ----------------------------------------------------------------------------------------------
 
@@ -130,13 +143,16 @@ class Revisions:
         rows, before = await self._writer.run(write)
         return _readable(rows)[0], before
 
-    async def deliver(self, revision: Revision, written: NewContact, now: datetime) -> None:
+    async def deliver(
+        self, revision: Revision, written: NewContact, now: datetime, changed: Occurrence | None = None
+    ) -> None:
         """Writes down that the vendor has it; not where more was given meanwhile: it goes once more, then.
 
         Args:
             revision: the change as it was sent.
             written: what of it was written there; the rest is forgotten.
             now: when.
+            changed: what further systems are told of it.
 
         Raises:
             StorageError: it is not written down.
@@ -145,6 +161,8 @@ class Revisions:
         def write(db: Connection) -> None:
             if db.execute(VERSION, (revision.number,)).fetchone() != (revision.version,):
                 return
+            if changed is not None:
+                self._tell(db, changed, now)
             if written == NOTHING:
                 drop(db, (revision.number,))
                 return

@@ -46,6 +46,13 @@ WITH_THE_SALE: Collection[str] = ("monetary",)
 """Vendors that hear of what is used up by the sale alone: there is no call that could be lost."""
 PREVIEWS: Mapping[str, Mapping[str, Any]] = {"antavo": {}, "voucherify": {"loyalty_api": "v2"}}
 """Vendors that say what a sale would earn, and what their table needs for it."""
+SHARING: Mapping[str, Mapping[str, Any]] = {
+    "antavo": {"opt_in_new_contacts": True},
+    "monetary": {"unknown_customer": "register"},
+    "mparticle": {"send_identities": ["email"], "send_attributes": ["first_name"]},
+    "voucherify": {"send_identities": ["email"], "send_attributes": ["name"]},
+}
+"""Rooms that are told of who joins and what changes, and what lets something of a person go there."""
 ASKED_BY_URL: Mapping[str, Collection[str]] = {"antavo": ("10000421",), "monetary": ("10000421",)}
 """Keys that stand in a question's URL, because the vendor has no other way to be asked; the room's page says so."""
 

@@ -5,17 +5,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import pickle
 import socket
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from agent.connectors.base import IDLE_PING_S, Cache
 from agent.connectors.registry import ROOMS
+from agent.domain.activity import ContactEvent
 from agent.domain.benefits import BenefitKind
 from agent.domain.delivery import VerdictKind
 from agent.domain.identifiers import Identifier, IdentifierType
 from agent.domain.redemption import VendorWord
+from agent.domain.transaction import NewContact
 from agent.errors import FeedError, VendorRefusedError, VendorUnreachableError
 from agent.workbench.further import RECIPES
 from tests.connectors.mparticle.sales import make_key, make_outgoing, make_sale
@@ -24,6 +28,7 @@ from tests.contract.rooms import (
     LEFT_TO_A_PERSON,
     PREVIEWS,
     SECRET,
+    SHARING,
     TABLES,
     TAKEN,
     WITH_THE_SALE,
@@ -65,6 +70,43 @@ each_question = pytest.mark.parametrize(
     ],
 )
 each_room = pytest.mark.parametrize("name", sorted(ROOMS))
+
+
+GIVEN = NewContact(
+    first_name="Alma", last_name="Torp", mobile_phone=PHONE, email=MAIL, personal_number="198112189876",
+    attributes={"shoe_size": 38},
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("what", ContactEvent)
+@each_room
+def test_who_joins_or_changes_is_told_of_by_key_alone(name, what):
+    """Unless a setting lets more go; that it is told of at all is said by its activities too, for a rescued outbox."""
+    room = ROOMS[name]
+    bare = table(name, "http://127.0.0.1:1")
+    shared = room.shares(bare, what, GIVEN) if room.shares is not None else None
+    assert not shared
+    assert (shared is not None) is (what in room.activities(bare))
+
+
+@pytest.mark.parametrize("what", ContactEvent)
+@pytest.mark.parametrize("name", sorted(SHARING))
+def test_what_is_told_of_who_joins_or_changes(name, what):
+    """Fields of a contact, and no personal number among them; a rescue, another process, is told the same.
+
+    Who joined is told of by every such room; one that cannot change anybody safely hears of no change.
+    """
+    room, asked = ROOMS[name], table(name, "http://127.0.0.1:1", **SHARING[name])
+    shares = pickle.loads(pickle.dumps(partial(room.shares, asked)))
+    shared = shares(what, GIVEN)
+    assert (shared is not None) is (what in room.activities(asked))
+    assert shared or what is not ContactEvent.JOINED
+    assert (shared or frozenset()) <= NewContact.model_fields.keys() - {"personal_number"}
+
+
+def test_every_room_that_shares_is_tried():
+    """A room that is told of who joins has a line of its own in the suite."""
+    assert {name for name, room in ROOMS.items() if room.shares is not None} == SHARING.keys()
 
 
 def sale(number=1, **changes):

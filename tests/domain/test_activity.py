@@ -7,11 +7,13 @@ from agent.domain.activity import (
     MAX_ATTRIBUTES,
     Activity,
     ActivityStatement,
+    ContactEvent,
     activity_id_of,
     impersonal_body,
+    is_own,
     record_of,
 )
-from agent.domain.transaction import IntegrationKey, Transaction, body_of
+from agent.domain.transaction import IntegrationKey, NewContact, Transaction, body_of
 from tests.fakes import activity_statement, phone, transaction
 
 AT = "2026-02-14T16:41:09+01:00"
@@ -101,6 +103,19 @@ def test_what_is_left_of_it():
     assert left == activity.model_copy(update={"attributes": {}})
     assert isinstance(left, Activity)
     assert "canary-note" not in impersonal_body(activity.body(), AT)
+
+
+@pytest.mark.parametrize("kind", ContactEvent)
+def test_what_became_of_a_contact(kind):
+    """It is recorded under a name of its own, comes back as it was written, and loses who it is about."""
+    told = activity_statement().recorded("1042", "03")
+    contact = NewContact(first_name="Canaryalma", email="canary@example.com")
+    told = told.model_copy(update={"type": kind, "attributes": {}, "new_contact": contact})
+    assert record_of(told.body(), AT) == told
+    assert (told.name, activity_id_of(told.name)) == (f"contact/{told.activity_id}", told.activity_id)
+    assert not is_own(told.name)
+    assert "anary" not in repr(told)
+    assert "anary" not in impersonal_body(told.body(), AT)
 
 
 def test_the_contract_s_types():

@@ -178,6 +178,16 @@ def test_what_a_change_cannot_be(fields, pointers):
     assert [fault.pointer for fault in faults_of_change(change(**fields))] == pointers
 
 
+def test_what_the_vendor_has_of_a_change():
+    """What is written, and what was there already by an attempt that nobody heard of; nothing that it keeps."""
+    given = change(first_name="Alma", consents=[news(value=True), {**news(value=True), "id": "terms"}])
+    has = {"news": ConsentThere(value=True, given_at=NOW), "terms": ConsentThere(value=False, given_at=LATER)}
+    result = reconciled(given, there(consents=has), NOW)
+    assert result.contact == change(first_name="Alma")
+    assert result.there == change(first_name="Alma", consents=[news(value=True)])
+    assert result.kept_there == ("consents/terms",)
+
+
 def test_what_says_nothing_is_not_sent():
     """A frame without a picture must not look like a change, nor overwrite what is there."""
     assert said_in(change(preferences={}, attributes={"a": None, "b": 0})) == change(attributes={"b": 0})

@@ -269,6 +269,16 @@ async def test_whoever_was_made_here_and_is_there_is_changed_there(counter):
     assert counter.told() == [NewContact(first_name="Delba")]
 
 
+@pytest.mark.parametrize(("there", "conflicts"), [(True, ()), (False, ("consents/news",))], ids=["there", "kept"])
+async def test_a_change_of_which_nothing_is_left_to_write(counter, there, conflicts):
+    """The vendor has what was said already, or a later word: the till is told so, and nothing stays on record."""
+    has = {"news": ConsentThere(value=there, given_at=NOW if there else NOW + DAY)}
+    counter.vendor.there[ALMA.key.value] = ContactThere(contact_id_of(ALMA.key.value), consents=has)
+    revised = await counter.revise(NewContact(consents=[{**NEWS, "value": True}]))
+    assert (revised.state, revised.conflicts, revised.member.key) == ("delivered", conflicts, ALMA.key)
+    assert (counter.told(), counter.changes.of(ALMA.key)) == ([], ())
+
+
 async def test_whom_the_vendor_alone_knows(counter):
     """By the handle of a look-up; erased by what they were named by, the change goes too."""
     counter.vendor.contacts[phone(8)] = ["10000499"]

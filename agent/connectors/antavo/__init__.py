@@ -3,7 +3,8 @@
 What it can: sales as events, one by one or in bulk. It refuses a checkout that it has already, counts a repeated return
 again, keeps the sale's own time when it is told to, takes no guests, and says of a sale that it processed it. Where it
 owns the contacts its members are read into the replica, looked up, made and changed. It says what they can use, uses
-coupons up, and says what a sale would earn.
+coupons up, and says what a sale would earn. Beside another owner it is told who joins and what changes at a till, where
+`opt_in_new_contacts` lets people's data go there.
 """
 
 from collections.abc import Sequence
@@ -18,11 +19,15 @@ from agent.connectors.antavo.preview import AntavoPreview
 from agent.connectors.antavo.redemptions import AntavoRedemptions
 from agent.connectors.antavo.sender import MAX_CALLS, AntavoSender
 from agent.connectors.antavo.settings import AntavoSettings
+from agent.connectors.antavo.telling import shares
 from agent.connectors.base import Surroundings
+from agent.domain.activity import ContactEvent
 from agent.domain.identifiers import IdentifierType, Normaliser
 from agent.ports import Clock, Guests
 from agent.settings import Role
 from agent.transport import Transport
+
+__all__ = ["NAME", "Antavo", "activities_of", "benefits_of", "build", "preview_of", "redemptions_of", "shares"]
 
 NAME = "antavo"
 CONNECTIONS = 2
@@ -108,6 +113,11 @@ def build(settings: AntavoSettings, agent: Surroundings) -> Antavo:
         normaliser=agent.normaliser,
         clock=agent.clock,
     )
+
+
+def activities_of(settings: AntavoSettings) -> frozenset[str]:
+    """What it wants beside the sales: who joined and what changed, where the data of people may go there."""
+    return frozenset[str](ContactEvent) if settings.opt_in_new_contacts else frozenset()
 
 
 def benefits_of(connector: Antavo) -> AntavoBenefits:

@@ -23,7 +23,8 @@ a voucher that is used up,   coupon_redeem, coupon_unredeem: data.code          
 or given back
 the primary integration key  customer, or external_id beside it                   Events API; see `people.py`
 new_contact of what is       opt_in, with `opt_in_new_contacts`; a number that    retail page
-bought                       they have as membership_id
+bought, who joined           they have as membership_id
+what changed of a member     profile, with `opt_in_new_contacts`: what is new     connectors; the vendor's SDK
 awards_points, tax, PLU      not sent                                             no attribute for it was found
 class, store, receipt
 vouchers_used, offers_used   not sent                                             they are the loyalty system's
@@ -49,6 +50,8 @@ from agent.ports import Outgoing
 
 _NAMESPACE = uuid.UUID("0d3c1b5e-7f1c-5f0a-8b2e-64f0c2a9d718")
 _PRICE = Decimal("0.0001")
+GIVEN_FIELDS = frozenset({"email", "mobile_phone", "first_name", "last_name", "birth_date", "language", "country_code"})
+"""The fields of a contact that a member is made of, and changed by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +118,19 @@ def render_opt_in(
     contact: NewContact, customer: Customer, settings: AntavoSettings, *, membership_id: str = ""
 ) -> Event:
     """What makes somebody a member, with nothing but what they gave and the number that they have already."""
+    number = {"membership_id": membership_id} if membership_id else {}
+    return Event(_event(Customer(customer.id), "opt_in", {**number, **_given(contact, settings)}), once=True)
+
+
+def render_profile(contact: NewContact, customer: Customer, settings: AntavoSettings) -> Event:
+    """What changes a member: what is new of them, and nothing else."""
+    return Event(_event(Customer(customer.id), "profile", _given(contact, settings)), once=False)
+
+
+def _given(contact: NewContact, settings: AntavoSettings) -> dict[str, str]:
+    """What somebody gave, as the vendor calls it; `GIVEN_FIELDS` are the fields that it comes from."""
     phone = contact.mobile_phone
     given = {
-        "membership_id": membership_id or None,
         "email": contact.email,
         "mobile_phone": spell_phone(phone, settings) if phone else None,
         "first_name": contact.first_name,
@@ -126,8 +139,7 @@ def render_opt_in(
         "language": contact.language,
         "country": contact.country_code,
     }
-    data = {name: value for name, value in given.items() if value is not None}
-    return Event(_event(Customer(customer.id), "opt_in", data), once=True)
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def render_event(action: str, customer: str, data: dict[str, Any]) -> bytes:

@@ -32,15 +32,15 @@ from agent.transport import Answer
 
 _OK, _NOT_FOUND = 200, 404
 _UNKNOWN_CUSTOMER = 160212
-_MEMBERSHIP_ID = "membership_id"
+MEMBERSHIP_ID = "membership_id"
 _MOST = "10"
 """More than one is too many, but for those who left."""
-_EXACT = frozenset({"email", _MEMBERSHIP_ID})
+_EXACT = frozenset({"email", MEMBERSHIP_ID})
 FIELDS = {
     IdentifierType.MOBILE_PHONE: "mobile_phone",
     IdentifierType.EMAIL: "email",
-    IdentifierType.MEMBER_NUMBER: _MEMBERSHIP_ID,
-    IdentifierType.CARD_NUMBER: _MEMBERSHIP_ID,
+    IdentifierType.MEMBER_NUMBER: MEMBERSHIP_ID,
+    IdentifierType.CARD_NUMBER: MEMBERSHIP_ID,
 }
 _GUEST = Verdict(VerdictKind.PARK, "sale.without_member", title="The sale names nobody.", not_received=True)
 _NOT_THEIRS = Verdict(
@@ -118,14 +118,14 @@ class AntavoPeople:
 
     def can_enrol(self, key: IntegrationKey) -> bool:
         """Whether somebody whom Antavo does not know by this key can become a member who is found by it."""
-        return key.kind == "secondary" or self._settings.external_id_field == _MEMBERSHIP_ID
+        return key.kind == "secondary" or self._settings.external_id_field == MEMBERSHIP_ID
 
     async def ask(self, key: IntegrationKey) -> Customer | Verdict:
         """Who it is, or what it means that nobody can be named. Raises VendorUnreachableError, VendorRefusedError."""
         if self._is_searched_for(key):
             return await self._search(FIELDS[key.type], spelled(key.identifier, self._settings))
         field = self._field_of(key)
-        if field == _MEMBERSHIP_ID:
+        if field == MEMBERSHIP_ID:
             return await self._search(field, key.value)
         found = _found(await self._client.customer(field, key.value))
         if isinstance(found, Customer) and self._settings.external_id_mode == "value":
@@ -172,7 +172,7 @@ def shows(row: Mapping[str, Any], field: str, value: str) -> bool:
 
 def _given(outgoing: Outgoing) -> list[Identifier]:
     """What was said at the till, when it can be only one thing, and what a new contact gave."""
-    contact = outgoing.transaction.new_contact
+    contact = outgoing.new_contact
     statements = contact.identifier_statements() if contact else ()
     own = [Identifier(IdentifierType(given.type), given.value) for given in statements]
     said = [reading for reading in outgoing.readings if reading not in own]

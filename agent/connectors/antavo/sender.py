@@ -32,6 +32,8 @@ from agent.connectors.antavo.mapping import (
 )
 from agent.connectors.antavo.people import UNKNOWN, AntavoPeople
 from agent.connectors.antavo.settings import AntavoSettings
+from agent.connectors.antavo.telling import AntavoTelling
+from agent.domain.activity import Activity
 from agent.domain.delivery import Verdict, VerdictKind
 from agent.domain.identifiers import IdentifierType
 from agent.domain.transaction import NewContact
@@ -95,6 +97,7 @@ class AntavoSender:
         self._client, self._settings, self._clock = client, settings, clock
         self._people = AntavoPeople(client, settings, primary=primary, owns_contacts=owns_contacts)
         self._books = AntavoBooks(client)
+        self._telling = AntavoTelling(self._people, settings)
         self.batch_size = settings.batch_size
 
     async def send(self, batch: Sequence[Outgoing]) -> list[Verdict]:
@@ -127,6 +130,8 @@ class AntavoSender:
 
     def _rendered(self, outgoing: Outgoing) -> list[Event] | Verdict | None:
         """The events of a sale; a verdict where there can be none; None where something has to be asked first."""
+        if isinstance(outgoing.record, Activity):  # who joined, or what changed
+            return None
         refused = _unsendable(outgoing)
         if refused is not None:
             return refused
@@ -165,6 +170,12 @@ class AntavoSender:
         return replace(answer, not_received=True)
 
     async def _ask(self, outgoing: Outgoing) -> list[Event] | Verdict:
+        if isinstance(outgoing.record, Activity):
+            told = await self._telling.event(outgoing, outgoing.record)
+            return told if isinstance(told, Verdict) else [told]
+        return await self._ask_about_sale(outgoing)
+
+    async def _ask_about_sale(self, outgoing: Outgoing) -> list[Event] | Verdict:
         key, sale = self._people.key_of(outgoing), outgoing.transaction
         if isinstance(key, Verdict):
             return key
@@ -244,9 +255,9 @@ class AntavoSender:
 
     def _reported(self, parcel: _Parcel, verdict: Verdict) -> Verdict:
         """The verdict with the vendor's name of the sale, and a word when its own time was lost."""
-        sale = parcel.outgoing.transaction
+        sale = parcel.outgoing.record
         checkout = any(event.body["action"] == "checkout" for event in parcel.events)
-        if verdict.kind not in _SETTLED or not checkout:
+        if verdict.kind not in _SETTLED or not checkout or isinstance(sale, Activity):
             return verdict
         verdict = replace(verdict, reference=sale.transaction_id)
         late = self._clock.now() - (parcel.outgoing.corrected_at or sale.occurred_at) > TIME_MATTERS

@@ -122,7 +122,9 @@ class AntavoSettings(VendorSection):
         "e164", description="e164 | national: how members' numbers are written there; their search is exact"
     )
     opt_in_new_contacts: bool = Field(
-        False, description="whoever gave their data at the till and is not known there becomes a member there"
+        False,
+        description="whoever gave their data at the till and is not known there becomes a member there, and what is "
+        "changed at the till is changed there",
     )
     contact_fields: Annotated[dict[str, str], AfterValidator(_contact_fields)] = Field(
         {},

@@ -3,7 +3,8 @@
 What it can: sales as receipts, one by one. It deduplicates nothing, so that what may have arrived is looked for on the
 customer's books; it keeps no time of a sale, takes nothing back, takes guests where that is wanted, and says what it
 calls a receipt. It lists no customers: where it owns the contacts, those are kept who were asked for, and it says what
-they can use; an offer is used up by the receipt that names it.
+they can use; an offer is used up by the receipt that names it. Beside another owner, whoever joins at a till becomes a
+customer with what they gave, where strangers do.
 """
 
 from collections.abc import Callable
@@ -16,12 +17,14 @@ from agent.connectors.monetary.books import MonetaryBooks, MonetaryHistory
 from agent.connectors.monetary.client import MonetaryClient
 from agent.connectors.monetary.errors import raise_unless_answered
 from agent.connectors.monetary.lookup import MonetaryLookup
-from agent.connectors.monetary.people import MonetaryPeople
+from agent.connectors.monetary.people import REGISTERED, MonetaryPeople
 from agent.connectors.monetary.redemptions import MonetaryRedemptions
 from agent.connectors.monetary.seed import open_seed
 from agent.connectors.monetary.sender import MAX_CALLS, MonetarySender
 from agent.connectors.monetary.settings import MonetarySettings
 from agent.connectors.monetary.turns import Turns
+from agent.domain.activity import ContactEvent
+from agent.domain.transaction import NewContact
 from agent.ports import Secret, Seed
 from agent.transport import Answer, HttpPolicy, Transport
 
@@ -146,6 +149,19 @@ def benefits_of(connector: Monetary) -> MonetaryBenefits:
 def redemptions_of(connector: Monetary) -> MonetaryRedemptions:
     """What notes it for their sales."""
     return connector.redemptions
+
+
+def activities_of(settings: MonetarySettings) -> frozenset[str]:
+    """What it wants beside the sales: who joined, where strangers become customers there."""
+    return frozenset[str]({ContactEvent.JOINED}) if settings.unknown_customer == "register" else frozenset()
+
+
+def shares(settings: MonetarySettings, what: ContactEvent, _contact: NewContact) -> frozenset[str] | None:
+    """The fields of a contact that are told of when somebody joined with it; None where nothing is.
+
+    Nothing is told of a change: a customer is written whole, points included, over whatever was written meanwhile.
+    """
+    return REGISTERED if what in activities_of(settings) else None
 
 
 def fresh_for(connector: Monetary) -> timedelta:

@@ -53,6 +53,12 @@ _NOT_TEN_DIGITS = Verdict(
 )
 
 
+REGISTERED: Final = frozenset(
+    {"mobile_phone", "email", "first_name", "last_name", "street", "city", "zip_code", "birth_date", "preferences"}
+)
+"""The fields of a contact that a customer is made of."""
+
+
 class MonetaryPeople:
     """Finds customers, and makes them where that is wanted.
 

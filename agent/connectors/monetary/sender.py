@@ -43,6 +43,7 @@ from agent.connectors.monetary.mapping import (
 from agent.connectors.monetary.people import MonetaryPeople
 from agent.connectors.monetary.settings import MonetarySettings
 from agent.connectors.monetary.turns import Turns
+from agent.domain.activity import Activity
 from agent.domain.delivery import Verdict, VerdictKind
 from agent.domain.redemption import RedemptionState
 from agent.domain.transaction import Transaction, TransactionType
@@ -74,11 +75,14 @@ _DROPPED = Verdict(_DONE, "sale.not_repeated", title="It may have arrived; on_do
 _OFFER_DOUBTED = Unclear("do not have it, and an offer of it is refused")
 _OFFER_REFUSED = ("sale.offer_refused", "An offer of the sale is refused: its discount went as the shop's own.")
 _OFFER_UNTOLD = ("sale.offer_untold", "Which discount is an offer's nobody said: that it was used was not told.")
+_NOT_WANTED = Verdict(
+    _DONE, "contact.not_wanted", title="Nothing was sent: the configuration makes no customers any more."
+)
 _TIME_LOST = ("sale.time_lost", "Counted when it arrived: the vendor has no place for the sale's own time.")
 
 
 class MonetarySender:
-    """Sends sales.
+    """Sends sales; who joined becomes a customer.
 
     Args:
         client: the location's account.
@@ -111,6 +115,8 @@ class MonetarySender:
         return [await self._send(outgoing) for outgoing in batch]
 
     async def _send(self, outgoing: Outgoing) -> Verdict:
+        if isinstance(outgoing.record, Activity):
+            return await self._made_a_customer(outgoing)
         receipt = self._rendered(outgoing)
         if isinstance(receipt, Verdict):
             return receipt
@@ -147,6 +153,15 @@ class MonetarySender:
         noted = self._offers().of_sale(sale.transaction_id)
         given = {one.offer_id for one in sale.offers_used} | {one for one, state in noted.items() if state in _GIVEN}
         return frozenset(given), frozenset(one for one, state in noted.items() if state in _GIVEN_BACK)
+
+    async def _made_a_customer(self, outgoing: Outgoing) -> Verdict:
+        """Somebody who joined becomes a customer with what they gave, unless they are one: both are found by asking."""
+        if self._settings.unknown_customer != "register":
+            return _NOT_WANTED
+        if outgoing.key is None:
+            return _NOBODY
+        found = await _before_sending(self._people.resolve(outgoing.key, outgoing.new_contact))
+        return found if isinstance(found, Verdict) else Verdict(_DONE)
 
     def _rendered(self, outgoing: Outgoing) -> dict[str, Any] | Verdict:
         refused = self._unsendable(outgoing)

@@ -53,7 +53,9 @@ class MonetarySettings(VendorSection):
         "national", description="national: ten digits as dialled at home, the one form that is known"
     )
     unknown_customer: Literal["park", "register"] = Field(
-        "park", description="park | register: whom Monetary does not know is left to a person, or made a customer"
+        "park",
+        description="park | register: whom Monetary does not know is left to a person, or made a customer; so is, with "
+        "register, whoever joins at the till",
     )
     mark_receipts: bool = Field(
         False,

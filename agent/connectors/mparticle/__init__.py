@@ -14,8 +14,9 @@ from agent.connectors.mparticle.mapping import HISTORICAL_AFTER, OUTPUTS_TAKE, w
 from agent.connectors.mparticle.opendsr import OpenDsr
 from agent.connectors.mparticle.sender import MparticleSender
 from agent.connectors.mparticle.settings import MparticleSettings
-from agent.domain.activity import OF_TILLS, MemberEvent
+from agent.domain.activity import OF_TILLS, ContactEvent, MemberEvent
 from agent.domain.identifiers import IdentifierType
+from agent.domain.transaction import NewContact
 from agent.domain.window import Window
 from agent.ports import Clock, Guests
 from agent.transport import Transport
@@ -86,10 +87,20 @@ def build(settings: MparticleSettings, agent: Surroundings) -> Mparticle:
 
 
 def activities_of(settings: MparticleSettings) -> frozenset[str]:
-    """What it wants beside the sales: what tills tell of; Redcat's event of a deleted member; requests for erasure."""
+    """What it wants beside the sales.
+
+    What tills tell of, who joined, what changed; Redcat's event of a deleted member; requests for erasure.
+    """
     own: set[str] = set()
     if settings.profile == "redcat":
         own.add(MemberEvent.DELETED)
     if settings.opendsr_key:
         own.add(MemberEvent.ERASURE)
-    return OF_TILLS | own
+    return OF_TILLS | frozenset(ContactEvent) | own
+
+
+def shares(settings: MparticleSettings, _what: ContactEvent, _contact: NewContact) -> frozenset[str]:
+    """What it is told of somebody who joined or changed beyond that they did: what it is told of a sale's contact."""
+    asked_for = {"consents": bool(settings.consent_purposes), "attributes": settings.voucherify_bridge}
+    more = (name for name, wanted in asked_for.items() if wanted)
+    return frozenset[str]((*settings.send_identities, *settings.send_attributes, *more))

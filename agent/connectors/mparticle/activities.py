@@ -7,7 +7,11 @@ activity_id                  source_request_id: a UUID made of it;              
                              custom_attributes.activity_id                        our choice
 type                         event_name, unchanged                                Redcat's names and triggers
 member_deleted               event_name: `delete_event_name`                      Redcat prints "Member_delete request"
-..._verification, deleted    custom_event_type user_preference                    our choice: Redcat publishes none
+..._completed, member_update event_name, unchanged                                Redcat's names and triggers
+..._completed                source_request_id: a UUID made of the member's key,  our choice: joining counts once,
+                             not of the activity_id                               whichever tills tell of it
+..._verification, deleted,   custom_event_type user_preference                    our choice: Redcat publishes none
+..._completed, member_update
 delivery_order_...           custom_event_type transaction                        our choice
 occurred_at                  timestamp_unixtime_ms                                JSON reference
 order_id                     custom_attributes.order_id                           our choice
@@ -23,7 +27,7 @@ from agent.connectors.mparticle.mapping import HISTORICAL_AFTER, OUTPUTS_TAKE, B
 from agent.connectors.mparticle.person import render_bridge, render_person
 from agent.connectors.mparticle.settings import MparticleSettings
 from agent.connectors.mparticle.values import milliseconds, render_json, stable_id
-from agent.domain.activity import Activity, ActivityType, MemberEvent
+from agent.domain.activity import Activity, ActivityType, ContactEvent, MemberEvent
 from agent.domain.identifiers import IdentifierType
 from agent.ports import Outgoing
 
@@ -32,6 +36,8 @@ _KINDS = {
     ActivityType.DELIVERY_ORDER_PICKED_UP: "transaction",
     ActivityType.DELIVERY_ORDER_APPROACHING: "transaction",
     ActivityType.DELIVERY_ORDER_DELIVERED: "transaction",
+    ContactEvent.JOINED: "user_preference",
+    ContactEvent.CHANGED: "user_preference",
     MemberEvent.DELETED: "user_preference",
 }
 _OF_AN_ACTIVITY = "activity"
@@ -51,22 +57,33 @@ def render_activity(
         now: decides how old it is.
     """
     person = render_person(outgoing, settings, primary=primary)
+    known_by = _known_by(outgoing, activity)
     age = now - activity.occurred_at
     data = {
         "event_name": settings.delete_event_name if activity.type is MemberEvent.DELETED else activity.type.value,
         "custom_event_type": _KINDS[activity.type],
-        "source_message_id": stable_id(_OF_AN_ACTIVITY, activity.activity_id, activity.type),
+        "source_message_id": stable_id(*known_by, activity.type),
         "timestamp_unixtime_ms": milliseconds(activity.occurred_at),
         "custom_attributes": _attributes(outgoing, activity, settings, late=age > OUTPUTS_TAKE),
     }
     events = [{"event_type": "custom_event", "data": data}] if person else []
     body = {
         "environment": settings.environment,
-        "source_request_id": stable_id(_OF_AN_ACTIVITY, activity.activity_id),
+        "source_request_id": stable_id(*known_by),
         **person,
         "events": events,
     }
     return Batch(render_json(body), len(events), age > HISTORICAL_AFTER)
+
+
+def _known_by(outgoing: Outgoing, activity: Activity) -> tuple[str, ...]:
+    """What makes two tellings of it the same.
+
+    Nobody joins twice: two tills whose loyalty system was asked to make the same person at the same time both tell.
+    """
+    if activity.type is ContactEvent.JOINED and outgoing.key is not None:
+        return activity.type, outgoing.key.type, outgoing.key.value
+    return _OF_AN_ACTIVITY, activity.activity_id
 
 
 def _attributes(outgoing: Outgoing, activity: Activity, settings: MparticleSettings, *, late: bool) -> dict[str, str]:

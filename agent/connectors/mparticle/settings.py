@@ -85,11 +85,12 @@ class MparticleSettings(VendorSection):
         description='what else may name the customer beside the integration key, if given at the till: ["email"]',
     )
     send_attributes: tuple[Attribute, ...] = Field(
-        (), description='fields of a new contact that go along as user attributes: ["first_name", "city"]'
+        (),
+        description='fields of a new contact or a change that go along as user attributes: ["first_name", "city"]',
     )
     consent_purposes: Annotated[dict[str, str], AfterValidator(_purposes)] = Field(
         {},
-        description='consents of a new contact that go along: { id = "GDPR purpose, as it is set up at mParticle" }',
+        description='consents, new or changed, that go along: { id = "GDPR purpose, as it is set up at mParticle" }',
     )
     opendsr_url: Annotated[str, AfterValidator(_opendsr_url)] = Field(
         "https://opendsr.mparticle.com/v3", description="where erasure requests are filed"

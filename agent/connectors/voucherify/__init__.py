@@ -3,7 +3,8 @@
 What it can: sales as orders, with the sale's own time, made once however often they are sent; or as events. Where it
 owns the contacts its customers are read into the replica and looked up; none are made but by a sale under a key of
 theirs. It says what they can use, uses vouchers up and, with loyalty v1, points; with loyalty v2 it says what a sale
-would earn. It takes guests where that is wanted, and tells of a sale what it calls its order.
+would earn. It takes guests where that is wanted, and tells of a sale what it calls its order. Who joins at a till, and
+what changes there, makes or updates the customer, as far as the table lets anything of a person go.
 """
 
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from collections.abc import Sequence
 from agent.connectors.base import Surroundings
 from agent.connectors.voucherify.benefits import VoucherifyBenefits
 from agent.connectors.voucherify.client import VoucherifyClient
+from agent.connectors.voucherify.contacts import shares
 from agent.connectors.voucherify.errors import raise_unless_answered
 from agent.connectors.voucherify.people import VoucherifyPeople
 from agent.connectors.voucherify.points import VoucherifyPoints
@@ -18,10 +20,13 @@ from agent.connectors.voucherify.preview import VoucherifyPreview
 from agent.connectors.voucherify.redemptions import VoucherifyRedemptions
 from agent.connectors.voucherify.sender import VoucherifySender
 from agent.connectors.voucherify.settings import VoucherifySettings
+from agent.domain.activity import ContactEvent
 from agent.domain.identifiers import IdentifierType
 from agent.ports import Clock
 from agent.settings import Role
 from agent.transport import Transport
+
+__all__ = ["NAME", "Voucherify", "activities_of", "benefits_of", "build", "preview_of", "redemptions_of", "shares"]
 
 NAME = "voucherify"
 CONNECTIONS = 2
@@ -81,6 +86,12 @@ def build(settings: VoucherifySettings, agent: Surroundings) -> Voucherify:
         transport, agent.secret(settings.app_id), agent.secret(settings.app_token), heard=agent.heard
     )
     return Voucherify(client, settings, role=agent.role, primary=agent.primary, fields=agent.fields, clock=agent.clock)
+
+
+def activities_of(settings: VoucherifySettings) -> frozenset[str]:
+    """What it wants beside the sales: who joined and what changed, if anything of a person may go there at all."""
+    lets_go = settings.send_identities or settings.send_attributes or settings.customer_metadata
+    return frozenset[str](ContactEvent) if lets_go else frozenset()
 
 
 def benefits_of(connector: Voucherify) -> VoucherifyBenefits:

@@ -54,6 +54,10 @@ class VoucherifyClient:
         """`POST /v1/events`: each call is another event."""
         return await self._call("POST", "/v1/events", body)
 
+    async def post_customer(self, body: bytes) -> Answer:
+        """`POST /v1/customers`: makes a customer, or updates the one who has that `source_id`."""
+        return await self._call("POST", "/v1/customers", body)
+
     async def ask(self) -> Answer:
         """`GET /v1/orders?limit=1`: a question that needs no more rights than a delivery."""
         return await self._call("GET", "/v1/orders", params={"limit": "1"})

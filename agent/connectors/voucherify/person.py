@@ -38,8 +38,8 @@ from agent.ports import Outgoing
 
 LOYALTY_CODE, REFERRAL_CODE, REFERRER = "vf_loyalty_code", "vf_referral_code", "vf_referral_referrer_id"
 BRIDGE = (LOYALTY_CODE, REFERRAL_CODE, REFERRER)
-_TOLD = {IdentifierType.MOBILE_PHONE: "phone", IdentifierType.EMAIL: "email"}
-_ADDRESS = {"street": "line_1", "zip_code": "postal_code", "city": "city", "country_code": "country"}
+TOLD = {IdentifierType.MOBILE_PHONE: "phone", IdentifierType.EMAIL: "email"}
+ADDRESS = {"street": "line_1", "zip_code": "postal_code", "city": "city", "country_code": "country"}
 _NOTHING = Typed({})
 
 
@@ -72,12 +72,12 @@ def render_customer(
         return {}, ()
     for kind in settings.send_identities:
         if (told := named.get(IdentifierType(kind))) is not None:
-            customer[_TOLD[IdentifierType(kind)]] = told
+            customer[TOLD[IdentifierType(kind)]] = told
     contact = outgoing.transaction.new_contact
     if contact is None:
         return customer, ()
-    metadata = _metadata(contact, settings.customer_metadata)
-    customer |= _described(contact, settings.send_attributes)
+    metadata = metadata_of(contact, settings.customer_metadata)
+    customer |= described(contact, settings.send_attributes)
     if metadata.values:
         customer["metadata"] = dict(metadata.values)
     return customer, metadata.omitted
@@ -141,18 +141,19 @@ def _said(outgoing: Outgoing) -> tuple[Identifier, ...]:
     return (*(own if len(own) == 1 else ()), *given)
 
 
-def _described(contact: NewContact, wanted: tuple[str, ...]) -> dict[str, Any]:
+def described(contact: NewContact, wanted: tuple[str, ...]) -> dict[str, Any]:
+    """The customer's name and address, as far as they were given and `send_attributes` wants them."""
     found: dict[str, Any] = {}
     name = " ".join(part for part in (contact.first_name, contact.last_name) if part)
     if "name" in wanted and name:
         found["name"] = name
-    address = {theirs: getattr(contact, ours) for ours, theirs in _ADDRESS.items() if ours in wanted}
+    address = {theirs: getattr(contact, ours) for ours, theirs in ADDRESS.items() if ours in wanted}
     if known := {part: value for part, value in address.items() if value is not None}:
         found["address"] = known
     return found
 
 
-def _metadata(contact: NewContact, schema: Mapping[str, str]) -> Typed:
+def metadata_of(contact: NewContact, schema: Mapping[str, str]) -> Typed:
     """What fits the schema; where none is configured nothing was meant to go, and nothing is missing."""
     if not schema:
         return _NOTHING

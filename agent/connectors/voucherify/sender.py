@@ -37,6 +37,8 @@ from agent.connectors.voucherify.returns import (
     render_taken_off,
 )
 from agent.connectors.voucherify.settings import VoucherifySettings
+from agent.connectors.voucherify.telling import tell_contact
+from agent.domain.activity import Activity
 from agent.domain.delivery import Verdict, VerdictKind
 from agent.domain.identifiers import IdentifierType
 from agent.domain.transaction import Transaction, TransactionType
@@ -75,7 +77,7 @@ _DROPPED = Verdict(_DONE, "sale.not_repeated", title="The event may have arrived
 
 
 class VoucherifySender:
-    """Sends sales, one by one.
+    """Sends sales, and who joined and what changed, one by one.
 
     Args:
         client: the project.
@@ -107,9 +109,7 @@ class VoucherifySender:
 
     async def _send(self, outgoing: Outgoing) -> Verdict:
         try:
-            if self._settings.earn_with == "event":
-                return await self._send_event(outgoing)
-            return await self._send_order(outgoing)
+            return await self._attempt(outgoing)
         except VendorUnreachableError as error:
             return verdict_without_answer(error)
         except VendorRefusedError as error:
@@ -118,6 +118,16 @@ class VoucherifySender:
             return _INEXACT
         except ExceedsError:
             return _EXCEEDS
+
+    async def _attempt(self, outgoing: Outgoing) -> Verdict:
+        if isinstance(outgoing.record, Activity):
+            primary, now = self._naming.primary, self._clock.now()
+            return await tell_contact(
+                self._client, outgoing.record, outgoing.key, self._settings, primary=primary, now=now
+            )
+        if self._settings.earn_with == "event":
+            return await self._send_event(outgoing)
+        return await self._send_order(outgoing)
 
     # --- orders ---------------------------------------------------------------------------------------------
 

@@ -112,10 +112,10 @@ class VoucherifySettings(VendorSection):
         '["card_number"]; a source_id stays for ever',
     )
     send_identities: tuple[Literal["mobile_phone", "email"], ...] = Field(
-        (), description='what else is told of the customer, if given at the till: ["email"]'
+        (), description='what else is told of the customer, if given or changed at the till: ["email"]'
     )
     send_attributes: tuple[Attribute, ...] = Field(
-        (), description='fields of a new contact that go along: ["name", "city"]'
+        (), description='fields of a new contact or a change that go along: ["name", "city"]'
     )
     order_metadata: Annotated[dict[str, str], AfterValidator(_facts)] = Field(
         _DEFAULT_METADATA,

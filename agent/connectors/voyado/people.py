@@ -7,6 +7,7 @@ attribute whose format accepts the value, so that a number that looks like a pho
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from agent.connectors.voyado.client import VoyadoClient
@@ -120,7 +121,8 @@ class VoyadoPeople:
         raise_unless_answered(answer)
         if answer.status == _CONFLICT:
             taken = vendor_code(answer) == _TAKEN
-            return await self._of_any_type(identifiers, pace) if taken else Found(Outcome.AMBIGUOUS)
+            there = await self._of_any_type(identifiers, pace) if taken else Found(Outcome.AMBIGUOUS)
+            return replace(there, existed=True)
         if answer.status not in (_OK, _CREATED, _ACCEPTED):
             raise _refusal(answer)
         made = answer.json()

@@ -7,15 +7,18 @@ from datetime import timedelta
 
 import pytest
 
+from agent.connectors.monetary import activities_of, shares
 from agent.connectors.monetary.simulator import Fault
+from agent.connectors.registry import ROOMS
+from agent.domain.activity import ContactEvent
 from agent.domain.benefits import BenefitKind
 from agent.domain.delivery import VerdictKind
 from agent.domain.identifiers import IdentifierType
 from agent.domain.redemption import RedemptionState, Standing
-from agent.domain.transaction import IntegrationKey
+from agent.domain.transaction import IntegrationKey, NewContact
 from agent.errors import VendorRefusedError, VendorUnreachableError
 from tests.connectors.monetary.conftest import KEY, MEMBER
-from tests.connectors.mparticle.sales import NOW, make_outgoing, make_sale
+from tests.connectors.mparticle.sales import NOW, make_activity, make_outgoing, make_sale
 from tests.fakes import at_once
 from tests.wire import answer, cut, in_turn, wire
 
@@ -852,3 +855,60 @@ async def test_what_is_given_back_waits_for_a_receipt_on_its_way(connect):
         answered.set()
         assert (await looking).standing is Standing.USED
         assert told(await sending) == [(DONE, "")]
+
+
+# --- who joins ----------------------------------------------------------------------------------------------------
+
+YLVA = {"first_name": "Ylva", "mobile_phone": "+46701740606", "email": "ylva@example.com", "personal_number": "1981"}
+
+
+def joined(contact=YLVA, *, tag=None):
+    activity = make_activity(type=ContactEvent.JOINED, order_id=None, attributes={}, new_contact=contact)
+    return make_outgoing(activity, key=tag or primary("10000422"))
+
+
+def primary(value):
+    return IntegrationKey(kind="primary", type=IdentifierType.MEMBER_NUMBER, value=value)
+
+
+async def test_who_joined_becomes_a_customer(simulator, connect):
+    """With what they gave, once, and their sale is theirs; a lost answer and a repeat find them."""
+    sim, running = simulator
+    room = connect(running.url, unknown_customer="register")
+    sim.add(Fault(kind="drop", path="/v1/Customers", method="POST", after_processing=True, count=1))
+    verdicts = await sent(room, joined(), joined(), joined(), sale(tag=primary("10000422")))
+    assert [verdict.kind for verdict in verdicts] == [RETRY, DONE, DONE, DONE]
+    [made] = [one for one in sim.customers.values() if one.get("ExternalID") == "10000422"]
+    assert (made["FirstName"], made["Phone"], made["Email"]) == ("Ylva", "0701740606", "ylva@example.com")
+    assert (made["AcceptsSMS"], made["AcceptsEmail"]) == (False, False)
+    assert "1981" not in str(made)
+    assert sim.receipts[0]["CustomerID"] == made["CustomerID"]
+
+
+async def test_who_joined_and_is_somebody_there(simulator, connect):
+    """By their number they are found, and left as they are; whose phone is another member's is left to a person."""
+    sim, running = simulator
+    room = connect(running.url, unknown_customer="register")
+    before = len(sim.customers)
+    verdicts = await sent(room, joined(tag=primary(MEMBER)), joined({"mobile_phone": "+46701740605"}))
+    assert told(verdicts) == [(DONE, ""), (PARK, "contact.unresolved")]
+    assert len(sim.customers) == before
+
+
+async def test_nobody_is_made_a_customer_unless_it_is_wanted(simulator, connect):
+    """The table was changed while it waited: nothing is asked or made, and the attempt says so."""
+    sim, running = simulator
+    [verdict] = await sent(connect(running.url), joined())
+    assert (verdict.kind, verdict.code, dict(sim.requests)) == (DONE, "contact.not_wanted", {})
+
+
+def test_what_it_hears_of_members():
+    """Who joined, where strangers become customers; never what changed: a customer is written whole there."""
+    given = NewContact.model_validate({**YLVA, "personal_number": None})
+    table = {"base_url": "https://api.example.com/v1"}
+    parks, makes = (
+        ROOMS["monetary"].settings.model_validate({**table, "unknown_customer": what}) for what in ("park", "register")
+    )
+    assert (activities_of(parks), activities_of(makes)) == (frozenset(), {ContactEvent.JOINED})
+    assert [shares(parks, what, given) for what in ContactEvent] == [None, None]
+    assert shares(makes, ContactEvent.CHANGED, given) is None

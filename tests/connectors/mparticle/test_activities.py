@@ -8,12 +8,12 @@ from typing import Any
 import jsonschema_rs
 import pytest
 
-from agent.connectors.mparticle import activities_of
+from agent.connectors.mparticle import activities_of, shares
 from agent.connectors.mparticle.activities import render_activity
 from agent.connectors.mparticle.mapping import render_batch
 from agent.connectors.mparticle.simulator import Fault
 from agent.connectors.mparticle.simulator.checks import check_batch
-from agent.domain.activity import MAX_ATTRIBUTES, ActivityType, MemberEvent
+from agent.domain.activity import MAX_ATTRIBUTES, ActivityType, ContactEvent, MemberEvent
 from agent.domain.delivery import VerdictKind
 from agent.domain.identifiers import Identifier, IdentifierType
 from tests.connectors.mparticle.sales import NOW, make_activity, make_key, make_outgoing, make_sale, make_settings
@@ -90,6 +90,58 @@ def test_a_deleted_member():
     assert body["user_identities"] == {"customer_id": "10000421"}
 
 
+GIVEN = {
+    "first_name": "Ylva", "email": "ylva@example.com", "mobile_phone": PHONE, "personal_number": "198112189876",
+    "consents": [{"id": "news", "value": False, "given_at": NOW.isoformat(), "place": "1042"}],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("profile", ["redcat", "plain"])
+@pytest.mark.parametrize("kind", ContactEvent)
+def test_who_joined_and_what_changed(kind, profile):
+    """Redcat's names, under the member's key alone where the configuration asks for no more."""
+    told = make_activity(activity_id="joined-9f86", type=kind, order_id=None, attributes={}, new_contact=GIVEN)
+    body = rendered(make_outgoing(told), profile=profile)
+    [event] = body["events"]
+    assert (event["data"]["event_name"], event["data"]["custom_event_type"]) == (kind.value, "user_preference")
+    assert event["data"]["custom_attributes"] == {
+        "activity_id": "joined-9f86", "store_id": "1042", "till_id": "03", "member": "true",
+    }  # fmt: skip
+    assert body.keys() == {"environment", "source_request_id", "user_identities", "events"}
+    assert body["user_identities"] == {"customer_id": "10000421"}
+
+
+def test_what_may_be_said_of_who_changed():
+    """What the settings let go of a sale's new contact, of a change as well: a consent that was withdrawn, too."""
+    told = make_activity(type=ContactEvent.CHANGED, order_id=None, attributes={}, new_contact=GIVEN)
+    table = {"send_identities": ["email"], "send_attributes": ["first_name"], "consent_purposes": {"news": "marketing"}}
+    body = rendered(make_outgoing(told), **table)
+    assert body["user_identities"] == {"customer_id": "10000421", "email": "ylva@example.com"}
+    assert body["user_attributes"] == {"$firstname": "Ylva"}
+    assert body["consent_state"]["gdpr"]["marketing"]["consented"] is False
+    assert PHONE not in json.dumps(body)
+    shared = [
+        shares(make_settings(**one), ContactEvent.CHANGED, told.new_contact)
+        for one in (table, {}, {"voucherify_bridge": True})
+    ]
+    assert shared == [{"email", "first_name", "consents"}, frozenset(), {"attributes"}]
+
+
+def test_nobody_joins_twice():
+    """Two tills that tell of the same person's joining are recognised as one; of two changes each is told."""
+
+    def request(kind, activity_id, key=None):
+        told = make_activity(activity_id=activity_id, type=kind, order_id=None, attributes={})
+        body = rendered(make_outgoing(told, key=key or make_key()))
+        return body["source_request_id"], body["events"][0]["data"]["source_message_id"]
+
+    joined, changed = ContactEvent.JOINED, ContactEvent.CHANGED
+    assert request(joined, "joined-1") == request(joined, "joined-2")
+    assert request(joined, "joined-1") != request(joined, "joined-1", make_key(value="10000422"))
+    assert request(changed, "changed-1") != request(changed, "changed-2")
+    assert len({*request(joined, "same"), *request(changed, "same")}) == 4
+
+
 @pytest.mark.parametrize(
     ("table", "own"),
     [
@@ -100,8 +152,8 @@ def test_a_deleted_member():
     ids=["redcat", "plain", "plain with OpenDSR"],
 )
 def test_what_it_wants(table, own):
-    """What tills tell of, always; Redcat's own event by its profile alone; erasures where it may be asked for them."""
-    assert activities_of(make_settings(**table)) == set(ActivityType) | own
+    """What tills tell of, who joined, what changed: always; Redcat's own event by its profile; erasures if asked."""
+    assert activities_of(make_settings(**table)) == {*ActivityType, *ContactEvent} | own
 
 
 def test_ids_are_born_with_the_activity():

@@ -4,6 +4,7 @@ import asyncio
 import json
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -190,7 +191,7 @@ async def test_somebody_who_is_there_already(tenant, ask):
     people = ask(url)
     made = await enrol(people)
 
-    assert await enrol(people) == made
+    assert (made.existed, await enrol(people)) == (False, replace(made, existed=True))
 
 
 TAKEN = refused(409, "ApprovedContactWithKeyExists")
@@ -201,7 +202,7 @@ async def test_a_key_that_is_taken_by_another_type(ask):
     listed = answer(200, f'"{ALMA}"'.encode())
     read = answer(200, contact(ALMA, "Contact"))
     async with wire(in_turn(TAKEN, listed, read, listed, read)) as server:
-        assert await enrol(ask(server.url)) == matched("contact_id", ALMA)
+        assert await enrol(ask(server.url)) == replace(matched("contact_id", ALMA), existed=True)
     assert not [request for request in server.requests if b"GET" in request and b"contactType" in request]
 
 
@@ -215,7 +216,7 @@ async def test_a_match_of_another_type_goes_by_its_contact_id(ask, kind, key):
     listed = answer(200, f'"{ALMA}"'.encode())
     read = answer(200, contact(ALMA, kind, memberNumber="7"))
     async with wire(in_turn(TAKEN, listed, read, listed, read)) as server:
-        assert await enrol(ask(server.url)) == matched(*key)
+        assert await enrol(ask(server.url)) == replace(matched(*key), existed=True)
 
 
 @pytest.mark.parametrize(
@@ -254,7 +255,7 @@ async def test_each_call_waits_for_its_share(ask, question, scripts):
 async def test_a_key_that_is_taken_by_nobody_knows_whom(ask, scripts, questions):
     """Nobody is guessed, and who asks is not told a contact type."""
     async with wire(in_turn(*scripts)) as server:
-        assert await enrol(ask(server.url)) == Found(Outcome.AMBIGUOUS)
+        assert await enrol(ask(server.url)) == Found(Outcome.AMBIGUOUS, existed=True)
     assert len(server.requests) == questions
     assert not [request for request in server.requests if b"GET" in request and b"contactType" in request]
 
