@@ -12,9 +12,9 @@ COMMA = ","
 
 
 def read_rows(
-    text: TextIO, *, what: str, identifying: Collection[str], missing: str, delimiter: str = COMMA
+    text: TextIO, *, what: str, identifying: Collection[str], missing: str, delimiter: str = COMMA, folded: bool = True
 ) -> Iterator[dict[str, str]]:
-    """The rows, by names in lower case; empty lines are none.
+    """The rows, by the names of their fields; empty lines are none.
 
     Args:
         text: opened with ``newline=""``.
@@ -22,13 +22,14 @@ def read_rows(
         identifying: one of these fields there has to be.
         missing: what an error says is not in the first line.
         delimiter: what stands between fields.
+        folded: names in lower case, whatever their letters are.
 
     Raises:
         FeedUnreadableError: it is no such list, or ends in the middle of a row. Nothing of what is in it is told.
     """
     try:
         rows = csv.reader(text, strict=True, delimiter=delimiter)
-        names = [name.strip().lower() for name in next(rows, [])]
+        names = [name.strip().lower() if folded else name.strip() for name in next(rows, [])]
         if not set(identifying) & set(names):
             raise FeedUnreadableError(f"{what}'s first line names {missing}")
         for number, row in enumerate(rows, start=2):

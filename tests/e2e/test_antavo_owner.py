@@ -295,3 +295,34 @@ def test_a_coupon_is_given_without_a_line(generous: Till, workspace: System, mon
         eventually(lambda: redeem(till, body) == ("redeemed", None), within_s=90)
         assert "benefits.lost" not in till.conditions()
     assert told(workspace) == ["coupon_redeem"]
+
+
+@pytest.mark.slow
+def test_lists_in_a_folder(open_owned: Callable[..., Till], workspace: System, tmp_path: Path):
+    """Without the Read API: a list makes the local contacts, the next one says who is gone, and half of one nothing."""
+    folder = tmp_path / "lists"
+    folder.mkdir()
+    head = "id,mobile_phone,membership_id\n"
+    rows = [f"m-{number},{phone(number) if number < 90 else ''},{10_000_000 + number}\n" for number in range(MEMBERS)]
+
+    def put(name: str, people: list[str]) -> None:
+        (folder / ".new").write_text(head + "".join(people))
+        (folder / ".new").rename(folder / name)
+
+    put("1.csv", rows)
+    till = open_owned(read_base_url="", feed=f"file://{folder}").start()
+    eventually(lambda: till.loaded(MEMBERS))
+    assert till.identify("mobile_phone", phone(3))["outcome"] == "matched"
+    assert sell(till, "s-1", by_phone(4))["integration_key"]["value"] == "m-4"
+
+    put("2.csv", rows[1:])
+    till.order("sync")
+    eventually(lambda: till.loaded(MEMBERS - 1))
+    put("3.csv", rows[:100])
+    till.order("sync")
+    eventually(lambda: "feed.gap" in str(till.http.get("/v1/status").json()))
+    assert till.loaded(MEMBERS - 1)
+    eventually(till.drained)
+
+    assert workspace.sim.held() == {"s-1": 1}
+    assert not [name for name in ("1.csv", phone(3)) if name in till.log.read_text()]

@@ -2,8 +2,9 @@
 
 import re
 from datetime import timedelta
+from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from pydantic import AfterValidator, Field
 
@@ -42,10 +43,10 @@ def _field(value: str) -> str:
 
 
 def _feed(value: str) -> str:
-    if value.startswith("file:"):
-        raise ValueError("cannot be a file in this version: what stands in an export is each workspace's own choice")
-    if value not in ("events", "read_api"):
-        raise ValueError("is events or read_api")
+    parts = urlsplit(value)
+    is_folder = parts.scheme == "file" and not parts.netloc and parts.path.startswith("/")
+    if value not in ("events", "read_api") and not is_folder:
+        raise ValueError("is events, read_api or file:///folder")
     return value
 
 
@@ -100,20 +101,28 @@ class AntavoSettings(VendorSection):
     )
     feed: Annotated[str, AfterValidator(_feed)] = Field(
         "events",
-        description="as the owner of the contacts: events | read_api: where changes come from. events tells of them "
-        "within the next sync; read_api only of new members, and the sweep of the rest",
+        description="as the owner of the contacts: events | read_api | file:///path: where changes come from. events "
+        "tells of them within the next sync; read_api only of new members, and the sweep of the rest; a folder of "
+        "exported lists of customers, the newest, of everybody",
     )
     feed_overlap: Duration = Field(
         timedelta(minutes=5), description="so much is read again from sync to sync, for what shows up late"
     )
     sweep_every: Duration = Field(
         timedelta(hours=24),
-        description="as the owner of the contacts: how often everybody is walked over, which alone shows who is gone",
+        description="as the owner of the contacts: how often everybody is walked over, which alone shows who is gone; "
+        "with a folder, how often a new list is due",
         examples=["24h"],
     )
     guest_sales: bool = Field(
         False, description='also purchases that name nobody; "Guest events" must be switched on in the workspace'
     )
+
+    @property
+    def folder(self) -> Path | None:
+        """Where lists of customers come to lie; None where the API is asked."""
+        parts = urlsplit(self.feed)
+        return Path(unquote(parts.path)) if parts.scheme == "file" else None
 
     @property
     def host(self) -> str:
@@ -181,9 +190,13 @@ class AntavoSettings(VendorSection):
         rules = (
             (self.auth_mode == "oauth", "auth_mode",
              "takes events and answers nothing else: it is for a system beside the owner of the contacts"),
-            (not self.read_base_url and loyalty.fallback_level >= _REPLICA_LEVEL, "read_base_url",
-             "is needed: nothing else lists the members for the local contacts, without which fallback_level is 2"),
-            (self.sweep_every > settings.replica.expires_after, "sweep_every", "is longer than replica.expires_after"),
+            (not (self.read_base_url or self.folder) and loyalty.fallback_level >= _REPLICA_LEVEL, "read_base_url",
+             "or a folder as feed is needed: else nothing lists the local contacts, without which fallback_level is 2"),
+            (bool(self.read_base_url and self.folder), "read_base_url", "is not asked where the feed is a folder"),
+            (self.folder is not None and 2 * self.sweep_every > settings.replica.expires_after, "sweep_every",
+             "is longer than half of replica.expires_after, and a list counts for twice as long"),
+            (self.folder is None and self.sweep_every > settings.replica.expires_after, "sweep_every",
+             "is longer than replica.expires_after"),
             (self.external_id_field == "membership_id", "external_id_field",
              "is for an external id: a membership_id is the member_number here"),
             (needs_field and not self.external_id_field, "external_id_field",
