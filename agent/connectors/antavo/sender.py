@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
 from itertools import islice
 
 from agent.connectors.antavo.books import AntavoBooks
@@ -26,7 +25,6 @@ from agent.connectors.antavo.errors import (
 from agent.connectors.antavo.mapping import (
     Customer,
     Event,
-    is_free,
     is_void,
     membership_of,
     new_customer_id,
@@ -35,9 +33,9 @@ from agent.connectors.antavo.mapping import (
     render_opt_in,
     render_sale,
     render_void,
-    returned,
 )
 from agent.connectors.antavo.people import UNKNOWN, AntavoPeople
+from agent.connectors.antavo.sendable import unsendable, with_lost_time
 from agent.connectors.antavo.settings import AntavoSettings
 from agent.domain.delivery import Verdict, VerdictKind
 from agent.domain.identifiers import IdentifierType
@@ -48,26 +46,13 @@ from agent.ports import Clock, Outgoing
 MAX_EVENTS = 50
 MAX_CALLS = 4
 """Calls that one delivery takes at most: who it is, what is on the books, the events, whose an id in use is."""
-TIME_MATTERS = timedelta(minutes=5)
-"""A sale that is told later than this is reported as counted at another time than its own."""
 _SETTLED = (VerdictKind.DONE, VerdictKind.DUPLICATE)
 _ELSEWHERE = Verdict(VerdictKind.SPLIT)
-_NO_ORIGINAL = Verdict(
-    VerdictKind.PARK, "sale.without_original", not_received=True,
-    title="Something was given back of a sale that is not named: the vendor takes no such return.",
-)  # fmt: skip
-_NO_LINES = Verdict(VerdictKind.PARK, "sale.without_lines", title="The sale has no lines.", not_received=True)
-_RETURNS_STAY = Verdict(
-    VerdictKind.PARK, "sale.not_clearable", not_received=True,
-    title="What the sale to be cleared gave back cannot be taken again at the vendor.",
-)  # fmt: skip
-_FREE = Verdict(VerdictKind.DONE, title="What was given back had cost nothing: the vendor has nothing to refund.")
 _CLEARED = Verdict(VerdictKind.DUPLICATE)
 _PARTLY = Verdict(
     VerdictKind.IN_DOUBT, "sale.partly_taken",
     title="Some of what was given back was taken and some was refused; sent again it would count twice.",
 )  # fmt: skip
-_TIME_LOST = ("sale.time_lost", "Counted when it arrived: the vendor was not told the sale's own time.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,27 +252,6 @@ class AntavoSender:
             return verdict
         verdict = replace(verdict, reference=sale.transaction_id)
         return verdict if self._settings.backdate else with_lost_time(verdict, parcel.outgoing, self._clock.now())
-
-
-def with_lost_time(verdict: Verdict, outgoing: Outgoing, now: datetime) -> Verdict:
-    """The verdict with a word for it when a checkout counts at another time than its own, of which nothing was told."""
-    late = now - (outgoing.corrected_at or outgoing.record.occurred_at) > TIME_MATTERS
-    if verdict.kind is not VerdictKind.DONE or verdict.code or not late:
-        return verdict
-    code, title = _TIME_LOST
-    return replace(verdict, code=code, title=title)
-
-
-def unsendable(outgoing: Outgoing) -> Verdict | None:
-    """Why there is nothing that Antavo would take."""
-    sale, original = outgoing.transaction, outgoing.original
-    if is_free(sale) or (original is not None and is_free(original)):
-        return _FREE
-    if is_void(sale):
-        return _RETURNS_STAY if original is not None and returned(original) else None
-    if returned(sale) and sale.original_transaction_id is None:
-        return _NO_ORIGINAL
-    return None if sale.lines else _NO_LINES
 
 
 def _may_be_there(outgoing: Outgoing, events: Sequence[Event]) -> bool:

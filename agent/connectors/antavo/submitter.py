@@ -27,7 +27,7 @@ from agent.connectors.antavo.mapping import (
 )
 from agent.connectors.antavo.outcomes import LOST, WAITING, correlation_of, outcome_in
 from agent.connectors.antavo.people import AntavoKeys
-from agent.connectors.antavo.sender import unsendable, with_lost_time
+from agent.connectors.antavo.sendable import unsendable, with_lost_time
 from agent.connectors.antavo.settings import AntavoSettings
 from agent.connectors.antavo.submissions import AntavoSubmissions
 from agent.domain.delivery import Verdict, VerdictKind
