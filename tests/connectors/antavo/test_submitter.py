@@ -1,5 +1,6 @@
 """Sales handed in to be processed later: done when the workspace says so, and nothing twice, whatever is cut off."""
 
+import random
 from dataclasses import replace
 from datetime import timedelta
 
@@ -236,6 +237,41 @@ async def test_a_return_of_which_an_attempt_is_cut_off(simulator, hand_in, after
     assert len(products) == len(set(products))
     expected = {0: (IN_DOUBT, "sale.partly_taken"), 1: (IN_DOUBT, "sale.partly_taken"), 2: (DONE, "")}
     assert lane.verdicts[-1] == expected[after]
+
+
+async def test_cut_off_after_a_pause_was_asked_for(simulator, hand_in):
+    """Where it stands was written down without an id: what was cut off since may have been handed in."""
+    sim, _ = simulator
+    await hand_in().attempt()
+    sim.run_due()
+    lane = hand_in(back)
+    busy = sim.add(Fault(kind="answer", status=429, path="/v1/async/events"))
+    await lane.attempt()
+    sim.remove(busy)
+    await lane.attempt(cut=True)
+    doubt = await lane.attempt()
+
+    assert (lane.verdicts[0], doubt.kind) == ((RETRY, "vendor.busy"), IN_DOUBT)
+    sim.run_due()
+    assert counted(sim, "refund_item") == 1
+
+
+async def test_a_question_that_fails_after_something_was_cut_off(simulator, hand_in):
+    """That something was cut off is not forgotten over it."""
+    sim, _ = simulator
+    await hand_in(**BOTH).attempt()
+    sim.run_due()
+    lane = hand_in(back, lines=[BACK, HAT_BACK])
+    await lane.attempt()
+    await lane.attempt(cut=True)  # the first is processed, the second handed in
+    broken = sim.add(Fault(kind="answer", status=503, path="/v1/async/events/*"))
+    await lane.attempt()
+    sim.remove(broken)
+    doubt = await lane.attempt()
+    sim.run_due()
+
+    assert (doubt.kind, doubt.code) == (IN_DOUBT, "sale.partly_taken")
+    assert counted(sim, "refund_item") == 2
 
 
 @pytest.mark.parametrize("lost", ["failed", "forgotten"])
@@ -480,3 +516,62 @@ async def test_a_return_of_which_nobody_knows_how_far_it_is(simulator, hand_in, 
     await lane.attempt()
 
     assert (lane.verdicts, sim.queue.events) == ([(IN_DOUBT, "sale.partly_taken")], {})
+
+
+EXCHANGE = {
+    "type": "return", "original_transaction_id": "s-1", "lines": [BACK, HAT_BACK, {**SOCKS, "sku": "SK-99"}],
+}  # fmt: skip
+TROUBLE = (
+    {"kind": "drop", "after_processing": True}, {"kind": "drop"}, {"kind": "answer", "status": 503},
+    {"kind": "answer", "status": 429}, {"kind": "answer", "status": 401},
+)  # fmt: skip
+
+
+PATHS = ("/v1/async/events", "/v1/async/events/*", "/v1/auth/token")
+
+
+def times(sim):
+    """How often each event of the exchange counted."""
+    own = [event for event in sim.books.applied if "r-1" in event["data"].values() or event["action"] == "refund_item"]
+    return [sum(one["data"] == event["data"] for one in own) for event in own]
+
+
+def has_arrived(sim, lane):
+    """Whether the event that is in doubt counted, as a person sees in the Management UI."""
+    return len(times(sim)) > Place.parse(lane.reference).index
+
+
+@pytest.mark.parametrize("seed", range(60))
+async def test_whatever_happens(simulator, hand_in, seed):
+    """Cut off, refused, forgotten and unanswered in any order: nothing counts twice, and done is all of it."""
+    chance = random.Random(seed)
+    sim, _ = simulator
+    items = [
+        {"product_id": name, "price": price, "quantity": 2, "subtotal": 2 * price}
+        for name, price in (("SK-77", 125), ("SK-88", 100))
+    ]
+    bought = {"transaction_id": "s-1", "total": 450, "items": items}
+    sim.books.process({"customer": MEMBER, "action": "checkout", "data": bought})
+    lane = hand_in(name="r-1", **EXCHANGE)
+    for _ in range(40):
+        sim.queue.word = chance.choice(["failed", "retried"]) if chance.random() < 0.1 else None
+        fault = sim.add(Fault(path=chance.choice(PATHS), **chance.choice(TROUBLE))) if chance.random() < 0.4 else None
+        await lane.attempt(cut=chance.random() < 0.15)
+        if fault is not None:
+            sim.remove(fault)
+        sim.queue.word = None
+        sim.run_due()
+        for queued in sim.queue.events.values():
+            queued.status = "queued" if queued.status == "retried" else queued.status
+        kind, code = lane.verdicts[-1] if lane.verdicts else (RETRY, "")
+        if kind is DONE or kind is DUPLICATE or code in TAKEN_IN_PART:
+            break
+        if kind is IN_DOUBT:
+            if has_arrived(sim, lane):
+                break  # a person discards it
+            lane.sent_again_by_a_person()
+    sim.run_due()
+
+    assert set(times(sim)) <= {1}
+    if lane.verdicts[-1][0] in (DONE, DUPLICATE):
+        assert len(times(sim)) == 3
