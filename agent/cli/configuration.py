@@ -63,6 +63,10 @@ def warnings_of(configuration: settings.Configuration) -> Iterator[Fault]:
         yield Fault(
             f"{configuration.origins[key]}: {key}", f"has no texts: English is shown; there are texts in {served}"
         )
+    for _, path, vendor in configuration.vendor_tables():
+        for warning in vendor.warnings():
+            at = f"{path}.{warning.pointer}"
+            yield Fault(f"{configuration.origins.get(at, 'default')}: {at}", warning.message)
     for _, path, table in (("", "http", configuration.settings.http), *configuration.vendor_tables()):
         for key, text in settings.secret_keys(table).items():
             if _is_open(configuration.secret(text)):

@@ -17,6 +17,8 @@ _VERDICTS = {
     "park": "{vendor} refused it; it waits for a person",
     "in_doubt": "sent to {vendor}, and no answer came; nobody knows whether it arrived",
 }
+_CODES = {"vendor.queued": "{vendor} has it and has not processed it yet"}
+"""What says more of an attempt than its verdict."""
 _STATES = {
     "queued": "waits for its turn to {vendor}",
     "held": "waits, because {vendor} refuses our credentials",
@@ -87,9 +89,8 @@ def _attempts(attempts: list[dict[str, Any]], deliveries: dict[int, dict[str, An
         earlier = before.setdefault(attempt["entry"], [])
         pause = f", {age((at - earlier[-1]).total_seconds())} later" if earlier else ""
         earlier.append(at)
-        text = _VERDICTS.get(attempt["verdict"], attempt["verdict"]).format(
-            vendor=deliveries[attempt["entry"]]["vendor"]
-        )
+        verdict = _VERDICTS.get(attempt["verdict"], attempt["verdict"])
+        text = _CODES.get(attempt["code"], verdict).format(vendor=deliveries[attempt["entry"]]["vendor"])
         facts = [str(fact) for fact in (attempt["code"], attempt["status"]) if fact]
         yield at, f"attempt {len(earlier)}{pause}: {text}" + (f" ({', '.join(facts)})" if facts else "")
 

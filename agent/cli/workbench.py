@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -209,6 +210,11 @@ def mparticle(invocation: Invocation, *, port: int, api_key: str, api_secret: st
 @click.option("--environment", default="st2", show_default=True, help="What signatures have to be made for.")
 @click.option("--anonymous", is_flag=True, help="Events for customers whom it does not know make them.")
 @click.option("--accepts", is_flag=True, help="Checkouts are pending until they are accepted.")
+@click.option("--guests", is_flag=True, help="Checkouts of nobody are taken.")
+@click.option("--unsigned", is_flag=True, help="The key alone lets in, as in old sandboxes.")
+@click.option(
+    "--queued-s", type=click.IntRange(0), default=0, show_default=True, help="Seconds that a client's event waits."
+)
 @common
 @pass_invocation
 def antavo(
@@ -220,13 +226,22 @@ def antavo(
     environment: str,
     anonymous: bool,
     accepts: bool,
+    guests: bool,
+    unsigned: bool,
+    queued_s: int,
 ) -> None:
-    """Run a stateful Antavo workspace until Ctrl-C: signed calls for events, customers and transactions."""
+    """Run a stateful Antavo workspace until Ctrl-C: signed calls for events, customers and transactions.
+
+    The key and its secret are a client's id and secret too, for the Async Events API.
+    """
     from agent.workbench import simulate as bench  # noqa: PLC0415 - the simulator: only who runs it
 
+    simulator = bench.antavo(api_key, api_secret, environment=environment, anonymous=anonymous, accepts=accepts)
+    simulator.books.guests, simulator.unsigned = guests, unsigned
+    simulator.queue.delay = timedelta(seconds=queued_s)
     _run(
         invocation,
-        bench.antavo(api_key, api_secret, environment=environment, anonymous=anonymous, accepts=accepts),
+        simulator,
         port,
         "A made-up Antavo workspace",
         {"environment": environment, "api_key": api_key, "api_secret": api_secret},

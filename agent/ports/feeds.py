@@ -132,6 +132,7 @@ class ChangePage:
         last: it ends this poll.
         unread: contacts whose changes the vendor cannot tell; each poll asks for them again.
         sweep: what it is to a walk through everybody, while there is one.
+        as_of: with the last page, up to when it tells of everything, where that is not when the poll began.
     """
 
     changes: tuple[ContactChange, ...]
@@ -139,6 +140,7 @@ class ChangePage:
     last: bool
     unread: int = 0
     sweep: Sweep | None = None
+    as_of: datetime | None = None
 
 
 class ChangeFeed(Protocol):

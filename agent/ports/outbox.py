@@ -149,6 +149,7 @@ class Outgoing:
         accepted_at: when the agent took it, by the wall clock as it is now.
         clock_off: how far that clock has been put right since.
         corrected_at: when it took place by the vendor's clock, where the till's was wrong.
+        reference: what the last verdict that named it calls it; None before one did.
     """
 
     entry: int
@@ -163,6 +164,7 @@ class Outgoing:
     accepted_at: datetime
     clock_off: timedelta = timedelta()
     corrected_at: datetime | None = None
+    reference: str | None = None
 
     @property
     def transaction(self) -> Transaction:

@@ -18,6 +18,7 @@ import structlog
 from agent.domain.health import Conditions
 from agent.errors import (
     FeedError,
+    FeedUnreadableError,
     LoyaltyAgentError,
     StorageDamagedError,
     StorageError,
@@ -25,7 +26,17 @@ from agent.errors import (
     VendorError,
     VendorRefusedError,
 )
-from agent.ports import AppliedCounts, ChangeFeed, Clock, LoadProgress, Record, ReplicaInfo, ReplicaStore, Sweep
+from agent.ports import (
+    AppliedCounts,
+    ChangeFeed,
+    ChangePage,
+    Clock,
+    LoadProgress,
+    Record,
+    ReplicaInfo,
+    ReplicaStore,
+    Sweep,
+)
 from agent.services.loading import Applied, Done, Event, Gap, Late, Listed, Loader, LoadJob, Unreadable
 
 log = structlog.get_logger(__name__)
@@ -185,12 +196,17 @@ class PageFeed:
         self._conditions = conditions
 
     async def read(self, told: Callable[[LoadProgress], None], *, rebuild: bool) -> bool:
-        """Reads what is new, or everything with ``rebuild``: True. Raises VendorError, StorageError, FeedError."""
-        as_of = self._clock.now()
+        """Reads what is new, or everything with ``rebuild``; whether the contacts are any newer then.
+
+        Raises VendorError, StorageError, FeedError.
+        """
+        began_at, former = self._clock.now(), self._contacts.info().as_of
+        stated: datetime | None = None
         progress = LoadProgress()
         with await to_its_end(self._store().open_writer) as writer:
             cursor = None if rebuild else await to_its_end(writer.cursor)
-            async for page in self._feed.pages(cursor):
+            async for page in self._pages(cursor):
+                stated = page.as_of
                 counts = await to_its_end(partial(writer.apply_page, page, at=self._clock.now()))
                 progress = LoadProgress(0, progress.applied + 1, progress.rows + counts.rows)
                 self._contacts.refresh()
@@ -198,9 +214,18 @@ class PageFeed:
                 self._say_swept(page.sweep)
                 await self._erased.heard(counts.refused, counts.removed)
                 told(progress)
-            await to_its_end(partial(writer.finish, as_of=as_of))
+            await to_its_end(partial(writer.finish, as_of=stated or began_at))
         self._contacts.refresh()
-        return True
+        return stated is None or former is None or stated > former
+
+    async def _pages(self, cursor: str | None) -> AsyncIterator[ChangePage]:
+        """The feed's pages; a file of which they are made can turn out to be none."""
+        try:
+            async for page in self._feed.pages(cursor):
+                yield page
+        except FeedUnreadableError as error:
+            self._conditions.set("feed.unreadable", stands=True, now=self._clock.now(), detail=str(error))
+            raise
 
     def _say_swept(self, sweep: Sweep | None) -> None:
         """A list that was hardly everybody stands as a gap until another was."""

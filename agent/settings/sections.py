@@ -393,6 +393,10 @@ class VendorSection(Section):
         """What the agent's own tables ask of the owner of the contacts that this system cannot do, by their keys."""
         return []
 
+    def warnings(self) -> list[Fault]:
+        """What works, though not for long or not as it may be meant, by key of this table."""
+        return []
+
     def unused_secrets(self, role: Role) -> set[str]:  # noqa: ARG002 - a room's own rules
         """References that this configuration does not need."""
         return set()

@@ -706,7 +706,7 @@ def _key(kind: str | None, key_type: str | None, value: str | None) -> Integrati
 
 
 def _outgoing(row: Any) -> Outgoing:
-    entry, attempts, maybe_received, is_open, person, accepted_at, clock_off, *of_sale = row
+    entry, attempts, maybe_received, is_open, person, accepted_at, clock_off, reference, *of_sale = row
     key, readings, record, borrowed = _record(*of_sale[:5])
     original_key, original = None, None
     if of_sale[-1] is not None:
@@ -729,6 +729,7 @@ def _outgoing(row: Any) -> Outgoing:
         person=person,
         accepted_at=from_ms(accepted_at),
         clock_off=timedelta(milliseconds=clock_off),
+        reference=reference,
     )
 
 

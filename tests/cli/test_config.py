@@ -49,6 +49,24 @@ def test_check_warns_of_a_secret_that_others_can_read(call, config):
     assert json.loads(call("config", "check", "--json").stdout)["warnings"] == []
 
 
+def test_check_warns_of_a_way_in_that_ends(call, configure):
+    """A vendor's table can say so of itself; a secret that it does not need has not to be there."""
+    table = """
+[forward.antavo]
+base_url = "http://127.0.0.1:9"
+environment = "st2"
+auth_mode = "api_key"
+api_key = "file:voyado.key"
+"""
+    file = configure(more=table)
+    told = json.loads(call("config", "check", "--json").stdout)
+
+    assert (told["faults"], [warning["where"] for warning in told["warnings"]]) == (
+        [], [f"{file}: forward.antavo.auth_mode"]
+    )  # fmt: skip
+    assert "2026-12-31" in told["warnings"][0]["message"]
+
+
 def test_check_names_every_fault_at_once(call, configure, monkeypatch):
     """Wrong units, unknown keys, a wrong variable and a missing secret are told together, with file and key."""
     file = configure(more='\n[queue]\nflush_every = 10\nflush_often = true\n\n[log]\nlevel = "info"\n')

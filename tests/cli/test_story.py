@@ -45,6 +45,16 @@ def story(state="delivered", verdicts=("done",), **more):
     }
 
 
+def test_what_is_queued_at_the_vendor_got_through():
+    """It was taken and is not processed yet: nobody looks for a fault of the line."""
+    told = story(state="queued", verdicts=("retry",))
+    told["attempts"][0]["code"] = "vendor.queued"
+
+    [attempt] = [line for line in tell(told) if "attempt 1" in line]
+
+    assert attempt.endswith("attempt 1: voyado has it and has not processed it yet (vendor.queued)")
+
+
 def test_a_story_is_told_in_order():
     """What happened stands in the order of time, whatever offset it was written with."""
     lines = list(tell(story(verdicts=("retry", "done"), erased_at="2026-02-15T16:00:00+00:00")))

@@ -142,7 +142,7 @@ def test_simulate_antavo():
     ("loyalty", "table", "said"),
     [
         ("voyado", {"base_url": "https://api.st1.antavo.com"}, "is not the one of base_url, which is st1"),
-        ("voyado", {"auth_mode": "oauth"}, 'is "escher" in this version'),
+        ("voyado", {"auth_mode": "oauth", "guest_sales": True}, "cannot be with oauth"),
         ("voyado", {"feed": "read_api"}, "is for the owner of the contacts, which is another system"),
     ],
     ids=["another environment", "another credential", "a feed"],

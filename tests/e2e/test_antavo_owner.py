@@ -295,3 +295,64 @@ def test_a_coupon_is_given_without_a_line(generous: Till, workspace: System, mon
         eventually(lambda: redeem(till, body) == ("redeemed", None), within_s=90)
         assert "benefits.lost" not in till.conditions()
     assert told(workspace) == ["coupon_redeem"]
+
+
+@pytest.mark.slow
+def test_lists_in_a_folder(open_owned: Callable[..., Till], workspace: System, tmp_path: Path):
+    """Without the Read API: a list makes the local contacts, the next one says who is gone, and half of one nothing."""
+    folder = tmp_path / "lists"
+    folder.mkdir()
+    head = "id,mobile_phone,membership_id\n"
+    rows = [f"m-{number},{phone(number) if number < 90 else ''},{10_000_000 + number}\n" for number in range(MEMBERS)]
+
+    def put(name: str, people: list[str]) -> None:
+        (folder / ".new").write_text(head + "".join(people))
+        (folder / ".new").rename(folder / name)
+
+    put("1.csv", rows)
+    till = open_owned(read_base_url="", feed=f"file://{folder}").start()
+    eventually(lambda: till.loaded(MEMBERS))
+    assert till.identify("mobile_phone", phone(3))["outcome"] == "matched"
+    assert sell(till, "s-1", by_phone(4))["integration_key"]["value"] == "m-4"
+
+    put("2.csv", rows[1:])
+    till.order("sync")
+    eventually(lambda: till.loaded(MEMBERS - 1))
+    put("3.csv", rows[:100])
+    till.order("sync")
+    eventually(lambda: "feed.gap" in str(till.http.get("/v1/status").json()))
+    assert till.loaded(MEMBERS - 1)
+    eventually(till.drained)
+
+    assert workspace.sim.held() == {"s-1": 1}
+    assert not [name for name in ("1.csv", phone(3)) if name in till.log.read_text()]
+
+
+@pytest.mark.slow
+def test_guests(open_owned: Callable[..., Till], workspace: System):
+    """Purchases of nobody count once and make nobody a member; a claim makes one theirs, a void is for a person."""
+    sim = workspace.sim
+    sim.books.guests = True
+    till = open_owned(guest_sales=True).start()
+    eventually(lambda: till.loaded(MEMBERS))
+    workspace.cut()
+    for number in range(5):
+        assert till.sell(f"g-{number}", lines=[LINE]).status_code == 202
+    sell(till, "s-1", by_phone(4))
+    workspace.mend()
+    lost = sim.add(Fault(kind="drop", path="/events", method="POST", after_processing=True, count=2))
+    till.order("flush")
+    eventually(lambda: lost.count == 0, within_s=60)
+    eventually(till.drained, within_s=60)
+
+    assert sim.held() == {"s-1": 1, **{f"g-{number}": 1 for number in range(5)}}
+    assert len(sim.books.members.by_id) == MEMBERS
+
+    claim = {"type": "points_claim", "original_transaction_id": "g-0", "identifier": by_phone(3)}
+    assert till.sell("c-1", lines=[LINE], **claim).status_code == 202
+    assert till.void("v-1", "g-1").status_code == 202
+    eventually(lambda: "c-1" in sim.held())
+    eventually(lambda: till.queue("parked"))
+    [parked] = till.queue("parked")
+    assert (parked["transaction_id"], parked["last_error"]["code"]) == ("v-1", "sale.without_member")
+    assert sim.transaction("c-1").customer == "m-3"

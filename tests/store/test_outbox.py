@@ -602,6 +602,16 @@ async def test_success_clears_the_last_error_and_names_the_vendor_s_reference(ou
     assert story.attempts[1]["at"] == NOW + timedelta(seconds=5)
 
 
+async def test_what_the_vendor_calls_a_delivery_is_there_at_the_next_attempt(outbox):
+    """Also when it is not done, and when the attempt after that had nothing to say of it."""
+    await outbox.accept(acceptance(), NOW)
+    await send(outbox, replace(CUT, reference="queued as c-1"))
+    await send(outbox, CUT)
+    (outgoing,) = await leased(outbox)
+
+    assert (outgoing.reference, outgoing.attempts) == ("queued as c-1", 2)
+
+
 async def test_release_takes_the_attempt_back(outbox):
     """A delivery that was not tried after all has no attempt to its name and is free again."""
     await outbox.accept(acceptance(), NOW)

@@ -1,10 +1,11 @@
 """Antavo Loyalty Cloud: the room's face.
 
 What it can: sales as events, one by one or in bulk. It refuses a checkout that it has already, counts a repeated return
-again, keeps the sale's own time when it is told to, takes no guests, and says of a sale that it processed it. Where it
-owns the contacts its members are read into the replica, looked up, made and changed. It says what they can use, uses
-coupons up, and says what a sale would earn. Beside another owner it is told who joins and what changes at a till, where
-`opt_in_new_contacts` lets people's data go there.
+again, keeps the sale's own time when it is told to, takes guests' purchases where the workspace does, and says of a
+sale that it processed it. Where it owns the contacts its members are read into the replica, looked up, made and
+changed. It says what they can use, uses coupons up, and says what a sale would earn. Beside another owner it is told
+who joins and what changes at a till, where `opt_in_new_contacts` lets people's data go there. With the credentials of a
+client it takes sales alone, and says later what became of each.
 """
 
 from collections.abc import Sequence
@@ -15,11 +16,15 @@ from agent.connectors.antavo.client import AntavoClient, AntavoReadClient
 from agent.connectors.antavo.contacts import AntavoContacts
 from agent.connectors.antavo.errors import raise_unless_answered
 from agent.connectors.antavo.lookup import AntavoLookup
+from agent.connectors.antavo.mapping import only_buys
 from agent.connectors.antavo.preview import AntavoPreview
 from agent.connectors.antavo.redemptions import AntavoRedemptions
 from agent.connectors.antavo.sender import MAX_CALLS, AntavoSender
 from agent.connectors.antavo.settings import AntavoSettings
-from agent.connectors.antavo.telling import shares
+from agent.connectors.antavo.submissions import NOBODY_S, AntavoSubmissions
+from agent.connectors.antavo.submitter import AntavoSubmitter
+from agent.connectors.antavo.telling import is_told, shares
+from agent.connectors.antavo.tokens import AccessToken
 from agent.connectors.base import Surroundings
 from agent.domain.activity import ContactEvent
 from agent.domain.identifiers import IdentifierType, Normaliser
@@ -34,6 +39,32 @@ CONNECTIONS = 2
 _Client = TypeVar("_Client", AntavoClient, AntavoReadClient)
 
 
+class AntavoAsync:
+    """One workspace that takes events, and answers nothing but what became of them."""
+
+    name = NAME
+    connections = CONNECTIONS
+    idle_ping_s = 600.0
+    writer = history = lookup = None
+    windows = ()
+    guests: Guests = False
+
+    def __init__(
+        self, client: AntavoSubmissions, settings: AntavoSettings, *, primary: IdentifierType, clock: Clock
+    ) -> None:
+        self.client, self.settings = client, settings
+        self.requests_per_second = settings.requests_per_minute / 60 / MAX_CALLS  # the lane counts deliveries
+        self.sender = AntavoSubmitter(client, settings, primary=primary, clock=clock)
+
+    async def ping(self) -> None:
+        """Asks for an event that nobody handed in. Raises as :meth:`Antavo.ping`."""
+        raise_unless_answered(await self.client.outcome(NOBODY_S))
+
+    async def close(self) -> None:
+        """Closes the connections."""
+        await self.client.close()
+
+
 class Antavo:
     """One workspace."""
 
@@ -44,7 +75,6 @@ class Antavo:
     four times that while nothing is sold."""
     history = None
     windows = ()  # however late a sale comes it counts; what is lost of it is lost after minutes, and reported
-    guests: Guests = False
 
     def __init__(
         self,
@@ -60,6 +90,7 @@ class Antavo:
     ) -> None:
         self.client, self.reader, self.settings = client, reader, settings
         owns = role == "loyalty"
+        self.guests: Guests = only_buys if settings.guest_sales else False
         self.requests_per_second = settings.requests_per_minute / 60 / MAX_CALLS  # the lane counts deliveries
         self.sender = AntavoSender(client, settings, primary=primary, clock=clock, owns_contacts=owns)
         people = AntavoLookup(client, settings, primary, fields)
@@ -86,16 +117,32 @@ class Antavo:
             await self.reader.close()
 
 
-def build(settings: AntavoSettings, agent: Surroundings) -> Antavo:
+def build(settings: AntavoSettings, agent: Surroundings) -> Antavo | AntavoAsync:
     """The connector for one workspace."""
+    return _by_token(settings, agent) if settings.auth_mode == "oauth" else _by_key(settings, agent)
 
+
+def _by_token(settings: AntavoSettings, agent: Surroundings) -> AntavoAsync:
+    transport = Transport(settings.base_url, agent.http, connections=CONNECTIONS, user_agent=agent.user_agent)
+    token = AccessToken(
+        transport,
+        client_id=agent.secret(settings.api_key),
+        client_secret=agent.secret(settings.api_secret),
+        clock=agent.clock,
+        heard=agent.heard,
+    )
+    client = AntavoSubmissions(transport, token, agent.heard)
+    return AntavoAsync(client, settings, primary=agent.primary, clock=agent.clock)
+
+
+def _by_key(settings: AntavoSettings, agent: Surroundings) -> Antavo:
     def connect(kind: type[_Client], base_url: str, host: str) -> _Client:
         return kind(
             Transport(base_url, agent.http, connections=CONNECTIONS, user_agent=agent.user_agent),
             host=host,
             environment=settings.environment,
             api_key=agent.secret(settings.api_key),
-            api_secret=agent.secret(settings.api_secret),
+            api_secret=None if settings.auth_mode == "api_key" else agent.secret(settings.api_secret),
             clock=agent.clock,
             heard=agent.heard,
         )
@@ -117,7 +164,7 @@ def build(settings: AntavoSettings, agent: Surroundings) -> Antavo:
 
 def activities_of(settings: AntavoSettings) -> frozenset[str]:
     """What it wants beside the sales: who joined and what changed, where the data of people may go there."""
-    return frozenset[str](ContactEvent) if settings.opt_in_new_contacts else frozenset()
+    return frozenset[str](ContactEvent) if is_told(settings) else frozenset()
 
 
 def benefits_of(connector: Antavo) -> AntavoBenefits:

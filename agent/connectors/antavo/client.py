@@ -1,5 +1,7 @@
 """The calls of Antavo's Loyalty API and of its Read API, each signed for the moment it is made; no meaning.
 
+Old sandboxes take the key alone, as `api_key` in the address, which nothing here shows to anybody.
+
 Source: the reference pages of the Events, Customers, Transactions and Loyalty Read APIs; the signature is in
 `signing.py`. That the Read API, which has a host of its own, takes signatures of the same scope is inferred. One counts
 for five minutes, so that the time is corrected by what the vendor's own `Date` said last. Where a wrong time may be why
@@ -36,7 +38,7 @@ class _Signed:
         host: the address's host, as the `Host` header spells it.
         environment: what signatures are made for.
         api_key: the workspace's key, resolved at the moment of each call.
-        api_secret: what belongs to it.
+        api_secret: what belongs to it; None where the key stands in the address and nothing is signed.
         clock: the till's.
         heard: called with each answer, for what its `Date` says of our clock.
     """
@@ -48,7 +50,7 @@ class _Signed:
         host: str,
         environment: str,
         api_key: Secret,
-        api_secret: Secret,
+        api_secret: Secret | None,
         clock: Clock,
         heard: Callable[[Answer], None],
     ) -> None:
@@ -77,12 +79,18 @@ class _Signed:
             answer = await self._send(method, target, body, timeout_s, max_bytes)
         if answer.status in (_UNAUTHORISED, _FORBIDDEN):
             self._api_key.refused()
-            self._api_secret.refused()
+            if self._api_secret is not None:
+                self._api_secret.refused()
         return answer
 
     async def _send(self, method: str, target: str, body: bytes, timeout_s: float | None, max_bytes: int) -> Answer:
-        at = self._clock.now() + self._ahead
-        headers = dict(sign(self._credentials(), at, method, target, host=self._host, body=body))
+        key, secret = self._credentials()
+        headers = {}
+        if secret is None:
+            target = f"{target}{'&' if '?' in target else '?'}{_query({'api_key': key})}"
+        else:
+            credentials, at = Credentials(key, secret, self._environment), self._clock.now() + self._ahead
+            headers = dict(sign(credentials, at, method, target, host=self._host, body=body))
         if body:
             headers["Content-Type"] = _CONTENT_TYPE
         answer = await self._transport.request(
@@ -95,14 +103,16 @@ class _Signed:
         self._heard(answer)
         return answer
 
-    def _credentials(self) -> Credentials:
+    def _credentials(self) -> tuple[str, str | None]:
+        """The key, and the secret where there is to be one."""
         try:
-            key, secret = self._api_key.value(), self._api_secret.value()
+            key = self._api_key.value()
+            secret = None if self._api_secret is None else self._api_secret.value()
         except ConfigurationError as error:
             raise VendorRefusedError("The API key or its secret cannot be read.") from error
-        if not secret or not KEY.fullmatch(key):
+        if secret == "" or not KEY.fullmatch(key):
             raise VendorRefusedError("The API key or its secret is empty, or the key has characters it cannot have.")
-        return Credentials(key, secret, self._environment)
+        return key, secret
 
 
 class AntavoClient(_Signed):

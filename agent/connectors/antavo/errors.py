@@ -221,6 +221,11 @@ def verdict_without_answer(error: VendorUnreachableError) -> Verdict:
     )  # fmt: skip
 
 
+def verdict_without_credentials(error: VendorRefusedError) -> Verdict:
+    """What it means that there is nothing to be let in with."""
+    return Verdict(VerdictKind.HOLD, "vendor.credentials_missing", title=str(error), not_received=True)
+
+
 def raise_unless_answered(answer: Answer, *, form: type[Any] | tuple[type[Any], ...] = dict) -> None:
     """Lets through what shows that Antavo answered and takes our signature.
 

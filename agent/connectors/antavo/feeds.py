@@ -1,4 +1,4 @@
-"""Where a workspace's contact changes come from: its Read API and its events, call by call."""
+"""Where a workspace's contact changes come from: its Read API and its events, call by call, or a folder of lists."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from agent.connectors.antavo.calls import Listed
 from agent.connectors.antavo.client import AntavoClient, AntavoReadClient
 from agent.connectors.antavo.customers import created_at, customer_id
 from agent.connectors.antavo.errors import raise_unless_answered
+from agent.connectors.antavo.exports import ListReader
 from agent.connectors.antavo.feed import AntavoFeed, Reading
+from agent.connectors.antavo.lists import AntavoLists
 from agent.connectors.antavo.people import FIELDS, search_params
 from agent.connectors.antavo.progress import BEGINNING_AT
 from agent.connectors.antavo.settings import AntavoSettings
@@ -93,9 +95,17 @@ class PacedMembers:
             raise_unless_answered(await self._client.count())
 
 
-def open_feed(connector: HasWorkspace, agent: FeedSurroundings) -> AntavoFeed:
-    """The feed of this workspace, whose Read API is configured."""
+def open_feed(connector: HasWorkspace, agent: FeedSurroundings) -> AntavoFeed | AntavoLists:
+    """The feed of this workspace, whose Read API is configured, or a folder."""
     settings, reader = connector.settings, connector.reader
+    if settings.folder is not None:
+        return AntavoLists(
+            settings.folder,
+            lambda: ListReader(agent.normaliser, agent.fields, settings.external_id_field, agent.clock.today()),
+            agent.clock,
+            sweep_every=settings.sweep_every,
+            unseen=agent.unseen,
+        )
     if reader is None:
         raise LookupError("read_base_url is checked with the configuration")
     return AntavoFeed(

@@ -22,6 +22,8 @@ a claim                      checkout under the claim's own id                  
 a voucher that is used up,   coupon_redeem, coupon_unredeem: data.code            Events API, names; wiki
 or given back
 the primary integration key  customer, or external_id beside it                   Events API; see `people.py`
+nobody, with `guest_sales`   checkout: guest, the text "true", and no customer    Events API; wiki: a guest's event
+                                                                                  that has a customer is refused
 new_contact of what is       opt_in, with `opt_in_new_contacts`; a number that    retail page
 bought, who joined           they have as membership_id
 what changed of a member     profile, with `opt_in_new_contacts`: what is new     connectors; the vendor's SDK
@@ -80,12 +82,12 @@ class Event:
     once: bool
 
 
-def render_sale(outgoing: Outgoing, customer: Customer, settings: AntavoSettings) -> list[Event]:
+def render_sale(outgoing: Outgoing, customer: Customer | None, settings: AntavoSettings) -> list[Event]:
     """What a sale, a return or a claim makes: what was bought, then what was given back.
 
     Args:
         outgoing: no void.
-        customer: whose it is.
+        customer: whose it is; None for a guest, who only buys.
         settings: the table.
     """
     sale = outgoing.transaction
@@ -207,7 +209,9 @@ def render_json(value: Any) -> bytes:
     return bytes(simplejson.dumps(value, use_decimal=True, ensure_ascii=False, separators=(",", ":")), "utf-8")
 
 
-def _event(customer: Customer, action: str, data: dict[str, Any]) -> dict[str, Any]:
+def _event(customer: Customer | None, action: str, data: dict[str, Any]) -> dict[str, Any]:
+    if customer is None:
+        return {"guest": "true", "action": action, "data": data}
     beside = {"external_id": customer.external_id} if customer.external_id else {}
     return {"customer": customer.id, **beside, "action": action, "data": data}
 
@@ -262,6 +266,11 @@ def _by_product(lines: Sequence[Line]) -> Iterator[list[Line]]:
 
 def _paid(lines: Sequence[Line]) -> Decimal:
     return sum((line.gross_paid for line in lines), money.ZERO)
+
+
+def only_buys(sale: Transaction) -> bool:
+    """Whether a guest's sale can be told: of giving back without a customer nothing is known."""
+    return bool(sale.lines) and all(line.kind == "purchase" for line in sale.lines)
 
 
 def is_void(sale: Transaction) -> bool:

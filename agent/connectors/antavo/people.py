@@ -72,25 +72,17 @@ _UNSIGNABLE = Verdict(
 )
 
 
-class AntavoPeople:
-    """Finds members.
+class AntavoKeys:
+    """Who sales' members are by what is known here, without a question.
 
     Args:
-        client: the workspace.
-        settings: its table.
+        settings: the workspace's table.
         primary: the type of the primary integration key.
         owns_contacts: Antavo owns the contacts.
     """
 
-    def __init__(
-        self,
-        client: AntavoClient,
-        settings: AntavoSettings,
-        *,
-        primary: IdentifierType,
-        owns_contacts: bool = False,
-    ) -> None:
-        self._client, self._settings, self._primary, self._owns = client, settings, primary, owns_contacts
+    def __init__(self, settings: AntavoSettings, *, primary: IdentifierType, owns_contacts: bool = False) -> None:
+        self._settings, self._primary, self._owns = settings, primary, owns_contacts
 
     def key_of(self, outgoing: Outgoing) -> IntegrationKey | Verdict:
         """What a sale's person goes by here, or why there is nothing."""
@@ -116,6 +108,40 @@ class AntavoPeople:
             return Customer(key.value)
         return Customer(key.value, field) if mode == "field_name" else None
 
+    def _is_searched_for(self, key: IntegrationKey) -> bool:
+        """Whether a key names nobody by itself, or by an external id's field."""
+        if not self._owns:
+            return key.kind == "secondary"
+        by_field = key.type is IdentifierType.EXTERNAL_ID and self._settings.external_id_field
+        return key.type is not IdentifierType.CONTACT_ID and not by_field
+
+    def _field_of(self, key: IntegrationKey) -> str:
+        """The field whose value a key is; empty where it is the customer's id."""
+        is_id = self._owns and key.type is IdentifierType.CONTACT_ID
+        return "" if is_id else self._settings.external_id_field
+
+
+class AntavoPeople(AntavoKeys):
+    """Finds members.
+
+    Args:
+        client: the workspace.
+        settings: its table.
+        primary: the type of the primary integration key.
+        owns_contacts: Antavo owns the contacts.
+    """
+
+    def __init__(
+        self,
+        client: AntavoClient,
+        settings: AntavoSettings,
+        *,
+        primary: IdentifierType,
+        owns_contacts: bool = False,
+    ) -> None:
+        super().__init__(settings, primary=primary, owns_contacts=owns_contacts)
+        self._client = client
+
     def can_enrol(self, key: IntegrationKey) -> bool:
         """Whether somebody whom Antavo does not know by this key can become a member who is found by it."""
         return key.kind == "secondary" or self._settings.external_id_field == MEMBERSHIP_ID
@@ -131,18 +157,6 @@ class AntavoPeople:
         if isinstance(found, Customer) and self._settings.external_id_mode == "value":
             return Customer(found.id, key.value)
         return found
-
-    def _is_searched_for(self, key: IntegrationKey) -> bool:
-        """Whether a key names nobody by itself, or by an external id's field."""
-        if not self._owns:
-            return key.kind == "secondary"
-        by_field = key.type is IdentifierType.EXTERNAL_ID and self._settings.external_id_field
-        return key.type is not IdentifierType.CONTACT_ID and not by_field
-
-    def _field_of(self, key: IntegrationKey) -> str:
-        """The field whose value a key is; empty where it is the customer's id."""
-        is_id = self._owns and key.type is IdentifierType.CONTACT_ID
-        return "" if is_id else self._settings.external_id_field
 
     async def _search(self, field: str, value: str) -> Customer | Verdict:
         answer = await self._client.search(search_params(field, value))

@@ -14,6 +14,8 @@ from agent.errors import FeedError
 BEGINNING_AT = datetime(2000, 1, 1, tzinfo=UTC)
 """Before Antavo's first customer."""
 MOST_UNREAD = 1_000
+OF_A_LIST = "list "
+"""How a cursor begins that says which list in a folder was read."""
 _LATEST_AT = datetime(2200, 1, 1, tzinfo=UTC)
 _INSTANTS = ("changed_at", "swept_at")
 _IDS = ("pending", "unread")
@@ -92,12 +94,12 @@ def bounded(at: datetime) -> datetime:
 
 
 def parse_progress(cursor: str | None) -> Progress:
-    """What a cursor holds; nothing is read without one.
+    """What a cursor holds; nothing is read without one, and where lists in a folder were the feed before.
 
     Raises:
         FeedError: it cannot be read, or is none of this feed's.
     """
-    if cursor is None:
+    if cursor is None or cursor.startswith(OF_A_LIST):
         return Progress()
     try:
         values = json.loads(cursor)

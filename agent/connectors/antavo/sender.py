@@ -11,26 +11,31 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from itertools import islice
 
 from agent.connectors.antavo.books import AntavoBooks
 from agent.connectors.antavo.client import AntavoClient
-from agent.connectors.antavo.errors import COLLISION, verdict_of_event, verdict_without_answer, verdicts_of_bulk
+from agent.connectors.antavo.errors import (
+    COLLISION,
+    verdict_of_event,
+    verdict_without_answer,
+    verdict_without_credentials,
+    verdicts_of_bulk,
+)
 from agent.connectors.antavo.mapping import (
     Customer,
     Event,
-    is_free,
     is_void,
     membership_of,
     new_customer_id,
+    only_buys,
     render_json,
     render_opt_in,
     render_sale,
     render_void,
-    returned,
 )
 from agent.connectors.antavo.people import UNKNOWN, AntavoPeople
+from agent.connectors.antavo.sendable import unsendable, with_lost_time
 from agent.connectors.antavo.settings import AntavoSettings
 from agent.connectors.antavo.telling import AntavoTelling
 from agent.domain.activity import Activity
@@ -43,26 +48,13 @@ from agent.ports import Clock, Outgoing
 MAX_EVENTS = 50
 MAX_CALLS = 4
 """Calls that one delivery takes at most: who it is, what is on the books, the events, whose an id in use is."""
-TIME_MATTERS = timedelta(minutes=5)
-"""A sale that is told later than this is reported as counted at another time than its own."""
 _SETTLED = (VerdictKind.DONE, VerdictKind.DUPLICATE)
 _ELSEWHERE = Verdict(VerdictKind.SPLIT)
-_NO_ORIGINAL = Verdict(
-    VerdictKind.PARK, "sale.without_original", not_received=True,
-    title="Something was given back of a sale that is not named: the vendor takes no such return.",
-)  # fmt: skip
-_NO_LINES = Verdict(VerdictKind.PARK, "sale.without_lines", title="The sale has no lines.", not_received=True)
-_RETURNS_STAY = Verdict(
-    VerdictKind.PARK, "sale.not_clearable", not_received=True,
-    title="What the sale to be cleared gave back cannot be taken again at the vendor.",
-)  # fmt: skip
-_FREE = Verdict(VerdictKind.DONE, title="What was given back had cost nothing: the vendor has nothing to refund.")
 _CLEARED = Verdict(VerdictKind.DUPLICATE)
 _PARTLY = Verdict(
     VerdictKind.IN_DOUBT, "sale.partly_taken",
     title="Some of what was given back was taken and some was refused; sent again it would count twice.",
 )  # fmt: skip
-_TIME_LOST = ("sale.time_lost", "Counted when it arrived: the vendor was not told the sale's own time.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +64,11 @@ class _Parcel:
     place: int
     outgoing: Outgoing
     events: list[Event]
+
+    @property
+    def is_guests(self) -> bool:
+        """Whether nobody is named, which goes by the call for one event alone."""
+        return "customer" not in self.events[0].body
 
 
 class AntavoSender:
@@ -132,14 +129,17 @@ class AntavoSender:
         """The events of a sale; a verdict where there can be none; None where something has to be asked first."""
         if isinstance(outgoing.record, Activity):  # who joined, or what changed
             return None
-        refused = _unsendable(outgoing)
+        refused = unsendable(outgoing)
         if refused is not None:
             return refused
+        sale = outgoing.transaction
+        if outgoing.key is None and self._settings.guest_sales and only_buys(sale):
+            return render_sale(outgoing, None, self._settings)
         key = self._people.key_of(outgoing)
         customer = key if isinstance(key, Verdict) else self._people.known(key)
         if isinstance(customer, Verdict):
             return customer
-        if customer is None or is_void(outgoing.transaction):
+        if customer is None or is_void(sale):
             return None
         events = self._events(outgoing, customer, is_new=True)
         return None if _may_be_there(outgoing, events) else events
@@ -164,7 +164,7 @@ class AntavoSender:
         except VendorUnreachableError as error:
             answer = verdict_without_answer(error)
         except VendorRefusedError as error:
-            answer = _held(error)
+            answer = verdict_without_credentials(error)
         if not isinstance(answer, Verdict) or answer.kind in (*_SETTLED, VerdictKind.IN_DOUBT):
             return answer
         return replace(answer, not_received=True)
@@ -215,7 +215,7 @@ class AntavoSender:
         except VendorUnreachableError as error:
             verdicts = [verdict_without_answer(error)] * len(events)
         except VendorRefusedError as error:
-            verdicts = [_held(error)] * len(events)
+            verdicts = [verdict_without_credentials(error)] * len(events)
         found: dict[int, Verdict] = {}
         told = iter(verdicts)
         for parcel in parcels:
@@ -243,6 +243,8 @@ class AntavoSender:
         return looked
 
     async def _whose(self, checkout: Event) -> Verdict:
+        if "customer" not in checkout.body:  # it cannot be told apart from another guest's
+            return replace(COLLISION, not_received=True)
         body, named = checkout.body, self._settings.external_id_mode == "field_name"
         sale, field = body["data"], body.get("external_id", "") if named else ""
         try:
@@ -250,7 +252,7 @@ class AntavoSender:
         except VendorUnreachableError as error:
             told = verdict_without_answer(error)
         except VendorRefusedError as error:
-            told = _held(error)
+            told = verdict_without_credentials(error)
         return replace(told, not_received=told.kind not in _SETTLED)
 
     def _reported(self, parcel: _Parcel, verdict: Verdict) -> Verdict:
@@ -260,23 +262,7 @@ class AntavoSender:
         if verdict.kind not in _SETTLED or not checkout or isinstance(sale, Activity):
             return verdict
         verdict = replace(verdict, reference=sale.transaction_id)
-        late = self._clock.now() - (parcel.outgoing.corrected_at or sale.occurred_at) > TIME_MATTERS
-        if verdict.kind is not VerdictKind.DONE or verdict.code or self._settings.backdate or not late:
-            return verdict
-        code, title = _TIME_LOST
-        return replace(verdict, code=code, title=title)
-
-
-def _unsendable(outgoing: Outgoing) -> Verdict | None:
-    """Why there is nothing that Antavo would take."""
-    sale, original = outgoing.transaction, outgoing.original
-    if is_free(sale) or (original is not None and is_free(original)):
-        return _FREE
-    if is_void(sale):
-        return _RETURNS_STAY if original is not None and returned(original) else None
-    if returned(sale) and sale.original_transaction_id is None:
-        return _NO_ORIGINAL
-    return None if sale.lines else _NO_LINES
+        return verdict if self._settings.backdate else with_lost_time(verdict, parcel.outgoing, self._clock.now())
 
 
 def _may_be_there(outgoing: Outgoing, events: Sequence[Event]) -> bool:
@@ -286,9 +272,13 @@ def _may_be_there(outgoing: Outgoing, events: Sequence[Event]) -> bool:
 
 
 def _together(parcels: Sequence[_Parcel]) -> list[_Parcel]:
-    """As many as go into one request; the first whatever its size."""
+    """As many as go into one request; the first whatever its size, a guest's by itself."""
     taken, events = [parcels[0]], len(parcels[0].events)
+    if taken[0].is_guests:
+        return taken
     for parcel in parcels[1:]:
+        if parcel.is_guests:
+            continue
         events += len(parcel.events)
         if events > MAX_EVENTS:
             break
@@ -310,7 +300,3 @@ def _combined(told: Sequence[tuple[Event, Verdict]]) -> Verdict:
     if any(not event.once for event, _ in settled):
         return replace(_PARTLY, status=worst.status, vendor_code=worst.vendor_code)
     return replace(worst, not_received=False)
-
-
-def _held(error: VendorRefusedError) -> Verdict:
-    return Verdict(VerdictKind.HOLD, "vendor.credentials_missing", title=str(error), not_received=True)

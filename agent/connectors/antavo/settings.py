@@ -2,8 +2,9 @@
 
 import re
 from datetime import timedelta
+from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from pydantic import AfterValidator, Field
 
@@ -49,18 +50,6 @@ def _netloc(value: str) -> str:
     return parts.netloc.lower().rpartition(":")[0] if own else parts.netloc.lower()
 
 
-def _signed(value: str) -> str:
-    if value != "escher":
-        raise ValueError('is "escher" in this version: api_key ends on 2026-12-31, and oauth is not available yet')
-    return value
-
-
-def _members_only(value: bool) -> bool:  # noqa: FBT001 - pydantic calls it
-    if value:
-        raise ValueError("is false in this version: what the event of a guest has to hold is not known")
-    return value
-
-
 def _field(value: str) -> str:
     if not is_signable(value):
         raise ValueError('ends in a dot or holds "./", which a signed path cannot')
@@ -83,10 +72,10 @@ def _contact_fields(value: dict[str, str]) -> dict[str, str]:
 
 
 def _feed(value: str) -> str:
-    if value.startswith("file:"):
-        raise ValueError("cannot be a file in this version: what stands in an export is each workspace's own choice")
-    if value not in ("events", "read_api"):
-        raise ValueError("is events or read_api")
+    parts = urlsplit(value)
+    is_folder = parts.scheme == "file" and not parts.netloc and parts.path.startswith("/")
+    if value not in ("events", "read_api") and not is_folder:
+        raise ValueError("is events, read_api or file:///folder")
     return value
 
 
@@ -104,7 +93,11 @@ class AntavoSettings(VendorSection):
     )
     api_key: Secret = Field("credential:antavo-key", description="the workspace's API key")
     api_secret: Secret = Field("credential:antavo-secret", description="the secret that belongs to the key")
-    auth_mode: Annotated[str, AfterValidator(_signed)] = Field("escher", description="escher: each request is signed")
+    auth_mode: Literal["escher", "api_key", "oauth"] = Field(
+        "escher",
+        description="escher | api_key | oauth: each request is signed; the key alone, for old sandboxes, until "
+        "2026-12-31; or events alone, by the credentials of a client (api_key: its id, api_secret: its secret)",
+    )
     read_base_url: Annotated[str, AfterValidator(_read_base_url)] = Field(
         "", description="as the owner of the contacts: the Read API, https://read-api.<environment>.antavo.com"
     )
@@ -144,20 +137,28 @@ class AntavoSettings(VendorSection):
     )
     feed: Annotated[str, AfterValidator(_feed)] = Field(
         "events",
-        description="as the owner of the contacts: events | read_api: where changes come from. events tells of them "
-        "within the next sync; read_api only of new members, and the sweep of the rest",
+        description="as the owner of the contacts: events | read_api | file:///path: where changes come from. events "
+        "tells of them within the next sync; read_api only of new members, and the sweep of the rest; a folder of "
+        "exported lists of customers, the newest, of everybody",
     )
     feed_overlap: Duration = Field(
         timedelta(minutes=5), description="so much is read again from sync to sync, for what shows up late"
     )
     sweep_every: Duration = Field(
         timedelta(hours=24),
-        description="as the owner of the contacts: how often everybody is walked over, which alone shows who is gone",
+        description="as the owner of the contacts: how often everybody is walked over, which alone shows who is gone; "
+        "with a folder, how often a new list is due",
         examples=["24h"],
     )
-    guest_sales: Annotated[bool, AfterValidator(_members_only)] = Field(
-        False, description="sales that name nobody are not sent"
+    guest_sales: bool = Field(
+        False, description='also purchases that name nobody; "Guest events" must be switched on in the workspace'
     )
+
+    @property
+    def folder(self) -> Path | None:
+        """Where lists of customers come to lie; None where the API is asked."""
+        parts = urlsplit(self.feed)
+        return Path(unquote(parts.path)) if parts.scheme == "file" else None
 
     @property
     def host(self) -> str:
@@ -168,6 +169,15 @@ class AntavoSettings(VendorSection):
     def read_host(self) -> str:
         """The same at the Read API; empty without one."""
         return urlsplit(self.read_base_url).netloc
+
+    def unused_secrets(self, role: Role) -> set[str]:  # noqa: ARG002 - the same whatever it is
+        """The secret, where nothing is signed."""
+        return {"api_secret"} if self.auth_mode == "api_key" else set()
+
+    def warnings(self) -> list[Fault]:
+        """What ends soon."""
+        text = "ends on 2026-12-31: from then on every environment takes signed requests alone (escher)"
+        return [Fault("auth_mode", text)] if self.auth_mode == "api_key" else []
 
     def contradictions(self, settings: Settings, role: Role) -> list[Fault]:
         """What this table says against itself, and against what the system is to this shop."""
@@ -193,15 +203,34 @@ class AntavoSettings(VendorSection):
                 faults.append(Fault(key, text if key == "environment" else "is not of the environment"))
         if self.external_id_mode != "none" and self.external_id_field in ("", "membership_id"):
             faults.append(Fault("external_id_mode", "needs the name of an external id in external_id_field"))
+        if self.auth_mode == "oauth":
+            faults += self._by_events_alone()
         return faults
+
+    def _by_events_alone(self) -> list[Fault]:
+        """What cannot be without a question, for which these credentials are not good."""
+        rules = (
+            (self.external_id_field == "membership_id", "external_id_field",
+             "cannot be with oauth: who has a number has to be asked for"),
+            (self.external_id_field not in ("", "membership_id") and self.external_id_mode != "field_name",
+             "external_id_mode", "is field_name with oauth: in any other mode the customer has to be asked for"),
+            (self.guest_sales, "guest_sales", "cannot be with oauth: whether it takes them is not known"),
+        )  # fmt: skip
+        return [Fault(key, text) for contradicts, key, text in rules if contradicts]
 
     def _as_owner(self, settings: Settings) -> list[Fault]:
         loyalty = settings.loyalty
         needs_field = "external_id" in (loyalty.primary_key, *loyalty.secondary_keys)
         rules = (
-            (not self.read_base_url and loyalty.fallback_level >= _REPLICA_LEVEL, "read_base_url",
-             "is needed: nothing else lists the members for the local contacts, without which fallback_level is 2"),
-            (self.sweep_every > settings.replica.expires_after, "sweep_every", "is longer than replica.expires_after"),
+            (self.auth_mode == "oauth", "auth_mode",
+             "takes events and answers nothing else: it is for a system beside the owner of the contacts"),
+            (not (self.read_base_url or self.folder) and loyalty.fallback_level >= _REPLICA_LEVEL, "read_base_url",
+             "or a folder as feed is needed: else nothing lists the local contacts, without which fallback_level is 2"),
+            (bool(self.read_base_url and self.folder), "read_base_url", "is not asked where the feed is a folder"),
+            (self.folder is not None and 2 * self.sweep_every > settings.replica.expires_after, "sweep_every",
+             "is longer than half of replica.expires_after, and a list counts for twice as long"),
+            (self.folder is None and self.sweep_every > settings.replica.expires_after, "sweep_every",
+             "is longer than replica.expires_after"),
             (self.external_id_field == "membership_id", "external_id_field",
              "is for an external id: a membership_id is the member_number here"),
             (needs_field and not self.external_id_field, "external_id_field",

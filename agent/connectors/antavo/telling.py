@@ -28,9 +28,14 @@ _THERE: Final = Verdict(VerdictKind.DUPLICATE)
 _NOT_THERE: Final = Verdict(
     VerdictKind.DONE, "contact.not_there", title="Nothing was sent: the vendor does not know this customer."
 )
-_NOT_WANTED: Final = Verdict(
+NOT_WANTED: Final = Verdict(
     VerdictKind.DONE, "contact.not_wanted", title="Nothing was sent: the configuration lets nothing of it go any more."
 )
+
+
+def is_told(settings: AntavoSettings) -> bool:
+    """Whether anything is told of members beside their sales: never where nobody can be asked for first."""
+    return settings.opt_in_new_contacts and settings.auth_mode != "oauth"
 
 
 def shares(settings: AntavoSettings, what: ContactEvent, contact: NewContact) -> frozenset[str] | None:
@@ -38,7 +43,7 @@ def shares(settings: AntavoSettings, what: ContactEvent, contact: NewContact) ->
 
     Nobody can become a member under an external id: no event says what their id and what that one is.
     """
-    if not settings.opt_in_new_contacts:
+    if not is_told(settings):
         return None
     if what is ContactEvent.JOINED:
         return GIVEN_FIELDS if settings.external_id_field in ("", MEMBERSHIP_ID) else None
@@ -61,7 +66,7 @@ class AntavoTelling:
         contact = activity.new_contact or NewContact()
         what = ContactEvent(activity.type)
         if shares(self._settings, what, contact) is None:
-            return _NOT_WANTED
+            return NOT_WANTED
         if what is ContactEvent.JOINED:
             key = self._people.key_of(outgoing)
             return key if isinstance(key, Verdict) else await self._joined(key, contact)

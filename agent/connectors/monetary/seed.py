@@ -6,13 +6,13 @@ somebody is, and whoever has neither is left out. The file is believed as of whe
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
 
 from agent.connectors.base import FeedSurroundings
 from agent.connectors.monetary.customers import change_of
+from agent.connectors.tables import read_rows
 from agent.domain.contact import ContactChange
 from agent.domain.identifiers import Normaliser
 from agent.errors import FeedUnreadableError
@@ -20,6 +20,7 @@ from agent.ports import Seed
 
 MAX_BYTES = 64 << 20
 _IDENTIFYING = {"customerid", "externalid"}
+_WHAT = "the seed file"
 
 
 def open_seed(path: Path, agent: FeedSurroundings) -> Seed | None:
@@ -29,9 +30,9 @@ def open_seed(path: Path, agent: FeedSurroundings) -> Seed | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise FeedUnreadableError(f"the seed file cannot be read: {type(error).__name__}") from error
+        raise FeedUnreadableError(f"{_WHAT} cannot be read: {type(error).__name__}") from error
     if stat.st_size > MAX_BYTES:
-        raise FeedUnreadableError(f"the seed file is larger than {MAX_BYTES >> 20} MiB")
+        raise FeedUnreadableError(f"{_WHAT} is larger than {MAX_BYTES >> 20} MiB")
     written_at = datetime.fromtimestamp(stat.st_mtime, UTC)
     contacts = _contacts(path, agent.normaliser, agent.fields, agent.clock.today())
     return Seed(f"{stat.st_size}-{stat.st_mtime_ns}", min(written_at, agent.clock.now()), contacts)
@@ -39,18 +40,11 @@ def open_seed(path: Path, agent: FeedSurroundings) -> Seed | None:
 
 def _contacts(path: Path, normaliser: Normaliser, fields: Sequence[str], today: date) -> Iterator[ContactChange]:
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = csv.reader(file, strict=True)
-            names = [name.strip().lower() for name in next(rows, [])]
-            if not _IDENTIFYING & set(names):
-                raise FeedUnreadableError("the seed file's first line names neither CustomerID nor ExternalID")
-            for number, row in enumerate(rows, start=2):
-                if not row:
-                    continue
-                if len(row) != len(names):
-                    raise FeedUnreadableError(f"the seed file has another number of fields in its row {number}")
-                change = change_of(dict(zip(names, row, strict=True)), normaliser, fields, today=today)
-                if change is not None:
-                    yield change
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise FeedUnreadableError(f"the seed file cannot be read: {type(error).__name__}") from error
+        file = path.open(encoding="utf-8-sig", newline="")
+    except OSError as error:
+        raise FeedUnreadableError(f"{_WHAT} cannot be read: {type(error).__name__}") from error
+    with file:
+        for row in read_rows(file, what=_WHAT, identifying=_IDENTIFYING, missing="neither CustomerID nor ExternalID"):
+            change = change_of(row, normaliser, fields, today=today)
+            if change is not None:
+                yield change

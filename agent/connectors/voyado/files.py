@@ -11,24 +11,19 @@ name: whoever calls :meth:`list` twice and compares decides when it has settled.
 from __future__ import annotations
 
 import asyncio
-import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from operator import itemgetter
 from pathlib import Path
-from typing import BinaryIO, Literal, Self
+from typing import Self
 
-from agent.errors import FeedError, FeedUnreadableError, VendorRefusedError, VendorUnreachableError
+from agent.connectors.folders import FolderFile, check_unchanged, scan
+from agent.errors import FeedUnreadableError
 from agent.ports import AppliedFile, ExportFile, FilePlan, LocalFile
 
 MAX_FILE_BYTES = 64 * 1024 * 1024
 """Largest export file that is taken; 10,000 rich contacts, the most that Engage puts into one, are 14 MB."""
-MAX_LISTED = 100_000
-"""Most directory entries that are looked at: eleven years of hourly files."""
-_LAST_S = 253_402_300_799
-"""The last second that a `datetime` can tell; a folder may say anything."""
 _DATA = re.compile(r"\.(?:xml|csv|json|zip|gz|7z|pgp|gpg)$", re.IGNORECASE)
 _UNFINISHED = (".part", ".filepart", ".partial", ".tmp", ".temp", ".new")
 """Endings under which programs write what they rename afterwards."""
@@ -146,11 +141,11 @@ class FolderSource:
 
     async def list(self) -> list[ExportFile]:
         """The export files that are there. Raises VendorUnreachableError, VendorRefusedError, FeedError."""
-        return await asyncio.to_thread(_scan, self.folder, is_export)
+        return await asyncio.to_thread(scan, self.folder, is_export)
 
     async def strangers(self) -> Sequence[ExportFile]:
         """The other files. Raises VendorUnreachableError, VendorRefusedError, FeedError."""
-        return await asyncio.to_thread(_scan, self.folder, is_strange)
+        return await asyncio.to_thread(scan, self.folder, is_strange)
 
     async def fetch(self, file: ExportFile) -> FolderFile:
         """The file where it lies. Raises FeedUnreadableError when it is too large or not what was listed."""
@@ -167,62 +162,9 @@ class FolderSource:
         """Nothing: the file is not ours."""
 
 
-@dataclass(frozen=True, slots=True)
-class FolderFile:
-    """A file of the folder, read in place: what lies there itself, and not what a link leads to."""
-
-    path: Path
-
-    @property
-    def name(self) -> str:
-        """Its name, without the folder."""
-        return self.path.name
-
-    def open(self, mode: Literal["rb"], buffering: int = -1) -> BinaryIO:
-        """Its bytes; of a pipe, which must not make anybody wait, none. Raises OSError."""
-        return open(self.path, mode, buffering, opener=_without_detours)
-
-
-def _without_detours(path: str, flags: int) -> int:
-    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
-
-
-def _scan(folder: Path, wanted: Callable[[str], bool]) -> list[ExportFile]:
-    found = []
-    try:
-        with os.scandir(folder) as entries:
-            for count, entry in enumerate(entries, 1):
-                check_listing(count)
-                if wanted(entry.name) and entry.is_file(follow_symlinks=False):
-                    status = entry.stat()
-                    found.append(listed(entry.name, status.st_size, status.st_mtime))
-    except PermissionError:
-        raise VendorRefusedError("the export folder may not be read by this user") from None
-    except OSError as error:
-        raise VendorUnreachableError(f"the export folder cannot be read: {error.strerror}") from None
-    return found
-
-
-def listed(name: str, size_bytes: int, modified_s: float) -> ExportFile:
-    """A directory entry as a listed file; ``modified_s`` counts from 1970."""
-    return ExportFile(name, size_bytes, datetime.fromtimestamp(min(max(modified_s, 0), _LAST_S), UTC))
-
-
-def check_listing(count: int) -> None:
-    """Raises FeedError when a folder has more entries than are looked at: half a listing is no listing."""
-    if count > MAX_LISTED:
-        raise FeedError(f"the export folder holds more than {MAX_LISTED} entries; move old files away")
-
-
 def check(file: ExportFile, max_bytes: int) -> None:
     """Raises FeedUnreadableError for a file that is too large, or whose name is no export's."""
     if Part.of(file.name) is None:  # a path, perhaps: it never gets near the disk
         raise FeedUnreadableError("a file has a name that no export has")
     if file.size_bytes > max_bytes:
         raise FeedUnreadableError(f"{file.name}: is larger than {max_bytes} bytes")
-
-
-def check_unchanged(file: ExportFile, size_bytes: int, modified_s: float) -> None:
-    """Raises FeedUnreadableError when a file is not any more what was listed."""
-    if listed(file.name, size_bytes, modified_s) != file:
-        raise FeedUnreadableError(f"{file.name}: has changed since it was listed")

@@ -17,16 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 from urllib.parse import unquote, urlsplit
 
-from agent.connectors.voyado.files import (
-    MAX_FILE_BYTES,
-    Part,
-    check,
-    check_listing,
-    check_unchanged,
-    is_export,
-    is_strange,
-    listed,
-)
+from agent.connectors.folders import check_listing, check_unchanged, listed
+from agent.connectors.voyado.files import MAX_FILE_BYTES, Part, check, is_export, is_strange
 from agent.disk import sync_directory, telling
 from agent.errors import (
     ConfigurationError,

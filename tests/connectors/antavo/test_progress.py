@@ -24,9 +24,10 @@ def test_what_is_written_can_be_read(progress):
     assert parse_progress(progress.cursor()) == progress
 
 
-def test_without_a_cursor():
-    """Nothing is read yet."""
-    assert parse_progress(None) == Progress()
+@pytest.mark.parametrize("cursor", [None, "list ", "list 2026-02-14T10:00:00+00:00 17 0f6c"])
+def test_without_a_cursor(cursor):
+    """Nothing is read yet, also where a folder was the feed before."""
+    assert parse_progress(cursor) == Progress()
 
 
 @pytest.mark.parametrize(

@@ -51,13 +51,12 @@ def test_base_urls(written, host):
         {"base_url": "https://user@api.st2.antavo.com"},
         {"base_url": "https://api.st2.antavo.com:0"},
         {"environment": "st2/api"},
-        {"auth_mode": "api_key"},
-        {"auth_mode": "oauth"},
-        {"guest_sales": True},
+        {"auth_mode": "basic"},
         {"external_id_field": "crm."},
         {"batch_size": 51},
         {"requests_per_minute": 1},
-        {"feed": "file:///srv/antavo"},
+        {"feed": "file:srv/antavo"},
+        {"feed": "file://host/srv/antavo"},
         {"feed": "webhook"},
         {"read_base_url": "http://read-api.st2.antavo.com"},
         {"feed_overlap": "0s"},
@@ -92,6 +91,12 @@ def test_what_cannot_be(table):
         ({"external_id_mode": "field_name", "external_id_field": "crm_id"}, []),
         ({"feed": "read_api"}, ["feed"]),
         ({"contact_fields": {"street": "street"}}, ["contact_fields"]),
+        ({"auth_mode": "api_key", "guest_sales": True}, []),
+        ({"auth_mode": "oauth"}, []),
+        ({"auth_mode": "oauth", "external_id_field": "crm_id", "external_id_mode": "field_name"}, []),
+        ({"auth_mode": "oauth", "external_id_field": "crm_id"}, ["external_id_mode"]),
+        ({"auth_mode": "oauth", "external_id_field": "membership_id"}, ["external_id_field"]),
+        ({"auth_mode": "oauth", "guest_sales": True}, ["guest_sales"]),
         (
             {"read_base_url": READ, "feed_overlap": "1m", "sweep_every": "48h"},
             ["read_base_url", "feed_overlap", "sweep_every"],
@@ -115,6 +120,17 @@ def test_where_what_a_till_says_goes():
     assert AntavoSettings.model_validate(BASE).contact_fields == {}
 
 
+@pytest.mark.parametrize(
+    ("mode", "warned", "unused"),
+    [("escher", [], set()), ("api_key", ["auth_mode"], {"api_secret"}), ("oauth", [], set())],
+)
+def test_ways_in(mode, warned, unused):
+    """The one that ends is warned of, and needs no secret."""
+    table = AntavoSettings.model_validate({**BASE, "auth_mode": mode})
+    assert [warning.pointer for warning in table.warnings()] == warned
+    assert table.unused_secrets("forward") == unused
+
+
 def agent(**loyalty):
     return Settings.model_validate({
         "agent": {"store_id": "1042", "till_id": "03"}, "loyalty": {"vendor": "antavo", **loyalty},
@@ -127,8 +143,12 @@ def agent(**loyalty):
         ({}, {}, []),
         ({"read_base_url": ""}, {}, ["read_base_url"]),
         ({"read_base_url": ""}, {"fallback_level": 2}, []),
+        ({"read_base_url": "", "feed": "file:///srv/antavo%20lists"}, {}, []),
+        ({"feed": "file:///srv/antavo"}, {}, ["read_base_url"]),
+        ({"read_base_url": "", "feed": "file:///srv/antavo", "sweep_every": "8d"}, {}, ["sweep_every"]),
         ({"read_base_url": "https://read-api.st1.antavo.com"}, {}, ["read_base_url"]),
         ({"environment": "st1"}, {}, ["environment", "read_base_url"]),
+        ({"auth_mode": "oauth"}, {}, ["auth_mode"]),
         ({"sweep_every": "15d", "opt_in_new_contacts": True}, {}, ["sweep_every", "opt_in_new_contacts"]),
         ({"external_id_field": "membership_id"}, {}, ["external_id_field"]),
         ({}, {"primary_key": "external_id"}, ["external_id_field"]),

@@ -3,6 +3,7 @@
 import pytest
 
 from agent.connectors.antavo import activities_of, shares
+from agent.connectors.antavo.settings import AntavoSettings
 from agent.connectors.antavo.simulator import Fault
 from agent.domain.activity import ContactEvent
 from agent.domain.delivery import VerdictKind
@@ -125,3 +126,13 @@ async def test_what_may_go_no_more(simulator, connect):
     sim, running = simulator
     [verdict] = await connect(running.url).send([told(JOINED, BO)])
     assert (verdict.kind, verdict.code, sim.books.applied) == (DONE, "contact.not_wanted", [])
+
+
+def test_nothing_is_told_by_a_client_s_credentials():
+    """Nobody can be asked for with them, so that nobody is made or changed but by their sale."""
+    table = {"base_url": "https://api.st2.antavo.com", "environment": "st2", "opt_in_new_contacts": True}
+    settings = AntavoSettings.model_validate({**table, "auth_mode": "oauth"})
+
+    assert activities_of(settings) == frozenset()
+    assert [shares(settings, what, NewContact(first_name="Ylva")) for what in ContactEvent] == [None, None]
+    assert activities_of(AntavoSettings.model_validate(table)) == frozenset[str](ContactEvent)

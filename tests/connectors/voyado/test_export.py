@@ -9,10 +9,10 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from agent.connectors.folders import FolderFile
 from agent.connectors.voyado import export
 from agent.connectors.voyado.export import VoyadoExportReader
 from agent.connectors.voyado.fields import _ALREADY_NORMAL, ContactMapping
-from agent.connectors.voyado.files import FolderFile
 from agent.domain.contact import WITHHELD, ChangeKind, ContactChange
 from agent.domain.identifiers import IdentifierType, Normaliser
 from agent.errors import FeedUnreadableError, IdentifierInvalidError

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.connectors.voyado import files
+from agent.connectors import folders
 from agent.connectors.voyado.files import FolderSource, Part, is_strange, overlooked_files, plan_files
 from agent.errors import FeedError, FeedUnreadableError, VendorRefusedError, VendorUnreachableError
 from agent.ports import AppliedFile, ExportFile
@@ -338,7 +338,7 @@ class TestFolder:
 
     async def test_too_many_files_are_no_listing(self, tmp_path, monkeypatch):
         """A folder with more entries than are looked at is told as such: half of it would look like a gap."""
-        monkeypatch.setattr(files, "MAX_LISTED", 3)
+        monkeypatch.setattr(folders, "MAX_LISTED", 3)
         for number in range(3):
             (tmp_path / f"{number}.txt").touch()
         assert await FolderSource(tmp_path).list() == []
@@ -359,7 +359,7 @@ class TestFolder:
     @pytest.mark.parametrize("modified_s", [-1e10, -1, 1e13, 1e18])
     async def test_any_time_is_a_time(self, tmp_path, modified_s):
         """What a folder says of a file's age never fails."""
-        assert files.listed("x", 1, modified_s).modified_at.tzinfo is UTC
+        assert folders.listed("x", 1, modified_s).modified_at.tzinfo is UTC
 
     async def test_no_name_leads_out(self, tmp_path):
         """A name that is a path is refused."""

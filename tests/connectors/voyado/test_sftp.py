@@ -15,7 +15,7 @@ import asyncssh
 import pytest
 from ports import free_port
 
-from agent.connectors.voyado import files
+from agent.connectors import folders
 from agent.connectors.voyado.sftp import SftpSource
 from agent.errors import (
     ConfigurationError,
@@ -343,7 +343,7 @@ async def test_an_endless_listing_is_cut_off(tmp_path, monkeypatch):
             yield asyncssh.SFTPName(b"%014d_0_members.xml" % number, b"", asyncssh.SFTPAttrs(size=1))
 
     monkeypatch.setattr(_Scripted, "scandir", scandir)
-    monkeypatch.setattr(files, "MAX_LISTED", 1000)
+    monkeypatch.setattr(folders, "MAX_LISTED", 1000)
     async with scripted(tmp_path, "correct horse") as source, source:
         with pytest.raises(FeedError, match="more than 1000 entries"):
             await source.list()

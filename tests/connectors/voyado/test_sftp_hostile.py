@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import asyncssh
 import pytest
 
-from agent.connectors.voyado import files, sftp
+from agent.connectors import folders
+from agent.connectors.voyado import sftp
 from agent.connectors.voyado.sftp import SftpSource
 from agent.errors import FeedError, FeedUnreadableError, VendorRefusedError, VendorUnreachableError
 from agent.ports import ExportFile
@@ -220,7 +221,7 @@ class Endless(Server):
 
 async def test_a_listing_without_end(tmp_path, monkeypatch):
     """It is given up at a number of entries, exports or not."""
-    monkeypatch.setattr(files, "MAX_LISTED", 1_000)
+    monkeypatch.setattr(folders, "MAX_LISTED", 1_000)
     async with running(Endless) as server, server.source(tmp_path) as source:
         with pytest.raises(FeedError, match="more than 1000 entries"):
             await source.list()
@@ -275,7 +276,7 @@ async def test_a_name_that_is_no_export_s(tmp_path, name):
     async with running(odd) as server, server.source(tmp_path) as source:
         assert await source.list() == []
         with pytest.raises(FeedUnreadableError, match="a name that no export has"):
-            await source.fetch(ExportFile(name, SIZE, files.listed("x", 1, 1).modified_at))
+            await source.fetch(ExportFile(name, SIZE, folders.listed("x", 1, 1).modified_at))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["known_hosts", "spool"]
 
 

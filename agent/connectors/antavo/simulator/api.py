@@ -37,8 +37,13 @@ def build_app(simulator: "AntavoSimulator") -> ASGIApp:
         ("POST", "/extensions/automation/campaign-bonus", calls.campaign_bonus),
         ("GET", "/transactions/{transaction}", calls.transaction),
     ]
+    submitted: list[tuple[str, str, Handler]] = [
+        ("POST", "/v1/auth/token", _of_token(simulator)),
+        ("POST", "/v1/async/events", _by_token(simulator, calls.submit)),
+        ("GET", "/v1/async/events/{correlation_id}", _by_token(simulator, calls.outcome)),
+    ]
     return Gate(
-        routed(simulator.lock, [(verb, path, _let_in(simulator, call)) for verb, path, call in signed]),
+        routed(simulator.lock, [*submitted, *((verb, path, _let_in(simulator, call)) for verb, path, call in signed)]),
         controls(
             simulator,
             Fault,
@@ -58,15 +63,44 @@ def _let_in(simulator: "AntavoSimulator", call: Callable[[Request, bytes], Any])
     def respond(request: Request, body: bytes) -> Response:
         raw, query = request.scope["raw_path"].decode(), request.scope["query_string"].decode()
         try:
-            check_signature(
-                dict(request.headers), request.method, f"{raw}?{query}" if query else raw, body,
-                keys=simulator.keys, environment=simulator.environment, now=simulator.now(),
-            )  # fmt: skip
+            if not (simulator.unsigned and request.query_params.get("api_key") in simulator.keys):
+                check_signature(
+                    dict(request.headers), request.method, f"{raw}?{query}" if query else raw, body,
+                    keys=simulator.keys, environment=simulator.environment, now=simulator.now(),
+                )  # fmt: skip
             simulator.requests[f"{request.method} {request.url.path.split('/')[1]}"] += 1
             return _answer(call(request, body))
         except Refused as refused:
             is_event = request.url.path.startswith("/events") and refused.status == 400  # noqa: PLR2004 - of HTTP
             return _refuse(simulator, refused, 200 if is_event and simulator.errors_are_200 else None)
+
+    return respond
+
+
+def _of_token(simulator: "AntavoSimulator") -> Handler:
+    """The token endpoint, whose errors have a form of their own."""
+
+    def respond(request: Request, body: bytes) -> Response:
+        simulator.requests["POST token"] += 1
+        try:
+            return _answer(simulator.queue.token(request.headers.get("authorization", ""), body))
+        except Refused as refused:
+            details = refused.body("bare")
+            return _answer({"status": "error", "error": "invalid_client", "details": details}, refused.status)
+
+    return respond
+
+
+def _by_token(simulator: "AntavoSimulator", call: Callable[[Request, bytes], Any]) -> Handler:
+    """The call for who has a token."""
+
+    def respond(request: Request, body: bytes) -> Response:
+        try:
+            simulator.queue.let_in(request.headers.get("authorization", ""))
+            simulator.requests[f"{request.method} async"] += 1
+            return _answer({"status": "success", "metadata": {}, "payload": call(request, body)})
+        except Refused as refused:
+            return _answer(refused.body("status"), refused.status)
 
     return respond
 
@@ -101,6 +135,12 @@ class _Calls:
     def event(self, _request: Request, body: bytes) -> Any:
         return self._simulator.take(_parsed(body))
 
+    def submit(self, _request: Request, body: bytes) -> Any:
+        return {"correlation_id": self._simulator.queue.put(_parsed(body)), "status": "queued"}
+
+    def outcome(self, request: Request, _body: bytes) -> Any:
+        return self._simulator.queue.outcome(request.path_params["correlation_id"])
+
     def bulk(self, request: Request, body: bytes) -> Any:
         """One by one, in their order; what is refused is told in its place."""
         parsed = _parsed(body)
@@ -110,7 +150,7 @@ class _Calls:
         results: list[Any] = []
         for event in processed(events, request.scope):
             try:
-                taken = self._simulator.take(event)
+                taken = self._simulator.take(event, in_bulk=True)
                 results.append({"events": taken["events"]})
             except Refused as refused:
                 results.append(refused.body("standard"))

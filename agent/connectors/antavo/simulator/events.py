@@ -62,6 +62,7 @@ class Books:
         bonus: points that a campaign gives for each checkout; None where the workspace does not tell beforehand.
         anonymous: an event for an unknown customer makes one.
         accepts: checkouts wait until they are accepted.
+        guests: checkouts of nobody are taken, and make nobody a member ("Guest events").
         backdates: `effective_timestamp` counts.
     """
 
@@ -73,13 +74,19 @@ class Books:
         self.coupons = Coupons(now)
         self.applied: list[dict[str, Any]] = []
         self.bonus: int | None = 0
-        self.anonymous = self.accepts = self.backdates = False
+        self.anonymous = self.accepts = self.backdates = self.guests = False
 
-    def process(self, event: Any) -> tuple[Member, list[dict[str, Any]]]:
+    def process(self, event: Any) -> tuple[Member | None, list[dict[str, Any]]]:
         """Applies one event; whose it is, and what changed their points. Raises Refused."""
         if not isinstance(event, dict) or not isinstance(event.get("data"), dict):
             raise Refused(400, 0, "Property data cannot be empty")
         customer, action, data = event.get("customer"), event.get("action"), event["data"]
+        if self.guests and event.get("guest") == "true":
+            if customer is not None or action != "checkout":
+                raise Refused(400, 0, "A guest event cannot have a customer")
+            self._checkout(Member(""), data)
+            self.applied.append(event)
+            return None, []
         if not isinstance(customer, str) or not customer:
             raise Refused(400, 0, "Property customer cannot be empty")
         if action == "opt_in":

@@ -9,7 +9,7 @@ from agent.connectors.antavo.simulator.refusal import Refused, not_found
 
 SEARCHABLE = ("email", "mobile_phone", "membership_id", "first_name", "last_name")
 _EXACT = ("email", "membership_id")
-_CONTROLS = ("match", "fields", "limit", "offset")
+_CONTROLS = ("match", "fields", "limit", "offset", "api_key")
 _EMPTY = 160211
 
 

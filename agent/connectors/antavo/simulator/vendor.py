@@ -9,6 +9,7 @@ from agent.connectors.antavo.simulator.api import build_app
 from agent.connectors.antavo.simulator.events import Books, Transaction
 from agent.connectors.antavo.simulator.faults import Fault, transaction_of
 from agent.connectors.antavo.simulator.members import Member
+from agent.connectors.antavo.simulator.queued import Queue
 from agent.connectors.antavo.simulator.refusal import Refused, Shape
 from agent.connectors.simulation.vendor import SimulatedVendor
 
@@ -22,19 +23,22 @@ class AntavoSimulator(SimulatedVendor[Fault]):
         environment: what signatures have to be made for.
 
     Attributes:
+        queue: the events that were handed in to be processed later.
         received: every event, repetitions and refused ones included, in the order of arrival.
         requests: calls that were let in, by method and first part of the path.
         shape: the form of its errors.
         errors_are_200: it tells of a refused event with 200 and an `error` in the body.
+        unsigned: `api_key` in the address lets in, as in old sandboxes.
     """
 
     def __init__(self, keys: dict[str, str], *, now: Callable[[], datetime], environment: str = "st2") -> None:
         super().__init__(keys, now=now)
         self.environment = environment
         self.books = Books(lambda: int(self.now().timestamp()))
+        self.queue = Queue(lambda: self.keys, now, self.take)
         self.received: list[Any] = []
         self.shape: Shape = "standard"
-        self.errors_are_200 = False
+        self.errors_are_200 = self.unsigned = False
         self.app = build_app(self)
 
     def add_member(self, member_id: str, **fields: Any) -> Member:
@@ -99,20 +103,29 @@ class AntavoSimulator(SimulatedVendor[Fault]):
         with self.lock:
             super().forget()
             self.received.clear()
+            self.queue.events.clear()
+            self.queue.tokens.clear()
             self.books.transactions.clear()
             self.books.applied.clear()
             self.books.members.by_id.clear()
             self.books.coupons.by_code.clear()
             self.books.history.told.clear()
 
+    def run_due(self) -> None:
+        """Processes the events that were handed in, once it is time."""
+        with self.lock:
+            self.queue.work()
+
     # What the calls do; the lock is held.
 
-    def take(self, event: Any) -> dict[str, Any]:
+    def take(self, event: Any, *, in_bulk: bool = False) -> dict[str, Any]:
         """Processes one event; what the answer says of it. Raises Refused."""
         self.received.append(event)
+        if in_bulk and isinstance(event, dict) and "guest" in event:
+            raise Refused(400, 0, "A guest event cannot be in a bulk request")
         poison = self.fault_of("poison", transaction_of(event))
         if poison is not None:
             raise Refused(400, poison.code, "A value of this event is not valid.")
         member, made = self.books.process(event)
         numbered = [{"id": f"{len(self.received):024x}", **one} for one in made]
-        return {**member.shown(), "events": numbered}
+        return {**(member.shown() if member else {}), "events": numbered}

@@ -333,6 +333,39 @@ async def test_what_a_cart_would_earn(call, simulator, changes, told):
     assert (sim.books.transactions, set(sim.books.members.by_id)) == ({}, {MEMBER})
 
 
+@pytest.mark.parametrize(
+    ("event", "status", "code"),
+    [
+        ({"customer": MEMBER, "action": "checkout", "data": {"transaction_id": "t-1", "total": 1}}, 200, None),
+        ({"customer": MEMBER, "action": "point_spend", "data": {"points": 1}}, 400, 203404),
+        ({"customer": MEMBER, "action": "checkout", "data": {}}, 400, 203401),
+        ({"action": "checkout", "data": {"transaction_id": "t-1"}}, 400, 203401),
+    ],
+    ids=["queued", "another action", "nothing", "nobody"],
+)
+async def test_events_that_wait(simulator, event, status, code):
+    """Tokens for clients alone; an event is queued under an id, and processed when somebody asks, or in time."""
+    sim, running = simulator
+    form = {"grant_type": "client_credentials", "scope": "loyalty.async_events"}
+    async with httpx.AsyncClient(base_url=running.url, verify=False) as http:
+        wrong = await http.post("/v1/auth/token", data=form, auth=(KEY, "other"))
+        narrow = await http.post("/v1/auth/token", data={**form, "scope": "all"}, auth=(KEY, SECRET))
+        token = (await http.post("/v1/auth/token", data=form, auth=(KEY, SECRET))).json()
+        stranger = await http.post("/v1/async/events", json=event)
+        http.headers["Authorization"] = f"Bearer {token['access_token']}"
+        told = await http.post("/v1/async/events", json=event)
+        unknown = await http.get("/v1/async/events/0")
+        body = told.json()
+        payload = body.get("payload", {})
+        if payload:
+            outcome = (await http.get(f"/v1/async/events/{payload['correlation_id']}")).json()["payload"]
+            assert (payload["status"], outcome["status"], sim.held()) == ("queued", "processed", {"t-1": 1})
+
+    assert (wrong.json()["details"]["code"], narrow.json()["details"]["code"]) == (220010, 220015)
+    assert (stranger.status_code, unknown.json()["error"]["code"]) == (401, 203408)
+    assert (told.status_code, body.get("error", {}).get("code")) == (status, code)
+
+
 async def test_the_controls(simulator):
     """Members, faults, keys and what has happened, from outside and without a key."""
     sim, running = simulator
