@@ -134,7 +134,12 @@ class BenefitCalls:
 
 
 def _offer(item: Benefit, refused: OfflineReason | None) -> OfferAnswer:
-    return OfferAnswer(**_shared(item, refused), promotion_id=item.reference)
+    return OfferAnswer(
+        **_shared(item, refused),
+        promotion_id=item.reference,
+        points=_decimal(item.points) if item.points is not None else None,
+        brings_voucher=item.brings_voucher,
+    )
 
 
 def _voucher(item: Benefit, refused: OfflineReason | None) -> VoucherAnswer:

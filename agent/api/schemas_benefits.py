@@ -52,6 +52,10 @@ class OfferAnswer(BenefitAnswer):
     """An offer. ``id`` is this one instance, ``promotion_id`` what it is an instance of; both stand on a sale."""
 
     promotion_id: str | None
+    points: str | None = Field(None, repr=False, description="what it costs the member, taken when it is redeemed")
+    brings_voucher: bool = Field(
+        False, description="redeeming it gives the member a voucher: ask again, and redeem that for the sale"
+    )
     general: bool = Field(False, description="for everybody, while nobody can tell who is a member")
 
 

@@ -55,6 +55,8 @@ class Benefit:
         value: what it is worth; None where the vendor does not say.
         expires_at: the first instant at which it is of no use any more; None: it does not expire.
         reference: what a receipt names it by: of an offer the promotion's id, of a voucher its number.
+        points: what it costs the member, of whom they are taken when it is used; None: nothing.
+        brings_voucher: using it gives the member a voucher, which is what is used up for the sale.
     """
 
     kind: BenefitKind
@@ -63,6 +65,8 @@ class Benefit:
     value: Worth | None = field(default=None, repr=False)
     expires_at: datetime | None = None
     reference: str | None = field(default=None, repr=False)
+    points: Decimal | None = field(default=None, repr=False)
+    brings_voucher: bool = False
 
     def is_over(self, now: datetime) -> bool:
         """Whether it has expired."""

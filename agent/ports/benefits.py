@@ -63,6 +63,10 @@ class Redeemer(Protocol):
     def releases(self) -> Collection[BenefitKind]:
         """What can be given back."""
 
+    @property
+    def repeats(self) -> Collection[BenefitKind]:
+        """What is used under one id by many sales and members, and counts each time: it is never told twice blindly."""
+
     def spelled(self, kind: BenefitKind, id_: str) -> str:
         """A benefit's id as `standing` looks for it, where the vendor takes several spellings for the same."""
 
@@ -77,9 +81,18 @@ class Redeemer(Protocol):
         """Uses it up; without an answer it may have been all the same, if the error's ``maybe_received`` says so."""
 
     async def release(
-        self, key: IntegrationKey, kind: BenefitKind, id_: str, *, timeout_s: float, pace: Pace
+        self, key: IntegrationKey, kind: BenefitKind, id_: str, *, timeout_s: float, pace: Pace, use: str = ""
     ) -> VendorWord:
-        """Gives it back; without an answer it may have been all the same."""
+        """Gives it back; without an answer it may have been all the same.
+
+        Args:
+            key: whose.
+            kind: of benefit.
+            id_: which one.
+            timeout_s: longest wait for any one answer.
+            pace: awaited before each call.
+            use: which use of one of ``repeats``.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +141,7 @@ class Redemption:
         accepted_at: when it was asked for first.
         asked_at: when the vendor was asked last, by its own clock; None when it was not, or nobody knows any more.
         code: why, in the vendor's own name or ours.
+        use: the vendor's name of the use, where it has one and the benefit can be used again and again.
     """
 
     number: int
@@ -142,6 +156,7 @@ class Redemption:
     accepted_at: datetime
     asked_at: datetime | None
     code: str | None
+    use: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +183,9 @@ class RedemptionRecord(Protocol):
     async def named(self, key: IntegrationKey, names: Collection[Identifier]) -> None:
         """Puts what whoever has the key was named by since into what is on record of them."""
 
+    def uses(self, key: IntegrationKey) -> frozenset[str]:
+        """The vendor's names of the uses that are on record of whoever has the key."""
+
     def given_unasked(self, key: IntegrationKey, names: Collection[Identifier], day: date) -> int:
         """How many benefits somebody was given unasked on a day, under whichever of their keys."""
 
@@ -178,8 +196,10 @@ class RedemptionRecord(Protocol):
         now: datetime,
         code: str | None = None,
         asked_at: datetime | None = None,
+        *,
+        use: str | None = None,
     ) -> None:
-        """Writes down what became of one."""
+        """Writes down what became of one, and the vendor's name of the use."""
 
     def losses(self, since: datetime) -> Sequence[Loss]:
         """What was lost since then, by currency."""

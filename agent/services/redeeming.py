@@ -19,7 +19,7 @@ from agent.domain.benefits import BenefitKind
 from agent.domain.health import Conditions
 from agent.domain.identifiers import IdentifierType
 from agent.domain.offline import OfflinePolicy
-from agent.domain.redemption import Reason, RedemptionState, VendorWord, after_looking, without_asking
+from agent.domain.redemption import Reason, RedemptionState, Trace, VendorWord, after_looking, without_asking
 from agent.domain.transaction import IntegrationKey
 from agent.errors import UnknownRecordError
 from agent.ports import Clock, Redeemer, Redemption, RedemptionRecord, RedemptionWish
@@ -133,7 +133,8 @@ class Redeeming:
             vendor, calls = self._vendor, self._calls
             if vendor is None or calls is None or wanted.kind not in vendor.redeems:
                 return _refused(Reason.NOT_OFFERED)
-            elsewhere = self._record.elsewhere(wanted.transaction_id, wanted.kind, wanted.id)
+            once = not calls.repeats(wanted.kind)
+            elsewhere = once and self._record.elsewhere(wanted.transaction_id, wanted.kind, wanted.id)
             answer = without_asking(known.state if known is not None else None, elsewhere=elsewhere)
             if isinstance(answer, Reason):
                 return _refused(answer)
@@ -144,7 +145,7 @@ class Redeeming:
             asked = known is not None and known.state is RedemptionState.ASKING
             if not asked and not self._refs.handles.is_named_by(wanted.ref, self._spend_with):
                 return _refused(Reason.WEAK)
-            return await self._redeem(calls, key, wanted, known)
+            return await self._earlier(calls, known) or await self._redeem(calls, key, wanted, known)
 
     async def release(self, kind: BenefitKind, id_: str, transaction_id: str) -> Redeemed:
         """Gives back what was redeemed for a sale; asked again, the same answer.
@@ -175,6 +176,23 @@ class Redeeming:
                 return Redeemed("queued")
             return Redeemed("released") if state is RedemptionState.RELEASED else _refused(Reason.NOT_RELEASED)
 
+    async def _earlier(self, calls: RedemptionCalls, known: Redemption | None) -> Redeemed | None:
+        """What an earlier attempt came to that may have used what counts each time; None: it did not, and may be made.
+
+        Such a benefit does not show by itself that it was used, so that nothing is told again before that is known.
+        """
+        if known is None or known.key is None or known.state is not RedemptionState.ASKING:
+            return None
+        if not calls.repeats(known.kind):
+            return None
+        own = await calls.own(known, calls.patience(), at_rest=False, others=self._record.uses(known.key))
+        if own is Trace.NOTHING:
+            return None
+        if own is not None and not isinstance(own, Trace):
+            return await self._settled(known.number, VendorWord(use=own))
+        await self._settle(known.number, RedemptionState.UNDOING)
+        return _refused(Reason.OFFLINE)
+
     async def _redeem(
         self, calls: RedemptionCalls, key: IntegrationKey, wanted: Wanted, known: Redemption | None
     ) -> Redeemed:
@@ -198,7 +216,8 @@ class Redeeming:
             return _refused(answer)
         wish = replace(self._wish(key, wanted, known), asked_at=calls.their_time())
         number = await self._ask_for(wish, known)
-        told = await calls.redeem(wish, until)
+        others = self._record.uses(key).union(use.id for use in found.uses)
+        told = await calls.redeem(wish, until, others=others)
         if told.word is None:
             maybe_used = told.received or state is RedemptionState.ASKING
             await self._settle(number, RedemptionState.UNDOING if maybe_used else RedemptionState.REFUSED)
@@ -254,15 +273,21 @@ class Redeeming:
 
     async def _settled(self, number: int, word: VendorWord) -> Redeemed:
         if word.reason is None:
-            await self._settle(number, RedemptionState.REDEEMED)
+            await self._settle(number, RedemptionState.REDEEMED, use=word.use)
             return Redeemed("redeemed")
         await self._settle(number, RedemptionState.REFUSED, word.code)
         return _refused(word.reason)
 
     async def _settle(
-        self, number: int, state: RedemptionState, code: str | None = None, asked_at: datetime | None = None
+        self,
+        number: int,
+        state: RedemptionState,
+        code: str | None = None,
+        asked_at: datetime | None = None,
+        *,
+        use: str | None = None,
     ) -> None:
-        await self._record.settle(number, state, self._clock.now(), code, asked_at)
+        await self._record.settle(number, state, self._clock.now(), code, asked_at, use=use)
         self._told(state.value)
 
     def _spelled(self, kind: BenefitKind, id_: str) -> str:

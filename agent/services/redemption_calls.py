@@ -1,18 +1,19 @@
 """What the loyalty system is asked about one redemption: how the benefit stands, to use it up, and to give it back.
 
 All of it within a cashier's patience. An answer that was lost is looked up: a benefit that had been unused when this
-sale asked, and that is said to have been used up about then, was used up by that.
+sale asked, and that is said to have been used up about then, was used up by that. One that can be used again and again
+shows its uses: the only one about then that is no other sale's is this sale's, and it is told of none a second time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
 
 from agent.domain.benefits import BenefitKind
-from agent.domain.redemption import Reason, Standing, VendorStanding, VendorWord
+from agent.domain.redemption import Reason, Standing, Trace, Use, VendorStanding, VendorWord, own_use
 from agent.domain.transaction import IntegrationKey
 from agent.errors import ConfigurationError, VendorRefusedError, VendorUnreachableError
 from agent.ports import Clock, Redeemer, Redemption, RedemptionWish
@@ -54,11 +55,44 @@ class RedemptionCalls:
         """The present instant by the vendor's clock, as far as we have heard of it."""
         return self._asking.their_time(self._clock.now())
 
+    def repeats(self, kind: BenefitKind) -> bool:
+        """Whether the benefits of a kind can be used again and again, by other sales and members under one id."""
+        return kind in self._vendor.repeats
+
+    def trace(self, found: VendorStanding, asked_at: datetime, others: Collection[str]) -> Use | Trace:
+        """The use that a call made, of which no answer came; else what shows of it."""
+        return own_use(found.uses, asked_at, now=self.their_time(), others=others)
+
     async def standing(self, key: IntegrationKey, kind: BenefitKind, id_: str, until: float) -> VendorStanding | None:
         """How a benefit stands; None when that cannot be learned in time."""
         return await self._ask(
             lambda: self._vendor.standing(key, kind, id_, timeout_s=self._left(until), pace=self._asking.spend), until
         )
+
+    async def own(
+        self, known: Redemption, until: float, *, at_rest: bool, others: Collection[str]
+    ) -> str | Trace | None:
+        """The use that a call made: the vendor's name of it, empty of what can be used once; else what shows instead.
+
+        None when that cannot be learned in time.
+
+        Args:
+            known: the redemption; one that has its use's name on record is not asked about.
+            until: how long it is waited for, monotonic seconds.
+            at_rest: the vendor is not busy with it any more: what can be used once and is unused now stays so.
+            others: uses that are on record as other calls'.
+        """
+        if known.use:
+            return known.use
+        found = await self.of(known, until)
+        if found is None:
+            return None
+        if self.repeats(known.kind):
+            own = self.trace(found, known.asked_at or known.accepted_at, others)
+            return own.id if isinstance(own, Use) else own
+        if found.used_by(known.asked_at, since=known.accepted_at):
+            return ""
+        return Trace.NOTHING if at_rest or found.standing is Standing.USED else Trace.NOT_YET
 
     async def of(self, known: Redemption, until: float) -> VendorStanding | None:
         """How the benefit of a redemption stands, whose person is remembered."""
@@ -66,10 +100,15 @@ class RedemptionCalls:
             return None
         return await self.standing(known.key, known.kind, known.id, until)
 
-    async def redeem(self, wish: RedemptionWish, until: float) -> Told:
+    async def redeem(self, wish: RedemptionWish, until: float, *, others: Collection[str] = ()) -> Told:
         """What the vendor says to it, looked up when its answer is lost.
 
         What may be under way is not over because it is refused when it is repeated: nobody knows what becomes of it.
+
+        Args:
+            wish: what.
+            until: how long it is waited for, monotonic seconds.
+            others: uses of the benefit that are known to be other calls'.
         """
         told = await self._tell(wish, until)
         if told.word is not None:
@@ -77,6 +116,9 @@ class RedemptionCalls:
         found = await self.standing(wish.key, wish.kind, wish.id, until)
         if found is None:
             return told
+        if told.received and self.repeats(wish.kind):
+            own = self.trace(found, wish.asked_at, others) if wish.asked_at is not None else None
+            return Told(VendorWord(use=own.id) if isinstance(own, Use) else None, received=True)
         if found.standing is Standing.USED:
             ours = told.received and found.used_by(wish.asked_at)
             return Told(VendorWord(None if ours else Reason.USED), told.received)
@@ -86,12 +128,15 @@ class RedemptionCalls:
             return Told(VendorWord() if again.word.reason is Reason.USED else None, received=True)
         return Told(again.word, told.received or again.received)
 
-    async def release(self, key: IntegrationKey, kind: BenefitKind, id_: str, until: float) -> VendorWord | None:
+    async def release(
+        self, key: IntegrationKey, kind: BenefitKind, id_: str, until: float, *, use: str = ""
+    ) -> VendorWord | None:
         """What the vendor says to giving it back; None when that cannot be learned in time."""
         if kind not in self._vendor.releases:
             return VendorWord(Reason.NOT_RELEASED)
         return await self._ask(
-            lambda: self._vendor.release(key, kind, id_, timeout_s=self._left(until), pace=self._asking.spend), until
+            lambda: self._vendor.release(key, kind, id_, timeout_s=self._left(until), pace=self._asking.spend, use=use),
+            until,
         )
 
     async def _tell(self, wish: RedemptionWish, until: float) -> Told:

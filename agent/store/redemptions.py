@@ -97,6 +97,7 @@ class _Said:
         ref: their handle.
         own: keyed hashes of what else is theirs alone: the contact id.
         names: keyed hashes of what else they were named by.
+        use: the vendor's name of the use, which leads to them there; a text without one is as it was before there was.
     """
 
     key: IntegrationKey = field(repr=False)
@@ -104,18 +105,22 @@ class _Said:
     ref: str
     own: frozenset[bytes] = field(default=frozenset(), repr=False)
     names: frozenset[bytes] = field(default=frozenset(), repr=False)
+    use: str | None = field(default=None, repr=False)
 
     def text(self) -> str:
         hashed = [sorted(one.hex() for one in some) for some in (self.own, self.names)]
-        return json.dumps([self.key.type.value, self.key.value, self.id, self.ref, *hashed])
+        use = [] if self.use is None else [self.use]
+        return json.dumps([self.key.type.value, self.key.value, self.id, self.ref, *hashed, *use])
 
     @classmethod
     def parse(cls, text: str) -> _Said:
         """Raises ValueError when it is not that."""
         try:
-            kind, value, id_, ref, own, names = json.loads(text)
+            kind, value, id_, ref, own, names, *more = json.loads(text)
             key = IntegrationKey(kind="primary", type=IdentifierType(kind), value=value)
-            return cls(key, id_, ref, *(frozenset(map(bytes.fromhex, some)) for some in (own, names)))
+            (use,) = more or (None,)
+            own, names = (frozenset(map(bytes.fromhex, some)) for some in (own, names))
+            return cls(key, id_, ref, own, names, use)
         except TypeError as error:
             raise ValueError("is not what was redeemed") from error
 
@@ -200,6 +205,12 @@ class Redemptions:
         if read(self._reader, OF_PERSON, person):
             await self._writer.run(write)
 
+    def uses(self, key: IntegrationKey) -> frozenset[str]:
+        """The vendor's names of the uses that are on record of whoever has the key. Raises StorageError."""
+        rows = read(self._reader, OF_PERSON, self._names.of_identifier(key.identifier))
+        kept = [_said(content) for _, content in rows]
+        return frozenset(said.use for said in kept if said is not None and said.use is not None)
+
     def given_unasked(self, key: IntegrationKey, names: Collection[Identifier], day: date) -> int:
         """How many benefits somebody was given unasked on a day, under whichever of their keys. Raises StorageError."""
         person = self._redeemed(0, self._named(_Said(key, "", ""), names), 0)
@@ -215,11 +226,26 @@ class Redemptions:
         now: datetime,
         code: str | None = None,
         asked_at: datetime | None = None,
+        *,
+        use: str | None = None,
     ) -> None:
-        """Writes down what became of one, and when the vendor is asked, where it is. Raises StorageError."""
+        """Writes down what became of one; where they are known, when the vendor is asked, and its name of the use.
+
+        Raises:
+            StorageError: it is not on disk.
+        """
         settled_at = None if state in _OPEN else to_ms(now)
         asked = to_ms(asked_at) if asked_at is not None else None
-        await self._writer.run(lambda db: db.execute(SETTLE, (state.value, settled_at, code, asked, number)))
+
+        def write(db: Connection) -> None:
+            db.execute(SETTLE, (state.value, settled_at, code, asked, number))
+            kept = db.execute(KEPT, (number,)).fetchone() if use is not None else None
+            said = _said(kept[0]) if kept is not None else None
+            if said is not None:
+                _forget(db, number)
+                db.execute(PUT_STATEMENT, (statements.keep(db, replace(said, use=use).text()), number))
+
+        await self._writer.run(write)
 
     def losses(self, since: datetime) -> list[Loss]:
         """What was given unasked and refused since then, by currency. Raises StorageError."""
@@ -273,6 +299,7 @@ class Redemptions:
                 "state": one.state.value,
                 "amount": str(one.amount) if one.amount is not None else None,
                 "accepted_at": one.accepted_at.isoformat(),
+                **({"use": one.use} if one.use is not None else {}),
             }
             for one in map(self._redemption, rows)
         ]
@@ -331,6 +358,7 @@ class Redemptions:
             accepted_at=from_ms(accepted_at),
             asked_at=from_ms(asked_at) if asked_at is not None else None,
             code=code,
+            use=said.use if said is not None else None,
         )
 
     def _said(self, statement: int | None) -> _Said | None:

@@ -11,10 +11,20 @@ from agent.domain.benefits import Benefit, BenefitKind, Benefits, Points, Worth
 ALMAS = "/v1/contacts/c_5f3a/benefits"
 EVERYBODYS = "/v1/contacts/general/benefits"
 UNTIL = datetime(2026, 12, 31, 23, tzinfo=UTC)
+OFFER = Benefit(
+    BenefitKind.OFFER,
+    "o-1",
+    "Socks",
+    Worth("percent", percent=Decimal(10)),
+    UNTIL,
+    "p-1",
+    points=Decimal(120),
+    brings_voucher=True,
+)
 HAS = Benefits(
     Points(Decimal(240), Decimal("12.5")),
     (
-        Benefit(BenefitKind.OFFER, "o-1", "Socks", Worth("percent", percent=Decimal(10)), UNTIL, "p-1"),
+        OFFER,
         Benefit(BenefitKind.VOUCHER, "v-1", "Bonus", Worth("money", Decimal("50.00"), "SEK"), None, "0000000204417"),
     ),
 )
@@ -37,6 +47,8 @@ async def test_what_a_member_has_is_answered_as_published(house):
                 "offline": "refused",
                 "why": "policy",
                 "promotion_id": "p-1",
+                "points": "120",
+                "brings_voucher": True,
                 "general": False,
             }
         ],
@@ -87,6 +99,8 @@ async def test_offers_for_everybody(house):
             "offline": "allowed",
             "why": "general",
             "promotion_id": None,
+            "points": None,
+            "brings_voucher": False,
             "general": True,
         }
     ]

@@ -52,6 +52,7 @@ class Vendor:
 
     redeems = frozenset({OFFER, VOUCHER})
     releases = frozenset({VOUCHER})
+    repeats = frozenset()
 
     def __init__(self):
         self.there, self.used, self.times_used, self.calls = {"v-1", "v-2", "o-1"}, set(), 0, []
@@ -72,7 +73,7 @@ class Vendor:
     async def redeem(self, key, kind, id_, *, timeout_s, pace):
         return await self._answer("redeem", pace, lambda: self._redeem(id_))
 
-    async def release(self, key, kind, id_, *, timeout_s, pace):
+    async def release(self, key, kind, id_, *, timeout_s, pace, use=""):
         return await self._answer("release", pace, lambda: self._release(id_))
 
     async def _answer(self, what, pace, work):
@@ -116,8 +117,11 @@ class Vendor:
 class Desk:
     """A service on a real outbox."""
 
-    def __init__(self, outbox, *, vendor=True, named_by=IdentifierType.MEMBER_NUMBER):
-        self.clock, self.replica, self.vendor, self.states = FakeClock(), FakeReplica(), Vendor(), []
+    def __init__(
+        self, outbox, *, vendor=True, named_by=IdentifierType.MEMBER_NUMBER, make_vendor=lambda _clock: Vendor()
+    ):
+        self.clock, self.replica, self.states = FakeClock(), FakeReplica(), []
+        self.vendor = make_vendor(self.clock)
         self.replica.add(member(), phone())
         self.link = Link(
             VENDOR, "loyalty", requests_per_second=0, backoff_first_s=1, backoff_max_s=1, uniform=lambda _a, b: b
@@ -1006,7 +1010,7 @@ async def test_one_that_breaks_us_holds_up_nobody(desk):
 async def test_a_disk_that_says_no_ends_the_round(desk, monkeypatch):
     """What cannot be written down is no mistake in one: the whole round is told of it."""
 
-    async def full(*_args):
+    async def full(*_args, **_named):
         raise StorageFullError
 
     await asked(desk, "asking")

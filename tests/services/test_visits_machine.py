@@ -144,6 +144,7 @@ class Vendor:
 
     name, guests, connections, requests_per_second, batch_size, idle_ping_s = VENDOR, False, 1, 0.0, 1, IDLE_PING_S
     redeems = releases = frozenset({VOUCHER})
+    repeats = frozenset()
 
     def __init__(self):
         self.sender = self.lookup = self.writer = self
@@ -233,7 +234,7 @@ class Vendor:
         self._heard()
         return VendorWord(Reason.USED, "AlreadyRedeemed") if used else VendorWord()
 
-    async def release(self, key, kind, id_, *, timeout_s, pace):
+    async def release(self, key, kind, id_, *, timeout_s, pace, use=""):
         await pace()
         self.touched.append(id_)
         self._reached()

@@ -69,6 +69,7 @@ class VoucherifyRedemptions:
     """
 
     redeems = releases = frozenset({BenefitKind.VOUCHER})
+    repeats = frozenset[BenefitKind]()
 
     def __init__(self, client: VoucherifyClient, benefits: VoucherifyBenefits, *, clock: Clock) -> None:
         self._client, self._benefits, self._clock = client, benefits, clock
@@ -136,6 +137,7 @@ class VoucherifyRedemptions:
         *,
         timeout_s: float,
         pace: Pace,
+        use: str = "",  # noqa: ARG002 - each can be used once
     ) -> VendorWord:
         """Rolls its redemption back, if the customer has one that stands and says when it was.
 
