@@ -3,7 +3,7 @@
 What it can: sales as events, one by one or in bulk. It refuses a checkout that it has already, counts a repeated return
 again, keeps the sale's own time when it is told to, takes no guests, and says of a sale that it processed it. Where it
 owns the contacts its members are read into the replica and looked up; none are made here. It says what they can use,
-uses coupons up, and says what a sale would earn.
+uses coupons up, claims rewards and revokes claims, and says what a sale would earn.
 """
 
 from collections.abc import Sequence
@@ -15,6 +15,7 @@ from agent.connectors.antavo.errors import raise_unless_answered
 from agent.connectors.antavo.lookup import AntavoLookup
 from agent.connectors.antavo.preview import AntavoPreview
 from agent.connectors.antavo.redemptions import AntavoRedemptions
+from agent.connectors.antavo.rewards import AntavoRewards
 from agent.connectors.antavo.sender import MAX_CALLS, AntavoSender
 from agent.connectors.antavo.settings import AntavoSettings
 from agent.connectors.base import Surroundings
@@ -57,8 +58,9 @@ class Antavo:
         self.sender = AntavoSender(client, settings, primary=primary, clock=clock, owns_contacts=owns)
         people = AntavoLookup(client, settings, primary, fields)
         self.lookup = people if owns else None
-        self.benefits = AntavoBenefits(client, people)
-        self.redemptions = AntavoRedemptions(client, self.benefits, people)
+        rewards = AntavoRewards(client, settings.store)
+        self.benefits = AntavoBenefits(client, people, rewards if settings.rewards else None)
+        self.redemptions = AntavoRedemptions(client, self.benefits, people, rewards, claims=settings.rewards)
         self.preview = AntavoPreview(client, settings, people)
 
     async def ping(self) -> None:

@@ -119,6 +119,14 @@ class AntavoSettings(VendorSection):
         description="as the owner of the contacts: how often everybody is walked over, which alone shows who is gone",
         examples=["24h"],
     )
+    rewards: bool = Field(
+        False,
+        description="as the owner of the contacts: a till is shown what a member can have for points, and claims it; "
+        "try it in a test workspace first",
+    )
+    store: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]{0,64}$")] = Field(
+        "", description="the workspace's id of this store, for rewards that some stores alone have", examples=["I004"]
+    )
     guest_sales: Annotated[bool, AfterValidator(_members_only)] = Field(
         False, description="sales that name nobody are not sent"
     )
@@ -180,7 +188,7 @@ class AntavoSettings(VendorSection):
     def _as_forward(self) -> list[Fault]:
         changed = (
             key
-            for key in ("read_base_url", "feed", "feed_overlap", "sweep_every")
+            for key in ("read_base_url", "feed", "feed_overlap", "sweep_every", "rewards", "store")
             if getattr(self, key) != AntavoSettings.model_fields[key].default
         )
         return [Fault(key, "is for the owner of the contacts, which is another system") for key in changed]
