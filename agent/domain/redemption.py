@@ -4,7 +4,7 @@ What is on record before the vendor is asked, what the vendor says of the benefi
 """
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum, StrEnum
 from typing import Final
@@ -56,7 +56,7 @@ class Use:
         certain: it is of this benefit; else the list does not say of which it is.
     """
 
-    id: str
+    id: str = field(repr=False)
     at: datetime | None
     certain: bool = True
 
@@ -157,7 +157,7 @@ class VendorWord:
 
     reason: Reason | None = None
     code: str | None = None
-    use: str | None = None
+    use: str | None = field(default=None, repr=False)
 
 
 CALL: Final = "call"

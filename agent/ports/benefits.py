@@ -183,8 +183,8 @@ class RedemptionRecord(Protocol):
     async def named(self, key: IntegrationKey, names: Collection[Identifier]) -> None:
         """Puts what whoever has the key was named by since into what is on record of them."""
 
-    def uses(self, key: IntegrationKey) -> frozenset[str]:
-        """The vendor's names of the uses that are on record of whoever has the key."""
+    def uses(self, kind: BenefitKind) -> frozenset[str]:
+        """The vendor's names of the uses that are on record, whoever's they are: no lost call made any of them."""
 
     def given_unasked(self, key: IntegrationKey, names: Collection[Identifier], day: date) -> int:
         """How many benefits somebody was given unasked on a day, under whichever of their keys."""

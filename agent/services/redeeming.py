@@ -104,7 +104,7 @@ class Redeeming:
         self._refs, self._spend_with, self._over, self._told = refs, spend_with, over, told
         self._locks: WeakValueDictionary[tuple[BenefitKind, str], asyncio.Lock] = WeakValueDictionary()
         self._giving = asyncio.Lock()  # what somebody was given today is counted by one at a time
-        self._calls = RedemptionCalls(clock, vendor, asking) if vendor is not None else None
+        self._calls = RedemptionCalls(clock, vendor, asking, record.uses) if vendor is not None else None
         self._unasked = Unasked(clock, record, unasked, remembered, self._settle)
         self._settling = Settling(
             clock=clock,
@@ -185,7 +185,7 @@ class Redeeming:
             return None
         if not calls.repeats(known.kind):
             return None
-        own = await calls.own(known, calls.patience(), at_rest=False, others=self._record.uses(known.key))
+        own = await calls.own(known, calls.patience(), at_rest=False)
         if own is Trace.NOTHING:
             return None
         if own is not None and not isinstance(own, Trace):
@@ -216,8 +216,7 @@ class Redeeming:
             return _refused(answer)
         wish = replace(self._wish(key, wanted, known), asked_at=calls.their_time())
         number = await self._ask_for(wish, known)
-        others = self._record.uses(key).union(use.id for use in found.uses)
-        told = await calls.redeem(wish, until, others=others)
+        told = await calls.redeem(wish, until, found)
         if told.word is None:
             maybe_used = told.received or state is RedemptionState.ASKING
             await self._settle(number, RedemptionState.UNDOING if maybe_used else RedemptionState.REFUSED)

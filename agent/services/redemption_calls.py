@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import TypeVar
 
 from agent.domain.benefits import BenefitKind
-from agent.domain.redemption import Reason, Standing, Trace, Use, VendorStanding, VendorWord, own_use
+from agent.domain.redemption import Reason, Standing, Trace, VendorStanding, VendorWord, own_use
 from agent.domain.transaction import IntegrationKey
 from agent.errors import ConfigurationError, VendorRefusedError, VendorUnreachableError
 from agent.ports import Clock, Redeemer, Redemption, RedemptionWish
@@ -42,10 +42,17 @@ class RedemptionCalls:
         clock: for the budget, and for the vendor's.
         vendor: the loyalty system.
         asking: how it is asked; its budget is for a whole redemption.
+        uses: of a kind, what is on record as other calls': a lost one made none of them.
     """
 
-    def __init__(self, clock: Clock, vendor: Redeemer, asking: Asking) -> None:
-        self._clock, self._vendor, self._asking = clock, vendor, asking
+    def __init__(
+        self,
+        clock: Clock,
+        vendor: Redeemer,
+        asking: Asking,
+        uses: Callable[[BenefitKind], Collection[str]] = lambda _kind: (),
+    ) -> None:
+        self._clock, self._vendor, self._asking, self._uses = clock, vendor, asking, uses
 
     def patience(self) -> float:
         """Until when whatever begins now is waited for, monotonic seconds."""
@@ -59,19 +66,13 @@ class RedemptionCalls:
         """Whether the benefits of a kind can be used again and again, by other sales and members under one id."""
         return kind in self._vendor.repeats
 
-    def trace(self, found: VendorStanding, asked_at: datetime, others: Collection[str]) -> Use | Trace:
-        """The use that a call made, of which no answer came; else what shows of it."""
-        return own_use(found.uses, asked_at, now=self.their_time(), others=others)
-
     async def standing(self, key: IntegrationKey, kind: BenefitKind, id_: str, until: float) -> VendorStanding | None:
         """How a benefit stands; None when that cannot be learned in time."""
         return await self._ask(
             lambda: self._vendor.standing(key, kind, id_, timeout_s=self._left(until), pace=self._asking.spend), until
         )
 
-    async def own(
-        self, known: Redemption, until: float, *, at_rest: bool, others: Collection[str]
-    ) -> str | Trace | None:
+    async def own(self, known: Redemption, until: float, *, at_rest: bool) -> str | Trace | None:
         """The use that a call made: the vendor's name of it, empty of what can be used once; else what shows instead.
 
         None when that cannot be learned in time.
@@ -80,7 +81,6 @@ class RedemptionCalls:
             known: the redemption; one that has its use's name on record is not asked about.
             until: how long it is waited for, monotonic seconds.
             at_rest: the vendor is not busy with it any more: what can be used once and is unused now stays so.
-            others: uses that are on record as other calls'.
         """
         if known.use:
             return known.use
@@ -88,8 +88,7 @@ class RedemptionCalls:
         if found is None:
             return None
         if self.repeats(known.kind):
-            own = self.trace(found, known.asked_at or known.accepted_at, others)
-            return own.id if isinstance(own, Use) else own
+            return self._trace(known.kind, found, known.asked_at or known.accepted_at)
         if found.used_by(known.asked_at, since=known.accepted_at):
             return ""
         return Trace.NOTHING if at_rest or found.standing is Standing.USED else Trace.NOT_YET
@@ -100,7 +99,7 @@ class RedemptionCalls:
             return None
         return await self.standing(known.key, known.kind, known.id, until)
 
-    async def redeem(self, wish: RedemptionWish, until: float, *, others: Collection[str] = ()) -> Told:
+    async def redeem(self, wish: RedemptionWish, until: float, before: VendorStanding) -> Told:
         """What the vendor says to it, looked up when its answer is lost.
 
         What may be under way is not over because it is refused when it is repeated: nobody knows what becomes of it.
@@ -108,7 +107,7 @@ class RedemptionCalls:
         Args:
             wish: what.
             until: how long it is waited for, monotonic seconds.
-            others: uses of the benefit that are known to be other calls'.
+            before: how the benefit stood.
         """
         told = await self._tell(wish, until)
         if told.word is not None:
@@ -117,8 +116,8 @@ class RedemptionCalls:
         if found is None:
             return told
         if told.received and self.repeats(wish.kind):
-            own = self.trace(found, wish.asked_at, others) if wish.asked_at is not None else None
-            return Told(VendorWord(use=own.id) if isinstance(own, Use) else None, received=True)
+            own = self._trace(wish.kind, found, wish.asked_at, before) if wish.asked_at is not None else Trace.UNCLEAR
+            return Told(None if isinstance(own, Trace) else VendorWord(use=own), received=True)
         if found.standing is Standing.USED:
             ours = told.received and found.used_by(wish.asked_at)
             return Told(VendorWord(None if ours else Reason.USED), told.received)
@@ -138,6 +137,13 @@ class RedemptionCalls:
             lambda: self._vendor.release(key, kind, id_, timeout_s=self._left(until), pace=self._asking.spend, use=use),
             until,
         )
+
+    def _trace(
+        self, kind: BenefitKind, found: VendorStanding, asked_at: datetime, before: VendorStanding | None = None
+    ) -> str | Trace:
+        others = {*self._uses(kind), *(use.id for use in (before.uses if before is not None else ()))}
+        own = own_use(found.uses, asked_at, now=self.their_time(), others=others)
+        return own if isinstance(own, Trace) else own.id
 
     async def _tell(self, wish: RedemptionWish, until: float) -> Told:
         received = False

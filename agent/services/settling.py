@@ -138,7 +138,7 @@ class Settling:
             await self._settle(known.number, RedemptionState.RELEASED)
             return RedemptionState.RELEASED
         until = calls.patience()
-        own = await calls.own(known, until, at_rest=at_rest, others=self._record.uses(known.key))
+        own = await calls.own(known, until, at_rest=at_rest)
         if own is None or own is Trace.NOT_YET:
             return None
         code = own.value if own is Trace.UNCLEAR else None
@@ -167,7 +167,7 @@ class Settling:
             return await self._unasked.deliver(calls, known)
         if known.state is RedemptionState.UNDOING:
             return await self.undo(calls, known, at_rest=True) is not None
-        own = await calls.own(known, calls.patience(), at_rest=True, others=self._record.uses(known.key))
+        own = await calls.own(known, calls.patience(), at_rest=True)
         if own is None or own is Trace.NOT_YET:
             return False
         if own is Trace.UNCLEAR:

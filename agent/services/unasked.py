@@ -84,7 +84,7 @@ class Unasked:
         until = calls.patience()
         sent_before = known.state is RedemptionState.SENDING
         if sent_before and calls.repeats(known.kind):
-            own = await calls.own(known, until, at_rest=True, others=self._record.uses(known.key))
+            own = await calls.own(known, until, at_rest=True)
             if own is not Trace.NOTHING:
                 return await self._as_found(known, own)
             sent_before = False  # it was never carried out, and is not any more
@@ -101,8 +101,7 @@ class Unasked:
         else:
             await self._settle(known.number, RedemptionState.SENDING, None, asked_at)
         wish = RedemptionWish(known.key, known.ref or "", known.kind, known.id, known.transaction_id, asked_at=asked_at)
-        others = self._record.uses(known.key).union(use.id for use in found.uses)
-        told = await calls.redeem(wish, until, others=others)
+        told = await calls.redeem(wish, until, found)
         if told.word is not None:
             ours = sent_before and told.word.reason is Reason.USED
             await self._judge(known, VendorWord() if ours else told.word)

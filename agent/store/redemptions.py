@@ -64,6 +64,9 @@ KEPT = "SELECT t.content FROM redemptions AS r JOIN statements AS t ON t.id = r.
 OF_PERSON = """
     SELECT r.id, t.content FROM redemptions AS r JOIN statements AS t ON t.id = r.statement
     WHERE r.person = ? AND r.statement IS NOT NULL"""
+OF_KIND = """
+    SELECT t.content FROM redemptions AS r JOIN statements AS t ON t.id = r.statement
+    WHERE r.statement IS NOT NULL AND r.kind = ?"""
 PUT_STATEMENT = "UPDATE redemptions SET statement = ? WHERE id = ?"
 REMEMBERED_OF = f"SELECT {_COLUMNS} FROM redemptions WHERE statement IS NOT NULL AND id = ?"  # noqa: S608 - ours
 REMEMBERED = f"SELECT {_COLUMNS} FROM redemptions WHERE statement IS NOT NULL AND id > ? ORDER BY id LIMIT ?"  # noqa: S608 - ours
@@ -205,10 +208,9 @@ class Redemptions:
         if read(self._reader, OF_PERSON, person):
             await self._writer.run(write)
 
-    def uses(self, key: IntegrationKey) -> frozenset[str]:
-        """The vendor's names of the uses that are on record of whoever has the key. Raises StorageError."""
-        rows = read(self._reader, OF_PERSON, self._names.of_identifier(key.identifier))
-        kept = [_said(content) for _, content in rows]
+    def uses(self, kind: BenefitKind) -> frozenset[str]:
+        """The vendor's names of the uses that are on record, whoever's they are. Raises StorageError."""
+        kept = [_said(content) for (content,) in read(self._reader, OF_KIND, kind.value)]
         return frozenset(said.use for said in kept if said is not None and said.use is not None)
 
     def given_unasked(self, key: IntegrationKey, names: Collection[Identifier], day: date) -> int:

@@ -20,7 +20,7 @@ from agent.domain.redemption import (
 )
 from agent.services.benefits import Remembered
 from agent.services.redeeming import Redeemed, Wanted
-from tests.fakes import open_outbox
+from tests.fakes import member_key, open_outbox
 from tests.services import test_redeeming
 from tests.services.test_redeeming import DONE, OFFER, OFFLINE, QUEUED, REF, Desk, Vendor, refused
 
@@ -247,12 +247,25 @@ async def test_given_unasked_and_refused(desk):
     assert (desk.state(REWARD), desk.record.find("s-1", OFFER, "r-1").code) == ("lost", "120241")
 
 
+async def test_what_is_on_record_of_anybody(desk):
+    """The member may have been named by another key then: what that sale claimed is not taken for this one's."""
+    wish = replace(desk.redeeming._wish(desk.redeeming._whose(REF, None), ANOTHER_SALE, None), key=member_key("c-1"))
+    await desk.record.settle(
+        await desk.record.ask(wish, None, desk.clock.now()),
+        RedemptionState.REDEEMED, desk.clock.now(), use=desk.vendor.claim(),
+    )  # fmt: skip
+    lose(desk, "never")
+    assert await desk.redeem(REWARD) == OFFLINE
+    await over(desk)
+    assert (desk.state(REWARD), desk.vendor.revoked, desk.state(ANOTHER_SALE)) == ("released", [], "redeemed")
+
+
 async def test_another_member_s(desk):
     """What somebody else has claimed here is no claim of theirs, and takes nothing from them."""
     await desk.redeem(REWARD)
     number = desk.record.find("s-1", OFFER, "r-1").number
     await desk.record.erase([number], desk.clock.now())
-    assert desk.record.uses(desk.redeeming._whose(REF, None)) == frozenset()
+    assert desk.record.uses(OFFER) == frozenset()
     assert await desk.redeem(ANOTHER_SALE) == DONE
     assert desk.state(REWARD) is None
     assert RedemptionState.REDEEMED.value == desk.state(ANOTHER_SALE)

@@ -23,7 +23,7 @@ YEARS = range(2020, 2100)
 _CONTENT_TYPE = 'application/json; charset="UTF-8"'
 _FORM = "application/x-www-form-urlencoded"
 _MAX_PAGE_BYTES = 16 << 20
-"""Five hundred customers, each with as many attributes as a workspace likes."""
+"""Five hundred customers, each with as many attributes as a workspace likes; a hundred rewards with their words."""
 
 
 class _Signed:
@@ -136,7 +136,8 @@ class AntavoClient(_Signed):
 
     async def rewards(self, customer: str, params: Mapping[str, str], *, timeout_s: float | None = None) -> Answer:
         """`GET /customers/{id}/activities/rewards`: a page of those that they may claim, or may not yet."""
-        return await self._call("GET", f"{_rewards(customer)}?{_query(params)}", timeout_s=timeout_s)
+        target = f"{_rewards(customer)}?{_query(params)}"
+        return await self._call("GET", target, timeout_s=timeout_s, max_bytes=_MAX_PAGE_BYTES)
 
     async def reward(self, customer: str, reward_id: str, *, timeout_s: float | None = None) -> Answer:
         """`GET /customers/{id}/activities/rewards/{reward_id}`: one of them."""

@@ -27,16 +27,16 @@ status is read before each event, and a number that says no is told apart by rea
 that is used up or over are not documented.
 """
 
-from datetime import datetime
 from typing import Any, Final
 
 from agent.connectors.antavo.benefits import CLAIMED, AntavoBenefits, Row
 from agent.connectors.antavo.client import AntavoClient
-from agent.connectors.antavo.customers import instant_of, text_of
+from agent.connectors.antavo.customers import text_of
 from agent.connectors.antavo.errors import AntavoError, error_in, raise_unless_answered
 from agent.connectors.antavo.lookup import AntavoLookup
 from agent.connectors.antavo.mapping import Customer, render_coupon
 from agent.connectors.antavo.rewards import AntavoRewards
+from agent.connectors.antavo.values import exact_instant_of
 from agent.connectors.base import before_telling
 from agent.domain.benefits import BenefitKind
 from agent.domain.redemption import Reason, Standing, VendorStanding, VendorWord
@@ -106,7 +106,7 @@ class AntavoRedemptions:
             return VendorStanding(Standing.ABSENT)
         if held.get("status") != _REDEEMED:
             return VendorStanding(Standing.AVAILABLE)
-        return VendorStanding(Standing.USED, _used_at(held))
+        return VendorStanding(Standing.USED, exact_instant_of(held.get("redeemed_at")))
 
     async def redeem(
         self,
@@ -228,15 +228,3 @@ def _given_back(held: Row | None, refusal: AntavoError | None) -> VendorWord:
         return VendorWord()
     code = refusal.name if refusal is not None else status if status in _KNOWN else None
     return VendorWord(Reason.NOT_RELEASED, code)
-
-
-def _used_at(held: Row) -> datetime | None:
-    """When it was used up; None where that is not said, or not by which zone's clock."""
-    told = held.get("redeemed_at")
-    if isinstance(told, str):
-        try:
-            at = datetime.fromisoformat(told)
-        except ValueError:
-            return None
-        return at if at.tzinfo is not None else None
-    return instant_of(told)

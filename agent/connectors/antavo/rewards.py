@@ -41,9 +41,9 @@ from typing import Any, Final
 from agent.connectors.antavo.answers import read_events, read_held
 from agent.connectors.antavo.calls import Listed
 from agent.connectors.antavo.client import AntavoClient
-from agent.connectors.antavo.customers import amount_of, instant_of, text_of
+from agent.connectors.antavo.customers import amount_of, text_of
 from agent.connectors.antavo.errors import AntavoError, error_in, raise_unless_answered
-from agent.connectors.antavo.values import end_of, words_of
+from agent.connectors.antavo.values import end_of, exact_instant_of, words_of
 from agent.domain.benefits import Benefit, BenefitKind, Worth
 from agent.domain.redemption import Reason, Standing, Use, VendorStanding, VendorWord
 from agent.errors import VendorOwnError, VendorUnreachableError
@@ -188,7 +188,7 @@ def _uses(rows: Iterable[Row], reward_id: str) -> Iterator[Use]:
     for row in rows:
         if text_of(row.get("action")) == _ACTION:
             named = text_of(row.get("id"))
-            yield Use(named, instant_of(row.get("timestamp")), certain=bool(named) and _names(row, reward_id))
+            yield Use(named, exact_instant_of(row.get("timestamp")), certain=bool(named) and _names(row, reward_id))
 
 
 def _names(told: Any, reward_id: str, deep: int = 0) -> bool:
@@ -204,7 +204,7 @@ def _names(told: Any, reward_id: str, deep: int = 0) -> bool:
 
 def _check_order(listed: Listed) -> None:
     """Refuses a page that is not of the latest. Raises VendorOwnError."""
-    times = [at for row in listed.rows if (at := instant_of(row.get("timestamp"))) is not None]
+    times = [at for row in listed.rows if (at := exact_instant_of(row.get("timestamp"))) is not None]
     if listed.more and times != sorted(times, reverse=True):
         raise VendorOwnError("lists a customer's events in another order than was asked for")
 

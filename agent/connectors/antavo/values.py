@@ -22,6 +22,17 @@ def end_of(told: object) -> datetime | None:
     return at
 
 
+def exact_instant_of(told: object) -> datetime | None:
+    """An instant that is one wherever it is read: seconds, or a text with an offset; None for anything else."""
+    if not isinstance(told, str):
+        return instant_of(told)
+    try:
+        at = datetime.fromisoformat(told)
+    except ValueError:
+        return None
+    return at if at.tzinfo is not None else None
+
+
 def words_of(told: object, *, most_chars: int = _MAX_NAME_CHARS) -> str:
     """Words without control characters, cut to a length; empty where there are none."""
     return "".join(char for char in (kept_text(told) or "")[:most_chars] if char.isprintable())

@@ -266,10 +266,19 @@ def in_turn(reward, events, claim=cut):
         ),
         ({**EVENT}, (Use("e-1", datetime(2026, 2, 14, 15, 41, 9, tzinfo=UTC), certain=False),)),
         ({**EVENT, **NAMING, "timestamp": "lately"}, (Use("e-1", None),)),
+        ({**EVENT, **NAMING, "timestamp": "2026-02-14 15:41:09"}, (Use("e-1", None),)),
         ({**EVENT, **NAMING, "id": None}, (Use("", datetime(2026, 2, 14, 15, 41, 9, tzinfo=UTC), certain=False),)),
         ({**EVENT, **NAMING, "action": "checkout"}, ()),
     ],
-    ids=["a property", "a reference", "of nobody knows what", "no instant", "no id", "another action"],
+    ids=[
+        "a property",
+        "a reference",
+        "of nobody knows what",
+        "no instant",
+        "by which clock",
+        "no id",
+        "another action",
+    ],
 )
 async def test_what_a_history_says(open_desk, told, uses):
     """A claim is of the reward that it names in whatever place; what cannot be read may be any."""
