@@ -54,6 +54,15 @@ each_feed = pytest.mark.parametrize(
 each_redeemer = pytest.mark.parametrize(
     "name", sorted(name for name, room in ROOMS.items() if room.owner and room.owner.redeemer)
 )
+OFFERS = {"antavo": {"rewards": True}, "voyado": {}}
+"""What has to stand in the tables of those whose offers are used up at a till."""
+each_benefit = pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        *((name, BenefitKind.VOUCHER) for name, room in sorted(ROOMS.items()) if room.owner and room.owner.redeemer),
+        *((name, BenefitKind.OFFER) for name in OFFERS),
+    ],
+)
 each_room = pytest.mark.parametrize("name", sorted(ROOMS))
 
 
@@ -354,16 +363,17 @@ async def test_a_pause_that_a_feed_is_asked_for_is_everybody_s(name):
 # --- rooms whose members use something up at a till ---------------------------------------------------------------
 
 
-async def asked(name, part, url, *, pace=at_once, **table):
+async def asked(name, part, url, *, pace=at_once, kind=BenefitKind.VOUCHER, **table):
     """A question of the part of a room that answers cashiers about a member who is named by number."""
     key, how = make_key(), {"timeout_s": 5, "pace": pace}
+    table |= OFFERS[name] if kind is BenefitKind.OFFER else {}
     async with connected(name, url, **table) as room:
         owner = ROOMS[name].owner
         if part == "preview":
             return await owner.preview(room).points(key, make_sale(), **how)
         if part == "benefits":
             return await owner.benefits(room).benefits(key, **how)
-        return await getattr(owner.redeemer(room), part)(key, BenefitKind.VOUCHER, "v-1", **how)
+        return await getattr(owner.redeemer(room), part)(key, kind, "v-1", **how)
 
 
 def test_what_is_used_up_is_shown():
@@ -374,13 +384,22 @@ def test_what_is_used_up_is_shown():
 
 
 @each_redeemer
+async def test_what_counts_each_time_can_be_undone(name):
+    """Else a lost answer would be nobody's to put right; and what is redeemed is what is tried here."""
+    async with connected(name, "http://127.0.0.1:9", **OFFERS.get(name, {})) as room:
+        redeemer = ROOMS[name].owner.redeemer(room)
+        assert set(redeemer.repeats) <= set(redeemer.releases)
+        assert set(redeemer.redeems) == {BenefitKind.VOUCHER, *([BenefitKind.OFFER] if name in OFFERS else [])}
+
+
+@each_benefit
 @pytest.mark.parametrize("part", ["benefits", "standing", "redeem"])
 @pytest.mark.parametrize(("script", "error"), TROUBLE)
-async def test_nothing_is_said_of_a_benefit_because_of_the_line(name, part, script, error):
+async def test_nothing_is_said_of_a_benefit_because_of_the_line(name, kind, part, script, error):
     """Neither that there is none, nor that it is used up: only the vendor can say so."""
     async with wire(script) as vendor:
         with pytest.raises(error):
-            await asked(name, part, vendor.url)
+            await asked(name, part, vendor.url, kind=kind)
 
 
 @pytest.mark.parametrize("name", sorted(PREVIEWS))
@@ -392,9 +411,9 @@ async def test_no_points_because_of_the_line(name, script, error):
             await asked(name, "preview", vendor.url, **PREVIEWS[name])
 
 
-@each_redeemer
+@each_benefit
 @pytest.mark.parametrize("part", ["benefits", "standing", "redeem"])
-async def test_each_question_about_benefits_is_paced(name, part):
+async def test_each_question_about_benefits_is_paced(name, kind, part):
     """Each counts against the allowance, whatever comes of it."""
     paces = []
 
@@ -403,17 +422,17 @@ async def test_each_question_about_benefits_is_paced(name, part):
 
     async with wire(answer(503, b"")) as vendor:
         with pytest.raises(VendorUnreachableError):
-            await asked(name, part, vendor.url, pace=pace)
+            await asked(name, part, vendor.url, pace=pace, kind=kind)
         assert len(paces) == len(vendor.requests) >= 1
 
 
-@each_redeemer
-async def test_what_nobody_heard_used_nothing_up(name):
+@each_benefit
+async def test_what_nobody_heard_used_nothing_up(name, kind):
     """Where nobody is there it is known that it was not carried out."""
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         with pytest.raises(VendorUnreachableError) as error:
-            await asked(name, "redeem", f"http://127.0.0.1:{closed.getsockname()[1]}")
+            await asked(name, "redeem", f"http://127.0.0.1:{closed.getsockname()[1]}", kind=kind)
     assert not error.value.maybe_received
 
 

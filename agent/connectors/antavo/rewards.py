@@ -123,11 +123,8 @@ class AntavoRewards:
             VendorUnreachableError, VendorRefusedError: as everywhere.
         """
         await pace()
-        answer = await self._client.reward(customer, reward_id, timeout_s=timeout_s)
-        raise_unless_answered(answer)
-        row = answer.json()
-        known = error_in(row) is None and answer.status in _SUCCESS and row.get("id") == reward_id
-        there = known and self._is_a_till_s(row)
+        row = _read_reward(await self._client.reward(customer, reward_id, timeout_s=timeout_s), reward_id)
+        there = row is not None and self._is_a_till_s(row)
         await pace()
         wanted = {"action": _ACTION, "references": "true", "order": "desc", "limit": str(PAGE)}
         listed = read_events(await self._client.events_of(customer, wanted, timeout_s=timeout_s), limit=PAGE)
@@ -172,8 +169,23 @@ class AntavoRewards:
         )
 
 
+def _read_reward(answer: Answer, reward_id: str) -> Row | None:
+    """The reward in an answer; None when there is none. Raises VendorUnreachableError, VendorRefusedError."""
+    raise_unless_answered(answer)
+    row: Row = answer.json()
+    if error_in(row) is not None or answer.status in _CLIENT_ERRORS:
+        return None
+    if answer.status not in _SUCCESS or row.get("id") != reward_id:
+        raise VendorOwnError(f"answered {answer.status} without the reward")
+    return row
+
+
 def _refusal(answer: Answer) -> AntavoError | None:
-    """What an answer says against what was asked for; None: it was done. Raises VendorUnreachableError, ..."""
+    """What an answer says against what was asked for; None: it was done.
+
+    Raises:
+        VendorUnreachableError, VendorRefusedError: as everywhere.
+    """
     raise_unless_answered(answer)
     error = error_in(answer.json())
     if error is None and answer.status in _CLIENT_ERRORS:

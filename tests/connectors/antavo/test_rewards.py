@@ -336,6 +336,14 @@ async def test_a_claim_without_a_name(open_desk, told):
     assert raised.value.maybe_received
 
 
+@pytest.mark.parametrize("reward", [{}, {**ROW, "id": "r-2"}, {"data": [ROW]}, []], ids=str)
+async def test_a_reward_that_is_not_told(open_desk, reward):
+    """That there is none is an answer, which this is not."""
+    async with wire(in_turn(reward, {"data": []})) as vendor:
+        with pytest.raises(VendorUnreachableError):
+            await open_desk(vendor.url, rewards=True).standing("r-1", OFFER)
+
+
 @pytest.mark.parametrize("events", [answer(404, b'{"error": {"code": 160212}}'), answer(200, b"{}"), cut])
 async def test_a_history_that_is_not_told(open_desk, events):
     """Without it nobody knows what was claimed: nothing is concluded."""
