@@ -1,6 +1,7 @@
 """Benefits that count each time they are used: told once, looked for when no answer came, and given back by name."""
 
 import itertools
+import random
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
@@ -20,7 +21,8 @@ from agent.domain.redemption import (
 )
 from agent.services.benefits import Remembered
 from agent.services.redeeming import Redeemed, Wanted
-from tests.fakes import member_key, open_outbox
+from agent.services.settling import MOST_SELDOM_S
+from tests.fakes import Offline, member_key, open_outbox
 from tests.services import test_redeeming
 from tests.services.test_redeeming import DONE, OFFER, OFFLINE, QUEUED, REF, Desk, Vendor, refused
 
@@ -269,3 +271,45 @@ async def test_another_member_s(desk):
     assert await desk.redeem(ANOTHER_SALE) == DONE
     assert desk.state(REWARD) is None
     assert RedemptionState.REDEEMED.value == desk.state(ANOTHER_SALE)
+
+
+@pytest.mark.parametrize("seed", range(60))
+async def test_whatever_gets_lost(desk, seed):
+    """In any order of sales, releases, repetitions, outages and lost answers: no claim counts twice, none is forgotten.
+
+    What is redeemed has a claim of its own that stands; beside those only what people are told of may stand.
+    """
+    dice, told = random.Random(seed), dict[str, str]()
+    sales = [replace(REWARD, transaction_id=f"s-{number}") for number in range(4)]
+    for _ in range(25):
+        desk.vendor.dead = dice.random() < 0.15
+        desk.vendor.script = {
+            "redeem": dice.choices(["lost", "never", None, Offline(), VendorWord(Reason.REFUSED, "120212")], k=1),
+            "release": dice.choices(["lost", "never", None], k=1),
+            "standing": dice.choice([[], [None, "never"], ["never"]]),
+        }
+        wanted = dice.choice(sales)
+        known = desk.state(wanted) is not None
+        match dice.choice(["redeem", "redeem", "release", "settle"]):
+            case "redeem":
+                told[wanted.transaction_id] = (await desk.redeem(wanted)).outcome
+            case "release" if known:
+                told[wanted.transaction_id] = (await desk.release(wanted)).outcome
+            case _:
+                await desk.redeeming.settle()
+        desk.clock.advance(dice.choice([0, 1, 20, 70, 400]))
+    desk.vendor.script = {"redeem": [], "release": [], "standing": []}
+    await over(desk)
+    for _ in range(5):
+        await desk.later(MOST_SELDOM_S)
+
+    standing = {claim.id for claim in desk.vendor.claims}.difference(desk.vendor.revoked)
+    states = {one.transaction_id: desk.state(one) for one in sales}
+    ours = [desk.record.find(name, OFFER, "r-1").use for name, state in states.items() if state == "redeemed"]
+    stuck = list(states.values()).count("stuck")
+    assert len(set(ours)) == len(ours)
+    assert standing.issuperset(ours)
+    assert len(standing) <= len(ours) + stuck, states
+    assert not set(states.values()).intersection({"asking", "undoing", "sending", "queued"})
+    for name, outcome in told.items():
+        assert outcome != "redeemed" or states[name] == "redeemed", (name, states)
