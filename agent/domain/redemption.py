@@ -6,6 +6,7 @@ What is on record before the vendor is asked, what the vendor says of the benefi
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from decimal import Decimal
 from enum import Enum, StrEnum
 from typing import Final
 
@@ -82,12 +83,14 @@ class VendorStanding:
         used_at: when it was used up, by its own clock; None where it does not say.
         theirs: used up, it may have been for this member; another member's use is no sale's of theirs.
         uses: of a benefit that can be used again and again, by this member, of late.
+        balance: of points, what can be spent.
     """
 
     standing: Standing
     used_at: datetime | None = None
     theirs: bool = True
     uses: tuple[Use, ...] = ()
+    balance: Decimal | None = None
 
     def used_by(self, asked_at: datetime | None, *, since: datetime | None = None) -> bool:
         """Whether it is used up, and may have been by a sale's own call: what another used at another time was not.

@@ -36,6 +36,7 @@ from agent.ports.outbox import (
     Receipt,
     Recipient,
     Settled,
+    Spent,
 )
 from agent.ports.persons import ErasedBefore, ErasedSales, ErasureRequest, Identity, Person, Removed
 from agent.ports.replica import AppliedCounts, Batch, LoadProgress, Replica, ReplicaInfo, ReplicaLoader, ReplicaStore
@@ -92,6 +93,7 @@ __all__ = [
     "Seed",
     "Seen",
     "Settled",
+    "Spent",
     "Sweep",
     "Told",
     "Writer",

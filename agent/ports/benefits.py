@@ -67,6 +67,10 @@ class Redeemer(Protocol):
     def repeats(self) -> Collection[BenefitKind]:
         """What is used under one id by many sales and members, and counts each time: it is never told twice blindly."""
 
+    @property
+    def with_sale(self) -> Collection[BenefitKind]:
+        """What is used with the sale itself: noted here for it, and told by the sender (`Outgoing.spent`)."""
+
     def spelled(self, kind: BenefitKind, id_: str) -> str:
         """A benefit's id as `standing` looks for it, where the vendor takes several spellings for the same."""
 
@@ -182,6 +186,15 @@ class RedemptionRecord(Protocol):
 
     async def named(self, key: IntegrationKey, names: Collection[Identifier]) -> None:
         """Puts what whoever has the key was named by since into what is on record of them."""
+
+    def noted(self, key: IntegrationKey, now: datetime) -> Decimal:
+        """How many points of theirs are noted for sales that the vendor may not have yet."""
+
+    async def note(self, wish: RedemptionWish, known: Redemption | None, now: datetime) -> bool:
+        """Notes points for a sale, unless that is here already; whether it did."""
+
+    async def unnote(self, known: Redemption, now: datetime) -> bool:
+        """Forgets such a note, unless the sale is here already; whether it did."""
 
     def uses(self, kind: BenefitKind) -> frozenset[str]:
         """The vendor's names of the uses that are on record, whoever's they are: no lost call made any of them."""

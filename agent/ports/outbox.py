@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
+from decimal import Decimal
 
 from agent.domain.activity import Activity
 from agent.domain.delivery import DeliveryState, Verdict
@@ -121,6 +122,19 @@ class Delivery:
 
 
 @dataclass(frozen=True, slots=True)
+class Spent:
+    """Points that a till noted for a sale, to be spent with it.
+
+    Attributes:
+        points: how many.
+        key: whose; None where nobody knows any more.
+    """
+
+    points: Decimal
+    key: IntegrationKey | None = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Outgoing:
     """A leased delivery, with everything that rendering needs.
 
@@ -137,6 +151,7 @@ class Outgoing:
         accepted_at: when the agent took it, by the wall clock as it is now.
         clock_off: how far that clock has been put right since.
         corrected_at: when it took place by the vendor's clock, where the till's was wrong.
+        spent: the points that are spent with it, where a till noted some.
     """
 
     entry: int
@@ -151,6 +166,7 @@ class Outgoing:
     accepted_at: datetime
     clock_off: timedelta = timedelta()
     corrected_at: datetime | None = None
+    spent: Spent | None = field(default=None, repr=False)
 
     @property
     def transaction(self) -> Transaction:

@@ -27,6 +27,7 @@ from agent.services.asking import Asking
 from agent.services.handles import Refs
 from agent.services.redemption_calls import RedemptionCalls
 from agent.services.settling import Settling
+from agent.services.spending import Spending
 from agent.services.unasked import Remembered, Unasked
 
 
@@ -105,6 +106,7 @@ class Redeeming:
         self._locks: WeakValueDictionary[tuple[BenefitKind, str], asyncio.Lock] = WeakValueDictionary()
         self._giving = asyncio.Lock()  # what somebody was given today is counted by one at a time
         self._calls = RedemptionCalls(clock, vendor, asking, record.uses) if vendor is not None else None
+        self._spending = Spending(clock, record)
         self._unasked = Unasked(clock, record, unasked, remembered, self._settle)
         self._settling = Settling(
             clock=clock,
@@ -138,14 +140,16 @@ class Redeeming:
             answer = without_asking(known.state if known is not None else None, elsewhere=elsewhere)
             if isinstance(answer, Reason):
                 return _refused(answer)
-            if answer is RedemptionState.REDEEMED:
-                return Redeemed("redeemed")
+            if answer is RedemptionState.REDEEMED and known is not None:
+                other = calls.goes_with_sale(wanted.kind) and known.amount != wanted.amount
+                return _refused(Reason.REFUSED) if other else Redeemed("redeemed")
             if answer is not None:
                 return _QUEUED
             asked = known is not None and known.state is RedemptionState.ASKING
             if not asked and not self._refs.handles.is_named_by(wanted.ref, self._spend_with):
                 return _refused(Reason.WEAK)
-            return await self._earlier(calls, known) or await self._redeem(calls, key, wanted, known)
+            attempt = self._spend if calls.goes_with_sale(wanted.kind) else self._redeem
+            return await self._earlier(calls, known) or await attempt(calls, key, wanted, known)
 
     async def release(self, kind: BenefitKind, id_: str, transaction_id: str) -> Redeemed:
         """Gives back what was redeemed for a sale; asked again, the same answer.
@@ -165,13 +169,20 @@ class Redeeming:
                 await self._settle(known.number, RedemptionState.RELEASED)
                 return Redeemed("released")
             vendor, calls = self._vendor, self._calls
-            if vendor is None or calls is None or known.state is RedemptionState.STUCK or known.key is None:
+            at_rest, stays = known.state is RedemptionState.REDEEMED, known.state is RedemptionState.STUCK
+            if (
+                vendor is None
+                or calls is None
+                or stays
+                or known.key is None
+                or (at_rest and kind not in vendor.releases)
+            ):
                 return _refused(Reason.NOT_RELEASED)
-            if kind not in vendor.releases and known.state is RedemptionState.REDEEMED:
-                return _refused(Reason.NOT_RELEASED)
+            if at_rest and kind in vendor.with_sale:
+                return await self._unspend(known)
             if known.state is not RedemptionState.UNDOING:
                 await self._settle(known.number, RedemptionState.UNDOING)
-            state = await self._settling.undo(calls, known, at_rest=known.state is RedemptionState.REDEEMED)
+            state = await self._settling.undo(calls, known, at_rest=at_rest)
             if state is None:
                 return Redeemed("queued")
             return Redeemed("released") if state is RedemptionState.RELEASED else _refused(Reason.NOT_RELEASED)
@@ -224,6 +235,25 @@ class Redeeming:
         if told.word.reason is not None:
             self._over(key, wanted.kind, wanted.id)
         return await self._settled(number, told.word)
+
+    async def _spend(
+        self, calls: RedemptionCalls, key: IntegrationKey, wanted: Wanted, known: Redemption | None
+    ) -> Redeemed:
+        """Notes points for a sale that is still to come; without the vendor's word nobody knows that they are there."""
+        found = await calls.standing(key, wanted.kind, wanted.id, calls.patience())
+        if found is None:
+            return _refused(Reason.OFFLINE)
+        reason = await self._spending.spend(found, self._wish(key, wanted, known), known)
+        if reason is not None:
+            return _refused(reason)
+        self._told(RedemptionState.REDEEMED.value)
+        return Redeemed("redeemed")
+
+    async def _unspend(self, known: Redemption) -> Redeemed:
+        if not await self._spending.unspend(known):  # the sale has spent them, and gives them back itself
+            return _refused(Reason.NOT_RELEASED)
+        self._told(RedemptionState.RELEASED.value)
+        return Redeemed("released")
 
     async def _give(self, key: IntegrationKey, wanted: Wanted, known: Redemption | None) -> Redeemed:
         """Gives a benefit unasked, if the shop's policy allows it: on disk, to be told to the vendor."""

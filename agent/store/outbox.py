@@ -43,6 +43,7 @@ from agent.store.group_commit import Writer, savepoint
 from agent.store.keyhash import KeyHash
 from agent.store.outbox_sql import COUNTS  # the command line counts a stopped agent's queue with it
 from agent.store.outbox_view import OutboxView, Story, from_ms, read, to_ms
+from agent.store.redemptions import spent_of
 from agent.store.said import Said
 
 if TYPE_CHECKING:
@@ -676,7 +677,7 @@ def _key(kind: str | None, key_type: str | None, value: str | None) -> Integrati
 
 
 def _outgoing(row: Any) -> Outgoing:
-    entry, attempts, maybe_received, is_open, person, accepted_at, clock_off, *of_sale = row
+    entry, attempts, maybe_received, is_open, person, accepted_at, clock_off, points, whose, *of_sale = row
     key, readings, record, borrowed = _record(*of_sale[:5])
     original_key, original = None, None
     if of_sale[-1] is not None:
@@ -699,6 +700,7 @@ def _outgoing(row: Any) -> Outgoing:
         person=person,
         accepted_at=from_ms(accepted_at),
         clock_off=timedelta(milliseconds=clock_off),
+        spent=spent_of(points, whose),
     )
 
 

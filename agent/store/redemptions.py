@@ -10,7 +10,7 @@ import json
 import secrets
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from functools import partial, reduce
 from hashlib import blake2b
@@ -22,7 +22,7 @@ from agent.domain.identifiers import Identifier, IdentifierType
 from agent.domain.redemption import RedemptionState
 from agent.domain.retention import RetentionPlan
 from agent.domain.transaction import IntegrationKey
-from agent.ports import Loss, Redemption, RedemptionWish
+from agent.ports import Loss, Redemption, RedemptionWish, Spent
 from agent.store import statements
 from agent.store.database import Reader, truncate_log
 from agent.store.group_commit import Writer
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from sqlite3 import Connection
 
 SLICE = 50
+NOTED_FOR = timedelta(days=1)
 
 _COLUMNS = "id, transaction_id, kind, state, statement, amount, currency, accepted_at, asked_at, code"
 FIND = f"SELECT {_COLUMNS} FROM redemptions WHERE transaction_id = ? AND kind = ? AND item = ?"  # noqa: S608 - ours
@@ -67,6 +68,14 @@ OF_PERSON = """
 OF_KIND = """
     SELECT t.content FROM redemptions AS r JOIN statements AS t ON t.id = r.statement
     WHERE r.statement IS NOT NULL AND r.kind = ?"""
+SALE = "SELECT 1 FROM sales WHERE transaction_id = ?"
+NOTED = """
+    SELECT amount FROM redemptions AS r
+    WHERE person = ?1 AND statement IS NOT NULL AND kind = 'points' AND state = 'redeemed'
+      AND CASE WHEN EXISTS (SELECT 1 FROM sales AS s WHERE s.transaction_id = r.transaction_id)
+          THEN EXISTS (SELECT 1 FROM sales AS s JOIN deliveries AS d ON d.sale = s.id
+                       WHERE s.transaction_id = r.transaction_id AND d.state <> 'delivered')
+          ELSE accepted_at >= ?2 END"""
 PUT_STATEMENT = "UPDATE redemptions SET statement = ? WHERE id = ?"
 REMEMBERED_OF = f"SELECT {_COLUMNS} FROM redemptions WHERE statement IS NOT NULL AND id = ?"  # noqa: S608 - ours
 REMEMBERED = f"SELECT {_COLUMNS} FROM redemptions WHERE statement IS NOT NULL AND id > ? ORDER BY id LIMIT ?"  # noqa: S608 - ours
@@ -165,6 +174,9 @@ class Redemptions:
         Raises:
             StorageError: it is not on disk.
         """
+        return await self._writer.run(lambda db: self._asked(db, wish, known, now))
+
+    def _asked(self, db: Connection, wish: RedemptionWish, known: Redemption | None, now: datetime) -> int:
         state = RedemptionState.ASKING if wish.unasked_on is None else RedemptionState.QUEUED
         day = wish.unasked_on.toordinal() if wish.unasked_on is not None else None
         person = self._names.of_identifier(wish.key.identifier)
@@ -172,27 +184,23 @@ class Redemptions:
         item = self._item(wish.kind, wish.id)
         amount = str(wish.amount) if wish.amount is not None else None
         asked_at = to_ms(wish.asked_at) if wish.asked_at is not None else None
-
-        def write(db: Connection) -> int:
-            if known is None:
-                statement = statements.keep(db, said.text())
-                row = db.execute(
-                    INSERT,
-                    (
-                        wish.transaction_id, wish.kind.value, item, person, state.value, statement, amount,
-                        wish.currency, day, to_ms(now), asked_at,
-                    ),
-                ).lastrowid  # fmt: skip
-                return row or 0
-            kept = [_said(content) for (content,) in db.execute(KEPT, (known.number,))]
-            _forget(db, known.number)
-            before = [one for one in kept if one is not None and one.key == wish.key]
-            statement = statements.keep(db, reduce(_Said.named, before, said).text())
-            again = (person, state.value, statement, amount, wish.currency, day, asked_at, known.number)
-            db.execute(ASK_AGAIN, again)
-            return known.number
-
-        return await self._writer.run(write)
+        if known is None:
+            statement = statements.keep(db, said.text())
+            row = db.execute(
+                INSERT,
+                (
+                    wish.transaction_id, wish.kind.value, item, person, state.value, statement, amount,
+                    wish.currency, day, to_ms(now), asked_at,
+                ),
+            ).lastrowid  # fmt: skip
+            return row or 0
+        kept = [_said(content) for (content,) in db.execute(KEPT, (known.number,))]
+        _forget(db, known.number)
+        before = [one for one in kept if one is not None and one.key == wish.key]
+        statement = statements.keep(db, reduce(_Said.named, before, said).text())
+        again = (person, state.value, statement, amount, wish.currency, day, asked_at, known.number)
+        db.execute(ASK_AGAIN, again)
+        return known.number
 
     async def named(self, key: IntegrationKey, names: Collection[Identifier]) -> None:
         """Puts what whoever has the key was named by since into what is on record of them. Raises StorageError."""
@@ -207,6 +215,37 @@ class Redemptions:
 
         if read(self._reader, OF_PERSON, person):
             await self._writer.run(write)
+
+    def noted(self, key: IntegrationKey, now: datetime) -> Decimal:
+        """How many points of theirs are noted for sales that the vendor may not have yet. Raises StorageError.
+
+        A sale that did not come within a day does not come any more.
+        """
+        rows = read(self._reader, NOTED, self._names.of_identifier(key.identifier), to_ms(now - NOTED_FOR))
+        return sum((Decimal(amount) for (amount,) in rows if amount is not None), Decimal(0))
+
+    async def note(self, wish: RedemptionWish, known: Redemption | None, now: datetime) -> bool:
+        """Notes points for a sale, unless that is here already; whether it did. Raises StorageError."""
+
+        def write(db: Connection) -> bool:
+            if db.execute(SALE, (wish.transaction_id,)).fetchone() is not None:
+                return False
+            number = self._asked(db, wish, known, now)
+            db.execute(SETTLE, (RedemptionState.REDEEMED.value, to_ms(now), None, None, number))
+            return True
+
+        return await self._writer.run(write)
+
+    async def unnote(self, known: Redemption, now: datetime) -> bool:
+        """Forgets such a note, unless the sale is here already; whether it did. Raises StorageError."""
+
+        def write(db: Connection) -> bool:
+            if db.execute(SALE, (known.transaction_id,)).fetchone() is not None:
+                return False
+            db.execute(SETTLE, (RedemptionState.REFUSED.value, to_ms(now), None, None, known.number))
+            return True
+
+        return await self._writer.run(write)
 
     def uses(self, kind: BenefitKind) -> frozenset[str]:
         """The vendor's names of the uses that are on record, whoever's they are. Raises StorageError."""
@@ -370,6 +409,14 @@ class Redemptions:
 
     def _item(self, kind: BenefitKind, id_: str) -> bytes:
         return blake2b(f"{kind}:{id_}".encode(), key=self._key, person=b"benefit", digest_size=16).digest()
+
+
+def spent_of(points: str | None, content: bytes | None) -> Spent | None:
+    """The points that are noted for a sale, and whose they are; None where none are."""
+    if points is None:
+        return None
+    said = _said(content) if content is not None else None
+    return Spent(Decimal(points), said.key if said is not None else None)
 
 
 def _fetch(db: Connection, after: int) -> list[Any]:

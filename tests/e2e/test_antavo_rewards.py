@@ -1,4 +1,4 @@
-"""A shop that has Antavo's rewards claimed at its tills: for points, once a sale, whatever gets lost on the way."""
+"""A shop whose tills spend Antavo's points, on rewards and in sales: once, whatever gets lost on the way."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ def _workspace(tmp_path: Path) -> Iterator[System]:
     sim.reward("elsewhere", stores=[{"id": "I005"}])
     credentials = {"api_key": KEY, "api_secret": SECRET}
     workspace = System(sim, tmp_path, credentials, environment="st2", requests_per_minute=20_000)
-    workspace.table |= {"read_base_url": workspace.table["base_url"], "rewards": True, "store": "I004"}
+    workspace.table |= {"read_base_url": workspace.table["base_url"], "rewards": True, "store": "I004",
+                        "spend_points": True}  # fmt: skip
     yield workspace
     workspace.close()
 
@@ -144,3 +145,63 @@ def test_what_no_till_claims(open_shop: Callable[[], Till], workspace: System):
     workspace.sim.member("m-0").score = 99
     assert redeem(till, wish(till)) == ("refused", "refused")
     assert (workspace.sim.rewards_of("m-0"), till.conditions()) == ([], set())
+
+
+# --- points -----------------------------------------------------------------------------------------------------
+
+
+def points(till: Till, sale: str = "s-1", amount: str = "200") -> dict[str, Any]:
+    """So many of the first member's points, for a sale."""
+    return {**wish(till, sale), "kind": "points", "id": None, "amount": amount}
+
+
+def sell(till: Till, name: str = "s-1", **changes: Any) -> None:
+    """The till posts the first member's sale."""
+    answer = till.sell(name, **{"identifier": {"type": "email", "value": "m0@example.com"}, **changes})
+    assert answer.status_code == 202, answer.text
+
+
+@pytest.mark.slow
+def test_points_are_spent_by_the_sale(open_shop: Callable[[], Till], workspace: System):
+    """Over an outage, a kill and a lost answer: once; given back by a void, or before the sale is there."""
+    till = open_shop()
+    eventually(lambda: till.loaded(2))
+    assert [redeem(till, points(till)), redeem(till, points(till))] == [("redeemed", None)] * 2
+    assert redeem(till, points(till, "s-2")) == ("refused", "refused")
+    assert redeem(till, points(till, "s-3", "100")) == ("redeemed", None)
+    body = {"kind": "points", "id": None, "transaction_id": "s-3"}
+    assert release(till, body) == "released"
+    assert workspace.sim.member("m-0").spent == 0
+    workspace.cut()
+    sell(till)
+    assert release(till, {**body, "transaction_id": "s-1"}) == "refused"
+    assert redeem(till, points(till, "s-4", "1")) == ("refused", "offline")
+    till.kill()
+    till.start()
+    lost = workspace.sim.add(Fault(kind="drop", method="POST", path="/events", after_processing=True))
+    workspace.mend()
+    till.order("flush")
+    eventually(workspace.sim.held)
+    workspace.sim.remove(lost)
+    till.order("flush")
+    eventually(lambda: till.delivered("s-1"), within_s=60)
+    assert (workspace.sim.held(), workspace.sim.member("m-0").spent) == ({"s-1": 1}, 200)
+    sell(till, "s-3")
+    assert till.void("v-1", "s-1").status_code == 202
+    eventually(lambda: till.delivered("v-1") and till.delivered("s-3"), within_s=60)
+    assert workspace.sim.member("m-0").spent == 0
+
+
+@pytest.mark.slow
+def test_points_at_two_tills(open_shop: Callable[[], Till], workspace: System):
+    """Both see enough of them: one sale spends them, the other one is parked with the vendor's number."""
+    tills = open_shop(), open_shop()
+    for number, till in enumerate(tills):
+        eventually(lambda till=till: till.loaded(2))
+        assert redeem(till, points(till, f"s-{number}", "300")) == ("redeemed", None)
+    for number, till in enumerate(tills):
+        sell(till, f"s-{number}")
+        eventually(till.drained, within_s=60)
+    assert (workspace.sim.member("m-0").spent, workspace.sim.held()) == (300, {"s-0": 1})
+    [parked] = tills[1].queue("parked")
+    assert (parked["transaction_id"], parked["last_error"]["vendor_code"]) == ("s-1", "120241")

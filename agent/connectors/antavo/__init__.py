@@ -60,7 +60,7 @@ class Antavo:
         self.lookup = people if owns else None
         rewards = AntavoRewards(client, settings.store)
         self.benefits = AntavoBenefits(client, people, rewards if settings.rewards else None)
-        self.redemptions = AntavoRedemptions(client, self.benefits, people, rewards, claims=settings.rewards)
+        self.redemptions = AntavoRedemptions(client, self.benefits, people, rewards, redeems=settings.redeems)
         self.preview = AntavoPreview(client, settings, people)
 
     async def ping(self) -> None:

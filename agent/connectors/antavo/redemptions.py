@@ -9,7 +9,7 @@ use it up                    `POST /events`, `coupon_redeem` with its `code`    
                                                                                   records that it was used
 give it back                 `POST /events`, `coupon_unredeem` with its `code`    Events API
 points                       with the sale itself, as `points_burned`: a till     Events API; what becomes of points
-                             redeems none                                         that were reserved is not known
+                             has them noted for it, `spendable` being enough      that were reserved is not known
 ===========================  ===================================================  ==================================
 
 ===================================================================  ================================================
@@ -27,11 +27,12 @@ status is read before each event, and a number that says no is told apart by rea
 that is used up or over are not documented.
 """
 
+from collections.abc import Collection
 from typing import Any, Final
 
 from agent.connectors.antavo.benefits import CLAIMED, AntavoBenefits, Row
 from agent.connectors.antavo.client import AntavoClient
-from agent.connectors.antavo.customers import text_of
+from agent.connectors.antavo.customers import points_of, text_of
 from agent.connectors.antavo.errors import AntavoError, error_in, raise_unless_answered
 from agent.connectors.antavo.lookup import AntavoLookup
 from agent.connectors.antavo.mapping import Customer, render_coupon
@@ -60,11 +61,12 @@ class AntavoRedemptions:
         benefits: reads coupons.
         lookup: finds the id of a customer.
         rewards: claims and revokes rewards.
-        claims: the shop has switched rewards on; what was claimed before it switched them off is revoked all the same.
+        redeems: what the shop has switched on; what was claimed before it switched rewards off is revoked all the same.
     """
 
-    releases = frozenset({BenefitKind.OFFER, BenefitKind.VOUCHER})
-    repeats = frozenset({BenefitKind.OFFER})
+    releases = frozenset({BenefitKind.OFFER, BenefitKind.VOUCHER, BenefitKind.POINTS})
+    repeats = frozenset({BenefitKind.OFFER, BenefitKind.POINTS})
+    with_sale = frozenset({BenefitKind.POINTS})
 
     def __init__(
         self,
@@ -73,10 +75,10 @@ class AntavoRedemptions:
         lookup: AntavoLookup,
         rewards: AntavoRewards,
         *,
-        claims: bool,
+        redeems: Collection[BenefitKind],
     ) -> None:
         self._client, self._benefits, self._lookup, self._rewards = client, benefits, lookup, rewards
-        self.redeems = frozenset({BenefitKind.OFFER, BenefitKind.VOUCHER} if claims else {BenefitKind.VOUCHER})
+        self.redeems = redeems
 
     def spelled(self, kind: BenefitKind, id_: str) -> str:  # noqa: ARG002 - of either kind
         """As it is: codes and ids are compared letter by letter."""
@@ -91,11 +93,15 @@ class AntavoRedemptions:
         timeout_s: float,
         pace: Pace,
     ) -> VendorStanding:
-        """How a customer's coupon or reward stands: what is not in their list is not theirs.
+        """How a customer's coupon, reward or points stand: what is not in their list is not theirs.
 
         Raises:
             VendorUnreachableError, VendorRefusedError: as everywhere.
         """
+        if kind is BenefitKind.POINTS:
+            shown = await self._lookup.customer(key, timeout_s=timeout_s, pace=pace)
+            balance = points_of(shown) if shown is not None else None
+            return VendorStanding(Standing.ABSENT if balance is None else Standing.AVAILABLE, balance=balance)
         if kind is BenefitKind.OFFER:
             customer = await self._lookup.customer_of(key, timeout_s=timeout_s, pace=pace)
             if customer is None:
@@ -123,6 +129,8 @@ class AntavoRedemptions:
             VendorUnreachableError: where ``maybe_received`` says so, it may have been carried out all the same.
             VendorRefusedError: our credentials are refused; it was not carried out.
         """
+        if kind in self.with_sale:
+            return VendorWord(Reason.NOT_OFFERED)
         if kind is BenefitKind.OFFER:
             whose = self._lookup.customer_of(key, timeout_s=timeout_s, pace=pace)
             claimant = await before_telling(whose, timeout_s)
@@ -146,11 +154,14 @@ class AntavoRedemptions:
         Raises:
             VendorUnreachableError, VendorRefusedError: as everywhere.
         """
-        if kind is BenefitKind.OFFER:
-            claimant = await self._lookup.customer_of(key, timeout_s=timeout_s, pace=pace)
-            if claimant is None or not use:
-                return VendorWord(Reason.NOT_RELEASED, "not_found")
-            return await self._rewards.revoke(claimant, id_, use, timeout_s=timeout_s, pace=pace)
+        if kind is BenefitKind.VOUCHER:
+            return await self._make_good(key, id_, timeout_s, pace)
+        claimant = await self._lookup.customer_of(key, timeout_s=timeout_s, pace=pace)
+        if claimant is None or not use:  # points are no call's: a sale gives them back
+            return VendorWord(Reason.NOT_RELEASED, "not_found")
+        return await self._rewards.revoke(claimant, id_, use, timeout_s=timeout_s, pace=pace)
+
+    async def _make_good(self, key: IntegrationKey, id_: str, timeout_s: float, pace: Pace) -> VendorWord:
         customer, held = await self._held(key, id_, timeout_s, pace)
         if held is None:
             return VendorWord(Reason.NOT_RELEASED, "not_found")

@@ -54,6 +54,10 @@ _RETURNS_STAY = Verdict(
     VerdictKind.PARK, "sale.not_clearable", not_received=True,
     title="What the sale to be cleared gave back cannot be taken again at the vendor.",
 )  # fmt: skip
+_ANOTHER_S = Verdict(
+    VerdictKind.PARK, "sale.points_of_another", not_received=True,
+    title="The points that were redeemed for the sale are not those of the member whom it names.",
+)  # fmt: skip
 _FREE = Verdict(VerdictKind.DONE, title="What was given back had cost nothing: the vendor has nothing to refund.")
 _CLEARED = Verdict(VerdictKind.DUPLICATE)
 _PARTLY = Verdict(
@@ -130,6 +134,8 @@ class AntavoSender:
         refused = _unsendable(outgoing)
         if refused is not None:
             return refused
+        if outgoing.spent is not None and outgoing.spent.key not in (None, outgoing.key):
+            return _ANOTHER_S
         key = self._people.key_of(outgoing)
         customer = key if isinstance(key, Verdict) else self._people.known(key)
         if isinstance(customer, Verdict):

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field
 
 from agent.connectors.addresses import base_url
 from agent.connectors.antavo.signing import is_signable
+from agent.domain.benefits import BenefitKind
 from agent.errors import Fault
 from agent.settings import Duration, Role, Secret, Settings, VendorSection
 
@@ -124,8 +125,13 @@ class AntavoSettings(VendorSection):
         description="as the owner of the contacts: a till is shown what a member can have for points, and claims it; "
         "try it in a test workspace first",
     )
+    spend_points: bool = Field(
+        False,
+        description="as the owner of the contacts: points that a till redeems for a sale are burned by its checkout; "
+        "try it in a test workspace first",
+    )
     store: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]{0,64}$")] = Field(
-        "", description="the workspace's id of this store, for rewards that some stores alone have", examples=["I004"]
+        "", description="the workspace's id of this store, for rewards that some stores alone have"
     )
     guest_sales: Annotated[bool, AfterValidator(_members_only)] = Field(
         False, description="sales that name nobody are not sent"
@@ -135,6 +141,12 @@ class AntavoSettings(VendorSection):
     def host(self) -> str:
         """What the `Host` header says."""
         return urlsplit(self.base_url).netloc
+
+    @property
+    def redeems(self) -> frozenset[BenefitKind]:
+        """What tills may use up."""
+        switched = {BenefitKind.OFFER: self.rewards, BenefitKind.POINTS: self.spend_points, BenefitKind.VOUCHER: True}
+        return frozenset(kind for kind, on in switched.items() if on)
 
     @property
     def read_host(self) -> str:
@@ -188,7 +200,7 @@ class AntavoSettings(VendorSection):
     def _as_forward(self) -> list[Fault]:
         changed = (
             key
-            for key in ("read_base_url", "feed", "feed_overlap", "sweep_every", "rewards", "store")
+            for key in ("read_base_url", "feed", "feed_overlap", "sweep_every", "rewards", "spend_points", "store")
             if getattr(self, key) != AntavoSettings.model_fields[key].default
         )
         return [Fault(key, "is for the owner of the contacts, which is another system") for key in changed]

@@ -1,0 +1,48 @@
+"""Points that a till spends for a sale: noted for it while the vendor shows enough of them, and spent by the sale.
+
+No point is taken before the sale is there, so that a sale that never comes spends nothing; and none twice, since the
+sale counts once. What is noted and not spent yet is not spent again here. What the vendor refuses of a sale then, as
+another till was faster, parks that sale for a person.
+"""
+
+from __future__ import annotations
+
+from agent.domain.redemption import Reason, VendorStanding
+from agent.ports import Clock, Redemption, RedemptionRecord, RedemptionWish
+
+
+class Spending:
+    """Notes points.
+
+    Args:
+        clock: for instants.
+        record: notes, on disk with the sales that they are for.
+    """
+
+    def __init__(self, clock: Clock, record: RedemptionRecord) -> None:
+        self._clock, self._record = clock, record
+
+    async def spend(self, found: VendorStanding, wish: RedemptionWish, known: Redemption | None) -> Reason | None:
+        """Notes them for a sale; why not, where it did not.
+
+        Args:
+            found: what the vendor says of the member's points.
+            wish: how many, and for which sale.
+            known: what is on record of it: given back before.
+
+        Raises:
+            StorageError: it cannot be put on disk.
+        """
+        now = self._clock.now()
+        if found.balance is None:
+            return Reason.NOT_THEIRS
+        wanted = wish.amount
+        if wanted is None or wanted != wanted.to_integral_value():
+            return Reason.REFUSED
+        if wanted + self._record.noted(wish.key, now) > found.balance:
+            return Reason.REFUSED
+        return None if await self._record.note(wish, known, now) else Reason.REFUSED
+
+    async def unspend(self, known: Redemption) -> bool:
+        """Forgets a note before its sale is there; whether it did. Raises StorageError."""
+        return await self._record.unnote(known, self._clock.now())
