@@ -187,7 +187,7 @@ class RedemptionRecord(Protocol):
     async def named(self, key: IntegrationKey, names: Collection[Identifier]) -> None:
         """Puts what whoever has the key was named by since into what is on record of them."""
 
-    def noted(self, key: IntegrationKey, now: datetime) -> Decimal:
+    def noted(self, key: IntegrationKey, vendor: str, now: datetime) -> Decimal:
         """How many points of theirs are noted for sales that the vendor may not have yet."""
 
     async def note(self, wish: RedemptionWish, known: Redemption | None, now: datetime) -> bool:

@@ -106,7 +106,7 @@ class Redeeming:
         self._locks: WeakValueDictionary[tuple[BenefitKind, str], asyncio.Lock] = WeakValueDictionary()
         self._giving = asyncio.Lock()  # what somebody was given today is counted by one at a time
         self._calls = RedemptionCalls(clock, vendor, asking, record.uses) if vendor is not None else None
-        self._spending = Spending(clock, record)
+        self._spending = Spending(clock, record, asking.vendor)
         self._unasked = Unasked(clock, record, unasked, remembered, self._settle)
         self._settling = Settling(
             clock=clock,

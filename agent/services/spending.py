@@ -17,10 +17,11 @@ class Spending:
     Args:
         clock: for instants.
         record: notes, on disk with the sales that they are for.
+        vendor: whose points they are.
     """
 
-    def __init__(self, clock: Clock, record: RedemptionRecord) -> None:
-        self._clock, self._record = clock, record
+    def __init__(self, clock: Clock, record: RedemptionRecord, vendor: str) -> None:
+        self._clock, self._record, self._vendor = clock, record, vendor
 
     async def spend(self, found: VendorStanding, wish: RedemptionWish, known: Redemption | None) -> Reason | None:
         """Notes them for a sale; why not, where it did not.
@@ -39,7 +40,7 @@ class Spending:
         wanted = wish.amount
         if wanted is None or wanted != wanted.to_integral_value():
             return Reason.REFUSED
-        if wanted + self._record.noted(wish.key, now) > found.balance:
+        if wanted + self._record.noted(wish.key, self._vendor, now) > found.balance:
             return Reason.REFUSED
         return None if await self._record.note(wish, known, now) else Reason.REFUSED
 

@@ -74,7 +74,8 @@ NOTED = """
     WHERE person = ?1 AND statement IS NOT NULL AND kind = 'points' AND state = 'redeemed'
       AND CASE WHEN EXISTS (SELECT 1 FROM sales AS s WHERE s.transaction_id = r.transaction_id)
           THEN EXISTS (SELECT 1 FROM sales AS s JOIN deliveries AS d ON d.sale = s.id
-                       WHERE s.transaction_id = r.transaction_id AND d.state <> 'delivered')
+                       WHERE s.transaction_id = r.transaction_id AND d.vendor = ?3
+                         AND d.state IN ('queued', 'parked', 'in_doubt'))
           ELSE accepted_at >= ?2 END"""
 PUT_STATEMENT = "UPDATE redemptions SET statement = ? WHERE id = ?"
 REMEMBERED_OF = f"SELECT {_COLUMNS} FROM redemptions WHERE statement IS NOT NULL AND id = ?"  # noqa: S608 - ours
@@ -216,12 +217,12 @@ class Redemptions:
         if read(self._reader, OF_PERSON, person):
             await self._writer.run(write)
 
-    def noted(self, key: IntegrationKey, now: datetime) -> Decimal:
+    def noted(self, key: IntegrationKey, vendor: str, now: datetime) -> Decimal:
         """How many points of theirs are noted for sales that the vendor may not have yet. Raises StorageError.
 
         A sale that did not come within a day does not come any more.
         """
-        rows = read(self._reader, NOTED, self._names.of_identifier(key.identifier), to_ms(now - NOTED_FOR))
+        rows = read(self._reader, NOTED, self._names.of_identifier(key.identifier), to_ms(now - NOTED_FOR), vendor)
         return sum((Decimal(amount) for (amount,) in rows if amount is not None), Decimal(0))
 
     async def note(self, wish: RedemptionWish, known: Redemption | None, now: datetime) -> bool:

@@ -8,7 +8,7 @@ import pytest
 
 from agent.domain.delivery import Verdict, VerdictKind
 from agent.domain.redemption import Reason, Standing, VendorStanding
-from agent.ports import Settled, Spent
+from agent.ports import Recipient, Settled, Spent
 from agent.services.redeeming import Redeemed, Wanted
 from tests.fakes import NOW, VENDOR, acceptance, member_key, open_outbox
 from tests.services.test_redeeming import DONE, OFFLINE, POINTS, REF, Desk, Vendor, refused
@@ -104,6 +104,22 @@ async def test_no_point_twice(desk):
     assert await desk.redeem(spends(4)) == DONE
 
 
+@pytest.mark.parametrize("end", [VerdictKind.DONE, VerdictKind.PARK, None], ids=["delivered", "parked", "waiting"])
+async def test_whose_books_count(tmp_path, end):
+    """A sale counts as spent when the vendor whose points they are has it, whatever becomes of it elsewhere."""
+    both = tuple(Recipient(name, guests=False, owner=name == VENDOR) for name in (VENDOR, "further"))
+    with open_outbox(tmp_path / "outbox.db", recipients=both) as outbox:
+        desk = Desk(outbox, make_vendor=lambda _clock: Purse())
+        assert await desk.redeem(FORTY) == DONE
+        await outbox.accept(acceptance("s-1", key=member_key("10000421"), vendors=(VENDOR, "further")), NOW)
+        [outgoing] = await outbox.lease(VENDOR, 10, NOW)
+        if end is None:
+            await outbox.release([outgoing.entry])
+        else:
+            await outbox.settle([Settled(outgoing.entry, Verdict(end))], NOW)
+        assert await desk.redeem(replace(spends(2), amount=Decimal(100))) == (DONE if end is VerdictKind.DONE else NO)
+
+
 async def test_a_sale_that_never_comes(desk):
     """After a day nobody waits for it any more; should it come then, it spends them all the same."""
     desk.vendor.balance = Decimal(40)
@@ -150,4 +166,4 @@ async def test_somebody_erased(desk):
     """Whose they were is forgotten, and nothing can be given back."""
     await desk.redeem(FORTY)
     await desk.record.erase([desk.record.find("s-1", POINTS, "").number], desk.clock.now())
-    assert (await desk.record.redeemed(), desk.record.noted(member_key("10000421"), NOW)) == ([], 0)
+    assert (await desk.record.redeemed(), desk.record.noted(member_key("10000421"), VENDOR, NOW)) == ([], 0)
