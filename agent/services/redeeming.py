@@ -243,9 +243,12 @@ class Redeeming:
         found = await calls.standing(key, wanted.kind, wanted.id, calls.patience())
         if found is None:
             return _refused(Reason.OFFLINE)
-        reason = await self._spending.spend(found, self._wish(key, wanted, known), known)
+        wish = self._wish(key, wanted, known)
+        self._check_there(wish, known)
+        reason = await self._spending.spend(found, wish, known)
         if reason is not None:
             return _refused(reason)
+        await self._name(wish)
         self._told(RedemptionState.REDEEMED.value)
         return Redeemed("redeemed")
 
@@ -291,14 +294,21 @@ class Redeeming:
             UnknownRecordError: whose it is was erased while this was on its way: nothing of theirs is written down.
             StorageError: it is not on disk.
         """
+        self._check_there(wish, known)
+        number = await self._record.ask(wish, known, self._clock.now())
+        await self._name(wish)
+        return number
+
+    def _check_there(self, wish: RedemptionWish, known: Redemption | None) -> None:
+        """Raises UnknownRecordError where whose it is was erased meanwhile: nothing of theirs is written down then."""
         latest = self._record.find(wish.transaction_id, wish.kind, wish.id)
         if (known is not None and latest is None) or self._whose(wish.ref, latest) != wish.key:
             raise UnknownRecordError("Nobody is known here under that handle any more.")
-        number = await self._record.ask(wish, known, self._clock.now())
+
+    async def _name(self, wish: RedemptionWish) -> None:
         names = self._refs.handles.names(wish.ref)
         if names != wish.names:  # they were named while this was being written down
             await self._record.named(wish.key, names)
-        return number
 
     async def _settled(self, number: int, word: VendorWord) -> Redeemed:
         if word.reason is None:

@@ -8,6 +8,7 @@ import pytest
 
 from agent.domain.delivery import Verdict, VerdictKind
 from agent.domain.redemption import Reason, Standing, VendorStanding
+from agent.errors import UnknownRecordError
 from agent.ports import Recipient, Settled, Spent
 from agent.services.redeeming import Redeemed, Wanted
 from tests.fakes import NOW, VENDOR, acceptance, member_key, open_outbox
@@ -167,3 +168,11 @@ async def test_somebody_erased(desk):
     await desk.redeem(FORTY)
     await desk.record.erase([desk.record.find("s-1", POINTS, "").number], desk.clock.now())
     assert (await desk.record.redeemed(), desk.record.noted(member_key("10000421"), VENDOR, NOW)) == ([], 0)
+
+
+async def test_somebody_erased_meanwhile(desk):
+    """Nothing of theirs is written down."""
+    desk.vendor.script["standing"] = [desk.replica.people.clear]
+    with pytest.raises(UnknownRecordError):
+        await desk.redeem(FORTY)
+    assert await desk.record.redeemed() == []
