@@ -5,6 +5,7 @@ Instants are aware UTC datetimes; durations are seconds unless the name says oth
 
 from agent.ports.basics import Clock, Pace, Record, Secret
 from agent.ports.benefits import (
+    Budget,
     Loss,
     MemberBenefits,
     PointsPreview,
@@ -48,6 +49,7 @@ __all__ = [
     "AppliedCounts",
     "AppliedFile",
     "Batch",
+    "Budget",
     "ChangeFeed",
     "ChangePage",
     "Clock",

@@ -68,8 +68,8 @@ class Redeemer(Protocol):
         """What is used under one id by many sales and members, and counts each time: it is never told twice blindly."""
 
     @property
-    def with_sale(self) -> Collection[BenefitKind]:
-        """What is used with the sale itself: noted here for it, and told by the sender (`Outgoing.spent`)."""
+    def notes(self) -> Collection[BenefitKind]:
+        """What is noted here for a sale, with which the sender tells it (`Outgoing.spent`): no call of these does."""
 
     def spelled(self, kind: BenefitKind, id_: str) -> str:
         """A benefit's id as `standing` looks for it, where the vendor takes several spellings for the same."""
@@ -172,6 +172,19 @@ class Loss:
     amount: Decimal
 
 
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What somebody has to spend.
+
+    Attributes:
+        vendor: whose points they are.
+        points: how many it shows.
+    """
+
+    vendor: str
+    points: Decimal = field(repr=False)
+
+
 class RedemptionRecord(Protocol):
     """Redemptions on disk. Each call raises StorageError."""
 
@@ -187,11 +200,12 @@ class RedemptionRecord(Protocol):
     async def named(self, key: IntegrationKey, names: Collection[Identifier]) -> None:
         """Puts what whoever has the key was named by since into what is on record of them."""
 
-    def noted(self, key: IntegrationKey, vendor: str, now: datetime) -> Decimal:
-        """How many points of theirs are noted for sales that the vendor may not have yet."""
+    async def note(self, wish: RedemptionWish, known: Redemption | None, budget: Budget, now: datetime) -> bool:
+        """Notes points for a sale; whether it did.
 
-    async def note(self, wish: RedemptionWish, known: Redemption | None, now: datetime) -> bool:
-        """Notes points for a sale, unless that is here already; whether it did."""
+        Not if the sale is here already, nor if more would be noted than there are, for sales that the vendor may not
+        have yet.
+        """
 
     async def unnote(self, known: Redemption, now: datetime) -> bool:
         """Forgets such a note, unless the sale is here already; whether it did."""

@@ -141,14 +141,14 @@ class Redeeming:
             if isinstance(answer, Reason):
                 return _refused(answer)
             if answer is RedemptionState.REDEEMED and known is not None:
-                other = calls.goes_with_sale(wanted.kind) and known.amount != wanted.amount
-                return _refused(Reason.REFUSED) if other else Redeemed("redeemed")
+                other = calls.notes(wanted.kind) and known.amount != wanted.amount
+                return _refused(Reason.USED) if other else Redeemed("redeemed")
             if answer is not None:
                 return _QUEUED
             asked = known is not None and known.state is RedemptionState.ASKING
             if not asked and not self._refs.handles.is_named_by(wanted.ref, self._spend_with):
                 return _refused(Reason.WEAK)
-            attempt = self._spend if calls.goes_with_sale(wanted.kind) else self._redeem
+            attempt = self._spend if calls.notes(wanted.kind) else self._redeem
             return await self._earlier(calls, known) or await attempt(calls, key, wanted, known)
 
     async def release(self, kind: BenefitKind, id_: str, transaction_id: str) -> Redeemed:
@@ -178,7 +178,7 @@ class Redeeming:
                 or (at_rest and kind not in vendor.releases)
             ):
                 return _refused(Reason.NOT_RELEASED)
-            if at_rest and kind in vendor.with_sale:
+            if at_rest and kind in vendor.notes:
                 return await self._unspend(known)
             if known.state is not RedemptionState.UNDOING:
                 await self._settle(known.number, RedemptionState.UNDOING)

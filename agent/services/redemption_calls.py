@@ -66,9 +66,9 @@ class RedemptionCalls:
         """Whether the benefits of a kind can be used again and again, by other sales and members under one id."""
         return kind in self._vendor.repeats
 
-    def goes_with_sale(self, kind: BenefitKind) -> bool:
+    def notes(self, kind: BenefitKind) -> bool:
         """Whether benefits of a kind are used by the sale itself, and only noted before."""
-        return kind in self._vendor.with_sale
+        return kind in self._vendor.notes
 
     async def standing(self, key: IntegrationKey, kind: BenefitKind, id_: str, until: float) -> VendorStanding | None:
         """How a benefit stands; None when that cannot be learned in time."""

@@ -8,7 +8,7 @@ another till was faster, parks that sale for a person.
 from __future__ import annotations
 
 from agent.domain.redemption import Reason, VendorStanding
-from agent.ports import Clock, Redemption, RedemptionRecord, RedemptionWish
+from agent.ports import Budget, Clock, Redemption, RedemptionRecord, RedemptionWish
 
 
 class Spending:
@@ -34,15 +34,13 @@ class Spending:
         Raises:
             StorageError: it cannot be put on disk.
         """
-        now = self._clock.now()
         if found.balance is None:
             return Reason.NOT_THEIRS
-        wanted = wish.amount
-        if wanted is None or wanted != wanted.to_integral_value():
+        if wish.amount is None or wish.amount != wish.amount.to_integral_value():
             return Reason.REFUSED
-        if wanted + self._record.noted(wish.key, self._vendor, now) > found.balance:
-            return Reason.REFUSED
-        return None if await self._record.note(wish, known, now) else Reason.REFUSED
+        budget = Budget(self._vendor, found.balance)
+        noted = await self._record.note(wish, known, budget, self._clock.now())
+        return None if noted else Reason.REFUSED
 
     async def unspend(self, known: Redemption) -> bool:
         """Forgets a note before its sale is there; whether it did. Raises StorageError."""

@@ -22,7 +22,7 @@ from agent.domain.identifiers import Identifier, IdentifierType
 from agent.domain.redemption import RedemptionState
 from agent.domain.retention import RetentionPlan
 from agent.domain.transaction import IntegrationKey
-from agent.ports import Loss, Redemption, RedemptionWish, Spent
+from agent.ports import Budget, Loss, Redemption, RedemptionWish, Spent
 from agent.store import statements
 from agent.store.database import Reader, truncate_log
 from agent.store.group_commit import Writer
@@ -71,7 +71,7 @@ OF_KIND = """
 SALE = "SELECT 1 FROM sales WHERE transaction_id = ?"
 NOTED = """
     SELECT amount FROM redemptions AS r
-    WHERE person = ?1 AND statement IS NOT NULL AND kind = 'points' AND state = 'redeemed'
+    WHERE person = ?1 AND statement IS NOT NULL AND kind = 'points' AND state = 'redeemed' AND amount IS NOT NULL
       AND CASE WHEN EXISTS (SELECT 1 FROM sales AS s WHERE s.transaction_id = r.transaction_id)
           THEN EXISTS (SELECT 1 FROM sales AS s JOIN deliveries AS d ON d.sale = s.id
                        WHERE s.transaction_id = r.transaction_id AND d.vendor = ?3
@@ -217,19 +217,19 @@ class Redemptions:
         if read(self._reader, OF_PERSON, person):
             await self._writer.run(write)
 
-    def noted(self, key: IntegrationKey, vendor: str, now: datetime) -> Decimal:
-        """How many points of theirs are noted for sales that the vendor may not have yet. Raises StorageError.
+    async def note(self, wish: RedemptionWish, known: Redemption | None, budget: Budget, now: datetime) -> bool:
+        """Notes points for a sale; whether it did.
 
-        A sale that did not come within a day does not come any more.
+        Not if the sale is here already, nor if more would be noted than there are, for sales that the vendor may not
+        have yet; one that did not come within a day does not come any more. Raises StorageError.
         """
-        rows = read(self._reader, NOTED, self._names.of_identifier(key.identifier), to_ms(now - NOTED_FOR), vendor)
-        return sum((Decimal(amount) for (amount,) in rows if amount is not None), Decimal(0))
-
-    async def note(self, wish: RedemptionWish, known: Redemption | None, now: datetime) -> bool:
-        """Notes points for a sale, unless that is here already; whether it did. Raises StorageError."""
+        person = self._names.of_identifier(wish.key.identifier)
 
         def write(db: Connection) -> bool:
             if db.execute(SALE, (wish.transaction_id,)).fetchone() is not None:
+                return False
+            noted = db.execute(NOTED, (person, to_ms(now - NOTED_FOR), budget.vendor)).fetchall()
+            if sum((Decimal(amount) for (amount,) in noted), wish.amount or Decimal(0)) > budget.points:
                 return False
             number = self._asked(db, wish, known, now)
             db.execute(SETTLE, (RedemptionState.REDEEMED.value, to_ms(now), None, None, number))

@@ -132,7 +132,7 @@ class Vendor:
         return self.benefits_of_alma
 
     redeems = releases = frozenset({BenefitKind.OFFER, BenefitKind.VOUCHER})
-    repeats = with_sale = frozenset[BenefitKind]()
+    repeats = notes = frozenset[BenefitKind]()
     used: ClassVar[set[str]] = set()
 
     def spelled(self, kind: Any, id_: str) -> str:

@@ -52,7 +52,7 @@ class Vendor:
 
     redeems = frozenset({OFFER, VOUCHER})
     releases = frozenset({VOUCHER})
-    repeats = with_sale = frozenset()
+    repeats = notes = frozenset()
 
     def __init__(self):
         self.there, self.used, self.times_used, self.calls = {"v-1", "v-2", "o-1"}, set(), 0, []

@@ -1,5 +1,6 @@
 """Points that a till spends for a sale: noted while there are enough, spent by the sale, and by no sale twice."""
 
+import asyncio
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
@@ -9,7 +10,7 @@ import pytest
 from agent.domain.delivery import Verdict, VerdictKind
 from agent.domain.redemption import Reason, Standing, VendorStanding
 from agent.errors import UnknownRecordError
-from agent.ports import Recipient, Settled, Spent
+from agent.ports import Budget, Recipient, RedemptionWish, Settled, Spent
 from agent.services.redeeming import Redeemed, Wanted
 from tests.fakes import NOW, VENDOR, acceptance, member_key, open_outbox
 from tests.services.test_redeeming import DONE, OFFLINE, POINTS, REF, Desk, Vendor, refused
@@ -22,7 +23,7 @@ RELEASED = Redeemed("released")
 class Purse(Vendor):
     """Says how many points a member has; it is told of none by a call."""
 
-    redeems = releases = repeats = with_sale = frozenset({POINTS})
+    redeems = releases = repeats = notes = frozenset({POINTS})
     balance = Decimal(100)
 
     async def standing(self, key, kind, id_, *, timeout_s, pace):
@@ -75,7 +76,7 @@ async def test_given_back_before_the_sale(desk):
 async def test_another_amount_for_the_same_sale(desk):
     """The one that is noted stands, until it is given back."""
     await desk.redeem(FORTY)
-    assert await desk.redeem(replace(FORTY, amount=Decimal(50))) == NO
+    assert await desk.redeem(replace(FORTY, amount=Decimal(50))) == refused(Reason.USED)
     await sell(desk)
     assert (await leased(desk))["s-1"].points == Decimal(40)
 
@@ -119,6 +120,13 @@ async def test_whose_books_count(tmp_path, end):
         else:
             await outbox.settle([Settled(outgoing.entry, Verdict(end))], NOW)
         assert await desk.redeem(replace(spends(2), amount=Decimal(100))) == (DONE if end is VerdictKind.DONE else NO)
+
+
+async def test_two_at_once(desk):
+    """Whoever is written down first has them."""
+    wishes = (RedemptionWish(member_key("10000421"), REF, POINTS, "", f"s-{number}", Decimal(60)) for number in (1, 2))
+    noting = (desk.record.note(wish, None, Budget(VENDOR, Decimal(100)), NOW) for wish in wishes)
+    assert sorted(await asyncio.gather(*noting)) == [False, True]
 
 
 async def test_a_sale_that_never_comes(desk):
@@ -167,7 +175,9 @@ async def test_somebody_erased(desk):
     """Whose they were is forgotten, and nothing can be given back."""
     await desk.redeem(FORTY)
     await desk.record.erase([desk.record.find("s-1", POINTS, "").number], desk.clock.now())
-    assert (await desk.record.redeemed(), desk.record.noted(member_key("10000421"), VENDOR, NOW)) == ([], 0)
+    assert await desk.record.redeemed() == []
+    with pytest.raises(UnknownRecordError):
+        await desk.release(FORTY)
 
 
 async def test_somebody_erased_meanwhile(desk):

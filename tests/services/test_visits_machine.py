@@ -144,7 +144,7 @@ class Vendor:
 
     name, guests, connections, requests_per_second, batch_size, idle_ping_s = VENDOR, False, 1, 0.0, 1, IDLE_PING_S
     redeems = releases = frozenset({VOUCHER})
-    repeats = with_sale = frozenset()
+    repeats = notes = frozenset()
 
     def __init__(self):
         self.sender = self.lookup = self.writer = self

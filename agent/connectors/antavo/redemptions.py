@@ -66,7 +66,7 @@ class AntavoRedemptions:
 
     releases = frozenset({BenefitKind.OFFER, BenefitKind.VOUCHER, BenefitKind.POINTS})
     repeats = frozenset({BenefitKind.OFFER, BenefitKind.POINTS})
-    with_sale = frozenset({BenefitKind.POINTS})
+    notes = frozenset({BenefitKind.POINTS})
 
     def __init__(
         self,
@@ -129,7 +129,7 @@ class AntavoRedemptions:
             VendorUnreachableError: where ``maybe_received`` says so, it may have been carried out all the same.
             VendorRefusedError: our credentials are refused; it was not carried out.
         """
-        if kind in self.with_sale:
+        if kind in self.notes:
             return VendorWord(Reason.NOT_OFFERED)
         if kind is BenefitKind.OFFER:
             whose = self._lookup.customer_of(key, timeout_s=timeout_s, pace=pace)

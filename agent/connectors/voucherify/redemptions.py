@@ -69,7 +69,7 @@ class VoucherifyRedemptions:
     """
 
     redeems = releases = frozenset({BenefitKind.VOUCHER})
-    repeats = with_sale = frozenset[BenefitKind]()
+    repeats = notes = frozenset[BenefitKind]()
 
     def __init__(self, client: VoucherifyClient, benefits: VoucherifyBenefits, *, clock: Clock) -> None:
         self._client, self._benefits, self._clock = client, benefits, clock

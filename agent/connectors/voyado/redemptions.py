@@ -73,7 +73,7 @@ class VoyadoRedemptions:
 
     redeems = frozenset({BenefitKind.OFFER, BenefitKind.VOUCHER})
     releases = frozenset({BenefitKind.VOUCHER})
-    repeats = with_sale = frozenset[BenefitKind]()
+    repeats = notes = frozenset[BenefitKind]()
 
     def __init__(self, client: VoyadoClient, people: VoyadoPeople) -> None:
         self._client, self._people = client, people
