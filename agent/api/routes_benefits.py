@@ -134,8 +134,13 @@ class BenefitCalls:
 
 
 def _offer(item: Benefit, refused: OfflineReason | None) -> OfferAnswer:
-    minimum = _decimal(item.minimum) if item.minimum is not None else None
-    return OfferAnswer(**_shared(item, refused), promotion_id=item.reference, minimum_purchase=minimum)
+    return OfferAnswer(
+        **_shared(item, refused),
+        promotion_id=item.reference,
+        minimum_purchase=_decimal(item.minimum) if item.minimum is not None else None,
+        points=_decimal(item.points) if item.points is not None else None,
+        brings_voucher=item.brings_voucher,
+    )
 
 
 def _voucher(item: Benefit, refused: OfflineReason | None) -> VoucherAnswer:

@@ -53,6 +53,10 @@ class OfferAnswer(BenefitAnswer):
 
     promotion_id: str | None
     minimum_purchase: str | None = Field(None, description="the least sale that it is good for; null: none is named")
+    points: str | None = Field(None, repr=False, description="what it costs the member, taken when it is redeemed")
+    brings_voucher: bool = Field(
+        False, description="redeeming it gives the member a voucher: ask again, and redeem that for the sale"
+    )
     general: bool = Field(False, description="for everybody, while nobody can tell who is a member")
 
 

@@ -56,6 +56,8 @@ class Benefit:
         expires_at: the first instant at which it is of no use any more; None: it does not expire.
         reference: what a receipt names it by: of an offer the promotion's id, of a voucher its number.
         minimum: the least sale that it is good for; None where the vendor names none.
+        points: what it costs the member, of whom they are taken when it is used; None: nothing.
+        brings_voucher: using it gives the member a voucher, which is what is used up for the sale.
     """
 
     kind: BenefitKind
@@ -65,6 +67,8 @@ class Benefit:
     expires_at: datetime | None = None
     reference: str | None = field(default=None, repr=False)
     minimum: Decimal | None = None
+    points: Decimal | None = field(default=None, repr=False)
+    brings_voucher: bool = False
 
     def is_over(self, now: datetime) -> bool:
         """Whether it has expired."""

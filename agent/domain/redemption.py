@@ -3,9 +3,11 @@
 What is on record before the vendor is asked, what the vendor says of the benefit now, and what follows from both.
 """
 
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from enum import StrEnum
+from decimal import Decimal
+from enum import Enum, StrEnum
 from typing import Final
 
 
@@ -46,6 +48,33 @@ CARRIED_OUT_WITHIN: Final = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True)
+class Use:
+    """One use of a benefit that can be used again and again, as the vendor lists a member's.
+
+    Attributes:
+        id: the vendor's name of it; it is given back by that.
+        at: when, by the vendor's clock; None where nobody can tell.
+        certain: it is of this benefit; else the list does not say of which it is.
+    """
+
+    id: str = field(repr=False)
+    at: datetime | None
+    certain: bool = True
+
+
+class Trace(Enum):
+    """What shows of a call to use a benefit up, of which no answer came, where it is not one use alone.
+
+    ``NOTHING``: it was not carried out. ``NOT_YET``: nothing shows, and it may yet. ``UNCLEAR``: several uses may be
+    its, or one that may be of another benefit.
+    """
+
+    NOTHING = "nothing"
+    NOT_YET = "not_yet"
+    UNCLEAR = "unclear"
+
+
+@dataclass(frozen=True, slots=True)
 class VendorStanding:
     """How the vendor says that a member's benefit stands.
 
@@ -53,11 +82,15 @@ class VendorStanding:
         standing: what it says.
         used_at: when it was used up, by its own clock; None where it does not say.
         theirs: used up, it may have been for this member; another member's use is no sale's of theirs.
+        uses: of a benefit that can be used again and again, by this member, of late.
+        balance: of points, what can be spent.
     """
 
     standing: Standing
     used_at: datetime | None = None
     theirs: bool = True
+    uses: tuple[Use, ...] = ()
+    balance: Decimal | None = None
 
     def used_by(self, asked_at: datetime | None, *, since: datetime | None = None) -> bool:
         """Whether it is used up, and may have been by a sale's own call: what another used at another time was not.
@@ -73,6 +106,26 @@ class VendorStanding:
         if asked_at is not None:
             return asked_at - CLOCKS_APART <= self.used_at <= asked_at + CARRIED_OUT_WITHIN
         return since is None or self.used_at >= since - CLOCKS_APART
+
+
+def own_use(uses: Iterable[Use], asked_at: datetime, *, now: datetime, others: Collection[str]) -> Use | Trace:
+    """The use that a call made of which no answer came: the only one about then that is no other call's.
+
+    Such a benefit shows no end of being there, so that a call is never repeated because it is: only once nothing shows
+    of it, and it can not be carried out any more.
+
+    Args:
+        uses: of the benefit, and those that may be of it.
+        asked_at: when the call went out, by the vendor's clock, as are the others here.
+        now: the present instant.
+        others: uses that are known to be other calls'.
+    """
+    from_, until = asked_at - CLOCKS_APART, asked_at + CARRIED_OUT_WITHIN
+    found = [use for use in uses if use.id not in others and (use.at is None or from_ <= use.at <= until)]
+    if not found:
+        return Trace.NOTHING if now > until else Trace.NOT_YET
+    certain = len(found) == 1 and found[0].certain and found[0].at is not None
+    return found[0] if certain else Trace.UNCLEAR
 
 
 class Reason(StrEnum):
@@ -104,10 +157,12 @@ class VendorWord:
     Attributes:
         reason: why not; None when it did it.
         code: its own name for that.
+        use: its name of what it did, by which that is given back, where the benefit can be used again and again.
     """
 
     reason: Reason | None = None
     code: str | None = None
+    use: str | None = field(default=None, repr=False)
 
 
 CALL: Final = "call"

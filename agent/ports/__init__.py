@@ -5,6 +5,7 @@ Instants are aware UTC datetimes; durations are seconds unless the name says oth
 
 from agent.ports.basics import Clock, Pace, Record, Secret
 from agent.ports.benefits import (
+    Budget,
     CarriedOffers,
     Loss,
     MemberBenefits,
@@ -39,6 +40,7 @@ from agent.ports.outbox import (
     Recipient,
     Settled,
     Shares,
+    Spent,
     not_told,
 )
 from agent.ports.persons import ErasedBefore, ErasedSales, ErasureRequest, Identity, Person, Removed
@@ -51,6 +53,7 @@ __all__ = [
     "AppliedCounts",
     "AppliedFile",
     "Batch",
+    "Budget",
     "CarriedOffers",
     "ChangeFeed",
     "ChangePage",
@@ -99,6 +102,7 @@ __all__ = [
     "Seen",
     "Settled",
     "Shares",
+    "Spent",
     "Sweep",
     "Told",
     "Writer",

@@ -67,6 +67,14 @@ class Redeemer(Protocol):
     def with_sale(self) -> Collection[BenefitKind]:
         """What the vendor hears of by the sale alone: `redeem` calls nobody, and the sale uses it up as it arrives."""
 
+    @property
+    def repeats(self) -> Collection[BenefitKind]:
+        """What is used under one id by many sales and members, and counts each time: it is never told twice blindly."""
+
+    @property
+    def notes(self) -> Collection[BenefitKind]:
+        """What is noted here for a sale, with which the sender tells it (`Outgoing.spent`): no call of these does."""
+
     def spelled(self, kind: BenefitKind, id_: str) -> str:
         """A benefit's id as `standing` looks for it, where the vendor takes several spellings for the same."""
 
@@ -81,9 +89,18 @@ class Redeemer(Protocol):
         """Uses it up; without an answer it may have been all the same, if the error's ``maybe_received`` says so."""
 
     async def release(
-        self, key: IntegrationKey, kind: BenefitKind, id_: str, *, timeout_s: float, pace: Pace
+        self, key: IntegrationKey, kind: BenefitKind, id_: str, *, timeout_s: float, pace: Pace, use: str = ""
     ) -> VendorWord:
-        """Gives it back; without an answer it may have been all the same."""
+        """Gives it back; without an answer it may have been all the same.
+
+        Args:
+            key: whose.
+            kind: of benefit.
+            id_: which one.
+            timeout_s: longest wait for any one answer.
+            pace: awaited before each call.
+            use: which use of one of ``repeats``.
+        """
 
 
 class PointsSpender(Protocol):
@@ -150,6 +167,7 @@ class Redemption:
         accepted_at: when it was asked for first.
         asked_at: when the vendor was asked last, by its own clock; None when it was not, or nobody knows any more.
         code: why, in the vendor's own name or ours.
+        use: the vendor's name of the use, where it has one and the benefit can be used again and again.
     """
 
     number: int
@@ -164,6 +182,7 @@ class Redemption:
     accepted_at: datetime
     asked_at: datetime | None
     code: str | None
+    use: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +192,19 @@ class Loss:
     currency: str
     count: int
     amount: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What somebody has to spend.
+
+    Attributes:
+        vendor: whose points they are.
+        points: how many it shows.
+    """
+
+    vendor: str
+    points: Decimal = field(repr=False)
 
 
 class RedemptionRecord(Protocol):
@@ -190,6 +222,19 @@ class RedemptionRecord(Protocol):
     async def named(self, key: IntegrationKey, names: Collection[Identifier]) -> None:
         """Puts what whoever has the key was named by since into what is on record of them."""
 
+    async def note(self, wish: RedemptionWish, known: Redemption | None, budget: Budget, now: datetime) -> bool:
+        """Notes points for a sale; whether it did.
+
+        Not if the sale is here already, nor if more would be noted than there are, for sales that the vendor may not
+        have yet.
+        """
+
+    async def unnote(self, known: Redemption, now: datetime) -> bool:
+        """Forgets such a note, unless the sale is here already; whether it did."""
+
+    def uses(self, kind: BenefitKind) -> frozenset[str]:
+        """The vendor's names of the uses that are on record, whoever's they are: no lost call made any of them."""
+
     def given_unasked(self, key: IntegrationKey, names: Collection[Identifier], day: date) -> int:
         """How many benefits somebody was given unasked on a day, under whichever of their keys."""
 
@@ -200,8 +245,10 @@ class RedemptionRecord(Protocol):
         now: datetime,
         code: str | None = None,
         asked_at: datetime | None = None,
+        *,
+        use: str | None = None,
     ) -> None:
-        """Writes down what became of one."""
+        """Writes down what became of one, and the vendor's name of the use."""
 
     def losses(self, since: datetime) -> Sequence[Loss]:
         """What was lost since then, by currency."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
+from decimal import Decimal
 
 from agent.domain.activity import Activity, ContactEvent
 from agent.domain.delivery import DeliveryState, Verdict
@@ -133,6 +134,19 @@ class Delivery:
 
 
 @dataclass(frozen=True, slots=True)
+class Spent:
+    """Points that a till noted for a sale, to be spent with it.
+
+    Attributes:
+        points: how many.
+        key: whose; None where nobody knows any more.
+    """
+
+    points: Decimal
+    key: IntegrationKey | None = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Outgoing:
     """A leased delivery, with everything that rendering needs.
 
@@ -150,6 +164,7 @@ class Outgoing:
         clock_off: how far that clock has been put right since.
         corrected_at: when it took place by the vendor's clock, where the till's was wrong.
         reference: what the last verdict that named it calls it; None before one did.
+        spent: the points that are spent with it, where a till noted some.
     """
 
     entry: int
@@ -165,6 +180,7 @@ class Outgoing:
     clock_off: timedelta = timedelta()
     corrected_at: datetime | None = None
     reference: str | None = None
+    spent: Spent | None = field(default=None, repr=False)
 
     @property
     def transaction(self) -> Transaction:

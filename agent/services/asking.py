@@ -43,6 +43,11 @@ class Asking:
         self.live, self.budget_s, self.asking_now = live, budget_s, asking_now
 
     @property
+    def vendor(self) -> str:
+        """Who is asked."""
+        return self._link.vendor
+
+    @property
     def is_refused(self) -> bool:
         """Whether the vendor answers, and refuses our credentials: no outage."""
         return self._link.state == "degraded"

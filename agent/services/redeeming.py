@@ -23,6 +23,7 @@ from agent.domain.redemption import (
     Reason,
     RedemptionState,
     Standing,
+    Trace,
     VendorStanding,
     VendorWord,
     after_looking,
@@ -35,6 +36,7 @@ from agent.services.asking import Asking
 from agent.services.handles import Refs
 from agent.services.redemption_calls import RedemptionCalls
 from agent.services.settling import SETTLES_S, Settling
+from agent.services.spending import Spending
 from agent.services.unasked import Remembered, Unasked
 
 
@@ -114,7 +116,10 @@ class Redeeming:
         self._refs, self._spend_with, self._over, self._told = refs, spend_with, over, told
         self._locks: WeakValueDictionary[tuple[BenefitKind, str], asyncio.Lock] = WeakValueDictionary()
         self._giving = asyncio.Lock()  # what somebody was given today is counted by one at a time
-        self._calls = RedemptionCalls(clock, vendor, asking, points=points) if vendor is not None else None
+        self._calls = None
+        if vendor is not None:
+            self._calls = RedemptionCalls(clock, vendor, asking, points=points, uses=record.uses)
+        self._spending = Spending(clock, record, asking.vendor)
         self._unasked = Unasked(clock, record, unasked, remembered, self._settle)
         self._settling = Settling(
             clock=clock,
@@ -143,13 +148,14 @@ class Redeeming:
             calls = self._calls
             if calls is None or not calls.redeems(wanted.kind):
                 return _refused(Reason.NOT_OFFERED)
-            known_already = self._on_record(wanted, known)
+            known_already = self._on_record(calls, wanted, known)
             if known_already is not None:
                 return known_already
             asked = known is not None and known.state is RedemptionState.ASKING
             if not asked and not self._refs.handles.is_named_by(wanted.ref, self._spend_with):
                 return _refused(Reason.WEAK)
-            return await self._redeem(calls, key, wanted, known)
+            attempt = self._spend if calls.notes(wanted.kind) else self._redeem
+            return await self._earlier(calls, known) or await attempt(calls, key, wanted, known)
 
     async def release(self, kind: BenefitKind, id_: str, transaction_id: str) -> Redeemed:
         """Gives back what was redeemed for a sale; asked again, the same answer.
@@ -171,16 +177,34 @@ class Redeeming:
             if untold or known.state is RedemptionState.LOST:  # the vendor was not told, or refused it
                 await self._settle(known.number, RedemptionState.RELEASED)
                 return Redeemed("released")
-            if calls is None or known.state is RedemptionState.STUCK or known.key is None:
+            at_rest, stays = known.state is RedemptionState.REDEEMED, known.state is RedemptionState.STUCK
+            if calls is None or stays or known.key is None or (at_rest and not calls.releases(kind)):
                 return _refused(Reason.NOT_RELEASED)
-            if not calls.releases(kind) and known.state is RedemptionState.REDEEMED:
-                return _refused(Reason.NOT_RELEASED)
+            if at_rest and calls.notes(kind):
+                return await self._unspend(known)
             if known.state is not RedemptionState.UNDOING:
                 await self._settle(known.number, RedemptionState.UNDOING)
-            state = await self._settling.undo(calls, known, at_rest=known.state is RedemptionState.REDEEMED)
+            state = await self._settling.undo(calls, known, at_rest=at_rest)
             if state is None:
                 return Redeemed("queued")
             return Redeemed("released") if state is RedemptionState.RELEASED else _refused(Reason.NOT_RELEASED)
+
+    async def _earlier(self, calls: RedemptionCalls, known: Redemption | None) -> Redeemed | None:
+        """What an earlier attempt came to that may have used what counts each time; None: it did not, and may be made.
+
+        Such a benefit does not show by itself that it was used, so that nothing is told again before that is known.
+        """
+        if known is None or known.key is None or known.state is not RedemptionState.ASKING:
+            return None
+        if not calls.repeats(known.kind):
+            return None
+        own = await calls.own(known, calls.patience(), at_rest=False)
+        if own is Trace.NOTHING:
+            return None
+        if own is not None and not isinstance(own, Trace):
+            return await self._settled(known.number, VendorWord(use=own))
+        await self._settle(known.number, RedemptionState.UNDOING)
+        return _refused(Reason.OFFLINE)
 
     async def _redeem(
         self, calls: RedemptionCalls, key: IntegrationKey, wanted: Wanted, known: Redemption | None
@@ -205,7 +229,7 @@ class Redeeming:
             return _refused(answer)
         wish = replace(self._wish(key, wanted, known), asked_at=calls.their_time())
         number = await self._ask_for(wish, known)
-        told = await calls.redeem(wish, until)
+        told = await calls.redeem(wish, until, found)
         if told.word is None:
             maybe_used = told.received or state is RedemptionState.ASKING
             await self._settle(number, RedemptionState.UNDOING if maybe_used else RedemptionState.REFUSED)
@@ -214,12 +238,13 @@ class Redeeming:
             self._over(key, wanted.kind, wanted.id)
         return await self._settled(number, told.word)
 
-    def _on_record(self, wanted: Wanted, known: Redemption | None) -> Redeemed | None:
+    def _on_record(self, calls: RedemptionCalls, wanted: Wanted, known: Redemption | None) -> Redeemed | None:
         """The answer that needs no vendor; None where it has to be asked. Raises StorageError."""
         spent = known is not None and known.state in (RedemptionState.REDEEMED, RedemptionState.ASKING)
         if spent and wanted.kind is BenefitKind.POINTS and known is not None and known.amount != wanted.amount:
             return _refused(Reason.USED)  # another number of points, in this sale
-        elsewhere = self._record.elsewhere(wanted.transaction_id, wanted.kind, wanted.id)
+        once = not calls.repeats(wanted.kind)
+        elsewhere = once and self._record.elsewhere(wanted.transaction_id, wanted.kind, wanted.id)
         answer = without_asking(known.state if known is not None else None, elsewhere=elsewhere)
         if isinstance(answer, Reason):
             return _refused(answer)
@@ -234,6 +259,28 @@ class Redeeming:
         if found.standing is not Standing.AVAILABLE:
             return False
         return known.asked_at is None or calls.their_time() - known.asked_at < timedelta(seconds=SETTLES_S)
+
+    async def _spend(
+        self, calls: RedemptionCalls, key: IntegrationKey, wanted: Wanted, known: Redemption | None
+    ) -> Redeemed:
+        """Notes points for a sale that is still to come; without the vendor's word nobody knows that they are there."""
+        found = await calls.standing(key, wanted.kind, wanted.id, calls.patience())
+        if found is None:
+            return _refused(Reason.OFFLINE)
+        wish = self._wish(key, wanted, known)
+        self._check_there(wish, known)
+        reason = await self._spending.spend(found, wish, known)
+        if reason is not None:
+            return _refused(reason)
+        await self._name(wish)
+        self._told(RedemptionState.REDEEMED.value)
+        return Redeemed("redeemed")
+
+    async def _unspend(self, known: Redemption) -> Redeemed:
+        if not await self._spending.unspend(known):  # the sale has spent them, and gives them back itself
+            return _refused(Reason.NOT_RELEASED)
+        self._told(RedemptionState.RELEASED.value)
+        return Redeemed("released")
 
     async def _give(self, key: IntegrationKey, wanted: Wanted, known: Redemption | None) -> Redeemed:
         """Gives a benefit unasked, if the shop's policy allows it: on disk, to be told to the vendor."""
@@ -271,26 +318,39 @@ class Redeeming:
             UnknownRecordError: whose it is was erased while this was on its way: nothing of theirs is written down.
             StorageError: it is not on disk.
         """
+        self._check_there(wish, known)
+        number = await self._record.ask(wish, known, self._clock.now())
+        await self._name(wish)
+        return number
+
+    def _check_there(self, wish: RedemptionWish, known: Redemption | None) -> None:
+        """Raises UnknownRecordError where whose it is was erased meanwhile: nothing of theirs is written down then."""
         latest = self._record.find(wish.transaction_id, wish.kind, wish.id)
         if (known is not None and latest is None) or self._whose(wish.ref, latest) != wish.key:
             raise UnknownRecordError("Nobody is known here under that handle any more.")
-        number = await self._record.ask(wish, known, self._clock.now())
+
+    async def _name(self, wish: RedemptionWish) -> None:
         names = self._refs.handles.names(wish.ref)
         if names != wish.names:  # they were named while this was being written down
             await self._record.named(wish.key, names)
-        return number
 
     async def _settled(self, number: int, word: VendorWord) -> Redeemed:
         if word.reason is None:
-            await self._settle(number, RedemptionState.REDEEMED)
+            await self._settle(number, RedemptionState.REDEEMED, use=word.use)
             return Redeemed("redeemed")
         await self._settle(number, RedemptionState.REFUSED, word.code)
         return _refused(word.reason)
 
     async def _settle(
-        self, number: int, state: RedemptionState, code: str | None = None, asked_at: datetime | None = None
+        self,
+        number: int,
+        state: RedemptionState,
+        code: str | None = None,
+        asked_at: datetime | None = None,
+        *,
+        use: str | None = None,
     ) -> None:
-        await self._record.settle(number, state, self._clock.now(), code, asked_at)
+        await self._record.settle(number, state, self._clock.now(), code, asked_at, use=use)
         self._told(state.value)
 
     def _spelled(self, kind: BenefitKind, id_: str, transaction_id: str) -> str:

@@ -1,19 +1,20 @@
 """What the loyalty system is asked about one redemption: how the benefit stands, to use it up, and to give it back.
 
 All of it within a cashier's patience. An answer that was lost is looked up: a benefit that had been unused when this
-sale asked, and that is said to have been used up about then, was used up by that.
+sale asked, and that is said to have been used up about then, was used up by that. One that can be used again and again
+shows its uses: the only one about then that is no other sale's is this sale's, and it is told of none a second time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import TypeVar
 
 from agent.domain.benefits import BenefitKind
-from agent.domain.redemption import Reason, Standing, VendorStanding, VendorWord
+from agent.domain.redemption import Reason, Standing, Trace, VendorStanding, VendorWord, own_use
 from agent.domain.transaction import IntegrationKey
 from agent.errors import ConfigurationError, VendorRefusedError, VendorUnreachableError
 from agent.ports import Clock, PointsSpender, Redeemer, Redemption, RedemptionWish
@@ -42,19 +43,28 @@ class RedemptionCalls:
         clock: for the budget, and for the vendor's.
         vendor: the loyalty system.
         asking: how it is asked; its budget is for a whole redemption.
-        points: spends points there; None where a till spends none.
+        points: spends points there; None where none are, or they are noted for the sale.
+        uses: of a kind, what is on record as other calls': a lost one made none of them.
     """
 
-    def __init__(self, clock: Clock, vendor: Redeemer, asking: Asking, *, points: PointsSpender | None = None) -> None:
-        self._clock, self._vendor, self._points, self._asking = clock, vendor, points, asking
+    def __init__(
+        self,
+        clock: Clock,
+        vendor: Redeemer,
+        asking: Asking,
+        *,
+        points: PointsSpender | None = None,
+        uses: Callable[[BenefitKind], Collection[str]] = lambda _kind: (),
+    ) -> None:
+        self._clock, self._vendor, self._points, self._asking, self._uses = clock, vendor, points, asking, uses
 
     def redeems(self, kind: BenefitKind) -> bool:
         """Whether that kind is used up at a till."""
-        return self._points is not None if kind is BenefitKind.POINTS else kind in self._vendor.redeems
+        return self._spender(kind) is not None or kind in self._vendor.redeems
 
     def releases(self, kind: BenefitKind) -> bool:
         """Whether that kind can be given back."""
-        return self._points is not None if kind is BenefitKind.POINTS else kind in self._vendor.releases
+        return self._spender(kind) is not None or kind in self._vendor.releases
 
     def go_with_sale(self, kind: BenefitKind) -> bool:
         """Whether the vendor hears of that kind by the sale alone."""
@@ -68,16 +78,43 @@ class RedemptionCalls:
         """The present instant by the vendor's clock, as far as we have heard of it."""
         return self._asking.their_time(self._clock.now())
 
+    def repeats(self, kind: BenefitKind) -> bool:
+        """Whether the benefits of a kind can be used again and again, by other sales and members under one id."""
+        return kind in self._vendor.repeats
+
+    def notes(self, kind: BenefitKind) -> bool:
+        """Whether benefits of a kind are used by the sale itself, and only noted before."""
+        return self._spender(kind) is None and kind in self._vendor.notes
+
     async def standing(self, key: IntegrationKey, kind: BenefitKind, id_: str, until: float) -> VendorStanding | None:
         """How a benefit stands; None when that cannot be learned in time."""
-        points, how = self._points, self._asking.spend
-        if kind is BenefitKind.POINTS:
-            if points is None:
-                return None
+        points, how = self._spender(kind), self._asking.spend
+        if points is not None:
             return await self._ask(lambda: points.standing(key, id_, timeout_s=self._left(until), pace=how), until)
         return await self._ask(
             lambda: self._vendor.standing(key, kind, id_, timeout_s=self._left(until), pace=how), until
         )
+
+    async def own(self, known: Redemption, until: float, *, at_rest: bool) -> str | Trace | None:
+        """The use that a call made: the vendor's name of it, empty of what can be used once; else what shows instead.
+
+        None when that cannot be learned in time.
+
+        Args:
+            known: the redemption; one that has its use's name on record is not asked about.
+            until: how long it is waited for, monotonic seconds.
+            at_rest: the vendor is not busy with it any more: what can be used once and is unused now stays so.
+        """
+        if known.use:
+            return known.use
+        found = await self.of(known, until)
+        if found is None:
+            return None
+        if self.repeats(known.kind):
+            return self._trace(known.kind, found, known.asked_at or known.accepted_at)
+        if found.used_by(known.asked_at, since=known.accepted_at):
+            return ""
+        return Trace.NOTHING if at_rest or found.standing is Standing.USED else Trace.NOT_YET
 
     async def of(self, known: Redemption, until: float) -> VendorStanding | None:
         """How the benefit of a redemption stands, whose person is remembered."""
@@ -85,10 +122,15 @@ class RedemptionCalls:
             return None
         return await self.standing(known.key, known.kind, known.id, until)
 
-    async def redeem(self, wish: RedemptionWish, until: float) -> Told:
+    async def redeem(self, wish: RedemptionWish, until: float, before: VendorStanding) -> Told:
         """What the vendor says to it, looked up when its answer is lost.
 
         What may be under way is not over because it is refused when it is repeated: nobody knows what becomes of it.
+
+        Args:
+            wish: what.
+            until: how long it is waited for, monotonic seconds.
+            before: how the benefit stood.
         """
         told = await self._tell(wish, until)
         if told.word is not None:
@@ -96,9 +138,8 @@ class RedemptionCalls:
         found = await self.standing(wish.key, wish.kind, wish.id, until)
         if found is None:
             return told
-        if wish.kind is BenefitKind.POINTS and (told.received or found.standing is Standing.USED):
-            # They are named by the sale. What was sent may not show yet: sent again it would be taken twice.
-            return Told(VendorWord() if found.standing is Standing.USED else None, received=True)
+        if (alone := self._by_its_traces(wish, told, found, before)) is not None:
+            return alone
         if found.standing is Standing.USED:
             ours = told.received and found.used_by(wish.asked_at)
             return Told(VendorWord(None if ours else Reason.USED), told.received)
@@ -108,16 +149,40 @@ class RedemptionCalls:
             return Told(VendorWord() if again.word.reason is Reason.USED else None, received=True)
         return Told(again.word, told.received or again.received)
 
-    async def release(self, key: IntegrationKey, kind: BenefitKind, id_: str, until: float) -> VendorWord | None:
+    async def release(
+        self, key: IntegrationKey, kind: BenefitKind, id_: str, until: float, *, use: str = ""
+    ) -> VendorWord | None:
         """What the vendor says to giving it back; None when that cannot be learned in time."""
-        points, how = self._points, self._asking.spend
+        points, how = self._spender(kind), self._asking.spend
         if not self.releases(kind):
             return VendorWord(Reason.NOT_RELEASED)
-        if points is not None and kind is BenefitKind.POINTS:
+        if points is not None:
             return await self._ask(lambda: points.give_back(key, id_, timeout_s=self._left(until), pace=how), until)
         return await self._ask(
-            lambda: self._vendor.release(key, kind, id_, timeout_s=self._left(until), pace=how), until
+            lambda: self._vendor.release(key, kind, id_, timeout_s=self._left(until), pace=how, use=use), until
         )
+
+    def _by_its_traces(
+        self, wish: RedemptionWish, told: Told, found: VendorStanding, before: VendorStanding
+    ) -> Told | None:
+        """What what shows says alone of something that would count again; None of what can be used once."""
+        if self._spender(wish.kind) is not None and (told.received or found.standing is Standing.USED):
+            # They are named by the sale. What was sent may not show yet: sent again it would be taken twice.
+            return Told(VendorWord() if found.standing is Standing.USED else None, received=True)
+        if not told.received or not self.repeats(wish.kind):
+            return None
+        own = self._trace(wish.kind, found, wish.asked_at, before) if wish.asked_at is not None else Trace.UNCLEAR
+        return Told(None if isinstance(own, Trace) else VendorWord(use=own), received=True)
+
+    def _spender(self, kind: BenefitKind) -> PointsSpender | None:
+        return self._points if kind is BenefitKind.POINTS else None
+
+    def _trace(
+        self, kind: BenefitKind, found: VendorStanding, asked_at: datetime, before: VendorStanding | None = None
+    ) -> str | Trace:
+        others = {*self._uses(kind), *(use.id for use in (before.uses if before is not None else ()))}
+        own = own_use(found.uses, asked_at, now=self.their_time(), others=others)
+        return own if isinstance(own, Trace) else own.id
 
     async def _tell(self, wish: RedemptionWish, until: float) -> Told:
         received = False

@@ -16,7 +16,7 @@ import structlog
 
 from agent.domain.benefits import BenefitKind
 from agent.domain.health import Conditions
-from agent.domain.redemption import GIVEN_UNASKED, Reason, RedemptionState, Standing
+from agent.domain.redemption import GIVEN_UNASKED, Reason, RedemptionState, Trace
 from agent.errors import StorageError
 from agent.ports import Clock, Redemption, RedemptionRecord
 from agent.services.asking import Asking
@@ -133,23 +133,29 @@ class Settling:
         """
         if known.key is None or known.id is None:
             return None
-        if self._record.elsewhere(known.transaction_id, known.kind, known.id):  # what is used up is another sale's
+        once = not calls.repeats(known.kind)
+        if once and self._record.elsewhere(known.transaction_id, known.kind, known.id):  # another sale has used it up
             await self._settle(known.number, RedemptionState.RELEASED)
             return RedemptionState.RELEASED
         until = calls.patience()
-        found = await calls.of(known, until)
-        if found is None or not (at_rest or found.standing is Standing.USED):
+        own = await calls.own(known, until, at_rest=at_rest)
+        if own is None or own is Trace.NOT_YET:
             return None
-        state, code = RedemptionState.RELEASED, None
-        if found.used_by(known.asked_at, since=known.accepted_at):
-            word = await calls.release(known.key, known.kind, known.id, until)
+        code = own.value if own is Trace.UNCLEAR else None
+        if not isinstance(own, Trace):
+            word = await calls.release(known.key, known.kind, known.id, until, use=own)
             if word is None:
                 return None
-            if word.reason is not None:
-                state, code = RedemptionState.STUCK, word.code or Reason.NOT_RELEASED.value
-                log.warning("redemption.stuck", code=code, transaction_id=known.transaction_id)
-        await self._settle(known.number, state, code)
-        return state
+            code = word.code or Reason.NOT_RELEASED.value if word.reason is not None else None
+        if code is not None:
+            return await self._stuck(known, code)
+        await self._settle(known.number, RedemptionState.RELEASED)
+        return RedemptionState.RELEASED
+
+    async def _stuck(self, known: Redemption, code: str) -> RedemptionState:
+        log.warning("redemption.stuck", code=code, transaction_id=known.transaction_id)
+        await self._settle(known.number, RedemptionState.STUCK, code)
+        return RedemptionState.STUCK
 
     async def _try(self, calls: RedemptionCalls, known: Redemption) -> bool:
         """Whether it is settled now."""
@@ -161,11 +167,15 @@ class Settling:
             return await self._unasked.deliver(calls, known)
         if known.state is RedemptionState.UNDOING:
             return await self.undo(calls, known, at_rest=True) is not None
-        found = await calls.of(known, calls.patience())
-        if found is None:
+        own = await calls.own(known, calls.patience(), at_rest=True)
+        if own is None or own is Trace.NOT_YET:
             return False
-        ours = found.used_by(known.asked_at, since=known.accepted_at)
-        await self._settle(known.number, RedemptionState.REDEEMED if ours else RedemptionState.REFUSED)
+        if own is Trace.UNCLEAR:
+            await self._stuck(known, Trace.UNCLEAR.value)
+        elif isinstance(own, Trace):
+            await self._settle(known.number, RedemptionState.REFUSED)
+        else:
+            await self._settle(known.number, RedemptionState.REDEEMED, use=own or None)
         return True
 
     def _open(self) -> Iterator[Redemption]:

@@ -14,7 +14,7 @@ import structlog
 
 from agent.domain.benefits import Benefits
 from agent.domain.offline import OfflinePolicy, worth_at_most
-from agent.domain.redemption import Reason, RedemptionState, Standing, VendorWord
+from agent.domain.redemption import Reason, RedemptionState, Standing, Trace, VendorWord
 from agent.domain.transaction import IntegrationKey
 from agent.ports import Clock, Redemption, RedemptionRecord, RedemptionWish
 from agent.services.redemption_calls import RedemptionCalls
@@ -85,21 +85,26 @@ class Unasked:
             await self._settle(known.number, RedemptionState.REDEEMED)
             return True
         until = calls.patience()
+        sent_before = known.state is RedemptionState.SENDING
+        if sent_before and calls.repeats(known.kind):
+            own = await calls.own(known, until, at_rest=True)
+            if own is not Trace.NOTHING:
+                return await self._as_found(known, own)
+            sent_before = False  # it was never carried out, and is not any more
         found = await calls.of(known, until)
         if found is None:
             return False
-        sent_before = known.state is RedemptionState.SENDING
         if found.standing is not Standing.AVAILABLE:
             ours = sent_before and found.used_by(known.asked_at, since=known.accepted_at)
             await self._judge(known, VendorWord(None if ours else Reason.USED, found.standing.value))
             return True
         asked_at = calls.their_time()
-        if sent_before:
+        if known.state is RedemptionState.SENDING:
             await self._record.settle(known.number, known.state, self._clock.now(), known.code, asked_at)
         else:
             await self._settle(known.number, RedemptionState.SENDING, None, asked_at)
         wish = RedemptionWish(known.key, known.ref or "", known.kind, known.id, known.transaction_id, asked_at=asked_at)
-        told = await calls.redeem(wish, until)
+        told = await calls.redeem(wish, until, found)
         if told.word is not None:
             ours = sent_before and told.word.reason is Reason.USED
             await self._judge(known, VendorWord() if ours else told.word)
@@ -107,9 +112,20 @@ class Unasked:
             await self._record.settle(known.number, RedemptionState.QUEUED, self._clock.now())
         return told.word is not None
 
+    async def _as_found(self, known: Redemption, own: str | Trace | None) -> bool:
+        """What was told before, and can be used again and again, is never told again because nothing is known of it."""
+        if own is None or own is Trace.NOT_YET:
+            return False
+        if isinstance(own, Trace):
+            log.warning("redemption.stuck", code=own.value, transaction_id=known.transaction_id)
+            await self._settle(known.number, RedemptionState.STUCK, own.value)
+        else:
+            await self._judge(known, VendorWord(use=own))
+        return True
+
     async def _judge(self, known: Redemption, word: VendorWord) -> None:
         if word.reason is None:
-            await self._settle(known.number, RedemptionState.REDEEMED)
+            await self._settle(known.number, RedemptionState.REDEEMED, use=word.use)
             return
         code = word.code or word.reason.value
         log.warning("redemption.lost", code=code, transaction_id=known.transaction_id)

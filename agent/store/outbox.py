@@ -49,6 +49,7 @@ from agent.store.outbox_sql import (
     ROWS_BYTES,
 )
 from agent.store.outbox_view import OutboxView, Story, from_ms, read, to_ms
+from agent.store.redemptions import spent_of
 from agent.store.said import Said
 
 if TYPE_CHECKING:
@@ -706,7 +707,7 @@ def _key(kind: str | None, key_type: str | None, value: str | None) -> Integrati
 
 
 def _outgoing(row: Any) -> Outgoing:
-    entry, attempts, maybe_received, is_open, person, accepted_at, clock_off, reference, *of_sale = row
+    (entry, attempts, maybe_received, is_open, person, accepted_at, clock_off, reference, points, whose, *of_sale) = row
     key, readings, record, borrowed = _record(*of_sale[:5])
     original_key, original = None, None
     if of_sale[-1] is not None:
@@ -730,6 +731,7 @@ def _outgoing(row: Any) -> Outgoing:
         accepted_at=from_ms(accepted_at),
         clock_off=timedelta(milliseconds=clock_off),
         reference=reference,
+        spent=spent_of(points, whose),
     )
 
 

@@ -10,7 +10,7 @@ import json
 import secrets
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from functools import partial, reduce
 from hashlib import blake2b
@@ -22,7 +22,7 @@ from agent.domain.identifiers import Identifier, IdentifierType
 from agent.domain.redemption import RedemptionState
 from agent.domain.retention import RetentionPlan
 from agent.domain.transaction import IntegrationKey
-from agent.ports import Loss, Redemption, RedemptionWish
+from agent.ports import Budget, Loss, Redemption, RedemptionWish, Spent
 from agent.store import statements
 from agent.store.database import Reader, truncate_log
 from agent.store.group_commit import Writer
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from sqlite3 import Connection
 
 SLICE = 50
+NOTED_FOR = timedelta(days=1)
 
 _COLUMNS = "id, transaction_id, kind, state, statement, amount, currency, accepted_at, asked_at, code"
 FIND = f"SELECT {_COLUMNS} FROM redemptions WHERE transaction_id = ? AND kind = ? AND item = ?"  # noqa: S608 - ours
@@ -65,6 +66,18 @@ KEPT = "SELECT t.content FROM redemptions AS r JOIN statements AS t ON t.id = r.
 OF_PERSON = """
     SELECT r.id, t.content FROM redemptions AS r JOIN statements AS t ON t.id = r.statement
     WHERE r.person = ? AND r.statement IS NOT NULL"""
+OF_KIND = """
+    SELECT t.content FROM redemptions AS r JOIN statements AS t ON t.id = r.statement
+    WHERE r.statement IS NOT NULL AND r.kind = ?"""
+SALE = "SELECT 1 FROM sales WHERE transaction_id = ?"
+NOTED = """
+    SELECT amount FROM redemptions AS r
+    WHERE person = ?1 AND statement IS NOT NULL AND kind = 'points' AND state = 'redeemed' AND amount IS NOT NULL
+      AND CASE WHEN EXISTS (SELECT 1 FROM sales AS s WHERE s.transaction_id = r.transaction_id)
+          THEN EXISTS (SELECT 1 FROM sales AS s JOIN deliveries AS d ON d.sale = s.id
+                       WHERE s.transaction_id = r.transaction_id AND d.vendor = ?3
+                         AND d.state IN ('queued', 'parked', 'in_doubt'))
+          ELSE accepted_at >= ?2 END"""
 PUT_STATEMENT = "UPDATE redemptions SET statement = ? WHERE id = ?"
 REMEMBERED_OF = f"SELECT {_COLUMNS} FROM redemptions WHERE statement IS NOT NULL AND id = ?"  # noqa: S608 - ours
 REMEMBERED = f"SELECT {_COLUMNS} FROM redemptions WHERE statement IS NOT NULL AND id > ? ORDER BY id LIMIT ?"  # noqa: S608 - ours
@@ -98,6 +111,7 @@ class _Said:
         ref: their handle.
         own: keyed hashes of what else is theirs alone: the contact id.
         names: keyed hashes of what else they were named by.
+        use: the vendor's name of the use, which leads to them there; a text without one is as it was before there was.
     """
 
     key: IntegrationKey = field(repr=False)
@@ -105,18 +119,22 @@ class _Said:
     ref: str
     own: frozenset[bytes] = field(default=frozenset(), repr=False)
     names: frozenset[bytes] = field(default=frozenset(), repr=False)
+    use: str | None = field(default=None, repr=False)
 
     def text(self) -> str:
         hashed = [sorted(one.hex() for one in some) for some in (self.own, self.names)]
-        return json.dumps([self.key.type.value, self.key.value, self.id, self.ref, *hashed])
+        use = [] if self.use is None else [self.use]
+        return json.dumps([self.key.type.value, self.key.value, self.id, self.ref, *hashed, *use])
 
     @classmethod
     def parse(cls, text: str) -> _Said:
         """Raises ValueError when it is not that."""
         try:
-            kind, value, id_, ref, own, names = json.loads(text)
+            kind, value, id_, ref, own, names, *more = json.loads(text)
             key = IntegrationKey(kind="primary", type=IdentifierType(kind), value=value)
-            return cls(key, id_, ref, *(frozenset(map(bytes.fromhex, some)) for some in (own, names)))
+            (use,) = more or (None,)
+            own, names = (frozenset(map(bytes.fromhex, some)) for some in (own, names))
+            return cls(key, id_, ref, own, names, use)
         except TypeError as error:
             raise ValueError("is not what was redeemed") from error
 
@@ -158,6 +176,9 @@ class Redemptions:
         Raises:
             StorageError: it is not on disk.
         """
+        return await self._writer.run(lambda db: self._asked(db, wish, known, now))
+
+    def _asked(self, db: Connection, wish: RedemptionWish, known: Redemption | None, now: datetime) -> int:
         state = RedemptionState.ASKING if wish.unasked_on is None else RedemptionState.QUEUED
         day = wish.unasked_on.toordinal() if wish.unasked_on is not None else None
         person = self._names.of_identifier(wish.key.identifier)
@@ -165,27 +186,23 @@ class Redemptions:
         item = self._item(wish.kind, wish.id)
         amount = str(wish.amount) if wish.amount is not None else None
         asked_at = to_ms(wish.asked_at) if wish.asked_at is not None else None
-
-        def write(db: Connection) -> int:
-            if known is None:
-                statement = statements.keep(db, said.text())
-                row = db.execute(
-                    INSERT,
-                    (
-                        wish.transaction_id, wish.kind.value, item, person, state.value, statement, amount,
-                        wish.currency, day, to_ms(now), asked_at,
-                    ),
-                ).lastrowid  # fmt: skip
-                return row or 0
-            kept = [_said(content) for (content,) in db.execute(KEPT, (known.number,))]
-            _forget(db, known.number)
-            before = [one for one in kept if one is not None and one.key == wish.key]
-            statement = statements.keep(db, reduce(_Said.named, before, said).text())
-            again = (person, state.value, statement, amount, wish.currency, day, asked_at, known.number)
-            db.execute(ASK_AGAIN, again)
-            return known.number
-
-        return await self._writer.run(write)
+        if known is None:
+            statement = statements.keep(db, said.text())
+            row = db.execute(
+                INSERT,
+                (
+                    wish.transaction_id, wish.kind.value, item, person, state.value, statement, amount,
+                    wish.currency, day, to_ms(now), asked_at,
+                ),
+            ).lastrowid  # fmt: skip
+            return row or 0
+        kept = [_said(content) for (content,) in db.execute(KEPT, (known.number,))]
+        _forget(db, known.number)
+        before = [one for one in kept if one is not None and one.key == wish.key]
+        statement = statements.keep(db, reduce(_Said.named, before, said).text())
+        again = (person, state.value, statement, amount, wish.currency, day, asked_at, known.number)
+        db.execute(ASK_AGAIN, again)
+        return known.number
 
     async def named(self, key: IntegrationKey, names: Collection[Identifier]) -> None:
         """Puts what whoever has the key was named by since into what is on record of them. Raises StorageError."""
@@ -200,6 +217,42 @@ class Redemptions:
 
         if read(self._reader, OF_PERSON, person):
             await self._writer.run(write)
+
+    async def note(self, wish: RedemptionWish, known: Redemption | None, budget: Budget, now: datetime) -> bool:
+        """Notes points for a sale; whether it did.
+
+        Not if the sale is here already, nor if more would be noted than there are, for sales that the vendor may not
+        have yet; one that did not come within a day does not come any more. Raises StorageError.
+        """
+        person = self._names.of_identifier(wish.key.identifier)
+
+        def write(db: Connection) -> bool:
+            if db.execute(SALE, (wish.transaction_id,)).fetchone() is not None:
+                return False
+            noted = db.execute(NOTED, (person, to_ms(now - NOTED_FOR), budget.vendor)).fetchall()
+            if sum((Decimal(amount) for (amount,) in noted), wish.amount or Decimal(0)) > budget.points:
+                return False
+            number = self._asked(db, wish, known, now)
+            db.execute(SETTLE, (RedemptionState.REDEEMED.value, to_ms(now), None, None, number))
+            return True
+
+        return await self._writer.run(write)
+
+    async def unnote(self, known: Redemption, now: datetime) -> bool:
+        """Forgets such a note, unless the sale is here already; whether it did. Raises StorageError."""
+
+        def write(db: Connection) -> bool:
+            if db.execute(SALE, (known.transaction_id,)).fetchone() is not None:
+                return False
+            db.execute(SETTLE, (RedemptionState.REFUSED.value, to_ms(now), None, None, known.number))
+            return True
+
+        return await self._writer.run(write)
+
+    def uses(self, kind: BenefitKind) -> frozenset[str]:
+        """The vendor's names of the uses that are on record, whoever's they are. Raises StorageError."""
+        kept = [_said(content) for (content,) in read(self._reader, OF_KIND, kind.value)]
+        return frozenset(said.use for said in kept if said is not None and said.use is not None)
 
     def given_unasked(self, key: IntegrationKey, names: Collection[Identifier], day: date) -> int:
         """How many benefits somebody was given unasked on a day, under whichever of their keys. Raises StorageError."""
@@ -216,11 +269,26 @@ class Redemptions:
         now: datetime,
         code: str | None = None,
         asked_at: datetime | None = None,
+        *,
+        use: str | None = None,
     ) -> None:
-        """Writes down what became of one, and when the vendor is asked, where it is. Raises StorageError."""
+        """Writes down what became of one; where they are known, when the vendor is asked, and its name of the use.
+
+        Raises:
+            StorageError: it is not on disk.
+        """
         settled_at = None if state in _OPEN else to_ms(now)
         asked = to_ms(asked_at) if asked_at is not None else None
-        await self._writer.run(lambda db: db.execute(SETTLE, (state.value, settled_at, code, asked, number)))
+
+        def write(db: Connection) -> None:
+            db.execute(SETTLE, (state.value, settled_at, code, asked, number))
+            kept = db.execute(KEPT, (number,)).fetchone() if use is not None else None
+            said = _said(kept[0]) if kept is not None else None
+            if said is not None:
+                _forget(db, number)
+                db.execute(PUT_STATEMENT, (statements.keep(db, replace(said, use=use).text()), number))
+
+        await self._writer.run(write)
 
     def losses(self, since: datetime) -> list[Loss]:
         """What was given unasked and refused since then, by currency. Raises StorageError."""
@@ -278,6 +346,7 @@ class Redemptions:
                 "state": one.state.value,
                 "amount": str(one.amount) if one.amount is not None else None,
                 "accepted_at": one.accepted_at.isoformat(),
+                **({"use": one.use} if one.use is not None else {}),
             }
             for one in map(self._redemption, rows)
         ]
@@ -336,6 +405,7 @@ class Redemptions:
             accepted_at=from_ms(accepted_at),
             asked_at=from_ms(asked_at) if asked_at is not None else None,
             code=code,
+            use=said.use if said is not None else None,
         )
 
     def _said(self, statement: int | None) -> _Said | None:
@@ -345,6 +415,14 @@ class Redemptions:
 
     def _item(self, kind: BenefitKind, id_: str) -> bytes:
         return blake2b(f"{kind}:{id_}".encode(), key=self._key, person=b"benefit", digest_size=16).digest()
+
+
+def spent_of(points: str | None, content: bytes | None) -> Spent | None:
+    """The points that are noted for a sale, and whose they are; None where none are."""
+    if points is None:
+        return None
+    said = _said(content) if content is not None else None
+    return Spent(Decimal(points), said.key if said is not None else None)
 
 
 def _fetch(db: Connection, after: int) -> list[Any]:

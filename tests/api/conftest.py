@@ -132,7 +132,7 @@ class Vendor:
         return self.benefits_of_alma
 
     redeems = releases = frozenset({BenefitKind.OFFER, BenefitKind.VOUCHER})
-    with_sale = frozenset()
+    with_sale = repeats = notes = frozenset[BenefitKind]()
     used: ClassVar[set[str]] = set()
 
     def spelled(self, kind: Any, id_: str) -> str:
@@ -147,7 +147,9 @@ class Vendor:
         self.used = {*self.used, id_}
         return VendorWord()
 
-    async def release(self, key: Any, kind: Any, id_: str, *, timeout_s: float, pace: Pace) -> VendorWord:
+    async def release(
+        self, key: Any, kind: Any, id_: str, *, timeout_s: float, pace: Pace, use: str = ""
+    ) -> VendorWord:
         self.used = self.used - {id_}
         return VendorWord()
 

@@ -11,10 +11,20 @@ from agent.domain.benefits import Benefit, BenefitKind, Benefits, Points, Worth
 ALMAS = "/v1/contacts/c_5f3a/benefits"
 EVERYBODYS = "/v1/contacts/general/benefits"
 UNTIL = datetime(2026, 12, 31, 23, tzinfo=UTC)
+OFFER = Benefit(
+    BenefitKind.OFFER,
+    "o-1",
+    "Socks",
+    Worth("percent", percent=Decimal(10)),
+    UNTIL,
+    "p-1",
+    points=Decimal(120),
+    brings_voucher=True,
+)
 HAS = Benefits(
     Points(Decimal(240), Decimal("12.5")),
     (
-        Benefit(BenefitKind.OFFER, "o-1", "Socks", Worth("percent", percent=Decimal(10)), UNTIL, "p-1"),
+        OFFER,
         Benefit(BenefitKind.VOUCHER, "v-1", "Bonus", Worth("money", Decimal("50.00"), "SEK"), None, "0000000204417"),
     ),
 )
@@ -38,6 +48,8 @@ async def test_what_a_member_has_is_answered_as_published(house):
                 "why": "policy",
                 "promotion_id": "p-1",
                 "minimum_purchase": None,
+                "points": "120",
+                "brings_voucher": True,
                 "general": False,
             }
         ],
@@ -89,6 +101,8 @@ async def test_offers_for_everybody(house):
             "why": "general",
             "promotion_id": None,
             "minimum_purchase": None,
+            "points": None,
+            "brings_voucher": False,
             "general": True,
         }
     ]

@@ -59,12 +59,19 @@ each_feed = pytest.mark.parametrize(
     "name", sorted(name for name, room in ROOMS.items() if room.owner and not isinstance(room.owner.feed, Cache))
 )
 REDEEMERS = sorted(name for name, room in ROOMS.items() if room.owner and room.owner.redeemer)
-each_that_is_told = pytest.mark.parametrize("name", [name for name in REDEEMERS if name not in WITH_THE_SALE])
+each_redeemer = pytest.mark.parametrize("name", REDEEMERS)
+OFFERS = {"antavo": {"rewards": True}, "monetary": {}, "voyado": {}}
+"""What has to stand in the tables of those whose offers are used up at a till."""
+TRIED = [
+    *((name, BenefitKind.VOUCHER) for name in REDEEMERS if name != "monetary"),
+    *((name, BenefitKind.OFFER) for name in OFFERS),
+]
+each_that_is_told = pytest.mark.parametrize(("name", "kind"), [one for one in TRIED if one[0] not in WITH_THE_SALE])
 each_question = pytest.mark.parametrize(
-    ("name", "part"),
+    ("name", "kind", "part"),
     [
-        (name, part)
-        for name in REDEEMERS
+        (name, kind, part)
+        for name, kind in TRIED
         for part in ("benefits", "standing", "redeem")
         if part != "redeem" or name not in WITH_THE_SALE
     ],
@@ -406,16 +413,17 @@ async def test_a_pause_that_a_feed_is_asked_for_is_everybody_s(name):
 # --- rooms whose members use something up at a till ---------------------------------------------------------------
 
 
-async def asked(name, part, url, *, pace=at_once, **table):
+async def asked(name, part, url, *, pace=at_once, kind=BenefitKind.VOUCHER, **table):
     """A question of the part of a room that answers cashiers about a member who is named by number."""
     key, how = make_key(), {"timeout_s": 5, "pace": pace}
+    table |= OFFERS[name] if kind is BenefitKind.OFFER else {}
     async with connected(name, url, **table) as room:
         owner = ROOMS[name].owner
         if part == "preview":
             return await owner.preview(room).points(key, make_sale(), **how)
         if part == "benefits":
             return await owner.benefits(room).benefits(key, **how)
-        return await getattr(owner.redeemer(room), part)(key, BenefitKind.VOUCHER, "v-1", **how)
+        return await getattr(owner.redeemer(room), part)(key, kind, "1", **how)
 
 
 def test_what_is_used_up_is_shown():
@@ -425,13 +433,22 @@ def test_what_is_used_up_is_shown():
     }
 
 
+@each_redeemer
+async def test_what_counts_each_time_can_be_undone(name):
+    """Else a lost answer would be nobody's to put right; and what is redeemed is what is tried here."""
+    async with connected(name, "http://127.0.0.1:9", **OFFERS.get(name, {})) as room:
+        redeemer = ROOMS[name].owner.redeemer(room)
+        assert set(redeemer.repeats) <= set(redeemer.releases)
+        assert set(redeemer.redeems) == {kind for tried, kind in TRIED if tried == name}
+
+
 @each_question
 @pytest.mark.parametrize(("script", "error"), TROUBLE)
-async def test_nothing_is_said_of_a_benefit_because_of_the_line(name, part, script, error):
+async def test_nothing_is_said_of_a_benefit_because_of_the_line(name, kind, part, script, error):
     """Neither that there is none, nor that it is used up: only the vendor can say so."""
     async with wire(script) as vendor:
         with pytest.raises(error):
-            await asked(name, part, vendor.url)
+            await asked(name, part, vendor.url, kind=kind)
 
 
 @pytest.mark.parametrize("name", sorted(PREVIEWS))
@@ -444,7 +461,7 @@ async def test_no_points_because_of_the_line(name, script, error):
 
 
 @each_question
-async def test_each_question_about_benefits_is_paced(name, part):
+async def test_each_question_about_benefits_is_paced(name, kind, part):
     """Each counts against the allowance, whatever comes of it."""
     paces = []
 
@@ -453,17 +470,17 @@ async def test_each_question_about_benefits_is_paced(name, part):
 
     async with wire(answer(503, b"")) as vendor:
         with pytest.raises(VendorUnreachableError):
-            await asked(name, part, vendor.url, pace=pace)
+            await asked(name, part, vendor.url, pace=pace, kind=kind)
         assert len(paces) == len(vendor.requests) >= 1
 
 
 @each_that_is_told
-async def test_what_nobody_heard_used_nothing_up(name):
+async def test_what_nobody_heard_used_nothing_up(name, kind):
     """Where nobody is there it is known that it was not carried out."""
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         with pytest.raises(VendorUnreachableError) as error:
-            await asked(name, "redeem", f"http://127.0.0.1:{closed.getsockname()[1]}")
+            await asked(name, "redeem", f"http://127.0.0.1:{closed.getsockname()[1]}", kind=kind)
     assert not error.value.maybe_received
 
 
@@ -471,7 +488,7 @@ async def test_what_nobody_heard_used_nothing_up(name):
 async def test_what_goes_with_the_sale(name):
     """The vendor is not called about it, and the agent knows that it hears of it by the sale."""
     async with wire(answer(503, b"")) as vendor:
-        assert await asked(name, "redeem", vendor.url) == VendorWord()
+        assert await asked(name, "redeem", vendor.url, kind=BenefitKind.OFFER) == VendorWord()
         assert vendor.requests == []
     async with connected(name, "http://127.0.0.1:9") as room:
         redeemer = ROOMS[name].owner.redeemer(room)

@@ -11,8 +11,11 @@ from agent.domain.redemption import (
     Reason,
     RedemptionState,
     Standing,
+    Trace,
+    Use,
     VendorStanding,
     after_looking,
+    own_use,
     without_asking,
 )
 
@@ -97,3 +100,39 @@ def test_whose_a_use_is(used_at, asked_at, since, ours):
     assert VendorStanding(Standing.USED, used_at).used_by(asked_at, since=since) is ours
     assert not VendorStanding(Standing.AVAILABLE).used_by(asked_at, since=since)
     assert not VendorStanding(Standing.USED, used_at, theirs=False).used_by(asked_at, since=since)
+
+
+OURS, ELSE = Use("e-1", NOW), Use("e-2", NOW + SECOND)
+LATER = NOW + CARRIED_OUT_WITHIN + SECOND
+
+
+@pytest.mark.parametrize(
+    ("uses", "others", "own"),
+    [
+        ((OURS,), (), OURS),
+        ((OURS, ELSE), ("e-2",), OURS),
+        ((OURS, ELSE), (), Trace.UNCLEAR),
+        ((Use("e-1", NOW, certain=False),), (), Trace.UNCLEAR),
+        ((OURS, Use("e-2", NOW, certain=False)), (), Trace.UNCLEAR),
+        ((OURS, Use("e-2", NOW, certain=False)), ("e-2",), OURS),
+        ((Use("e-1", None),), (), Trace.UNCLEAR),
+        ((Use("", NOW, certain=False),), (), Trace.UNCLEAR),
+        ((OURS,), ("e-1",), Trace.NOTHING),
+        ((), (), Trace.NOTHING),
+        ((Use("e-1", NOW - CLOCKS_APART),), (), Use("e-1", NOW - CLOCKS_APART)),
+        ((Use("e-1", NOW - CLOCKS_APART - SECOND),), (), Trace.NOTHING),
+        ((Use("e-1", NOW + CARRIED_OUT_WITHIN),), (), Use("e-1", NOW + CARRIED_OUT_WITHIN)),
+        ((Use("e-1", LATER),), (), Trace.NOTHING),
+    ],
+)  # fmt: skip
+def test_the_use_that_a_lost_call_made(uses, others, own):
+    """The only one about then, if it says of what it is; of several nobody says which."""
+    assert own_use(uses, NOW, now=LATER, others=others) == own
+
+
+@pytest.mark.parametrize(
+    ("now", "trace"), [(NOW, Trace.NOT_YET), (LATER - SECOND, Trace.NOT_YET), (LATER, Trace.NOTHING)]
+)
+def test_a_use_that_does_not_show(now, trace):
+    """It may yet, until it can not be carried out any more."""
+    assert own_use((), NOW, now=now, others=()) is trace

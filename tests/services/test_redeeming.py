@@ -54,6 +54,7 @@ class Vendor:
     redeems = frozenset({OFFER, VOUCHER})
     with_sale = frozenset()
     releases = frozenset({VOUCHER})
+    repeats = notes = frozenset()
 
     def __init__(self):
         self.there, self.used, self.times_used, self.calls = {"v-1", "v-2", "o-1"}, set(), 0, []
@@ -74,7 +75,7 @@ class Vendor:
     async def redeem(self, key, kind, id_, *, timeout_s, pace):
         return await self._answer("redeem", pace, lambda: self._redeem(id_))
 
-    async def release(self, key, kind, id_, *, timeout_s, pace):
+    async def release(self, key, kind, id_, *, timeout_s, pace, use=""):
         return await self._answer("release", pace, lambda: self._release(id_))
 
     async def _answer(self, what, pace, work):
@@ -118,8 +119,17 @@ class Vendor:
 class Desk:
     """A service on a real outbox."""
 
-    def __init__(self, outbox, *, vendor=True, named_by=IdentifierType.MEMBER_NUMBER, points=None):
-        self.clock, self.replica, self.vendor, self.states = FakeClock(), FakeReplica(), Vendor(), []
+    def __init__(
+        self,
+        outbox,
+        *,
+        vendor=True,
+        named_by=IdentifierType.MEMBER_NUMBER,
+        points=None,
+        make_vendor=lambda _clock: Vendor(),
+    ):
+        self.clock, self.replica, self.states = FakeClock(), FakeReplica(), []
+        self.vendor = make_vendor(self.clock)
         self.replica.add(member(), phone())
         self.link = Link(
             VENDOR, "loyalty", requests_per_second=0, backoff_first_s=1, backoff_max_s=1, uniform=lambda _a, b: b
@@ -157,7 +167,8 @@ class Desk:
         return await self.redeeming.release(wanted.kind, wanted.id, wanted.transaction_id)
 
     def state(self, wanted=WANTED):
-        known = self.record.find(wanted.transaction_id, wanted.kind, wanted.id)
+        id_ = wanted.transaction_id if wanted.kind is BenefitKind.POINTS else wanted.id
+        known = self.record.find(wanted.transaction_id, wanted.kind, id_)
         return known.state.value if known is not None else None
 
     async def later(self, seconds=SETTLES_S):
@@ -1203,7 +1214,7 @@ async def test_one_that_breaks_us_holds_up_nobody(desk):
 async def test_a_disk_that_says_no_ends_the_round(desk, monkeypatch):
     """What cannot be written down is no mistake in one: the whole round is told of it."""
 
-    async def full(*_args):
+    async def full(*_args, **_named):
         raise StorageFullError
 
     await asked(desk, "asking")

@@ -8,7 +8,7 @@ from agent.clock import SystemClock
 from agent.connectors.base import before_telling
 from agent.domain.benefits import BenefitKind
 from agent.domain.link import Link
-from agent.domain.redemption import VendorWord
+from agent.domain.redemption import Standing, VendorStanding, VendorWord
 from agent.ports import RedemptionWish
 from agent.services.asking import Asking
 from agent.services.redemption_calls import RedemptionCalls, Told
@@ -43,7 +43,7 @@ async def test_patience_that_ends(hangs, told):
     calls = RedemptionCalls(clock, vendor, Asking(clock, link, live=True, budget_s=BUDGET_S, patient=True))
     calls.standing = _nothing
     wish = RedemptionWish(member_key(), "ref", BenefitKind.VOUCHER, "v-1", "sale-1", asked_at=NOW)
-    assert await calls.redeem(wish, calls.patience()) == told
+    assert await calls.redeem(wish, calls.patience(), VendorStanding(Standing.AVAILABLE)) == told
     assert vendor.told == int(told.received)
 
 

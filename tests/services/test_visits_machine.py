@@ -144,7 +144,7 @@ class Vendor:
 
     name, guests, connections, requests_per_second, batch_size, idle_ping_s = VENDOR, False, 1, 0.0, 1, IDLE_PING_S
     redeems = releases = frozenset({VOUCHER})
-    with_sale = frozenset()
+    with_sale = repeats = notes = frozenset()
 
     def __init__(self):
         self.sender = self.lookup = self.writer = self
@@ -237,7 +237,7 @@ class Vendor:
         self._heard()
         return VendorWord(Reason.USED, "AlreadyRedeemed") if used else VendorWord()
 
-    async def release(self, key, kind, id_, *, timeout_s, pace):
+    async def release(self, key, kind, id_, *, timeout_s, pace, use=""):
         await pace()
         self.touched.append(id_)
         self._reached()

@@ -75,6 +75,32 @@ async def test_what_is_asked_is_on_disk(tmp_path):
         assert states(record) == {"asking": 1}
 
 
+async def test_the_vendor_s_name_of_a_use(tmp_path):
+    """It is kept with the person, and found by the kind; asked again, or erased, no byte of it is left in use."""
+    with shop(tmp_path) as (_, record):
+        number = await record.ask(WISH, None, NOW)
+        assert record.uses(VOUCHER) == frozenset()
+        await record.settle(number, RedemptionState.REDEEMED, NOW, use="canary-use")
+        await record.named(WISH.key, [phone()])
+        found = record.find("s-1", VOUCHER, "canary-voucher")
+        assert (found.use, found.state, record.uses(VOUCHER)) == (
+            "canary-use",
+            RedemptionState.REDEEMED,
+            {"canary-use"},
+        )
+        assert record.uses(OFFER) == frozenset()
+        assert record.export([number])[0]["use"] == "canary-use"
+        await record.ask(WISH, found, NOW)
+        assert record.find("s-1", VOUCHER, "canary-voucher").use is None
+        await record.settle(number, RedemptionState.REDEEMED, NOW, use="canary-use")
+    with shop(tmp_path, run="run-2") as (outbox, record):
+        assert record.find("s-1", VOUCHER, "canary-voucher").use == "canary-use"
+        assert await erase(record, wanted(WISH.key.identifier)) == 1
+        assert record.uses(VOUCHER) == frozenset()
+        kept = read(outbox._reader, "SELECT content FROM statements")
+        assert not [row for row in kept if b"canary-use" in bytes(row[0])]
+
+
 async def test_what_became_of_it(tmp_path):
     """It is settled under the same number, and may be asked for again; no two rows are ever made of it."""
     with shop(tmp_path) as (_, record):

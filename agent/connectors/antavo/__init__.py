@@ -3,9 +3,9 @@
 What it can: sales as events, one by one or in bulk. It refuses a checkout that it has already, counts a repeated return
 again, keeps the sale's own time when it is told to, takes guests' purchases where the workspace does, and says of a
 sale that it processed it. Where it owns the contacts its members are read into the replica, looked up, made and
-changed. It says what they can use, uses coupons up, and says what a sale would earn. Beside another owner it is told
-who joins and what changes at a till, where `opt_in_new_contacts` lets people's data go there. With the credentials of a
-client it takes sales alone, and says later what became of each.
+changed. It says what they can use, uses coupons up, claims rewards and revokes claims, and says what a sale would earn.
+Beside another owner it is told who joins and what changes at a till, where `opt_in_new_contacts` lets people's data go
+there. With the credentials of a client it takes sales alone, and says later what became of each.
 """
 
 from collections.abc import Sequence
@@ -19,6 +19,7 @@ from agent.connectors.antavo.lookup import AntavoLookup
 from agent.connectors.antavo.mapping import only_buys
 from agent.connectors.antavo.preview import AntavoPreview
 from agent.connectors.antavo.redemptions import AntavoRedemptions
+from agent.connectors.antavo.rewards import AntavoRewards
 from agent.connectors.antavo.sender import MAX_CALLS, AntavoSender
 from agent.connectors.antavo.settings import AntavoSettings
 from agent.connectors.antavo.submissions import NOBODY_S, AntavoSubmissions
@@ -97,8 +98,9 @@ class Antavo:
         contacts = AntavoContacts(client, settings, people, primary=primary, normaliser=normaliser, clock=clock)
         self.lookup = people if owns else None
         self.writer = contacts if owns else None
-        self.benefits = AntavoBenefits(client, people)
-        self.redemptions = AntavoRedemptions(client, self.benefits, people)
+        rewards = AntavoRewards(client, settings.store)
+        self.benefits = AntavoBenefits(client, people, rewards if settings.rewards else None)
+        self.redemptions = AntavoRedemptions(client, self.benefits, people, rewards, redeems=settings.redeems)
         self.preview = AntavoPreview(client, settings, people)
 
     async def ping(self) -> None:

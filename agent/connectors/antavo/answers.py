@@ -48,8 +48,8 @@ def read_ids(answer: Answer) -> list[str]:
     return list(dict.fromkeys(text_of(row["id"]) for row in body if not is_gone(row)))
 
 
-def read_coupons(answer: Answer, *, limit: int) -> Listed:
-    """A page of a customer's coupons; nothing for whom Antavo does not know as a customer.
+def read_held(answer: Answer, *, limit: int) -> Listed:
+    """A page of a customer's coupons or rewards; nothing for whom Antavo does not know as a customer.
 
     Nothing either where the module is not switched on, which a 404 with an error in it says. Raises VendorError.
     """

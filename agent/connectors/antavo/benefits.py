@@ -14,23 +14,24 @@ expires_at                   the same: seconds, an instant, or a day that counts
 ===========================  ===================================================  ==================================
 
 A till is shown coupons that it can use up. Gift cards are not among them: which attribute says how much of one is
-spent is not documented; nor is free shipping, which is no till's, nor a code that no till can say. Rewards and offers
-are claimed elsewhere and come back as coupons: how often somebody has claimed one can not be asked in a documented
-form, so that a lost answer to a claim could be neither repeated nor undone.
+spent is not documented; nor is free shipping, which is no till's, nor a code that no till can say. Rewards are offers
+here, where the shop has switched them on (`rewards.py`). Antavo's offers are claimed elsewhere and come back as
+coupons: how a claim of one is undone, and where it shows, is not documented, so that a lost answer could be neither
+repeated nor undone.
 """
 
 import re
-from collections.abc import Mapping
-from datetime import UTC, date, datetime, time, timedelta
+from collections.abc import Coroutine, Mapping
 from decimal import Decimal
 from typing import Any, Final
 
-from agent.connectors.antavo.answers import read_coupons
+from agent.connectors.antavo.answers import read_held
 from agent.connectors.antavo.client import AntavoClient
-from agent.connectors.antavo.customers import amount_of, instant_of, is_usable, points_of, stated_id, text_of
+from agent.connectors.antavo.customers import amount_of, is_usable, points_of, stated_id, text_of
 from agent.connectors.antavo.lookup import AntavoLookup
+from agent.connectors.antavo.rewards import AntavoRewards
+from agent.connectors.antavo.values import end_of, words_of
 from agent.connectors.base import side_by_side
-from agent.connectors.values import kept_text
 from agent.domain.benefits import Benefit, BenefitKind, Benefits, Points, Worth
 from agent.domain.identifiers import IdentifierType
 from agent.domain.money import minor_unit
@@ -45,9 +46,6 @@ _CODE = re.compile(r"[A-Za-z0-9_:.-]{1,64}")  # as the door takes the id of a be
 _NOT_A_TILL_S = ("gift_card", "free_shipping")
 _PERCENT = ("percentage", "percent")
 _MOST_PERCENT = Decimal(100)
-_MAX_NAME_CHARS = 200
-_DATE_CHARS = len("2026-02-14")
-_A_DAY = timedelta(days=1)
 
 Row = Mapping[str, Any]
 
@@ -58,27 +56,32 @@ class AntavoBenefits:
     Args:
         client: the workspace.
         lookup: finds the id of a customer.
+        rewards: lists what can be had for points; None where the shop has not switched that on.
     """
 
-    def __init__(self, client: AntavoClient, lookup: AntavoLookup) -> None:
-        self._client, self._lookup = client, lookup
+    def __init__(self, client: AntavoClient, lookup: AntavoLookup, rewards: AntavoRewards | None = None) -> None:
+        self._client, self._lookup, self._rewards = client, lookup, rewards
 
     async def benefits(self, key: IntegrationKey, *, timeout_s: float, pace: Pace) -> Benefits:
-        """What the customer can use; every question has to be answered, and both go side by side under an id.
+        """What the customer can use; every question has to be answered, and all go side by side under an id.
 
         Raises:
             VendorUnreachableError: no sensible answer came.
             VendorRefusedError: our credentials are refused.
         """
-        shown, coupons = self._shown(key, timeout_s, pace), list[Row]()
+        shown = self._shown(key, timeout_s, pace)
         if key.type is IdentifierType.CONTACT_ID:
-            found, coupons = await side_by_side(shown, self._usable(key.value, timeout_s, pace))
-        elif found := await shown:
-            coupons = await self._usable(stated_id(found[0]), timeout_s, pace)
+            found, *held = await side_by_side(shown, *self._usable(key.value, timeout_s, pace))
+        else:
+            found, held = await shown, []
+            if found:
+                held = await side_by_side(*self._usable(stated_id(found[0]), timeout_s, pace))
         if not found:
             return Benefits()
-        items = (coupon_of(row) for row in coupons)
-        return Benefits(_points(found[0]), tuple(item for item in items if item is not None))
+        vouchers = [coupon_of(row) for row in held[0]] if held else []
+        offers = [self._rewards.offer_of(row) for row in held[1]] if held[1:] and self._rewards is not None else []
+        items = (item for item in (*offers, *vouchers) if item is not None)
+        return Benefits(_points(found[0]), tuple(items))
 
     async def coupon(self, customer: str, code: str, *, timeout_s: float, pace: Pace) -> Row | None:
         """A customer's coupon by its code, whatever became of it; None too for what a till is not shown.
@@ -94,9 +97,14 @@ class AntavoBenefits:
         found = await self._lookup.customer(key, timeout_s=timeout_s, pace=pace)
         return [] if found is None else [found]
 
-    async def _usable(self, customer: str, timeout_s: float, pace: Pace) -> list[Row]:
-        """What can be used up of an id that can be asked for; nothing for another."""
-        return await self._coupons(customer, {"status": CLAIMED}, timeout_s, pace) if is_usable(customer) else []
+    def _usable(self, customer: str, timeout_s: float, pace: Pace) -> list[Coroutine[Any, Any, list[Row]]]:
+        """Asks for the coupons of an id that can be asked for, then for the rewards; nothing is asked of another."""
+        if not is_usable(customer):
+            return []
+        coupons = self._coupons(customer, {"status": CLAIMED}, timeout_s, pace)
+        if self._rewards is None:
+            return [coupons]
+        return [coupons, self._rewards.listed(customer, timeout_s=timeout_s, pace=pace)]
 
     async def _coupons(
         self, customer: str, wanted: Mapping[str, str], timeout_s: float, pace: Pace, *, until: str | None = None
@@ -106,7 +114,7 @@ class AntavoBenefits:
         for _ in range(MAX_PAGES):
             await pace()
             page = {**wanted, "limit": str(PAGE), "offset": str(len(found))}
-            listed = read_coupons(await self._client.coupons(customer, page, timeout_s=timeout_s), limit=PAGE)
+            listed = read_held(await self._client.coupons(customer, page, timeout_s=timeout_s), limit=PAGE)
             found += listed.rows
             if not listed.more or (until is not None and any(row.get("code") == until for row in listed.rows)):
                 break
@@ -118,12 +126,10 @@ def coupon_of(row: Row) -> Benefit | None:
     if not is_a_till_s(row) or row.get("status") != CLAIMED:
         return None
     try:
-        expires_at = _end(row.get("expires_at"))
+        expires_at = end_of(row.get("expires_at"))
     except ValueError:
         return None
-    name = (kept_text(row.get("name")) or "")[:_MAX_NAME_CHARS]
-    name = "".join(character for character in name if character.isprintable())
-    return Benefit(BenefitKind.VOUCHER, row["code"], name, _worth(row), expires_at, row["code"])
+    return Benefit(BenefitKind.VOUCHER, row["code"], words_of(row.get("name")), _worth(row), expires_at, row["code"])
 
 
 def is_a_till_s(row: Row) -> bool:
@@ -145,15 +151,3 @@ def _worth(row: Row) -> Worth | None:
         return Worth("percent", percent=value) if value <= _MOST_PERCENT else None
     unit = minor_unit(currency) if row.get("type") == "amount" else None
     return Worth("money", amount=value.quantize(unit), currency=currency) if unit is not None else None
-
-
-def _end(told: object) -> datetime | None:
-    """The first instant after it; None where it has no end. Raises ValueError: nobody can tell."""
-    if told is None:
-        return None
-    if isinstance(told, str) and len(told) == _DATE_CHARS:
-        return datetime.combine(date.fromisoformat(told) + _A_DAY, time(), UTC)
-    at = instant_of(told)
-    if at is None:
-        raise ValueError("is no instant")
-    return at

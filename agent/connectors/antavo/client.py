@@ -23,8 +23,9 @@ _SKEW = timedelta(seconds=30)
 YEARS = range(2020, 2100)
 """Those that a `Date` can name: one far outside of them would put every later signing time out of the calendar."""
 _CONTENT_TYPE = 'application/json; charset="UTF-8"'
+_FORM = "application/x-www-form-urlencoded"
 _MAX_PAGE_BYTES = 16 << 20
-"""Five hundred customers, each with as many attributes as a workspace likes."""
+"""Five hundred customers, each with as many attributes as a workspace likes; a hundred rewards with their words."""
 
 
 class _Signed:
@@ -70,20 +71,23 @@ class _Signed:
         target: str,
         body: bytes = b"",
         *,
+        content_type: str = _CONTENT_TYPE,
         timeout_s: float | None = None,
         max_bytes: int = MAX_ANSWER_BYTES,
     ) -> Answer:
         signed_with = self._ahead
-        answer = await self._send(method, target, body, timeout_s, max_bytes)
+        answer = await self._send(method, target, body, timeout_s, max_bytes, content_type=content_type)
         if answer.status == _UNAUTHORISED and abs(self._ahead - signed_with) > _SKEW:
-            answer = await self._send(method, target, body, timeout_s, max_bytes)
+            answer = await self._send(method, target, body, timeout_s, max_bytes, content_type=content_type)
         if answer.status in (_UNAUTHORISED, _FORBIDDEN):
             self._api_key.refused()
             if self._api_secret is not None:
                 self._api_secret.refused()
         return answer
 
-    async def _send(self, method: str, target: str, body: bytes, timeout_s: float | None, max_bytes: int) -> Answer:
+    async def _send(
+        self, method: str, target: str, body: bytes, timeout_s: float | None, max_bytes: int, *, content_type: str
+    ) -> Answer:
         key, secret = self._credentials()
         headers = {}
         if secret is None:
@@ -92,7 +96,7 @@ class _Signed:
             credentials, at = Credentials(key, secret, self._environment), self._clock.now() + self._ahead
             headers = dict(sign(credentials, at, method, target, host=self._host, body=body))
         if body:
-            headers["Content-Type"] = _CONTENT_TYPE
+            headers["Content-Type"] = content_type
         answer = await self._transport.request(
             method, target, headers=headers, content=body or None, timeout_s=timeout_s, max_bytes=max_bytes
         )
@@ -140,6 +144,31 @@ class AntavoClient(_Signed):
         target = f"/customers/{quote(customer, safe='')}/coupons?{_query(params)}"
         return await self._call("GET", target, timeout_s=timeout_s)
 
+    async def rewards(self, customer: str, params: Mapping[str, str], *, timeout_s: float | None = None) -> Answer:
+        """`GET /customers/{id}/activities/rewards`: a page of those that they may claim, or may not yet."""
+        target = f"{_rewards(customer)}?{_query(params)}"
+        return await self._call("GET", target, timeout_s=timeout_s, max_bytes=_MAX_PAGE_BYTES)
+
+    async def reward(self, customer: str, reward_id: str, *, timeout_s: float | None = None) -> Answer:
+        """`GET /customers/{id}/activities/rewards/{reward_id}`: one of them."""
+        return await self._call("GET", f"{_rewards(customer)}/{quote(reward_id, safe='')}", timeout_s=timeout_s)
+
+    async def claim(self, customer: str, reward_id: str, *, timeout_s: float | None = None) -> Answer:
+        """`POST .../{reward_id}/claim`: once, at its price. Counts each time."""
+        target = f"{_rewards(customer)}/{quote(reward_id, safe='')}/claim"
+        return await self._call("POST", target, timeout_s=timeout_s)
+
+    async def revoke(self, customer: str, reward_id: str, claim: str, *, timeout_s: float | None = None) -> Answer:
+        """`POST .../{reward_id}/revoke`: one claim, by the id of its event."""
+        target = f"{_rewards(customer)}/{quote(reward_id, safe='')}/revoke"
+        body = _query({"event": claim}).encode()
+        return await self._call("POST", target, body, content_type=_FORM, timeout_s=timeout_s)
+
+    async def events_of(self, customer: str, params: Mapping[str, str], *, timeout_s: float | None = None) -> Answer:
+        """`GET /customers/{id}/events`: a page of what happened to one customer."""
+        target = f"/customers/{quote(customer, safe='')}/events?{_query(params)}"
+        return await self._call("GET", target, timeout_s=timeout_s)
+
     async def campaign_bonus(self, body: bytes, *, timeout_s: float | None = None) -> Answer:
         """`POST /extensions/automation/campaign-bonus`: what a checkout would earn."""
         return await self._call("POST", "/extensions/automation/campaign-bonus", body, timeout_s=timeout_s)
@@ -172,3 +201,7 @@ class AntavoReadClient(_Signed):
 
 def _query(params: Mapping[str, str]) -> str:
     return urlencode(params, quote_via=quote)
+
+
+def _rewards(customer: str) -> str:
+    return f"/customers/{quote(customer, safe='')}/activities/rewards"

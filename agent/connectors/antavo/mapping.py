@@ -10,6 +10,7 @@ lines bought, those of one   checkout: data.items[]: product_id, product_name,  
 product as one               price, quantity, discount, subtotal                  a sale must not repeat is inferred
 currency, channel            checkout: data.currency, data.channel                Events API; Antavo's own connectors
 payments in points           checkout: data.points_burned, with `points_per_unit` Events API; the price is the shop's
+points noted for the sale    checkout: data.points_burned, instead of those       Events API
 occurred_at (corrected_at    checkout: data.effective_timestamp, with `backdate`  Events API's specification; its
 where the till's clock was                                                        rules are unknown. Without it the
 wrong)                                                                            time of arrival counts
@@ -219,6 +220,8 @@ def _event(customer: Customer | None, action: str, data: dict[str, Any]) -> dict
 def _checkout(outgoing: Outgoing, bought: Sequence[Line], settings: AntavoSettings) -> dict[str, Any]:
     sale = outgoing.transaction
     data = _cart(sale, bought, settings)
+    if outgoing.spent is not None:
+        data["points_burned"] = int(outgoing.spent.points)
     if settings.backdate:
         data["effective_timestamp"] = int((outgoing.corrected_at or sale.occurred_at).astimezone(UTC).timestamp())
     return data

@@ -1,4 +1,4 @@
-"""Using coupons up at Antavo, and giving them back.
+"""Using coupons up at Antavo, and giving them back; rewards go by `rewards.py`.
 
 ===========================  ===================================================  ==================================
 what                         call                                                 source
@@ -9,7 +9,7 @@ use it up                    `POST /events`, `coupon_redeem` with its `code`    
                                                                                   records that it was used
 give it back                 `POST /events`, `coupon_unredeem` with its `code`    Events API
 points                       with the sale itself, as `points_burned`: a till     Events API; what becomes of points
-                             redeems none                                         that were reserved is not known
+                             has them noted for it, `spendable` being enough      that were reserved is not known
 ===========================  ===================================================  ==================================
 
 ===================================================================  ================================================
@@ -27,15 +27,17 @@ status is read before each event, and a number that says no is told apart by rea
 that is used up or over are not documented.
 """
 
-from datetime import datetime
+from collections.abc import Collection
 from typing import Any, Final
 
 from agent.connectors.antavo.benefits import CLAIMED, AntavoBenefits, Row
 from agent.connectors.antavo.client import AntavoClient
-from agent.connectors.antavo.customers import instant_of, text_of
+from agent.connectors.antavo.customers import points_of, text_of
 from agent.connectors.antavo.errors import AntavoError, error_in, raise_unless_answered
 from agent.connectors.antavo.lookup import AntavoLookup
 from agent.connectors.antavo.mapping import Customer, render_coupon
+from agent.connectors.antavo.rewards import AntavoRewards
+from agent.connectors.antavo.values import exact_instant_of
 from agent.connectors.base import before_telling
 from agent.domain.benefits import BenefitKind
 from agent.domain.redemption import Reason, Standing, VendorStanding, VendorWord
@@ -58,54 +60,120 @@ class AntavoRedemptions:
         client: the workspace.
         benefits: reads coupons.
         lookup: finds the id of a customer.
+        rewards: claims and revokes rewards.
+        redeems: what the shop has switched on; what was claimed before it switched rewards off is revoked all the same.
     """
 
-    redeems = releases = frozenset({BenefitKind.VOUCHER})
-    with_sale: frozenset[BenefitKind] = frozenset()
+    releases = frozenset({BenefitKind.OFFER, BenefitKind.VOUCHER, BenefitKind.POINTS})
+    repeats = frozenset({BenefitKind.OFFER, BenefitKind.POINTS})
+    notes = frozenset({BenefitKind.POINTS})
+    with_sale = frozenset[BenefitKind]()
 
-    def __init__(self, client: AntavoClient, benefits: AntavoBenefits, lookup: AntavoLookup) -> None:
-        self._client, self._benefits, self._lookup = client, benefits, lookup
+    def __init__(
+        self,
+        client: AntavoClient,
+        benefits: AntavoBenefits,
+        lookup: AntavoLookup,
+        rewards: AntavoRewards,
+        *,
+        redeems: Collection[BenefitKind],
+    ) -> None:
+        self._client, self._benefits, self._lookup, self._rewards = client, benefits, lookup, rewards
+        self.redeems = redeems
 
-    def spelled(self, kind: BenefitKind, id_: str) -> str:  # noqa: ARG002 - there is only one
-        """As it is: codes are compared letter by letter."""
+    def spelled(self, kind: BenefitKind, id_: str) -> str:  # noqa: ARG002 - of either kind
+        """As it is: codes and ids are compared letter by letter."""
         return id_
 
     async def standing(
         self,
         key: IntegrationKey,
-        kind: BenefitKind,  # noqa: ARG002 - there is only one
+        kind: BenefitKind,
         id_: str,
         *,
         timeout_s: float,
         pace: Pace,
     ) -> VendorStanding:
-        """How a customer's coupon stands: what is not in their list is not theirs.
+        """How a customer's coupon, reward or points stand: what is not in their list is not theirs.
 
         Raises:
             VendorUnreachableError, VendorRefusedError: as everywhere.
         """
+        if kind is BenefitKind.POINTS:
+            shown = await self._lookup.customer(key, timeout_s=timeout_s, pace=pace)
+            balance = points_of(shown) if shown is not None else None
+            return VendorStanding(Standing.ABSENT if balance is None else Standing.AVAILABLE, balance=balance)
+        if kind is BenefitKind.OFFER:
+            customer = await self._lookup.customer_of(key, timeout_s=timeout_s, pace=pace)
+            if customer is None:
+                return VendorStanding(Standing.ABSENT)
+            return await self._rewards.standing(customer, id_, timeout_s=timeout_s, pace=pace)
         _, held = await self._held(key, id_, timeout_s, pace)
         if held is None:
             return VendorStanding(Standing.ABSENT)
         if held.get("status") != _REDEEMED:
             return VendorStanding(Standing.AVAILABLE)
-        return VendorStanding(Standing.USED, _used_at(held))
+        return VendorStanding(Standing.USED, exact_instant_of(held.get("redeemed_at")))
 
     async def redeem(
         self,
         key: IntegrationKey,
-        kind: BenefitKind,  # noqa: ARG002 - there is only one
+        kind: BenefitKind,
         id_: str,
         *,
         timeout_s: float,
         pace: Pace,
     ) -> VendorWord:
-        """Uses it up, unless it is seen not to be there to be used.
+        """Uses a coupon up, unless it is seen not to be there to be used; claims a reward.
 
         Raises:
             VendorUnreachableError: where ``maybe_received`` says so, it may have been carried out all the same.
             VendorRefusedError: our credentials are refused; it was not carried out.
         """
+        if kind in self.notes:
+            return VendorWord(Reason.NOT_OFFERED)
+        if kind is BenefitKind.OFFER:
+            whose = self._lookup.customer_of(key, timeout_s=timeout_s, pace=pace)
+            claimant = await before_telling(whose, timeout_s)
+            if claimant is None:
+                return VendorWord(Reason.NOT_THEIRS)
+            return await self._rewards.claim(claimant, id_, timeout_s=timeout_s, pace=pace)
+        return await self._use_up(key, id_, timeout_s, pace)
+
+    async def release(
+        self,
+        key: IntegrationKey,
+        kind: BenefitKind,
+        id_: str,
+        *,
+        timeout_s: float,
+        pace: Pace,
+        use: str = "",
+    ) -> VendorWord:
+        """Gives it back, if it is used up; of a reward the one claim.
+
+        Raises:
+            VendorUnreachableError, VendorRefusedError: as everywhere.
+        """
+        if kind is BenefitKind.VOUCHER:
+            return await self._make_good(key, id_, timeout_s, pace)
+        claimant = await self._lookup.customer_of(key, timeout_s=timeout_s, pace=pace)
+        if claimant is None or not use:  # points are no call's: a sale gives them back
+            return VendorWord(Reason.NOT_RELEASED, "not_found")
+        return await self._rewards.revoke(claimant, id_, use, timeout_s=timeout_s, pace=pace)
+
+    async def _make_good(self, key: IntegrationKey, id_: str, timeout_s: float, pace: Pace) -> VendorWord:
+        customer, held = await self._held(key, id_, timeout_s, pace)
+        if held is None:
+            return VendorWord(Reason.NOT_RELEASED, "not_found")
+        if held.get("status") != _REDEEMED:
+            return _given_back(held, None)
+        refusal = await self._told("coupon_unredeem", customer, id_, timeout_s, pace)
+        if refusal is None:
+            return VendorWord()
+        return _given_back(await self._benefits.coupon(customer, id_, timeout_s=timeout_s, pace=pace), refusal)
+
+    async def _use_up(self, key: IntegrationKey, id_: str, timeout_s: float, pace: Pace) -> VendorWord:
         customer, held = await before_telling(self._held(key, id_, timeout_s, pace), timeout_s)
         if held is None:
             return VendorWord(Reason.NOT_THEIRS)
@@ -125,30 +193,6 @@ class AntavoRedemptions:
         if held is not None and held.get("status") != CLAIMED:
             return _unusable(held)
         return VendorWord(_REASONS.get(refusal.code or 0, Reason.REFUSED), refusal.name)
-
-    async def release(
-        self,
-        key: IntegrationKey,
-        kind: BenefitKind,  # noqa: ARG002 - there is only one
-        id_: str,
-        *,
-        timeout_s: float,
-        pace: Pace,
-    ) -> VendorWord:
-        """Gives it back, if it is used up.
-
-        Raises:
-            VendorUnreachableError, VendorRefusedError: as everywhere.
-        """
-        customer, held = await self._held(key, id_, timeout_s, pace)
-        if held is None:
-            return VendorWord(Reason.NOT_RELEASED, "not_found")
-        if held.get("status") != _REDEEMED:
-            return _given_back(held, None)
-        refusal = await self._told("coupon_unredeem", customer, id_, timeout_s, pace)
-        if refusal is None:
-            return VendorWord()
-        return _given_back(await self._benefits.coupon(customer, id_, timeout_s=timeout_s, pace=pace), refusal)
 
     async def _held(self, key: IntegrationKey, id_: str, timeout_s: float, pace: Pace) -> tuple[str, Row | None]:
         """Whose it is, and the row of their coupon."""
@@ -196,15 +240,3 @@ def _given_back(held: Row | None, refusal: AntavoError | None) -> VendorWord:
         return VendorWord()
     code = refusal.name if refusal is not None else status if status in _KNOWN else None
     return VendorWord(Reason.NOT_RELEASED, code)
-
-
-def _used_at(held: Row) -> datetime | None:
-    """When it was used up; None where that is not said, or not by which zone's clock."""
-    told = held.get("redeemed_at")
-    if isinstance(told, str):
-        try:
-            at = datetime.fromisoformat(told)
-        except ValueError:
-            return None
-        return at if at.tzinfo is not None else None
-    return instant_of(told)

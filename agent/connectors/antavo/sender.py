@@ -50,6 +50,10 @@ MAX_CALLS = 4
 """Calls that one delivery takes at most: who it is, what is on the books, the events, whose an id in use is."""
 _SETTLED = (VerdictKind.DONE, VerdictKind.DUPLICATE)
 _ELSEWHERE = Verdict(VerdictKind.SPLIT)
+_ANOTHER_S = Verdict(
+    VerdictKind.PARK, "sale.points_of_another", not_received=True,
+    title="The points that were redeemed for the sale are not those of the member whom it names.",
+)  # fmt: skip
 _CLEARED = Verdict(VerdictKind.DUPLICATE)
 _PARTLY = Verdict(
     VerdictKind.IN_DOUBT, "sale.partly_taken",
@@ -92,6 +96,7 @@ class AntavoSender:
         owns_contacts: bool = False,
     ) -> None:
         self._client, self._settings, self._clock = client, settings, clock
+        self._owns = owns_contacts
         self._people = AntavoPeople(client, settings, primary=primary, owns_contacts=owns_contacts)
         self._books = AntavoBooks(client)
         self._telling = AntavoTelling(self._people, settings)
@@ -103,6 +108,8 @@ class AntavoSender:
         One request is made for those that nothing has to be asked about; the others are split off. Where something has
         to be asked about each, the first is asked about and sent.
         """
+        if not self._owns:  # the points that a till redeemed are another system's
+            batch = [replace(outgoing, spent=None) for outgoing in batch]
         verdicts: dict[int, Verdict] = {}
         ready: list[_Parcel] = []
         asking: list[int] = []
@@ -129,7 +136,7 @@ class AntavoSender:
         """The events of a sale; a verdict where there can be none; None where something has to be asked first."""
         if isinstance(outgoing.record, Activity):  # who joined, or what changed
             return None
-        refused = unsendable(outgoing)
+        refused = unsendable(outgoing) or _of_another(outgoing)
         if refused is not None:
             return refused
         sale = outgoing.transaction
@@ -263,6 +270,12 @@ class AntavoSender:
             return verdict
         verdict = replace(verdict, reference=sale.transaction_id)
         return verdict if self._settings.backdate else with_lost_time(verdict, parcel.outgoing, self._clock.now())
+
+
+def _of_another(outgoing: Outgoing) -> Verdict | None:
+    """Whether the points that were redeemed for a sale are another member's than its own."""
+    spent = outgoing.spent
+    return _ANOTHER_S if spent is not None and spent.key not in (None, outgoing.key) else None
 
 
 def _may_be_there(outgoing: Outgoing, events: Sequence[Event]) -> bool:

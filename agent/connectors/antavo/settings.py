@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field
 
 from agent.connectors.addresses import base_url
 from agent.connectors.antavo.signing import is_signable
+from agent.domain.benefits import BenefitKind
 from agent.errors import Fault
 from agent.settings import Duration, Role, Secret, Settings, VendorSection
 
@@ -77,6 +78,11 @@ def _feed(value: str) -> str:
     if value not in ("events", "read_api") and not is_folder:
         raise ValueError("is events, read_api or file:///folder")
     return value
+
+
+_OF_AN_OWNER = (
+    "read_base_url", "feed", "feed_overlap", "sweep_every", "contact_fields", "rewards", "spend_points", "store",
+)  # fmt: skip
 
 
 class AntavoSettings(VendorSection):
@@ -150,6 +156,19 @@ class AntavoSettings(VendorSection):
         "with a folder, how often a new list is due",
         examples=["24h"],
     )
+    rewards: bool = Field(
+        False,
+        description="as the owner of the contacts: a till is shown what a member can have for points, and claims it; "
+        "try it in a test workspace first",
+    )
+    spend_points: bool = Field(
+        False,
+        description="as the owner of the contacts: points that a till redeems for a sale are burned by its checkout; "
+        "try it in a test workspace first",
+    )
+    store: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]{0,64}$")] = Field(
+        "", description="the workspace's id of this store, for rewards that some stores alone have"
+    )
     guest_sales: bool = Field(
         False, description='also purchases that name nobody; "Guest events" must be switched on in the workspace'
     )
@@ -164,6 +183,12 @@ class AntavoSettings(VendorSection):
     def host(self) -> str:
         """What the `Host` header says."""
         return urlsplit(self.base_url).netloc
+
+    @property
+    def redeems(self) -> frozenset[BenefitKind]:
+        """What tills may use up."""
+        switched = {BenefitKind.OFFER: self.rewards, BenefitKind.POINTS: self.spend_points, BenefitKind.VOUCHER: True}
+        return frozenset(kind for kind, on in switched.items() if on)
 
     @property
     def read_host(self) -> str:
@@ -243,9 +268,5 @@ class AntavoSettings(VendorSection):
         return [Fault(key, text) for contradicts, key, text in rules if contradicts]
 
     def _as_forward(self) -> list[Fault]:
-        changed = (
-            key
-            for key in ("read_base_url", "feed", "feed_overlap", "sweep_every", "contact_fields")
-            if getattr(self, key) != AntavoSettings.model_fields[key].default
-        )
+        changed = (key for key in _OF_AN_OWNER if getattr(self, key) != AntavoSettings.model_fields[key].default)
         return [Fault(key, "is for the owner of the contacts, which is another system") for key in changed]

@@ -110,6 +110,7 @@ class AntavoSubmitter:
         """The events of a sale, the same at each attempt; a verdict where there can be none."""
         if isinstance(outgoing.record, Activity):  # it waits since these credentials were another kind's
             return NOT_WANTED
+        outgoing = replace(outgoing, spent=None)  # points that a till redeemed are another system's
         refused = unsendable(outgoing)
         if refused is not None:
             return refused

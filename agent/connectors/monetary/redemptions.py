@@ -40,6 +40,7 @@ class MonetaryRedemptions:
     """
 
     redeems = releases = with_sale = frozenset({BenefitKind.OFFER})
+    repeats = notes = frozenset[BenefitKind]()
 
     def __init__(self, client: MonetaryClient, benefits: MonetaryBenefits, *, turns: Turns) -> None:
         self._client, self._benefits, self._turns = client, benefits, turns
@@ -92,6 +93,7 @@ class MonetaryRedemptions:
         *,
         timeout_s: float,  # noqa: ARG002
         pace: Pace,  # noqa: ARG002
+        use: str = "",  # noqa: ARG002
     ) -> VendorWord:
         """No: it is asked for what a receipt has used up, and Monetary takes none back."""
         return VendorWord(Reason.NOT_RELEASED)

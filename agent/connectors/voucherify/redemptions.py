@@ -68,7 +68,7 @@ class VoucherifyRedemptions:
     """
 
     redeems = releases = frozenset({BenefitKind.VOUCHER})
-    with_sale: frozenset[BenefitKind] = frozenset()
+    with_sale = repeats = notes = frozenset[BenefitKind]()
 
     def __init__(self, client: VoucherifyClient, benefits: VoucherifyBenefits, *, clock: Clock) -> None:
         self._client, self._benefits, self._clock = client, benefits, clock
@@ -136,6 +136,7 @@ class VoucherifyRedemptions:
         *,
         timeout_s: float,
         pace: Pace,
+        use: str = "",  # noqa: ARG002 - each can be used once
     ) -> VendorWord:
         """Rolls its redemption back, if the customer has one that stands and says when it was.
 

@@ -73,7 +73,7 @@ class VoyadoRedemptions:
 
     redeems = frozenset({BenefitKind.OFFER, BenefitKind.VOUCHER})
     releases = frozenset({BenefitKind.VOUCHER})
-    with_sale: frozenset[BenefitKind] = frozenset()
+    with_sale = repeats = notes = frozenset[BenefitKind]()
 
     def __init__(self, client: VoyadoClient, people: VoyadoPeople) -> None:
         self._client, self._people = client, people
@@ -126,6 +126,7 @@ class VoyadoRedemptions:
         *,
         timeout_s: float,
         pace: Pace,
+        use: str = "",  # noqa: ARG002 - each can be used once
     ) -> VendorWord:
         """Makes a voucher good again. Raises VendorUnreachableError, VendorRefusedError."""
         word = await _word(lambda: self._client.reactivate_voucher(id_, timeout_s=timeout_s), pace)

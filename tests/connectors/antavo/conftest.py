@@ -88,14 +88,14 @@ class Desk:
     async def benefits(self):
         return await self._benefits.benefits(self.key, timeout_s=5, pace=self.pace)
 
-    async def standing(self, code="CODE-1"):
-        return await self.room.standing(self.key, VOUCHER, code, timeout_s=5, pace=self.pace)
+    async def standing(self, code="CODE-1", kind=VOUCHER):
+        return await self.room.standing(self.key, kind, code, timeout_s=5, pace=self.pace)
 
-    async def redeem(self, code="CODE-1"):
-        return await self.room.redeem(self.key, VOUCHER, code, timeout_s=5, pace=self.pace)
+    async def redeem(self, code="CODE-1", kind=VOUCHER):
+        return await self.room.redeem(self.key, kind, code, timeout_s=5, pace=self.pace)
 
-    async def release(self, code="CODE-1"):
-        return await self.room.release(self.key, VOUCHER, code, timeout_s=5, pace=self.pace)
+    async def release(self, code="CODE-1", kind=VOUCHER, use=""):
+        return await self.room.release(self.key, kind, code, timeout_s=5, pace=self.pace, use=use)
 
     async def points(self, sale):
         return await self._preview.points(self.key, sale, timeout_s=5, pace=self.pace)

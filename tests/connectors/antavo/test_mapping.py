@@ -2,6 +2,7 @@
 
 import json
 from datetime import datetime
+from decimal import Decimal
 
 import pytest
 
@@ -17,6 +18,7 @@ from agent.connectors.antavo.mapping import (
 from agent.connectors.antavo.settings import AntavoSettings
 from agent.domain.identifiers import IdentifierType
 from agent.domain.transaction import NewContact
+from agent.ports import Spent
 from tests.connectors.antavo.conftest import MEMBER, make_settings
 from tests.connectors.mparticle.sales import make_key, make_outgoing, make_sale
 
@@ -198,3 +200,12 @@ def test_what_can_be_repeated():
     """A checkout counts once at the vendor, giving back does not."""
     outgoing = make_outgoing(make_sale(original_transaction_id="t", lines=[SOCKS, BACK]))
     assert [event.once for event in render_sale(outgoing, ALMA, make_settings())] == [True, False]
+
+
+@pytest.mark.parametrize("rate", [0, 1])
+def test_points_that_were_noted_for_the_sale(rate):
+    """They are burned, whatever its payments say; what comes back spends none."""
+    payments = [{"type": "card", "amount": "200.00"}, {"type": "loyalty_points", "amount": "50.00"}]
+    settings, spent = make_settings(points_per_unit=rate), Spent(Decimal(40), None)
+    [event] = render_sale(make_outgoing(make_sale(payments=payments), spent=spent), ALMA, settings)
+    assert (event.body["data"]["points_burned"], event.body["data"]["total"]) == (40, 250)

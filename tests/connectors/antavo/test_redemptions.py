@@ -3,10 +3,12 @@
 import asyncio
 import json
 from datetime import UTC, datetime
+from decimal import Decimal
 
 import pytest
 
 from agent.connectors.antavo.simulator import Fault
+from agent.domain.benefits import BenefitKind
 from agent.domain.identifiers import IdentifierType
 from agent.domain.redemption import Reason, Standing, VendorStanding, VendorWord
 from agent.errors import VendorRefusedError, VendorUnreachableError
@@ -15,7 +17,7 @@ from tests.connectors.mparticle.sales import NOW
 from tests.fakes import primary_key
 from tests.wire import answer, cut, wire
 
-DONE = VendorWord()
+DONE, POINTS = VendorWord(), BenefitKind.POINTS
 COUPON = {"code": "CODE-1", "status": "claimed", "type": "amount", "value": 50, "currency": "SEK"}
 
 
@@ -62,8 +64,10 @@ def told(sim):
 
 
 def test_what_is_redeemed(desk):
-    """Coupons, and they can be given back; nothing else. Their codes are spelled in one way."""
-    assert desk.room.redeems == desk.room.releases == {VOUCHER}
+    """Coupons, and they can be given back; nothing else, unless it is switched on. Codes are spelled in one way."""
+    assert desk.room.redeems == {VOUCHER}
+    assert VOUCHER in desk.room.releases
+    assert VOUCHER not in desk.room.repeats
     assert desk.room.spelled(VOUCHER, "Ab-1") == "Ab-1"
 
 
@@ -81,6 +85,21 @@ async def test_used_up_once_and_given_back(*, simulator, sim, open_desk, key):
     assert told(sim) == ["coupon_redeem", "coupon_unredeem", "coupon_redeem"]
     assert {event["customer"] for event in sim.books.applied} == {MEMBER}
     assert sim.books.applied[0]["data"] == {"code": "CODE-1"}
+
+
+@pytest.mark.parametrize("key", [ALMA, NUMBER], ids=["id", "member number"])
+async def test_points_are_the_sale_s(simulator, sim, open_desk, key):
+    """What can be spent is told, where the shop has switched it on; no call spends any."""
+    desk = open_desk(simulator[1].url, key, spend_points=True)
+    assert desk.room.redeems == {VOUCHER, POINTS}
+    assert POINTS not in open_desk(simulator[1].url).room.redeems
+    sim.member(MEMBER).score, sim.member(MEMBER).spent = 300, 60
+    assert await desk.standing("", POINTS) == VendorStanding(Standing.AVAILABLE, balance=Decimal(240))
+    nobody = open_desk(simulator[1].url, primary_key(IdentifierType.CONTACT_ID, "nobody"))
+    assert await nobody.standing("", POINTS) == VendorStanding(Standing.ABSENT)
+    assert await desk.redeem("", POINTS) == VendorWord(Reason.NOT_OFFERED)
+    assert await desk.release("", POINTS) == VendorWord(Reason.NOT_RELEASED, "not_found")
+    assert sim.received == []
 
 
 async def test_another_s_coupon(*, simulator, sim, open_desk):

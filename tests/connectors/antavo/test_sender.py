@@ -1,7 +1,9 @@
 """Sales on their way to a workspace: alone, together, asked about first, and into trouble."""
 
 import json
+from dataclasses import replace
 from datetime import timedelta
+from decimal import Decimal
 
 import pytest
 
@@ -11,9 +13,10 @@ from agent.domain.delivery import VerdictKind
 from agent.domain.identifiers import Identifier, IdentifierType
 from agent.domain.transaction import IntegrationKey
 from agent.errors import VendorRefusedError, VendorUnreachableError
+from agent.ports import Spent
 from tests.connectors.antavo.conftest import KEY, MEMBER, SECRET, make_settings
 from tests.connectors.mparticle.sales import NOW, Reference, make_outgoing, make_sale
-from tests.fakes import surroundings
+from tests.fakes import primary_key, surroundings
 from tests.wire import POLICY, answer, cut, in_turn, wire
 
 DONE, DUPLICATE, PARK, RETRY, HOLD, SPLIT, IN_DOUBT = (
@@ -932,3 +935,33 @@ def test_many_idle_tills(clock):
         make_settings(), surroundings(role="forward", secret=lambda _name: Reference("x"), http=POLICY, clock=clock)
     )
     assert 1_000 * 60 / room.idle_ping_s <= 1_500 / 10
+
+
+@pytest.mark.parametrize("whose", [None, MEMBER, "c-2"], ids=["nobody knows", "their own", "another's"])
+async def test_points_that_were_noted_for_a_sale(simulator, connect, whose):
+    """They are burned, once; another's are not, and a person looks at the sale."""
+    sim, running = simulator
+    sim.member(MEMBER).score = 40
+    key = None if whose is None else primary_key(IdentifierType.CONTACT_ID, whose)
+    own = primary_key(IdentifierType.CONTACT_ID, MEMBER)
+    outgoing = make_outgoing(make_sale(transaction_id="t-1"), key=own, spent=Spent(Decimal(40), key))
+    sender = connect(running.url, primary=IdentifierType.CONTACT_ID, owns_contacts=True)
+
+    verdicts = [(await sender.send([one]))[0] for one in (outgoing, replace(outgoing, maybe_received=True))]
+
+    if whose == "c-2":
+        assert {(verdict.kind, verdict.code) for verdict in verdicts} == {(PARK, "sale.points_of_another")}
+        assert sim.received == []
+        return
+    assert [verdict.kind for verdict in verdicts] == [DONE, DUPLICATE]
+    assert (sim.member(MEMBER).spent, sim.transaction("t-1").burned) == (40, 40)
+
+
+async def test_points_that_are_gone(simulator, connect):
+    """Another till was faster: the sale is refused as a whole, and parked with the vendor's number."""
+    sim, running = simulator
+    outgoing = make_outgoing(
+        make_sale(), key=primary_key(IdentifierType.CONTACT_ID, MEMBER), spent=Spent(Decimal(40), None)
+    )
+    [verdict] = await connect(running.url, primary=IdentifierType.CONTACT_ID, owns_contacts=True).send([outgoing])
+    assert (verdict.kind, verdict.vendor_code, sim.books.transactions) == (PARK, "120241", {})

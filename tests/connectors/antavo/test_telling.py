@@ -1,5 +1,7 @@
 """Who joined and what changed, at a workspace: made once, changed where they are, and nobody guessed or made up."""
 
+from decimal import Decimal
+
 import pytest
 
 from agent.connectors.antavo import activities_of, shares
@@ -9,6 +11,7 @@ from agent.domain.activity import ContactEvent
 from agent.domain.delivery import VerdictKind
 from agent.domain.identifiers import IdentifierType
 from agent.domain.transaction import IntegrationKey, NewContact
+from agent.ports import Spent
 from tests.connectors.antavo.conftest import MEMBER, make_settings
 from tests.connectors.mparticle.sales import make_activity, make_key, make_outgoing, make_sale
 
@@ -136,3 +139,13 @@ def test_nothing_is_told_by_a_client_s_credentials():
     assert activities_of(settings) == frozenset()
     assert [shares(settings, what, NewContact(first_name="Ylva")) for what in ContactEvent] == [None, None]
     assert activities_of(AntavoSettings.model_validate(table)) == frozenset[str](ContactEvent)
+
+
+async def test_points_that_are_another_system_s(simulator, connect):
+    """What a till redeemed at the owner of the contacts is burned by nobody else."""
+    sim, running = simulator
+    noted = make_outgoing(make_sale(transaction_id="t-1"), spent=Spent(Decimal(40), None))
+    [verdict] = await connect(running.url).send([noted])
+
+    assert verdict.kind is DONE
+    assert (sim.transaction("t-1").burned, sim.member(MEMBER).spent) == (0, 0)

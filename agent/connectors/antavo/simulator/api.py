@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -10,6 +11,7 @@ from starlette.types import ASGIApp
 
 from agent.connectors.antavo.simulator.door import check_signature
 from agent.connectors.antavo.simulator.faults import Fault
+from agent.connectors.antavo.simulator.members import Member
 from agent.connectors.antavo.simulator.reading import listed
 from agent.connectors.antavo.simulator.refusal import Refused, not_found
 from agent.connectors.simulation.answers import Handler, answer, routed
@@ -34,6 +36,11 @@ def build_app(simulator: "AntavoSimulator") -> ASGIApp:
         ("GET", "/customers/{customer}", calls.customer),
         ("GET", "/customers/{customer}/transactions", calls.transactions_of),
         ("GET", "/customers/{customer}/coupons", calls.coupons_of),
+        ("GET", "/customers/{customer}/events", calls.history_of),
+        ("GET", "/customers/{customer}/activities/rewards", calls.rewards_of),
+        ("GET", "/customers/{customer}/activities/rewards/{reward}", calls.reward_of),
+        ("POST", "/customers/{customer}/activities/rewards/{reward}/claim", calls.claim),
+        ("POST", "/customers/{customer}/activities/rewards/{reward}/revoke", calls.revoke),
         ("POST", "/extensions/automation/campaign-bonus", calls.campaign_bonus),
         ("GET", "/transactions/{transaction}", calls.transaction),
     ]
@@ -47,8 +54,13 @@ def build_app(simulator: "AntavoSimulator") -> ASGIApp:
         controls(
             simulator,
             Fault,
-            shows={"state": own.state, "events": own.events},
-            acts={"members": own.add_members, "leave": own.let_leave, "coupons": own.give_coupons},
+            shows={"state": own.state, "events": own.events, "claims": own.claims},
+            acts={
+                "members": own.add_members,
+                "leave": own.let_leave,
+                "coupons": own.give_coupons,
+                "rewards": own.add_rewards,
+            },
             wrong=lambda text: _refuse(simulator, Refused(400, 0, text)),
         ),
         now=simulator.now,
@@ -183,6 +195,26 @@ class _Calls:
         member = self._simulator.books.members.get(request.path_params["customer"])
         return self._simulator.books.coupons.listed(member.id, request.query_params)
 
+    def history_of(self, request: Request, _body: bytes) -> Any:
+        return self._simulator.books.history.of(self._member(request).id, request.query_params)
+
+    def rewards_of(self, request: Request, _body: bytes) -> Any:
+        return self._simulator.books.rewards.listed(self._member(request), request.query_params)
+
+    def reward_of(self, request: Request, _body: bytes) -> Any:
+        return self._simulator.books.rewards.one(self._member(request), request.path_params["reward"])
+
+    def claim(self, request: Request, _body: bytes) -> Any:
+        return self._simulator.books.rewards.claim(self._member(request), request.path_params["reward"])
+
+    def revoke(self, request: Request, body: bytes) -> Any:
+        form = request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded")
+        event = dict(parse_qsl(body.decode())).get("event") if form else None
+        return self._simulator.books.rewards.revoke(self._member(request), request.path_params["reward"], event)
+
+    def _member(self, request: Request) -> Member:
+        return self._simulator.books.members.get(request.path_params["customer"])
+
     def campaign_bonus(self, _request: Request, body: bytes) -> Any:
         return {"data": self._simulator.books.foretold(_parsed(body))}
 
@@ -208,6 +240,10 @@ class _Controls:
     def events(self, _wanted: Any) -> Any:
         return self._simulator.books.applied
 
+    def claims(self, _wanted: Any) -> Any:
+        rewards = self._simulator.books.rewards
+        return {event: claim | {"revoked": event in rewards.revoked} for event, claim in rewards.claims.items()}
+
     def add_members(self, wanted: Any) -> Any:
         if not isinstance(wanted, dict) or not all(isinstance(fields, dict) for fields in wanted.values()):
             raise ValueError("An object of ids and their members' fields is expected")
@@ -225,6 +261,14 @@ class _Controls:
             for code, fields in coupons.items():
                 books.coupons.give(member_id, code, **(fields or {}))
         return sorted(books.coupons.by_code)
+
+    def add_rewards(self, wanted: Any) -> Any:
+        rewards = self._simulator.books.rewards
+        if not isinstance(wanted, dict) or not all(isinstance(fields, dict) for fields in wanted.values()):
+            raise ValueError("An object of rewards' ids and their fields is expected")
+        for reward_id, fields in wanted.items():
+            rewards.add(reward_id, **fields)
+        return sorted(rewards.by_id)
 
     def let_leave(self, wanted: Any) -> Any:
         members = self._simulator.books.members

@@ -16,6 +16,7 @@ from agent.connectors.antavo.simulator.coupons import Coupons
 from agent.connectors.antavo.simulator.history import History
 from agent.connectors.antavo.simulator.members import Member, Members
 from agent.connectors.antavo.simulator.refusal import Refused, not_found
+from agent.connectors.antavo.simulator.rewards import Rewards
 
 _ZERO = Decimal(0)
 _TELL_THEMSELVES = ("profile", "opt_out")
@@ -58,6 +59,7 @@ class Books:
         history: what happened, refused events left out.
         transactions: by id.
         coupons: everybody's.
+        rewards: what can be had for points.
         applied: every event that counted, in order.
         bonus: points that a campaign gives for each checkout; None where the workspace does not tell beforehand.
         anonymous: an event for an unknown customer makes one.
@@ -72,6 +74,7 @@ class Books:
         self.members = Members(now, self.history)
         self.transactions: dict[str, Transaction] = {}
         self.coupons = Coupons(now)
+        self.rewards = Rewards(now, self.history, self.coupons)
         self.applied: list[dict[str, Any]] = []
         self.bonus: int | None = 0
         self.anonymous = self.accepts = self.backdates = self.guests = False

@@ -56,6 +56,16 @@ class AntavoSimulator(SimulatedVendor[Fault]):
         with self.lock:
             return dict(self.books.coupons.by_code[code])
 
+    def reward(self, reward_id: str, **fields: Any) -> None:
+        """The workspace gets a reward, or an old one is changed."""
+        with self.lock:
+            self.books.rewards.add(reward_id, **fields)
+
+    def rewards_of(self, member_id: str) -> list[str]:
+        """The rewards that a member has, a claim each."""
+        with self.lock:
+            return self.books.rewards.held(member_id)
+
     def leave(self, member_id: str) -> None:
         """A member opts out. Raises Refused."""
         with self.lock:
@@ -109,6 +119,7 @@ class AntavoSimulator(SimulatedVendor[Fault]):
             self.books.applied.clear()
             self.books.members.by_id.clear()
             self.books.coupons.by_code.clear()
+            self.books.rewards.forget()
             self.books.history.told.clear()
 
     def run_due(self) -> None:

@@ -20,7 +20,8 @@ async def call(simulator):
     async with httpx.AsyncClient(base_url=running.url, verify=False) as http:
 
         async def call_(method, target, body=None, *, at=NOW, credentials=CREDENTIALS, **replaced):
-            request = http.build_request(method, target, json=body)
+            form = isinstance(body, bytes)
+            request = http.build_request(method, target, json=None if form else body, content=body if form else None)
             host = request.headers["host"]
             headers = dict(sign(credentials, at, method, target, host=host, body=request.content)) | replaced
             request.headers.update({name: value for name, value in headers.items() if value is not None})
@@ -298,6 +299,39 @@ async def test_listing_coupons(call, simulator, query, codes):
     told = (await call("GET", f"/customers/{MEMBER}/coupons{query}")).json()
     assert [row["code"] for row in told["data"]] == codes
     assert (told["next"] is not None, [row for row in told["data"] if "customer" in row]) == ("limit" in query, [])
+
+
+def refused(answer):
+    return answer.json()["error"]["code"] if answer.status_code != 200 else None
+
+
+async def test_the_life_of_a_reward(call, simulator):
+    """Claimed as often as it may be, for points; each claim is revoked once, and by its own customer."""
+    sim, _ = simulator
+    sim.member(MEMBER).score = 250
+    sim.add_member("c-2")
+    sim.reward("r-1", max_claims=2)
+    its = f"/customers/{MEMBER}/activities/rewards/r-1"
+    claimed = [await call("POST", f"{its}/claim") for _ in range(3)]
+    assert [refused(answer) for answer in claimed] == [None, None, 120211]
+    assert "_actions" not in (await call("GET", its)).json()
+    first = claimed[0].json()["id"]
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    for customer, event, code in (
+        ("c-2", first, 160340),
+        (MEMBER, first, None),
+        (MEMBER, first, 160344),
+        (MEMBER, "e", 160340),
+    ):
+        target = f"/customers/{customer}/activities/rewards/r-1/revoke"
+        assert refused(await call("POST", target, f"event={event}".encode(), **form)) == code
+    assert (sim.rewards_of(MEMBER), sim.member(MEMBER).spendable) == (["r-1"], 150)
+    sim.member(MEMBER).score = 100
+    assert refused(await call("POST", f"{its}/claim")) == 120241
+    told = (await call("GET", f"/customers/{MEMBER}/events?action=reward&order=desc&limit=1")).json()
+    assert ([row["id"] for row in told["data"]], told["next"] is None) == ([claimed[1].json()["id"]], False)
+    sim.forget()
+    assert sim.books.rewards.by_id == {}
 
 
 async def test_a_workspace_without_modules(call, simulator):
