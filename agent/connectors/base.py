@@ -18,6 +18,7 @@ from agent.domain.identifiers import Identifier, IdentifierType, Normaliser
 from agent.domain.link import Link
 from agent.errors import VendorUnreachableError
 from agent.ports import (
+    BulkWriter,
     ChangeFeed,
     Clock,
     Connector,
@@ -131,6 +132,8 @@ class Owner:
         benefits: says what a member can use, given its connector; None where the vendor cannot be asked.
         redeemer: uses it up, given its connector; None where nothing can be used up at a till.
         preview: says what a sale would earn, given its connector; None where the vendor, or this table of it, does not.
+        bulk: makes several contacts by one call, given its connector; None where the vendor, or this table of it, does
+            not.
     """
 
     feed: Callable[[Any, FeedSurroundings], ExportFeed | ChangeFeed] | Cache
@@ -139,6 +142,7 @@ class Owner:
     benefits: Callable[[Any], MemberBenefits] | None = None
     redeemer: Callable[[Any], Redeemer] | None = None
     preview: Callable[[Any], PointsPreview | None] | None = None
+    bulk: Callable[[Any], BulkWriter | None] | None = None
 
 
 def _none(_table: VendorSection) -> frozenset[str]:

@@ -13,6 +13,7 @@ from agent.ports.benefits import (
     RedemptionRecord,
     RedemptionWish,
 )
+from agent.ports.bulk import BulkRecord, BulkWriter
 from agent.ports.cache import ContactCache, Remember, Seed, Told
 from agent.ports.enrolments import Added, EnrolmentRecord, Writer
 from agent.ports.feeds import (
@@ -47,6 +48,8 @@ __all__ = [
     "AppliedCounts",
     "AppliedFile",
     "Batch",
+    "BulkRecord",
+    "BulkWriter",
     "ChangeFeed",
     "ChangePage",
     "Clock",

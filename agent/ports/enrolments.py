@@ -46,8 +46,11 @@ class EnrolmentRecord(Protocol):
     async def add(self, contact: NewContact, identifiers: Sequence[Identifier], *, prefix: str, now: datetime) -> Added:
         """Puts one on disk under the next number of a series, unless one of its identifiers is on record here."""
 
-    async def amend(self, number: int, contact: NewContact, identifiers: Sequence[Identifier]) -> None:
-        """Puts what is given now in the place of what was, to be tried again; not where the vendor has it."""
+    async def amend(self, number: int, contact: NewContact, identifiers: Sequence[Identifier]) -> bool:
+        """Puts what is given now in the place of what was, to be tried again; not where the vendor has it.
+
+        False where it is on its way there together with others.
+        """
 
     async def deliver(self, number: int, key: IntegrationKey, contact_id: str | None, now: datetime) -> None:
         """Writes down that the vendor has it; what was given is forgotten."""

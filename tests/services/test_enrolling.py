@@ -32,12 +32,14 @@ from agent.services.bringing import Bringing, Manner
 from agent.services.buffer import Buffer, BufferPolicy
 from agent.services.contacts import LocalContacts, Newcomers
 from agent.services.enrolling import Enrolling, EnrolPolicy
+from agent.services.gathering import Gathering
 from agent.services.handles import Handles
 from agent.services.identify import Identify, IdentifyPolicy
 from agent.services.intake import Intake, IntakePolicy
 from agent.services.judge import DispatchPolicy
 from agent.services.lane import Lane
 from agent.services.turns import ERRORS_ALONE, OWN_FAILURES, SLICE, TURN, Turns
+from agent.store.bulk import BulkCalls
 from agent.store.enrolments import Enrolments
 from agent.store.mending import Clues, mend
 from tests.fakes import (
@@ -68,7 +70,7 @@ DAY = timedelta(days=1)
 class Desk:
     """Enrolling and everything around it, on a real outbox."""
 
-    def __init__(self, outbox, *, offered=True, writer=True, budget_s=30.0):
+    def __init__(self, outbox, *, offered=True, writer=True, budget_s=30.0, bulk=None):
         self.clock, self.replica, self.vendor, self.conditions = FakeClock(), FakeReplica(), FakeVendor(), Conditions()
         self.record = Enrolments(outbox._writer, outbox._reader, names=NAMES)
         self.newcomers = Newcomers(self.record, ("first_name",))
@@ -88,17 +90,30 @@ class Desk:
             policy=IdentifyPolicy(TAGGING, DAY, frozenset()),
             newcomers=self.newcomers,
         )
+        self.calls = BulkCalls(outbox._writer, outbox._reader)
+        gathering = bulk and Gathering(
+            clock=self.clock,
+            record=self.record,
+            calls=self.calls,
+            bulk=bulk(self.vendor),
+            turns=self.turns(),
+            store_id="1042",
+            timeout_s=15.0,
+            pace=self.pace,
+            listed=LocalContacts(self.replica, TAGGING).lists,
+        )
         self.bringing = Bringing(
             clock=self.clock,
             record=self.record,
             newcomers=self.newcomers,
             lookup=self.vendor,
             writer=self.vendor if writer else None,
-            turns=Turns(self.clock, self.link, first_s=10.0, longest_s=900.0, uniform=lambda _low, high: high),
+            turns=self.turns(),
             manner=Manner("1042", 15.0, self.pace),
             existing=self.is_existing,
             sales_again=lambda key: outbox.go_again(VENDOR, key, self.clock.now()),
             conditions=self.conditions,
+            gathering=gathering,
         )
         self.enrolling = Enrolling(
             clock=self.clock,
@@ -125,6 +140,9 @@ class Desk:
             newcomers=self.newcomers,
             made=self.bringing.key_of,
         )
+
+    def turns(self):
+        return Turns(self.clock, self.link, first_s=10.0, longest_s=900.0, uniform=lambda _low, high: high)
 
     async def pace(self):
         pass
