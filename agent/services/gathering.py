@@ -185,13 +185,13 @@ class Gathering:
         words = believed(said, keys)
         made_there = [made.number for place, made in there.items() if words[place].made]
         await self._calls.end(call.number, made_there)
-        log.info("contacts.bulk_over", made=len(made_there), others=len(there) - len(made_there))
+        log.info("contacts.bulk_over", counts={"made": len(made_there), "alone": len(there) - len(made_there)})
         self._turns.taken(call.number)
         return None
 
     async def _give_up(self, call: BulkCall, _code: str) -> None:
         """Nobody says what has become of it: each of its contacts is looked up, alone."""
-        log.warning("contacts.bulk_unknown", count=call.size, answered=call.vendor_id is not None)
+        log.warning("contacts.bulk_unknown", count=call.size)
         await self._calls.end(call.number, ())
         self._turns.decided(call.number)
 
