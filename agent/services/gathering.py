@@ -96,7 +96,7 @@ class Gathering:
 
     def has(self, made: Enrolment) -> bool:
         """Whether they wait for the next call."""
-        return self._gathers and self._ready.get(made.number) == made.version
+        return self._gathers and made.bulk is None and self._ready.get(made.number) == made.version
 
     async def find(self, made: Enrolment) -> Found | None:
         """Whom a call has made of somebody who went in it. Raises VendorUnreachableError, VendorRefusedError."""
@@ -120,8 +120,6 @@ class Gathering:
             return 0
         call, taken = await self._calls.begin(contacts, self._clock.now())
         body = [row for made, row in zip(contacts, rows, strict=True) if made.number in taken]
-        for made in contacts:
-            self._ready.pop(made.number, None)
         if not body:
             await self._calls.take_back(call.number)
             return 0
@@ -152,7 +150,7 @@ class Gathering:
         while len(contacts) < self._bulk.max_rows and (page := self._record.queued(SLICE, after=last)):
             last = page[-1].number
             for made in page:
-                if self.has(made) and made.bulk is None and not busy(made.number):
+                if self.has(made) and not busy(made.number):
                     contacts.append(made)
                     rows.append(self._bulk.row(made, store_id=self._store_id))
             await asyncio.sleep(0)  # a cashier's question comes in between

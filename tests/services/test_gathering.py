@@ -307,15 +307,17 @@ async def test_an_answer_that_is_lost(desk, received):
 
 
 async def test_a_call_that_was_not_received(desk):
-    """It never was: the same contacts go in the next."""
+    """It never was: the same contacts go in the next, and need not be asked for again."""
     desk.bulk.fault = Offline()
-    await newcomers(desk)
+    for number in range(FEWEST):
+        await desk.offline(NewContact(mobile_phone=phone(number).value, email=f"a{number}@example.com"))
     with pytest.raises(Offline):
         await desk.deliver()
     assert (desk.calls.open(), desk.calls.waiting()) == ([], FEWEST)
     desk.bulk.fault = None
+    desk.vendor.asked.clear()
     await rounds(desk)
-    assert (len(desk.bulk.batches), states(desk)) == (1, {"delivered": FEWEST})
+    assert (len(desk.bulk.batches), states(desk), desk.vendor.asked) == (1, {"delivered": FEWEST}, [])
 
 
 @pytest.mark.parametrize(
