@@ -37,8 +37,8 @@ class EnrolmentRecord(Protocol):
     def by_ref(self, ref: str) -> Enrolment | None:
         """Whose handle that is; None when nobody's who was made here."""
 
-    def queued(self, limit: int, *, after: int = 0) -> Sequence[Enrolment]:
-        """The oldest that the vendor does not have yet, after a record's number."""
+    def queued(self, limit: int, *, after: int = 0, under_way: bool = True) -> Sequence[Enrolment]:
+        """The oldest that the vendor does not have yet, after a record's number; also those who are ``under_way``."""
 
     def parked(self) -> int:
         """How many the vendor refuses."""

@@ -109,23 +109,23 @@ class Bringing:
         followed = await self._gathering.follow(go_on)
         self._gathering.look()
         taken = await self._take(go_on)
-        if taken < TURN and go_on():  # everybody has been looked at
+        if taken < TURN and go_on() and not self._turns.are_refused():  # everybody has been looked at
             followed += await self._gathering.send(self._is_busy)
         return followed + taken
 
     async def _take(self, go_on: Callable[[], bool]) -> int:
         def waiting(after: int) -> Sequence[Enrolment]:
-            return self._record.queued(SLICE, after=after)
+            return self._record.queued(SLICE, after=after, under_way=self._gathering is None)
 
         return await self._turns.take(
             go_on, waiting=waiting, bring=self._bring_in_turn, give_up=self._give_up, passed=self._goes_with_others
         )
 
     def _goes_with_others(self, made: Enrolment) -> bool:
-        """Whether somebody has gone with others, or has nothing left to do but to wait for the next call."""
+        """Whether somebody has nothing left to do but to wait for the next call."""
         if self._gathering is None:
             return False
-        if made.under_way or self._gathering.has(made):
+        if self._gathering.has(made):
             return True
         if self._is_busy(made.number) or not self._gathering.takes(made) or self._to_ask(made, self._gathering):
             return False

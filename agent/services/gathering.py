@@ -147,7 +147,7 @@ class Gathering:
         contacts: list[Enrolment] = []
         rows: list[bytes] = []
         last = 0
-        while len(contacts) < self._bulk.max_rows and (page := self._record.queued(SLICE, after=last)):
+        while len(contacts) < self._bulk.max_rows and (page := self._record.queued(SLICE, after=last, under_way=False)):
             last = page[-1].number
             for made in page:
                 if self.has(made) and not busy(made.number):

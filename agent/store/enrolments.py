@@ -49,6 +49,12 @@ OF_ANY_MARK = "SELECT enrolment FROM enrolment_keys WHERE mark = ?"
 BY_NUMBER = _ROWS.format(where="e.id = ?")
 BY_REF = _ROWS.format(where="e.ref = ? AND e.kind = 'contact'")
 QUEUED = _ROWS.format(where="e.kind = 'contact' AND e.state = 'queued' AND e.id > ?") + " LIMIT ?"
+NOT_UNDER_WAY = (
+    _ROWS.format(
+        where="e.kind = 'contact' AND e.state = 'queued' AND e.id > ? AND (b.call IS NULL OR b.said IS NOT NULL)"
+    )
+    + " LIMIT ?"
+)
 OF_CALL = _ROWS.format(where="b.call = ? AND b.said IS NULL AND b.enrolment > ?") + " LIMIT ?"
 AFTER = _ROWS.format(where="e.id > ?") + " LIMIT ?"
 PARKED = "SELECT count(*) FROM enrolments WHERE kind = 'contact' AND state = 'parked'"
@@ -161,9 +167,15 @@ class Enrolments:
         """Whose handle that is; None when nobody's who was made here. Raises StorageError."""
         return next(iter(readable(read(self._reader, BY_REF, ref))), None)
 
-    def queued(self, limit: int, *, after: int = 0) -> list[Enrolment]:
-        """The oldest that the vendor does not have yet, after a record's number. Raises StorageError."""
-        return readable(read(self._reader, QUEUED, after, limit))
+    def queued(self, limit: int, *, after: int = 0, under_way: bool = True) -> list[Enrolment]:
+        """The oldest that the vendor does not have yet, after a record's number. Raises StorageError.
+
+        Args:
+            limit: at most so many.
+            after: a record's number.
+            under_way: also those who are in a call whose end is not known.
+        """
+        return readable(read(self._reader, QUEUED if under_way else NOT_UNDER_WAY, after, limit))
 
     def parked(self) -> int:
         """How many the vendor refuses. Raises StorageError."""

@@ -398,6 +398,26 @@ async def test_whom_a_call_does_not_make_goes_alone(desk):
     assert (len(desk.bulk.batches), [len(desk.vendor.contacts[phone(n)]) for n in (0, 1, 2)]) == (1, [1, 0, 1])
 
 
+async def test_nothing_goes_while_new_contacts_are_refused(desk):
+    """Credentials that are not good for one contact are not tried with many."""
+    await desk.offline(NewContact(email="alma@example.com"))
+    await newcomers(desk)
+    making = desk.vendor.create
+
+    async def forbidden(*_args, **_kwargs):
+        raise VendorRefusedError
+
+    desk.vendor.create = forbidden
+    with pytest.raises(VendorRefusedError):
+        await desk.deliver()
+    await rounds(desk)
+    assert (desk.bulk.batches, states(desk)) == ([], {"queued": FEWEST})
+    desk.vendor.create = making
+    desk.clock.advance(901)
+    await rounds(desk)
+    assert (len(desk.bulk.batches), states(desk)) == (1, {"delivered": FEWEST})
+
+
 async def test_an_error_of_the_vendors_own_is_no_answer(desk):
     """To a question about a call: it is asked again; what the vendor may have is not sent again."""
     desk.bulk.carried_out = False

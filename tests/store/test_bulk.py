@@ -15,7 +15,7 @@ from agent.domain.transaction import NewContact
 from agent.ports import Recipient
 from agent.store.bulk import OPEN, PLACES, WAITING, BulkCalls
 from agent.store.database import DatabaseFile
-from agent.store.enrolments import OF_CALL, Enrolments
+from agent.store.enrolments import NOT_UNDER_WAY, OF_CALL, Enrolments
 from agent.store.mending import Clues, mend
 from agent.store.rescue import RescueJob, rescue
 from tests.fakes import NAMES, NOW, STORAGE_KEY, VENDOR, member_key, open_outbox, phone
@@ -52,6 +52,7 @@ async def test_a_call_is_on_disk_before_it_goes_out(tmp_path):
         there = await calls.contacts(call.number)
         assert {place: made.identifiers for place, made in there.items()} == {n: (phone(n),) for n in range(3)}
         assert all(made.under_way for made in record.queued(10))
+        assert record.queued(10, under_way=False) == []
         await calls.name(call.number, "b-000017")
         assert (calls.open()[0].vendor_id, calls.open(after=call.number)) == ("b-000017", [])
 
@@ -86,7 +87,11 @@ async def test_the_end_of_a_call(tmp_path):
         first, *others = record.queued(10)
         await calls.end(calls.open()[0].number, [first.number])
         assert (calls.open(), calls.waiting()) == ([], 0)
-        assert [made.said for made in record.queued(10)] == [BulkWord.MADE, BulkWord.UNKNOWN, BulkWord.UNKNOWN]
+        assert [made.said for made in record.queued(10, under_way=False)] == [
+            BulkWord.MADE,
+            BulkWord.UNKNOWN,
+            BulkWord.UNKNOWN,
+        ]
         call, taken = await calls.begin(record.queued(10), NOW)
         assert (call.size, taken) == (0, frozenset())
         await record.deliver(first.number, member_key(), None, NOW)
@@ -160,7 +165,7 @@ async def test_a_call_of_which_damage_took_a_part(tmp_path, lost, said):
         assert {made.state for made in queued} == {EnrolmentState.QUEUED}
 
 
-@pytest.mark.parametrize("statement", [WAITING, PLACES, OF_CALL, OPEN])
+@pytest.mark.parametrize("statement", [WAITING, PLACES, OF_CALL, OPEN, NOT_UNDER_WAY])
 async def test_every_question_has_its_index(tmp_path, statement):
     """However many contacts were made here."""
     with shop(tmp_path) as (_, _, outbox):
