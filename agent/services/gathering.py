@@ -51,6 +51,7 @@ class Gathering:
         store_id: where they were made.
         timeout_s: the longest wait for any one answer of a look-up.
         pace: waits for this agent's share of the vendor's allowance.
+        fewest: so many go together; fewer go one by one.
         listed: whether the local contacts have somebody whom one of these names, as the vendor has told.
     """
 
@@ -66,17 +67,18 @@ class Gathering:
         timeout_s: float,
         pace: Pace,
         listed: Callable[[Sequence[Identifier]], bool],
+        fewest: int = FEWEST,
     ) -> None:
         self._clock, self._record, self._calls, self._bulk, self._turns = clock, record, calls, bulk, turns
         self._store_id, self._timeout_s, self._pace, self._listed = store_id, timeout_s, pace, listed
-        self._gathers = False
+        self._fewest, self._gathers = fewest, False
         self._ready: dict[int, int] = {}
 
     # --- who goes so ----------------------------------------------------------------------------------------
 
     def look(self) -> None:
         """Whether so many wait that they go together, from now on. Raises StorageError."""
-        self._gathers = self._calls.waiting() >= FEWEST
+        self._gathers = self._calls.waiting() >= self._fewest
         if not self._gathers:
             self._ready.clear()
 

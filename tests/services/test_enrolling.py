@@ -1014,10 +1014,10 @@ async def test_the_number_of_a_contact_that_damage_took_stays_here(shop, request
 
 
 @contextlib.asynccontextmanager
-async def lane_of(desk, outbox):
+async def lane_of(desk, outbox, flush_every_s=0.005):
     lane = Lane(
         clock=desk.clock, queue=outbox, connector=desk.vendor, link=desk.link, settle_tag=desk.buffer.settle,
-        corrected=desk.link.corrected, policy=DispatchPolicy(0.005, 10, 900), uniform=lambda _a, b: b,
+        corrected=desk.link.corrected, policy=DispatchPolicy(flush_every_s, 10, 900), uniform=lambda _a, b: b,
         told=lambda *_: None, changed=lambda: None, contacts=(desk.bringing,),
     )  # fmt: skip
     task = asyncio.create_task(lane.run())
@@ -1039,6 +1039,16 @@ async def test_contacts_go_without_a_sale(shop):
     await desk.offline()
     async with lane_of(desk, outbox):
         await until(lambda: brought(desk) and desk.link.answers is True)
+
+
+async def test_many_contacts_do_not_wait_for_the_next_look(shop):
+    """However many there are, and without a sale between them."""
+    desk, outbox, _ = shop
+    for number in range(2 * TURN + 1):
+        await desk.offline(NewContact(mobile_phone=phone(number).value))
+    desk.link.worked(desk.clock.now(), desk.clock.monotonic())
+    async with lane_of(desk, outbox, flush_every_s=3600.0):
+        await until(lambda: brought(desk))
 
 
 async def test_a_contact_that_draws_errors_holds_up_no_sale(shop):

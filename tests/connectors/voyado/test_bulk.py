@@ -259,6 +259,25 @@ async def test_a_call_that_is_refused(bulk, status_):
         assert (answered.vendor_id, answered.status, answered.vendor_code) == (None, status_, "TooManyContacts")
 
 
+async def test_each_call_is_paced(tenant, bulk):
+    """Each takes its share of the allowance, those included that an answer makes necessary."""
+    simulator, url, clock = tenant
+    writer, taken = bulk(url), []
+
+    async def pace() -> None:
+        taken.append(None)
+
+    key = next(iter(simulator.state.keys.values()))
+    rows = [writer.row(newcomer(), store_id="1042")]
+    batch = (await writer.send(rows, pace=pace)).vendor_id
+    carried_out(simulator, clock)
+    assert batch is not None
+    await writer.said(batch, size=1, pace=pace)
+    await writer.find(newcomer(), sure=True, timeout_s=5.0, pace=pace)
+    await writer.find(newcomer(), sure=False, timeout_s=5.0, pace=pace)
+    assert (len(taken), key.requests) == (5, 5)
+
+
 async def test_somebody_without_our_number_is_somebody_else(bulk):
     """Whoever has the phone: the call is not known to have made them."""
     there = [answer(200, json.dumps(ALMA).encode()), answer(200, contact(externalId="9999-01-7"))]
