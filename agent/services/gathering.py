@@ -2,15 +2,16 @@
 
 Who goes so is asked for first by everything by which the loyalty system does not itself tell contacts apart: nobody is
 made twice because others wait as well. A call is on disk before it goes out, and is never sent again: while it is being
-carried out it is asked for at growing intervals. Whom it made is asked for under its key; everybody else is looked up
-and made alone, whatever was said of them: also who is refused so hears why from the one call that is well known. Sales
-of those who are under way wait; everybody else's go on.
+carried out it is asked for at growing intervals, and one that was not answered is searched for. Whom it made is asked
+for under its key; everybody else is looked up and made alone, whatever was said of them: also who is refused so hears
+why from the one call that is well known. Sales of those who are under way wait; everybody else's go on.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import structlog
@@ -22,7 +23,7 @@ from agent.domain.identifiers import Identifier
 from agent.domain.tagging import Found
 from agent.errors import VendorOwnError, VendorRefusedError, VendorUnreachableError
 from agent.ports import BulkRecord, BulkWriter, Clock, EnrolmentRecord, Pace
-from agent.services.turns import SLICE, Turns
+from agent.services.turns import OWN_FAILURES, SLICE, Turns
 
 log = structlog.get_logger(__name__)
 
@@ -73,6 +74,7 @@ class Gathering:
         self._store_id, self._timeout_s, self._pace, self._listed = store_id, timeout_s, pace, listed
         self._fewest, self._gathers = fewest, False
         self._ready: dict[int, int] = {}
+        self._refused: Counter[int] = Counter()
 
     # --- who goes so ----------------------------------------------------------------------------------------
 
@@ -172,20 +174,35 @@ class Gathering:
         return await self._turns.take(go_on, waiting=waiting, bring=self._ask, give_up=self._give_up)
 
     async def _ask(self, call: BulkCall) -> Verdict | None:
-        if call.vendor_id is None:
-            return _NOT_OVER  # it may be there, and be carried out at any moment
+        there = await self._calls.contacts(call.number)
         try:
+            if call.vendor_id is None:
+                return await self._search(call, there)
             said = await self._bulk.said(call.vendor_id, size=call.size, pace=self._pace)
-        except VendorRefusedError:
-            return _NOT_OVER  # perhaps of this question alone; where it is of everything, others find out
+        except VendorRefusedError:  # perhaps of this question alone: then there is an end to asking, too
+            self._turns.refused(call.number)
+            self._refused[call.number] += 1
+            if self._refused[call.number] >= OWN_FAILURES:
+                await self._give_up(call, VendorRefusedError.code)
+            raise
         if said is None:
             return _NOT_OVER
-        there = await self._calls.contacts(call.number)
         keys = {place: key.value if (key := self._bulk.key_of(made)) else None for place, made in there.items()}
         words = believed(said, keys)
         made_there = [made.number for place, made in there.items() if words[place].made]
         await self._calls.end(call.number, made_there)
         log.info("contacts.bulk_over", counts={"made": len(made_there), "alone": len(there) - len(made_there)})
+        self._turns.taken(call.number)
+        return None
+
+    async def _search(self, call: BulkCall, there: Mapping[int, Enrolment]) -> Verdict | None:
+        """Whether a call that nobody heard of was carried out: whoever stands last in it is there."""
+        if there:
+            last = there[max(there)]
+            found = await self._bulk.find(last, sure=False, timeout_s=self._timeout_s, pace=self._pace)
+            if found is None:
+                return _NOT_OVER  # it may be carried out at any moment
+        await self._calls.end(call.number, ())
         self._turns.taken(call.number)
         return None
 

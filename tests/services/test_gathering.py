@@ -288,22 +288,38 @@ async def test_a_call_survives_the_run_that_sent_it(tmp_path):
 
 @pytest.mark.parametrize("received", [True, False], ids=["there", "not there"])
 async def test_an_answer_that_is_lost(desk, received):
-    """The call is not sent again: once it cannot be under way any more each is looked up, and made if they are not."""
+    """The call is not sent again: it is searched for, and whoever is not there in the end is made alone."""
     desk.bulk.loses = True
-    desk.bulk.carried_out = received
+    desk.bulk.carried_out = False
     await newcomers(desk)
     with pytest.raises(VendorUnreachableError):
         await desk.deliver()
-    if not received:
-        desk.bulk.over = {1}  # it never arrived
     await rounds(desk)
-    assert (desk.vendor.asked[FEWEST:], desk.vendor.created, states(desk)) == ([], [], {"queued": FEWEST})
-    for _ in range(OWN_FAILURES):
-        desk.clock.advance(901)
+    assert (desk.vendor.created, states(desk), desk.bulk.found_by) == ([], {"queued": FEWEST}, {False: 1})
+    if received:
+        desk.bulk.carry_out()
+        desk.clock.advance(11)
         await rounds(desk)
+        assert desk.bulk.found_by == {False: 2 + FEWEST}, "found by whoever stands last, then each by themselves"
+    else:
+        desk.bulk.over = {1}  # it never arrived
+        for _ in range(OWN_FAILURES):
+            desk.clock.advance(901)
+            await rounds(desk)
     assert (states(desk), of_one_each(desk)) == ({"delivered": FEWEST}, True)
     assert (len(desk.bulk.batches), len(desk.vendor.created)) == (1, 0 if received else FEWEST)
-    assert desk.bulk.found_by == {False: FEWEST}
+
+
+async def test_a_call_of_people_who_are_all_gone(desk):
+    """Nobody has to be asked for."""
+    desk.bulk.loses = True
+    made = await newcomers(desk)
+    with pytest.raises(VendorUnreachableError):
+        await desk.deliver()
+    for one in made:
+        await desk.record.drop(desk.record.by_ref(one.ref).number)
+    await rounds(desk)
+    assert (desk.calls.open(), desk.bulk.found_by) == ([], {})
 
 
 async def test_a_call_that_was_not_received(desk):
@@ -370,7 +386,9 @@ async def test_a_question_about_a_call_that_is_refused(desk):
 
     desk.bulk.said = refuses
     for _ in range(OWN_FAILURES):
-        await rounds(desk)
+        assert states(desk) == {"queued": FEWEST}
+        with pytest.raises(VendorRefusedError):
+            await desk.deliver()
         desk.clock.advance(901)
     await rounds(desk)
     assert (states(desk), len(desk.vendor.created)) == ({"delivered": FEWEST}, FEWEST)
