@@ -842,7 +842,7 @@ common = {"deadline": None, "suppress_health_check": list(HealthCheck), "print_b
 TestShop = Shop.TestCase
 TestShop.settings = settings(max_examples=40, stateful_step_count=25, **common)
 TestTogether = Together.TestCase
-TestTogether.settings = settings(max_examples=12, stateful_step_count=25, **common)
+TestTogether.settings = settings(max_examples=40, stateful_step_count=25, **common)
 TestPatientShop = pytest.mark.slow(pytest.mark.timeout(900)(Patient.TestCase))
 TestPatientShop.settings = settings(
     max_examples=1_000, stateful_step_count=50, derandomize=False, database=None, **common
