@@ -157,6 +157,7 @@ async def _build(ground: Ground, rooms: Mapping[str, Room], stack: AsyncExitStac
         found_by,
         record=redemptions,
         made_here=enrolments,
+        calls=storage.bulk_calls(),
         changed_here=storage.revisions(),
         audit=audit.record,
         sales_again=lambda key: storage.outbox.go_again(loyalty.link.vendor, key, clock.now()),

@@ -10,12 +10,13 @@ from agent.domain.fallback import WRITE_LEVEL
 from agent.domain.link import Link
 from agent.domain.transaction import IntegrationKey
 from agent.ground import Ground
-from agent.ports import EnrolmentRecord, RedemptionRecord, Remember, Replica
+from agent.ports import BulkRecord, EnrolmentRecord, RedemptionRecord, Remember, Replica
 from agent.services.asking import Asking
 from agent.services.benefits import BenefitsPolicy, MemberBenefitsDesk
 from agent.services.bringing import Bringing, Manner
 from agent.services.contacts import LocalContacts, Newcomers
 from agent.services.enrolling import Enrolling, EnrolPolicy
+from agent.services.gathering import Gathering
 from agent.services.handles import Handles, Refs
 from agent.services.identify import Identify, IdentifyPolicy
 from agent.services.news import News
@@ -49,6 +50,7 @@ def open_desk(
     *,
     record: RedemptionRecord,
     made_here: EnrolmentRecord,
+    calls: BulkRecord,
     changed_here: RevisionRecord,
     audit: Callable[..., Awaitable[Any]],
     sales_again: Callable[[IntegrationKey], Awaitable[int]],
@@ -65,6 +67,7 @@ def open_desk(
         replica: the local contacts.
         record: redemptions on disk.
         made_here: contacts made here, on disk.
+        calls: calls with several of them, on disk.
         changed_here: changes given here, on disk.
         audit: the audit trail.
         sales_again: puts the sales of somebody made here back in line, whom the loyalty system has taken after all.
@@ -123,6 +126,7 @@ def open_desk(
         sales_again=sales_again,
         conditions=ground.conditions,
         news=news,
+        gathering=_gathering(ground, loyalty, made_here, calls, contacts),
     )
     ground.bells.erased.listen(bringing.tell)  # whoever was parked may be gone
     patient = Asking(clock, link, live=True, budget_s=settings.enrol.budget.total_seconds(), patient=True)
@@ -206,6 +210,26 @@ def open_desk(
         newcomers=newcomers,
     )
     return Desk(identify, enrolling, bringing, revising, updating, newcomers, benefits, redeeming, preview)
+
+
+def _gathering(
+    ground: Ground, loyalty: System, made_here: EnrolmentRecord, calls: BulkRecord, contacts: LocalContacts
+) -> Gathering | None:
+    owner = loyalty.room.owner
+    bulk = owner.bulk(loyalty.connector) if owner is not None and owner.bulk is not None else None
+    if bulk is None:
+        return None
+    return Gathering(
+        clock=ground.clock,
+        record=made_here,
+        calls=calls,
+        bulk=bulk,
+        turns=_turns(ground, loyalty.link),
+        store_id=ground.settings.agent.store_id,
+        timeout_s=LOOKUP_AT_DELIVERY_S,
+        pace=loyalty.pace,
+        listed=contacts.lists,
+    )
 
 
 def _turns(ground: Ground, link: Link) -> Turns:

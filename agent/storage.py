@@ -22,6 +22,7 @@ from agent.services.room import Room
 from agent.settings import QueueSection
 from agent.state import OUTBOX, REPLICA, State
 from agent.store.activities import Activities
+from agent.store.bulk import BulkCalls
 from agent.store.database import migrate
 from agent.store.enrolments import Enrolments
 from agent.store.guarded import GuardedOutbox, GuardedReplica
@@ -159,6 +160,10 @@ class Storage:
     def enrolments(self) -> Enrolments:
         """The contacts made at this till."""
         return Enrolments(self.live, self.live, names=KeyHash(self._lookup_key), tell=self.activities().tell)
+
+    def bulk_calls(self) -> BulkCalls:
+        """Calls with several contacts made at this till."""
+        return BulkCalls(self.live, self.live)
 
     def revisions(self) -> Revisions:
         """The changes given at this till."""

@@ -20,6 +20,7 @@ from agent.domain.link import Link
 from agent.domain.transaction import NewContact
 from agent.errors import VendorUnreachableError
 from agent.ports import (
+    BulkWriter,
     CarriedOffers,
     ChangeFeed,
     Clock,
@@ -138,6 +139,8 @@ class Owner:
         redeemer: uses it up, given its connector; None where nothing can be used up at a till.
         points: spends points, given its connector; None where the vendor, or this table of it, lets no till do so.
         preview: says what a sale would earn, given its connector; None where the vendor, or this table of it, does not.
+        bulk: makes several contacts by one call, given its connector; None where the vendor, or this table of it, does
+            not.
     """
 
     feed: Callable[[Any, FeedSurroundings], ExportFeed | ChangeFeed] | Cache
@@ -147,6 +150,7 @@ class Owner:
     redeemer: Callable[[Any], Redeemer] | None = None
     points: Callable[[Any], PointsSpender | None] | None = None
     preview: Callable[[Any], PointsPreview | None] | None = None
+    bulk: Callable[[Any], BulkWriter | None] | None = None
 
 
 def _none(_table: VendorSection) -> frozenset[str]:

@@ -26,6 +26,7 @@ ROOMS: Mapping[str, Room] = {
             matches_later=True,
             benefits=voyado.benefits_of,
             redeemer=voyado.redemptions_of,
+            bulk=voyado.bulk_of,
         ),
     ),
     mparticle.NAME: Room(

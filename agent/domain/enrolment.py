@@ -30,12 +30,23 @@ class EnrolmentState(StrEnum):
     DELIVERED = "delivered"
 
 
+class BulkWord(StrEnum):
+    """What is known of a contact that went to the vendor together with others.
+
+    ``MADE``: it says that it has made it. ``UNKNOWN``: it did not say what became of it: that is to be looked up.
+    """
+
+    MADE = "made"
+    UNKNOWN = "unknown"
+
+
 @dataclass(frozen=True, slots=True)
 class Enrolment:
     """A contact made here, as it is on record.
 
     Attributes:
         number: the record's.
+        version: of what is in it; another one once something else was given.
         ref: their handle.
         state: where it stands.
         own_key: this till's own number for them.
@@ -45,9 +56,12 @@ class Enrolment:
         accepted_at: when it was given.
         status: the vendor's status when it refused.
         vendor_code: its own name for why.
+        bulk: the call in which it went to the vendor together with others; None where it did not, or is settled.
+        said: what the vendor says of it in that call; None while it is under way.
     """
 
     number: int
+    version: int
     ref: str
     state: EnrolmentState
     own_key: IntegrationKey = field(repr=False)
@@ -57,6 +71,13 @@ class Enrolment:
     accepted_at: datetime
     status: int | None = None
     vendor_code: str | None = None
+    bulk: int | None = None
+    said: BulkWord | None = None
+
+    @property
+    def under_way(self) -> bool:
+        """The vendor has it, or may have it, in a call whose end is not known."""
+        return self.bulk is not None and self.said is None
 
     @property
     def best_key(self) -> IntegrationKey:

@@ -16,6 +16,7 @@ from agent.ports.benefits import (
     RedemptionRecord,
     RedemptionWish,
 )
+from agent.ports.bulk import BulkRecord, BulkWriter
 from agent.ports.cache import ContactCache, Remember, Seed, Told
 from agent.ports.enrolments import Added, EnrolmentRecord, Writer
 from agent.ports.feeds import (
@@ -54,6 +55,8 @@ __all__ = [
     "AppliedFile",
     "Batch",
     "Budget",
+    "BulkRecord",
+    "BulkWriter",
     "CarriedOffers",
     "ChangeFeed",
     "ChangePage",

@@ -39,8 +39,8 @@ class EnrolmentRecord(Protocol):
     def by_ref(self, ref: str) -> Enrolment | None:
         """Whose handle that is; None when nobody's who was made here."""
 
-    def queued(self, limit: int, *, after: int = 0) -> Sequence[Enrolment]:
-        """The oldest that the vendor does not have yet, after a record's number."""
+    def queued(self, limit: int, *, after: int = 0, under_way: bool = True) -> Sequence[Enrolment]:
+        """The oldest that the vendor does not have yet, after a record's number; also those who are ``under_way``."""
 
     def parked(self) -> int:
         """How many the vendor refuses."""
@@ -48,8 +48,11 @@ class EnrolmentRecord(Protocol):
     async def add(self, contact: NewContact, identifiers: Sequence[Identifier], *, prefix: str, now: datetime) -> Added:
         """Puts one on disk under the next number of a series, unless one of its identifiers is on record here."""
 
-    async def amend(self, number: int, contact: NewContact, identifiers: Sequence[Identifier]) -> None:
-        """Puts what is given now in the place of what was, to be tried again; not where the vendor has it."""
+    async def amend(self, number: int, contact: NewContact, identifiers: Sequence[Identifier]) -> bool:
+        """Puts what is given now in the place of what was, to be tried again; not where the vendor has it.
+
+        False where it is on its way there together with others.
+        """
 
     async def asking(self, number: int) -> bool:
         """Writes down that the vendor is asked to make it, before it is; whether it was at an earlier attempt."""

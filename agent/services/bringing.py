@@ -25,8 +25,9 @@ from agent.domain.transaction import IntegrationKey, NewContact
 from agent.errors import AmbiguousContactError, ContactRefusedError, Fault, ReadOnlyContactsError, VendorRefusedError
 from agent.ports import Clock, EnrolmentRecord, Lookup, Pace, Writer
 from agent.services.contacts import Newcomers
+from agent.services.gathering import WITH_OTHERS, Gathering
 from agent.services.news import NO_NEWS, News
-from agent.services.turns import SLICE, Turns
+from agent.services.turns import SLICE, TURN, Turns
 
 log = structlog.get_logger(__name__)
 
@@ -73,6 +74,7 @@ class Bringing:
             was given of them; how many. Raises StorageError.
         conditions: where it is told that the vendor refuses some.
         news: what further systems are told of who joined.
+        gathering: who goes together with others; None where the vendor takes them one by one.
     """
 
     def __init__(
@@ -89,8 +91,10 @@ class Bringing:
         sales_again: Callable[[IntegrationKey], Awaitable[int]],
         conditions: Conditions,
         news: News = NO_NEWS,
+        gathering: Gathering | None = None,
     ) -> None:
-        self._clock, self._record, self._newcomers, self._news = clock, record, newcomers, news
+        self._clock, self._record, self._newcomers = clock, record, newcomers
+        self._news, self._gathering = news, gathering
         self._lookup, self._writer, self._turns, self._manner = lookup, writer, turns, manner
         self._existing, self._sales_again, self._conditions = existing, sales_again, conditions
         self._locks: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
@@ -108,18 +112,40 @@ class Bringing:
         """
         if not self._told:  # what an earlier run has left parked
             self.tell()
+        if self._gathering is None:
+            return await self._take(go_on)
+        followed = await self._gathering.follow(go_on)
+        self._gathering.look()
+        taken = await self._take(go_on)
+        if taken < TURN and go_on() and not self._turns.are_refused():  # everybody has been looked at
+            followed += await self._gathering.send(self._is_busy)
+        return followed + taken
 
+    async def _take(self, go_on: Callable[[], bool]) -> int:
         def waiting(after: int) -> Sequence[Enrolment]:
-            return self._record.queued(SLICE, after=after)
+            return self._record.queued(SLICE, after=after, under_way=self._gathering is None)
 
-        return await self._turns.take(go_on, waiting=waiting, bring=self._bring_in_turn, give_up=self._give_up)
+        return await self._turns.take(
+            go_on, waiting=waiting, bring=self._bring_in_turn, give_up=self._give_up, passed=self._goes_with_others
+        )
+
+    def _goes_with_others(self, made: Enrolment) -> bool:
+        """Whether somebody has nothing left to do but to wait for the next call."""
+        if self._gathering is None:
+            return False
+        if self._gathering.has(made):
+            return True
+        if self._is_busy(made.number) or not self._gathering.takes(made) or self._to_ask(made, self._gathering):
+            return False
+        self._gathering.join(made)
+        return True
 
     async def _bring_in_turn(self, made: Enrolment) -> Verdict | None:
         try:
             came_of_it = await self.key_of(made.own_key)
         except (ContactRefusedError, AmbiguousContactError):
             return None  # it is parked
-        return came_of_it if isinstance(came_of_it, Verdict) else None
+        return came_of_it if isinstance(came_of_it, Verdict) and came_of_it is not WITH_OTHERS else None
 
     async def _give_up(self, made: Enrolment, code: str) -> None:
         async with self._alone(made.number):
@@ -129,10 +155,14 @@ class Bringing:
     def line_changed(self) -> None:
         """The line is back: what only failed with it need not wait any longer."""
         self._turns.line_changed()
+        if self._gathering is not None:
+            self._gathering.line_changed()
 
     def hurry(self) -> None:
         """Somebody asked for an attempt now: nothing waits any longer."""
         self._turns.hurry()
+        if self._gathering is not None:
+            self._gathering.hurry()
 
     async def key_of(self, own: IntegrationKey) -> IntegrationKey | Verdict | None:
         """The vendor's key of somebody made here, who is made there if they are not yet.
@@ -152,6 +182,8 @@ class Bringing:
             made = self.current(own)  # it may have been brought there meanwhile, or erased
             if made is None or made.key is not None:
                 return made.key if made is not None else None
+            if self._gathering is not None and (made.under_way or self._gathering.has(made)):
+                return WITH_OTHERS
             if self._turns.are_refused():
                 return _NOT_ALLOWED
             try:
@@ -161,10 +193,18 @@ class Bringing:
                 raise
 
     async def _bring(self, made: Enrolment) -> IntegrationKey | Verdict:
-        there = await self._ask(made.identifiers)
+        gathering = self._gathering
+        if gathering is not None and made.said is not None and (found := await gathering.find(made)) is not None:
+            await self._settle(made, found)
+            return found.key or _RACED
+        together = gathering if gathering is not None and gathering.takes(made) else None
+        there = await self._ask(made.identifiers if together is None else self._to_ask(made, together))
         if there.outcome is Outcome.AMBIGUOUS:
             await self.park(made, None, AmbiguousContactError.code)
             raise AmbiguousContactError
+        if there.key is None and together is not None:
+            together.join(made)
+            return WITH_OTHERS
         if there.key is None:
             try:
                 there = await self._create(made, self._manner.pace)
@@ -193,6 +233,11 @@ class Bringing:
             return Found(Outcome.NOT_FOUND)
         find = partial(lookup.find, timeout_s=self._manner.timeout_s, pace=self._manner.pace)
         return together([await find(one) for one in identifiers if lookup.knows(one)])
+
+    def _to_ask(self, made: Enrolment, gathering: Gathering) -> tuple[Identifier, ...]:
+        """By what the vendor is asked for somebody who is to go with others."""
+        lookup = self._lookup
+        return tuple(one for one in gathering.to_ask(made) if lookup is not None and lookup.knows(one))
 
     async def _create(self, made: Enrolment, pace: Pace) -> Found:
         if self._writer is None or made.contact is None:
@@ -243,6 +288,11 @@ class Bringing:
     def current(self, own: IntegrationKey) -> Enrolment | None:
         """Somebody made here, by their number; None where nobody is known by it any more. Raises StorageError."""
         return next(iter(self._record.find((own.identifier,))), None)
+
+    def _is_busy(self, number: int) -> bool:
+        """Whether somebody brings that contact to the vendor at this moment."""
+        lock = self._locks.get(number)
+        return lock is not None and lock.locked()
 
     def _alone(self, number: int) -> asyncio.Lock:
         """Held by whoever brings one contact to the vendor."""

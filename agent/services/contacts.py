@@ -176,6 +176,16 @@ class LocalContacts:
         found = self._with_changed(members or self.made_here(readings), readings, read=as_of is not None)
         return found, as_of
 
+    def lists(self, readings: Sequence[Identifier]) -> bool:
+        """Whether the loyalty system has told of somebody whom any of the readings names."""
+        if self.as_of() is None or self._tagging.level < REPLICA_LEVEL:
+            return False
+        try:
+            return bool(self._replica.resolve(readings))
+        except StorageError as error:
+            self._note(error)
+            return False
+
     def _with_changed(
         self, members: tuple[Member, ...], readings: Sequence[Identifier], *, read: bool
     ) -> tuple[Member, ...]:

@@ -204,7 +204,8 @@ class Enrolling:
                 return known
         if made.number != alone_with:
             raise UnderWayError("This contact is being brought to the loyalty system.")
-        await self._record.amend(made.number, given, identifiers)
+        if not await self._record.amend(made.number, given, identifiers):
+            raise UnderWayError("This contact is being brought to the loyalty system.")
         self.bringing.given_anew(made.number)
         self._added()
         found = self._record.find((known.member.key.identifier,))

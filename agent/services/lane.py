@@ -221,7 +221,7 @@ class Lane:
         if leased:
             await self._round(leased, always=probing).run()
         elif not probing and self._quiet_s(mono) < self._connector.idle_ping_s:
-            return False
+            return brought > 0 and self._may_go_on()  # more of them may wait, also where no sale does
         if not leased or self._link.sending.state is BreakerState.HALF_OPEN:
             await self._ping()  # also when the probe turned out not to need the vendor
         return bool(leased or probing or brought) and not self.held and self._link.sending.state is BreakerState.CLOSED

@@ -6,6 +6,7 @@ vendor's errors single out, too. Each kind of record has turns of its own.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Protocol, TypeVar
 
@@ -68,6 +69,7 @@ class Turns:
         waiting: Callable[[int], Sequence[T]],
         bring: Callable[[T], Awaitable[Verdict | None]],
         give_up: Callable[[T, str], Awaitable[None]],
+        passed: Callable[[T], bool] = lambda _record: False,
     ) -> int:
         """Brings to the vendor what waits, the oldest first; for how many it answered.
 
@@ -76,6 +78,7 @@ class Turns:
             waiting: up to `SLICE` of them, after a record's number.
             bring: brings one there; a verdict where it has to be tried again. What it refuses by name is parked by it.
             give_up: parks one, with a code.
+            passed: whether one has no turn of its own now.
 
         Raises:
             VendorUnreachableError: no answer came; what was on its way waits a while.
@@ -89,11 +92,12 @@ class Turns:
             for record in page:
                 if answered == TURN or not go_on():
                     return answered
-                if self._patience.waits(record.number) or self._refusals.waits(record.number):
+                if self._patience.waits(record.number) or self._refusals.waits(record.number) or passed(record):
                     continue
                 if not await self._attempt(record, bring, give_up):
                     return answered
                 answered += 1
+            await asyncio.sleep(0)  # a cashier's question comes in between
         return answered
 
     async def _attempt(

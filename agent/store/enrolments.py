@@ -21,7 +21,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from agent.domain.belonging import Wanted
-from agent.domain.enrolment import Enrolment, EnrolmentState, next_of_series, own_key
+from agent.domain.enrolment import BulkWord, Enrolment, EnrolmentState, next_of_series, own_key
 from agent.domain.identifiers import Identifier, IdentifierType
 from agent.domain.retention import RetentionPlan
 from agent.domain.transaction import IntegrationKey, NewContact
@@ -41,8 +41,9 @@ SLICE = 50
 _REF_BYTES = 16
 
 _ROWS = """
-    SELECT e.id, e.ref, e.state, e.accepted_at, e.status, e.vendor_code, t.content
-    FROM enrolments AS e JOIN statements AS t ON t.id = e.statement WHERE {where} ORDER BY e.id"""
+    SELECT e.id, e.ref, e.state, e.accepted_at, e.status, e.vendor_code, e.statement, b.call, b.said, t.content
+    FROM enrolments AS e JOIN statements AS t ON t.id = e.statement LEFT JOIN bulk_rows AS b ON b.enrolment = e.id
+    WHERE {where} ORDER BY e.id"""
 OF_MARK = """
     SELECT k.enrolment FROM enrolment_keys AS k JOIN enrolments AS e ON e.id = k.enrolment
     WHERE k.mark = ? AND e.kind = 'contact'"""
@@ -50,6 +51,13 @@ OF_ANY_MARK = "SELECT enrolment FROM enrolment_keys WHERE mark = ?"
 BY_NUMBER = _ROWS.format(where="e.id = ?")
 BY_REF = _ROWS.format(where="e.ref = ? AND e.kind = 'contact'")
 QUEUED = _ROWS.format(where="e.kind = 'contact' AND e.state = 'queued' AND e.id > ?") + " LIMIT ?"
+NOT_UNDER_WAY = (
+    _ROWS.format(
+        where="e.kind = 'contact' AND e.state = 'queued' AND e.id > ? AND (b.call IS NULL OR b.said IS NOT NULL)"
+    )
+    + " LIMIT ?"
+)
+OF_CALL = _ROWS.format(where="b.call = ? AND b.said IS NULL AND b.enrolment > ?") + " LIMIT ?"
 AFTER = _ROWS.format(where="e.id > ?") + " LIMIT ?"
 PARKED = "SELECT count(*) FROM enrolments WHERE kind = 'contact' AND state = 'parked'"
 LAST = "SELECT last FROM series WHERE prefix = ?"
@@ -67,6 +75,7 @@ AMEND = """
     WHERE id = ?1"""
 PARK = "UPDATE enrolments SET state = 'parked', status = ?2, vendor_code = ?3 WHERE id = ?1 AND state = 'queued'"
 DROP = "DELETE FROM enrolments WHERE id = ?"
+LEAVE_CALL = "DELETE FROM bulk_rows WHERE enrolment = ?"
 DROP_KEYS = "DELETE FROM enrolment_keys WHERE enrolment = ?"
 _OVER = """
     coalesce(settled_at, accepted_at) < ?1 OR (kind = 'change' AND state = 'delivered' AND settled_at < ?2)"""
@@ -162,15 +171,21 @@ class Enrolments:
         """Everybody made here whom one of these names. Raises StorageError."""
         numbers = {row[0] for one in identifiers for row in read(self._reader, OF_MARK, self._hash(one))}
         rows = [row for number in sorted(numbers) for row in read(self._reader, BY_NUMBER, number)]
-        return tuple(_readable(rows))
+        return tuple(readable(rows))
 
     def by_ref(self, ref: str) -> Enrolment | None:
         """Whose handle that is; None when nobody's who was made here. Raises StorageError."""
-        return next(iter(_readable(read(self._reader, BY_REF, ref))), None)
+        return next(iter(readable(read(self._reader, BY_REF, ref))), None)
 
-    def queued(self, limit: int, *, after: int = 0) -> list[Enrolment]:
-        """The oldest that the vendor does not have yet, after a record's number. Raises StorageError."""
-        return _readable(read(self._reader, QUEUED, after, limit))
+    def queued(self, limit: int, *, after: int = 0, under_way: bool = True) -> list[Enrolment]:
+        """The oldest that the vendor does not have yet, after a record's number. Raises StorageError.
+
+        Args:
+            limit: at most so many.
+            after: a record's number.
+            under_way: also those who are in a call whose end is not known.
+        """
+        return readable(read(self._reader, QUEUED if under_way else NOT_UNDER_WAY, after, limit))
 
     def parked(self) -> int:
         """How many the vendor refuses. Raises StorageError."""
@@ -205,26 +220,30 @@ class Enrolments:
             return [row for number in sorted(known) for row in db.execute(BY_NUMBER, (number,)).fetchall()], new
 
         rows, new = await self._writer.run(write)
-        return Added(tuple(_readable(rows)), new=new)
+        return Added(tuple(readable(rows)), new=new)
 
-    async def amend(self, number: int, contact: NewContact, identifiers: Sequence[Identifier]) -> None:
+    async def amend(self, number: int, contact: NewContact, identifiers: Sequence[Identifier]) -> bool:
         """Puts what is given now in the place of what was, to be tried again under the same number.
 
-        Does nothing to a contact that the vendor has. Raises StorageError.
+        Does nothing to a contact that the vendor has. False, and nothing done, where it is on its way there together
+        with others. Raises StorageError.
         """
 
-        def write(db: Connection) -> None:
+        def write(db: Connection) -> bool:
             row = _enrolment(db, number)
             if row is None or row.state is EnrolmentState.DELIVERED:
-                return
+                return True
+            if row.bulk is not None:
+                return False
             given = Given(row.own_key.value, contact, tuple(identifiers))
             kept = statements.keep(db, given.text())
             forget_content(db, number)
             db.execute(AMEND, (number, kept))
             db.execute(DROP_KEYS, (number,))
             db.executemany(ADD_KEY, [(self._hash(one), number) for one in given.names()])
+            return True
 
-        await self._writer.run(write)
+        return await self._writer.run(write)
 
     async def asking(self, number: int) -> bool:
         """Writes down that the vendor is asked to make it, before it is; whether it was at an earlier attempt.
@@ -273,6 +292,7 @@ class Enrolments:
             settled = Given(row.own_key.value, key=key, contact_id=contact_id)
             kept = statements.keep(db, settled.text())
             forget_content(db, number)
+            db.execute(LEAVE_CALL, (number,))
             db.execute(DELIVERED, (number, kept, to_ms(now)))
             db.executemany(ADD_KEY, [(self._hash(one), number) for one in settled.names()])
             if joined is not None and db.execute(WAS_ASKED, (number,)).fetchone()[0]:
@@ -282,7 +302,12 @@ class Enrolments:
 
     async def park(self, number: int, status: int | None, vendor_code: str | None) -> None:
         """Writes down that the vendor refuses it: it waits for a person. Raises StorageError."""
-        await self._writer.run(lambda db: db.execute(PARK, (number, status, vendor_code)))
+
+        def write(db: Connection) -> None:
+            db.execute(LEAVE_CALL, (number,))
+            db.execute(PARK, (number, status, vendor_code))
+
+        await self._writer.run(write)
 
     async def drop(self, number: int) -> None:
         """Takes one back that nobody was told of; its number is not given again. Raises StorageError."""
@@ -395,16 +420,18 @@ def given_in(row: Sequence[Any]) -> Given:
         return Given("")
 
 
-def _readable(rows: Iterable[Sequence[Any]]) -> list[Enrolment]:
+def readable(rows: Iterable[Sequence[Any]]) -> list[Enrolment]:
+    """Those of them that can be read."""
     found = []
     for row in rows:
-        number, ref, state, accepted_at, status, vendor_code, _ = row
+        number, ref, state, accepted_at, status, vendor_code, version, call, said, _ = row
         given = given_in(row)
         if not given.own_number:  # it goes when its time is up
             continue
         found.append(
             Enrolment(
                 number=number,
+                version=version,
                 ref=ref,
                 state=EnrolmentState(state),
                 own_key=given.own,
@@ -414,13 +441,15 @@ def _readable(rows: Iterable[Sequence[Any]]) -> list[Enrolment]:
                 accepted_at=from_ms(accepted_at),
                 status=status,
                 vendor_code=vendor_code,
+                bulk=call,
+                said=BulkWord(said) if said is not None else None,
             )
         )
     return found
 
 
 def _enrolment(db: Connection, number: int) -> Enrolment | None:
-    return next(iter(_readable(db.execute(BY_NUMBER, (number,)).fetchall())), None)
+    return next(iter(readable(db.execute(BY_NUMBER, (number,)).fetchall())), None)
 
 
 def forget_content(db: Connection, number: int) -> None:
@@ -434,4 +463,5 @@ def drop(db: Connection, numbers: Sequence[int]) -> None:
     for number in numbers:
         forget_content(db, number)
         db.execute(DROP_KEYS, (number,))
+        db.execute(LEAVE_CALL, (number,))
         db.execute(DROP, (number,))

@@ -65,6 +65,9 @@ LOSE_ENROLMENTS = """
     DELETE FROM enrolments WHERE NOT EXISTS (
         SELECT 1 FROM statements AS t WHERE t.id = enrolments.statement AND t.forgotten = 0)"""
 LOSE_ENROLMENT_KEYS = "DELETE FROM enrolment_keys WHERE enrolment NOT IN (SELECT id FROM enrolments)"
+LOSE_BULK_ROWS = "DELETE FROM bulk_rows WHERE enrolment NOT IN (SELECT id FROM enrolments WHERE state = 'queued')"
+LOSE_BULK_CALLS = "UPDATE bulk_rows SET said = 'unknown' WHERE said IS NULL AND call NOT IN (SELECT id FROM bulk_calls)"
+"""Nobody can ask any more what has become of such a call: each of its contacts is looked up."""
 PREFIXES = "SELECT prefix FROM series"
 ENROLMENTS = "SELECT e.id, t.content FROM enrolments AS e JOIN statements AS t ON t.id = e.statement"
 ORPHANED = "SELECT entry, sale, state FROM deliveries WHERE sale NOT IN (SELECT id FROM sales)"
@@ -128,7 +131,7 @@ OLDEST_PERSON = "SELECT min(accepted_at) FROM sales WHERE erased_at IS NULL"
 
 _RELATED = {
     *("sales", "deliveries", "statements", "attempts", "events", "redemptions"),
-    *("enrolments", "enrolment_keys"),
+    *("enrolments", "enrolment_keys", "bulk_calls", "bulk_rows"),
 }
 _FINISHED = ("delivered", "cancelled", "discarded")
 
@@ -243,6 +246,8 @@ def _enrolments(db: Connection, names: KeyHash) -> frozenset[str]:
     """Makes the contacts that were made here findable again by all that is known of them; the own numbers of theirs."""
     db.execute(LOSE_ENROLMENTS)
     db.execute(LOSE_ENROLMENT_KEYS)
+    db.execute(LOSE_BULK_ROWS)
+    db.execute(LOSE_BULK_CALLS)
     numbers = set()
     for enrolment, content in db.execute(ENROLMENTS).fetchall():
         try:

@@ -25,6 +25,13 @@ def contacts_asked_for(db: Database) -> None:
     db.execute("ALTER TABLE enrolments ADD COLUMN asked INTEGER NOT NULL DEFAULT 0")
 
 
+@outbox()
+def contacts_in_bulk(db: Database) -> None:
+    """Calls with several new contacts, and which contact stands where in one."""
+    for statement in _BULK:
+        db.execute(statement)
+
+
 # Personal data is in `statements` alone, whose rows are never moved: agent.store.statements says why. The rest of a
 # sale, its deliveries and what happened to them name nobody. docs/gdpr.md has a row for every column. Activities stand
 # among the sales: agent.store.activities.
@@ -236,4 +243,24 @@ _FIRST = (
         seq INTEGER NOT NULL,
         hash TEXT NOT NULL
     ) STRICT""",
+)
+
+# A row is there from before its call goes out until the vendor has the contact, or refuses it. Without `said` the call
+# is under way. It names nobody: agent.store.bulk.
+_BULK = (
+    """
+    CREATE TABLE bulk_calls (
+        id INTEGER PRIMARY KEY,
+        vendor_id TEXT,
+        size INTEGER NOT NULL,
+        begun_at INTEGER NOT NULL
+    ) STRICT""",
+    """
+    CREATE TABLE bulk_rows (
+        enrolment INTEGER PRIMARY KEY,
+        call INTEGER NOT NULL,
+        place INTEGER NOT NULL,
+        said TEXT CHECK (said IN ('made', 'unknown'))
+    ) STRICT""",
+    "CREATE INDEX bulk_rows_of_call ON bulk_rows (call, place)",
 )

@@ -456,16 +456,19 @@ class Outbox(OutboxView):
     async def go_again(self, vendor: str, own_key: IntegrationKey, now: datetime) -> int:
         """Puts back in line what was parked because its new contact was refused; how many sales.
 
+        What only waits because the contact was made together with others need not wait any longer.
+
         Args:
             vendor: the one that refused.
             own_key: this till's own number of the contact, under which the sales are.
             now: when.
         """
         person = self.group_of(own_key, ())
-        if not read(self._reader, sql.UNENROLLED, vendor, person):
+        if not any(read(self._reader, which, vendor, person) for which in (sql.UNENROLLED, sql.WITH_OTHERS)):
             return 0
 
         def write(db: Connection) -> int:
+            db.executemany(sql.MAKE_ONE_DUE, db.execute(sql.WITH_OTHERS, (vendor, person)).fetchall())
             parked = db.execute(sql.UNENROLLED, (vendor, person)).fetchall()
             for (entry,) in parked:
                 db.execute(sql.RETRY, (entry, _TAKEN_IN_PART))

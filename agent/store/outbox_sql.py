@@ -171,6 +171,11 @@ RETRY = """
 UNENROLLED = """
     SELECT entry FROM deliveries
     WHERE vendor = ?1 AND person = ?2 AND state = 'parked' AND error_code = 'contact.refused'"""
+WITH_OTHERS = """
+    SELECT entry FROM deliveries
+    WHERE vendor = ?1 AND person = ?2 AND state = 'queued' AND next_attempt_at IS NOT NULL
+      AND error_code = 'contact.with_others'"""
+MAKE_ONE_DUE = "UPDATE deliveries SET next_attempt_at = NULL WHERE entry = ? AND state = 'queued'"
 TRANSACTION_OF = "SELECT s.transaction_id FROM deliveries AS d JOIN sales AS s ON s.id = d.sale WHERE d.entry = ?"
 TO_DISCARD = """
     SELECT d.vendor, d.maybe_received, d.lease_run IS NOT NULL, s.transaction_id, s.erased_at

@@ -8,6 +8,7 @@ from datetime import UTC, timedelta
 
 import pytest
 
+from agent.connectors.base import IDLE_PING_S
 from agent.domain.delivery import DONE, VerdictKind
 from agent.domain.enrolment import EnrolmentState
 from agent.domain.health import Conditions
@@ -33,12 +34,14 @@ from agent.services.bringing import Bringing, Manner
 from agent.services.buffer import Buffer, BufferPolicy
 from agent.services.contacts import LocalContacts, Newcomers
 from agent.services.enrolling import Enrolling, EnrolPolicy
+from agent.services.gathering import Gathering
 from agent.services.handles import Handles
 from agent.services.identify import Identify, IdentifyPolicy
 from agent.services.intake import Intake, IntakePolicy
 from agent.services.judge import DispatchPolicy
 from agent.services.lane import Lane
 from agent.services.turns import ERRORS_ALONE, OWN_FAILURES, SLICE, TURN, Turns
+from agent.store.bulk import BulkCalls
 from agent.store.enrolments import Enrolments
 from agent.store.mending import Clues, mend
 from tests.fakes import (
@@ -69,7 +72,7 @@ DAY = timedelta(days=1)
 class Desk:
     """Enrolling and everything around it, on a real outbox."""
 
-    def __init__(self, outbox, *, offered=True, writer=True, budget_s=30.0):
+    def __init__(self, outbox, *, offered=True, writer=True, budget_s=30.0, bulk=None):
         self.clock, self.replica, self.vendor, self.conditions = FakeClock(), FakeReplica(), FakeVendor(), Conditions()
         self.record = Enrolments(outbox._writer, outbox._reader, names=NAMES)
         self.newcomers = Newcomers(self.record, ("first_name",))
@@ -89,17 +92,30 @@ class Desk:
             policy=IdentifyPolicy(TAGGING, DAY, frozenset()),
             newcomers=self.newcomers,
         )
+        self.calls = BulkCalls(outbox._writer, outbox._reader)
+        gathering = bulk and Gathering(
+            clock=self.clock,
+            record=self.record,
+            calls=self.calls,
+            bulk=bulk(self.vendor),
+            turns=self.turns(),
+            store_id="1042",
+            timeout_s=15.0,
+            pace=self.pace,
+            listed=LocalContacts(self.replica, TAGGING).lists,
+        )
         self.bringing = Bringing(
             clock=self.clock,
             record=self.record,
             newcomers=self.newcomers,
             lookup=self.vendor,
             writer=self.vendor if writer else None,
-            turns=Turns(self.clock, self.link, first_s=10.0, longest_s=900.0, uniform=lambda _low, high: high),
+            turns=self.turns(),
             manner=Manner("1042", 15.0, self.pace),
             existing=self.is_existing,
             sales_again=lambda key: outbox.go_again(VENDOR, key, self.clock.now()),
             conditions=self.conditions,
+            gathering=gathering,
         )
         self.enrolling = Enrolling(
             clock=self.clock,
@@ -126,6 +142,9 @@ class Desk:
             newcomers=self.newcomers,
             made=self.bringing.key_of,
         )
+
+    def turns(self):
+        return Turns(self.clock, self.link, first_s=10.0, longest_s=900.0, uniform=lambda _low, high: high)
 
     async def pace(self):
         pass
@@ -1009,10 +1028,10 @@ async def test_the_number_of_a_contact_that_damage_took_stays_here(shop, request
 
 
 @contextlib.asynccontextmanager
-async def lane_of(desk, outbox):
+async def lane_of(desk, outbox, flush_every_s=0.005):
     lane = Lane(
         clock=desk.clock, queue=outbox, connector=desk.vendor, link=desk.link, settle_tag=desk.buffer.settle,
-        corrected=desk.link.corrected, policy=DispatchPolicy(0.005, 10, 900), uniform=lambda _a, b: b,
+        corrected=desk.link.corrected, policy=DispatchPolicy(flush_every_s, 10, 900), uniform=lambda _a, b: b,
         told=lambda *_: None, changed=lambda: None, contacts=(desk.bringing,),
     )  # fmt: skip
     task = asyncio.create_task(lane.run())
@@ -1034,6 +1053,16 @@ async def test_contacts_go_without_a_sale(shop):
     await desk.offline()
     async with lane_of(desk, outbox):
         await until(lambda: brought(desk) and desk.link.answers is True)
+
+
+async def test_many_contacts_do_not_wait_for_the_next_look(shop):
+    """However many there are, and without a sale between them."""
+    desk, outbox, _ = shop
+    for number in range(2 * TURN + 1):
+        await desk.offline(NewContact(mobile_phone=phone(number).value))
+    desk.link.worked(desk.clock.now(), desk.clock.monotonic())
+    async with lane_of(desk, outbox, flush_every_s=3600.0):
+        await until(lambda: brought(desk), timeout_s=IDLE_PING_S - 1)  # the next look is for a sign of life
 
 
 async def test_a_contact_that_draws_errors_holds_up_no_sale(shop):

@@ -27,6 +27,7 @@ from told import ToldReplica
 
 from agent.connectors.base import IDLE_PING_S
 from agent.domain.benefits import Benefit, BenefitKind, Benefits, Worth
+from agent.domain.bulk import BulkSent, RowWord
 from agent.domain.contact import ChangeKind, ContactChange
 from agent.domain.delivery import DONE, Verdict, VerdictKind
 from agent.domain.health import Conditions
@@ -36,7 +37,7 @@ from agent.domain.offline import Allowance, OfflinePolicy
 from agent.domain.redemption import Reason, Standing, VendorStanding, VendorWord
 from agent.domain.tagging import Found, Outcome, TaggingPolicy
 from agent.domain.transaction import IdentifierStatement, NewContact
-from agent.errors import ContactRefusedError
+from agent.errors import ContactRefusedError, UnderWayError
 from agent.ports import AppliedFile, Recipient
 from agent.services.asking import Asking
 from agent.services.audit import Audit
@@ -45,6 +46,7 @@ from agent.services.bringing import Bringing, Manner
 from agent.services.buffer import Buffer, BufferPolicy
 from agent.services.contacts import LocalContacts, Newcomers
 from agent.services.enrolling import Enrolling, EnrolPolicy
+from agent.services.gathering import Gathering
 from agent.services.handles import Handles, Refs
 from agent.services.identify import Identify, IdentifyPolicy
 from agent.services.intake import Intake, IntakePolicy
@@ -53,9 +55,10 @@ from agent.services.lane import Lane
 from agent.services.notices import Notices
 from agent.services.privacy import Privacy
 from agent.services.redeeming import Redeeming, Wanted
-from agent.services.turns import Turns
+from agent.services.turns import OWN_FAILURES, Turns
 from agent.store.activities import Activities
 from agent.store.audit import AuditAnchor, AuditTrail
+from agent.store.bulk import BulkCalls
 from agent.store.database import DatabaseFile
 from agent.store.enrolments import Enrolments
 from agent.store.persons import PersonalSales
@@ -155,6 +158,9 @@ class Vendor:
         self.counts: Counter[str] = Counter()
         self.used: set[str] = set()
         self.touched: list[str] = []
+        self.rows: dict[bytes, tuple[Identifier, ...]] = {}
+        self.batches: dict[str, list[bytes]] = {}
+        self.carried_out: dict[str, list[RowWord]] = {}
         self.add({phone_of(MEMBER_FROM_THE_START), email_of(MEMBER_FROM_THE_START)})
 
     def add(self, names):
@@ -220,6 +226,52 @@ class Vendor:
     async def ping(self):
         self._reached()
 
+    # --- several by one call; its phone is a member's key
+
+    max_rows, max_bytes = 100, 1 << 20
+
+    def key_of(self, made):
+        return next((one for one in made.identifiers if one.type is PHONE), None)
+
+    def row(self, made, *, store_id):
+        row = made.own_key.value.encode()
+        self.rows[row] = (*made.identifiers, made.own_key.identifier)
+        return row
+
+    async def send_several(self, rows, *, pace):
+        await pace()
+        self._reached()
+        name = f"b-{len(self.batches)}"
+        self.batches[name] = list(rows)
+        self._heard()
+        return BulkSent(name, 202)
+
+    def carry_out(self):
+        for name, rows in self.batches.items():
+            if name not in self.carried_out:
+                self.carried_out[name] = [self._word(self.rows[row]) for row in rows]
+
+    def _word(self, names):
+        (key,) = [one for one in names if one.type is PHONE]
+        makes = not self.numbers(key) and not self.refuses.intersection(names)
+        if makes:
+            self.add(names)
+        return RowWord(makes, None if makes else key.value)
+
+    async def said(self, vendor_id, *, size, pace):
+        await pace()
+        self._reached()
+        self._heard()
+        assert vendor_id not in self.carried_out or len(self.carried_out[vendor_id]) == size
+        return self.carried_out.get(vendor_id)
+
+    async def find_made(self, made, *, sure, timeout_s, pace):
+        await pace()
+        self._reached()
+        numbers = self.numbers(made.own_key.identifier)
+        assert numbers or not sure, "who is said to be made is there"
+        return Found(Outcome.MATCHED, member_key(numbers[0]), contact_id_of(numbers[0])) if numbers else None
+
     async def standing(self, key, kind, id_, *, timeout_s, pace):
         await pace()
         self.touched.append(id_)
@@ -246,10 +298,20 @@ class Vendor:
         return VendorWord()
 
 
+class Several:
+    """The vendor's way to take several; two of its calls have the names of others."""
+
+    max_rows, max_bytes = Vendor.max_rows, Vendor.max_bytes
+
+    def __init__(self, vendor):
+        self.key_of, self.row, self.said = vendor.key_of, vendor.row, vendor.said
+        self.send, self.find = vendor.send_several, vendor.find_made
+
+
 class Till:
     """One run of the program over the files of a directory."""
 
-    def __init__(self, directory, stack, run, clock, vendor):
+    def __init__(self, directory, stack, run, clock, vendor, *, together=False):
         self.clock, self.vendor, self.conditions, self.outbox = clock, vendor, Conditions(), None
         recipients = (Recipient(VENDOR, guests=False, owner=True),)
         outbox = stack.enter_context(open_outbox(directory / "outbox.db", run=f"run-{run}", recipients=recipients))
@@ -283,6 +345,19 @@ class Till:
             policy=IdentifyPolicy(TAGGING, DAY, frozenset(IdentifierType)),
             newcomers=self.newcomers,
         )
+        self.calls = BulkCalls(writer, reader)
+        gathering = Gathering(
+            clock=clock,
+            record=self.made_here,
+            calls=self.calls,
+            bulk=Several(vendor),
+            turns=Turns(clock, link, first_s=10.0, longest_s=900.0, uniform=_longest),
+            store_id="1042",
+            timeout_s=15.0,
+            pace=self.pace,
+            listed=LocalContacts(replica, TAGGING).lists,
+            fewest=2,
+        )
         self.bringing = Bringing(
             clock=clock,
             record=self.made_here,
@@ -294,6 +369,7 @@ class Till:
             existing=self._existing,
             sales_again=lambda key: outbox.go_again(VENDOR, key, clock.now()),
             conditions=self.conditions,
+            gathering=gathering if together else None,
         )
         self.enrolling = Enrolling(
             clock=clock,
@@ -472,6 +548,8 @@ class Person:
 class Shop(RuleBasedStateMachine):
     """Random days."""
 
+    together = False
+
     def __init__(self):
         super().__init__()
         self.loop = asyncio.new_event_loop()
@@ -491,7 +569,7 @@ class Shop(RuleBasedStateMachine):
     def start(self):
         self.runs += 1
         self.open = ExitStack()
-        self.till = Till(self.directory, self.open, self.runs, self.clock, self.vendor)
+        self.till = Till(self.directory, self.open, self.runs, self.clock, self.vendor, together=self.together)
 
     def teardown(self):
         if self.open is not None:
@@ -513,6 +591,9 @@ class Shop(RuleBasedStateMachine):
         try:
             made = self.wait(self.till.enrolling.enrol(NewContact(**given)))
         except ContactRefusedError:
+            return
+        except UnderWayError:
+            assert self.together, "who is on the way with others is"
             return
         finally:  # what is said of somebody whom the vendor has already goes nowhere
             them.mailed = self.till.made_here.find((email_of(person),)) != ()
@@ -659,7 +740,8 @@ class Shop(RuleBasedStateMachine):
             made = self.till.made_here.find((phone_of(person),))
             if any(one.state == "parked" for one in made):
                 self.joins(person, them.mailed)
-        for _ in range(4):
+        unheard = any(call.vendor_id is None for call in self.till.calls.open())
+        for _ in range(4 + OWN_FAILURES if unheard else 4):
             self.clock.advance(LONG_S)
             for state, entry in self.till.states().values():
                 if state == "parked":
@@ -667,6 +749,7 @@ class Shop(RuleBasedStateMachine):
             self.wait(self.till.lane.flush())
             self.wait(self.till.turns())
             self.wait(self.till.redeeming.settle())
+            self.vendor.carry_out()
         states = self.till.states()
         for name in self.sales.keys() - self.erased_sales.keys():
             assert (states[name][0], self.vendor.counts[name]) == ("delivered", 1), name
@@ -721,6 +804,31 @@ def _said(identifier):
     return IdentifierStatement(type=identifier.type.value, value=identifier.value)
 
 
+class Together(Shop):
+    """The same where the vendor takes several new contacts by one call, which it gets to when it gets to it."""
+
+    together = True
+
+    @rule(people=st.permutations(PEOPLE))
+    @survived
+    def an_outage(self, people):
+        """Several join while nobody answers, and the line comes back.
+
+        None of them has a sale that the vendor has taken unheard: under which key that goes is not their call's doing.
+        """
+        states = self.till.states()
+        unheard = {self.sales[name] for name in self.vendor.arrived if states[name][0] == "queued"}
+        self.vendor.mode = "down"
+        for person in [one for one in people if one not in unheard][:3]:
+            self.joins(person, mailed=person % 2 == 0)
+        self.vendor.mode = "up"
+
+    @rule()
+    def carries_out(self):
+        """What it has taken becomes members, whoever waits to hear of it; who is there already is not made again."""
+        self.vendor.carry_out()
+
+
 SEED = int(os.environ.get("VISITS_SEED") or random.SystemRandom().randrange(2**32))
 """Of the long run: another one each time, told when it fails, and given again to repeat it."""
 
@@ -737,6 +845,8 @@ class Patient(Shop):
 common = {"deadline": None, "suppress_health_check": list(HealthCheck), "print_blob": True}
 TestShop = Shop.TestCase
 TestShop.settings = settings(max_examples=40, stateful_step_count=25, **common)
+TestTogether = Together.TestCase
+TestTogether.settings = settings(max_examples=40, stateful_step_count=25, **common)
 TestPatientShop = pytest.mark.slow(pytest.mark.timeout(900)(Patient.TestCase))
 TestPatientShop.settings = settings(
     max_examples=1_000, stateful_step_count=50, derandomize=False, database=None, **common

@@ -10,6 +10,7 @@ from datetime import tzinfo
 
 from agent.connectors.base import IDLE_PING_S, Surroundings
 from agent.connectors.voyado.benefits import VoyadoBenefits
+from agent.connectors.voyado.bulk import VoyadoBulk
 from agent.connectors.voyado.client import VoyadoClient
 from agent.connectors.voyado.errors import raise_unless_answered
 from agent.connectors.voyado.history import VoyadoHistory
@@ -48,6 +49,7 @@ class Voyado:
         self.requests_per_second = settings.requests_per_second
         self.sender = VoyadoSender(client, contact_type=settings.contact_type, zone=zone)
         self.lookup = self.writer = VoyadoPeople(client, settings, primary, fields)
+        self.bulk = VoyadoBulk(client, settings, self.lookup) if settings.member_key else None
         self.history = VoyadoHistory(client, self.lookup)
         self.benefits = VoyadoBenefits(client, self.lookup, zone)
         self.redemptions = VoyadoRedemptions(client, self.lookup)
@@ -82,6 +84,11 @@ def build(settings: VoyadoSettings, agent: Surroundings) -> Voyado:
 def benefits_of(connector: Voyado) -> VoyadoBenefits:
     """What members of a tenant can use."""
     return connector.benefits
+
+
+def bulk_of(connector: Voyado) -> VoyadoBulk | None:
+    """What makes several contacts by one call, where the tenant's key of members is known."""
+    return connector.bulk
 
 
 def redemptions_of(connector: Voyado) -> VoyadoRedemptions:

@@ -19,6 +19,7 @@ from agent.transport import Answer, Transport
 _OK, _BAD_REQUEST, _UNAUTHORISED, _FORBIDDEN, _NOT_FOUND = 200, 400, 401, 403, 404
 _V2 = 2
 _CHANGES_BYTES = 16 << 20  # 250,000 ids are 10 MB
+_BULK_BYTES = 4 << 20  # an error for each of 4,000 rows
 _KEY = re.compile(r"[!-~]{1,1000}")
 
 
@@ -113,6 +114,15 @@ class VoyadoClient:
         """`PATCH /contacts/{contactId}`; v2 takes the same as POST."""
         method = "POST" if self._version == _V2 else "PATCH"
         return await self._call(method, f"/contacts/{contact_id}", content=body)
+
+    async def create_contacts(self, body: bytes, *, contact_type: str) -> Answer:
+        """`POST /contacts/bulk`: an array of contacts, carried out later."""
+        return await self._call("POST", "/contacts/bulk", content=body, params={"contactType": contact_type})
+
+    async def bulk_status(self, batch_id: str) -> Answer:
+        """`GET /contacts/bulk/status`."""
+        params = {"batchId": batch_id}
+        return await self._call("GET", "/contacts/bulk/status", params=params, max_bytes=_BULK_BYTES)
 
     async def changes(self, change_type: str, from_at: datetime, to_at: datetime) -> list[str]:
         """`GET /contacts/changes`: ids. Raises TooManyChanges above the documented 250,000."""

@@ -62,7 +62,7 @@ class VoyadoPeople:
             contact = await self._client.contact(identifier.value, timeout_s=timeout_s)
             if contact is None or self._is_of_another_type(contact):
                 return Found(Outcome.NOT_FOUND)
-            return self._match(identifier.value, contact)
+            return self.match(identifier.value, contact)
         parameter = self._parameter(identifier.type)
         if parameter is None:
             raise VendorUnreachableError(f"cannot be asked for a {identifier.type}")
@@ -127,7 +127,7 @@ class VoyadoPeople:
             raise _refusal(answer)
         made = answer.json()
         contact_id = _contact_id(made.get("id")) if isinstance(made, dict) else None
-        return Found(Outcome.AMBIGUOUS) if contact_id is None else self._match(contact_id, made)
+        return Found(Outcome.AMBIGUOUS) if contact_id is None else self.match(contact_id, made)
 
     async def contact_there(self, key: IntegrationKey, *, timeout_s: float, pace: Pace) -> ContactThere | None:
         """A contact as Voyado has it now; None where it has none, or several, or cannot be asked for such a key.
@@ -183,15 +183,15 @@ class VoyadoPeople:
 
     async def _with_primary_key(self, contact_id: str, timeout_s: float | None, pace: Pace) -> Found:
         if self._primary is IdentifierType.CONTACT_ID and not self._fields:
-            return self._match(contact_id, {})
+            return self.match(contact_id, {})
         await pace()
         try:
             contact = await self._client.contact(contact_id, timeout_s=timeout_s)
         except VendorError:
-            return self._match(contact_id, {})  # the id alone ties the sale as well
+            return self.match(contact_id, {})  # the id alone ties the sale as well
         if contact is None:  # deleted, and the vendor's index does not know it yet
             return Found(Outcome.NOT_FOUND)
-        return self._match(contact_id, contact)
+        return self.match(contact_id, contact)
 
     async def _only_member(self, body: Any, timeout_s: float | None, pace: Pace) -> Found:
         """Of several contacts that share a key, the one of the members' type; nobody is guessed among several."""
@@ -207,7 +207,7 @@ class VoyadoPeople:
             await pace()
             candidate = await self._client.contact(contact_id, timeout_s=timeout_s)
             if candidate is not None and self._is_member(candidate):
-                members.append(self._match(contact_id, candidate))
+                members.append(self.match(contact_id, candidate))
             if len(members) > 1:
                 break
         return members[0] if len(members) == 1 else Found(Outcome.AMBIGUOUS)
@@ -219,7 +219,7 @@ class VoyadoPeople:
         """Whether it says so; one that says nothing is not."""
         return _type(contact) not in ("", self._settings.contact_type.casefold())
 
-    def _match(self, contact_id: str, contact: Mapping[str, Any]) -> Found:
+    def match(self, contact_id: str, contact: Mapping[str, Any]) -> Found:
         """The match under its primary key, or under its contact id when that field is not there.
 
         And when it is of another type: Voyado searches a receipt's other keys among contacts of the type that the

@@ -55,6 +55,11 @@ class VoyadoSettings(VendorSection):
     custom_key: Literal["member_number", "external_id"] = Field(
         "member_number", description="what the tenant's customKey is: member_number | external_id"
     )
+    member_key: Literal["", "email", "mobile_phone", "personal_number", "external_id"] = Field(
+        "",
+        description="the key of contact_type as the tenant has it configured: email | mobile_phone | personal_number | "
+        "external_id; with it many newcomers go in one call (contacts/bulk), without it one by one",
+    )
     updated_is_full_row: bool = Field(False, description="how to read <updated> rows")
     feed: Annotated[str, AfterValidator(_feed)] = Field(
         "",

@@ -1,4 +1,10 @@
-"""The bulk desk: up to 4000 contacts created or updated by one request, with a status to poll."""
+"""The bulk desk: up to 4000 contacts created or updated by one request, with a status to poll.
+
+That there is a batch id and a status is documented, and so is the limit. The simulator's own choices, for nobody says:
+the shape of the status and its two words; that places count from 0; that a row whose key is taken is refused as
+`POST /contacts` refuses it; that what a bulk call creates is approved and has no source; that a batch of an unknown id
+is 404; and that no id of a contact comes back.
+"""
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
