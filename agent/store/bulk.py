@@ -108,7 +108,7 @@ class BulkCalls:
             if doubted:
                 db.execute(ASKED_BY, (number,))
             db.executemany(SAY, [(one,) for one in made])
-            db.executemany(ASKED, [(one,) for one in made])
+            db.executemany(ASKED, [(one, 1) for one in made])
             db.execute(SAY_NOTHING, (number,))
             db.execute(END, (number,))
 
