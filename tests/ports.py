@@ -7,9 +7,11 @@ pytest-xdist's workers has a part of its own.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import socket
+from collections.abc import Iterator
 
 FIRST, EACH, WORKERS = 20_000, 1_000, 12
 _WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % WORKERS
@@ -26,4 +28,20 @@ def free_port() -> int:
             except OSError:
                 continue
         return port
+    raise AssertionError(f"all {EACH} ports of worker {_WORKER} are taken")
+
+
+@contextlib.contextmanager
+def kept_port() -> Iterator[int]:
+    """A loopback port that is nobody else's while the block runs, whether or not anybody listens there."""
+    for _ in range(EACH):
+        port = free_port()
+        with socket.socket() as keeper:
+            keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # whoever listens says so too
+            try:
+                keeper.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            yield port
+            return
     raise AssertionError(f"all {EACH} ports of worker {_WORKER} are taken")
