@@ -1,6 +1,7 @@
 """The agent beside the till, as a POS sees it: in this process, where a thousand fit, or in one of its own.
 
-Both run what the daemon runs, on a real port, over a real directory, and by a clock that passes when the test says so.
+Both run what the daemon runs, behind a real socket, over a real directory, by a clock that passes when the test says
+so.
 """
 
 from __future__ import annotations
@@ -65,12 +66,12 @@ class Agent(Protocol):
 class _Place:
     """Where an agent lives and is called."""
 
-    def __init__(self, home: Path, tables: dict[str, dict[str, Any]], loop: PassingLoop, port: int) -> None:
+    def __init__(self, home: Path, tables: dict[str, dict[str, Any]], loop: PassingLoop) -> None:
         self.loop, self.home, self.state, self.config = loop, home, home / "state", home / "config.toml"
         tables = {
             **tables,
             "agent": {"store_id": "1042", "till_id": "03", "state_dir": str(self.state)},
-            "api": {"listen": [f"127.0.0.1:{port}"], "hits": "off", "misses": "off"},
+            "api": {"listen": [f"unix:{home / 'door'}"], "hits": "off", "misses": "off"},
             "http": {**tables["http"], "ca_file": str(Authority(home).pem)},  # the system's take long to read
             "storage": {"encryption": "off"},  # what is not there can be searched for
         }
@@ -81,11 +82,11 @@ class _Place:
         self.state.mkdir(mode=0o700)
         token = Tokens(self.state, PassingClock(loop)).add("pos-1", "admin")
         self.http = httpx.AsyncClient(
-            base_url=f"http://127.0.0.1:{port}",
+            base_url="http://localhost",
+            transport=httpx.AsyncHTTPTransport(uds=str(home / "door")),
             headers={"Authorization": f"Bearer {token}"},
             timeout=None,
             trust_env=False,
-            verify=False,
         )
 
     def configuration(self) -> Configuration:
@@ -153,9 +154,12 @@ class OwnProcess(_Place):
     async def start(self) -> None:
         with (self.home / "agent.log").open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "interleavings.own_process", str(self.config), str(self.loop.passed_s),
-                stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=log, env={**os.environ, "PYTHONPATH": f"{TESTS}{os.pathsep}{TESTS.parent}"},
-            )  # fmt: skip
+                *(sys.executable, "-m", "interleavings.own_process", str(self.config), str(self.loop.passed_s)),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=log,
+                env={**os.environ, "PYTHONPATH": f"{TESTS}{os.pathsep}{TESTS.parent}"},
+            )
         assert self._process.stdout is not None
         ready = await self._process.stdout.readline()
         assert json.loads(ready or b"null") == "ready", (self.home / "agent.log").read_text()

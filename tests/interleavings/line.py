@@ -1,4 +1,4 @@
-"""The line between the agent and a simulated vendor: it goes, comes back, loses answers, and is where the agent dies."""
+"""The line between the agent and a simulated vendor: it goes and comes back, and is where the agent dies."""
 
 from __future__ import annotations
 

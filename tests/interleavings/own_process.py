@@ -1,4 +1,7 @@
-"""The daemon in a process of its own: `python -m interleavings.own_process CONFIG SECONDS`; each line of its input lets time pass."""
+"""The daemon in a process of its own: `python -m interleavings.own_process CONFIG SECONDS`.
+
+Each line of its input lets so many seconds pass.
+"""
 
 from __future__ import annotations
 

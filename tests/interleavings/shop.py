@@ -44,7 +44,7 @@ class Shop:
         self,
         home: Path,
         books: Callable[[Path, PassingClock, int], Books],
-        agent: Callable[[Path, dict[str, dict[str, Any]], PassingLoop, int], Agent] = InProcess,
+        agent: Callable[[Path, dict[str, dict[str, Any]], PassingLoop], Agent] = InProcess,
     ) -> None:
         self.loop = PassingLoop()
         self.clock = PassingClock(self.loop)
@@ -53,7 +53,7 @@ class Shop:
         tables = dict(TABLES)
         for table, values in self.vendor.tables.items():
             tables[table] = {**tables.get(table, {}), **values}
-        self.agent = agent(home, tables, self.loop, self._ports.enter_context(kept_port()))
+        self.agent = agent(home, tables, self.loop)
         self.runs = False
 
     def do(self, work: Coroutine[Any, Any, T]) -> T:

@@ -12,7 +12,8 @@ import os
 import random
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -26,6 +27,8 @@ from interleavings.promises import NAMES, PEOPLE, Person, Sale, Voucher, traces
 from interleavings.shop import Shop
 
 T = TypeVar("T")
+RUNS: Counter[str] = Counter()
+"""How many came to their end: hypothesis tries out more than it counts."""
 pytestmark = [  # of a run that was killed, connections may be left that nobody closes
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
@@ -117,6 +120,15 @@ class Interleavings(RuleBasedStateMachine):
         else:
             assert told["state"] == "existing", told["state"]
         them.wanted = True
+
+    @precondition(lambda self: self.vendor.writes)
+    @rule(number=people, accepts=st.booleans(), terms=st.booleans())
+    def joins_here_and_there(self, number: int, *, accepts: bool, terms: bool) -> None:
+        """Without the line, while another till makes them a member too."""
+        self.the_line_is_cut()
+        self.joins(number, email=False, accepts=accepts, terms=terms)
+        self.joins_elsewhere(number)
+        self.the_line_is_back()
 
     @precondition(lambda self: self.vendor.writes)
     @rule(number=people, field=st.sampled_from(FIELDS), value=st.booleans())
@@ -216,10 +228,12 @@ class Interleavings(RuleBasedStateMachine):
         sale.void = void
         self.sales[void] = Sale(body, sale.person, faint=sale.faint, arrived=sale.arrived and 0, void=void)
 
-    @rule(which=picks, looks=st.booleans(), again=st.booleans())
-    def uses_a_voucher(self, which: int, *, looks: bool, again: bool) -> None:
-        """For a sale of its own, or for the one that it was used up for already."""
+    @rule(which=picks, looks=st.booleans(), again=st.booleans(), fails=st.sampled_from((None, *sorted(FAULTS))))
+    def uses_a_voucher(self, which: int, *, looks: bool, again: bool, fails: str | None) -> None:
+        """For a sale of its own, or for the one that it was used up for already; the line may fail just then."""
         if self.vouchers:
+            if fails:
+                self.vendor.meet(**FAULTS[fails], count=1, method="P*")
             self.do(self._uses(_picked(self.vouchers, which), looks=looks, again=again))
 
     async def _uses(self, id_: str, *, looks: bool, again: bool) -> None:
@@ -444,6 +458,7 @@ class Interleavings(RuleBasedStateMachine):
         await self._sales_are_there()
         self._people_are_there()
         self._vouchers_are_used()
+        RUNS[type(self).books.__name__] += 1
         codes = {one["code"] for one in status["conditions"]}
         assert status["queue"]["depth"] == 0, status
         assert not codes & {"vendor.offline", "vendor.credentials_refused", "queue.in_doubt"}, codes
@@ -563,9 +578,15 @@ class OfAntavo(Interleavings):
     books = AntavoBooks
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _told() -> Iterator[None]:
+    yield
+    print(f"INTERLEAVINGS_SEED={SEED}", dict(RUNS))  # noqa: T201 - for -rP, and for whoever wants to know how many
+
+
 TestVoyado = Interleavings.TestCase
 TestAntavo = OfAntavo.TestCase
-TestVoyado.settings = TestAntavo.settings = settings(max_examples=15, stateful_step_count=20, database=None, **COMMON)
+TestVoyado.settings = TestAntavo.settings = settings(max_examples=8, stateful_step_count=20, database=None, **COMMON)
 TestVoyadoLong = _long(VoyadoBooks, InProcess, 1_000, 20)
 TestAntavoLong = _long(AntavoBooks, InProcess, 1_000, 20)
 TestVoyadoKilled = _long(VoyadoBooks, OwnProcess, 50, 20)
