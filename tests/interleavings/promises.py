@@ -18,6 +18,7 @@ class Person:
     Attributes:
         number: which of the people.
         wanted: the till was told that they are, or will be, a member.
+        newcomer: the vendor may not have heard of them yet.
         own: the numbers of the till's own series that it was told.
         may: for each field of theirs, the values of which the vendor must have one in the end.
         waits: the fields of which nobody was told yet that the vendor has them.
@@ -27,6 +28,7 @@ class Person:
 
     number: int
     wanted: bool = False
+    newcomer: bool = False
     own: list[str] = field(default_factory=list)
     may: dict[str, set[Any]] = field(default_factory=dict)
     waits: set[str] = field(default_factory=set)
@@ -77,12 +79,14 @@ class Voucher:
     Attributes:
         person: whose.
         held: for which sale the till was told that it is used up.
+        at: when it was told so last.
         faint: whether it stays so is not said: it was used up elsewhere, or its person erased.
         back: how often it was given back.
     """
 
     person: int
     held: str | None = None
+    at: float = 0.0
     faint: bool = False
     back: int = 0
 
