@@ -234,12 +234,22 @@ class Interleavings(RuleBasedStateMachine):
         sale.void = void
         self.sales[void] = Sale(body, sale.person, faint=sale.faint, arrived=sale.arrived and 0, void=void)
 
-    @rule(which=picks, looks=st.booleans(), again=st.booleans(), fails=st.sampled_from((None, *sorted(FAULTS))))
-    def uses_a_voucher(self, which: int, *, looks: bool, again: bool, fails: str | None) -> None:
+    @rule(
+        which=picks,
+        looks=st.booleans(),
+        again=st.booleans(),
+        fails=st.sampled_from((None, *sorted(FAULTS))),
+        silent_after=st.sampled_from((None, 0, 1, 2, 3)),
+    )
+    def uses_a_voucher(
+        self, which: int, *, looks: bool, again: bool, fails: str | None, silent_after: int | None
+    ) -> None:
         """For a sale of its own, or for the one that it was used up for already; the line may fail just then."""
         if self.vouchers:
             if fails:
                 self.vendor.meet(**FAULTS[fails], count=1, method="P*")
+            if fails and silent_after is not None:  # so that the answer that was lost cannot be looked up either
+                self.vendor.meet(kind="drop", method="GET", skip=silent_after)
             self.do(self._uses(_picked(self.vouchers, which), looks=looks, again=again))
 
     async def _uses(self, id_: str, *, looks: bool, again: bool) -> None:
