@@ -38,6 +38,10 @@ class Shop:
         home: a directory of its own.
         books: makes the vendor.
         agent: makes the agent.
+
+    Attributes:
+        runs: the agent does.
+        deaths: how often it was killed.
     """
 
     def __init__(
@@ -54,7 +58,7 @@ class Shop:
         for table, values in self.vendor.tables.items():
             tables[table] = {**tables.get(table, {}), **values}
         self.agent = agent(home, tables, self.loop)
-        self.runs = False
+        self.runs, self.deaths = False, 0
 
     def do(self, work: Coroutine[Any, Any, T]) -> T:
         """A step, which takes its time."""
@@ -158,7 +162,7 @@ class Shop:
         await self.settles()
 
     async def _rise_again(self) -> None:
-        self.runs = False
+        self.runs, self.deaths = False, self.deaths + 1
         await self._patiently(self.agent.bury())
         self.vendor.line.killed.clear()
         await self.start()
