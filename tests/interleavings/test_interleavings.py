@@ -345,6 +345,9 @@ class Interleavings(RuleBasedStateMachine):
         them = self.people[number]
         if self.vendor.ids(them.phone):
             self.vendor.settle()
+            counts = self.vendor.counts()
+            for name in self.vendor.arrived().keys() - counts.keys():  # of somebody whom it does not have yet
+                self.sales[name].faint = True
             self.vendor.leave(them.phone)
             self._faint(number)
             self.people[number] = Person(number, own=them.own, blurred=True)
