@@ -45,9 +45,6 @@ class Books(Protocol):
     def ids(self, phone: str) -> list[str]:
         """Everybody who is there under that phone."""
 
-    def number(self, phone: str) -> str | None:
-        """The key under which the agent knows the one who is there, one of ours."""
-
     def join(self, phone: str, email: str, first_name: str) -> None:
         """Another till, or the web shop, makes somebody a member."""
 
@@ -59,9 +56,6 @@ class Books(Protocol):
 
     def said(self, phone: str) -> dict[str, Any]:
         """What it has of a member, by the names of :data:`FIELDS`."""
-
-    def own_number(self, phone: str) -> str | None:
-        """The number of the till's own series that a member came with."""
 
     def settle(self) -> None:
         """Books what has come in."""
@@ -124,10 +118,6 @@ class VoyadoBooks:
     def ids(self, phone: str) -> list[str]:
         return [one.contact_id for one in self._sim.state.find("mobilePhone", phone)]
 
-    def number(self, phone: str) -> str | None:
-        found = self._sim.state.find("mobilePhone", phone)
-        return found[0].attributes["memberNumber"] if found else None
-
     def join(self, phone: str, email: str, first_name: str) -> None:
         body = {"contactType": "Member", "mobilePhone": phone, "email": email, "firstName": first_name}
         draft = contacts.begin_create(self._sim.state, body, source="web", store=None, approved=True)
@@ -153,9 +143,6 @@ class VoyadoBooks:
             "accepts_email": one.preferences["acceptsEmail"],
             "terms": terms[0] if terms else None,
         }
-
-    def own_number(self, phone: str) -> str | None:
-        return self._one(phone).attributes.get("externalId")
 
     def settle(self) -> None:
         self._sim.import_receipts_now()
@@ -208,7 +195,7 @@ class AntavoBooks:
         (home / "secret").write_text(self._SECRET)
         self._joined = 0
         self.tables = {
-            "loyalty": {"vendor": "antavo", "primary_key": "contact_id"},
+            "loyalty": {"vendor": "antavo", "primary_key": "contact_id", "fallback_level": 4 if self.writes else 3},
             "antavo": {
                 "base_url": self.line.url,
                 "read_base_url": self.line.url,
@@ -233,9 +220,6 @@ class AntavoBooks:
             if one.fields.get("mobile_phone") == phone and one.fields.get("status") != "opted_out"
         ]
 
-    def number(self, phone: str) -> str | None:
-        return next(iter(self.ids(phone)), None)
-
     def join(self, phone: str, email: str, first_name: str) -> None:
         self._joined += 1
         self._sim.add_member(f"medlem-{self._joined}", mobile_phone=phone, email=email, first_name=first_name)
@@ -252,9 +236,6 @@ class AntavoBooks:
         (one,) = self.ids(phone)
         fields = self._sim.member(one).fields
         return {name: fields.get(name) for name in FIELDS}
-
-    def own_number(self, phone: str) -> str | None:
-        return None
 
     def settle(self) -> None:
         """Events count as they come."""
