@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from typing import Protocol
 
 import structlog
@@ -137,15 +138,15 @@ class Purge:
             what = plan(self._policy, now)
             failures = []
             for erase in (
-                self._sales.purge(what, now),
-                self._redemptions.purge(what, now),
-                self._enrolments.purge(what),
-                self._contacts.purge(what.tombstones_before),
-                self._kept_of(what, now),
-                self._trail_of(what, counts),
+                partial(self._sales.purge, what, now),
+                partial(self._redemptions.purge, what, now),
+                partial(self._enrolments.purge, what),
+                partial(self._contacts.purge, what.tombstones_before),
+                partial(self._kept_of, what, now),
+                partial(self._trail_of, what, counts),
             ):
                 try:
-                    counts |= await erase
+                    counts |= await erase()
                 except StorageError as error:
                     failures.append(error)
             log.info("purged", counts=counts)

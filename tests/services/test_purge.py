@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import warnings
 from dataclasses import replace
 from datetime import timedelta
 
@@ -205,6 +207,26 @@ async def test_two_purges_take_turns(bench):
     """An order in the middle of the hourly one waits for it."""
     await asyncio.gather(bench.purge.run(), bench.purge.run())
     assert len(bench.sales.plans) == 2
+
+
+async def test_a_purge_that_is_cut_off(bench):
+    """The agent stops in the middle of one: nothing else had been begun, which would be told as never awaited."""
+    begun = asyncio.Event()
+
+    async def for_ever(_plan, _now):
+        begun.set()
+        await asyncio.Event().wait()
+
+    bench.sales.purge = for_ever
+    purging = asyncio.create_task(bench.purge.run())
+    await begun.wait()
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        purging.cancel()
+        await asyncio.wait([purging])
+        del purging
+        gc.collect()
+    assert [str(one.message) for one in told] == []
 
 
 # --- between the runs -----------------------------------------------------------------------------------------
