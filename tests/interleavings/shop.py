@@ -41,7 +41,6 @@ class Shop:
 
     Attributes:
         runs: the agent does.
-        deaths: how often it was killed.
     """
 
     def __init__(
@@ -58,7 +57,7 @@ class Shop:
         for table, values in self.vendor.tables.items():
             tables[table] = {**tables.get(table, {}), **values}
         self.agent = agent(home, tables, self.loop)
-        self.runs, self.deaths = False, 0
+        self.runs = False
 
     def do(self, work: Coroutine[Any, Any, T]) -> T:
         """A step, which takes its time."""
@@ -162,7 +161,7 @@ class Shop:
         await self.settles()
 
     async def _rise_again(self) -> None:
-        self.runs, self.deaths = False, self.deaths + 1
+        self.runs = False
         await self._patiently(self.agent.bury())
         self.vendor.line.killed.clear()
         await self.start()
