@@ -182,20 +182,20 @@ class VoyadoBooks:
 
 
 class AntavoBooks:
-    """Antavo, as the owner of the contacts: a till sells and uses coupons up; members come from elsewhere."""
+    """Antavo, as the owner of the contacts, whose workspace has fields for a preference and a consent."""
 
-    writes: ClassVar = False
+    writes: ClassVar = True
     matches_later: ClassVar = False
     _KEY, _SECRET = "AN1EXAMPLEKEY", "sim-secret"
 
     def __init__(self, home: Path, clock: PassingClock, port: int) -> None:
-        self._sim = AntavoSimulator({self._KEY: self._SECRET}, now=clock.now)
+        self._sim, self._now = AntavoSimulator({self._KEY: self._SECRET}, now=clock.now), clock.now
         self.line = Line(self._sim, port)
         (home / "key").write_text(self._KEY)
         (home / "secret").write_text(self._SECRET)
         self._joined = 0
         self.tables = {
-            "loyalty": {"vendor": "antavo", "primary_key": "contact_id", "fallback_level": 4 if self.writes else 3},
+            "loyalty": {"vendor": "antavo", "primary_key": "contact_id", "fallback_level": 4},
             "antavo": {
                 "base_url": self.line.url,
                 "read_base_url": self.line.url,
@@ -203,6 +203,11 @@ class AntavoBooks:
                 "api_secret": f"file:{home / 'secret'}",
                 "environment": "st2",
                 "requests_per_minute": 20_000,
+                "contact_fields": {
+                    "preferences/accepts_email": "accepts_email",
+                    f"consents/{TERMS}": "terms",
+                    f"consents/{TERMS}/given_at": "terms_at",
+                },
             },
         }
 
@@ -226,7 +231,8 @@ class AntavoBooks:
 
     def change(self, phone: str, field: str, value: Any) -> None:
         (one,) = self.ids(phone)
-        self._sim.add_member(one, **{**self._sim.member(one).fields, field: value})
+        dated = {"terms_at": self._now().isoformat(timespec="seconds")} if field == "terms" else {}
+        self._sim.add_member(one, **{**self._sim.member(one).fields, field: value, **dated})
 
     def leave(self, phone: str) -> None:
         (one,) = self.ids(phone)

@@ -107,7 +107,7 @@ class Interleavings(Judgement, RuleBasedStateMachine):
                 them.may.update({name: {value} for name, value in given.items()})
         else:
             assert told["state"] == "existing", told["state"]
-        them.wanted = True
+        them.asked.add("at the till")
 
     @precondition(lambda self: self.vendor.writes)
     @rule(number=people, accepts=st.booleans(), terms=st.booleans())
@@ -184,7 +184,7 @@ class Interleavings(Judgement, RuleBasedStateMachine):
         if how == "gives" and self.vendor.writes and not them.blurred:
             if not self.vendor.ids(them.phone) and not them.wanted:  # whoever is known already says nothing new by it
                 them.may.setdefault("first_name", {NAMES[them.number]})
-            them.wanted = True
+            them.asked.add(name)
         if again:
             await self._posts(body, status=200)
 
@@ -223,6 +223,11 @@ class Interleavings(Judgement, RuleBasedStateMachine):
         }  # fmt: skip
         await self._posts(body)
         sale.void = void
+        if sale.person is not None:  # who wanted to join by it, and was not sent with it, does not
+            them = self.people[sale.person]
+            them.asked.discard(name)
+            if not them.wanted and not self.vendor.ids(them.phone):
+                them.may.clear()
         self.sales[void] = Sale(body, sale.person, faint=sale.faint, arrived=sale.arrived and 0, void=void)
 
     @rule(

@@ -17,7 +17,7 @@ class Person:
 
     Attributes:
         number: which of the people.
-        wanted: the till was told that they are, or will be, a member.
+        asked: by what they asked to be a member: an answer of the till, or a sale that was not cleared.
         newcomer: the vendor may not have heard of them yet.
         own: the numbers of the till's own series that it was told.
         may: for each field of theirs, the values of which the vendor must have one in the end.
@@ -27,13 +27,18 @@ class Person:
     """
 
     number: int
-    wanted: bool = False
+    asked: set[str] = field(default_factory=set)
     newcomer: bool = False
     own: list[str] = field(default_factory=list)
     may: dict[str, set[Any]] = field(default_factory=dict)
     waits: set[str] = field(default_factory=set)
     blurred: bool = False
     gone: bool = False
+
+    @property
+    def wanted(self) -> bool:
+        """The till was told that they are, or will be, a member."""
+        return bool(self.asked)
 
     @property
     def phone(self) -> str:
