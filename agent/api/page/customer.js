@@ -7,15 +7,15 @@
   var shown = "";
 
   function draw(sentences) {
-    var words = document.getElementById("words"), calm = !sentences.length, all, i, made;
-    if (calm) sentences = [welcome];
+    var words = document.getElementById("words"), all, i, made;
+    if (!sentences.length) sentences = [welcome];
     all = sentences.join(" ");
     if (all === shown) return;
     shown = all;
     document.title = sentences[0];
     words.textContent = "";
     for (i = 0; i < sentences.length; i += 1) {
-      made = document.createElement(calm ? "h1" : "p");
+      made = document.createElement(i === 0 ? "h1" : "p");
       made.textContent = sentences[i];
       words.appendChild(made);
     }
@@ -24,11 +24,11 @@
 
   // The words are as large as all of them fit.
   function fit() {
-    var words = document.getElementById("words"), root = document.documentElement, size = LARGEST;
+    var screen = document.getElementById("screen"), root = document.documentElement, size = LARGEST;
     do {
-      words.style.fontSize = size + "vmin";
+      screen.style.fontSize = size + "vmin";
       size -= STEP;
-    } while (size >= SMALLEST && (words.scrollHeight > root.clientHeight || words.scrollWidth > root.clientWidth));
+    } while (size >= SMALLEST && (screen.scrollHeight > root.clientHeight || screen.scrollWidth > root.clientWidth));
   }
 
   function told(said) {
