@@ -1,10 +1,12 @@
 """What screens show of each state: the staff's light and words, and the customers' sentences."""
 
+import asyncio
+import contextlib
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from agent.api import signs
+from agent.api import events, signs
 from agent.api.schemas import CustomerAnswer
 from agent.messages import LANGUAGES, Messages
 
@@ -111,6 +113,29 @@ async def test_the_staff_page_may_be_asked_for_in_a_language(house, path):
     ]
     for text, language in zip(told, ("fi", "de", "sv"), strict=True):
         assert Messages(language).page(language)["state.online.title"] in text
+
+
+async def test_a_display_is_told_at_every_change(house):
+    """Events have what a display shows, at once and when it is something else; its places are its own."""
+    async with asyncio.timeout(30), contextlib.AsyncExitStack() as stack:
+        streams = [
+            await stack.enter_async_context(house.http.stream("GET", "/customer/events?lang=en"))
+            for _ in range(events.MAX_LISTENERS)
+        ]
+        assert {stream.status_code for stream in streams} == {200}
+        assert (await house.http.get("/customer/events")).status_code == 503
+        assert (await stack.enter_async_context(house.http.stream("GET", "/page/events"))).status_code == 200
+        lines = streams[0].aiter_lines()
+        told = []
+        async for line in lines:
+            if line.startswith("data: ") and line != "data: {}":
+                told.append(CustomerAnswer.model_validate_json(line.removeprefix("data: ")).sentences)
+                silent(house)
+                house.rooms.status.changed()
+            if len(told) == 2:
+                break
+        assert told[0] == ()
+        assert len(told[1]) == 1
 
 
 def test_the_shops_own_welcome_wins():

@@ -34,6 +34,15 @@ DOCUMENTED = {
 MOST_BYTES = 150 * 1024
 SUPPORT = {"support": "IT support, 08-465 004 10", "locale": "en-GB"}
 AXE, AXE_SHA256 = "axe-core@4.14.1", "29348999450cdf2849a8e70b7912fc2da85a849da39c0d0d5394f51d4a9ed95c"
+ANOTHER_VERSION = """
+var parse = JSON.parse;
+JSON.parse = function (text) {
+  var value = parse(text);
+  if (window.updated && value.version) value.version = "99.0.0";
+  return value;
+};
+"""
+"""As if the agent had been updated, once the page has `updated`."""
 OLD_BROWSER = """
 ["EventSource", "fetch", "Promise", "Intl", "Symbol", "Map", "Set", "URL", "URLSearchParams"].forEach(function (name) {
   delete window[name];
@@ -226,6 +235,8 @@ def test_an_agent_that_goes_and_comes_back(tab, open_till, vendor: Vendor, album
     page.until("document.getElementById('lost').textContent", within_s=8.0)
     assert "lost contact" in page.evaluate("document.title")
     assert not page.evaluate("document.getElementById('sign').offsetHeight")
+    assert "can't be saved" in page.text("#works")
+    assert "aren't available right now" in page.text("#tell")
     if not before:
         photographed(page, album("staff-lost"))
 
@@ -248,6 +259,18 @@ def test_an_agent_that_stands_still(tab, till):
     finally:
         os.kill(till.process.pid, signal.SIGCONT)
     page.until("!document.getElementById('lost').textContent", within_s=30.0)
+
+
+def test_a_page_of_an_older_version_goes(tab, till):
+    """Once the agent is another version its page is fetched anew, but not before that agent has stayed for a while."""
+    page = tab()
+    staff(page, till, light="green", before=ANOTHER_VERSION)
+    page.evaluate("window.updated = true; 0")
+    assert till.http.post("/v1/pause").status_code == 202  # something to tell
+    page.until("document.getElementById('version').textContent === '99.0.0'")
+    assert page.evaluate("window.updated")
+    page.until("!window.updated", within_s=45.0)
+    shows(page, "amber")
 
 
 def test_the_customers_display(tab, open_till, vendor: Vendor, album, axe):

@@ -82,10 +82,12 @@
   }
 
   function drawQueue(queue, passed) {
-    var entries = [[text("page.queue.depth"), number(queue.depth), queue.depth ? "big warn" : "big"]];
+    // A sale or two on their way are nothing to look up for.
+    var shade = queue.depth && status.state !== "online" ? "big warn" : "big";
+    var entries = [[text("page.queue.depth"), number(queue.depth), shade]];
     if (queue.oldest_age_s !== null) {
       entries.push([text("page.since"), instant(heardAt - queue.oldest_age_s * 1000), ""]);
-      entries.push([text("page.queue.oldest"), duration(queue.oldest_age_s + passed), "age warn"]);
+      entries.push([text("page.queue.oldest"), duration(queue.oldest_age_s + passed), "age"]);
     }
     ["parked", "in_doubt", "held"].forEach(function (state) {
       if (queue[state] || state === "parked") {
@@ -146,7 +148,7 @@
 
   // Once its agent is another version, this page is an old one; it goes when the new one is there to give a page.
   function renew(version) {
-    if (!away && status && status.version !== version) {
+    if (status && status.version !== version) {
       window.setTimeout(function () { if (!away) window.location.reload(); }, RELOAD_MS);
     }
   }
@@ -166,6 +168,8 @@
     if (away) return;
     away = true;
     byId("sign").hidden = true; // what it says is no longer known
+    put("works", text("state.unkept.works")); // who does not answer a page does not answer a till
+    put("tell", text("level.1.tell"));
     byId("lost").appendChild(element("h2", text("page.lost.title")));
     byId("lost").appendChild(element("p", text("page.lost.detail")));
     document.title = text("page.lost.title");
