@@ -414,6 +414,25 @@ def test_what_has_another_shape(write, text, key, message):
     assert faults(path)[f"{path}: {key}"].startswith(message)
 
 
+@pytest.mark.parametrize("key", ["support", "welcome"])
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (r"two\nlines", "is not one line of text"),
+        (" IT support", "is not one line of text"),
+        (r"\u0007", "is not one line of text"),
+        ("x" * 121, "string should have at most 120 characters"),
+    ],
+)
+def test_a_line_of_the_shop_s_own(write, key, text, message):
+    """What the pages show as it stands is one line of text that fits a screen; by default there is none."""
+    table = textwrap.dedent(MINIMAL).replace("[agent]", f'[agent]\n{key} = "{text}"')
+    path = write(table)
+    assert faults(path)[f"{path}: agent.{key}"].startswith(message)
+    assert getattr(loaded(write(table.replace(text, "Butik Hörnan: 08-465 004 10"))).settings.agent, key) != ""
+    assert getattr(loaded(write(textwrap.dedent(MINIMAL))).settings.agent, key) == ""
+
+
 def test_what_should_be_a_table(write):
     """A key of its own in place of a table is named as such."""
     path = write("queue = 5\n" + textwrap.dedent(MINIMAL))

@@ -9,6 +9,7 @@ from agent.api.routes_activities import ActivityCalls
 from agent.api.routes_admin import AdminCalls
 from agent.api.routes_benefits import BenefitCalls
 from agent.api.routes_contacts import ContactCalls
+from agent.api.routes_pages import PageCalls
 from agent.api.routes_privacy import PrivacyCalls
 from agent.api.routes_reconcile import ReconcileCalls
 from agent.api.routes_state import StateCalls
@@ -28,12 +29,14 @@ class Door:
         voice = Voice(rooms.messages)
         self._broadcast = Broadcast(rooms.status, heartbeat_s=heartbeat_s)
         document = Document(rooms.version)
+        state = StateCalls(rooms, voice, self._broadcast)
         offered = (
             *TillCalls(rooms, voice).calls(),
             *ContactCalls(rooms, voice).calls(),
             *ActivityCalls(rooms, voice).calls(),
             *BenefitCalls(rooms, voice).calls(),
-            *StateCalls(rooms, voice, self._broadcast).calls(),
+            *state.calls(),
+            *PageCalls(rooms, voice, self._broadcast, state.render).calls(),
             *AdminCalls(rooms).calls(),
             *ReconcileCalls(rooms).calls(),
             *PrivacyCalls(rooms).calls(),

@@ -1,15 +1,12 @@
-"""How the agent is: for tills with a token, and without one for probes, Prometheus and the staff page."""
+"""How the agent is: for tills with a token, and without one for probes and Prometheus."""
 
 from collections import Counter
 from collections.abc import Sequence
-from functools import cache
-from importlib.resources import files
 from typing import Final
 
-from agent.api import metrics
+from agent.api import metrics, signs
 from agent.api.calls import Call, Handler
 from agent.api.events import Broadcast, EventStream
-from agent.api.problems import ROUTE_UNKNOWN, DoorError
 from agent.api.rooms import Rooms
 from agent.api.schemas import (
     Alive,
@@ -19,22 +16,13 @@ from agent.api.schemas import (
     Ready,
     ReplicaAnswer,
     StatusAnswer,
-    Texts,
     VendorAnswer,
 )
-from agent.api.visits import PAGE_POLICY, Reply, Visit, Voice
+from agent.api.visits import Reply, Visit, Voice
 from agent.errors import StorageError
 
-ASSETS: Final = {
-    "page.js": b"text/javascript; charset=utf-8",
-    "page.css": b"text/css; charset=utf-8",
-    "docs.js": b"text/javascript; charset=utf-8",
-    "docs.css": b"text/css; charset=utf-8",
-    "icon.svg": b"image/svg+xml",
-}
 _OF_A_CUSTOMER: Final = ("loyalty.offline.replica", "loyalty.offline.tagged")
 """What these tell a customer supposes that somebody was recognised."""
-_HTML: Final = b"text/html; charset=utf-8"
 
 
 class StateCalls:
@@ -50,7 +38,7 @@ class StateCalls:
         self._rooms, self._voice, self._broadcast = rooms, voice, broadcast
 
     def calls(self) -> tuple[Call, ...]:
-        """What is offered: to tills, to probes and figures, and to the staff page. Only the first need a token."""
+        """What is offered: to tills, with a token, and to probes and figures without one."""
         busy = {503: "Too many listen already."}
         events = {200: "text/event-stream"}
         return (
@@ -65,17 +53,6 @@ class StateCalls:
                 gives={200: Ready}, refuses={503: "No sale can be put on disk now."},
             ),
             Call("GET", "/metrics", None, self.metrics, "Figures for Prometheus", gives={200: "text/plain"}),
-            Call(
-                "GET", "/page/status", None, self.status, "The state for the staff page", gives={200: StatusAnswer}
-            ),
-            Call(
-                "GET", "/page/events", None, self._events(), "The events for the staff page",
-                gives=events, refuses=busy, stream=True,
-            ),
-            Call("GET", "/page/texts", None, self.texts, "The staff page's words", gives={200: Texts}),
-            Call("GET", "/page/{asset}", None, _asset),
-            Call("GET", "/", None, _page),
-            Call("GET", "/docs", None, _docs),
         )  # fmt: skip
 
     async def status(self, visit: Visit) -> Reply:
@@ -107,12 +84,6 @@ class StateCalls:
         """The text exposition format."""
         return Reply(200, self._rooms.metrics.render(), metrics.CONTENT_TYPE)
 
-    async def texts(self, visit: Visit) -> Reply:
-        """Labels, states and levels in the language asked for."""
-        locale = self._voice.locale(visit)
-        texts = Texts(locale=locale, texts=dict(self._rooms.messages.page(locale)))
-        return Reply(200, texts.model_dump_json().encode())
-
     def render(self, locale: str) -> bytes:
         """The status, its conditions and messages in a language, as JSON."""
         now = self._rooms.status.snapshot()
@@ -139,6 +110,7 @@ class StateCalls:
             queue=QueueAnswer.model_validate(now.queue),
             conditions=tuple(conditions),
             messages=_for_everybody(self._voice.say(now.codes, locale)),
+            sign=signs.of_staff(now, self._rooms.messages, locale, ready=self._rooms.status.ready()),
         )
         return answer.model_dump_json().encode()
 
@@ -146,30 +118,3 @@ class StateCalls:
 def _for_everybody(messages: Sequence[Message]) -> tuple[Message, ...]:
     """Those that are true whoever is at the till: nobody has been recognised here."""
     return tuple(message for message in messages if message.audience == "staff" or message.code not in _OF_A_CUSTOMER)
-
-
-async def _asset(visit: Visit) -> Reply:
-    """A file of the pages."""
-    name = visit.params["asset"]
-    if name not in ASSETS:
-        raise DoorError(ROUTE_UNKNOWN)
-    return Reply(200, _file(name), ASSETS[name])
-
-
-async def _page(_visit: Visit) -> Reply:
-    """The staff page."""
-    return _html("page.html")
-
-
-async def _docs(_visit: Visit) -> Reply:
-    """The OpenAPI document, to read; nothing is loaded from elsewhere."""
-    return _html("docs.html")
-
-
-def _html(name: str) -> Reply:
-    return Reply(200, _file(name), _HTML, ((b"content-security-policy", PAGE_POLICY),))
-
-
-@cache
-def _file(name: str) -> bytes:
-    return (files("agent.api") / "page" / name).read_bytes()

@@ -332,6 +332,18 @@ class ConditionAnswer(Answer):
     remedy: str
 
 
+class SignAnswer(Answer):
+    """What a screen for staff shows: a light, what works now, and what to tell the customer.
+
+    ``light`` is red where the loyalty system does not answer, and where no sale can be kept.
+    """
+
+    light: Literal["green", "amber", "red"]
+    headline: str
+    works: str
+    tell: str
+
+
 class StatusAnswer(Answer):
     """The state of the agent, without personal data."""
 
@@ -344,6 +356,7 @@ class StatusAnswer(Answer):
     queue: QueueAnswer
     conditions: tuple[ConditionAnswer, ...]
     messages: tuple[Message, ...]
+    sign: SignAnswer
 
 
 class DamageAnswer(Answer):
@@ -384,10 +397,27 @@ class Ready(Answer):
 
 
 class Texts(Answer):
-    """The staff page's words in one language."""
+    """The staff page's words in one language, and whom to call, as the shop has it (`agent.support`)."""
 
     locale: str
     texts: dict[str, str]
+    support: str
+
+
+class CustomerAnswer(Answer):
+    """What a display for customers shows: sentences that are true of everybody, or the welcome while there are none."""
+
+    locale: str
+    welcome: str
+    sentences: tuple[str, ...]
+
+
+class LanguageQuery(Request):
+    """In which language; it wins over `Accept-Language`, which an event source cannot set."""
+
+    lang: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9-]{1,35}$")] | None = Field(
+        None, description="a BCP-47 tag such as `sv-SE`"
+    )
 
 
 # --- admin ------------------------------------------------------------------------------------------------------

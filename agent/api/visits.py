@@ -98,5 +98,9 @@ class Voice:
         """The locale to answer a call in."""
         return self._messages.negotiate(visit.accept_language)
 
+    def page_locale(self, visit: Visit, header: str | None) -> str:
+        """The locale to answer a page in: that of its address (`LanguageQuery`), else of ``header``."""
+        return self._messages.negotiate(visit.query.lang or header)
+
     def _say(self, codes: Sequence[str], locale: str) -> tuple[Message, ...]:
         return tuple(Message.model_validate(message) for message in self._messages.render(codes, locale))

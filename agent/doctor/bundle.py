@@ -35,6 +35,7 @@ PARTS: Final = {
     "versions.json": "versions of the program, of Python, of the system and of each library",
     "log.jsonl": "the last lines of the agent's own journal, listed fields alone",
 }
+OWN_TEXTS: Final = ("agent.support", "agent.welcome")
 OF_AN_ENTRY: Final = ("entry", "transaction_id", "vendor", "state", "attempts", "accepted_at", "next_attempt_at")
 OF_AN_ERROR: Final = ("code", "status")
 _PEOPLE: Final = (
@@ -121,7 +122,7 @@ def _error(error: Any) -> dict[str, Any] | None:
 
 
 def _setting(key: str, value: Any) -> Any:
-    if key.startswith("messages."):
+    if value and (key.startswith("messages.") or key in OWN_TEXTS):
         return f"a text of {len(str(value))} characters"
     if isinstance(value, str) and "://" in value:
         parts = urlsplit(value)

@@ -22,6 +22,7 @@ from agent.settings.spellings import (
     Currency,
     Duration,
     FormerSecret,
+    Line,
     Listen,
     Name,
     OptionalSecret,
@@ -65,6 +66,15 @@ class AgentSection(Section):
     timezone: Zone = Field("Europe/Stockholm", description="the store's time zone")
     locale: Annotated[str, Field(pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$")] = Field(
         "en-GB", description="messages for staff and customers", examples=["sv-SE"]
+    )
+    support: Line = Field(
+        "",
+        description="whom staff call, as the staff page shows it: a desk and its number, such as "
+        '"IT support, 08-465 004 10", and nobody\'s name',
+    )
+    welcome: Line = Field(
+        "",
+        description="what customers read at /customer while everything works; by default a welcome in their language",
     )
     state_dir: str | None = Field(None, description="databases, keys and tokens", examples=["/var/lib/loyalty-agent"])
 

@@ -144,6 +144,12 @@ def _origin(value: str) -> str:
     return value
 
 
+def _line(value: str) -> str:
+    if value != value.strip() or not (value == "" or value.isprintable()):
+        raise ValueError("is not one line of text without blanks around it")
+    return value
+
+
 Currency = Annotated[str, AfterValidator(_currency)]
 Country = Annotated[str, AfterValidator(_country)]
 Zone = Annotated[str, AfterValidator(_zone)]
@@ -161,4 +167,6 @@ SecretOrNothing = Annotated[str, AfterValidator(_reference_or_nothing)]
 """A reference to a secret, or nothing."""
 FormerSecret = Annotated[str, AfterValidator(lambda value: value and _reference(value))]
 """A reference to a secret that need not be there any more, or nothing."""
+Line = Annotated[str, Field(max_length=120), AfterValidator(_line)]
+"""A line of the shop's own words, shown as it stands."""
 Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.:-]+$")]

@@ -98,12 +98,16 @@ def test_settings_of_a_shop_s_own():
     rows = [
         {"key": "voyado.feed", "value": "sftp://acme@ftp.example.com/out", "origin": "/home/alma/config.toml"},
         {"key": 'messages."loyalty.stale.staff.sv-SE"', "value": "Ring Alma", "origin": "default"},
+        {"key": "agent.support", "value": "IT, +46846500410", "origin": "default"},
+        {"key": "agent.welcome", "value": "", "origin": "default"},
         {"key": "voyado.api_key", "value": "credential:voyado-api-key", "origin": "default"},
     ]
 
     assert json.loads(bundle.configuration_part(rows)) == [
         {"key": "voyado.feed", "value": "sftp://ftp.example.com/out", "origin": "/home/.../config.toml"},
         {"key": 'messages."loyalty.stale.staff.sv-SE"', "value": "a text of 9 characters", "origin": "default"},
+        {"key": "agent.support", "value": "a text of 16 characters", "origin": "default"},
+        {"key": "agent.welcome", "value": "", "origin": "default"},
         {"key": "voyado.api_key", "value": "credential:voyado-api-key", "origin": "default"},
     ]
 
