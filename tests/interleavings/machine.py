@@ -102,7 +102,7 @@ class Interleavings(Judgement, RuleBasedStateMachine):
                 there = self.vendor.said(them.phone) if self.vendor.ids(them.phone) else {}
                 for name, value in given.items():
                     them.may[name] = {value, there.get(name, value)} if value is not False else {value}
-                them.waits.update(FIELDS)
+                them.wait_for(FIELDS)
             elif not them.wanted:
                 them.may.update({name: {value} for name, value in given.items()})
         else:
@@ -155,7 +155,7 @@ class Interleavings(Judgement, RuleBasedStateMachine):
             # Of a newcomer who turns out to be a member already, what was said no to is brought there, and no more.
             newcomer = them.newcomer and said is not False and self.vendor.ids(them.phone)
             them.may[field] = {said, self.vendor.said(them.phone)[field]} if newcomer else {said}
-            them.waits.add(field)
+            them.wait_for([field])
 
     @rule(number=people, how=st.sampled_from(("phone", "mail", "key", "slip", "gives", "guest")), again=st.booleans())
     def buys(self, number: int, how: str, *, again: bool) -> None:

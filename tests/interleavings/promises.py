@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +23,8 @@ class Person:
         own: the numbers of the till's own series that it was told.
         may: for each field of theirs, the values of which the vendor must have one in the end.
         waits: the fields of which nobody was told yet that the vendor has them.
+        entangled: several have waited at once. What was written of one without being heard has changed the contact: a
+            yes to mail that waits beside it is then not switched on, visibly (docs/decisions/0019).
         blurred: they have left the vendor, and the till has not heard of it: what it says of them may go nowhere.
         gone: erased here, and not mentioned since: no byte of theirs is anywhere.
     """
@@ -32,8 +35,14 @@ class Person:
     own: list[str] = field(default_factory=list)
     may: dict[str, set[Any]] = field(default_factory=dict)
     waits: set[str] = field(default_factory=set)
+    entangled: bool = False
     blurred: bool = False
     gone: bool = False
+
+    def wait_for(self, fields: Collection[str]) -> None:
+        """The vendor is still to hear of these."""
+        self.entangled |= bool(self.waits)
+        self.waits.update(fields)
 
     @property
     def wanted(self) -> bool:
