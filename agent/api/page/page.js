@@ -60,9 +60,6 @@
     }
   }
 
-  // A number to call stays on one line.
-  function unbroken(value) { return value.replace(/(\d)-(?=\d)/g, "$1\u2011").replace(/(\d) (?=\d)/g, "$1\u00a0"); }
-
   function rows(id, entries) {
     var nodes = [], i;
     for (i = 0; i < entries.length; i += 1) {
@@ -79,6 +76,15 @@
     remedy.appendChild(document.createTextNode(condition.remedy));
     item.appendChild(remedy);
     return item;
+  }
+
+  // A number to call goes to a line of its own before it is broken anywhere.
+  function drawSupport(support) {
+    var parts = support.split(/(\(?\+?\d[\d\s()\/.-]{3,}\d)/), i; // every other one is a number
+    byId("support").textContent = "";
+    for (i = 0; i < parts.length; i += 1) {
+      byId("support").appendChild(element("span", parts[i].replace(/-/g, "\u2011"), i % 2 ? "number" : ""));
+    }
   }
 
   function drawQueue(queue, passed) {
@@ -181,7 +187,7 @@
     locale = answer.locale;
     document.documentElement.lang = locale;
     for (i = 0; i < places.length; i += 1) places[i].textContent = text(places[i].getAttribute("data-text"));
-    put("support", unbroken(answer.support));
+    drawSupport(answer.support);
     byId("call").hidden = answer.support === "";
     if (status) draw();
   }
