@@ -61,11 +61,12 @@
   }
 
   function rows(id, entries) {
-    var nodes = [], i;
-    for (i = 0; i < entries.length; i += 1) {
-      nodes.push(element("dt", entries[i][0]), element("dd", entries[i][1], entries[i][2]));
-    }
-    fill(id, nodes);
+    fill(id, entries.map(function (entry) {
+      var row = element("div", "");
+      row.appendChild(element("dt", entry[0]));
+      row.appendChild(element("dd", entry[1], entry[2]));
+      return row;
+    }));
   }
 
   function drawCondition(condition) {
