@@ -60,7 +60,7 @@ class StateCalls:
         return Reply(200, self.render(self._voice.locale(visit)))
 
     def _events(self) -> Handler:
-        listeners: Counter[str] = Counter()  # of each path: strangers leave those with a token their places
+        listeners: Counter[str] = Counter()  # tills alone: pages have places of their own
 
         async def events(visit: Visit) -> EventStream:
             """Server-sent events: the status at once and at every change, and a heartbeat every 15 s."""

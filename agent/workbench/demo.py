@@ -56,6 +56,7 @@ class Kept:
     """Where everything is found while the demonstration stays up."""
 
     page: str
+    customers: str
     documentation: str
     config: str
     pos_token: str = field(repr=False)
@@ -131,6 +132,7 @@ def _configure(directory: Path, state_dir: Path, address: str, tenant: Tenant, f
             "till_id": TILL,
             "timezone": ZONE,
             "locale": "sv-SE",
+            "support": "IT-supporten, 08-465 004 10",
             "state_dir": os.fspath(state_dir),
         },
         "api": {"listen": [address], "hits": "off", "misses": "off"},
@@ -154,6 +156,7 @@ def _kept(address: str, config: Path, pos: str, admin: str, tenant: Tenant) -> K
     url = f"http://{address}"
     return Kept(
         page=f"{url}/",
+        customers=f"{url}/customer",
         documentation=f"{url}/docs",
         config=os.fspath(config),
         pos_token=pos,

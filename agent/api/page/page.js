@@ -60,15 +60,13 @@
     }
   }
 
-  // A number to call stays on one line.
-  function unbroken(value) { return value.replace(/(\d)-(?=\d)/g, "$1\u2011").replace(/(\d) (?=\d)/g, "$1\u00a0"); }
-
   function rows(id, entries) {
-    var nodes = [], i;
-    for (i = 0; i < entries.length; i += 1) {
-      nodes.push(element("dt", entries[i][0]), element("dd", entries[i][1], entries[i][2]));
-    }
-    fill(id, nodes);
+    fill(id, entries.map(function (entry) {
+      var row = element("div", "");
+      row.appendChild(element("dt", entry[0]));
+      row.appendChild(element("dd", entry[1], entry[2]));
+      return row;
+    }));
   }
 
   function drawCondition(condition) {
@@ -79,6 +77,15 @@
     remedy.appendChild(document.createTextNode(condition.remedy));
     item.appendChild(remedy);
     return item;
+  }
+
+  // A number to call goes to a line of its own before it is broken anywhere.
+  function drawSupport(support) {
+    var parts = support.split(/(\(?\+?\d[\d\s()\/.-]{3,}\d)/), i; // every other one is a number
+    byId("support").textContent = "";
+    for (i = 0; i < parts.length; i += 1) {
+      byId("support").appendChild(element("span", parts[i].replace(/-/g, "\u2011"), i % 2 ? "number" : ""));
+    }
   }
 
   function drawQueue(queue, passed) {
@@ -181,7 +188,7 @@
     locale = answer.locale;
     document.documentElement.lang = locale;
     for (i = 0; i < places.length; i += 1) places[i].textContent = text(places[i].getAttribute("data-text"));
-    put("support", unbroken(answer.support));
+    drawSupport(answer.support);
     byId("call").hidden = answer.support === "";
     if (status) draw();
   }
