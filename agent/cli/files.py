@@ -9,7 +9,7 @@ from typing import Any
 from agent.errors import StorageError
 from agent.settings import Configuration
 from agent.state import OUTBOX, REPLICA, State
-from agent.store.outbox import COUNTS
+from agent.store.outbox_sql import COUNTS
 
 _DATABASES = {"outbox": OUTBOX, "replica": REPLICA}
 

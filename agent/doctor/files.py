@@ -22,7 +22,7 @@ from agent.store.audit import AuditTrail, anchor_in
 from agent.store.database import DatabaseFile, refuse_newer
 from agent.store.examine import examine
 from agent.store.migrations import outbox as outbox_schema
-from agent.store.outbox import COUNTS
+from agent.store.outbox_sql import COUNTS
 from agent.store.replica_schema import replica as replica_schema
 from agent.tokens import Tokens
 

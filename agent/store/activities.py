@@ -19,7 +19,8 @@ from agent.store import outbox_sql as sql
 from agent.store.group_commit import Writer
 from agent.store.numbering import UNNUMBERED
 from agent.store.occurrences import put
-from agent.store.outbox import Outbox, repeated
+from agent.store.outbox import Outbox
+from agent.store.outbox_intake import repeated
 from agent.store.outbox_view import from_ms, to_ms
 
 if TYPE_CHECKING:

@@ -23,7 +23,8 @@ from agent.store import numbering, statements
 from agent.store.enrolments import ADD_KEY, Given
 from agent.store.hashkey import lookup_key
 from agent.store.keyhash import KeyHash
-from agent.store.outbox import RANK_PRIMARY, RANK_SECONDARY, person_group, said
+from agent.store.outbox_rows import person_group, said
+from agent.store.outbox_sql import RANK_PRIMARY, RANK_SECONDARY
 from agent.store.outbox_view import from_ms, to_ms
 from agent.store.said import Said
 

@@ -21,7 +21,8 @@ from agent.store import statements
 from agent.store.database import Reader, truncate_log
 from agent.store.group_commit import Writer
 from agent.store.keyhash import KeyHash
-from agent.store.outbox import ERASE_SLICE, Outbox, erase
+from agent.store.outbox import Outbox
+from agent.store.outbox_end import ERASE_SLICE, erase
 from agent.store.outbox_view import from_ms, read
 from agent.store.said import Said
 
