@@ -24,7 +24,8 @@ _COMMON: Final = {
     421: "The Host header does not name this agent.",
     500: "Something went wrong in the agent.",
 }
-_TOKEN: Final = {401: "The token is missing or not valid.", 422: "The body or the query does not fit; see `errors`."}
+_TOKEN: Final = {401: "The token is missing or not valid."}
+_INPUT: Final = {422: "The body or the query does not fit; see `errors`."}
 _WRITE: Final = {413: "The body is larger than 256 KiB.", 415: "The body is not application/json."}
 _PARAMS: Final[Mapping[str, dict[str, Any]]] = {
     "transaction_id": {"type": "string", "pattern": "^[A-Za-z0-9_:-]{1,64}$"},
@@ -85,7 +86,9 @@ class Document:
 
 def _operation(call: Call, models: Models) -> dict[str, Any]:
     writes = call.method != "GET"
-    refusals = {**_COMMON, **(_TOKEN if call.scope else {}), **(_WRITE if writes else {}), **call.refuses}
+    token = {**_TOKEN, **_INPUT} if call.scope else {}  # open calls pass over a query that they do not take
+    query = _INPUT if call.query is not None else {}
+    refusals = {**_COMMON, **token, **query, **(_WRITE if writes else {}), **call.refuses}
     problem = {PROBLEM_MEDIA_TYPE.decode(): {"schema": models[Problem, "serialization"]}}
     operation: dict[str, Any] = {
         "summary": call.summary,
