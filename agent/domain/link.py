@@ -32,6 +32,8 @@ class Link:
         on_change: called after every change of what the line can do.
 
     Attributes:
+        refused: what answered last refused our credentials or our plan.
+        held: deliveries wait because of that, until one is taken again; what a look-up may do says nothing of them.
         why: why it does not answer; empty while it does.
     """
 
@@ -59,20 +61,26 @@ class Link:
             uniform=uniform,
         )
         self.answers: bool | None = None
-        self.refused = False
+        self.refused = self.held = False
         self.why = ""
         self.since: datetime | None = None
         self.last_success_at: datetime | None = None
         self.reached_mono: float | None = None
         self.skew_s = 0.0
         self.on_change = on_change
+        self._told = ""
 
     @property
     def state(self) -> str:
         """``online``, ``degraded`` (it answers, but refuses our credentials) or ``offline``."""
         if self.answers is False:
             return "offline"
-        return "degraded" if self.refused else "online"
+        return "degraded" if self.refuses else "online"
+
+    @property
+    def refuses(self) -> bool:
+        """It refuses our credentials or our plan, be it for deliveries alone."""
+        return self.refused or self.held
 
     def worked(self, now: datetime, mono: float, *, lookup: bool = False) -> None:
         """The vendor answered sensibly and took our credentials."""
@@ -175,10 +183,12 @@ class Link:
     def _become(self, now: datetime, mono: float | None, *, answers: bool, refused: bool) -> None:
         if mono is not None:
             self.reached_mono = mono
-        before = self.state if self.answers is not None else None
+        before = self.answers, self.refused
         self.answers, self.refused = answers, refused
         if answers:
             self.why = ""
-        if self.state != before:
+        shown, self._told = self._told, self.state
+        if self.state != shown:
             self.since = now
+        if self.state != shown or (answers, refused) != before:  # who takes our credentials is asked at once
             self.on_change()

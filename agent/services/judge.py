@@ -73,7 +73,7 @@ class Judge:
     @property
     def held(self) -> bool:
         """The vendor refuses our credentials: everything waits."""
-        return self._held_tries > 0
+        return self._link.held
 
     def may_probe(self, mono: float) -> bool:
         """Whether a held lane may ask again; one that is not held always may."""
@@ -114,6 +114,7 @@ class Judge:
             log.warning("lane.held", vendor=self._link.vendor, code=verdict.code, status=verdict.status)
         elif mono < self._probe_at:
             return
+        self._link.held = True
         self._held_tries += 1
         longest_s = min(self._policy.backoff_max_s, HOLD_PROBE_MAX_S)
         self._probe_at = mono + backoff_s(self._held_tries, self._policy.backoff_first_s, longest_s, self._uniform)
@@ -124,6 +125,7 @@ class Judge:
         """The vendor takes our credentials."""
         if self.held:
             log.info("lane.released", vendor=self._link.vendor)
+            self._link.held = False
             self._held_tries = 0
             self._changed()
 

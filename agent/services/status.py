@@ -275,7 +275,7 @@ class Status:
         say = self._conditions.set
         offline = [*self._silent(), *self._without_a_lane(queue)]
         say("vendor.offline", stands=bool(offline), now=now, detail="; ".join(offline))
-        refused = [link.vendor for link in self._links if link.refused]
+        refused = [link.vendor for link in self._links if link.refuses]
         say("vendor.credentials_refused", stands=bool(refused), now=now, detail=", ".join(refused))
         late = self._closing(queue, now)
         say("vendor.window_closing", stands=bool(late), now=now, detail="; ".join(late))

@@ -86,9 +86,7 @@ class Judgement:
                     await self.shop.call("POST", f"/v1/queue/{entry['entry']}/retry")
             await self.shop.call("POST", "/v1/flush")
             await self.shop.settles()
-        return await self.shop.until(
-            lambda status: status["state"] != "offline" and status["queue"]["depth"] <= status["queue"]["parked"]
-        )
+        return await self.shop.until(_is_well)
 
     async def _sales_are_there(self) -> None:
         arrived, counts = self.vendor.arrived(), self.vendor.counts()
@@ -146,3 +144,10 @@ class Judgement:
 def _code(told: dict[str, Any]) -> str | None:
     """Why a sale does not get on."""
     return next((one["last_error"]["code"] for one in told["deliveries"] if one["last_error"]), None)
+
+
+def _is_well(status: dict[str, Any]) -> bool:
+    """The line is up, our credentials are taken, and nothing waits but for a person."""
+    refused = any(one["code"] == "vendor.credentials_refused" for one in status["conditions"])
+    waits = status["queue"]["depth"] > status["queue"]["parked"]
+    return status["state"] != "offline" and not refused and not waits

@@ -108,7 +108,15 @@ class Shop:
         self._ports.close()
 
     async def call(self, method: str, path: str, body: Any = None) -> httpx.Response:
-        """The POS asks until it is answered; an agent that dies meanwhile is started again."""
+        """The POS asks until it is answered, and again where it is told to; an agent that dies is started again."""
+        while True:
+            answer = await self._answered(method, path, body)
+            if answer.status_code != 409 or answer.json()["code"] != "queue.under_way":
+                return answer
+            self.pass_by(HANGS_FOR_S)
+            await asyncio.sleep(0)
+
+    async def _answered(self, method: str, path: str, body: Any) -> httpx.Response:
         while True:
             if self.vendor.line.killed.is_set():
                 await self._rise_again()

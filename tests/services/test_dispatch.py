@@ -264,6 +264,22 @@ async def test_a_hold_ends_at_once_when_a_look_up_finds_the_new_key_good(drive, 
         await until(lambda: drive.states() == {"delivered": 5})
 
 
+async def test_look_ups_that_work_hide_no_hold(drive, vendor, clock):
+    """A key that is good for questions alone: what is held is told as refused, steadily, however often is asked."""
+    vendor.answer = lambda _outgoing: REFUSED
+    await drive.sell(5)
+    async with drive.running():
+        await until(lambda: drive.lane.held)
+        since = drive.link.since
+        for _ in range(3):
+            tried = len(vendor.attempts)
+            drive.link.worked(clock.now(), clock.monotonic(), lookup=True)
+            assert (drive.link.state, drive.link.refuses) == ("degraded", True)
+            await until(lambda tried=tried: len(vendor.attempts) > tried)
+            clock.advance(1)
+        assert drive.link.since == since
+
+
 async def test_a_hold_lasts_as_long_as_the_vendor_asks(drive, vendor, clock):
     """A refusal that says when to come back is not probed before, whatever an admin orders; then it is."""
     vendor.answer = lambda _outgoing: replace(REFUSED, after_s=600.0)
