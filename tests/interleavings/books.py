@@ -26,13 +26,11 @@ class Books(Protocol):
 
     Attributes:
         line: to it.
-        writes: contacts can be made and changed there from a till.
         matches_later: a sale of somebody whom it does not know is taken all the same.
         tables: what an agent's configuration says of it.
     """
 
     line: Line
-    writes: ClassVar[bool]
     matches_later: ClassVar[bool]
     tables: dict[str, dict[str, Any]]
 
@@ -89,7 +87,6 @@ FIELDS = ("first_name", "accepts_email", "terms")
 class VoyadoBooks:
     """Voyado Engage."""
 
-    writes: ClassVar = True
     matches_later: ClassVar = True
 
     def __init__(self, home: Path, clock: PassingClock, port: int) -> None:
@@ -184,7 +181,6 @@ class VoyadoBooks:
 class AntavoBooks:
     """Antavo, as the owner of the contacts, whose workspace has fields for a preference and a consent."""
 
-    writes: ClassVar = True
     matches_later: ClassVar = False
     _KEY, _SECRET = "AN1EXAMPLEKEY", "sim-secret"
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from interleavings.agents import InProcess
 from interleavings.books import FIELDS, TERMS, Books, VoyadoBooks
 from interleavings.judgement import Judgement
@@ -76,7 +76,6 @@ class Interleavings(Judgement, RuleBasedStateMachine):
 
     # --- at the till ----------------------------------------------------------------------------------------------
 
-    @precondition(lambda self: self.vendor.writes)
     @rule(number=people, email=st.booleans(), accepts=st.booleans(), terms=st.booleans())
     def joins(self, number: int, *, email: bool, accepts: bool, terms: bool) -> None:
         """Somebody wants to be a member: they are new, or known, or became one elsewhere meanwhile."""
@@ -109,7 +108,6 @@ class Interleavings(Judgement, RuleBasedStateMachine):
             assert told["state"] == "existing", told["state"]
         them.asked.add("at the till")
 
-    @precondition(lambda self: self.vendor.writes)
     @rule(number=people, accepts=st.booleans(), terms=st.booleans())
     def joins_here_and_there(self, number: int, *, accepts: bool, terms: bool) -> None:
         """Without the line, while another till makes them a member too."""
@@ -118,7 +116,6 @@ class Interleavings(Judgement, RuleBasedStateMachine):
         self.joins_elsewhere(number)
         self.the_line_is_back()
 
-    @precondition(lambda self: self.vendor.writes)
     @rule(number=people, field=st.sampled_from(FIELDS), value=st.booleans())
     def changes(self, number: int, field: str, *, value: bool) -> None:
         """A member has another name, or a word about mail or terms."""
@@ -168,7 +165,7 @@ class Interleavings(Judgement, RuleBasedStateMachine):
             body = {}
         elif how == "slip" and them.own:
             body = {"integration_key": {"kind": "primary", "type": "external_id", "value": them.own[-1]}}
-        elif how == "gives" and self.vendor.writes:
+        elif how == "gives":
             body = {"new_contact": {"first_name": NAMES[them.number], "mobile_phone": them.phone}}
         elif how == "key" and (known := await self._finds(them)) is not None:
             body = {"integration_key": known["key"]}
@@ -181,7 +178,7 @@ class Interleavings(Judgement, RuleBasedStateMachine):
         await self._posts(body)
         if how != "guest":
             them.gone = False
-        if how == "gives" and self.vendor.writes and not them.blurred:
+        if how == "gives" and not them.blurred:
             if not self.vendor.ids(them.phone) and not them.wanted:  # whoever is known already says nothing new by it
                 them.may.setdefault("first_name", {NAMES[them.number]})
             them.asked.add(name)
