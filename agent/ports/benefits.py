@@ -117,8 +117,8 @@ class PointsSpender(Protocol):
     ) -> VendorWord:
         """Takes them; without an answer they may have been taken all the same, and each call takes more."""
 
-    async def give_back(self, key: IntegrationKey, sale: str, *, timeout_s: float, pace: Pace) -> VendorWord:
-        """Gives back what a sale has spent, once, however often it is called."""
+    async def give_back(self, key: IntegrationKey, sale: str, *, timeout_s: float, pace: Pace) -> VendorWord | None:
+        """Gives back what a sale has spent, once, however often it is called; None while it may be under way."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -184,7 +184,7 @@ class Redeeming:
                 return await self._unspend(known)
             if known.state is not RedemptionState.UNDOING:
                 await self._settle(known.number, RedemptionState.UNDOING)
-            state = await self._settling.undo(calls, known, at_rest=at_rest)
+            state = await self._settling.undo(calls, known, at_rest=at_rest and not self._is_fresh(known, calls))
             if state is None:
                 return Redeemed("queued")
             return Redeemed("released") if state is RedemptionState.RELEASED else _refused(Reason.NOT_RELEASED)
@@ -254,9 +254,14 @@ class Redeeming:
 
     def _may_show_later(self, known: Redemption, found: VendorStanding, calls: RedemptionCalls) -> bool:
         """Whether points that were asked for may have been taken, though that does not show yet."""
-        if known.kind is not BenefitKind.POINTS or known.state is not RedemptionState.ASKING:
+        if known.state is not RedemptionState.ASKING:
             return False
-        if found.standing is not Standing.AVAILABLE:
+        return found.standing is Standing.AVAILABLE and self._is_fresh(known, calls)
+
+    @staticmethod
+    def _is_fresh(known: Redemption, calls: RedemptionCalls) -> bool:
+        """Whether points were asked for so short a time ago that it may not show yet."""
+        if known.kind is not BenefitKind.POINTS:
             return False
         return known.asked_at is None or calls.their_time() - known.asked_at < timedelta(seconds=SETTLES_S)
 

@@ -143,6 +143,8 @@ class Settling:
             return None
         code = own.value if own is Trace.UNCLEAR else None
         if not isinstance(own, Trace):
+            if own and not known.use:  # a use that was revoked is no other sale's, and is revoked by its name
+                await self._settle(known.number, RedemptionState.UNDOING, use=own)
             word = await calls.release(known.key, known.kind, known.id, until, use=own)
             if word is None:
                 return None

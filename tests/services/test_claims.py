@@ -114,6 +114,18 @@ async def test_what_does_not_show_is_not_told_again(desk):
     assert await desk.redeem(REWARD) == refused(Reason.RELEASED)
 
 
+async def test_what_was_revoked_is_no_other_sale_s(desk):
+    """Also where the vendor goes on listing it: a sale whose own claim never arrived claims for itself."""
+    lose(desk, "lost")
+    assert await desk.redeem(REWARD) == OFFLINE
+    desk.vendor.script["redeem"] = ["never"]
+    await over(desk)
+    assert (desk.vendor.revoked, desk.record.find("s-1", OFFER, "r-1").use) == (["e-1"], "e-1")
+    desk.vendor.claims[0] = replace(desk.vendor.claims[0], at=desk.clock.now())
+    assert await desk.redeem(ANOTHER_SALE) == OFFLINE
+    assert desk.record.find("s-2", OFFER, "r-1").use is None
+
+
 async def test_what_never_shows_was_never_carried_out(desk):
     """That is believed once it can not be carried out any more, and not before."""
     lose(desk, "never")

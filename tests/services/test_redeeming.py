@@ -1009,6 +1009,16 @@ async def test_points_after_a_power_cut(till):
     assert (till.account.balance, till.account.calls.count("spend")) == (240, 0)
 
 
+async def test_points_given_back_before_they_show(till):
+    """After a new start the vendor's list is all there is: what was spent a moment ago is not called given back."""
+    assert await till.redeem(SPENT) == DONE
+    till.account.shows = False
+    assert await release_points(till) == Redeemed("queued")
+    till.account.shows = True
+    await till.later()
+    assert (till.account.balance, await release_points(till)) == (240, Redeemed("released"))
+
+
 async def test_points_long_after_a_power_cut(till):
     """What does not show after a minute was not carried out: it is asked for anew."""
     wish = RedemptionWish(await whose(till), REF, POINTS, "s-1", "s-1", Decimal(100), asked_at=till.clock.now())

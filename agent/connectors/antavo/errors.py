@@ -53,7 +53,8 @@ STRANGE = Verdict(
 )
 _SUCCESS, _REDIRECT, _CLIENT_ERROR, _SERVER_ERROR = range(200, 300), 300, 400, 500
 _REFUSED = (401, 402, 403)
-_LATER = (408, 425, 429)
+_REQUEST_TIMEOUT = 408
+_LATER = (_REQUEST_TIMEOUT, 425, 429)
 _NO_SUCH_CALL, _PROXY_REFUSES, _TOO_LARGE = (404, 405), 407, 413
 _SILENCE_S = 5.0
 _CODE_DIGITS = 6
@@ -199,7 +200,7 @@ def trouble_of(answer: Answer) -> Verdict | None:
     if status in _LATER:
         return Verdict(
             VerdictKind.RETRY, "vendor.busy", status, "The vendor asks to be called more slowly.", code,
-            after_s=_silence_s(answer), reached=False, not_received=True,
+            after_s=_silence_s(answer), reached=False, not_received=status != _REQUEST_TIMEOUT,
         )  # fmt: skip
     if _is_elsewhere(answer, error):
         return replace(UNREADABLE, status=status, after_s=answer.retry_after_s)
@@ -245,7 +246,8 @@ def raise_unless_answered(answer: Answer, *, form: type[Any] | tuple[type[Any], 
     if verdict.kind is VerdictKind.HOLD:
         raise VendorRefusedError
     if verdict.code == "vendor.busy":
-        raise VendorUnreachableError(f"answered {answer.status}", retry_after_s=verdict.after_s)
+        maybe = not verdict.not_received
+        raise VendorUnreachableError(f"answered {answer.status}", retry_after_s=verdict.after_s, maybe_received=maybe)
     raise VendorOwnError(f"answered {answer.status}", retry_after_s=verdict.after_s, maybe_received=True)
 
 

@@ -120,8 +120,12 @@ def _check(stream: BinaryIO, file: ExportFile) -> None:
 
 
 def _csv_rows(stream: BinaryIO) -> Iterator[dict[str, str]]:
-    if os.fstat(stream.fileno()).st_size > MAX_CSV_BYTES:
+    size = os.fstat(stream.fileno()).st_size
+    if size > MAX_CSV_BYTES:
         raise FeedUnreadableError(f"{_WHAT} is larger than {MAX_CSV_BYTES >> 20} MiB")
+    stream.seek(max(0, size - 1))
+    if stream.read(1) not in (b"", b"\n"):  # half a number may be somebody else's
+        raise FeedUnreadableError(f"{_WHAT} ends in the middle of a line, as one that was cut off does")
     stream.seek(0)
     head = stream.read(_HEAD_BYTES).partition(b"\n")[0].decode("utf-8", "replace")
     stream.seek(0)

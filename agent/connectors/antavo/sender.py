@@ -141,7 +141,7 @@ class AntavoSender:
             return refused
         sale = outgoing.transaction
         if outgoing.key is None and self._settings.guest_sales and only_buys(sale):
-            return render_sale(outgoing, None, self._settings)
+            return render_sale(replace(outgoing, spent=None), None, self._settings)  # whose points were is forgotten
         key = self._people.key_of(outgoing)
         customer = key if isinstance(key, Verdict) else self._people.known(key)
         if isinstance(customer, Verdict):

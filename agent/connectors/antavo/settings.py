@@ -239,6 +239,8 @@ class AntavoSettings(VendorSection):
              "cannot be with oauth: who has a number has to be asked for"),
             (self.external_id_field not in ("", "membership_id") and self.external_id_mode != "field_name",
              "external_id_mode", "is field_name with oauth: in any other mode the customer has to be asked for"),
+            (self.opt_in_new_contacts and bool(self.external_id_field), "opt_in_new_contacts",
+             "makes nobody with oauth and external_id_field: no event of a new member says both of their ids"),
             (self.guest_sales, "guest_sales", "cannot be with oauth: whether it takes them is not known"),
         )  # fmt: skip
         return [Fault(key, text) for contradicts, key, text in rules if contradicts]

@@ -20,7 +20,7 @@ another 2xx                        retry    undocumented: somebody else's, such 
 =================================  =======  ====================================================================
 
 An event has no key by which Voucherify would know it again: what proves nothing about it is `in_doubt`, not `retry`.
-A redirect and another's 4xx prove that Voucherify did not take it; a 5xx and another's 2xx do not.
+A redirect and another's 4xx prove that Voucherify did not take it; a 408, a 5xx and another's 2xx do not.
 """
 
 import re
@@ -44,8 +44,8 @@ Kind = Literal[
 _SUCCESS, _REDIRECT, _BAD_REQUEST, _SERVER_ERROR = range(200, 300), 300, 400, 500
 _REFUSED = (401, 403)
 _PAYMENT = 402
-_NOT_FOUND, _TOO_LARGE, _TOO_MANY = 404, 413, 429
-_LATER = (408, 425, _TOO_MANY)
+_NOT_FOUND, _REQUEST_TIMEOUT, _TOO_LARGE, _TOO_MANY = 404, 408, 413, 429
+_LATER = (_REQUEST_TIMEOUT, 425, _TOO_MANY)
 _ELSEWHERE = (405, 407)
 _TURNED_BACK = range(_REDIRECT, _SERVER_ERROR)
 """Somebody on the way, or a wrong address, let nothing through; a gateway's 5xx and a 2xx of nonsense prove nothing."""
@@ -121,7 +121,8 @@ def raise_unless_answered(answer: Answer, expected: Kind, *, now: datetime) -> N
     if answer.status in _REFUSED or _is_exhausted(answer):
         raise VendorRefusedError
     if answer.status in _LATER:
-        raise VendorUnreachableError(f"answered {answer.status}", retry_after_s=pause_s(answer, now=now))
+        maybe, after_s = answer.status == _REQUEST_TIMEOUT, pause_s(answer, now=now)
+        raise VendorUnreachableError(f"answered {answer.status}", retry_after_s=after_s, maybe_received=maybe)
     if is_elsewhere(answer, expected) or answer.status >= _SERVER_ERROR:
         raise VendorOwnError(f"answered {answer.status}", retry_after_s=answer.retry_after_s, maybe_received=True)
 
@@ -208,7 +209,7 @@ def _turned_away(answer: Answer, *, now: datetime) -> Verdict | None:
     if status not in _LATER:
         return None
     later = _again("vendor.busy", status, "The vendor asks to be called more slowly.", pause_s(answer, now=now))
-    return replace(later, vendor_code=_limit(answer), not_received=True)
+    return replace(later, vendor_code=_limit(answer), not_received=status != _REQUEST_TIMEOUT)
 
 
 def _refusal(answer: Answer) -> Verdict:

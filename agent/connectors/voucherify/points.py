@@ -80,6 +80,7 @@ class VoucherifyPoints:
 
     def __init__(self, client: VoucherifyClient, settings: VoucherifySettings, *, clock: Clock) -> None:
         self._client, self._settings, self._clock = client, settings, clock
+        self._began = clock.monotonic()
         self._latest: OrderedDict[str, _Latest] = OrderedDict()
         """What was done of late, which may not show yet."""
 
@@ -113,18 +114,23 @@ class VoucherifyPoints:
             self._of(sale).taken = (cards[0], int(points))
         return word
 
-    async def give_back(self, key: IntegrationKey, sale: str, *, timeout_s: float, pace: Pace) -> VendorWord:
-        """Puts what a sale has spent back on its card, once.
+    async def give_back(self, key: IntegrationKey, sale: str, *, timeout_s: float, pace: Pace) -> VendorWord | None:
+        """Puts what a sale has spent back on its card, once; None while that may be under way already.
+
+        What was spent before this run may have been given back before it as well.
 
         Raises:
-            VendorUnreachableError, VendorRefusedError: as everywhere; also while it may be under way already.
+            VendorUnreachableError, VendorRefusedError: as everywhere.
         """
         history = await self._history(key, sale, timeout_s, pace)
         found, latest, now = self._taken(history, sale), self._of(sale), self._clock.monotonic()
         if found is None or self._is_back(history, sale):
             return VendorWord()
-        if latest.given_back_at is not None and now - latest.given_back_at < SETTLES_S:
-            raise VendorUnreachableError("may be at work on the same points")
+        sent_at = latest.given_back_at
+        if sent_at is None and latest.taken is None:
+            sent_at = self._began
+        if sent_at is not None and now - sent_at < SETTLES_S:
+            return None
         latest.given_back_at = now
         card, points = found
         word = await self._adjust(card, points, _back(sale), timeout_s, pace)
@@ -159,10 +165,19 @@ class VoucherifyPoints:
         return found
 
     def _taken(self, history: History, sale: str) -> tuple[Card, int] | None:
-        """From which card a sale has spent how many."""
-        rows = ((card, named(rows, _spent(sale))) for card, rows in history)
-        shown = ((card, -points_of(row)) for card, row in rows if row is not None and points_of(row) < 0)
-        return next(shown, None) or self._of(sale).taken
+        """From which card a sale has spent how many.
+
+        Raises:
+            VendorOwnError: it has, and how many is not said.
+        """
+        taken = self._of(sale).taken
+        rows = ((card, named(rows, _spent(sale))) for card, rows in history) if taken is None else ()
+        for card, row in rows:
+            if row is not None:
+                if (points := points_of(row)) >= 0:
+                    raise VendorOwnError("lists a change of ours without its points")
+                return card, -points
+        return taken
 
     def _is_back(self, history: History, sale: str) -> bool:
         return self._of(sale).is_back or any(named(rows, _back(sale)) for _, rows in history)

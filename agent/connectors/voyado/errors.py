@@ -32,7 +32,8 @@ from agent.transport import Answer
 _NAMES = re.compile(r"[A-Za-z]{1,64}")
 _CODE_NAME = re.compile(r"[A-Za-z][A-Za-z0-9]{2,63}")
 _REFUSED = (401, 402, 403)
-_LATER = (408, 425, 429)
+_REQUEST_TIMEOUT = 408
+_LATER = (_REQUEST_TIMEOUT, 425, 429)
 _TOO_LARGE = 413
 _PROXY_REFUSES = 407
 _TENANT_IS_WRONG = "InvalidSystemConfiguration"
@@ -71,7 +72,7 @@ def verdict_of(answer: Answer) -> Verdict:  # noqa: PLR0911 - one for each row o
     if status in _LATER:
         return Verdict(
             VerdictKind.RETRY, "vendor.busy", status, "The vendor asks to be called more slowly.", code,
-            after_s=_silence_s(answer), reached=False, not_received=True,
+            after_s=_silence_s(answer), reached=False, not_received=status != _REQUEST_TIMEOUT,
         )  # fmt: skip
     if code == _TENANT_IS_WRONG:
         return Verdict(VerdictKind.PARK, "vendor.misconfigured", status, "The vendor's tenant is not set up.", code)
@@ -114,7 +115,8 @@ def raise_unless_answered(answer: Answer) -> None:
     if status in _REFUSED:
         raise VendorRefusedError
     if status in _LATER:
-        raise VendorUnreachableError(f"answered {status}", retry_after_s=_silence_s(answer))
+        maybe = status == _REQUEST_TIMEOUT
+        raise VendorUnreachableError(f"answered {status}", retry_after_s=_silence_s(answer), maybe_received=maybe)
     if _is_own_error(status, body) or _is_not_voyado(answer) or (status < _REDIRECT and _is_error(body)):
         raise VendorOwnError(f"answered {status}", retry_after_s=answer.retry_after_s, maybe_received=True)
 

@@ -4,8 +4,15 @@ import json
 
 import pytest
 
-from agent.connectors.antavo.errors import error_in, trouble_of, verdict_of_event, verdicts_of_bulk
+from agent.connectors.antavo.errors import (
+    error_in,
+    raise_unless_answered,
+    trouble_of,
+    verdict_of_event,
+    verdicts_of_bulk,
+)
 from agent.domain.delivery import VerdictKind
+from agent.errors import VendorUnreachableError
 from agent.transport import Answer
 
 DONE, DUPLICATE, PARK, RETRY, HOLD, SPLIT = (
@@ -120,6 +127,15 @@ def test_a_pause_without_a_time():
     """The vendor names none: a few seconds are kept; one that is named is."""
     assert trouble_of(make_answer(429)).after_s == 5
     assert trouble_of(make_answer(429, retry_after="9")).after_s == 9
+
+
+def test_what_a_timeout_proves():
+    """Somebody on the way may have given up after the event had arrived; who asks for a pause has not taken it."""
+    assert [trouble_of(make_answer(status)).not_received for status in (408, 425, 429)] == [False, True, True]
+    for status in (408, 429):
+        with pytest.raises(VendorUnreachableError) as raised:
+            raise_unless_answered(make_answer(status))
+        assert raised.value.maybe_received is (status == 408)
 
 
 @pytest.mark.parametrize(

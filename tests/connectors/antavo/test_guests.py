@@ -1,12 +1,13 @@
 """Sales that name nobody, where the workspace takes guests' events."""
 
 import pickle
+from decimal import Decimal
 
 import pytest
 
 from agent.connectors.antavo import build
 from agent.domain.delivery import VerdictKind
-from agent.ports import Recipient
+from agent.ports import Recipient, Spent
 from tests.connectors.antavo.conftest import MEMBER, make_settings
 from tests.connectors.antavo.test_sender import BACK, DONE, DUPLICATE, PARK, SOCKS, SPLIT, now, sale, told
 from tests.connectors.mparticle.sales import Reference, make_outgoing
@@ -17,7 +18,7 @@ LINES = [SOCKS]
 
 
 def guest(name="g-1", **changes):
-    state = {key: changes.pop(key) for key in ("maybe_received", "entry") if key in changes}
+    state = {key: changes.pop(key) for key in ("maybe_received", "entry", "spent") if key in changes}
     return make_outgoing(now(name, lines=changes.pop("lines", LINES), **changes), guest=True, person=b"", **state)
 
 
@@ -32,6 +33,17 @@ async def test_a_purchase_of_nobody(simulator, connect):
     [event] = sim.received
     assert (event["guest"], event["action"], "customer" in event) == ("true", "checkout", False)
     assert set(sim.books.members.by_id) == {MEMBER}
+
+
+async def test_points_of_somebody_who_was_erased(simulator, connect):
+    """They were noted for the sale, which is nobody's now: it goes as a guest's, and burns nothing."""
+    sim, running = simulator
+    sim.books.guests = True
+
+    [verdict] = await connect(running.url, guest_sales=True).send([guest(spent=Spent(Decimal(100), None))])
+
+    [event] = sim.received
+    assert (verdict.kind, event["guest"], "points_burned" in event) == (DONE, "true", False)
 
 
 async def test_guests_among_members(simulator, connect):

@@ -97,6 +97,16 @@ def test_what_cannot_be(table):
         ({"auth_mode": "oauth", "external_id_field": "crm_id"}, ["external_id_mode"]),
         ({"auth_mode": "oauth", "external_id_field": "membership_id"}, ["external_id_field"]),
         ({"auth_mode": "oauth", "guest_sales": True}, ["guest_sales"]),
+        ({"auth_mode": "oauth", "opt_in_new_contacts": True}, []),
+        (
+            {
+                "auth_mode": "oauth",
+                "opt_in_new_contacts": True,
+                "external_id_field": "crm_id",
+                "external_id_mode": "field_name",
+            },
+            ["opt_in_new_contacts"],
+        ),
         (
             {"read_base_url": READ, "feed_overlap": "1m", "sweep_every": "48h"},
             ["read_base_url", "feed_overlap", "sweep_every"],

@@ -97,6 +97,7 @@ def test_the_table(given, kind, code, key):
     ("given", "reached", "not_received", "alone"),
     [
         pytest.param(error(429, None), False, True, False, id="429 took nothing"),
+        pytest.param(answer(408), False, False, False, id="408 proves nothing"),
         pytest.param(error(402, None), True, True, False, id="402 took nothing"),
         pytest.param(error(403, None), True, True, False, id="403 took nothing"),
         pytest.param(error(500, None), False, False, True, id="500 may have, and may be the record's fault"),

@@ -99,12 +99,34 @@ async def test_a_lost_answer_to_giving_back(simulator, card, open_points, clock,
     await spend(points)
     sim.ledger.waits = 1
     sim.faults.append(Fault(kind="drop", path="*/balance", count=1, after_processing=carried_out))
-    for _ in range(2):
-        with pytest.raises(VendorUnreachableError):
-            await give_back(points)
+    with pytest.raises(VendorUnreachableError):
+        await give_back(points)
+    assert await give_back(points) is None
     clock.advance(SETTLES_S)
     assert await give_back(points) == DONE
     assert (card["balance"], sim.ledger.changes("s-1/back")) == (240, [100])
+
+
+async def test_given_back_by_an_earlier_run(simulator, card, open_points, clock):
+    """What went out before a new start shows within a minute; until then nothing is sent."""
+    sim, running = simulator
+    before = open_points(running.url)
+    await spend(before)
+    sim.ledger.waits = 1
+    await give_back(before)
+    points = open_points(running.url)
+    assert await give_back(points) is None
+    clock.advance(SETTLES_S)
+    assert await give_back(points) == DONE
+    assert (card["balance"], sim.ledger.changes("s-1/back")) == (240, [100])
+
+
+async def test_a_change_of_ours_without_its_points(open_points):
+    """It was not nothing: what it was is learned another time."""
+    row = {"id": "vtx_1", "type": "POINTS_REMOVAL", "source_id": "s-1/spent", "details": {"balance": {}}}
+    async with wire(in_turn(page(CARD), page(row))) as vendor:
+        with pytest.raises(VendorOwnError, match="without its points"):
+            await standing(open_points(vendor.url))
 
 
 @pytest.mark.parametrize(
@@ -171,9 +193,10 @@ async def test_nothing_is_said_because_of_the_line(open_points, part, script, er
         (answer(500, b""), True),
         (answer(200, b"{}"), True),
         (answer(204, b""), True),
+        (answer(408, b""), True),
         (answer(429, b""), False),
     ],
-    ids=["cut", "an error", "something else", "nothing", "busy"],
+    ids=["cut", "an error", "something else", "nothing", "too slow", "busy"],
 )
 async def test_a_change_without_an_answer(open_points, script, maybe):
     """It may have been carried out all the same, unless the vendor sent it back."""

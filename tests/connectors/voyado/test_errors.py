@@ -135,6 +135,7 @@ def test_verdicts(answer, kind, code, vendor_code_):
         pytest.param(got(429), (1.0, False, True, False), id="429: a second's silence, nothing taken"),
         pytest.param(got(429, b"", retry_after="120"), (120.0, False, True, False), id="429 with its own wish"),
         pytest.param(got(429, b"", retry_after="0"), (0.0, False, True, False), id="429 that says at once"),
+        pytest.param(got(408), (1.0, False, False, False), id="408: somebody on the way gave up"),
         pytest.param(got(500), (None, False, False, True), id="500: may be the record's fault"),
         pytest.param(got(503, b"", retry_after="120"), (120.0, False, False, True), id="503 with its own wish"),
         pytest.param(got(200, HTML), (None, False, False, False), id="a web page: not the record's fault"),
@@ -187,6 +188,7 @@ def test_credentials(status):
     ("answer", "after_s", "maybe_received"),
     [
         pytest.param(got(429), 1.0, False, id="429"),
+        pytest.param(got(408), 1.0, True, id="408"),
         pytest.param(got(429, b"", retry_after="7"), 7.0, False, id="429 with its wish"),
         pytest.param(got(500, error("InvalidSystemConfiguration")), None, True, id="500, not set up"),
         pytest.param(got(503, b"", retry_after="7"), 7.0, True, id="503 with its wish"),
