@@ -27,7 +27,7 @@ from agent.ports import Clock, EnrolmentRecord, Lookup, Pace, Writer
 from agent.services.contacts import Newcomers
 from agent.services.gathering import WITH_OTHERS, Gathering
 from agent.services.news import NO_NEWS, News
-from agent.services.turns import SLICE, TURN, Turns
+from agent.services.turns import SLICE, Taken, Turns
 
 log = structlog.get_logger(__name__)
 
@@ -113,15 +113,15 @@ class Bringing:
         if not self._told:  # what an earlier run has left parked
             self.tell()
         if self._gathering is None:
-            return await self._take(go_on)
+            return (await self._take(go_on)).answered
         followed = await self._gathering.follow(go_on)
         self._gathering.look()
         taken = await self._take(go_on)
-        if taken < TURN and go_on() and not self._turns.are_refused():  # everybody has been looked at
+        if taken.everybody and go_on() and not self._turns.are_refused():
             followed += await self._gathering.send(self._is_busy)
-        return followed + taken
+        return followed + taken.answered
 
-    async def _take(self, go_on: Callable[[], bool]) -> int:
+    async def _take(self, go_on: Callable[[], bool]) -> Taken:
         def waiting(after: int) -> Sequence[Enrolment]:
             return self._record.queued(SLICE, after=after, under_way=self._gathering is None)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final
 
 import structlog
@@ -171,7 +171,8 @@ class Gathering:
         def waiting(after: int) -> Sequence[BulkCall]:
             return self._calls.open(after=after)
 
-        return await self._turns.take(go_on, waiting=waiting, bring=self._ask, give_up=self._give_up)
+        taken = await self._turns.take(go_on, waiting=waiting, bring=self._ask, give_up=self._give_up)
+        return taken.answered
 
     async def _ask(self, call: BulkCall) -> Verdict | None:
         there = await self._calls.contacts(call.number)
@@ -190,7 +191,7 @@ class Gathering:
         keys = {place: key.value if (key := self._bulk.key_of(made)) else None for place, made in there.items()}
         words = believed(said, keys)
         made_there = [made.number for place, made in there.items() if words[place].made]
-        await self._calls.end(call.number, made_there)
+        await self._end(call, made_there)
         log.info("contacts.bulk_over", counts={"made": len(made_there), "alone": len(there) - len(made_there)})
         self._turns.taken(call.number)
         return None
@@ -202,15 +203,19 @@ class Gathering:
             found = await self._bulk.find(last, sure=False, timeout_s=self._timeout_s, pace=self._pace)
             if found is None:
                 return _NOT_OVER  # it may be carried out at any moment
-        await self._calls.end(call.number, (), doubted=True)
+        await self._end(call, (), doubted=True)
         self._turns.taken(call.number)
         return None
 
     async def _give_up(self, call: BulkCall, _code: str) -> None:
         """Nobody says what has become of it: each of its contacts is looked up, alone."""
         log.warning("contacts.bulk_unknown", count=call.size)
-        await self._calls.end(call.number, (), doubted=True)
+        await self._end(call, (), doubted=True)
         self._turns.decided(call.number)
+
+    async def _end(self, call: BulkCall, made: Collection[int], *, doubted: bool = False) -> None:
+        await self._calls.end(call.number, made, doubted=doubted)
+        self._refused.pop(call.number, None)  # a later call may have its number
 
     def line_changed(self) -> None:
         """The line is back."""

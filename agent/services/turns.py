@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import Final, Protocol, TypeVar
 
 import structlog
@@ -43,6 +44,19 @@ class Numbered(Protocol):
 T = TypeVar("T", bound=Numbered)
 
 
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """How far a turn came.
+
+    Attributes:
+        answered: for how many the vendor answered.
+        everybody: whether every record that waits has been looked at.
+    """
+
+    answered: int
+    everybody: bool
+
+
 class Turns:
     """The turns of one kind of record.
 
@@ -70,8 +84,8 @@ class Turns:
         bring: Callable[[T], Awaitable[Verdict | None]],
         give_up: Callable[[T, str], Awaitable[None]],
         passed: Callable[[T], bool] = lambda _record: False,
-    ) -> int:
-        """Brings to the vendor what waits, the oldest first; for how many it answered.
+    ) -> Taken:
+        """Brings to the vendor what waits, the oldest first; how far it came.
 
         Args:
             go_on: whether another may go.
@@ -91,14 +105,14 @@ class Turns:
             last = page[-1].number
             for record in page:
                 if answered == TURN or not go_on():
-                    return answered
+                    return Taken(answered, everybody=False)
                 if self._patience.waits(record.number) or self._refusals.waits(record.number) or passed(record):
                     continue
                 if not await self._attempt(record, bring, give_up):
-                    return answered
+                    return Taken(answered, everybody=False)
                 answered += 1
             await asyncio.sleep(0)  # a cashier's question comes in between
-        return answered
+        return Taken(answered, everybody=True)
 
     async def _attempt(
         self, record: T, bring: Callable[[T], Awaitable[Verdict | None]], give_up: Callable[[T, str], Awaitable[None]]

@@ -143,7 +143,8 @@ class Updating:
             return self._record.queued(SLICE, after=after)
 
         bring = partial(self._in_turn, writer=self._writer)
-        return await self._turns.take(go_on, waiting=waiting, bring=bring, give_up=self._give_up)
+        taken = await self._turns.take(go_on, waiting=waiting, bring=bring, give_up=self._give_up)
+        return taken.answered
 
     async def _in_turn(self, revision: Revision, *, writer: Writer) -> Verdict | None:
         async with self._alone(revision.number):

@@ -25,7 +25,10 @@ OPEN = "SELECT id, vendor_id, size FROM bulk_calls ORDER BY id"
 WAITING = """
     SELECT count(*) FROM enrolments AS e LEFT JOIN bulk_rows AS b ON b.enrolment = e.id
     WHERE e.kind = 'contact' AND e.state = 'queued' AND b.enrolment IS NULL"""
-BEGIN = "INSERT INTO bulk_calls (size, begun_at) VALUES (0, ?)"
+BEGIN = """
+    INSERT INTO bulk_calls (id, size, begun_at) VALUES (
+        1 + max(coalesce((SELECT max(id) FROM bulk_calls), 0), coalesce((SELECT max(call) FROM bulk_rows), 0)), 0, ?)"""
+"""A row outlives its call: the call's number is not given again while somebody stands under it."""
 TAKE = """
     INSERT OR IGNORE INTO bulk_rows (enrolment, call, place)
     SELECT id, ?3, ?4 FROM enrolments WHERE id = ?1 AND statement = ?2 AND kind = 'contact' AND state = 'queued'"""
@@ -34,8 +37,9 @@ NAME = "UPDATE bulk_calls SET vendor_id = ?2 WHERE id = ?1"
 PLACES = "SELECT place, enrolment FROM bulk_rows WHERE call = ? AND said IS NULL"
 SAY = "UPDATE bulk_rows SET said = 'made' WHERE enrolment = ?"
 SAY_NOTHING = "UPDATE bulk_rows SET said = 'unknown' WHERE call = ? AND said IS NULL"
-ASKED_BY = "UPDATE enrolments SET asked = 1 WHERE id IN (SELECT enrolment FROM bulk_rows WHERE call = ?)"
-FREE = "DELETE FROM bulk_rows WHERE call = ?"
+ASKED_BY = """
+    UPDATE enrolments SET asked = 1 WHERE id IN (SELECT enrolment FROM bulk_rows WHERE call = ? AND said IS NULL)"""
+FREE = "DELETE FROM bulk_rows WHERE call = ? AND said IS NULL"
 END = "DELETE FROM bulk_calls WHERE id = ?"
 
 

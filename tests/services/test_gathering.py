@@ -394,6 +394,66 @@ async def test_a_question_about_a_call_that_is_refused(desk):
     assert (states(desk), len(desk.vendor.created)) == ({"delivered": FEWEST}, FEWEST)
 
 
+@pytest.mark.parametrize("how", ["told", "found", "given up"])
+async def test_refused_questions_speak_against_their_own_call_alone(desk, how):
+    """A later one is not given up because an earlier one was asked for in vain, however that ended."""
+    desk.bulk.carried_out, desk.bulk.loses = False, how == "found"
+    await newcomers(desk)
+    with contextlib.suppress(VendorUnreachableError):
+        await desk.deliver()
+    desk.vendor.fault = VendorRefusedError()
+    for _ in range(OWN_FAILURES - (how != "given up")):
+        with pytest.raises(VendorRefusedError):
+            await desk.deliver()
+        desk.clock.advance(901)
+    desk.vendor.fault, desk.bulk.loses = None, False
+    desk.bulk.carry_out()
+    await rounds(desk)
+    assert (desk.calls.open(), states(desk)) == ([], {"delivered": FEWEST})
+    for number in range(FEWEST, 2 * FEWEST):
+        await desk.offline(NewContact(mobile_phone=phone(number).value))
+    await desk.deliver()
+    desk.vendor.fault = VendorRefusedError()
+    with pytest.raises(VendorRefusedError):
+        await desk.deliver()
+    assert len(desk.calls.open()) == 1
+
+
+async def in_vain(*_args, **_kwargs):
+    """A look-up of somebody who went in a call."""
+    raise VendorOwnError("answered 500")
+
+
+async def test_nobody_goes_while_somebody_has_not_been_looked_at(desk):
+    """A turn that an error of the vendor's ended early is not the end of the list."""
+    desk.bulk.max_rows = FEWEST
+    await newcomers(desk, 2 * FEWEST)
+    await desk.deliver()
+    finds, desk.bulk.find = desk.bulk.find, in_vain
+    await desk.deliver()
+    assert (desk.calls.open(), len(desk.bulk.batches)) == ([], 1)
+    desk.bulk.find = finds
+    await rounds(desk)
+    assert ([len(rows) for rows in desk.bulk.batches], of_one_each(desk, 2 * FEWEST)) == ([FEWEST] * 2, True)
+
+
+async def test_whom_a_call_has_made_is_not_sent_again(desk):
+    """Not where they cannot be looked up yet, and the next call does not go out."""
+    desk.bulk.max_rows = FEWEST
+    await newcomers(desk, 2 * FEWEST)
+    await desk.deliver()
+    finds, desk.bulk.find, desk.bulk.fault = desk.bulk.find, in_vain, Offline()
+    for _ in range(FEWEST):
+        await desk.deliver()
+    with pytest.raises(Offline):  # each of them waits: it is the others' turn
+        await desk.deliver()
+    desk.bulk.find, desk.bulk.fault = finds, None
+    desk.clock.advance(901)
+    await rounds(desk)
+    sent = [row for rows in desk.bulk.batches for row in rows]
+    assert (len(sent), len(set(sent)), states(desk, 2 * FEWEST)) == (2 * FEWEST,) * 2 + ({"delivered": 2 * FEWEST},)
+
+
 async def test_whom_a_call_does_not_make_goes_alone(desk):
     """Who is there already is found; whom the vendor refuses is parked with its word; the others are made."""
     desk.bulk.leaves_out = {phone(1).value, phone(2).value}

@@ -13,7 +13,7 @@ from agent.domain.enrolment import BulkWord, EnrolmentState
 from agent.domain.retention import RetentionPlan
 from agent.domain.transaction import NewContact
 from agent.ports import Recipient
-from agent.store.bulk import OPEN, PLACES, WAITING, BulkCalls
+from agent.store.bulk import BEGIN, OPEN, PLACES, WAITING, BulkCalls
 from agent.store.database import DatabaseFile
 from agent.store.enrolments import NOT_UNDER_WAY, OF_CALL, WAS_ASKED, Enrolments
 from agent.store.mending import Clues, mend
@@ -119,6 +119,53 @@ async def test_a_call_that_did_not_go_out(tmp_path):
         assert (calls.open(), calls.waiting(), record.queued(1)[0].bulk) == ([], 3, None)
 
 
+def said_and_asked(record, outbox):
+    return [(made.said, outbox._reader.execute(WAS_ASKED, (made.number,)).fetchone()[0]) for made in record.queued(10)]
+
+
+async def test_no_call_has_the_number_of_one_of_which_somebody_is_left(tmp_path):
+    """A row outlives its call, and says by its number in which it stood."""
+    with shop(tmp_path) as (record, calls, _):
+        everybody = await made_here(record, 3)
+        first, _ = await calls.begin(everybody[:1], NOW)
+        second, _ = await calls.begin(everybody[1:2], NOW)
+        await calls.end(second.number, ())
+        third, _ = await calls.begin(everybody[2:], NOW)
+        assert [made.bulk for made in record.queued(10)] == [first.number, second.number, third.number]
+        assert len({first.number, second.number, third.number}) == 3
+
+
+@pytest.mark.parametrize("how", ["did not go out", "nobody says"])
+async def test_a_later_call_is_about_nobody_of_an_earlier_one(tmp_path, how):
+    """Whom the vendor has made is not sent again; whom it has not made is not told as joined."""
+    with shop(tmp_path) as (record, calls, outbox):
+        everybody = await made_here(record, 3)
+        first, _ = await calls.begin(everybody[:2], NOW)
+        await calls.end(first.number, [everybody[0].number])
+        later, _ = await calls.begin(everybody[2:], NOW)
+        if how == "nobody says":
+            await calls.end(later.number, (), doubted=True)
+        else:
+            await calls.take_back(later.number)
+        assert said_and_asked(record, outbox)[:2] == [(BulkWord.MADE, 1), (BulkWord.UNKNOWN, 0)]
+
+
+@pytest.mark.parametrize("how", ["did not go out", "nobody says"])
+async def test_what_a_call_has_said_stands(tmp_path, how):
+    """Also where a damaged file has brought the call back whose contacts have heard of it."""
+    await begun(tmp_path)
+    with shop(tmp_path) as (record, calls, outbox):
+        (call,) = calls.open()
+        await calls.end(call.number, [record.queued(1)[0].number])
+        await outbox._writer.run(lambda db: db.execute("INSERT INTO bulk_calls VALUES (?, NULL, 3, 1)", (call.number,)))
+        before = said_and_asked(record, outbox)
+        if how == "nobody says":
+            await calls.end(call.number, (), doubted=True)
+        else:
+            await calls.take_back(call.number)
+        assert (calls.open(), said_and_asked(record, outbox)) == ([], before)
+
+
 @pytest.mark.parametrize("how", ["erased", "purged"])
 async def test_who_is_gone_leaves_no_row(tmp_path, how):
     """The others keep their places; of a call with nobody in it nothing but its number and size is left."""
@@ -175,7 +222,7 @@ async def test_a_call_of_which_damage_took_a_part(tmp_path, lost, said):
         assert {made.state for made in queued} == {EnrolmentState.QUEUED}
 
 
-@pytest.mark.parametrize("statement", [WAITING, PLACES, OF_CALL, OPEN, NOT_UNDER_WAY])
+@pytest.mark.parametrize("statement", [WAITING, PLACES, OF_CALL, OPEN, NOT_UNDER_WAY, BEGIN])
 async def test_every_question_has_its_index(tmp_path, statement):
     """However many contacts were made here."""
     with shop(tmp_path) as (_, _, outbox):
