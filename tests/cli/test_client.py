@@ -112,6 +112,21 @@ def test_without_a_daemon_it_is_2(call, door, command):
     assert f"127.0.0.1:{door.server_port}" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("command", "exit_code"),
+    [(("status",), 1), (("flush",), 1), (("doctor",), None), (("support-bundle", "--show"), 0)],
+)
+def test_another_program_at_that_address(call, door, command, exit_code):
+    """It answers, and is not the agent: it is told so, by what looks further too."""
+    door.answer = (200, b'{"status": "up"}')
+
+    done = call(*command)
+
+    assert "What answers at this address is not the agent." in done.output
+    assert not isinstance(done.exception, KeyError)
+    assert exit_code is None or done.exit_code == exit_code
+
+
 def test_a_daemon_that_was_stopped_left_no_token(call, config):
     """Without its token the daemon is not running, whoever else listens there."""
     (config.parent / "state" / "cli.token").unlink()
