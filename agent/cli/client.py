@@ -129,7 +129,10 @@ def _refusal(answer: httpx.Response, address: str) -> Exception:
         )
     problem = _document(answer)
     text = str(problem.get("detail") or problem.get("title") or f"The agent answered {answer.status_code}.")
-    text += "".join(f"\n{fault.get('pointer')}: {fault.get('message')}" for fault in problem.get("errors") or ())
+    faults = problem.get("errors") or []
+    if not isinstance(faults, list) or not all(isinstance(fault, dict) for fault in faults):
+        return DaemonRefusedError(_NOT_THE_AGENT)
+    text += "".join(f"\n{fault.get('pointer')}: {fault.get('message')}" for fault in faults)
     if answer.status_code == _FORBIDDEN:
         return PermissionRefusedError(text)
     if answer.status_code >= _SERVER_ERROR:

@@ -29,7 +29,7 @@ _PATIENCE_S = 5.0
 def look_at_disk(configuration: Configuration) -> Iterator[Finding]:
     """What lies under the state directory: room, and what kind of file system it is."""
     yield from _space(configuration)
-    yield from _ground(configuration)
+    yield from _kind(configuration)
 
 
 @look("disk.space")
@@ -47,7 +47,7 @@ def _space(configuration: Configuration) -> Iterator[Finding]:
 
 
 @look("disk.file_system")
-def _ground(configuration: Configuration) -> Iterator[Finding]:
+def _kind(configuration: Configuration) -> Iterator[Finding]:
     kind = _file_system(_nearest(configuration.state_dir))
     check = "disk.file_system"
     if kind in _GONE_WITH_THE_POWER:

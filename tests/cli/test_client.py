@@ -66,10 +66,15 @@ def test_it_asks_with_the_daemons_own_token(call, door):
         ((409, json.dumps({**PROBLEM, "code": "x.y"}).encode()), 1, "x.y"),
         ((503, json.dumps(PROBLEM).encode()), 74, "storage.unavailable"),
         ((404, b"<html>"), 1, "agent.refused"),
+        ((404, b'{"errors": ["no such page"]}'), 1, "agent.refused"),
+        ((404, b'{"errors": {"path": "unknown"}}'), 1, "agent.refused"),
         ((200, b"<html>"), 1, "agent.refused"),
     ],
-    ids=["token unknown", "scope", "nothing there", "conflict", "disk", "another server's error", "another server"],
-)
+    ids=[
+        "token unknown", "scope", "nothing there", "conflict", "disk", "another server's error",
+        "another server's list", "another server's table", "another server",
+    ],
+)  # fmt: skip
 def test_what_the_door_refuses_has_its_exit_status(call, door, answer, exit_code, code):
     """Each refusal is told with its code, and ends with the status that scripts know it by."""
     door.answer = answer

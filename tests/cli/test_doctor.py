@@ -159,7 +159,7 @@ def stranger(till):
     (root / "credentials").mkdir(mode=0o700)
     (root / "credentials" / "voyado").write_text("sim-key")
     till.root, till.config, till.state = root, root / "config.toml", root / "state"
-    till.write(root=root)
+    till.write('feed_secret = "file:credentials/voyado"\n', root=root)
     till.config.write_text(till.config.read_text().replace("file:voyado.key", "credential:voyado"))
     yield till
     shutil.rmtree(root)

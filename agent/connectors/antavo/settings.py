@@ -182,7 +182,7 @@ class AntavoSettings(VendorSection):
     @property
     def host(self) -> str:
         """What the `Host` header says."""
-        return urlsplit(self.base_url or "").netloc  # None while it is missing, which is a fault of its own
+        return urlsplit(self.base_url or "").netloc  # it is None where it is missing, which is told elsewhere
 
     @property
     def redeems(self) -> frozenset[BenefitKind]:
@@ -193,7 +193,7 @@ class AntavoSettings(VendorSection):
     @property
     def read_host(self) -> str:
         """The same at the Read API; empty without one."""
-        return urlsplit(self.read_base_url or "").netloc
+        return urlsplit(self.read_base_url).netloc
 
     def unused_secrets(self, role: Role) -> set[str]:  # noqa: ARG002 - the same whatever it is
         """The secret, where nothing is signed."""
