@@ -91,8 +91,8 @@ def _configured(invocation: Invocation) -> tuple[Configuration | None, list[Find
 
 
 def _fault(text: str) -> Finding:
-    """A fault of the configuration; what this user may not read, the service may get from systemd all the same."""
-    if text.endswith(os.strerror(errno.EACCES)):
+    """A fault of the configuration; a credential that is closed to this user is handed to the service all the same."""
+    if " credential:" in text and text.endswith(os.strerror(errno.EACCES)):
         return unknown("configuration", text, "Run doctor as root: systemd reads credentials before the agent starts.")
     return fail("configuration", text, "Mend what it names; loyalty-agent config check shows every fault.")
 

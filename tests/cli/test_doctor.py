@@ -192,6 +192,21 @@ def test_by_somebody_who_may_read_nothing(stranger, args):
     assert rows["disk.space"]["state"] != "unknown"
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_a_file_that_the_agent_s_user_may_not_read(stranger):
+    """Nobody hands it over to the service: unlike a credential it fails."""
+    text = stranger.config.read_text()
+    stranger.config.write_text(text.replace("credential:voyado", "file:credentials/voyado"))
+    os.seteuid(NOBODY)
+    try:
+        rows = json.loads(stranger.run("doctor", "--json")[1])["checks"]
+    finally:
+        os.seteuid(0)
+
+    assert (rows[0]["check"], rows[0]["state"]) == ("configuration", "fail")
+    assert "Permission denied" in rows[0]["detail"]
+
+
 def test_a_place_that_cannot_be_looked_at(till, monkeypatch):
     """A disk that answers nothing is a row each, and so is an address of a kind that this machine does not have."""
 
