@@ -44,7 +44,8 @@ class SecretReference:
         if self.kind == "credential" and (directory := paths.credentials_dir()):
             # What systemd loads from a directory it names after that credential and the file (systemd.exec(5)).
             of_a_directory = directory / f"{paths.APP}_{self.name}"
-            return of_a_directory if of_a_directory.exists() else directory / self.name
+            # os.path's word is no where nobody may look: whoever reads it hears why.
+            return of_a_directory if os.path.exists(of_a_directory) else directory / self.name  # noqa: PTH110
         return None
 
     def read(self) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+from pathlib import Path
+
 import pytest
 
 from agent.errors import ConfigurationError
@@ -52,6 +55,19 @@ def test_a_secret_that_cannot_be_read_is_named_alone(tmp_path, monkeypatch, text
     with pytest.raises(ValueError, match=r"read|empty|service manager") as caught:
         SecretReference.parse(text, tmp_path).read()
     assert str(caught.value) == message
+
+
+def test_a_credential_in_a_closed_directory(tmp_path, monkeypatch):
+    """Outside the service nobody but root may look into it: a secret that cannot be read, as any other."""
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+
+    def refused(path, *_how, **_more):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    for name in ("stat", "read_text"):
+        monkeypatch.setattr(Path, name, refused)
+    with pytest.raises(ValueError, match="credential:key cannot be read: Permission denied"):
+        SecretReference.parse("credential:key", tmp_path).read()
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from typing import ClassVar
 import pytest
 from pydantic import Field
 
+from agent.connectors.registry import settings_models
 from agent.connectors.voyado.settings import VoyadoSettings
 from agent.domain.benefits import BenefitKind, Worth
 from agent.domain.identifiers import IdentifierType
@@ -268,6 +269,19 @@ ROOMS = {
     "ledger": LedgerSettings,
     "both": type("Both", (LedgerSettings,), {"not_loyalty": ""}),
 }
+
+
+@pytest.mark.parametrize("place", ["loyalty", "forward"])
+@pytest.mark.parametrize("vendor", settings_models())
+def test_an_empty_table(write, vendor, place):
+    """What is needed is told as a fault by each room's own rules, too, which see None where it is missing."""
+    mine = f'[loyalty]\nvendor = "{vendor}"\n[{vendor}]\n' if place == "loyalty" else f"[forward.{vendor}]\n"
+    other = MINIMAL if place == "forward" else MINIMAL.partition("[voyado]")[0]
+    if vendor == "voyado" and place == "forward":
+        other = other.partition("[voyado]")[0]
+    path = write(textwrap.dedent(other) + mine)
+
+    assert faults(path, vendors=settings_models())
 
 
 def test_a_further_system_has_its_own_table(write):

@@ -415,6 +415,8 @@ class CustomerAnswer(Answer):
 class LanguageQuery(Request):
     """In which language; it wins over `Accept-Language`, which an event source cannot set."""
 
+    model_config = ConfigDict(extra="ignore")  # a kiosk adds a parameter of its own, so that nothing old is shown
+
     lang: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9-]{1,35}$")] | None = Field(
         None, description="a BCP-47 tag such as `sv-SE`"
     )

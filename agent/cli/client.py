@@ -19,6 +19,11 @@ from agent.tokens import read_own
 
 _UNIX = "unix:"
 _CONNECT_S = 2.0
+_OF_A_STATUS = frozenset({
+    "version", "state", "since", "level", "vendors", "replica", "queue", "conditions",
+})  # fmt: skip
+"""What is told of it to people."""
+_NOT_THE_AGENT = "What answers at this address is not the agent."
 _UNAUTHORIZED, _FORBIDDEN, _SERVER_ERROR = 401, 403, 500
 
 
@@ -51,6 +56,13 @@ class Daemon:
         """What the agent answers. Raises as :meth:`post` does."""
         stated = {name: value for name, value in params.items() if value is not None}
         return _document(self._ask("GET", path, params=stated))
+
+    def status(self) -> dict[str, Any]:
+        """What the agent says of itself. Raises as :meth:`post` does; a program that is not the agent is refused."""
+        answer = self.get("/v1/status")
+        if not answer.keys() >= _OF_A_STATUS:
+            raise DaemonRefusedError(_NOT_THE_AGENT)
+        return answer
 
     def text(self, path: str) -> str:
         """What the agent answers in plain text. Raises as :meth:`post` does."""
@@ -106,7 +118,7 @@ def _document(answer: httpx.Response) -> dict[str, Any]:
     except ValueError:
         document = None
     if not isinstance(document, dict):
-        raise DaemonRefusedError("What answers at this address is not the agent.")
+        raise DaemonRefusedError(_NOT_THE_AGENT)
     return document
 
 
@@ -117,7 +129,10 @@ def _refusal(answer: httpx.Response, address: str) -> Exception:
         )
     problem = _document(answer)
     text = str(problem.get("detail") or problem.get("title") or f"The agent answered {answer.status_code}.")
-    text += "".join(f"\n{fault.get('pointer')}: {fault.get('message')}" for fault in problem.get("errors") or ())
+    faults = problem.get("errors") or []
+    if not isinstance(faults, list) or not all(isinstance(fault, dict) for fault in faults):
+        return DaemonRefusedError(_NOT_THE_AGENT)
+    text += "".join(f"\n{fault.get('pointer')}: {fault.get('message')}" for fault in faults)
     if answer.status_code == _FORBIDDEN:
         return PermissionRefusedError(text)
     if answer.status_code >= _SERVER_ERROR:

@@ -97,7 +97,10 @@ def _table(name: str, table: BaseModel, configuration: settings.Configuration) -
 def _is_open(reference: SecretReference) -> bool:
     """Whether a file of ours lets others read a secret; a service manager sees to its credentials itself."""
     file = reference.path if reference.kind == "file" else None
-    return file is not None and file.is_file() and bool(stat.S_IMODE(file.stat().st_mode) & _OTHERS)
+    try:
+        return file is not None and file.is_file() and bool(stat.S_IMODE(file.stat().st_mode) & _OTHERS)
+    except PermissionError:  # its directory is closed to us, and that it cannot be read is told as a fault
+        return False
 
 
 def _flags(overrides: dict[str, str]) -> dict[str, Any]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -67,7 +69,7 @@ def look(invocation: Invocation, *, online: bool) -> Iterator[Finding]:
     yield look_at_service()
     with as_owner_of(configuration.state_dir):
         yield from look_at_disk(configuration)
-        yield look_at_clock(configuration, clock.now())
+        yield from look_at_clock(configuration, clock.now())
         yield from look_at_files(configuration, clock)
     if online:
         yield from _online(configuration)
@@ -75,29 +77,39 @@ def look(invocation: Invocation, *, online: bool) -> Iterator[Finding]:
 
 def _configured(invocation: Invocation) -> tuple[Configuration | None, list[Finding]]:
     """The configuration, without its secrets if they cannot be read; and what is wrong with it."""
-    check, remedy = "configuration", "Mend what it names; loyalty-agent config check shows every fault."
+    check = "configuration"
     faults: list[Finding] = []
     for secrets in (True, False):
         try:
             configuration = load(invocation, secrets=secrets)
         except ConfigurationError as error:
-            faults = faults or [fail(check, f"{fault.pointer} {fault.message}", remedy) for fault in error.faults]
+            faults = faults or [_fault(f"{fault.pointer} {fault.message}") for fault in error.faults]
             continue
         said = [warn(check, f"{one.pointer} {one.message}", _SETTINGS) for one in warnings_of(configuration)]
         return configuration, [*faults, *said] or [ok(check, "no faults, and every secret can be read")]
     return None, faults
 
 
+def _fault(text: str) -> Finding:
+    """A fault of the configuration; a credential that is closed to this user is handed to the service all the same."""
+    if " credential:" in text and text.endswith(os.strerror(errno.EACCES)):
+        return unknown("configuration", text, "Run doctor as root: systemd reads credentials before the agent starts.")
+    return fail("configuration", text, "Mend what it names; loyalty-agent config check shows every fault.")
+
+
 def _agent(configuration: Configuration) -> Iterator[Finding]:
     """The running agent in its own words; without one, whether its door is free."""
     with Daemon(configuration, timeout_s=_WAIT_S) as daemon:
         try:
-            answer = daemon.get("/v1/status")
+            answer = daemon.status()
         except DaemonUnreachableError as error:
             yield fail("agent", str(error), "Start it: systemctl start loyalty-agent, or loyalty-agent run.")
             yield from _doors(configuration)
             return
-        except (PermissionRefusedError, DaemonRefusedError, StorageError) as error:
+        except DaemonRefusedError as error:
+            yield unknown("agent", str(error), "If another program is there (ss -ltnp), stop it, or change api.listen.")
+            return
+        except (PermissionRefusedError, StorageError) as error:
             yield unknown("agent", str(error), "Run doctor as root, or as the agent's user.")
             return
     state, text = answer["state"], f"{answer['state']} at {daemon.address}, fallback level {answer['level']}"
@@ -121,15 +133,15 @@ def _doors(configuration: Configuration) -> Iterator[Finding]:
             continue
         host, _, port = place.rpartition(":")
         family = socket.AF_INET6 if host.startswith("[") else socket.AF_INET
-        with socket.socket(family) as door:
-            door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
+        try:
+            with socket.socket(family) as door:  # which a machine without IPv6 refuses
+                door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 door.bind((host.strip("[]"), int(port)))
-            except OSError as error:
-                text = f"{place} cannot be listened at: {error.strerror}"
-                yield fail("door", text, f"Stop the other program (ss -ltnp 'sport = :{port}'), or change api.listen.")
-            else:
-                yield ok("door", f"{place} is free")
+        except OSError as error:
+            text = f"{place} cannot be listened at: {error.strerror}"
+            yield fail("door", text, f"Stop the other program (ss -ltnp 'sport = :{port}'), or change api.listen.")
+        else:
+            yield ok("door", f"{place} is free")
 
 
 def _online(configuration: Configuration) -> Iterator[Finding]:

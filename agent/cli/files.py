@@ -25,7 +25,10 @@ def look(configuration: Configuration) -> dict[str, Any]:
 
 def _describe(path: Path) -> dict[str, Any] | None:
     files = [Path(f"{path}{suffix}") for suffix in ("", "-wal")]
-    stats = [file.stat() for file in files if file.is_file()]
+    try:
+        stats = [file.stat() for file in files if file.is_file()]
+    except PermissionError:
+        return None
     if not stats:
         return None
     written_at = datetime.fromtimestamp(max(stat.st_mtime for stat in stats), UTC)
@@ -33,14 +36,14 @@ def _describe(path: Path) -> dict[str, Any] | None:
 
 
 def _count(configuration: Configuration) -> dict[str, int] | None:
-    if not (configuration.state_dir / OUTBOX).is_file():
-        return None
     try:
+        if not (configuration.state_dir / OUTBOX).is_file():
+            return None
         state = State(configuration)
         connection = state.outbox(state.keys(may_create=False)).connect(read_only=True)
         try:
             return {state: count for state, count in connection.execute(COUNTS) if count}
         finally:
             connection.close()
-    except StorageError:
+    except (StorageError, PermissionError):
         return None

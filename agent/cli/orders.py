@@ -99,7 +99,7 @@ def _watch_sync(daemon: Daemon, ticker: Ticker) -> Outcome:
     daemon.post("/v1/sync")
     idle_since = time.monotonic()
     while True:
-        status = daemon.get("/v1/status")
+        status = daemon.status()
         replica = status["replica"]
         as_of = replica["as_of"]
         if loading := replica.get("loading"):  # what it has healed is told at its end, not before
@@ -122,7 +122,7 @@ def _watch_flush(daemon: Daemon, ticker: Ticker) -> Outcome:
     daemon.post("/v1/flush")
     fewest, moved = None, time.monotonic()
     while True:
-        status = daemon.get("/v1/status")
+        status = daemon.status()
         waiting = status["queue"]["depth"]
         if not waiting:
             ticker.say("nothing waits")

@@ -30,7 +30,7 @@ def status(invocation: Invocation) -> int:
     configuration = load(invocation, secrets=False)
     with Daemon(configuration) as daemon:
         try:
-            answer = daemon.get("/v1/status")
+            answer = daemon.status()
         except DaemonUnreachableError as error:
             return _from_files(invocation, configuration, error)
         invocation.answer({"reachable": True, "address": daemon.address, **answer}, "\n".join(_lines(answer)))

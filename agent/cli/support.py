@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import platform
 import subprocess
 from collections.abc import Iterator
@@ -63,6 +64,7 @@ def support_bundle(invocation: Invocation, *, output: Path | None, show: bool, o
     parts = {"README.txt": bundle.readme(parts), **parts}
     if found := bundle.leaks(parts, secrets):
         raise BundleRefusedError(f"Not written, because of what would be in it: {'; '.join(found)}.")
+    parts = bundle.masked(parts)
     if show:
         invocation.answer(parts, "\n\n".join(f"===== {name} =====\n{text}" for name, text in parts.items()))
         return
@@ -78,7 +80,7 @@ def _from_the_agent(configuration: Configuration) -> dict[str, str]:
     with Daemon(configuration) as daemon:
         try:
             return {
-                "status.json": bundle.json_part(daemon.get("/v1/status")),
+                "status.json": bundle.json_part(daemon.status()),
                 "queue.json": bundle.queue_part(_entries(daemon)),
                 "metrics.txt": daemon.text("/metrics"),
             }
@@ -107,11 +109,11 @@ def _secrets(configuration: Configuration) -> Iterator[str]:
             except ValueError:  # it cannot be read: nor can it be in anything that was
                 continue
     for name in ("storage.key", "storage.key.next"):
-        path = configuration.state_dir / name
-        if path.is_file():
-            yield path.read_text(encoding="ascii", errors="replace").strip()
-    if token := read_own(configuration.state_dir):
-        yield token
+        with contextlib.suppress(FileNotFoundError, PermissionError):
+            yield (configuration.state_dir / name).read_text(encoding="ascii", errors="replace").strip()
+    with contextlib.suppress(PermissionError):
+        if token := read_own(configuration.state_dir):
+            yield token
 
 
 def _versions() -> dict[str, Any]:

@@ -24,7 +24,8 @@ What a technician asks for first about a loyalty-agent, as text. Read it before 
 
 Not in it: sales, members, anything that a till, a customer or a vendor said; secrets, keys, tokens; texts of your own.
 Sales are named by their transaction ids. Before it was written, everything was searched for every secret of this
-machine's configuration, for e-mail addresses and for phone numbers.
+machine's configuration, for e-mail addresses and for phone numbers. Where a setting holds such an address or number,
+its kind stands in its place.
 """
 PARTS: Final = {
     "doctor.json": "every check of `loyalty-agent doctor`",
@@ -36,6 +37,8 @@ PARTS: Final = {
     "log.jsonl": "the last lines of the agent's own journal, listed fields alone",
 }
 OWN_TEXTS: Final = ("agent.support", "agent.welcome")
+OURS: Final = ("doctor.json", "configuration.json")
+"""Written here, of what a technician typed: people in them are masked, as a user's name may look like an address."""
 OF_AN_ENTRY: Final = ("entry", "transaction_id", "vendor", "state", "attempts", "accepted_at", "next_attempt_at")
 OF_AN_ERROR: Final = ("code", "status")
 _PEOPLE: Final = (
@@ -75,8 +78,13 @@ def json_part(document: Any) -> str:
     return _json(document)
 
 
+def masked(parts: Mapping[str, str]) -> dict[str, str]:
+    """The parts, in what is written here a word in place of each address and number of somebody."""
+    return {name: _masked(text) if name in OURS else text for name, text in parts.items()}
+
+
 def leaks(parts: Mapping[str, str], secrets: Collection[str]) -> list[str]:
-    """What must not be in a bundle and is: the part and the kind, never the value.
+    """What must not be in a bundle and is: the part and the kind, never the value. People that are masked are not.
 
     Args:
         parts: of the bundle, by name.
@@ -84,9 +92,10 @@ def leaks(parts: Mapping[str, str], secrets: Collection[str]) -> list[str]:
     """
     wanted = {spelled for secret in secrets if len(secret) >= _TOO_SHORT_TO_TELL for spelled in _spellings(secret)}
     found = []
-    for name, text in parts.items():
+    for name, text in parts.items():  # of secrets as it is: masked, half of one might be left
         if any(secret in text for secret in wanted):
             found.append(f"{name}: a secret")
+    for name, text in masked(parts).items():
         found += [f"{name}: {kind}" for kind, pattern in _PEOPLE if pattern.search(text)]
     return found
 
@@ -111,6 +120,13 @@ def write(path: Path, parts: Mapping[str, str]) -> None:
 
 def _json(document: Any) -> str:
     return _SOMEBODY_S_HOME.sub(r"\1...", json.dumps(document, indent=1, ensure_ascii=False, default=str))
+
+
+def _masked(text: str) -> str:
+    for kind, pattern in _PEOPLE:
+        # A letter behind a backslash is how JSON spells a control character, and no part of an address.
+        text = re.sub(rf"(\\[a-z])?{pattern.pattern}", rf"\1[{kind}]", text)
+    return text
 
 
 def _picked(row: Mapping[str, Any], fields: Iterable[str]) -> dict[str, Any]:

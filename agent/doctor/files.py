@@ -10,7 +10,7 @@ import stat
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from agent.doctor.findings import Finding, Grade, fail, looking, ok, unknown, warn
+from agent.doctor.findings import Finding, Grade, fail, look, ok, unknown, warn
 from agent.domain.fallback import REPLICA_LEVEL
 from agent.errors import StorageError, StorageKeyError
 from agent.kept import Kept
@@ -37,23 +37,28 @@ _MIB = 1 << 20
 def look_at_files(configuration: Configuration, clock: Clock) -> Iterator[Finding]:
     """Every finding in the state directory, one after the other, as each is made."""
     state = State(configuration)
-    found: list[Finding] = []
-    with looking("state.directory", found):
-        if state.directory.is_dir():
-            list(state.directory.iterdir())
-            found.append(_openness(state))
-        else:
-            found.append(unknown("state.directory", f"{state.directory} is not there: no agent has run here yet"))
-    yield from found
-    if found[0].state is Grade.UNKNOWN:
+    (of_directory,) = _directory(state)
+    yield of_directory
+    if of_directory.state is Grade.UNKNOWN:
         return
     keys, of_key = _keys(state)
     yield of_key
     if keys is not None:
-        yield from _databases(configuration, state, keys)
+        yield from _outbox(state, keys)
+        if configuration.settings.loyalty.fallback_level >= REPLICA_LEVEL:
+            yield from _replica(state, keys)
     yield from _damage(state)
     yield from _audit(state, keys)
     yield from _tokens(state, clock)
+
+
+@look("state.directory")
+def _directory(state: State) -> Iterator[Finding]:
+    if state.directory.is_dir():
+        list(state.directory.iterdir())
+        yield _openness(state)
+    else:
+        yield unknown("state.directory", f"{state.directory} is not there: no agent has run here yet")
 
 
 def _openness(state: State) -> Finding:
@@ -86,30 +91,28 @@ def _keys(state: State) -> tuple[StorageKeys | None, Finding]:
     return keys, ok(check, "is there; the databases are encrypted")
 
 
-def _databases(configuration: Configuration, state: State, keys: StorageKeys) -> Iterator[Finding]:
-    found: list[Finding] = []
-    with looking("outbox", found):
-        file = state.outbox(keys)
-        if not file.path.exists():
-            found.append(unknown("outbox", "is not there yet: it is made at the first start"))
-        else:
-            remedy = "Start the agent: it keeps the file aside, and rescues what is in it."
-            found.append(_judged("outbox", file, outbox_schema, remedy))
-            if found[0].state is Grade.OK:
-                found += _queue(file)
-    yield from found
-    if configuration.settings.loyalty.fallback_level < REPLICA_LEVEL:
+@look("outbox")
+def _outbox(state: State, keys: StorageKeys) -> Iterator[Finding]:
+    file = state.outbox(keys)
+    if not file.path.exists():
+        yield unknown("outbox", "is not there yet: it is made at the first start")
         return
-    found = []
-    with looking("replica", found):
-        lease = state.lease(keys) if (state.directory / REPLICA).exists() else None
-        if lease is None:
-            text = "is not there: members are not known locally until it is loaded"
-            found.append(warn("replica", text, "Start the agent; it loads the replica by itself."))
-        else:
-            file = state.replica_pages(keys, lease)
-            found.append(_judged("replica", file, replica_schema, "Start the agent: it fetches the replica anew."))
-    yield from found
+    remedy = "Start the agent: it keeps the file aside, and rescues what is in it."
+    judged = _judged("outbox", file, outbox_schema, remedy)
+    yield judged
+    if judged.state is Grade.OK:
+        yield from _queue(file)
+
+
+@look("replica")
+def _replica(state: State, keys: StorageKeys) -> Iterator[Finding]:
+    lease = state.lease(keys) if (state.directory / REPLICA).exists() else None
+    if lease is None:
+        text = "is not there: members are not known locally until it is loaded"
+        yield warn("replica", text, "Start the agent; it loads the replica by itself.")
+    else:
+        file = state.replica_pages(keys, lease)
+        yield _judged("replica", file, replica_schema, "Start the agent: it fetches the replica anew.")
 
 
 def _judged(check: str, file: DatabaseFile, schema: Migrations, remedy: str) -> Finding:
@@ -135,43 +138,36 @@ def _queue(file: DatabaseFile) -> Iterator[Finding]:
             yield warn(f"queue.{state}", f"{count:,} deliveries: {text}", _ASK.format(state=state))
 
 
+@look("damage")
 def _damage(state: State) -> Iterator[Finding]:
-    found: list[Finding] = []
-    with looking("damage", found):
-        new = [report for report in Kept(state.directory).reports() if report.acknowledged_at is None]
-        if new:
-            lost = sum(sum(report.lost.values()) for report in new)
-            text = f"{len(new)} damaged files were kept aside since somebody looked last; {lost:,} records were lost"
-            found.append(warn("damage", text, "loyalty-agent damage list, then damage acknowledge."))
-        else:
-            found.append(ok("damage", "nothing was damaged that has not been seen"))
-    yield from found
+    new = [report for report in Kept(state.directory).reports() if report.acknowledged_at is None]
+    if new:
+        lost = sum(sum(report.lost.values()) for report in new)
+        text = f"{len(new)} damaged files were kept aside since somebody looked last; {lost:,} records were lost"
+        yield warn("damage", text, "loyalty-agent damage list, then damage acknowledge.")
+    else:
+        yield ok("damage", "nothing was damaged that has not been seen")
 
 
+@look("audit")
 def _audit(state: State, keys: StorageKeys | None) -> Iterator[Finding]:
-    found: list[Finding] = []
-    with looking("audit", found):
-        anchor = None
-        if keys is not None and state.has_outbox:
-            try:
-                anchor = anchor_in(state.outbox(keys))
-            except StorageError:
-                anchor = None  # the outbox has a row of its own
-        seen = AuditTrail(state.directory).verify(anchor)
-        if seen.intact:
-            found.append(ok("audit", f"{seen.entries:,} entries, each following from the one before"))
-        else:
-            found.append(fail("audit", "the audit trail is not what was written", "loyalty-agent audit verify"))
-    yield from found
+    anchor = None
+    if keys is not None and state.has_outbox:
+        try:
+            anchor = anchor_in(state.outbox(keys))
+        except StorageError:
+            anchor = None  # the outbox has a row of its own
+    seen = AuditTrail(state.directory).verify(anchor)
+    if seen.intact:
+        yield ok("audit", f"{seen.entries:,} entries, each following from the one before")
+    else:
+        yield fail("audit", "the audit trail is not what was written", "loyalty-agent audit verify")
 
 
+@look("tokens")
 def _tokens(state: State, clock: Clock) -> Iterator[Finding]:
-    found: list[Finding] = []
-    with looking("tokens", found):
-        tokens = Tokens(state.directory, clock).list()
-        if tokens:
-            found.append(ok("tokens", f"{len(tokens)}: {', '.join(sorted({token.name for token in tokens}))}"))
-        else:
-            text = "there is none: no till may call"
-            found.append(warn("tokens", text, "loyalty-agent token add NAME --scope pos"))
-    yield from found
+    tokens = Tokens(state.directory, clock).list()
+    if tokens:
+        yield ok("tokens", f"{len(tokens)}: {', '.join(sorted({token.name for token in tokens}))}")
+    else:
+        yield warn("tokens", "there is none: no till may call", "loyalty-agent token add NAME --scope pos")

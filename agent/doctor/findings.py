@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+import functools
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import ParamSpec
 
 from agent.errors import StorageError
+
+P = ParamSpec("P")
 
 
 class Grade(StrEnum):
@@ -56,17 +59,24 @@ def unknown(check: str, detail: str, remedy: str | None = None) -> Finding:
     return Finding(check, Grade.UNKNOWN, detail, remedy)
 
 
-@contextmanager
-def looking(check: str, found: list[Finding]) -> Iterator[None]:
-    """A look that the disk may refuse: that becomes a finding of its own."""
-    try:
-        yield
-    except PermissionError:
-        found.append(unknown(check, "may not be read by this user", "Run doctor as root, or as the agent's user."))
-    except OSError as error:
-        found.append(fail(check, f"cannot be read: {error.strerror or type(error).__name__}", "Check the disk."))
-    except StorageError as error:
-        found.append(fail(check, str(error), error.advice))
+def look(check: str) -> Callable[[Callable[P, Iterator[Finding]]], Callable[P, Iterator[Finding]]]:
+    """A look that the disk may refuse: that becomes a finding of its own, and the sheet goes on."""
+
+    def refusable(looks: Callable[P, Iterator[Finding]]) -> Callable[P, Iterator[Finding]]:
+        @functools.wraps(looks)
+        def found(*args: P.args, **kwargs: P.kwargs) -> Iterator[Finding]:
+            try:
+                yield from looks(*args, **kwargs)
+            except PermissionError:
+                yield unknown(check, "may not be read by this user", "Run doctor as root, or as the agent's user.")
+            except OSError as error:
+                yield fail(check, f"cannot be read: {error.strerror or type(error).__name__}", "Check the disk.")
+            except StorageError as error:
+                yield fail(check, str(error), error.advice)
+
+        return found
+
+    return refusable
 
 
 def worst(findings: Iterable[Finding]) -> Grade:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
-from agent.doctor.findings import Finding, fail, looking, ok, unknown, warn
+from agent.doctor.findings import Finding, fail, look, ok, unknown, warn
 from agent.domain.link import CLOCK_TOLERANCE
 from agent.settings import Configuration
 from agent.state import DATABASE_PARTS, OUTBOX, REPLICA
@@ -28,20 +28,27 @@ _PATIENCE_S = 5.0
 
 def look_at_disk(configuration: Configuration) -> Iterator[Finding]:
     """What lies under the state directory: room, and what kind of file system it is."""
-    settings, place = configuration.settings.queue, _nearest(configuration.state_dir)
-    found: list[Finding] = []
-    with looking("disk.space", found):
-        free = shutil.disk_usage(place).free
-        text = f"{free / _MIB:,.0f} MiB are free"
-        if free < settings.reserve_bytes:
-            found.append(fail("disk.space", text, "Free space: soon no sale can be kept here."))
-        elif free < settings.max_bytes:
-            most = f"{text}; the queue may grow to {settings.max_bytes / _MIB:,.0f} MiB (queue.max_bytes)"
-            found.append(warn("disk.space", most, "Free space, or an outage of days may fill the disk."))
-        else:
-            found.append(ok("disk.space", text))
-    yield from found
-    kind = _file_system(place)
+    yield from _space(configuration)
+    yield from _kind(configuration)
+
+
+@look("disk.space")
+def _space(configuration: Configuration) -> Iterator[Finding]:
+    settings = configuration.settings.queue
+    free = shutil.disk_usage(_nearest(configuration.state_dir)).free
+    text = f"{free / _MIB:,.0f} MiB are free"
+    if free < settings.reserve_bytes:
+        yield fail("disk.space", text, "Free space: soon no sale can be kept here.")
+    elif free < settings.max_bytes:
+        most = f"{text}; the queue may grow to {settings.max_bytes / _MIB:,.0f} MiB (queue.max_bytes)"
+        yield warn("disk.space", most, "Free space, or an outage of days may fill the disk.")
+    else:
+        yield ok("disk.space", text)
+
+
+@look("disk.file_system")
+def _kind(configuration: Configuration) -> Iterator[Finding]:
+    kind = _file_system(_nearest(configuration.state_dir))
     check = "disk.file_system"
     if kind in _GONE_WITH_THE_POWER:
         yield fail(check, f"{kind}: what is kept there is gone with the power", "Put the state directory on a disk.")
@@ -54,7 +61,8 @@ def look_at_disk(configuration: Configuration) -> Iterator[Finding]:
         yield unknown(check, "this system does not tell")
 
 
-def look_at_clock(configuration: Configuration, now: datetime) -> Finding:
+@look("clock")
+def look_at_clock(configuration: Configuration, now: datetime) -> Iterator[Finding]:
     """Whether the clock can be right, as far as this machine knows; a vendor's answer tells more.
 
     Args:
@@ -68,16 +76,17 @@ def look_at_clock(configuration: Configuration, now: datetime) -> Finding:
         if (path := configuration.state_dir / f"{name}{part}").is_file()
     ]
     ahead_s = max(written, default=0.0) - now.timestamp()
+    in_step = _in_step()
     if ahead_s > CLOCK_TOLERANCE.total_seconds():
         text = f"the agent's files were written {ahead_s / 3600:,.1f} hours from now: the clock was put back"
-        return fail("clock", text, "Set the clock, and have the machine synchronise it.")
-    in_step = _in_step()
-    if in_step is None:
-        return unknown("clock", "this system does not say whether it is synchronised", "Run doctor --online.")
-    if in_step:
-        return ok("clock", "synchronised by this machine")
-    text = "this machine does not synchronise it; whether it is right, a vendor can tell"
-    return warn("clock", text, "Have the machine synchronise its clock (timedatectl set-ntp true); doctor --online.")
+        yield fail("clock", text, "Set the clock, and have the machine synchronise it.")
+    elif in_step is None:
+        yield unknown("clock", "this system does not say whether it is synchronised", "Run doctor --online.")
+    elif in_step:
+        yield ok("clock", "synchronised by this machine")
+    else:
+        text = "this machine does not synchronise it; whether it is right, a vendor can tell"
+        yield warn("clock", text, "Have the machine synchronise its clock (timedatectl set-ntp true); doctor --online.")
 
 
 def look_at_service() -> Finding:

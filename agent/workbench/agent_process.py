@@ -31,7 +31,7 @@ _FROM_A_SERVICE = (
 
 
 class AgentDiedError(LoyaltyAgentError):
-    """The agent did not start."""
+    """The agent did not start, or not so far that it can be worked with."""
 
     code = "demo.agent_died"
     advice = "Its last log lines are above."
@@ -64,10 +64,14 @@ class AgentProcess:
         while not self._ready():
             if self._process.poll() is not None or time.monotonic() - began > START_S:
                 self.kill()
-                lines = self._log.read_text(encoding="utf-8", errors="replace").splitlines()[-_LAST_LINES:]
-                raise AgentDiedError("\n".join(["The agent did not start.", *lines]))
+                raise self.died("The agent did not start.")
             time.sleep(_POLL_S)
         return time.monotonic() - began
+
+    def died(self, what: str) -> AgentDiedError:
+        """The error that says what became of it, with the last lines of its log."""
+        lines = self._log.read_text(encoding="utf-8", errors="replace").splitlines()[-_LAST_LINES:]
+        return AgentDiedError("\n".join([what, *lines]))
 
     def kill(self) -> None:
         """Ends it as a power cut would: nothing is asked, nothing is written."""

@@ -90,9 +90,13 @@ class Sandbox:
     stranger: Person
     ledger: Ledger = field(default_factory=Ledger)
 
-    def is_ready(self) -> None:
-        """Waits until the members are known here, where they are to be."""
-        self._until(lambda status: self.level < REPLICA_LEVEL or status["replica"]["as_of"] is not None)
+    def is_ready(self) -> bool:
+        """Waits until the members are known here, where they are to be; whether they are."""
+
+        def known(status: Json) -> bool:
+            return self.level < REPLICA_LEVEL or status["replica"]["as_of"] is not None
+
+        return known(self._until(known))
 
     def sells(self, count: int = SALES) -> Iterator[Check]:
         """Members buy: each sale is answered at once, and kept."""
@@ -275,7 +279,7 @@ def rehearse(
         rng: who buys what.
 
     Raises:
-        AgentDiedError: the agent of the drill did not start.
+        AgentDiedError: the agent of the drill did not start, or did not get to know the members.
         OSError: no directory or port could be had.
     """
     sheets = []
@@ -333,7 +337,12 @@ def _set_up(configuration: Configuration, directory: Path, clock: SystemClock, r
                 people=tenant.members(2 * SALES),
                 stranger=tenant.stranger(),
             )
-            sandbox.is_ready()
+            try:
+                ready = sandbox.is_ready()
+            except httpx.TransportError:
+                raise agent.died("The agent does not answer any more.") from None
+            if not ready:
+                raise agent.died(f"The agent does not know the members after {PATIENCE_S:.0f} s.")
             yield sandbox
         finally:
             agent.stop()

@@ -66,10 +66,15 @@ def test_it_asks_with_the_daemons_own_token(call, door):
         ((409, json.dumps({**PROBLEM, "code": "x.y"}).encode()), 1, "x.y"),
         ((503, json.dumps(PROBLEM).encode()), 74, "storage.unavailable"),
         ((404, b"<html>"), 1, "agent.refused"),
+        ((404, b'{"errors": ["no such page"]}'), 1, "agent.refused"),
+        ((404, b'{"errors": {"path": "unknown"}}'), 1, "agent.refused"),
         ((200, b"<html>"), 1, "agent.refused"),
     ],
-    ids=["token unknown", "scope", "nothing there", "conflict", "disk", "another server's error", "another server"],
-)
+    ids=[
+        "token unknown", "scope", "nothing there", "conflict", "disk", "another server's error",
+        "another server's list", "another server's table", "another server",
+    ],
+)  # fmt: skip
 def test_what_the_door_refuses_has_its_exit_status(call, door, answer, exit_code, code):
     """Each refusal is told with its code, and ends with the status that scripts know it by."""
     door.answer = answer
@@ -110,6 +115,21 @@ def test_without_a_daemon_it_is_2(call, door, command):
 
     assert done.exit_code == 2
     assert f"127.0.0.1:{door.server_port}" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "exit_code"),
+    [(("status",), 1), (("flush",), 1), (("doctor",), None), (("support-bundle", "--show"), 0)],
+)
+def test_another_program_at_that_address(call, door, command, exit_code):
+    """It answers, and is not the agent: it is told so, by what looks further too."""
+    door.answer = (200, b'{"status": "up"}')
+
+    done = call(*command)
+
+    assert "What answers at this address is not the agent." in done.output
+    assert not isinstance(done.exception, KeyError)
+    assert exit_code is None or done.exit_code == exit_code
 
 
 def test_a_daemon_that_was_stopped_left_no_token(call, config):

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shutil
 import socket
+import tempfile
 import threading
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from pathlib import Path
 
 import openssh as ssh
 import pytest
@@ -18,10 +21,12 @@ from ports import free_port
 from wire import answer as answering
 from wire import wire
 
+from agent.doctor import machine
 from agent.doctor.machine import judge_service
 from agent.kept import Kept, Report
 
 HERE = "127.0.0.1"
+NOBODY = 65534
 
 
 def test_a_working_till(running):
@@ -142,6 +147,79 @@ def test_a_key_that_is_gone(till):
     assert rows["storage.key"][0]["state"] == "fail"
     assert "back in its place" in rows["storage.key"][0]["remedy"]
     assert "outbox" not in rows
+
+
+@pytest.fixture
+def stranger(till):
+    """The same till for a user who owns nothing of it; its folder is one that anybody may enter."""
+    root = Path(tempfile.mkdtemp(prefix="loyalty-agent-stranger-"))
+    root.chmod(0o755)
+    shutil.copytree(till.state, root / "state")
+    (root / "state").chmod(0o700)
+    (root / "credentials").mkdir(mode=0o700)
+    (root / "credentials" / "voyado").write_text("sim-key")
+    till.root, till.config, till.state = root, root / "config.toml", root / "state"
+    till.write('feed_secret = "file:credentials/voyado"\n', root=root)
+    till.config.write_text(till.config.read_text().replace("file:voyado.key", "credential:voyado"))
+    yield till
+    shutil.rmtree(root)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+@pytest.mark.parametrize(
+    "args", [("doctor", "--json"), ("support-bundle", "--show"), ("config", "check")], ids=" ".join
+)
+def test_by_somebody_who_may_read_nothing(stranger, args):
+    """What is closed to them is unknown, with who may look, and the rest of the sheet is there."""
+    assert stranger.run(*args)[0] in (0, 1)
+    os.seteuid(NOBODY)
+    try:
+        status, told = stranger.run(*args)
+    finally:
+        os.seteuid(0)
+
+    if args[0] == "config":
+        assert status == 78
+        assert "credential:voyado cannot be read: Permission denied" in told
+        return
+    assert status == 0
+    if args[0] == "support-bundle":
+        return
+    rows = {row["check"]: row for row in json.loads(told)["checks"]}
+    for check in ("configuration", "agent", "clock", "state.directory"):
+        assert (check, rows[check]["state"]) == (check, "unknown")
+        assert "root" in rows[check]["remedy"]
+    assert rows["disk.space"]["state"] != "unknown"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_a_file_that_the_agent_s_user_may_not_read(stranger):
+    """Nobody hands it over to the service: unlike a credential it fails."""
+    text = stranger.config.read_text()
+    stranger.config.write_text(text.replace("credential:voyado", "file:credentials/voyado"))
+    os.seteuid(NOBODY)
+    try:
+        rows = json.loads(stranger.run("doctor", "--json")[1])["checks"]
+    finally:
+        os.seteuid(0)
+
+    assert (rows[0]["check"], rows[0]["state"]) == ("configuration", "fail")
+    assert "Permission denied" in rows[0]["detail"]
+
+
+def test_a_place_that_cannot_be_looked_at(till, monkeypatch):
+    """A disk that answers nothing is a row each, and so is an address of a kind that this machine does not have."""
+
+    def refused(_path):
+        raise PermissionError
+
+    monkeypatch.setattr(machine, "_nearest", refused)
+    monkeypatch.setattr(socket, "socket", lambda *_family: (_ for _ in ()).throw(OSError(97, "No such family")))
+    rows = till.sheet()
+
+    assert [rows[check][0]["state"] for check in ("disk.space", "disk.file_system")] == ["unknown", "unknown"]
+    assert rows["door"][0]["detail"].endswith("cannot be listened at: No such family")
+    assert rows["outbox"][0]["state"] == "ok"
 
 
 def test_a_newer_program_s_file(till):

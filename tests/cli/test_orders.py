@@ -21,7 +21,7 @@ class Played:
     def post(self, path):
         self.ordered.append(path)
 
-    def get(self, _path):
+    def status(self):
         return self.statuses.pop(0) if len(self.statuses) > 1 else self.statuses[0]
 
 

@@ -93,7 +93,14 @@ class Sold:
 
     def status(self):
         queue = {"depth": 0, "parked": 0, "in_doubt": 0}
-        return {"state": self.state, "conditions": [], "queue": queue}
+        return {"state": self.state, "conditions": [], "queue": queue, "replica": {"as_of": None}}
+
+
+class Gone(Sold):
+    """An agent that died."""
+
+    def status(self):
+        raise httpx.ConnectError("gone")
 
 
 class Person:
@@ -140,6 +147,27 @@ def test_a_state_that_does_not_come(monkeypatch):
     """The wrong word and the missing condition fail."""
     assert not all(check.ok for check in sandbox(Sold(), monkeypatch).says("offline"))
     assert not all(check.ok for check in sandbox(Sold(state="offline"), monkeypatch).says("offline", "vendor.offline"))
+
+
+@pytest.mark.parametrize(
+    ("till", "told"),
+    [(Gone(), "The agent does not answer any more."), (Sold(), "The agent does not know the members after 0 s.")],
+    ids=["it-died", "nobody-arrives"],
+)
+def test_a_sandbox_that_does_not_come_about(tmp_path, monkeypatch, till, told):
+    """It is one error, with the last lines of its log, and nothing is left behind."""
+    monkeypatch.setattr(drill, "PATIENCE_S", 0.0)
+    monkeypatch.setattr(drill.Till, "status", lambda _till: till.status())
+    config = tmp_path / "config.toml"
+    config.write_text(CONFIG.format(root=tmp_path, level=3))
+    (tmp_path / "state").mkdir()
+
+    done = CliRunner().invoke(program, ["--config", str(config), "drill", "--scene", "line-down"])
+
+    assert done.exit_code == 1
+    assert told in done.output
+    assert '"event"' in done.output
+    assert list((tmp_path / "state").iterdir()) == []
 
 
 def test_an_agent_that_dies(monkeypatch):

@@ -182,7 +182,7 @@ class AntavoSettings(VendorSection):
     @property
     def host(self) -> str:
         """What the `Host` header says."""
-        return urlsplit(self.base_url).netloc
+        return urlsplit(self.base_url or "").netloc  # it is None where it is missing, which is told elsewhere
 
     @property
     def redeems(self) -> frozenset[BenefitKind]:
