@@ -31,11 +31,12 @@ class VoyadoSender:
         return [await self._send(outgoing) for outgoing in batch]
 
     async def _send(self, outgoing: Outgoing) -> Verdict:
-        if outgoing.key is None:
-            return Verdict(VerdictKind.PARK, "sale.without_member", title="The sale names nobody Voyado could match.")
         sale = outgoing.transaction
+        # Whose a sale that is gone was is mostly gone with it: that its lines are is what a person needs to hear.
         if sale.type is TransactionType.VOID and not sale.lines and outgoing.original is None:
             return Verdict(VerdictKind.PARK, "sale.without_lines", title="The sale that this void clears is gone.")
+        if outgoing.key is None:
+            return Verdict(VerdictKind.PARK, "sale.without_member", title="The sale names nobody Voyado could match.")
         body = render_receipt(
             sale,
             outgoing.key,

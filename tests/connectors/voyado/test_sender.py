@@ -203,6 +203,11 @@ async def test_a_key_that_is_missing(connect, key):
             "sale.without_lines",
             id="a void of a sale that is gone",
         ),
+        pytest.param(
+            outgoing(sale(type="void", original_transaction_id="gone", lines=[], payments=[], total="0"), named=False),
+            "sale.without_lines",
+            id="a void of a sale that is gone with whose it was",
+        ),
     ],
 )
 async def test_what_cannot_be_told_to_voyado(connect, what, code):
