@@ -55,25 +55,27 @@ class PageCalls:
         events = {200: "text/event-stream"}
         return (
             Call(
-                "GET", "/page/status", None, self.status, "The state for the staff page",
+                "GET", "/page/status", None, self.status, "The state for the staff page", name="get_page_status",
                 query=LanguageQuery, gives={200: StatusAnswer},
             ),
             Call(
                 "GET", "/page/events", None, self._events(self._status, self._staff_locale),
-                "The events for the staff page", query=LanguageQuery, gives=events, refuses=busy, stream=True,
+                "The events for the staff page", name="stream_page_events",
+                query=LanguageQuery, gives=events, refuses=busy, stream=StatusAnswer,
             ),
             Call(
-                "GET", "/page/texts", None, self.texts, "The staff page's words",
+                "GET", "/page/texts", None, self.texts, "The staff page's words", name="get_page_texts",
                 query=LanguageQuery, gives={200: Texts},
             ),
             Call("GET", "/page/{asset}", None, _asset),
             Call(
-                "GET", "/customer/status", None, self.customer, "What customers are told",
+                "GET", "/customer/status", None, self.customer, "What customers are told", name="get_customer_status",
                 query=LanguageQuery, gives={200: CustomerAnswer},
             ),
             Call(
                 "GET", "/customer/events", None, self._events(self._sentences, self._customer_locale),
-                "The events for the customers' display", query=LanguageQuery, gives=events, refuses=busy, stream=True,
+                "The events for the customers' display", name="stream_customer_events",
+                query=LanguageQuery, gives=events, refuses=busy, stream=CustomerAnswer,
             ),
             Call("GET", "/customer", None, _html("customer.html")),
             Call("GET", "/", None, _html("page.html")),

@@ -5,6 +5,7 @@ from decimal import Decimal
 from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, StringConstraints, model_validator
+from typing_extensions import TypeAliasType
 
 from agent.api.schemas import Answer, Message, Request, Served
 from agent.domain.benefits import BenefitKind
@@ -32,6 +33,12 @@ class WorthAnswer(Answer):
     text: str | None = Field(None, description="the id of a price rule that the till has, or words for the cashier")
 
 
+OfflineState = TypeAliasType("OfflineState", Literal["allowed", "refused"])
+OfflineReason = TypeAliasType(
+    "OfflineReason", Literal["general", "welcome", "allowed", "policy", "contact", "expired", "amount", "count"]
+)
+
+
 class BenefitAnswer(Answer):
     """What can be used, and whether it can be while the loyalty system does not answer."""
 
@@ -39,8 +46,8 @@ class BenefitAnswer(Answer):
     name: str = Field(repr=False)
     value: WorthAnswer | None
     expires_at: datetime | None = Field(description="the first instant at which it is of no use any more")
-    offline: Literal["allowed", "refused"]
-    why: Literal["general", "welcome", "allowed", "policy", "contact", "expired", "amount", "count"] = Field(
+    offline: OfflineState
+    why: OfflineReason = Field(
         description="`general`: it is everybody's, `welcome`: it is for whoever has just joined, and nothing is used "
         "up; `allowed`: `benefits.offline` allows it; `policy`: that allows none of the kind; `contact`: the loyalty "
         "system has not said so for too long; `amount`: it takes off too much; `count`: the member has had as many "
