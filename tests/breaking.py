@@ -159,7 +159,8 @@ def _resolved(document: Json, schema: Any) -> Any:
 
 
 def _choices(schema: Json) -> list[Any]:
-    return list(schema.get("anyOf") or schema.get("oneOf") or [schema])
+    told = schema.get("anyOf") or schema.get("oneOf")
+    return [choice for one in told for choice in _choices(one)] if told else [schema]
 
 
 def _types(schema: Json) -> set[str]:

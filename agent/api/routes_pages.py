@@ -15,7 +15,7 @@ from agent.api.calls import Call, Handler
 from agent.api.events import Broadcast, EventStream
 from agent.api.problems import ROUTE_UNKNOWN, DoorError
 from agent.api.rooms import Rooms
-from agent.api.schemas import CustomerAnswer, LanguageQuery, StatusAnswer, Texts
+from agent.api.schemas import CustomerAnswer, LanguageQuery, PageTexts, StatusAnswer
 from agent.api.visits import PAGE_POLICY, Reply, Visit, Voice
 
 Render = Callable[[str], bytes]
@@ -65,7 +65,7 @@ class PageCalls:
             ),
             Call(
                 "GET", "/page/texts", None, self.texts, "The staff page's words", name="get_page_texts",
-                query=LanguageQuery, gives={200: Texts},
+                query=LanguageQuery, gives={200: PageTexts},
             ),
             Call("GET", "/page/{asset}", None, _asset),
             Call(
@@ -90,7 +90,7 @@ class PageCalls:
         """Labels, states and levels in the language asked for, and whom to call."""
         locale = self._staff_locale(visit)
         page = dict(self._rooms.messages.page(locale))
-        texts = Texts(locale=locale, texts=page, support=self._rooms.settings.agent.support)
+        texts = PageTexts(locale=locale, texts=page, support=self._rooms.settings.agent.support)
         return Reply(200, texts.model_dump_json().encode())
 
     async def customer(self, visit: Visit) -> Reply:

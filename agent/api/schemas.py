@@ -404,7 +404,7 @@ class Ready(Answer):
     ready: Literal[True] = True
 
 
-class Texts(Answer):
+class PageTexts(Answer):
     """The staff page's words in one language, and whom to call, as the shop has it (`agent.support`)."""
 
     locale: str

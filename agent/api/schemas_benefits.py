@@ -4,7 +4,8 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field, StringConstraints, model_validator
+from pydantic import BeforeValidator, Field, StringConstraints, WithJsonSchema, model_validator
+from pydantic.config import JsonDict
 from typing_extensions import TypeAliasType
 
 from agent.api.schemas import Answer, Message, Request, Served
@@ -73,6 +74,7 @@ class VoucherAnswer(BenefitAnswer):
     number: str | None = Field(repr=False)
 
 
+_AMOUNT: JsonDict = {"anyOf": [{"type": "number"}, {"type": "string", "examples": ["50.00"]}]}
 BenefitId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_:.-]{1,64}$")]
 
 
@@ -82,7 +84,7 @@ class RedeemRequest(Request):
     ref: Annotated[str, StringConstraints(min_length=1, max_length=64)] = Field(description="from `identify`")
     kind: BenefitKind
     id: BenefitId | None = Field(None, repr=False, description="of the offer or voucher; null for points")
-    amount: Annotated[Decimal, BeforeValidator(parse_amount), Field(ge=0)] | None = Field(
+    amount: Annotated[Decimal, BeforeValidator(parse_amount), Field(ge=0), WithJsonSchema(_AMOUNT)] | None = Field(
         None, description="what it takes off the sale; how many points"
     )
     transaction_id: TransactionId = Field(description="the sale's")

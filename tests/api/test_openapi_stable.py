@@ -165,7 +165,14 @@ def say_it_better(document):
     document["paths"][SALE]["post"]["summary"] = "Another text"
 
 
-FRIENDLY = [add_a_call, take_one_more_field, give_one_more_field, take_longer_ones, say_it_better]
+def put_a_choice_into_a_choice(document):
+    amount = schema_of(document, "/v1/benefits/redeem")["properties"]["amount"]
+    amount["anyOf"] = [{"anyOf": amount["anyOf"][:-1]}, amount["anyOf"][-1]]
+
+
+FRIENDLY = [
+    add_a_call, take_one_more_field, give_one_more_field, take_longer_ones, say_it_better, put_a_choice_into_a_choice,
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("change", FRIENDLY, ids=[change.__name__ for change in FRIENDLY])
