@@ -44,11 +44,11 @@ _PARAMS: Final[Mapping[str, dict[str, Any]]] = {
     "ref": {"type": "string", "description": "from identify"},
     "entry": {"type": "integer", "minimum": 1, "maximum": 2**63 - 1, "description": "of the queue's list"},
 }
-_SCHEMAS: Final = "#/components/schemas/"
+_REFERENCE: Final = "#/components/schemas/{model}"
 Models = Mapping[Any, dict[str, Any]]
 
 
-class _Schemas(GenerateJsonSchema):
+class _SparseSchemas(GenerateJsonSchema):
     """pydantic's schemas without what says nothing: generators make types of it that are worse to use."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002 - the library's own interface
@@ -56,7 +56,7 @@ class _Schemas(GenerateJsonSchema):
         return False
 
     def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
-        """A default tells what counts when a request's field is left out; nothing does not, and no answer has one."""
+        """Leaves out what says nothing: null and empty lists, and any of an answer, where nothing is left out."""
         made = super().default_schema(schema)
         if self.mode == "serialization" or made.get("default") in (None, [], {}):
             made.pop("default", None)
@@ -91,7 +91,7 @@ class Document:
             wanted += [(model, "validation") for model in (call.takes, call.query) if model is not None]
             wanted += [(model, "serialization") for model in call.gives.values() if not isinstance(model, str)]
         models, made = models_json_schema(
-            list(dict.fromkeys(wanted)), ref_template=_SCHEMAS + "{model}", schema_generator=_Schemas
+            list(dict.fromkeys(wanted)), ref_template=_REFERENCE, schema_generator=_SparseSchemas
         )
         schemas = made["$defs"]
         queries = {model: schemas.pop(model.__name__) for model in {call.query for call in self._calls} if model}

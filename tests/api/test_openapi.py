@@ -11,6 +11,7 @@ import pytest
 from agent.api import problems
 from agent.domain.health import SEVERITY
 from agent.messages import MESSAGE_CODES
+from agent.settings.sections import ApiSection
 
 DOCS = (Path(__file__).parents[2] / "docs/till-api.md").read_text(encoding="utf-8")
 
@@ -42,6 +43,11 @@ async def test_every_call_is_in_the_document(house, document):
         assert operation.get("x-scope") == call.scope
         assert operation["summary"]
         assert operation["description"]
+
+
+async def test_the_document_names_where_an_agent_listens(document):
+    """A client that is told nothing else calls where `api.listen` is by default."""
+    assert [server["url"] for server in document["servers"]] == [f"http://{place}" for place in ApiSection().listen]
 
 
 async def test_every_reference_leads_somewhere(document):
