@@ -68,13 +68,14 @@ def connect(token: str) -> AuthenticatedClient:
 
 
 def record(client: AuthenticatedClient, sale: Transaction) -> Response[Problem | TransactionAccepted]:
-    """No answer is no answer: the same sale again, under the same transaction_id."""
-    for wait_s in (0.5, 1, 2, 4, 8):
+    """Until there is an answer: the same sale again, under the same transaction_id."""
+    wait_s = 0.5
+    while True:
         try:
             return record_transaction.sync_detailed(client=client, body=sale)
         except httpx.TransportError:
             time.sleep(wait_s)
-    return record_transaction.sync_detailed(client=client, body=sale)
+            wait_s = min(2 * wait_s, 5)
 
 
 def phone(value: str) -> IdentifierStatement:

@@ -19,16 +19,15 @@ function connect(token: string) {
 
 type Client = ReturnType<typeof connect>;
 
-/** No answer is no answer: the same sale again, under the same transaction_id. */
+/** Until there is an answer: the same sale again, under the same transaction_id. */
 async function record(client: Client, sale: Schemas["Transaction"]) {
-  for (const waitMs of [500, 1000, 2000, 4000, 8000]) {
+  for (let waitMs = 500; ; waitMs = Math.min(2 * waitMs, 5_000)) {
     try {
       return await client.POST("/v1/transactions", { body: sale, signal: AbortSignal.timeout(10_000) });
     } catch {
       await rest(waitMs);
     }
   }
-  return client.POST("/v1/transactions", { body: sale, signal: AbortSignal.timeout(10_000) });
 }
 
 function there<T>(answer: { data?: T; error?: Problem }): T {
