@@ -39,11 +39,14 @@ lint: $(READY)  ## style, types and floors
 format: $(READY)
 	$(BIN)/ruff check --fix --unsafe-fixes . ; $(BIN)/ruff format .
 
-lock:  ## pins anew, by hash and without naming an index; needs uv
+lock:  ## pins anew, by hash and without naming an index; needs uv and npm
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate \
 		--group dev pyproject.toml -o requirements.txt
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate \
 		-c requirements.txt pyproject.toml -o packaging/requirements.txt
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate \
+		--group clients -o tests/e2e/clients/python/requirements.txt
+	npm install --prefix tests/e2e/clients/typescript --package-lock-only --omit-lockfile-registry-resolved --ignore-scripts
 
 $(READY): requirements.txt pyproject.toml
 	@test -n "$(PYTHON)" || { echo "No Python 3.11 or newer with its venv module was found (Debian: apt install python3-venv)."; exit 1; }

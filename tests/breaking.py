@@ -1,8 +1,9 @@
 """What a later OpenAPI document breaks for who built against an earlier one.
 
 A till that was written against the earlier document goes on to work with the later one: what it sends is still taken,
-what it reads is still there, and no word comes that it cannot know. Texts, new calls, new fields of answers and new
-fields of requests that may be left out break nothing.
+what it reads is still there, and no word comes that it cannot know. Whoever generates a client anew finds its methods
+and types under the names that their program uses. Texts, new calls, new fields of answers and new fields of requests
+that may be left out break nothing.
 """
 
 from __future__ import annotations
@@ -35,10 +36,20 @@ class _Comparison:
                     yield f"{place}: is gone"
                     continue
                 yield from self._call(place, before, after)
+        for name in self._old["components"]["schemas"].keys() - self._new["components"]["schemas"].keys():
+            yield f"{name}: no type is called so any more"
 
     def _call(self, place: str, before: Json, after: Json) -> Iterator[str]:
+        for name in ("operationId", "tags"):  # method and module of a generated client
+            if before.get(name) != after.get(name):
+                yield f"{place}: another {name}"
         if before.get("x-scope") != after.get("x-scope"):
             yield f"{place}: takes another scope"
+        yield from self._parameters(place, before, after)
+        yield from self._body(place, before, after)
+        yield from self._answers(place, before, after)
+
+    def _parameters(self, place: str, before: Json, after: Json) -> Iterator[str]:
         known = {(one["name"], one["in"]): one for one in before["parameters"]}
         told = {(one["name"], one["in"]): one for one in after["parameters"]}
         for key, one in known.items():
@@ -49,7 +60,8 @@ class _Comparison:
         for key, one in told.items():
             if one.get("required") and not known.get(key, {}).get("required"):
                 yield f"{place}: parameter {key[0]} is needed"
-        yield from self._body(place, before, after)
+
+    def _answers(self, place: str, before: Json, after: Json) -> Iterator[str]:
         for status, answer in before["responses"].items():
             if status not in after["responses"]:
                 yield f"{place}: does not answer {status} any more"
@@ -147,7 +159,8 @@ def _resolved(document: Json, schema: Any) -> Any:
 
 
 def _choices(schema: Json) -> list[Any]:
-    return list(schema.get("anyOf") or schema.get("oneOf") or [schema])
+    told = schema.get("anyOf") or schema.get("oneOf")
+    return [choice for one in told for choice in _choices(one)] if told else [schema]
 
 
 def _types(schema: Json) -> set[str]:

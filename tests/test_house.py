@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -62,14 +63,25 @@ def test_every_room_stands_on_the_map():
     assert missing == []
 
 
-def test_requirements_name_no_index_and_pin_by_hash():
+@pytest.mark.parametrize("folder", [".", "packaging", "tests/e2e/clients/python"])
+def test_requirements_name_no_index_and_pin_by_hash(folder):
     """Every dependency is pinned by hash, and the file names no place to get it from."""
-    text = (ROOT / "requirements.txt").read_text(encoding="utf-8")
+    text = (ROOT / folder / "requirements.txt").read_text(encoding="utf-8")
     pins = re.findall(r"^[A-Za-z0-9._-]+(?:\[[^\]]+\])?==", text, re.MULTILINE)
 
-    assert len(pins) > 40
+    assert len(pins) > 20
     assert "://" not in text
     assert len(re.findall(r"^\S+==.*\\\n    --hash=sha256:", text, re.MULTILINE)) == len(pins)
+
+
+def test_npm_packages_are_pinned_by_hash_and_name_no_index():
+    """The same of what the tests take from npm."""
+    text = (ROOT / "tests/e2e/clients/typescript/package-lock.json").read_text(encoding="utf-8")
+    packages = {name: said for name, said in json.loads(text)["packages"].items() if name}
+
+    assert len(packages) > 20
+    assert [name for name, said in packages.items() if not said["integrity"].startswith("sha512-")] == []
+    assert '"resolved"' not in text
 
 
 def test_markdown_links_lead_somewhere():

@@ -26,12 +26,13 @@ class Call:
         scope: whose token it takes; None for the open paths.
         handler: answers it; its docstring is the description that the document gives.
         summary: a title for the document; without one the document leaves the call out.
+        name: what a client that is generated from the document calls it, so that it stays for good.
         takes: the body's model; None where the body is empty or an object without fields.
         query: the model of its query parameters.
         gives: what each good status carries: a model as JSON, or the name of another media type.
         refuses: refusals of its own, beside those that all calls share.
         ration: ``refuse`` draws 429 when the look-up ration is used up, ``tell`` goes on without looking up.
-        stream: it does not end by itself.
+        stream: what its events carry, as JSON: it does not end by itself. None for a call that ends.
     """
 
     method: str
@@ -39,12 +40,13 @@ class Call:
     scope: Scope | None
     handler: Handler
     summary: str = ""
+    name: str = ""
     takes: type[BaseModel] | None = None
     query: type[BaseModel] | None = None
     gives: Mapping[int, type[BaseModel] | str] = field(default_factory=dict)
     refuses: Mapping[int, str] = field(default_factory=dict)
     ration: Literal["refuse", "tell"] | None = None
-    stream: bool = False
+    stream: type[BaseModel] | None = None
 
     @property
     def description(self) -> str:

@@ -122,7 +122,6 @@ def message_code(kind: Kind) -> str | None:
 def render(error: DoorError, request_id: str, messages: Iterable[Message] = ()) -> bytes:
     """The body of the answer."""
     kind = error.kind
-    said = tuple(messages)
     problem = Problem(
         type=PROBLEM_TYPE + kind.code,
         title=kind.title,
@@ -130,8 +129,7 @@ def render(error: DoorError, request_id: str, messages: Iterable[Message] = ()) 
         detail=error.detail,
         code=kind.code,
         request_id=request_id,
-        errors=tuple(FaultItem(pointer=fault.pointer, message=fault.message) for fault in error.faults[:MAX_FAULTS])
-        or None,
-        messages=said or None,
+        errors=tuple(FaultItem(pointer=fault.pointer, message=fault.message) for fault in error.faults[:MAX_FAULTS]),
+        messages=tuple(messages),
     )
-    return problem.model_dump_json(exclude_none=True).encode()
+    return problem.model_dump_json(exclude_defaults=True).encode()

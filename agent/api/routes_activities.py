@@ -24,7 +24,7 @@ class ActivityCalls:
         """What is offered."""
         return (
             Call(
-                "POST", "/v1/activities", "pos", self.accept, "Take an activity",
+                "POST", "/v1/activities", "pos", self.accept, "Take an activity", name="record_activity",
                 takes=ActivityStatement, gives={200: ActivityAccepted, 202: ActivityAccepted}, ration="tell",
                 refuses={
                     409: "The id is taken by other content.",

@@ -29,13 +29,17 @@ from agent.domain.numbering import store_and_till
 from agent.errors import UnknownRecordError
 
 _NUMBER: Final = re.compile(r"[1-9][0-9]{0,17}")
-ORDERS: Final = {
-    "sync": "Ask for contact changes now",
-    "flush": "Try everything queued or held now, whatever its back-off; a vendor's Retry-After still wins",
-    "purge": "Erase now what retention names",
-    "pause": "Stop delivering; sales go on being taken",
-    "resume": "Deliver again",
+_ORDERS: Final = {
+    "sync": ("sync_contacts", "Ask for contact changes now"),
+    "flush": (
+        "flush_queue",
+        "Try everything queued or held now, whatever its back-off; a vendor's Retry-After still wins",
+    ),
+    "purge": ("purge_personal_data", "Erase now what retention names"),
+    "pause": ("pause_deliveries", "Stop delivering; sales go on being taken"),
+    "resume": ("resume_deliveries", "Deliver again"),
 }
+"""The name of the call and what it does, by the order."""
 
 
 class AdminCalls:
@@ -53,30 +57,39 @@ class AdminCalls:
         unknown = {404: "No such unfinished delivery.", 503: "It cannot be written now."}
         return (
             Call(
-                "GET", "/v1/queue", "admin", self.queue, "What is not delivered",
+                "GET", "/v1/queue", "admin", self.queue, "What is not delivered", name="list_queue",
                 query=QueueQuery, gives={200: QueueList},
             ),
             Call(
                 "GET", "/v1/transactions/{transaction_id}/story", "admin", self.story, "A sale's whole life",
+                name="get_transaction_story",
                 gives={200: StoryAnswer}, refuses={404: "No such sale."},
             ),
             Call(
-                "POST", "/v1/queue/{entry}/retry", "admin", self.retry, "Try a delivery again",
+                "POST", "/v1/queue/{entry}/retry", "admin", self.retry, "Try a delivery again", name="retry_delivery",
                 gives={202: OrderAccepted}, refuses=unknown,
             ),
             Call(
                 "POST", "/v1/queue/{entry}/discard", "admin", self.discard, "Give a delivery up",
+                name="discard_delivery",
                 takes=DiscardRequest, gives={202: OrderAccepted},
                 refuses={**unknown, 409: "It is under way right now."},
             ),
-            Call("GET", "/v1/damage", "admin", self.damage, "What was damaged", gives={200: DamageList}),
+            Call(
+                "GET", "/v1/damage", "admin", self.damage, "What was damaged", name="list_damage",
+                gives={200: DamageList},
+            ),
             Call(
                 "POST", "/v1/damage/acknowledge", "admin", self.acknowledge, "Damage has been seen",
+                name="acknowledge_damage",
                 gives={200: DamageAcknowledged}, refuses={503: "It cannot be written now."},
             ),
             *(
-                Call("POST", f"/v1/{name}", "admin", self._order(name), summary, gives={202: OrderAccepted})
-                for name, summary in ORDERS.items()
+                Call(
+                    "POST", f"/v1/{order}", "admin", self._order(order), summary, name=name,
+                    gives={202: OrderAccepted},
+                )
+                for order, (name, summary) in _ORDERS.items()
             ),
         )  # fmt: skip
 

@@ -47,20 +47,21 @@ class BenefitCalls:
         return (
             Call(
                 "GET", "/v1/contacts/{ref}/benefits", "pos", self.benefits, "What a member can use",
+                name="get_benefits",
                 gives={200: BenefitsAnswer}, ration="refuse",
                 refuses={404: "Nobody is known under that handle.", 429: "The look-up ration is used up."},
             ),
             Call(
-                "POST", "/v1/benefits/redeem", "pos", self.redeem, "Use a benefit up",
+                "POST", "/v1/benefits/redeem", "pos", self.redeem, "Use a benefit up", name="redeem_benefit",
                 takes=RedeemRequest, gives={200: RedeemAnswer}, refuses=refused,
             ),
             Call(
-                "POST", "/v1/benefits/release", "pos", self.release, "Give a benefit back",
+                "POST", "/v1/benefits/release", "pos", self.release, "Give a benefit back", name="release_benefit",
                 takes=ReleaseRequest, gives={200: RedeemAnswer},
                 refuses={**refused, 404: "Nothing of the kind was redeemed for that sale here."},
             ),
             Call(
-                "POST", "/v1/points/preview", "pos", self.preview, "What a sale would earn",
+                "POST", "/v1/points/preview", "pos", self.preview, "What a sale would earn", name="preview_points",
                 takes=OpenTransaction, gives={200: PreviewAnswer}, ration="tell",
             ),
         )  # fmt: skip

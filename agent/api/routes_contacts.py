@@ -31,7 +31,7 @@ class ContactCalls:
         rationed = {429: "The look-up ration is used up."}
         return (
             Call(
-                "POST", "/v1/contacts", "pos", self.enrol, "Make a contact",
+                "POST", "/v1/contacts", "pos", self.enrol, "Make a contact", name="create_contact",
                 takes=NewContact, gives={200: ContactTaken, 202: ContactTaken}, ration="refuse",
                 refuses={
                     **rationed,
@@ -41,7 +41,7 @@ class ContactCalls:
                 },
             ),
             Call(
-                "PATCH", "/v1/contacts/{ref}", "pos", self.revise, "Change a contact",
+                "PATCH", "/v1/contacts/{ref}", "pos", self.revise, "Change a contact", name="update_contact",
                 takes=NewContact, gives={202: ContactChanged}, ration="refuse",
                 refuses={
                     **rationed,
@@ -53,7 +53,7 @@ class ContactCalls:
                 },
             ),
             Call(
-                "GET", "/v1/contacts/{ref}", "pos", self.contact, "What may be shown of a member",
+                "GET", "/v1/contacts/{ref}", "pos", self.contact, "What may be shown of a member", name="get_contact",
                 gives={200: ContactAnswer}, refuses={404: "Nobody is known under that handle.", **rationed},
                 ration="refuse",
             ),

@@ -15,7 +15,7 @@ from agent.api.calls import Call, Handler
 from agent.api.events import Broadcast, EventStream
 from agent.api.problems import ROUTE_UNKNOWN, DoorError
 from agent.api.rooms import Rooms
-from agent.api.schemas import CustomerAnswer, LanguageQuery, StatusAnswer, Texts
+from agent.api.schemas import CustomerAnswer, LanguageQuery, PageTexts, StatusAnswer
 from agent.api.visits import PAGE_POLICY, Reply, Visit, Voice
 
 Render = Callable[[str], bytes]
@@ -55,25 +55,27 @@ class PageCalls:
         events = {200: "text/event-stream"}
         return (
             Call(
-                "GET", "/page/status", None, self.status, "The state for the staff page",
+                "GET", "/page/status", None, self.status, "The state for the staff page", name="get_page_status",
                 query=LanguageQuery, gives={200: StatusAnswer},
             ),
             Call(
                 "GET", "/page/events", None, self._events(self._status, self._staff_locale),
-                "The events for the staff page", query=LanguageQuery, gives=events, refuses=busy, stream=True,
+                "The events for the staff page", name="stream_page_events",
+                query=LanguageQuery, gives=events, refuses=busy, stream=StatusAnswer,
             ),
             Call(
-                "GET", "/page/texts", None, self.texts, "The staff page's words",
-                query=LanguageQuery, gives={200: Texts},
+                "GET", "/page/texts", None, self.texts, "The staff page's words", name="get_page_texts",
+                query=LanguageQuery, gives={200: PageTexts},
             ),
             Call("GET", "/page/{asset}", None, _asset),
             Call(
-                "GET", "/customer/status", None, self.customer, "What customers are told",
+                "GET", "/customer/status", None, self.customer, "What customers are told", name="get_customer_status",
                 query=LanguageQuery, gives={200: CustomerAnswer},
             ),
             Call(
                 "GET", "/customer/events", None, self._events(self._sentences, self._customer_locale),
-                "The events for the customers' display", query=LanguageQuery, gives=events, refuses=busy, stream=True,
+                "The events for the customers' display", name="stream_customer_events",
+                query=LanguageQuery, gives=events, refuses=busy, stream=CustomerAnswer,
             ),
             Call("GET", "/customer", None, _html("customer.html")),
             Call("GET", "/", None, _html("page.html")),
@@ -88,7 +90,7 @@ class PageCalls:
         """Labels, states and levels in the language asked for, and whom to call."""
         locale = self._staff_locale(visit)
         page = dict(self._rooms.messages.page(locale))
-        texts = Texts(locale=locale, texts=page, support=self._rooms.settings.agent.support)
+        texts = PageTexts(locale=locale, texts=page, support=self._rooms.settings.agent.support)
         return Reply(200, texts.model_dump_json().encode())
 
     async def customer(self, visit: Visit) -> Reply:

@@ -47,13 +47,13 @@ class PrivacyCalls:
         several = "Several people share the identifier; nothing was done."
         return (
             Call(
-                "POST", "/v1/privacy/erase", "admin", self.erase, "Erase one person",
+                "POST", "/v1/privacy/erase", "admin", self.erase, "Erase one person", name="erase_person",
                 takes=PersonRequest, gives={200: ErasureAnswer},
                 refuses={409: several, 503: "Not all of it could be erased; asked again, it goes on.",
                          507: "There is no room to erase in place."},
             ),
             Call(
-                "POST", "/v1/privacy/export", "admin", self.export, "Export one person",
+                "POST", "/v1/privacy/export", "admin", self.export, "Export one person", name="export_person",
                 takes=PersonRequest, gives={200: ExportAnswer},
                 refuses={409: several, 503: "A file cannot be read now.", 507: "There is no room to record it."},
             ),

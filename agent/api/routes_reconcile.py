@@ -6,13 +6,14 @@ from decimal import Decimal
 from typing import Annotated, Final, Literal
 
 from pydantic import BeforeValidator, Field, PlainSerializer
+from typing_extensions import TypeAliasType
 
 from agent.api import bodies
 from agent.api.calls import Call
 from agent.api.rooms import Rooms
 from agent.api.schemas import Answer, Request
 from agent.api.visits import Reply, Visit
-from agent.domain.transaction import TransactionId
+from agent.domain.transaction import TransactionId, TransactionType
 from agent.services.reconcile import Reconciliation
 
 SAMPLE: Final = 20
@@ -55,7 +56,7 @@ class ReconcileRequest(Request):
 class TotalAnswer(Answer):
     """Sales of one kind in one currency, added up as the till stated them."""
 
-    type: Literal["purchase", "return", "void", "points_claim"]
+    type: TransactionType
     currency: str
     count: int
     total: Sum
@@ -69,6 +70,9 @@ class TillAnswer(Answer):
     sold: int
     first: int
     last: int
+
+
+BreakReason = TypeAliasType("BreakReason", Literal["rescue", "skipped"])
 
 
 class BreakAnswer(Answer):
@@ -85,7 +89,7 @@ class BreakAnswer(Answer):
     last: int
     after: str | None
     before: str | None
-    reason: Literal["rescue", "skipped"] | None
+    reason: BreakReason | None
     at: datetime | None
 
 
@@ -183,11 +187,12 @@ class ReconcileCalls:
         unreadable = {503: "The record cannot be read now."}
         return (
             Call(
-                "GET", "/v1/reconcile", "admin", self.check, "Is a day complete",
+                "GET", "/v1/reconcile", "admin", self.check, "Is a day complete", name="check_day",
                 query=ReconcileQuery, gives={200: ReconcileAnswer}, refuses=unreadable,
             ),
             Call(
                 "POST", "/v1/reconcile", "admin", self.compare, "Is a day complete, by the till's own list",
+                name="compare_day",
                 takes=ReconcileRequest, gives={200: ReconcileAnswer}, refuses=unreadable,
             ),
         )  # fmt: skip

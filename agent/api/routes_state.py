@@ -42,17 +42,23 @@ class StateCalls:
         busy = {503: "Too many listen already."}
         events = {200: "text/event-stream"}
         return (
-            Call("GET", "/v1/status", "pos", self.status, "The state of the agent", gives={200: StatusAnswer}),
             Call(
-                "GET", "/v1/events", "pos", self._events(), "The state as events",
-                gives=events, refuses=busy, stream=True,
+                "GET", "/v1/status", "pos", self.status, "The state of the agent", name="get_status",
+                gives={200: StatusAnswer},
             ),
-            Call("GET", "/healthz", None, self.healthz, "The process lives", gives={200: Alive}),
             Call(
-                "GET", "/readyz", None, self.readyz, "It can take a sale",
+                "GET", "/v1/events", "pos", self._events(), "The state as events", name="stream_events",
+                gives=events, refuses=busy, stream=StatusAnswer,
+            ),
+            Call("GET", "/healthz", None, self.healthz, "The process lives", name="get_health", gives={200: Alive}),
+            Call(
+                "GET", "/readyz", None, self.readyz, "It can take a sale", name="get_readiness",
                 gives={200: Ready}, refuses={503: "No sale can be put on disk now."},
             ),
-            Call("GET", "/metrics", None, self.metrics, "Figures for Prometheus", gives={200: "text/plain"}),
+            Call(
+                "GET", "/metrics", None, self.metrics, "Figures for Prometheus", name="get_metrics",
+                gives={200: "text/plain"},
+            ),
         )  # fmt: skip
 
     async def status(self, visit: Visit) -> Reply:

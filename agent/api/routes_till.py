@@ -44,11 +44,11 @@ class TillCalls:
         refused = {429: "The look-up ration is used up."}
         return (
             Call(
-                "POST", "/v1/contacts/identify", "pos", self.identify, "Who is this",
+                "POST", "/v1/contacts/identify", "pos", self.identify, "Who is this", name="identify_contact",
                 takes=IdentifyRequest, gives={200: IdentifyAnswer}, refuses=refused, ration="refuse",
             ),
             Call(
-                "POST", "/v1/transactions", "pos", self.accept, "Take a sale",
+                "POST", "/v1/transactions", "pos", self.accept, "Take a sale", name="record_transaction",
                 takes=Transaction, gives={200: TransactionAccepted, 202: TransactionAccepted}, ration="tell",
                 refuses={
                     409: "The id is taken by other content.",
@@ -58,6 +58,7 @@ class TillCalls:
             ),
             Call(
                 "GET", "/v1/transactions/{transaction_id}", "pos", self.transaction, "How a sale stands",
+                name="get_transaction",
                 gives={200: TransactionAnswer}, refuses={404: "No such sale."},
             ),
         )  # fmt: skip

@@ -7,13 +7,17 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, WithJsonSchema
+from typing_extensions import TypeAliasType
 
 from agent.domain.identifiers import IdentifierType
-from agent.domain.transaction import IdentifierStatement, IntegrationKey, Speakable
+from agent.domain.transaction import IdentifierStatement, IntegrationKey, KeyKind, Speakable
 
-KeyKind = Literal["primary", "secondary"]
-DeliveryWord = Literal["queued", "held", "delivered", "parked", "in_doubt"]
-UnfinishedWord = Literal["queued", "held", "parked", "in_doubt"]
+# A type that several bodies share, or that can be null, has a name of its own in the document too: a client that is
+# generated from it has one type then, and not one for each place.
+DeliveryState = TypeAliasType("DeliveryState", Literal["queued", "held", "delivered", "parked", "in_doubt"])
+UnfinishedState = TypeAliasType("UnfinishedState", Literal["queued", "held", "parked", "in_doubt"])
+Severity = TypeAliasType("Severity", Literal["info", "warning", "error"])
+OnlineState = TypeAliasType("OnlineState", Literal["online", "degraded", "offline"])
 
 
 class Request(BaseModel):
@@ -25,7 +29,7 @@ class Request(BaseModel):
 class Answer(BaseModel):
     """What a caller gets."""
 
-    model_config = ConfigDict(frozen=True, from_attributes=True)
+    model_config = ConfigDict(frozen=True, from_attributes=True, json_schema_serialization_defaults_required=True)
 
 
 class Message(Answer):
@@ -33,7 +37,7 @@ class Message(Answer):
 
     code: str
     audience: Literal["staff", "customer"]
-    severity: Literal["info", "warning", "error"]
+    severity: Severity
     text: str
     locale: str
 
@@ -57,25 +61,29 @@ class IdentifyRequest(Request):
     identifier: IdentifierStatement
 
 
-Contact = Annotated[
-    dict[str, Any],
-    WithJsonSchema(
-        {
-            "title": "Contact",
-            "type": "object",
-            "description": "The handle, the integration key's value under its type, and the configured fields.",
-            "properties": {
-                "ref": {
-                    "type": ["string", "null"],
-                    "description": "Opaque, not personal. Of somebody whom only the vendor knows it lasts four hours.",
-                }
-            },
-            "required": ["ref"],
-            "additionalProperties": {"type": ["string", "null"]},
-            "examples": [{"ref": "c_5f3a", "member_number": "10000421", "first_name": "Alma"}],
-        }
-    ),
-]
+Contact = TypeAliasType(
+    "Contact",
+    Annotated[
+        dict[str, Any],
+        WithJsonSchema(
+            {
+                "title": "Contact",
+                "type": "object",
+                "description": "The handle, the integration key's value under its type, and the configured fields.",
+                "properties": {
+                    "ref": {
+                        "type": ["string", "null"],
+                        "description": "Opaque, not personal. Of somebody whom only the vendor knows it lasts four "
+                        "hours.",
+                    }
+                },
+                "required": ["ref"],
+                "additionalProperties": {"type": ["string", "null"]},
+                "examples": [{"ref": "c_5f3a", "member_number": "10000421", "first_name": "Alma"}],
+            }
+        ),
+    ],
+)
 
 
 class Allowed(Answer):
@@ -155,7 +163,7 @@ class TransactionAccepted(Answer):
 
     transaction_id: str
     number: int
-    state: DeliveryWord
+    state: DeliveryState
     duplicate: bool
     accepted_at: datetime
     integration_key: AnsweredKey | None
@@ -167,7 +175,7 @@ class ActivityAccepted(Answer):
     """The activity is on disk."""
 
     activity_id: str
-    state: DeliveryWord
+    state: DeliveryState
     duplicate: bool
     accepted_at: datetime
     integration_key: AnsweredKey | None
@@ -194,7 +202,7 @@ class DeliveryAnswer(Answer):
     """How a sale stands with one vendor. ``delivered`` means accepted by it."""
 
     vendor: str
-    state: DeliveryWord
+    state: DeliveryState
     attempts: int
     next_attempt_at: datetime | None
     delivered_at: datetime | None
@@ -207,7 +215,7 @@ class TransactionAnswer(Answer):
 
     transaction_id: str
     number: int
-    state: DeliveryWord
+    state: DeliveryState
     accepted_at: datetime
     integration_key: StoredKey | None
     deliveries: tuple[DeliveryAnswer, ...]
@@ -278,7 +286,7 @@ class VendorAnswer(Answer):
 
     vendor: str
     role: Literal["loyalty", "forward"]
-    state: Literal["online", "degraded", "offline"]
+    state: OnlineState
     since: datetime | None
     last_success_at: datetime | None
     circuit: str
@@ -325,7 +333,7 @@ class ConditionAnswer(Answer):
     """Something that stands in the way; ``detail`` ends with which vendor, file or count it is about."""
 
     code: str
-    severity: Literal["info", "warning", "error"]
+    severity: Severity
     since: datetime
     title: str
     detail: str
@@ -347,7 +355,7 @@ class SignAnswer(Answer):
 class StatusAnswer(Answer):
     """The state of the agent, without personal data."""
 
-    state: Literal["online", "degraded", "offline"]
+    state: OnlineState
     level: Annotated[int, Field(ge=1, le=4)]
     since: datetime
     version: str
@@ -396,7 +404,7 @@ class Ready(Answer):
     ready: Literal[True] = True
 
 
-class Texts(Answer):
+class PageTexts(Answer):
     """The staff page's words in one language, and whom to call, as the shop has it (`agent.support`)."""
 
     locale: str
@@ -428,7 +436,7 @@ class LanguageQuery(Request):
 class QueueQuery(Request):
     """Which deliveries to list."""
 
-    state: UnfinishedWord | None = Field(None, description="only these; all that are unfinished without it")
+    state: UnfinishedState | None = Field(None, description="only these; all that are unfinished without it")
     vendor: Annotated[str, StringConstraints(pattern=r"^[a-z]{1,32}$")] | None = Field(
         None, description="only this vendor's"
     )
@@ -449,7 +457,7 @@ class QueueEntry(Answer):
     transaction_id: str | None
     activity_id: str | None
     vendor: str
-    state: DeliveryWord
+    state: DeliveryState
     attempts: int
     accepted_at: datetime
     next_attempt_at: datetime | None
@@ -495,11 +503,13 @@ class FaultItem(Answer):
 class Problem(Answer):
     """What went wrong (RFC 9457)."""
 
+    model_config = ConfigDict(json_schema_serialization_defaults_required=False)  # what is empty is left out
+
     type: str
     title: str
     status: int
     detail: str
     code: str
     request_id: str
-    errors: tuple[FaultItem, ...] | None = Field(None, description="only for a body or query that does not fit")
-    messages: tuple[Message, ...] | None = Field(None, description="only where a cashier should be told")
+    errors: tuple[FaultItem, ...] = Field((), description="only for a body or query that does not fit")
+    messages: tuple[Message, ...] = Field((), description="only where a cashier should be told")

@@ -4,7 +4,9 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field, StringConstraints, model_validator
+from pydantic import BeforeValidator, Field, StringConstraints, WithJsonSchema, model_validator
+from pydantic.config import JsonDict
+from typing_extensions import TypeAliasType
 
 from agent.api.schemas import Answer, Message, Request, Served
 from agent.domain.benefits import BenefitKind
@@ -32,6 +34,12 @@ class WorthAnswer(Answer):
     text: str | None = Field(None, description="the id of a price rule that the till has, or words for the cashier")
 
 
+OfflineState = TypeAliasType("OfflineState", Literal["allowed", "refused"])
+OfflineReason = TypeAliasType(
+    "OfflineReason", Literal["general", "welcome", "allowed", "policy", "contact", "expired", "amount", "count"]
+)
+
+
 class BenefitAnswer(Answer):
     """What can be used, and whether it can be while the loyalty system does not answer."""
 
@@ -39,8 +47,8 @@ class BenefitAnswer(Answer):
     name: str = Field(repr=False)
     value: WorthAnswer | None
     expires_at: datetime | None = Field(description="the first instant at which it is of no use any more")
-    offline: Literal["allowed", "refused"]
-    why: Literal["general", "welcome", "allowed", "policy", "contact", "expired", "amount", "count"] = Field(
+    offline: OfflineState
+    why: OfflineReason = Field(
         description="`general`: it is everybody's, `welcome`: it is for whoever has just joined, and nothing is used "
         "up; `allowed`: `benefits.offline` allows it; `policy`: that allows none of the kind; `contact`: the loyalty "
         "system has not said so for too long; `amount`: it takes off too much; `count`: the member has had as many "
@@ -66,6 +74,7 @@ class VoucherAnswer(BenefitAnswer):
     number: str | None = Field(repr=False)
 
 
+_AMOUNT: JsonDict = {"anyOf": [{"type": "number"}, {"type": "string", "examples": ["50.00"]}]}
 BenefitId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_:.-]{1,64}$")]
 
 
@@ -75,7 +84,7 @@ class RedeemRequest(Request):
     ref: Annotated[str, StringConstraints(min_length=1, max_length=64)] = Field(description="from `identify`")
     kind: BenefitKind
     id: BenefitId | None = Field(None, repr=False, description="of the offer or voucher; null for points")
-    amount: Annotated[Decimal, BeforeValidator(parse_amount), Field(ge=0)] | None = Field(
+    amount: Annotated[Decimal, BeforeValidator(parse_amount), Field(ge=0), WithJsonSchema(_AMOUNT)] | None = Field(
         None, description="what it takes off the sale; how many points"
     )
     transaction_id: TransactionId = Field(description="the sale's")

@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from pydantic import Field, WithJsonSchema
+from typing_extensions import TypeAliasType
 
 from agent.api.schemas import Answer, Request
 from agent.domain.identifiers import IdentifierType
@@ -104,7 +105,9 @@ class EarlierErasure(Answer):
     erased_at: datetime
 
 
-Document = Annotated[dict[str, Any], WithJsonSchema({"type": "object", "additionalProperties": True})]
+ExportedRecord = TypeAliasType(
+    "ExportedRecord", Annotated[dict[str, Any], WithJsonSchema({"type": "object", "additionalProperties": True})]
+)
 
 
 class ExportAnswer(Answer):
@@ -113,10 +116,12 @@ class ExportAnswer(Answer):
     exported_at: datetime
     counts: ExportCounts
     contacts: tuple[ExportedContact, ...]
-    benefits: tuple[Document, ...] = Field(description="what the loyalty system said last of what they can use")
-    redemptions: tuple[Document, ...] = Field(description="offers and vouchers that were used up for sales")
-    enrolments: tuple[Document, ...] = Field(description="contacts of theirs that were made at this till, and changes")
-    sales: tuple[Document, ...]
-    activities: tuple[Document, ...] = Field(description="what happened to them without a sale, as tills told it")
-    audit: tuple[Document, ...]
+    benefits: tuple[ExportedRecord, ...] = Field(description="what the loyalty system said last of what they can use")
+    redemptions: tuple[ExportedRecord, ...] = Field(description="offers and vouchers that were used up for sales")
+    enrolments: tuple[ExportedRecord, ...] = Field(
+        description="contacts of theirs that were made at this till, and changes"
+    )
+    sales: tuple[ExportedRecord, ...]
+    activities: tuple[ExportedRecord, ...] = Field(description="what happened to them without a sale, as tills told it")
+    audit: tuple[ExportedRecord, ...]
     erased_before: tuple[EarlierErasure, ...]

@@ -28,6 +28,7 @@ from pydantic import (
 )
 from pydantic.config import JsonDict
 from pydantic_core import PydanticKnownError
+from typing_extensions import TypeAliasType
 
 from agent.domain import money
 from agent.domain.identifiers import MAX_VALUE_CHARS, Identifier, IdentifierType
@@ -79,16 +80,21 @@ def sorted_by_name(attributes: dict[str, str | int | bool | None]) -> dict[str, 
 
 
 _AMOUNT_SCHEMA = {
+    "title": "Amount",
+    "description": "An exact decimal: send a string. A JSON number is read digit by digit, as the sender spelled it.",
     "anyOf": [{"type": "string", "pattern": r"^[+-]?[0-9]{1,15}(\.[0-9]{1,6})?$"}, {"type": "number"}],
     "examples": ["250.00"],
 }
 
-Amount = Annotated[
-    Decimal,
-    PlainValidator(money.parse_amount),
-    PlainSerializer(str, return_type=str, when_used="json"),
-    WithJsonSchema(_AMOUNT_SCHEMA),
-]
+Amount = TypeAliasType(
+    "Amount",
+    Annotated[
+        Decimal,
+        PlainValidator(money.parse_amount),
+        PlainSerializer(str, return_type=str, when_used="json"),
+        WithJsonSchema(_AMOUNT_SCHEMA),
+    ],
+)
 """An exact decimal: a string, or a JSON number read without a binary float."""
 
 Instant = Annotated[
@@ -162,10 +168,13 @@ class IdentifierStatement(Record):
     value: str = Field(repr=False, json_schema_extra={"minLength": 1, "maxLength": MAX_VALUE_CHARS})
 
 
+KeyKind = TypeAliasType("KeyKind", Literal["primary", "secondary"])
+
+
 class IntegrationKey(Record):
     """What ties a sale to a member: the vendor's own key (primary), or something said at the till (secondary)."""
 
-    kind: Literal["primary", "secondary"]
+    kind: KeyKind
     type: IdentifierType
     value: Annotated[str, StringConstraints(min_length=1, max_length=254)] = Field(repr=False)
 
@@ -306,6 +315,9 @@ _NEEDED_BUT_BY_A_VOID: Final[JsonDict] = {
 }
 
 
+Channel = TypeAliasType("Channel", Literal["pos", "online", "app", "kiosk"])
+
+
 class OpenTransaction(Record):
     """What a till can say of a sale that is not closed yet: a `Transaction` of which most may be missing.
 
@@ -318,7 +330,7 @@ class OpenTransaction(Record):
     store_id: Code | None = None
     till_id: Code | None = None
     cashier_id: Text | None = Field(default=None, repr=False)
-    channel: Literal["pos", "online", "app", "kiosk"] = "pos"
+    channel: Channel = "pos"
     occurred_at: Instant | None = None
     currency: Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
     total: Amount | None = None

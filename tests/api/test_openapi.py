@@ -11,6 +11,7 @@ import pytest
 from agent.api import problems
 from agent.domain.health import SEVERITY
 from agent.messages import MESSAGE_CODES
+from agent.settings.sections import ApiSection
 
 DOCS = (Path(__file__).parents[2] / "docs/till-api.md").read_text(encoding="utf-8")
 
@@ -44,6 +45,11 @@ async def test_every_call_is_in_the_document(house, document):
         assert operation["description"]
 
 
+async def test_the_document_names_where_an_agent_listens(document):
+    """A client that is told nothing else calls where `api.listen` is by default."""
+    assert [server["url"] for server in document["servers"]] == [f"http://{place}" for place in ApiSection().listen]
+
+
 async def test_every_reference_leads_somewhere(document):
     """Each $ref names a part of the document."""
     for reference in references(document):
@@ -51,6 +57,38 @@ async def test_every_reference_leads_somewhere(document):
         for step in reference.removeprefix("#/").split("/"):
             node = node[step]
         assert node
+
+
+async def test_every_call_has_a_name_that_makes_a_method(document):
+    """What a generated client calls its methods is a verb and what it is done to, and no two are alike."""
+    names = [operation["operationId"] for calls in document["paths"].values() for operation in calls.values()]
+    assert [name for name in names if not re.fullmatch("[a-z]+(_[a-z]+)+", name)] == []
+    assert len(names) == len(set(names))
+
+
+def unnamed(node, place="", *, choice=False):
+    """The types that have no name of their own: of each its place, its words, and whether it is one of a choice."""
+    if isinstance(node, dict):
+        if "enum" in node or "properties" in node:
+            yield place, tuple(node.get("enum", ())), choice
+        for key, value in node.items():
+            yield from unnamed(value, f"{place}/{key}", choice=key in ("anyOf", "oneOf", "allOf"))
+    elif isinstance(node, list):
+        for value in node:
+            yield from unnamed(value, place, choice=choice)
+
+
+async def test_no_generator_has_to_make_up_a_name(document):
+    """A type that stands in two places, or in a choice, has a name: else a client has it twice, or as `Type0`."""
+    inside = []
+    for name, schema in document["components"]["schemas"].items():
+        inside += list(
+            unnamed({key: value for key, value in schema.items() if key not in ("enum", "if", "else")}, name)
+        )
+    found = [one for one in (*inside, *unnamed(document["paths"])) if one[0].count("/")]
+    words = [said for _, said, _ in found if said]
+    assert [place for place, _, choice in found if choice] == []
+    assert [said for said in set(words) if words.count(said) > 1] == []
 
 
 async def test_refusals_are_problems(document):
@@ -74,9 +112,10 @@ async def test_the_bodies_are_the_published_models(document):
 
 
 async def test_the_reference_names_every_call(house):
-    """docs/till-api.md has each route with its method."""
-    missing = [f"{method} {path}" for method, path in house.door.calls if f"`{method} {path}`" not in DOCS]
-    assert missing == []
+    """docs/till-api.md has each route with its method, and what a generated client calls it."""
+    rows = [f"`{method} {path}` | `{call.name}` |" for (method, path), call in house.door.calls.items() if call.name]
+    rows += [f"`{method} {path}` |" for (method, path), call in house.door.calls.items() if not call.name]
+    assert [row for row in rows if f"| {row}" not in DOCS] == []
 
 
 @pytest.mark.parametrize("kind", [*problems.DOOR_KINDS, *problems.TREE_KINDS], ids=lambda kind: kind.code)

@@ -57,6 +57,21 @@ def take_another_scope(document):
     document["paths"][SALE]["post"]["x-scope"] = "admin"
 
 
+def call_it_otherwise(document):
+    document["paths"][SALE]["post"]["operationId"] = "post_transaction"
+
+
+def put_it_elsewhere(document):
+    document["paths"][SALE]["post"]["tags"] = ["sales"]
+
+
+def rename_a_type(document):
+    document["components"]["schemas"]["Word"] = document["components"]["schemas"].pop("Severity")
+    for name in ("Message", "ConditionAnswer"):
+        schema = document["components"]["schemas"][name]
+        schema["properties"]["severity"]["$ref"] = "#/components/schemas/Word"
+
+
 def need_a_field(document):
     schema_of(document, SALE)["required"].append("cashier_id")
 
@@ -110,7 +125,8 @@ def lose_a_parameter(document):
 
 
 BREAKING = [
-    lose_a_call, lose_an_answer, take_another_scope, need_a_field, take_a_field_no_more, give_a_field_no_more,
+    lose_a_call, lose_an_answer, take_another_scope, call_it_otherwise, put_it_elsewhere, rename_a_type,
+    need_a_field, take_a_field_no_more, give_a_field_no_more,
     give_a_field_perhaps, give_another_type, give_null, say_a_new_word, take_a_word_no_more, take_shorter_ones,
     need_a_parameter, lose_a_parameter,
 ]  # fmt: skip
@@ -149,7 +165,14 @@ def say_it_better(document):
     document["paths"][SALE]["post"]["summary"] = "Another text"
 
 
-FRIENDLY = [add_a_call, take_one_more_field, give_one_more_field, take_longer_ones, say_it_better]
+def put_a_choice_into_a_choice(document):
+    amount = schema_of(document, "/v1/benefits/redeem")["properties"]["amount"]
+    amount["anyOf"] = [{"anyOf": amount["anyOf"][:-1]}, amount["anyOf"][-1]]
+
+
+FRIENDLY = [
+    add_a_call, take_one_more_field, give_one_more_field, take_longer_ones, say_it_better, put_a_choice_into_a_choice,
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("change", FRIENDLY, ids=[change.__name__ for change in FRIENDLY])

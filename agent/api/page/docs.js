@@ -76,6 +76,7 @@ function drawSchema(title, schema) {
   const made = make("article", "", { id: `schema-${title}` });
   made.append(make("h3", title), make("p", schema.description ?? "", { class: "description" }));
   if (schema.enum) made.append(make("p", schema.enum.join(", ")));
+  if (schema.anyOf) made.append(make("p", name(schema)));
   const needed = new Set(schema.required ?? []);
   const fields = Object.entries(schema.properties ?? {});
   if (fields.length) {
