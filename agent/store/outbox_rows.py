@@ -12,7 +12,7 @@ from agent.domain.identifiers import Identifier
 from agent.domain.transaction import IntegrationKey, Transaction, TransactionType
 from agent.ports import Outgoing
 from agent.store.outbox_view import from_ms
-from agent.store.redemptions import spent_of
+from agent.store.redemption_rows import spent_of
 from agent.store.said import Said
 
 
