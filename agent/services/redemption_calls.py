@@ -1,8 +1,10 @@
 """What the loyalty system is asked about one redemption: how the benefit stands, to use it up, and to give it back.
 
-All of it within a cashier's patience. An answer that was lost is looked up: a benefit that had been unused when this
-sale asked, and that is said to have been used up about then, was used up by that. One that can be used again and again
-shows its uses: the only one about then that is no other sale's is this sale's, and it is told of none a second time.
+All of it within a cashier's patience. An answer that was lost is looked up, and what follows depends on how the vendor
+hears of a use (:class:`agent.domain.redemption.RedemptionMode`). A benefit that had been unused when this sale asked,
+and that is said to have been used up about then, was used up by that. One that can be used again and again shows its
+uses: the only one about then that is no other sale's is this sale's, and it is told of none a second time. What bears
+the sale's id is found by that, and not sent again either.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from agent.domain.redemption import (
     own_use,
 )
 from agent.errors import ConfigurationError, VendorRefusedError, VendorUnreachableError
-from agent.ports import Clock, Redeemer, Redemption, RedemptionWish
+from agent.ports import Clock, Pace, Redeemer, Redemption, RedemptionWish
 from agent.services.asking import Asking
 
 T = TypeVar("T")
@@ -85,8 +87,7 @@ class RedemptionCalls:
 
     async def standing(self, one: Redeemable, until: float) -> VendorStanding | None:
         """How a benefit stands; None when that cannot be learned in time."""
-        how = self._asking.spend
-        return await self._ask(lambda: self._vendor.standing(one, timeout_s=self._left(until), pace=how), until)
+        return await self._ask(self._vendor.standing, one, until)
 
     async def own(self, known: Redemption, until: float, *, at_rest: bool) -> str | Trace | None:
         """The use that a call made: the vendor's name of it, empty of what can be used once; else what shows instead.
@@ -130,8 +131,8 @@ class RedemptionCalls:
         found = await self.standing(wish.benefit, until)
         if found is None:
             return told
-        if (alone := self._by_its_traces(wish, told, found, before)) is not None:
-            return alone
+        if (shown := self._shown(wish, told, found, before)) is not None:
+            return shown
         if found.standing is Standing.USED:
             ours = told.received and found.used_by(wish.asked_at)
             return Told(VendorWord(None if ours else Reason.USED), told.received)
@@ -145,21 +146,22 @@ class RedemptionCalls:
         """What the vendor says to giving it back; None when that cannot be learned in time."""
         if not self.releases(one.kind):
             return VendorWord(Reason.NOT_RELEASED)
-        how = self._asking.spend
-        return await self._ask(lambda: self._vendor.release(one, timeout_s=self._left(until), pace=how), until)
+        return await self._ask(self._vendor.release, one, until)
 
-    def _by_its_traces(
-        self, wish: RedemptionWish, told: Told, found: VendorStanding, before: VendorStanding
-    ) -> Told | None:
-        """What what shows says alone of something that would count again; None of what can be used once."""
-        mode = self.mode(wish.kind)
-        if mode is RedemptionMode.BY_SALE and (told.received or found.standing is Standing.USED):
-            # What was sent may not show yet: sent again it would be taken twice.
-            return Told(VendorWord() if found.standing is Standing.USED else None, received=True)
-        if not told.received or mode is not RedemptionMode.EACH_TIME:
-            return None
-        own = self._trace(wish.kind, found, wish.asked_at, before) if wish.asked_at is not None else Trace.UNCLEAR
-        return Told(None if isinstance(own, Trace) else VendorWord(use=own), received=True)
+    def _shown(self, wish: RedemptionWish, told: Told, found: VendorStanding, before: VendorStanding) -> Told | None:
+        """What a call without an answer came to, of what would count again: what shows says all. None of anything else.
+
+        What was sent may not show yet: sent again it would count twice.
+        """
+        used = found.standing is Standing.USED
+        match self.mode(wish.kind):
+            case RedemptionMode.BY_SALE if told.received or used:
+                return Told(VendorWord() if used else None, received=True)
+            case RedemptionMode.EACH_TIME if told.received:
+                own = self._trace(wish.kind, found, wish.asked_at, before) if wish.asked_at else Trace.UNCLEAR
+                return Told(None if isinstance(own, Trace) else VendorWord(use=own), received=True)
+            case _:
+                return None
 
     def _trace(
         self, kind: BenefitKind, found: VendorStanding, asked_at: datetime, before: VendorStanding | None = None
@@ -171,12 +173,11 @@ class RedemptionCalls:
     async def _tell(self, wish: RedemptionWish, until: float) -> Told:
         received = False
 
-        async def redeem() -> VendorWord:
+        async def redeem(one: Redeemable, *, timeout_s: float, pace: Pace) -> VendorWord:
             nonlocal received
             received = True
-            how = self._asking.spend
             try:
-                return await self._vendor.redeem(wish.benefit, timeout_s=self._left(until), pace=how)
+                return await self._vendor.redeem(one, timeout_s=timeout_s, pace=pace)
             except VendorUnreachableError as error:
                 received = error.maybe_received
                 raise
@@ -184,12 +185,15 @@ class RedemptionCalls:
                 received = False
                 raise
 
-        word = await self._ask(redeem, until)
+        word = await self._ask(redeem, wish.benefit, until)
         return Told(word, received)
 
-    async def _ask(self, question: Callable[[], Awaitable[T]], until: float) -> T | None:
+    async def _ask(self, call: Callable[..., Awaitable[T]], one: Redeemable, until: float) -> T | None:
+        def ask() -> Awaitable[T]:
+            return call(one, timeout_s=self._left(until), pace=self._asking.spend)
+
         left = self._left(until)
-        return await self._asking.ask(question, within_s=left) if left > 0 else None
+        return await self._asking.ask(ask, within_s=left) if left > 0 else None
 
     def _left(self, until: float) -> float:
         return until - self._clock.monotonic()
