@@ -170,11 +170,11 @@ async def _build(ground: Ground, rooms: Mapping[str, Room], stack: AsyncExitStac
     people = ReplicaPeople(replica, storage.writing)
     privacy = open_privacy(
         ground,
+        systems,
         storage,
         people,
         audit,
-        desk,
-        recipients=recipients,
+        desk=desk,
         feed_halted=lambda: _halted(sync, seen),
         lanes_halted=dispatch.halted,
     )

@@ -12,7 +12,7 @@ from agent.desk import Desk
 from agent.domain.retention import RetentionPolicy
 from agent.errors import StorageError
 from agent.ground import Ground
-from agent.ports import QueueInfo, Recipient
+from agent.ports import QueueInfo
 from agent.services.audit import Audit
 from agent.services.dispatch import Dispatch
 from agent.services.lease import Lease
@@ -71,12 +71,12 @@ def open_lease(ground: Ground, contacts: Contacts, audit: Audit) -> Lease:
 
 def open_privacy(
     ground: Ground,
+    systems: tuple[System, ...],
     storage: Storage,
     people: ReplicaPeople,
     audit: Audit,
-    desk: Desk,
     *,
-    recipients: tuple[Recipient, ...],
+    desk: Desk,
     feed_halted: Callable[[], AbstractAsyncContextManager[None]],
     lanes_halted: Callable[[], AbstractAsyncContextManager[None]],
 ) -> Privacy:
@@ -84,11 +84,11 @@ def open_privacy(
 
     Args:
         ground: the agent's.
+        systems: the loyalty system and the further ones, some of which are told of an erasure.
         storage: both databases.
         people: those whom the replica knows.
         audit: the audit trail.
         desk: how a value is read there, and what is remembered of people's benefits.
-        recipients: the systems, some of which are told of an erasure.
         feed_halted: no feed is being read while this is held.
         lanes_halted: nothing is being sent while this is held.
     """
@@ -106,7 +106,7 @@ def open_privacy(
             clock=ground.clock,
             outbox=storage.activities(),
             primary=ground.tagging.primary,
-            recipients=recipients,
+            recipients=tuple(system.recipient for system in systems),
             place=(settings.store_id, settings.till_id),
             announced=ground.bells.accepted,
         ),
