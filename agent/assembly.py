@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import random
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from datetime import timedelta
-
-import structlog
 
 from agent.api.metrics import Metrics
 from agent.api.rooms import Rooms
@@ -17,14 +14,12 @@ from agent.connectors.base import Room
 from agent.connectors.registry import ROOMS
 from agent.desk import open_desk
 from agent.domain.delivery import Verdict
-from agent.domain.retention import RetentionPolicy
-from agent.errors import StorageError
 from agent.ground import Ground
 from agent.jobs import Calendar
 from agent.keys import StorageKeys
 from agent.messages import Messages
 from agent.orders import Orders
-from agent.ports import Clock, QueueInfo, Replica
+from agent.ports import Clock, Replica
 from agent.replication import open_cache, open_sync
 from agent.rotation import current_keys
 from agent.services.activities import ActivityIntake, ActivityPolicy
@@ -36,31 +31,21 @@ from agent.services.dispatch import Dispatch
 from agent.services.intake import Intake, IntakePolicy
 from agent.services.lease import Lease
 from agent.services.news import News
-from agent.services.notices import Notices
-from agent.services.privacy import Privacy
 from agent.services.purge import Purge
 from agent.services.reconcile import Reconcile
 from agent.services.redeeming import Redeeming
-from agent.services.status import Status, StatusPolicy
+from agent.services.status import Status
 from agent.services.sync import Sync
 from agent.services.timekeeping import Timekeeper
 from agent.settings import Configuration
-from agent.storage import Contacts, Storage
-from agent.store.audit import FILE as AUDIT_FILE
-from agent.store.audit import AuditAnchor, AuditTrail
+from agent.storage import Storage
 from agent.store.daybook import OutboxDaybook
-from agent.store.enrolments import Enrolments
-from agent.store.redemptions import Redemptions
 from agent.store.replica import SqliteReplica
 from agent.store.replica_people import ReplicaPeople
 from agent.systems import System, open_lanes, open_systems
 from agent.tokens import Tokens
 from agent.transport import Answer
-
-log = structlog.get_logger(__name__)
-
-TOMBSTONES_KEPT = timedelta(days=8)
-"""Voyado can restore a deleted contact within 7 days; a day more for the feed to say so."""
+from agent.upkeep import open_audit, open_lease, open_privacy, open_purge, open_status
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +113,7 @@ async def _build(ground: Ground, rooms: Mapping[str, Room], stack: AsyncExitStac
     systems = open_systems(ground, rooms, stack, taken=taken, offers=lambda: carrying)
     loyalty = systems[0]
     storage = await _storage(ground, keys, systems, stack)  # from here on the storage key is known to be right
-    audit = _audit(ground, storage)
-    if rotated:
-        await _record_rotation(audit)
+    audit = await open_audit(ground, storage, rotated=rotated)
     contacts = storage.contacts(known or state.make_lease(keys), bells.refetch, by_question=loyalty.cache is not None)
     replica = contacts.replica
 
@@ -147,7 +130,7 @@ async def _build(ground: Ground, rooms: Mapping[str, Room], stack: AsyncExitStac
         metrics.delivery(vendor, verdict.kind)
         bells.changed()
 
-    redemptions, enrolments = storage.redemptions(), storage.enrolments()
+    redemptions = storage.redemptions()
     carrying = Carrying(clock, redemptions, metrics.redemption)
     recipients, place = tuple(system.recipient for system in systems), (settings.agent.store_id, settings.agent.till_id)
     news = News(recipients, place, bells.accepted)
@@ -156,7 +139,7 @@ async def _build(ground: Ground, rooms: Mapping[str, Room], stack: AsyncExitStac
         loyalty,
         found_by,
         record=redemptions,
-        made_here=enrolments,
+        made_here=storage.enrolments(),
         calls=storage.bulk_calls(),
         changed_here=storage.revisions(),
         audit=audit.record,
@@ -180,36 +163,20 @@ async def _build(ground: Ground, rooms: Mapping[str, Room], stack: AsyncExitStac
     )
     intake = _intake(ground, systems, storage, found_by, dispatch=dispatch, newcomers=desk.newcomers)
     activities = _activities(ground, systems, storage, found_by, dispatch)
-    lease = _lease(ground, contacts, audit)
+    lease = open_lease(ground, contacts, audit)
     bells.heard.listen(lambda answer: _hear_time(answer, timekeeper, lease))
     await lease.start()
     stack.push_async_callback(lease.close)
     people = ReplicaPeople(replica, storage.writing)
-    privacy = Privacy(
-        clock=clock,
-        readings=desk.identify.readings,
-        contacts=people,
-        sales=storage.of_persons(),
-        benefits=desk.benefits,
-        redemptions=redemptions,
-        enrolments=enrolments,
-        refused=storage.erased,
-        notices=Notices(
-            clock=clock,
-            outbox=storage.activities(),
-            primary=ground.tagging.primary,
-            recipients=recipients,
-            place=place,
-            announced=bells.accepted,
-        ),
-        trail=audit,
-        kept=storage.integrity,
-        spool=state.empty_spool,
-        conditions=ground.conditions,
+    privacy = open_privacy(
+        ground,
+        systems,
+        storage,
+        people,
+        audit,
+        desk=desk,
         feed_halted=lambda: _halted(sync, seen),
         lanes_halted=dispatch.halted,
-        alone=storage.alone,
-        changed=bells.erased,
     )
     sync = open_sync(
         ground, loyalty, storage, replica, lease=lease, privacy=privacy, audit=audit, seen=seen,
@@ -217,17 +184,8 @@ async def _build(ground: Ground, rooms: Mapping[str, Room], stack: AsyncExitStac
     )  # fmt: skip
     if sync is not None:
         bells.refetch.listen(sync.order)
-    status = _status(ground, systems, storage, replica, dispatch, sync=sync)
-    purge = _purge(
-        ground,
-        storage,
-        people,
-        audit,
-        trusted=timekeeper.trusted,
-        redemptions=redemptions,
-        enrolments=enrolments,
-        memory=desk.benefits.purge,
-    )
+    status = open_status(ground, systems, storage, replica, dispatch, sync=sync)
+    purge = open_purge(ground, storage, people, audit, desk, trusted=timekeeper.trusted)
     tokens = Tokens(state.directory, clock)
     orders = Orders(dispatch, sync, purge, bells.changed)
     stack.push_async_callback(orders.close)
@@ -298,34 +256,6 @@ async def _storage(ground: Ground, keys: StorageKeys, systems: tuple[System, ...
     stack.callback(storage.outbox.close)
     await storage.open()
     return storage
-
-
-def _audit(ground: Ground, storage: Storage) -> Audit:
-    return Audit(
-        clock=ground.clock,
-        trail=AuditTrail(ground.state.directory),
-        anchor=AuditAnchor(storage.live, storage.live),
-        told=ground.bells.trail_checked,
-    )
-
-
-async def _record_rotation(audit: Audit) -> None:
-    try:
-        await audit.record("key.rotated")
-    except StorageError as error:  # sales are taken all the same
-        log.warning("audit.not_recorded", code=error.code)
-
-
-def _lease(ground: Ground, contacts: Contacts, audit: Audit) -> Lease:
-    return Lease(
-        clock=ground.clock,
-        term=ground.settings.replica.expires_after,
-        replica=contacts.leased,
-        conditions=ground.conditions,
-        changed=ground.bells.changed,
-        busy=contacts.busy,
-        record=audit.record,
-    )
 
 
 # --- the till's questions ---------------------------------------------------------------------------------------
@@ -416,77 +346,3 @@ def _hear_time(answer: Answer, timekeeper: Timekeeper, lease: Lease) -> None:
     if answer.date is not None:
         timekeeper.heard(answer.date)
         lease.heard(answer.date)
-
-
-# --- how it is, and the end -------------------------------------------------------------------------------------
-
-
-def _status(
-    ground: Ground,
-    systems: tuple[System, ...],
-    storage: Storage,
-    replica: SqliteReplica,
-    dispatch: Dispatch,
-    *,
-    sync: Sync | None,
-) -> Status:
-    settings, outbox = ground.settings, storage.outbox
-
-    def queue() -> QueueInfo:
-        return outbox.info(dispatch.held())
-
-    status = Status(
-        clock=ground.clock,
-        version=ground.version,
-        policy=StatusPolicy(
-            level=settings.loyalty.fallback_level,
-            secondary_keys=bool(settings.loyalty.secondary_keys),
-            stale_after=settings.replica.stale_after,
-            max_queue_bytes=settings.queue.max_bytes,
-        ),
-        links=[system.link for system in systems],
-        replica=replica,
-        queue=queue,
-        accepted_since=outbox.accepted_since,
-        conditions=ground.conditions,
-        ready=storage.ready,
-        room=storage.room.has_room,
-        damage=storage.integrity.findings,
-        paused=lambda: dispatch.paused,
-        loading=lambda: sync.progress if sync else None,
-        windows={system.link.vendor: system.connector.windows for system in systems},
-    )
-    ground.bells.trail_checked.listen(lambda intact: status.damaged(AUDIT_FILE, stands=not intact))
-    ground.bells.trail_checked.listen(lambda _intact: status.changed())
-    ground.bells.changed.listen(status.changed)
-    return status
-
-
-def _purge(
-    ground: Ground,
-    storage: Storage,
-    people: ReplicaPeople,
-    audit: Audit,
-    *,
-    trusted: Callable[[], bool],
-    redemptions: Redemptions,
-    enrolments: Enrolments,
-    memory: Callable[[], None],
-) -> Purge:
-    retention = ground.settings.retention
-    return Purge(
-        clock=ground.clock,
-        policy=RetentionPolicy(retention.delivered, retention.undelivered, retention.audit, TOMBSTONES_KEPT),
-        sales=storage.outbox,
-        contacts=people,
-        kept=storage.integrity,
-        trail=audit,
-        spool=ground.state.empty_spool,
-        redemptions=redemptions,
-        enrolments=enrolments,
-        memory=memory,
-        reading=storage.writing.locked,
-        alone=storage.alone,
-        changed=ground.bells.erased,
-        trusted=trusted,
-    )

@@ -182,7 +182,6 @@ def open_desk(
         clock=clock,
         record=record,
         vendor=owner.redeemer(loyalty.connector) if owner is not None and owner.redeemer is not None else None,
-        points=owner.points(loyalty.connector) if owner is not None and owner.points is not None else None,
         asking=Asking(clock, link, live=True, budget_s=settings.benefits.redeem_budget.total_seconds(), patient=True),
         refs=refs,
         spend_with=spend_with,

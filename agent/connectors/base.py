@@ -30,7 +30,6 @@ from agent.ports import (
     MemberBenefits,
     Pace,
     PointsPreview,
-    PointsSpender,
     Redeemer,
     Secret,
     Seed,
@@ -137,7 +136,6 @@ class Owner:
         matches_later: a sale under a key that nobody knows yet finds its member at the vendor by itself, later.
         benefits: says what a member can use, given its connector; None where the vendor cannot be asked.
         redeemer: uses it up, given its connector; None where nothing can be used up at a till.
-        points: spends points, given its connector; None where the vendor, or this table of it, lets no till do so.
         preview: says what a sale would earn, given its connector; None where the vendor, or this table of it, does not.
         bulk: makes several contacts by one call, given its connector; None where the vendor, or this table of it, does
             not.
@@ -148,7 +146,6 @@ class Owner:
     matches_later: bool = False
     benefits: Callable[[Any], MemberBenefits] | None = None
     redeemer: Callable[[Any], Redeemer] | None = None
-    points: Callable[[Any], PointsSpender | None] | None = None
     preview: Callable[[Any], PointsPreview | None] | None = None
     bulk: Callable[[Any], BulkWriter | None] | None = None
 

@@ -54,7 +54,6 @@ ROOMS: Mapping[str, Room] = {
             voucherify_feeds.open_feed,
             benefits=voucherify.benefits_of,
             redeemer=voucherify.redemptions_of,
-            points=voucherify.points_of,
             preview=voucherify.preview_of,
         ),
         activities=voucherify.activities_of,

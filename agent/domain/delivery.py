@@ -88,6 +88,7 @@ class Verdict:
         reached: the vendor answered at all; False means the line is down.
         not_received: the vendor cannot have taken the record (refused connection, 429, 401 ...).
         reference: what the vendor calls the record, when it says so.
+        progress: how far a record of several calls has come, in the room's own words: the next attempt is given them.
     """
 
     kind: VerdictKind
@@ -101,6 +102,7 @@ class Verdict:
     reached: bool = True
     not_received: bool = False
     reference: str | None = None
+    progress: str | None = None
 
 
 DONE = Verdict(VerdictKind.DONE, reached=True)

@@ -10,6 +10,52 @@ from decimal import Decimal
 from enum import Enum, StrEnum
 from typing import Final
 
+from agent.domain.benefits import BenefitKind
+from agent.domain.transaction import IntegrationKey
+
+
+class RedemptionMode(Enum):
+    """How a vendor hears that a benefit was used, which says what is done about a lost answer.
+
+    ``ONCE``: by a call. It can be used once, so that the benefit itself shows whether the call was carried out, and the
+    call may be repeated. ``FINAL``: the same, and it cannot be given back.
+
+    ``EACH_TIME``: by a call that counts whenever it is made, by many sales and members under one id. A lost one is
+    looked for among the uses that the vendor lists, and never repeated blindly; it is given back by its use's name.
+
+    ``BY_SALE``: by a call that counts whenever it is made, and is found again by the sale's id, though not at once.
+
+    ``WITH_SALE``: by the sale alone, which names it: no call says so, and it counts when that sale arrives.
+
+    ``NOTED``: by the sale alone, with which the sender tells what was noted here for it (`Outgoing.spent`).
+    """
+
+    ONCE = "once"
+    FINAL = "final"
+    EACH_TIME = "each_time"
+    BY_SALE = "by_sale"
+    WITH_SALE = "with_sale"
+    NOTED = "noted"
+
+
+@dataclass(frozen=True, slots=True)
+class Redeemable:
+    """One of a member's benefits, as their vendor is asked about it.
+
+    Attributes:
+        key: whose, a primary key.
+        kind: of benefit.
+        id: which one; of points the sale's id.
+        amount: how many points; of anything else what it takes off, as far as anybody says.
+        use: the vendor's name of the use that is meant, where there may be several.
+    """
+
+    key: IntegrationKey = field(repr=False)
+    kind: BenefitKind
+    id: str = field(repr=False)
+    amount: Decimal | None = None
+    use: str = field(default="", repr=False)
+
 
 class RedemptionState(StrEnum):
     """Where a redemption stands.

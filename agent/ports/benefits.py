@@ -11,7 +11,7 @@ from typing import Protocol
 from agent.domain.benefits import BenefitKind, Benefits
 from agent.domain.earning import Forecast
 from agent.domain.identifiers import Identifier
-from agent.domain.redemption import RedemptionState, VendorStanding, VendorWord
+from agent.domain.redemption import Redeemable, RedemptionMode, RedemptionState, VendorStanding, VendorWord
 from agent.domain.transaction import IntegrationKey, Transaction
 from agent.ports.basics import Pace
 
@@ -56,69 +56,24 @@ class Redeemer(Protocol):
     """
 
     @property
+    def modes(self) -> Mapping[BenefitKind, RedemptionMode]:
+        """How it hears that one was used, by kind; of each kind that was ever used up at a till."""
+
+    @property
     def redeems(self) -> Collection[BenefitKind]:
-        """What can be used up at a till."""
-
-    @property
-    def releases(self) -> Collection[BenefitKind]:
-        """What can be given back."""
-
-    @property
-    def with_sale(self) -> Collection[BenefitKind]:
-        """What the vendor hears of by the sale alone: `redeem` calls nobody, and the sale uses it up as it arrives."""
-
-    @property
-    def repeats(self) -> Collection[BenefitKind]:
-        """What is used under one id by many sales and members, and counts each time: it is never told twice blindly."""
-
-    @property
-    def notes(self) -> Collection[BenefitKind]:
-        """What is noted here for a sale, with which the sender tells it (`Outgoing.spent`): no call of these does."""
+        """Which of them a till may use up now; what was before is given back all the same."""
 
     def spelled(self, kind: BenefitKind, id_: str) -> str:
         """A benefit's id as `standing` looks for it, where the vendor takes several spellings for the same."""
 
-    async def standing(
-        self, key: IntegrationKey, kind: BenefitKind, id_: str, *, timeout_s: float, pace: Pace
-    ) -> VendorStanding:
+    async def standing(self, one: Redeemable, *, timeout_s: float, pace: Pace) -> VendorStanding:
         """How a member's benefit stands."""
 
-    async def redeem(
-        self, key: IntegrationKey, kind: BenefitKind, id_: str, *, timeout_s: float, pace: Pace
-    ) -> VendorWord:
+    async def redeem(self, one: Redeemable, *, timeout_s: float, pace: Pace) -> VendorWord:
         """Uses it up; without an answer it may have been all the same, if the error's ``maybe_received`` says so."""
 
-    async def release(
-        self, key: IntegrationKey, kind: BenefitKind, id_: str, *, timeout_s: float, pace: Pace, use: str = ""
-    ) -> VendorWord:
-        """Gives it back; without an answer it may have been all the same.
-
-        Args:
-            key: whose.
-            kind: of benefit.
-            id_: which one.
-            timeout_s: longest wait for any one answer.
-            pace: awaited before each call.
-            use: which use of one of ``repeats``.
-        """
-
-
-class PointsSpender(Protocol):
-    """Takes a member's points for sales, and gives them back. A sale's are found again by its id.
-
-    Each call raises VendorUnreachableError, VendorRefusedError.
-    """
-
-    async def standing(self, key: IntegrationKey, sale: str, *, timeout_s: float, pace: Pace) -> VendorStanding:
-        """Whether a sale has spent some; ``used`` says that it was this sale. What was sent may not show at once."""
-
-    async def spend(
-        self, key: IntegrationKey, sale: str, points: Decimal, *, timeout_s: float, pace: Pace
-    ) -> VendorWord:
-        """Takes them; without an answer they may have been taken all the same, and each call takes more."""
-
-    async def give_back(self, key: IntegrationKey, sale: str, *, timeout_s: float, pace: Pace) -> VendorWord | None:
-        """Gives back what a sale has spent, once, however often it is called; None while it may be under way."""
+    async def release(self, one: Redeemable, *, timeout_s: float, pace: Pace) -> VendorWord | None:
+        """Gives it back; without an answer it may have been all the same. None while an earlier call may be at it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +103,11 @@ class RedemptionWish:
     unasked_on: date | None = None
     names: tuple[Identifier, ...] = field(default=(), repr=False)
     asked_at: datetime | None = None
+
+    @property
+    def benefit(self) -> Redeemable:
+        """As the vendor is asked about it."""
+        return Redeemable(self.key, self.kind, self.id, self.amount)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +143,13 @@ class Redemption:
     asked_at: datetime | None
     code: str | None
     use: str | None = field(default=None, repr=False)
+
+    @property
+    def benefit(self) -> Redeemable | None:
+        """As the vendor is asked about it; None where nobody knows any more whose it was."""
+        if self.key is None or self.id is None:
+            return None
+        return Redeemable(self.key, self.kind, self.id, self.amount, self.use or "")
 
 
 @dataclass(frozen=True, slots=True)

@@ -164,6 +164,7 @@ class Outgoing:
         clock_off: how far that clock has been put right since.
         corrected_at: when it took place by the vendor's clock, where the till's was wrong.
         reference: what the last verdict that named it calls it; None before one did.
+        progress: how far it has come, as the last verdict that said so put it; None before one did.
         spent: the points that are spent with it, where a till noted some.
     """
 
@@ -180,6 +181,7 @@ class Outgoing:
     clock_off: timedelta = timedelta()
     corrected_at: datetime | None = None
     reference: str | None = None
+    progress: str | None = None
     spent: Spent | None = field(default=None, repr=False)
 
     @property

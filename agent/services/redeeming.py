@@ -21,6 +21,8 @@ from agent.domain.identifiers import IdentifierType
 from agent.domain.offline import OfflinePolicy
 from agent.domain.redemption import (
     Reason,
+    Redeemable,
+    RedemptionMode,
     RedemptionState,
     Standing,
     Trace,
@@ -31,7 +33,7 @@ from agent.domain.redemption import (
 )
 from agent.domain.transaction import IntegrationKey
 from agent.errors import UnknownRecordError
-from agent.ports import Clock, PointsSpender, Redeemer, Redemption, RedemptionRecord, RedemptionWish
+from agent.ports import Clock, Redeemer, Redemption, RedemptionRecord, RedemptionWish
 from agent.services.asking import Asking
 from agent.services.handles import Refs
 from agent.services.redemption_calls import RedemptionCalls
@@ -85,7 +87,6 @@ class Redeeming:
         clock: for instants and the budget.
         record: what is on disk.
         vendor: the loyalty system, or None where nothing can be redeemed.
-        points: spends points there, or None where a till spends none.
         asking: how it is asked; its budget is for a whole redemption.
         refs: whose a handle is.
         spend_with: what somebody has to be named by.
@@ -109,7 +110,6 @@ class Redeeming:
         remembered: Callable[[IntegrationKey], Remembered | None],
         over: Callable[[IntegrationKey, BenefitKind, str], None],
         conditions: Conditions,
-        points: PointsSpender | None = None,
         told: Callable[[str], None] = lambda _state: None,
     ) -> None:
         self._clock, self._record, self._vendor, self._asking = clock, record, vendor, asking
@@ -118,7 +118,7 @@ class Redeeming:
         self._giving = asyncio.Lock()  # what somebody was given today is counted by one at a time
         self._calls = None
         if vendor is not None:
-            self._calls = RedemptionCalls(clock, vendor, asking, points=points, uses=record.uses)
+            self._calls = RedemptionCalls(clock, vendor, asking, uses=record.uses)
         self._spending = Spending(clock, record, asking.vendor)
         self._unasked = Unasked(clock, record, unasked, remembered, self._settle)
         self._settling = Settling(
@@ -154,7 +154,7 @@ class Redeeming:
             asked = known is not None and known.state is RedemptionState.ASKING
             if not asked and not self._refs.handles.is_named_by(wanted.ref, self._spend_with):
                 return _refused(Reason.WEAK)
-            attempt = self._spend if calls.notes(wanted.kind) else self._redeem
+            attempt = self._spend if calls.mode(wanted.kind) is RedemptionMode.NOTED else self._redeem
             return await self._earlier(calls, known) or await attempt(calls, key, wanted, known)
 
     async def release(self, kind: BenefitKind, id_: str, transaction_id: str) -> Redeemed:
@@ -172,7 +172,8 @@ class Redeeming:
             if known.state in (RedemptionState.RELEASED, RedemptionState.REFUSED):
                 return Redeemed("released")
             calls = self._calls
-            may_have_gone = calls is not None and calls.go_with_sale(kind)
+            mode = calls.mode(kind) if calls is not None else None
+            may_have_gone = mode is RedemptionMode.WITH_SALE
             untold = known.state is RedemptionState.QUEUED and not may_have_gone
             if untold or known.state is RedemptionState.LOST:  # the vendor was not told, or refused it
                 await self._settle(known.number, RedemptionState.RELEASED)
@@ -180,7 +181,7 @@ class Redeeming:
             at_rest, stays = known.state is RedemptionState.REDEEMED, known.state is RedemptionState.STUCK
             if calls is None or stays or known.key is None or (at_rest and not calls.releases(kind)):
                 return _refused(Reason.NOT_RELEASED)
-            if at_rest and calls.notes(kind):
+            if at_rest and mode is RedemptionMode.NOTED:
                 return await self._unspend(known)
             if known.state is not RedemptionState.UNDOING:
                 await self._settle(known.number, RedemptionState.UNDOING)
@@ -196,7 +197,7 @@ class Redeeming:
         """
         if known is None or known.key is None or known.state is not RedemptionState.ASKING:
             return None
-        if not calls.repeats(known.kind):
+        if calls.mode(known.kind) is not RedemptionMode.EACH_TIME:
             return None
         own = await calls.own(known, calls.patience(), at_rest=False)
         if own is Trace.NOTHING:
@@ -211,7 +212,7 @@ class Redeeming:
     ) -> Redeemed:
         until = calls.patience()
         state = known.state if known is not None else None
-        found = await calls.standing(key, wanted.kind, wanted.id, until)
+        found = await calls.standing(Redeemable(key, wanted.kind, wanted.id), until)
         if found is None or (known is not None and self._may_show_later(known, found, calls)):
             if known is not None and state is RedemptionState.ASKING:
                 await self._settle(known.number, RedemptionState.UNDOING)
@@ -243,7 +244,7 @@ class Redeeming:
         spent = known is not None and known.state in (RedemptionState.REDEEMED, RedemptionState.ASKING)
         if spent and wanted.kind is BenefitKind.POINTS and known is not None and known.amount != wanted.amount:
             return _refused(Reason.USED)  # another number of points, in this sale
-        once = not calls.repeats(wanted.kind)
+        once = calls.mode(wanted.kind) is not RedemptionMode.EACH_TIME
         elsewhere = once and self._record.elsewhere(wanted.transaction_id, wanted.kind, wanted.id)
         answer = without_asking(known.state if known is not None else None, elsewhere=elsewhere)
         if isinstance(answer, Reason):
@@ -253,15 +254,15 @@ class Redeeming:
         return Redeemed("redeemed") if answer is RedemptionState.REDEEMED else _QUEUED
 
     def _may_show_later(self, known: Redemption, found: VendorStanding, calls: RedemptionCalls) -> bool:
-        """Whether points that were asked for may have been taken, though that does not show yet."""
+        """Whether what was asked for may have been carried out, though that does not show yet."""
         if known.state is not RedemptionState.ASKING:
             return False
         return found.standing is Standing.AVAILABLE and self._is_fresh(known, calls)
 
     @staticmethod
     def _is_fresh(known: Redemption, calls: RedemptionCalls) -> bool:
-        """Whether points were asked for so short a time ago that it may not show yet."""
-        if known.kind is not BenefitKind.POINTS:
+        """Whether it was asked for so short a time ago that it may not show yet."""
+        if calls.mode(known.kind) is not RedemptionMode.BY_SALE:
             return False
         return known.asked_at is None or calls.their_time() - known.asked_at < timedelta(seconds=SETTLES_S)
 
@@ -269,7 +270,7 @@ class Redeeming:
         self, calls: RedemptionCalls, key: IntegrationKey, wanted: Wanted, known: Redemption | None
     ) -> Redeemed:
         """Notes points for a sale that is still to come; without the vendor's word nobody knows that they are there."""
-        found = await calls.standing(key, wanted.kind, wanted.id, calls.patience())
+        found = await calls.standing(Redeemable(key, wanted.kind, wanted.id), calls.patience())
         if found is None:
             return _refused(Reason.OFFLINE)
         wish = self._wish(key, wanted, known)

@@ -1,8 +1,10 @@
 """What the loyalty system is asked about one redemption: how the benefit stands, to use it up, and to give it back.
 
-All of it within a cashier's patience. An answer that was lost is looked up: a benefit that had been unused when this
-sale asked, and that is said to have been used up about then, was used up by that. One that can be used again and again
-shows its uses: the only one about then that is no other sale's is this sale's, and it is told of none a second time.
+All of it within a cashier's patience. An answer that was lost is looked up, and what follows depends on how the vendor
+hears of a use (:class:`agent.domain.redemption.RedemptionMode`). A benefit that had been unused when this sale asked,
+and that is said to have been used up about then, was used up by that. One that can be used again and again shows its
+uses: the only one about then that is no other sale's is this sale's, and it is told of none a second time. What bears
+the sale's id is found by that, and not sent again either.
 """
 
 from __future__ import annotations
@@ -10,14 +12,21 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
 from typing import TypeVar
 
 from agent.domain.benefits import BenefitKind
-from agent.domain.redemption import Reason, Standing, Trace, VendorStanding, VendorWord, own_use
-from agent.domain.transaction import IntegrationKey
+from agent.domain.redemption import (
+    Reason,
+    Redeemable,
+    RedemptionMode,
+    Standing,
+    Trace,
+    VendorStanding,
+    VendorWord,
+    own_use,
+)
 from agent.errors import ConfigurationError, VendorRefusedError, VendorUnreachableError
-from agent.ports import Clock, PointsSpender, Redeemer, Redemption, RedemptionWish
+from agent.ports import Clock, Pace, Redeemer, Redemption, RedemptionWish
 from agent.services.asking import Asking
 
 T = TypeVar("T")
@@ -43,7 +52,6 @@ class RedemptionCalls:
         clock: for the budget, and for the vendor's.
         vendor: the loyalty system.
         asking: how it is asked; its budget is for a whole redemption.
-        points: spends points there; None where none are, or they are noted for the sale.
         uses: of a kind, what is on record as other calls': a lost one made none of them.
     """
 
@@ -53,22 +61,21 @@ class RedemptionCalls:
         vendor: Redeemer,
         asking: Asking,
         *,
-        points: PointsSpender | None = None,
         uses: Callable[[BenefitKind], Collection[str]] = lambda _kind: (),
     ) -> None:
-        self._clock, self._vendor, self._points, self._asking, self._uses = clock, vendor, points, asking, uses
+        self._clock, self._vendor, self._asking, self._uses = clock, vendor, asking, uses
 
     def redeems(self, kind: BenefitKind) -> bool:
         """Whether that kind is used up at a till."""
-        return self._spender(kind) is not None or kind in self._vendor.redeems
+        return kind in self._vendor.redeems
 
     def releases(self, kind: BenefitKind) -> bool:
         """Whether that kind can be given back."""
-        return self._spender(kind) is not None or kind in self._vendor.releases
+        return self.mode(kind) not in (None, RedemptionMode.FINAL)
 
-    def go_with_sale(self, kind: BenefitKind) -> bool:
-        """Whether the vendor hears of that kind by the sale alone."""
-        return kind in self._vendor.with_sale
+    def mode(self, kind: BenefitKind) -> RedemptionMode | None:
+        """How the vendor hears that one of a kind was used; None where it never does."""
+        return self._vendor.modes.get(kind)
 
     def patience(self) -> float:
         """Until when whatever begins now is waited for, monotonic seconds."""
@@ -78,22 +85,9 @@ class RedemptionCalls:
         """The present instant by the vendor's clock, as far as we have heard of it."""
         return self._asking.their_time(self._clock.now())
 
-    def repeats(self, kind: BenefitKind) -> bool:
-        """Whether the benefits of a kind can be used again and again, by other sales and members under one id."""
-        return kind in self._vendor.repeats
-
-    def notes(self, kind: BenefitKind) -> bool:
-        """Whether benefits of a kind are used by the sale itself, and only noted before."""
-        return self._spender(kind) is None and kind in self._vendor.notes
-
-    async def standing(self, key: IntegrationKey, kind: BenefitKind, id_: str, until: float) -> VendorStanding | None:
+    async def standing(self, one: Redeemable, until: float) -> VendorStanding | None:
         """How a benefit stands; None when that cannot be learned in time."""
-        points, how = self._spender(kind), self._asking.spend
-        if points is not None:
-            return await self._ask(lambda: points.standing(key, id_, timeout_s=self._left(until), pace=how), until)
-        return await self._ask(
-            lambda: self._vendor.standing(key, kind, id_, timeout_s=self._left(until), pace=how), until
-        )
+        return await self._ask(self._vendor.standing, one, until)
 
     async def own(self, known: Redemption, until: float, *, at_rest: bool) -> str | Trace | None:
         """The use that a call made: the vendor's name of it, empty of what can be used once; else what shows instead.
@@ -110,7 +104,7 @@ class RedemptionCalls:
         found = await self.of(known, until)
         if found is None:
             return None
-        if self.repeats(known.kind):
+        if self.mode(known.kind) is RedemptionMode.EACH_TIME:
             return self._trace(known.kind, found, known.asked_at or known.accepted_at)
         if found.used_by(known.asked_at, since=known.accepted_at):
             return ""
@@ -118,9 +112,8 @@ class RedemptionCalls:
 
     async def of(self, known: Redemption, until: float) -> VendorStanding | None:
         """How the benefit of a redemption stands, whose person is remembered."""
-        if known.key is None or known.id is None:
-            return None
-        return await self.standing(known.key, known.kind, known.id, until)
+        benefit = known.benefit
+        return await self.standing(benefit, until) if benefit is not None else None
 
     async def redeem(self, wish: RedemptionWish, until: float, before: VendorStanding) -> Told:
         """What the vendor says to it, looked up when its answer is lost.
@@ -135,11 +128,11 @@ class RedemptionCalls:
         told = await self._tell(wish, until)
         if told.word is not None:
             return told
-        found = await self.standing(wish.key, wish.kind, wish.id, until)
+        found = await self.standing(wish.benefit, until)
         if found is None:
             return told
-        if (alone := self._by_its_traces(wish, told, found, before)) is not None:
-            return alone
+        if (shown := self._shown(wish, told, found, before)) is not None:
+            return shown
         if found.standing is Standing.USED:
             ours = told.received and found.used_by(wish.asked_at)
             return Told(VendorWord(None if ours else Reason.USED), told.received)
@@ -149,33 +142,26 @@ class RedemptionCalls:
             return Told(VendorWord() if again.word.reason is Reason.USED else None, received=True)
         return Told(again.word, told.received or again.received)
 
-    async def release(
-        self, key: IntegrationKey, kind: BenefitKind, id_: str, until: float, *, use: str = ""
-    ) -> VendorWord | None:
+    async def release(self, one: Redeemable, until: float) -> VendorWord | None:
         """What the vendor says to giving it back; None when that cannot be learned in time."""
-        points, how = self._spender(kind), self._asking.spend
-        if not self.releases(kind):
+        if not self.releases(one.kind):
             return VendorWord(Reason.NOT_RELEASED)
-        if points is not None:
-            return await self._ask(lambda: points.give_back(key, id_, timeout_s=self._left(until), pace=how), until)
-        return await self._ask(
-            lambda: self._vendor.release(key, kind, id_, timeout_s=self._left(until), pace=how, use=use), until
-        )
+        return await self._ask(self._vendor.release, one, until)
 
-    def _by_its_traces(
-        self, wish: RedemptionWish, told: Told, found: VendorStanding, before: VendorStanding
-    ) -> Told | None:
-        """What what shows says alone of something that would count again; None of what can be used once."""
-        if self._spender(wish.kind) is not None and (told.received or found.standing is Standing.USED):
-            # They are named by the sale. What was sent may not show yet: sent again it would be taken twice.
-            return Told(VendorWord() if found.standing is Standing.USED else None, received=True)
-        if not told.received or not self.repeats(wish.kind):
-            return None
-        own = self._trace(wish.kind, found, wish.asked_at, before) if wish.asked_at is not None else Trace.UNCLEAR
-        return Told(None if isinstance(own, Trace) else VendorWord(use=own), received=True)
+    def _shown(self, wish: RedemptionWish, told: Told, found: VendorStanding, before: VendorStanding) -> Told | None:
+        """What a call without an answer came to, of what would count again: what shows says all. None of anything else.
 
-    def _spender(self, kind: BenefitKind) -> PointsSpender | None:
-        return self._points if kind is BenefitKind.POINTS else None
+        What was sent may not show yet: sent again it would count twice.
+        """
+        used = found.standing is Standing.USED
+        match self.mode(wish.kind):
+            case RedemptionMode.BY_SALE if told.received or used:
+                return Told(VendorWord() if used else None, received=True)
+            case RedemptionMode.EACH_TIME if told.received:
+                own = self._trace(wish.kind, found, wish.asked_at, before) if wish.asked_at else Trace.UNCLEAR
+                return Told(None if isinstance(own, Trace) else VendorWord(use=own), received=True)
+            case _:
+                return None
 
     def _trace(
         self, kind: BenefitKind, found: VendorStanding, asked_at: datetime, before: VendorStanding | None = None
@@ -187,15 +173,11 @@ class RedemptionCalls:
     async def _tell(self, wish: RedemptionWish, until: float) -> Told:
         received = False
 
-        async def redeem() -> VendorWord:
+        async def redeem(one: Redeemable, *, timeout_s: float, pace: Pace) -> VendorWord:
             nonlocal received
             received = True
-            how = self._asking.spend
             try:
-                if self._points is not None and wish.kind is BenefitKind.POINTS:
-                    points = wish.amount or Decimal(0)
-                    return await self._points.spend(wish.key, wish.id, points, timeout_s=self._left(until), pace=how)
-                return await self._vendor.redeem(wish.key, wish.kind, wish.id, timeout_s=self._left(until), pace=how)
+                return await self._vendor.redeem(one, timeout_s=timeout_s, pace=pace)
             except VendorUnreachableError as error:
                 received = error.maybe_received
                 raise
@@ -203,12 +185,15 @@ class RedemptionCalls:
                 received = False
                 raise
 
-        word = await self._ask(redeem, until)
+        word = await self._ask(redeem, wish.benefit, until)
         return Told(word, received)
 
-    async def _ask(self, question: Callable[[], Awaitable[T]], until: float) -> T | None:
+    async def _ask(self, call: Callable[..., Awaitable[T]], one: Redeemable, until: float) -> T | None:
+        def ask() -> Awaitable[T]:
+            return call(one, timeout_s=self._left(until), pace=self._asking.spend)
+
         left = self._left(until)
-        return await self._asking.ask(question, within_s=left) if left > 0 else None
+        return await self._asking.ask(ask, within_s=left) if left > 0 else None
 
     def _left(self, until: float) -> float:
         return until - self._clock.monotonic()

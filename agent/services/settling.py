@@ -9,14 +9,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import structlog
 
 from agent.domain.benefits import BenefitKind
 from agent.domain.health import Conditions
-from agent.domain.redemption import GIVEN_UNASKED, Reason, RedemptionState, Trace
+from agent.domain.redemption import GIVEN_UNASKED, Reason, RedemptionMode, RedemptionState, Trace
 from agent.errors import StorageError
 from agent.ports import Clock, Redemption, RedemptionRecord
 from agent.services.asking import Asking
@@ -131,10 +131,11 @@ class Settling:
             known: the redemption.
             at_rest: the vendor is not busy with it any more: what is unused now stays so.
         """
-        if known.key is None or known.id is None:
+        benefit = known.benefit
+        if benefit is None:
             return None
-        once = not calls.repeats(known.kind)
-        if once and self._record.elsewhere(known.transaction_id, known.kind, known.id):  # another sale has used it up
+        once = calls.mode(known.kind) is not RedemptionMode.EACH_TIME
+        if once and self._record.elsewhere(known.transaction_id, known.kind, benefit.id):  # another sale has used it up
             await self._settle(known.number, RedemptionState.RELEASED)
             return RedemptionState.RELEASED
         until = calls.patience()
@@ -145,7 +146,7 @@ class Settling:
         if not isinstance(own, Trace):
             if own and not known.use:  # a use that was revoked is no other sale's, and is revoked by its name
                 await self._settle(known.number, RedemptionState.UNDOING, use=own)
-            word = await calls.release(known.key, known.kind, known.id, until, use=own)
+            word = await calls.release(replace(benefit, use=own), until)
             if word is None:
                 return None
             code = word.code or Reason.NOT_RELEASED.value if word.reason is not None else None

@@ -14,7 +14,7 @@ import structlog
 
 from agent.domain.benefits import Benefits
 from agent.domain.offline import OfflinePolicy, worth_at_most
-from agent.domain.redemption import Reason, RedemptionState, Standing, Trace, VendorWord
+from agent.domain.redemption import Reason, RedemptionMode, RedemptionState, Standing, Trace, VendorWord
 from agent.domain.transaction import IntegrationKey
 from agent.ports import Clock, Redemption, RedemptionRecord, RedemptionWish
 from agent.services.redemption_calls import RedemptionCalls
@@ -81,12 +81,13 @@ class Unasked:
         """Tells the vendor of one; what it refuses is lost. Whether it is settled now. Raises StorageError."""
         if known.key is None or known.id is None:
             return False
-        if calls.go_with_sale(known.kind):  # it may be used up by now, by the sale that it is for
+        mode = calls.mode(known.kind)
+        if mode is RedemptionMode.WITH_SALE:  # it may be used up by now, by the sale that it is for
             await self._settle(known.number, RedemptionState.REDEEMED)
             return True
         until = calls.patience()
         sent_before = known.state is RedemptionState.SENDING
-        if sent_before and calls.repeats(known.kind):
+        if sent_before and mode is RedemptionMode.EACH_TIME:
             own = await calls.own(known, until, at_rest=True)
             if own is not Trace.NOTHING:
                 return await self._as_found(known, own)

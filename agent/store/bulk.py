@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from agent.domain.bulk import BulkCall
 from agent.domain.enrolment import Enrolment
 from agent.store.database import Reader
-from agent.store.enrolments import ASKED, OF_CALL, SLICE, readable
+from agent.store.enrolment_rows import ASKED, ROWS, readable
+from agent.store.enrolments import SLICE
 from agent.store.group_commit import Writer
 from agent.store.outbox_view import read, to_ms
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from sqlite3 import Connection
 
 OPEN = "SELECT id, vendor_id, size FROM bulk_calls ORDER BY id"
+OF_CALL = ROWS.format(where="b.call = ? AND b.said IS NULL AND b.enrolment > ?") + " LIMIT ?"
 WAITING = """
     SELECT count(*) FROM enrolments AS e LEFT JOIN bulk_rows AS b ON b.enrolment = e.id
     WHERE e.kind = 'contact' AND e.state = 'queued' AND b.enrolment IS NULL"""

@@ -3,8 +3,8 @@
 Changes of contacts that the vendor has stand among them (:mod:`agent.store.revisions`): what is kept of both is erased,
 exported, purged and rescued as one.
 
-What was given is a text in `statements`. It is forgotten as soon as the vendor has it; from then on the text says only
-which number is which member. A row names nobody, and `enrolment_keys` has the keyed hashes that somebody is found by.
+What was given (:mod:`agent.store.enrolment_rows`) is forgotten as soon as the vendor has it; from then on the text says
+only which number is which member.
 
 The number comes out of `series` in the commit that keeps the contact; :func:`agent.domain.enrolment.next_of_series`
 says why none is ever given twice.
@@ -12,22 +12,38 @@ says why none is ever given twice.
 
 from __future__ import annotations
 
-import json
 import secrets
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from agent.domain.belonging import Wanted
-from agent.domain.enrolment import BulkWord, Enrolment, EnrolmentState, next_of_series, own_key
-from agent.domain.identifiers import Identifier, IdentifierType
+from agent.domain.enrolment import Enrolment, EnrolmentState, next_of_series, own_key
+from agent.domain.identifiers import Identifier
 from agent.domain.retention import RetentionPlan
 from agent.domain.transaction import IntegrationKey, NewContact
 from agent.ports import Added, Occurrence
 from agent.store import statements
 from agent.store.database import Reader, truncate_log
+from agent.store.enrolment_rows import (
+    ADD_KEY,
+    AMEND,
+    ASKED,
+    BY_NUMBER,
+    DROP_KEYS,
+    LEAVE_CALL,
+    PARK,
+    ROWS,
+    Given,
+    Tell,
+    drop,
+    enrolment,
+    forget_content,
+    given_in,
+    nobody_told,
+    readable,
+)
 from agent.store.group_commit import Writer
 from agent.store.keyhash import KeyHash
 from agent.store.outbox_view import from_ms, read, to_ms
@@ -35,121 +51,35 @@ from agent.store.outbox_view import from_ms, read, to_ms
 if TYPE_CHECKING:
     from sqlite3 import Connection
 
-Tell = Callable[["Connection", Occurrence, datetime], None]
-"""Puts on record, in the transaction that settles something, what further systems are told of it."""
 SLICE = 50
 _REF_BYTES = 16
 
-_ROWS = """
-    SELECT e.id, e.ref, e.state, e.accepted_at, e.status, e.vendor_code, e.statement, b.call, b.said, t.content
-    FROM enrolments AS e JOIN statements AS t ON t.id = e.statement LEFT JOIN bulk_rows AS b ON b.enrolment = e.id
-    WHERE {where} ORDER BY e.id"""
 OF_MARK = """
     SELECT k.enrolment FROM enrolment_keys AS k JOIN enrolments AS e ON e.id = k.enrolment
     WHERE k.mark = ? AND e.kind = 'contact'"""
 OF_ANY_MARK = "SELECT enrolment FROM enrolment_keys WHERE mark = ?"
-BY_NUMBER = _ROWS.format(where="e.id = ?")
-BY_REF = _ROWS.format(where="e.ref = ? AND e.kind = 'contact'")
-QUEUED = _ROWS.format(where="e.kind = 'contact' AND e.state = 'queued' AND e.id > ?") + " LIMIT ?"
+BY_REF = ROWS.format(where="e.ref = ? AND e.kind = 'contact'")
+QUEUED = ROWS.format(where="e.kind = 'contact' AND e.state = 'queued' AND e.id > ?") + " LIMIT ?"
 NOT_UNDER_WAY = (
-    _ROWS.format(
+    ROWS.format(
         where="e.kind = 'contact' AND e.state = 'queued' AND e.id > ? AND (b.call IS NULL OR b.said IS NOT NULL)"
     )
     + " LIMIT ?"
 )
-OF_CALL = _ROWS.format(where="b.call = ? AND b.said IS NULL AND b.enrolment > ?") + " LIMIT ?"
-AFTER = _ROWS.format(where="e.id > ?") + " LIMIT ?"
+AFTER = ROWS.format(where="e.id > ?") + " LIMIT ?"
 PARKED = "SELECT count(*) FROM enrolments WHERE kind = 'contact' AND state = 'parked'"
 LAST = "SELECT last FROM series WHERE prefix = ?"
 GIVE = "INSERT INTO series VALUES (?1, ?2) ON CONFLICT DO UPDATE SET last = ?2"
 ADD = "INSERT INTO enrolments (kind, ref, state, statement, accepted_at) VALUES ('contact', ?, 'queued', ?, ?)"
-ADD_KEY = "INSERT OR IGNORE INTO enrolment_keys (mark, enrolment) VALUES (?, ?)"
-ASKED = "UPDATE enrolments SET asked = ?2 WHERE id = ?1"
 WAS_ASKED = "SELECT asked FROM enrolments WHERE id = ?"
-STATEMENT = "SELECT statement FROM enrolments WHERE id = ?"
 DELIVERED = """
     UPDATE enrolments SET state = 'delivered', statement = ?2, settled_at = ?3, status = NULL, vendor_code = NULL
     WHERE id = ?1"""
-AMEND = """
-    UPDATE enrolments SET state = 'queued', statement = ?2, status = NULL, vendor_code = NULL
-    WHERE id = ?1"""
-PARK = "UPDATE enrolments SET state = 'parked', status = ?2, vendor_code = ?3 WHERE id = ?1 AND state = 'queued'"
-DROP = "DELETE FROM enrolments WHERE id = ?"
-LEAVE_CALL = "DELETE FROM bulk_rows WHERE enrolment = ?"
-DROP_KEYS = "DELETE FROM enrolment_keys WHERE enrolment = ?"
 _OVER = """
     coalesce(settled_at, accepted_at) < ?1 OR (kind = 'change' AND state = 'delivered' AND settled_at < ?2)"""
 OVER = f"SELECT id FROM enrolments WHERE {_OVER} LIMIT ?3"  # noqa: S608 - ours
 DUE = f"SELECT EXISTS (SELECT 1 FROM enrolments WHERE {_OVER})"  # noqa: S608 - ours
 MARKS = "SELECT mark FROM enrolment_keys WHERE enrolment = ?"
-
-
-def nobody_told(_db: Connection, _record: Occurrence, _now: datetime) -> None:
-    """Where nobody is to be told anything. Raises AssertionError: what was made all the same must not get lost."""
-    raise AssertionError
-
-
-@dataclass(frozen=True, slots=True)
-class Given:
-    """What is kept of a contact that was made or changed here, as the one text that `statements` has of it.
-
-    Attributes:
-        own_number: this till's own; empty with a change of somebody else's.
-        contact: what was given; None once the vendor has it.
-        identifiers: what was given, in one form.
-        key: the vendor's key.
-        contact_id: its own id, beside another key.
-        known_by: what else names whose contact was changed: what they were named by at the till.
-        refused: the fields of a change that the vendor has named as wrong.
-    """
-
-    own_number: str = field(repr=False)
-    contact: NewContact | None = field(default=None, repr=False)
-    identifiers: tuple[Identifier, ...] = field(default=(), repr=False)
-    key: IntegrationKey | None = field(default=None, repr=False)
-    contact_id: str | None = field(default=None, repr=False)
-    known_by: tuple[Identifier, ...] = field(default=(), repr=False)
-    refused: tuple[str, ...] = ()
-
-    def text(self) -> str:
-        """The text that :meth:`parse` reads."""
-        contact = self.contact.model_dump(mode="json", exclude_defaults=True) if self.contact is not None else None
-        key = (self.key.type.value, self.key.value) if self.key is not None else None
-        identifiers, known_by = ([(one.type, one.value) for one in of] for of in (self.identifiers, self.known_by))
-        return json.dumps([self.own_number, contact, identifiers, key, self.contact_id, known_by, self.refused])
-
-    @classmethod
-    def parse(cls, text: str) -> Given:
-        """What :meth:`text` wrote. Raises ValueError when it is not that."""
-        try:
-            own_number, contact, identifiers, key, contact_id, known_by, refused = json.loads(text)
-            return cls(
-                str(own_number),
-                NewContact.model_validate(contact) if contact is not None else None,
-                tuple(Identifier(IdentifierType(kind), value) for kind, value in identifiers),
-                IntegrationKey(kind="primary", type=IdentifierType(key[0]), value=key[1]) if key is not None else None,
-                contact_id,
-                tuple(Identifier(IdentifierType(kind), value) for kind, value in known_by),
-                tuple(map(str, refused)),
-            )
-        except (TypeError, LookupError) as error:
-            raise ValueError("is not a contact that was made here") from error
-
-    @property
-    def own(self) -> IntegrationKey:
-        """The integration key of the own number."""
-        return IntegrationKey(kind="primary", type=IdentifierType.EXTERNAL_ID, value=self.own_number)
-
-    def names(self) -> Iterable[Identifier]:
-        """Everything that names the contact."""
-        yield from self.identifiers
-        yield from self.known_by
-        if self.own_number:
-            yield self.own.identifier
-        if self.key is not None:
-            yield self.key.identifier
-        if self.contact_id is not None:
-            yield Identifier(IdentifierType.CONTACT_ID, self.contact_id)
 
 
 class Enrolments:
@@ -230,7 +160,7 @@ class Enrolments:
         """
 
         def write(db: Connection) -> bool:
-            row = _enrolment(db, number)
+            row = enrolment(db, number)
             if row is None or row.state is EnrolmentState.DELIVERED:
                 return True
             if row.bulk is not None:
@@ -286,7 +216,7 @@ class Enrolments:
         """
 
         def write(db: Connection) -> None:
-            row = _enrolment(db, number)
+            row = enrolment(db, number)
             if row is None or row.state is EnrolmentState.DELIVERED:  # erased meanwhile, or somebody else was faster
                 return
             settled = Given(row.own_key.value, key=key, contact_id=contact_id)
@@ -410,58 +340,3 @@ def _fetch(db: Connection, after: int) -> list[tuple[Any, frozenset[bytes]]]:
     """A slice of them, each with the keyed hashes of everything that names it."""
     rows = db.execute(AFTER, (after, SLICE)).fetchall()
     return [(row, frozenset(bytes(mark) for (mark,) in db.execute(MARKS, row[:1]))) for row in rows]
-
-
-def given_in(row: Sequence[Any]) -> Given:
-    """What is kept of it; nothing but emptiness where that cannot be read any more."""
-    try:
-        return Given.parse(bytes(row[-1]).decode())
-    except ValueError:
-        return Given("")
-
-
-def readable(rows: Iterable[Sequence[Any]]) -> list[Enrolment]:
-    """Those of them that can be read."""
-    found = []
-    for row in rows:
-        number, ref, state, accepted_at, status, vendor_code, version, call, said, _ = row
-        given = given_in(row)
-        if not given.own_number:  # it goes when its time is up
-            continue
-        found.append(
-            Enrolment(
-                number=number,
-                version=version,
-                ref=ref,
-                state=EnrolmentState(state),
-                own_key=given.own,
-                key=given.key,
-                contact=given.contact,
-                identifiers=given.identifiers,
-                accepted_at=from_ms(accepted_at),
-                status=status,
-                vendor_code=vendor_code,
-                bulk=call,
-                said=BulkWord(said) if said is not None else None,
-            )
-        )
-    return found
-
-
-def _enrolment(db: Connection, number: int) -> Enrolment | None:
-    return next(iter(readable(db.execute(BY_NUMBER, (number,)).fetchall())), None)
-
-
-def forget_content(db: Connection, number: int) -> None:
-    """Forgets what was given, where it stands."""
-    for (statement,) in db.execute(STATEMENT, (number,)).fetchall():
-        statements.forget(db, statement)
-
-
-def drop(db: Connection, numbers: Sequence[int]) -> None:
-    """Removes these, and all that leads to them."""
-    for number in numbers:
-        forget_content(db, number)
-        db.execute(DROP_KEYS, (number,))
-        db.execute(LEAVE_CALL, (number,))
-        db.execute(DROP, (number,))

@@ -20,7 +20,7 @@ from agent.domain.identifiers import IdentifierType
 from agent.domain.transaction import transaction_of
 from agent.ports import Recipient
 from agent.store import numbering, statements
-from agent.store.enrolments import ADD_KEY, Given
+from agent.store.enrolment_rows import ADD_KEY, Given
 from agent.store.hashkey import lookup_key
 from agent.store.keyhash import KeyHash
 from agent.store.outbox_rows import person_group, said

@@ -32,6 +32,17 @@ def contacts_in_bulk(db: Database) -> None:
         db.execute(statement)
 
 
+@outbox()
+def progress_of_deliveries(db: Database) -> None:
+    """How far a delivery of several calls has come, which was in the place of what the vendor calls it."""
+    db.execute("ALTER TABLE deliveries ADD COLUMN progress TEXT")
+    db.execute(
+        """
+        UPDATE deliveries SET progress = substr(vendor_reference, 7), vendor_reference = NULL
+        WHERE vendor_reference >= 'async:' AND vendor_reference < 'async;'"""
+    )
+
+
 # Personal data is in `statements` alone, whose rows are never moved: agent.store.statements says why. The rest of a
 # sale, its deliveries and what happened to them name nobody. docs/gdpr.md has a row for every column. Activities stand
 # among the sales: agent.store.activities.

@@ -191,6 +191,7 @@ class Outbox(OutboxView):
                         "not_received": verdict.not_received or verdict.kind is VerdictKind.PARK,
                         "delivered_at": to_ms(now) if fine else None,
                         "reference": verdict.reference,
+                        "progress": verdict.progress,
                         "code": None if fine else code,
                         "status": None if fine else verdict.status,
                         "title": None if fine else title,

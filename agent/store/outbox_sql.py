@@ -72,7 +72,8 @@ LEASE = """
 of theirs that backs off; and nobody's goes while their enrolment is parked."""
 LEASED = """
     SELECT d.entry, d.attempts, d.maybe_received, d.open, d.person, s.accepted_at, s.clock_off,
-           d.vendor_reference, p.amount, pt.content, s.key_kind, s.key_type, t.content, s.body, s.occurred_at,
+           d.vendor_reference, d.progress, p.amount, pt.content,
+           s.key_kind, s.key_type, t.content, s.body, s.occurred_at,
            o.key_kind, o.key_type, ot.content, o.body, o.occurred_at
     FROM deliveries AS d JOIN sales AS s ON s.id = d.sale LEFT JOIN statements AS t ON t.id = s.statement
     LEFT JOIN sales AS o ON o.transaction_id = s.original LEFT JOIN statements AS ot ON ot.id = o.statement
@@ -85,6 +86,7 @@ SETTLE = """
         maybe_received = CASE WHEN :not_received THEN maybe_received ELSE 1 END,
         delivered_at = :delivered_at,
         vendor_reference = coalesce(:reference, vendor_reference),
+        progress = iif(:delivered_at IS NULL, coalesce(:progress, progress), NULL),
         error_code = :code, error_status = :status, error_title = :title, vendor_code = :vendor_code
     WHERE entry = :entry AND lease_run = :run"""
 RELEASE = """

@@ -21,7 +21,7 @@ from agent.domain.transaction import IntegrationKey, NewContact
 from agent.ports import Occurrence
 from agent.store import statements
 from agent.store.database import Reader
-from agent.store.enrolments import (
+from agent.store.enrolment_rows import (
     ADD_KEY,
     AMEND,
     DROP_KEYS,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import httpx
 import pytest
@@ -27,7 +27,7 @@ from agent.domain.health import Conditions
 from agent.domain.identifiers import Identifier, IdentifierType, Normaliser
 from agent.domain.link import Link
 from agent.domain.offline import Allowance, OfflinePolicy
-from agent.domain.redemption import Standing, VendorStanding, VendorWord
+from agent.domain.redemption import Redeemable, RedemptionMode, Standing, VendorStanding, VendorWord
 from agent.domain.revision import ContactThere
 from agent.domain.tagging import Found, Outcome, TaggingPolicy
 from agent.domain.transaction import IntegrationKey, Transaction
@@ -131,26 +131,24 @@ class Vendor:
             raise VendorUnreachableError
         return self.benefits_of_alma
 
-    redeems = releases = frozenset({BenefitKind.OFFER, BenefitKind.VOUCHER})
-    with_sale = repeats = notes = frozenset[BenefitKind]()
+    modes: Final = dict.fromkeys((BenefitKind.OFFER, BenefitKind.VOUCHER), RedemptionMode.ONCE)
+    redeems = modes.keys()
     used: ClassVar[set[str]] = set()
 
     def spelled(self, kind: Any, id_: str) -> str:
         return id_
 
-    async def standing(self, key: Any, kind: Any, id_: str, *, timeout_s: float, pace: Pace) -> VendorStanding:
+    async def standing(self, one: Redeemable, *, timeout_s: float, pace: Pace) -> VendorStanding:
         if self.benefits_of_alma is None:
             raise VendorUnreachableError
-        return VendorStanding(Standing.USED if id_ in self.used else Standing.AVAILABLE)
+        return VendorStanding(Standing.USED if one.id in self.used else Standing.AVAILABLE)
 
-    async def redeem(self, key: Any, kind: Any, id_: str, *, timeout_s: float, pace: Pace) -> VendorWord:
-        self.used = {*self.used, id_}
+    async def redeem(self, one: Redeemable, *, timeout_s: float, pace: Pace) -> VendorWord:
+        self.used = {*self.used, one.id}
         return VendorWord()
 
-    async def release(
-        self, key: Any, kind: Any, id_: str, *, timeout_s: float, pace: Pace, use: str = ""
-    ) -> VendorWord:
-        self.used = self.used - {id_}
+    async def release(self, one: Redeemable, *, timeout_s: float, pace: Pace) -> VendorWord:
+        self.used = self.used - {one.id}
         return VendorWord()
 
     earns: Decimal | None = None

@@ -18,7 +18,7 @@ from agent.domain.activity import ContactEvent
 from agent.domain.benefits import BenefitKind
 from agent.domain.delivery import VerdictKind
 from agent.domain.identifiers import Identifier, IdentifierType
-from agent.domain.redemption import VendorWord
+from agent.domain.redemption import Redeemable, RedemptionMode, VendorWord
 from agent.domain.transaction import NewContact
 from agent.errors import FeedError, VendorRefusedError, VendorUnreachableError
 from agent.workbench.further import RECIPES
@@ -65,6 +65,7 @@ OFFERS = {"antavo": {"rewards": True}, "monetary": {}, "voyado": {}}
 TRIED = [
     *((name, BenefitKind.VOUCHER) for name in REDEEMERS if name != "monetary"),
     *((name, BenefitKind.OFFER) for name in OFFERS),
+    ("voucherify", BenefitKind.POINTS),
 ]
 each_that_is_told = pytest.mark.parametrize(("name", "kind"), [one for one in TRIED if one[0] not in WITH_THE_SALE])
 each_question = pytest.mark.parametrize(
@@ -423,7 +424,7 @@ async def asked(name, part, url, *, pace=at_once, kind=BenefitKind.VOUCHER, **ta
             return await owner.preview(room).points(key, make_sale(), **how)
         if part == "benefits":
             return await owner.benefits(room).benefits(key, **how)
-        return await getattr(owner.redeemer(room), part)(key, kind, "1", **how)
+        return await getattr(owner.redeemer(room), part)(Redeemable(key, kind, "1"), **how)
 
 
 def test_what_is_used_up_is_shown():
@@ -434,11 +435,11 @@ def test_what_is_used_up_is_shown():
 
 
 @each_redeemer
-async def test_what_counts_each_time_can_be_undone(name):
-    """Else a lost answer would be nobody's to put right; and what is redeemed is what is tried here."""
+async def test_how_a_vendor_hears_of_what_is_used_up(name):
+    """It is known of each kind that a till may use up, and what is redeemed by a call is what is tried here."""
     async with connected(name, "http://127.0.0.1:9", **OFFERS.get(name, {})) as room:
         redeemer = ROOMS[name].owner.redeemer(room)
-        assert set(redeemer.repeats) <= set(redeemer.releases)
+        assert set(redeemer.redeems) <= set(redeemer.modes)
         assert set(redeemer.redeems) == {kind for tried, kind in TRIED if tried == name}
 
 
@@ -492,7 +493,7 @@ async def test_what_goes_with_the_sale(name):
         assert vendor.requests == []
     async with connected(name, "http://127.0.0.1:9") as room:
         redeemer = ROOMS[name].owner.redeemer(room)
-        assert set(redeemer.with_sale) == set(redeemer.redeems)
+        assert {redeemer.modes[kind] for kind in redeemer.redeems} == {RedemptionMode.WITH_SALE}
 
 
 @each_room

@@ -63,14 +63,14 @@ def handing_in(calls):
 async def test_outcomes(fuzz):
     """Whatever is said of a queued event, there is a verdict; where the sale waits, its place can be read again."""
     calls = Calls()
-    waiting = replace(make_outgoing(attempts=1, maybe_received=True), reference=str(Place(0, 1, 1, id=ID)))
+    waiting = replace(make_outgoing(attempts=1, maybe_received=True), progress=str(Place(0, 1, 1, id=ID)))
 
     async def ask(data: bytes) -> None:
         calls.wire.answer, undone = answer_of(data), []
         for outgoing in (make_outgoing(), waiting):
             [verdict] = await handing_in(calls).send([outgoing])
             if verdict.kind not in (VerdictKind.DONE, VerdictKind.DUPLICATE):
-                assert Place.parse(verdict.reference) is not None
+                assert Place.parse(verdict.progress) is not None
                 undone.append(verdict)
         if len(undone) == 2:
             raise NotDoneError

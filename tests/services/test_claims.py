@@ -5,6 +5,7 @@ import random
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
+from typing import Final
 
 import pytest
 
@@ -13,6 +14,7 @@ from agent.domain.offline import Allowance, OfflinePolicy
 from agent.domain.redemption import (
     CARRIED_OUT_WITHIN,
     Reason,
+    RedemptionMode,
     RedemptionState,
     Standing,
     Use,
@@ -34,18 +36,18 @@ RELEASED = Redeemed("released")
 class Claims(Vendor):
     """Lists who has claimed what; each claim costs points, and none is refused for the ones before it."""
 
-    releases = repeats = frozenset({OFFER})
+    modes: Final = {OFFER: RedemptionMode.EACH_TIME}
 
     def __init__(self, clock):
         super().__init__()
         self.clock, self.numbers, self.claims, self.revoked, self.certain = clock, itertools.count(1), [], [], True
 
-    async def standing(self, key, kind, id_, *, timeout_s, pace):
-        there = Standing.AVAILABLE if id_ == "r-1" else Standing.ABSENT
+    async def standing(self, one, *, timeout_s, pace):
+        there = Standing.AVAILABLE if one.id == "r-1" else Standing.ABSENT
         return await self._answer("standing", pace, lambda: VendorStanding(there, uses=tuple(self.claims)))
 
-    async def release(self, key, kind, id_, *, timeout_s, pace, use=""):
-        return await self._answer("release", pace, lambda: self._revoke(use))
+    async def release(self, one, *, timeout_s, pace):
+        return await self._answer("release", pace, lambda: self._revoke(one.use))
 
     def claim(self):
         """Somebody claims it, here or in the app."""

@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from itertools import pairwise
+from typing import Final
 
 import pytest
 
@@ -15,7 +16,7 @@ from agent.domain.health import Conditions
 from agent.domain.identifiers import Identifier, IdentifierType
 from agent.domain.link import Link
 from agent.domain.offline import Allowance, OfflinePolicy
-from agent.domain.redemption import Reason, RedemptionState, Standing, VendorStanding, VendorWord
+from agent.domain.redemption import Reason, RedemptionMode, RedemptionState, Standing, VendorStanding, VendorWord
 from agent.domain.tagging import TaggingPolicy
 from agent.errors import StorageFullError, UnknownRecordError, VendorRefusedError
 from agent.ports import RedemptionWish
@@ -51,10 +52,11 @@ class Vendor:
     carried out and answered.
     """
 
-    redeems = frozenset({OFFER, VOUCHER})
-    with_sale = frozenset()
-    releases = frozenset({VOUCHER})
-    repeats = notes = frozenset()
+    modes: Final = {OFFER: RedemptionMode.FINAL, VOUCHER: RedemptionMode.ONCE}
+
+    @property
+    def redeems(self):
+        return self.modes.keys()
 
     def __init__(self):
         self.there, self.used, self.times_used, self.calls = {"v-1", "v-2", "o-1"}, set(), 0, []
@@ -65,18 +67,18 @@ class Vendor:
     def spelled(self, kind, id_):
         return id_.lower()
 
-    async def standing(self, key, kind, id_, *, timeout_s, pace):
-        if id_ in self.broken:
-            self.calls.append(f"standing {id_}")
+    async def standing(self, one, *, timeout_s, pace):
+        if one.id in self.broken:
+            self.calls.append(f"standing {one.id}")
             raise Offline
-        found = await self._answer("standing", pace, lambda: self._standing(id_))
-        return VendorStanding(found, self.used_at.get(id_) if found is Standing.USED else None)
+        found = await self._answer("standing", pace, lambda: self._standing(one.id))
+        return VendorStanding(found, self.used_at.get(one.id) if found is Standing.USED else None)
 
-    async def redeem(self, key, kind, id_, *, timeout_s, pace):
-        return await self._answer("redeem", pace, lambda: self._redeem(id_))
+    async def redeem(self, one, *, timeout_s, pace):
+        return await self._answer("redeem", pace, lambda: self._redeem(one.id))
 
-    async def release(self, key, kind, id_, *, timeout_s, pace, use=""):
-        return await self._answer("release", pace, lambda: self._release(id_))
+    async def release(self, one, *, timeout_s, pace):
+        return await self._answer("release", pace, lambda: self._release(one.id))
 
     async def _answer(self, what, pace, work):
         await pace()
@@ -125,7 +127,6 @@ class Desk:
         *,
         vendor=True,
         named_by=IdentifierType.MEMBER_NUMBER,
-        points=None,
         make_vendor=lambda _clock: Vendor(),
     ):
         self.clock, self.replica, self.states = FakeClock(), FakeReplica(), []
@@ -144,7 +145,6 @@ class Desk:
             clock=self.clock,
             record=self.record,
             vendor=self.vendor if vendor else None,
-            points=points,
             asking=Asking(self.clock, self.link, live=True, budget_s=60.0, patient=True),
             refs=Refs(LocalContacts(self.replica, tagging), self.handles),
             spend_with=STRONG,
@@ -527,11 +527,11 @@ async def test_what_another_sale_has_used_since_is_not_taken_back(desk, how, kin
         desk.vendor.script |= {"redeem": ["never"], "standing": [None, "dead"]}
         assert await desk.redeem(first) == OFFLINE
     else:
-        desk.vendor.releases = {VOUCHER, OFFER}
+        desk.vendor.modes = dict.fromkeys((VOUCHER, OFFER), RedemptionMode.ONCE)
         assert await desk.redeem(first) == DONE
         desk.vendor.script["release"] = ["lost"]
         assert await desk.release(first) == Redeemed("queued")
-        desk.vendor.releases = {VOUCHER}
+        desk.vendor.modes = Vendor.modes
     desk.vendor.dead = False
     desk.clock.advance(10)
     second = replace(first, transaction_id="s-2")
@@ -911,26 +911,29 @@ async def test_what_was_given_unasked_is_given_back(cut_off):
 class Account:
     """A member's points, and what the script says of each call to come; see Vendor. What is taken may show late."""
 
+    modes: Final = {POINTS: RedemptionMode.BY_SALE}
+    redeems = modes.keys()
+
     def __init__(self):
         self.balance, self.taken, self.shows, self.calls = 240, [], True, []
         self.script: dict[str, list] = {"standing": [], "spend": [], "give_back": []}
 
-    async def standing(self, key, sale, *, timeout_s, pace):
-        spent = self.shows and sale in [one for one, _ in self.taken]
+    async def standing(self, one, *, timeout_s, pace):
+        spent = self.shows and one.id in [sale for sale, _ in self.taken]
         return await self._answer("standing", VendorStanding(Standing.USED if spent else Standing.AVAILABLE))
 
-    async def spend(self, key, sale, points, *, timeout_s, pace):
+    async def redeem(self, one, *, timeout_s, pace):
         lost = self.script["spend"][:1] in (["never"], ["dead"])
-        if points > self.balance:
+        if one.amount > self.balance:
             return await self._answer("spend", VendorWord(Reason.NOT_ENOUGH, "exceeded"))
         if not lost:
-            self.balance -= points
-            self.taken.append((sale, points))
+            self.balance -= one.amount
+            self.taken.append((one.id, one.amount))
         return await self._answer("spend", VendorWord())
 
-    async def give_back(self, key, sale, *, timeout_s, pace):
-        self.balance += sum(points for one, points in self.taken if one == sale)
-        self.taken = [one for one in self.taken if one[0] != sale]
+    async def release(self, one, *, timeout_s, pace):
+        self.balance += sum(points for sale, points in self.taken if sale == one.id)
+        self.taken = [taken for taken in self.taken if taken[0] != one.id]
         return await self._answer("give_back", VendorWord())
 
     async def _answer(self, what, said):
@@ -949,9 +952,8 @@ SPENT = Wanted(REF, POINTS, "", "s-1", Decimal(100))
 @pytest.fixture
 def till(tmp_path):
     with open_outbox(tmp_path / "outbox.db") as outbox:
-        account = Account()
-        desk = Desk(outbox, points=account)
-        desk.account = account
+        desk = Desk(outbox, make_vendor=lambda _clock: Account())
+        desk.account = desk.vendor
         yield desk
 
 
@@ -1046,7 +1048,7 @@ async def whose(desk):
 @pytest.fixture
 def carried(cut_off):
     """Vouchers of which the vendor hears by their sale alone; it answers."""
-    cut_off.vendor.with_sale, cut_off.vendor.dead = frozenset({VOUCHER}), False
+    cut_off.vendor.modes, cut_off.vendor.dead = dict.fromkeys((OFFER, VOUCHER), RedemptionMode.WITH_SALE), False
     cut_off.vendor.script["redeem"] = [VendorWord()] * 9  # nobody is called
     return cut_off
 
@@ -1102,7 +1104,6 @@ async def test_what_was_given_back_is_no_loss(carried):
     """A refusal that comes after it changes nothing."""
     carrying = Carrying(carried.clock, carried.record, carried.states.append)
     wanted = replace(WANTED, kind=OFFER, id="o-1")
-    carried.vendor.releases = frozenset({OFFER})
     assert await carried.redeem(wanted) == DONE
     assert await carried.release(wanted) == Redeemed("released")
     await carrying.lost("s-1", "o-1")
@@ -1202,11 +1203,11 @@ async def test_one_that_breaks_us_holds_up_nobody(desk):
     await desk.record.ask(replace(other, asked_at=desk.clock.now()), None, desk.clock.now())
     desk.vendor.used, standing, tries = {"v-2"}, desk.vendor.standing, []
 
-    async def broken(key, kind, id_, **how):
-        if id_ == "v-1":
+    async def broken(one, **how):
+        if one.id == "v-1":
             tries.append(desk.clock.monotonic())
             raise TypeError
-        return await standing(key, kind, id_, **how)
+        return await standing(one, **how)
 
     desk.vendor.standing = broken
     for _ in range(0, 4 * 3600, int(LOOK_EVERY_S)):

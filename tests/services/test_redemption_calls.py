@@ -23,7 +23,7 @@ class Vendor:
     def __init__(self, hangs):
         self.hangs, self.told = hangs, 0
 
-    async def redeem(self, _key, _kind, _id, *, timeout_s, pace):
+    async def redeem(self, _one, *, timeout_s, pace):
         await pace()
         await before_telling(self._step("who"), timeout_s)
         self.told += 1

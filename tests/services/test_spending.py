@@ -4,11 +4,12 @@ import asyncio
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
+from typing import Final
 
 import pytest
 
 from agent.domain.delivery import Verdict, VerdictKind
-from agent.domain.redemption import Reason, Standing, VendorStanding
+from agent.domain.redemption import Reason, RedemptionMode, Standing, VendorStanding
 from agent.errors import UnknownRecordError
 from agent.ports import Budget, Recipient, RedemptionWish, Settled, Spent
 from agent.services.redeeming import Redeemed, Wanted
@@ -23,10 +24,10 @@ RELEASED = Redeemed("released")
 class Purse(Vendor):
     """Says how many points a member has; it is told of none by a call."""
 
-    redeems = releases = repeats = notes = frozenset({POINTS})
+    modes: Final = {POINTS: RedemptionMode.NOTED}
     balance = Decimal(100)
 
-    async def standing(self, key, kind, id_, *, timeout_s, pace):
+    async def standing(self, one, *, timeout_s, pace):
         there = Standing.AVAILABLE if self.balance is not None else Standing.ABSENT
         return await self._answer("standing", pace, lambda: VendorStanding(there, balance=self.balance))
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import Final
 
 import pytest
 from hypothesis import HealthCheck, note, seed, settings
@@ -34,7 +35,7 @@ from agent.domain.health import Conditions
 from agent.domain.identifiers import Identifier, IdentifierType, Normaliser
 from agent.domain.link import Link
 from agent.domain.offline import Allowance, OfflinePolicy
-from agent.domain.redemption import Reason, Standing, VendorStanding, VendorWord
+from agent.domain.redemption import Reason, RedemptionMode, Standing, VendorStanding, VendorWord
 from agent.domain.tagging import Found, Outcome, TaggingPolicy
 from agent.domain.transaction import IdentifierStatement, NewContact
 from agent.errors import ContactRefusedError, UnderWayError
@@ -146,8 +147,8 @@ class Vendor:
     """
 
     name, guests, connections, requests_per_second, batch_size, idle_ping_s = VENDOR, False, 1, 0.0, 1, IDLE_PING_S
-    redeems = releases = frozenset({VOUCHER})
-    with_sale = repeats = notes = frozenset()
+    modes: Final = {VOUCHER: RedemptionMode.ONCE}
+    redeems = modes.keys()
 
     def __init__(self):
         self.sender = self.lookup = self.writer = self
@@ -272,28 +273,28 @@ class Vendor:
         assert numbers or not sure, "who is said to be made is there"
         return Found(Outcome.MATCHED, member_key(numbers[0]), contact_id_of(numbers[0])) if numbers else None
 
-    async def standing(self, key, kind, id_, *, timeout_s, pace):
+    async def standing(self, one, *, timeout_s, pace):
         await pace()
-        self.touched.append(id_)
+        self.touched.append(one.id)
         self._reached()
-        if not self.numbers(key.identifier):
+        if not self.numbers(one.key.identifier):
             return VendorStanding(Standing.ABSENT)
-        return VendorStanding(Standing.USED if id_ in self.used else Standing.AVAILABLE)
+        return VendorStanding(Standing.USED if one.id in self.used else Standing.AVAILABLE)
 
-    async def redeem(self, key, kind, id_, *, timeout_s, pace):
+    async def redeem(self, one, *, timeout_s, pace):
         await pace()
-        self.touched.append(id_)
+        self.touched.append(one.id)
         self._reached()
-        used = id_ in self.used
-        self.used.add(id_)
+        used = one.id in self.used
+        self.used.add(one.id)
         self._heard()
         return VendorWord(Reason.USED, "AlreadyRedeemed") if used else VendorWord()
 
-    async def release(self, key, kind, id_, *, timeout_s, pace, use=""):
+    async def release(self, one, *, timeout_s, pace):
         await pace()
-        self.touched.append(id_)
+        self.touched.append(one.id)
         self._reached()
-        self.used.discard(id_)
+        self.used.discard(one.id)
         self._heard()
         return VendorWord()
 

@@ -13,9 +13,9 @@ from agent.domain.enrolment import BulkWord, EnrolmentState
 from agent.domain.retention import RetentionPlan
 from agent.domain.transaction import NewContact
 from agent.ports import Recipient
-from agent.store.bulk import BEGIN, OPEN, PLACES, WAITING, BulkCalls
+from agent.store.bulk import BEGIN, OF_CALL, OPEN, PLACES, WAITING, BulkCalls
 from agent.store.database import DatabaseFile
-from agent.store.enrolments import NOT_UNDER_WAY, OF_CALL, WAS_ASKED, Enrolments
+from agent.store.enrolments import NOT_UNDER_WAY, WAS_ASKED, Enrolments
 from agent.store.mending import Clues, mend
 from agent.store.rescue import RescueJob, rescue
 from tests.fakes import NAMES, NOW, STORAGE_KEY, VENDOR, member_key, open_outbox, phone

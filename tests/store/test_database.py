@@ -129,6 +129,39 @@ def test_a_database_file_shows_no_key():
     assert pickle.loads(pickle.dumps(file)) == file
 
 
+def migrated(path, until):
+    """A file as the program left it whose last migration that is."""
+    connection = DatabaseFile(path, None, "FULL").connect()
+    earlier = type(migrations)(migrations.name)
+    names = [migration.name for migration in migrations._migrations]
+    earlier._migrations = migrations._migrations[: names.index(until) + 1]
+    migrate(connection, earlier)
+    return connection
+
+
+def test_how_far_a_delivery_is_survives_the_update(tmp_path):
+    """It stood in the place of what the vendor calls the sale; what was that stays there."""
+    connection = migrated(tmp_path / "a.db", "contacts_in_bulk")
+    for number, reference in enumerate(("async:2/3:4:first:c-1", "async", "asyncio-1", "ord_1", None), 1):
+        with immediate(connection):
+            connection.execute(
+                "INSERT INTO sales (id, transaction_id, type, till, number, day, fingerprint, accepted_at, occurred_at,"
+                " bytes) VALUES (?1, ?1, 'purchase', '03', ?1, 1, x'', 1, '', 1)",
+                (number,),
+            )
+            connection.execute(
+                "INSERT INTO deliveries (sale, vendor, state, rank, person, vendor_reference)"
+                " VALUES (?, 'antavo', 'queued', 1, x'', ?)",
+                (number, reference),
+            )
+    migrate(connection, migrations)
+    assert connection.execute("SELECT vendor_reference, progress FROM deliveries ORDER BY entry").fetchall() == [
+        (None, "2/3:4:first:c-1"),
+        *(("async", None), ("asyncio-1", None), ("ord_1", None), (None, None)),
+    ]
+    connection.close()
+
+
 def schema(connection):
     return sorted(tuple(row) for row in connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_schema"))
 

@@ -14,7 +14,8 @@ from agent.domain.retention import RetentionPlan
 from agent.domain.transaction import NewContact
 from agent.ports import Recipient
 from agent.store.database import DatabaseFile, truncate_log
-from agent.store.enrolments import BY_REF, DUE, MARKS, OF_MARK, OVER, PARKED, QUEUED, SLICE, Enrolments, Given
+from agent.store.enrolment_rows import Given
+from agent.store.enrolments import BY_REF, DUE, MARKS, OF_MARK, OVER, PARKED, QUEUED, SLICE, Enrolments
 from agent.store.hashkey import lookup_key
 from agent.store.keyhash import KeyHash
 from agent.store.outbox_view import read

@@ -602,14 +602,16 @@ async def test_success_clears_the_last_error_and_names_the_vendor_s_reference(ou
     assert story.attempts[1]["at"] == NOW + timedelta(seconds=5)
 
 
-async def test_what_the_vendor_calls_a_delivery_is_there_at_the_next_attempt(outbox):
-    """Also when it is not done, and when the attempt after that had nothing to say of it."""
+async def test_how_far_a_delivery_is_is_there_at_the_next_attempt(outbox):
+    """Also when the attempt after that had nothing to say of it; nobody is shown it, and nothing is left at the end."""
     await outbox.accept(acceptance(), NOW)
-    await send(outbox, replace(CUT, reference="queued as c-1"))
+    await send(outbox, replace(CUT, reference="c-1", progress="1/2"))
     await send(outbox, CUT)
     (outgoing,) = await leased(outbox)
+    assert (outgoing.reference, outgoing.progress, outgoing.attempts) == ("c-1", "1/2", 2)
 
-    assert (outgoing.reference, outgoing.attempts) == ("queued as c-1", 2)
+    await outbox.settle([Settled(outgoing.entry, replace(DONE, progress="2/2"))], NOW)
+    assert outbox._reader.execute("SELECT vendor_reference, progress FROM deliveries").fetchall() == [("c-1", None)]
 
 
 async def test_release_takes_the_attempt_back(outbox):

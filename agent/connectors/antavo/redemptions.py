@@ -40,8 +40,7 @@ from agent.connectors.antavo.rewards import AntavoRewards
 from agent.connectors.antavo.values import exact_instant_of
 from agent.connectors.base import before_telling
 from agent.domain.benefits import BenefitKind
-from agent.domain.redemption import Reason, Standing, VendorStanding, VendorWord
-from agent.domain.transaction import IntegrationKey
+from agent.domain.redemption import Reason, Redeemable, RedemptionMode, Standing, VendorStanding, VendorWord
 from agent.errors import VendorUnreachableError
 from agent.ports import Pace
 from agent.transport import Answer
@@ -64,10 +63,11 @@ class AntavoRedemptions:
         redeems: what the shop has switched on; what was claimed before it switched rewards off is revoked all the same.
     """
 
-    releases = frozenset({BenefitKind.OFFER, BenefitKind.VOUCHER, BenefitKind.POINTS})
-    repeats = frozenset({BenefitKind.OFFER, BenefitKind.POINTS})
-    notes = frozenset({BenefitKind.POINTS})
-    with_sale = frozenset[BenefitKind]()
+    modes: Final = {
+        BenefitKind.OFFER: RedemptionMode.EACH_TIME,
+        BenefitKind.VOUCHER: RedemptionMode.ONCE,
+        BenefitKind.POINTS: RedemptionMode.NOTED,
+    }
 
     def __init__(
         self,
@@ -85,106 +85,81 @@ class AntavoRedemptions:
         """As it is: codes and ids are compared letter by letter."""
         return id_
 
-    async def standing(
-        self,
-        key: IntegrationKey,
-        kind: BenefitKind,
-        id_: str,
-        *,
-        timeout_s: float,
-        pace: Pace,
-    ) -> VendorStanding:
+    async def standing(self, one: Redeemable, *, timeout_s: float, pace: Pace) -> VendorStanding:
         """How a customer's coupon, reward or points stand: what is not in their list is not theirs.
 
         Raises:
             VendorUnreachableError, VendorRefusedError: as everywhere.
         """
-        if kind is BenefitKind.POINTS:
-            shown = await self._lookup.customer(key, timeout_s=timeout_s, pace=pace)
+        if one.kind is BenefitKind.POINTS:
+            shown = await self._lookup.customer(one.key, timeout_s=timeout_s, pace=pace)
             balance = points_of(shown) if shown is not None else None
             return VendorStanding(Standing.ABSENT if balance is None else Standing.AVAILABLE, balance=balance)
-        if kind is BenefitKind.OFFER:
-            customer = await self._lookup.customer_of(key, timeout_s=timeout_s, pace=pace)
+        if one.kind is BenefitKind.OFFER:
+            customer = await self._lookup.customer_of(one.key, timeout_s=timeout_s, pace=pace)
             if customer is None:
                 return VendorStanding(Standing.ABSENT)
-            return await self._rewards.standing(customer, id_, timeout_s=timeout_s, pace=pace)
-        _, held = await self._held(key, id_, timeout_s, pace)
+            return await self._rewards.standing(customer, one.id, timeout_s=timeout_s, pace=pace)
+        _, held = await self._held(one, timeout_s, pace)
         if held is None:
             return VendorStanding(Standing.ABSENT)
         if held.get("status") != _REDEEMED:
             return VendorStanding(Standing.AVAILABLE)
         return VendorStanding(Standing.USED, exact_instant_of(held.get("redeemed_at")))
 
-    async def redeem(
-        self,
-        key: IntegrationKey,
-        kind: BenefitKind,
-        id_: str,
-        *,
-        timeout_s: float,
-        pace: Pace,
-    ) -> VendorWord:
+    async def redeem(self, one: Redeemable, *, timeout_s: float, pace: Pace) -> VendorWord:
         """Uses a coupon up, unless it is seen not to be there to be used; claims a reward.
 
         Raises:
             VendorUnreachableError: where ``maybe_received`` says so, it may have been carried out all the same.
             VendorRefusedError: our credentials are refused; it was not carried out.
         """
-        if kind in self.notes:
+        if one.kind is BenefitKind.POINTS:
             return VendorWord(Reason.NOT_OFFERED)
-        if kind is BenefitKind.OFFER:
-            whose = self._lookup.customer_of(key, timeout_s=timeout_s, pace=pace)
+        if one.kind is BenefitKind.OFFER:
+            whose = self._lookup.customer_of(one.key, timeout_s=timeout_s, pace=pace)
             claimant = await before_telling(whose, timeout_s)
             if claimant is None:
                 return VendorWord(Reason.NOT_THEIRS)
-            return await self._rewards.claim(claimant, id_, timeout_s=timeout_s, pace=pace)
-        return await self._use_up(key, id_, timeout_s, pace)
+            return await self._rewards.claim(claimant, one.id, timeout_s=timeout_s, pace=pace)
+        return await self._use_up(one, timeout_s, pace)
 
-    async def release(
-        self,
-        key: IntegrationKey,
-        kind: BenefitKind,
-        id_: str,
-        *,
-        timeout_s: float,
-        pace: Pace,
-        use: str = "",
-    ) -> VendorWord:
+    async def release(self, one: Redeemable, *, timeout_s: float, pace: Pace) -> VendorWord:
         """Gives it back, if it is used up; of a reward the one claim.
 
         Raises:
             VendorUnreachableError, VendorRefusedError: as everywhere.
         """
-        if kind is BenefitKind.VOUCHER:
-            return await self._make_good(key, id_, timeout_s, pace)
-        claimant = await self._lookup.customer_of(key, timeout_s=timeout_s, pace=pace)
-        if claimant is None or not use:  # points are no call's: a sale gives them back
+        if one.kind is BenefitKind.VOUCHER:
+            return await self._make_good(one, timeout_s, pace)
+        claimant = await self._lookup.customer_of(one.key, timeout_s=timeout_s, pace=pace)
+        if claimant is None or not one.use:  # points are no call's: a sale gives them back
             return VendorWord(Reason.NOT_RELEASED, "not_found")
-        return await self._rewards.revoke(claimant, id_, use, timeout_s=timeout_s, pace=pace)
+        return await self._rewards.revoke(claimant, one.id, one.use, timeout_s=timeout_s, pace=pace)
 
-    async def _make_good(self, key: IntegrationKey, id_: str, timeout_s: float, pace: Pace) -> VendorWord:
-        customer, held = await self._held(key, id_, timeout_s, pace)
+    async def _make_good(self, one: Redeemable, timeout_s: float, pace: Pace) -> VendorWord:
+        customer, held = await self._held(one, timeout_s, pace)
         if held is None:
             return VendorWord(Reason.NOT_RELEASED, "not_found")
         if held.get("status") != _REDEEMED:
             return _given_back(held, None)
-        refusal = await self._told("coupon_unredeem", customer, id_, timeout_s, pace)
+        refusal = await self._told("coupon_unredeem", customer, one.id, timeout_s, pace)
         if refusal is None:
             return VendorWord()
-        return _given_back(await self._benefits.coupon(customer, id_, timeout_s=timeout_s, pace=pace), refusal)
+        return _given_back(await self._benefits.coupon(customer, one.id, timeout_s=timeout_s, pace=pace), refusal)
 
-    async def _use_up(self, key: IntegrationKey, id_: str, timeout_s: float, pace: Pace) -> VendorWord:
-        customer, held = await before_telling(self._held(key, id_, timeout_s, pace), timeout_s)
+    async def _use_up(self, one: Redeemable, timeout_s: float, pace: Pace) -> VendorWord:
+        customer, held = await before_telling(self._held(one, timeout_s, pace), timeout_s)
         if held is None:
             return VendorWord(Reason.NOT_THEIRS)
         if held.get("status") != CLAIMED:
             return _unusable(held)
-        refusal = await self._told("coupon_redeem", customer, id_, timeout_s, pace)
+        refusal = await self._told("coupon_redeem", customer, one.id, timeout_s, pace)
         if refusal is None:
             return VendorWord()
         interrupted = refusal.code == _INTERRUPTED
         try:
-            held = await self._benefits.coupon(customer, id_, timeout_s=timeout_s, pace=pace)
+            held = await self._benefits.coupon(customer, one.id, timeout_s=timeout_s, pace=pace)
         except VendorUnreachableError as error:
             error.maybe_received = interrupted
             raise
@@ -194,12 +169,12 @@ class AntavoRedemptions:
             return _unusable(held)
         return VendorWord(_REASONS.get(refusal.code or 0, Reason.REFUSED), refusal.name)
 
-    async def _held(self, key: IntegrationKey, id_: str, timeout_s: float, pace: Pace) -> tuple[str, Row | None]:
+    async def _held(self, one: Redeemable, timeout_s: float, pace: Pace) -> tuple[str, Row | None]:
         """Whose it is, and the row of their coupon."""
-        customer = await self._lookup.customer_of(key, timeout_s=timeout_s, pace=pace)
+        customer = await self._lookup.customer_of(one.key, timeout_s=timeout_s, pace=pace)
         if customer is None:
             return "", None
-        return customer, await self._benefits.coupon(customer, id_, timeout_s=timeout_s, pace=pace)
+        return customer, await self._benefits.coupon(customer, one.id, timeout_s=timeout_s, pace=pace)
 
     async def _told(self, action: str, customer: str, code: str, timeout_s: float, pace: Pace) -> AntavoError | None:
         """What the vendor has against an event; None: it was processed."""

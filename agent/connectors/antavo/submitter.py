@@ -2,9 +2,9 @@
 
 The answer to an event is that it is queued, under an id. What became of it is asked for at a later attempt, and only
 then the next event of the same sale is handed in: so at any time there is one event of a sale of which nothing is
-known. Which one that is, and its id, stands in the delivery's `vendor_reference` from the moment on when the vendor
-said it (:class:`Place`): a restart asks for it, and hands in nothing twice. What was cut off before that could be
-written down is handed in again where Antavo itself refuses to count it twice, and left to a person otherwise.
+known. Which one that is, and its id, is the delivery's progress from the moment on when the vendor said it
+(:class:`Place`): a restart asks for it, and hands in nothing twice. What was cut off before that could be written down
+is handed in again where Antavo itself refuses to count it twice, and left to a person otherwise.
 
 Nothing can be asked with these credentials but this: sales go under their customer's id or external id alone.
 """
@@ -47,7 +47,7 @@ _PARTLY = Verdict(
     title="Some of the sale was taken, and of the rest it is not known; sent again it could count twice.",
 )  # fmt: skip
 _PLACE = re.compile(
-    r"async:(?P<number>[0-9]{1,4})/(?P<count>[0-9]{1,4}):(?P<attempt>[0-9]{1,9})"
+    r"(?P<number>[0-9]{1,4})/(?P<count>[0-9]{1,4}):(?P<attempt>[0-9]{1,9})"
     r":(?P<again>first|again):(?P<id>[A-Za-z0-9_-]{0,64})"
 )
 
@@ -72,7 +72,7 @@ class Place:
 
     @classmethod
     def parse(cls, text: str | None) -> Place | None:
-        """The place that a reference spells; None where it is another reference."""
+        """The place that a delivery's progress spells; None where it spells none."""
         found = _PLACE.fullmatch(text or "")
         if found is None:
             return None
@@ -81,7 +81,7 @@ class Place:
 
     def __str__(self) -> str:
         again = "again" if self.again else "first"
-        return f"async:{self.index + 1}/{self.count}:{self.attempt}:{again}:{self.id}"
+        return f"{self.index + 1}/{self.count}:{self.attempt}:{again}:{self.id}"
 
 
 class AntavoSubmitter:
@@ -200,7 +200,7 @@ def _standing_of(outgoing: Outgoing, events: Sequence[Event]) -> Place | Verdict
 
     A person who has a sale sent again says of what was in doubt that it did not arrive (``maybe_received`` is off).
     """
-    written, count, unsure = Place.parse(outgoing.reference), len(events), outgoing.maybe_received
+    written, count, unsure = Place.parse(outgoing.progress), len(events), outgoing.maybe_received
     if written is None or written.count != count or written.index >= count:  # cut off at once, or configured otherwise
         several = count > 1 and not all(event.once for event in events)
         return _PARTLY if unsure and several else Place(0, count, again=unsure)
@@ -209,7 +209,7 @@ def _standing_of(outgoing: Outgoing, events: Sequence[Event]) -> Place | Verdict
 
 
 def _at(place: Place, verdict: Verdict) -> Verdict:
-    return replace(verdict, reference=str(place))
+    return replace(verdict, reference=place.id or None, progress=str(place))
 
 
 def _unknown(place: Place, verdict: Verdict) -> Verdict:

@@ -17,6 +17,8 @@ It is asked for while no receipt of the customer's is on its way from here: what
 or stays.
 """
 
+from typing import Final
+
 from agent.connectors.monetary.benefits import MonetaryBenefits, id_of
 from agent.connectors.monetary.books import PAGES, read_receipts
 from agent.connectors.monetary.client import MonetaryClient
@@ -24,8 +26,7 @@ from agent.connectors.monetary.errors import raise_unless_answered
 from agent.connectors.monetary.mapping import offers_in
 from agent.connectors.monetary.turns import Turns
 from agent.domain.benefits import BenefitKind
-from agent.domain.redemption import Reason, Standing, VendorStanding, VendorWord
-from agent.domain.transaction import IntegrationKey
+from agent.domain.redemption import Reason, Redeemable, RedemptionMode, Standing, VendorStanding, VendorWord
 from agent.errors import VendorOwnError
 from agent.ports import Pace
 
@@ -39,8 +40,8 @@ class MonetaryRedemptions:
         turns: who is at work on a customer's receipts.
     """
 
-    redeems = releases = with_sale = frozenset({BenefitKind.OFFER})
-    repeats = notes = frozenset[BenefitKind]()
+    modes: Final = {BenefitKind.OFFER: RedemptionMode.WITH_SALE}
+    redeems = modes.keys()
 
     def __init__(self, client: MonetaryClient, benefits: MonetaryBenefits, *, turns: Turns) -> None:
         self._client, self._benefits, self._turns = client, benefits, turns
@@ -49,52 +50,27 @@ class MonetaryRedemptions:
         """As it is."""
         return id_
 
-    async def standing(
-        self,
-        key: IntegrationKey,
-        kind: BenefitKind,  # noqa: ARG002 - there is only one
-        id_: str,
-        *,
-        timeout_s: float,
-        pace: Pace,
-    ) -> VendorStanding:
+    async def standing(self, one: Redeemable, *, timeout_s: float, pace: Pace) -> VendorStanding:
         """How a customer's offer stands; when it was used no receipt says.
 
         Raises:
             VendorUnreachableError, VendorRefusedError: as everywhere.
         """
-        customer = await self._benefits.customer(key, timeout_s=timeout_s, pace=pace)
+        customer = await self._benefits.customer(one.key, timeout_s=timeout_s, pace=pace)
         if customer is None:
             return VendorStanding(Standing.ABSENT)
         async with self._turns.of(customer):
             rows = await self._benefits.offers(customer, timeout_s=timeout_s, pace=pace)
-            if any(id_of(row) == id_ for row in rows):
+            if any(id_of(row) == one.id for row in rows):
                 return VendorStanding(Standing.AVAILABLE)
-            used = await self._is_on_receipts(customer, id_, timeout_s, pace)
+            used = await self._is_on_receipts(customer, one.id, timeout_s, pace)
         return VendorStanding(Standing.USED if used else Standing.ABSENT)
 
-    async def redeem(
-        self,
-        key: IntegrationKey,  # noqa: ARG002
-        kind: BenefitKind,  # noqa: ARG002
-        id_: str,  # noqa: ARG002
-        *,
-        timeout_s: float,  # noqa: ARG002
-        pace: Pace,  # noqa: ARG002
-    ) -> VendorWord:
+    async def redeem(self, one: Redeemable, *, timeout_s: float, pace: Pace) -> VendorWord:  # noqa: ARG002
         """It was theirs a moment ago, and is noted: there is nothing to be told before the sale."""
         return VendorWord()
 
-    async def release(
-        self,
-        key: IntegrationKey,  # noqa: ARG002
-        kind: BenefitKind,  # noqa: ARG002
-        id_: str,  # noqa: ARG002
-        *,
-        timeout_s: float,  # noqa: ARG002
-        pace: Pace,  # noqa: ARG002
-        use: str = "",  # noqa: ARG002
-    ) -> VendorWord:
+    async def release(self, one: Redeemable, *, timeout_s: float, pace: Pace) -> VendorWord:  # noqa: ARG002
         """No: it is asked for what a receipt has used up, and Monetary takes none back."""
         return VendorWord(Reason.NOT_RELEASED)
 

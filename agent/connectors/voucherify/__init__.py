@@ -60,8 +60,8 @@ class Voucherify:
         self.sender = VoucherifySender(client, settings, primary=primary, clock=clock, owns_contacts=owns)
         self.lookup = VoucherifyPeople(client, primary, fields, clock=clock) if owns else None
         self.benefits = VoucherifyBenefits(client, settings, clock=clock)
-        self.redemptions = VoucherifyRedemptions(client, self.benefits, clock=clock)
-        self.points = VoucherifyPoints(client, settings, clock=clock) if settings.loyalty_api == "v1" else None
+        points = VoucherifyPoints(client, settings, clock=clock) if settings.loyalty_api == "v1" else None
+        self.redemptions = VoucherifyRedemptions(client, self.benefits, points, clock=clock)
         examines = settings.loyalty_api == "v2" and settings.earn_with == "order"
         self.preview = VoucherifyPreview(client, settings, clock=clock) if examines else None
 
@@ -102,11 +102,6 @@ def benefits_of(connector: Voucherify) -> VoucherifyBenefits:
 def redemptions_of(connector: Voucherify) -> VoucherifyRedemptions:
     """What uses it up."""
     return connector.redemptions
-
-
-def points_of(connector: Voucherify) -> VoucherifyPoints | None:
-    """What spends points; None where a repetition could not be told from a second one."""
-    return connector.points
 
 
 def preview_of(connector: Voucherify) -> VoucherifyPreview | None:

@@ -31,6 +31,7 @@ voucher whose rules ask for an order is refused here.
 """
 
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 from agent.connectors.base import before_telling
@@ -38,10 +39,10 @@ from agent.connectors.voucherify.benefits import MAX_PAGES, Row, VoucherifyBenef
 from agent.connectors.voucherify.client import VoucherifyClient
 from agent.connectors.voucherify.errors import known_key, raise_unless_answered, read_object, vendor_key
 from agent.connectors.voucherify.mapping import render_json
+from agent.connectors.voucherify.points import VoucherifyPoints
 from agent.domain.benefits import BenefitKind
 from agent.domain.identifiers import IdentifierType
-from agent.domain.redemption import Reason, Standing, VendorStanding, VendorWord
-from agent.domain.transaction import IntegrationKey
+from agent.domain.redemption import Reason, Redeemable, RedemptionMode, Standing, VendorStanding, VendorWord
 from agent.errors import VendorUnreachableError
 from agent.ports import Clock, Pace
 from agent.transport import Answer
@@ -59,39 +60,44 @@ _AT_WORK = "multiple_requests"
 
 
 class VoucherifyRedemptions:
-    """Redeems customers' vouchers.
+    """Redeems customers' vouchers, and has their points spent.
 
     Args:
         client: the project.
         benefits: lists what a customer holds.
+        points: spends points; None where a repetition could not be told from a second one.
         clock: for pauses that the vendor states as an instant.
     """
 
-    redeems = releases = frozenset({BenefitKind.VOUCHER})
-    with_sale = repeats = notes = frozenset[BenefitKind]()
+    def __init__(
+        self,
+        client: VoucherifyClient,
+        benefits: VoucherifyBenefits,
+        points: VoucherifyPoints | None,
+        *,
+        clock: Clock,
+    ) -> None:
+        self._client, self._benefits, self._points, self._clock = client, benefits, points, clock
+        self.modes = {BenefitKind.VOUCHER: RedemptionMode.ONCE}
+        if points is not None:
+            self.modes[BenefitKind.POINTS] = RedemptionMode.BY_SALE
+        self.redeems = self.modes.keys()
 
-    def __init__(self, client: VoucherifyClient, benefits: VoucherifyBenefits, *, clock: Clock) -> None:
-        self._client, self._benefits, self._clock = client, benefits, clock
-
-    def spelled(self, kind: BenefitKind, id_: str) -> str:  # noqa: ARG002 - there is only one
+    def spelled(self, kind: BenefitKind, id_: str) -> str:  # noqa: ARG002 - of either kind
         """As it is: large and small letters are different ones."""
         return id_
 
-    async def standing(
-        self,
-        key: IntegrationKey,
-        kind: BenefitKind,  # noqa: ARG002 - there is only one
-        id_: str,
-        *,
-        timeout_s: float,
-        pace: Pace,
-    ) -> VendorStanding:
-        """How a customer's voucher stands: what is not in their list is not theirs; used up, by whom and when.
+    async def standing(self, one: Redeemable, *, timeout_s: float, pace: Pace) -> VendorStanding:
+        """How a customer's voucher stands, or a sale's points.
+
+        A voucher that is not in their list is not theirs; used up, it says by whom and when.
 
         Raises:
             VendorUnreachableError, VendorRefusedError: as everywhere.
         """
-        held = await self._held(key, id_, timeout_s, pace)
+        if self._points is not None and one.kind is BenefitKind.POINTS:
+            return await self._points.standing(one.key, one.id, timeout_s=timeout_s, pace=pace)
+        held = await self._held(one, timeout_s, pace)
         if held is None:
             return VendorStanding(Standing.ABSENT)
         if not _voucher(held)["redemption"].get("redeemed_quantity"):
@@ -102,48 +108,40 @@ class VoucherifyRedemptions:
         done = _standing(entries, held.get("customer_id"))
         return VendorStanding(Standing.USED, _date(done) if done else None, theirs=done is not None)
 
-    async def redeem(
-        self,
-        key: IntegrationKey,
-        kind: BenefitKind,  # noqa: ARG002 - there is only one
-        id_: str,
-        *,
-        timeout_s: float,
-        pace: Pace,
-    ) -> VendorWord:
+    async def redeem(self, one: Redeemable, *, timeout_s: float, pace: Pace) -> VendorWord:
         """Uses it up.
 
         Raises:
             VendorUnreachableError: where ``maybe_received`` says so, it may have been carried out all the same.
             VendorRefusedError: our credentials are refused; it was not carried out.
         """
-        held = await before_telling(self._held(key, id_, timeout_s, pace), timeout_s)
+        if self._points is not None and one.kind is BenefitKind.POINTS:
+            points = one.amount or Decimal(0)
+            return await self._points.spend(one.key, one.id, points, timeout_s=timeout_s, pace=pace)
+        held = await before_telling(self._held(one, timeout_s, pace), timeout_s)
         if held is None:
             return VendorWord(Reason.NOT_THEIRS)
         wanted = {"object": "voucher", "id": _voucher(held)["code"]}
-        body = render_json({"redeemables": [wanted], "customer": {_CALLED[key.type]: key.value}})
+        body = render_json({"redeemables": [wanted], "customer": {_CALLED[one.key.type]: one.key.value}})
         await pace()
         answer = await self._client.redeem(body, timeout_s=timeout_s)
         if refusal := self._refusal(answer):
             return refusal
         return _outcome(answer)
 
-    async def release(
-        self,
-        key: IntegrationKey,
-        kind: BenefitKind,  # noqa: ARG002 - there is only one
-        id_: str,
-        *,
-        timeout_s: float,
-        pace: Pace,
-        use: str = "",  # noqa: ARG002 - each can be used once
-    ) -> VendorWord:
-        """Rolls its redemption back, if the customer has one that stands and says when it was.
+    async def release(self, one: Redeemable, *, timeout_s: float, pace: Pace) -> VendorWord | None:
+        """Gives it back; None while points may be on their way back already.
 
         Raises:
             VendorUnreachableError, VendorRefusedError: as everywhere.
         """
-        held = await self._held(key, id_, timeout_s, pace)
+        if self._points is not None and one.kind is BenefitKind.POINTS:
+            return await self._points.give_back(one.key, one.id, timeout_s=timeout_s, pace=pace)
+        return await self._roll_back(one, timeout_s, pace)
+
+    async def _roll_back(self, one: Redeemable, timeout_s: float, pace: Pace) -> VendorWord:
+        """Rolls a voucher's redemption back, if the customer has one that stands and says when it was."""
+        held = await self._held(one, timeout_s, pace)
         if held is None:
             return VendorWord(Reason.NOT_RELEASED, "not_found")
         customer, entries = held.get("customer_id"), await self._entries(held, timeout_s, pace)
@@ -162,19 +160,19 @@ class VoucherifyRedemptions:
         _body(answer)
         return VendorWord()
 
-    async def _held(self, key: IntegrationKey, id_: str, timeout_s: float, pace: Pace) -> Row | None:
+    async def _held(self, one: Redeemable, timeout_s: float, pace: Pace) -> Row | None:
         """The customer's row of a voucher that is good for one redemption; None too for what a till is not shown.
 
         That there is more than is read is this customer's matter: as an error it would count against the line, and
         take benefits from everybody.
         """
-        if key.type not in _CALLED:
+        if one.key.type not in _CALLED:
             return None
         after: str | None = None
         for _ in range(MAX_PAGES):
-            held, after = await self._benefits.page(key, after, timeout_s=timeout_s, pace=pace)
+            held, after = await self._benefits.page(one.key, after, timeout_s=timeout_s, pace=pace)
             for row in held:
-                if is_single(row) and _voucher(row).get("id") == id_:
+                if is_single(row) and _voucher(row).get("id") == one.id:
                     return row if is_word(_voucher(row).get("code")) else None
             if after is None:
                 break

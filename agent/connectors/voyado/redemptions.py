@@ -34,7 +34,7 @@ Sources: vouchers and promotions pages, swagger of v2, timeout changes.
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from agent.connectors.base import before_telling
 from agent.connectors.voyado.benefits import contact_id_of, rows_of
@@ -42,8 +42,7 @@ from agent.connectors.voyado.client import VoyadoClient
 from agent.connectors.voyado.errors import raise_unless_answered, vendor_code
 from agent.connectors.voyado.people import VoyadoPeople
 from agent.domain.benefits import BenefitKind
-from agent.domain.redemption import Reason, Standing, VendorStanding, VendorWord
-from agent.domain.transaction import IntegrationKey
+from agent.domain.redemption import Reason, Redeemable, RedemptionMode, Standing, VendorStanding, VendorWord
 from agent.errors import VendorUnreachableError
 from agent.ports import Pace
 from agent.transport import Answer
@@ -71,9 +70,8 @@ class VoyadoRedemptions:
         people: finds the contact id of a member.
     """
 
-    redeems = frozenset({BenefitKind.OFFER, BenefitKind.VOUCHER})
-    releases = frozenset({BenefitKind.VOUCHER})
-    with_sale = repeats = notes = frozenset[BenefitKind]()
+    modes: Final = {BenefitKind.OFFER: RedemptionMode.FINAL, BenefitKind.VOUCHER: RedemptionMode.ONCE}
+    redeems = modes.keys()
 
     def __init__(self, client: VoyadoClient, people: VoyadoPeople) -> None:
         self._client, self._people = client, people
@@ -82,54 +80,41 @@ class VoyadoRedemptions:
         """In small letters, as they are listed here: lists differ in that."""
         return id_.lower()
 
-    async def standing(
-        self, key: IntegrationKey, kind: BenefitKind, id_: str, *, timeout_s: float, pace: Pace
-    ) -> VendorStanding:
+    async def standing(self, one: Redeemable, *, timeout_s: float, pace: Pace) -> VendorStanding:
         """How a member's benefit stands: what is not in their list is not theirs.
 
         Raises:
             VendorUnreachableError, VendorRefusedError: as everywhere.
         """
-        contact_id = await contact_id_of(self._people, key, timeout_s, pace)
+        contact_id = await contact_id_of(self._people, one.key, timeout_s, pace)
         if contact_id is None:
             return VendorStanding(Standing.ABSENT)
-        if kind is BenefitKind.OFFER:
-            row = _row(await rows_of(self._client.promotions, contact_id, timeout_s, pace), id_)
+        if one.kind is BenefitKind.OFFER:
+            row = _row(await rows_of(self._client.promotions, contact_id, timeout_s, pace), one.id)
         else:
-            row = await self._voucher(contact_id, id_, timeout_s, pace)
+            row = await self._voucher(contact_id, one.id, timeout_s, pace)
         if row is None:
             return VendorStanding(Standing.ABSENT)
         if row.get("redeemed") is not True:
             return VendorStanding(Standing.AVAILABLE)
         return VendorStanding(Standing.USED, _instant(row.get("redeemedOn")))
 
-    async def redeem(
-        self, key: IntegrationKey, kind: BenefitKind, id_: str, *, timeout_s: float, pace: Pace
-    ) -> VendorWord:
+    async def redeem(self, one: Redeemable, *, timeout_s: float, pace: Pace) -> VendorWord:
         """Uses it up.
 
         Raises:
             VendorUnreachableError: where ``maybe_received`` says so, it may have been carried out all the same.
             VendorRefusedError: our credentials are refused; it was not carried out.
         """
-        contact_id = await before_telling(contact_id_of(self._people, key, timeout_s, pace), timeout_s)
+        contact_id = await before_telling(contact_id_of(self._people, one.key, timeout_s, pace), timeout_s)
         if contact_id is None:
             return VendorWord(Reason.NOT_THEIRS)
-        call = self._client.redeem_promotion if kind is BenefitKind.OFFER else self._client.redeem_voucher
-        return await _word(lambda: call(contact_id, id_, timeout_s=timeout_s), pace)
+        call = self._client.redeem_promotion if one.kind is BenefitKind.OFFER else self._client.redeem_voucher
+        return await _word(lambda: call(contact_id, one.id, timeout_s=timeout_s), pace)
 
-    async def release(
-        self,
-        key: IntegrationKey,  # noqa: ARG002 - a voucher is made good again by its id alone
-        kind: BenefitKind,  # noqa: ARG002 - there is only one
-        id_: str,
-        *,
-        timeout_s: float,
-        pace: Pace,
-        use: str = "",  # noqa: ARG002 - each can be used once
-    ) -> VendorWord:
-        """Makes a voucher good again. Raises VendorUnreachableError, VendorRefusedError."""
-        word = await _word(lambda: self._client.reactivate_voucher(id_, timeout_s=timeout_s), pace)
+    async def release(self, one: Redeemable, *, timeout_s: float, pace: Pace) -> VendorWord:
+        """Makes a voucher good again, by its id alone. Raises VendorUnreachableError, VendorRefusedError."""
+        word = await _word(lambda: self._client.reactivate_voucher(one.id, timeout_s=timeout_s), pace)
         return VendorWord() if word.code == _ACTIVE_ALREADY else word
 
     async def _voucher(self, contact_id: str, id_: str, timeout_s: float, pace: Pace) -> dict[str, Any] | None:

@@ -14,6 +14,7 @@ from agent.connectors.antavo.simulator import AntavoSimulator, RunningSimulator,
 from agent.connectors.registry import ROOMS
 from agent.domain.benefits import BenefitKind
 from agent.domain.identifiers import IdentifierType
+from agent.domain.redemption import Redeemable
 from agent.transport import Transport
 from tests.connectors.mparticle.sales import NOW, Reference
 from tests.fakes import FakeClock, primary_key, surroundings
@@ -89,13 +90,13 @@ class Desk:
         return await self._benefits.benefits(self.key, timeout_s=5, pace=self.pace)
 
     async def standing(self, code="CODE-1", kind=VOUCHER):
-        return await self.room.standing(self.key, kind, code, timeout_s=5, pace=self.pace)
+        return await self.room.standing(Redeemable(self.key, kind, code), timeout_s=5, pace=self.pace)
 
     async def redeem(self, code="CODE-1", kind=VOUCHER):
-        return await self.room.redeem(self.key, kind, code, timeout_s=5, pace=self.pace)
+        return await self.room.redeem(Redeemable(self.key, kind, code), timeout_s=5, pace=self.pace)
 
     async def release(self, code="CODE-1", kind=VOUCHER, use=""):
-        return await self.room.release(self.key, kind, code, timeout_s=5, pace=self.pace, use=use)
+        return await self.room.release(Redeemable(self.key, kind, code, use=use), timeout_s=5, pace=self.pace)
 
     async def points(self, sale):
         return await self._preview.points(self.key, sale, timeout_s=5, pace=self.pace)

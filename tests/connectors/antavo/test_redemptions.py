@@ -10,7 +10,7 @@ import pytest
 from agent.connectors.antavo.simulator import Fault
 from agent.domain.benefits import BenefitKind
 from agent.domain.identifiers import IdentifierType
-from agent.domain.redemption import Reason, Standing, VendorStanding, VendorWord
+from agent.domain.redemption import Reason, RedemptionMode, Standing, VendorStanding, VendorWord
 from agent.errors import VendorRefusedError, VendorUnreachableError
 from tests.connectors.antavo.conftest import ALMA, BO, CRM, MEMBER, NUMBER, VOUCHER
 from tests.connectors.mparticle.sales import NOW
@@ -66,8 +66,7 @@ def told(sim):
 def test_what_is_redeemed(desk):
     """Coupons, and they can be given back; nothing else, unless it is switched on. Codes are spelled in one way."""
     assert desk.room.redeems == {VOUCHER}
-    assert VOUCHER in desk.room.releases
-    assert VOUCHER not in desk.room.repeats
+    assert desk.room.modes[VOUCHER] is RedemptionMode.ONCE
     assert desk.room.spelled(VOUCHER, "Ab-1") == "Ab-1"
 
 

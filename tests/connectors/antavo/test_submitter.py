@@ -43,12 +43,12 @@ class Lane:
 
     def __init__(self, room, make, **what):
         self.room, self.make, self.what = room, make, what
-        self.attempts, self.maybe_received, self.reference = 0, False, None
+        self.attempts, self.maybe_received, self.reference, self.progress = 0, False, None, None
         self.verdicts = []
 
     def outgoing(self):
         made = self.make(attempts=self.attempts, maybe_received=self.maybe_received, **self.what)
-        return replace(made, reference=self.reference)
+        return replace(made, progress=self.progress)
 
     async def attempt(self, *, cut=False):
         """One attempt; of one that is ``cut`` off nothing is written down."""
@@ -59,6 +59,7 @@ class Lane:
             return None
         self.maybe_received |= not (verdict.not_received or verdict.kind is PARK)
         self.reference = verdict.reference or self.reference
+        self.progress = verdict.progress or self.progress
         self.verdicts.append((verdict.kind, verdict.code))
         return verdict
 
@@ -102,7 +103,8 @@ async def test_a_sale(simulator, hand_in, clock):
     queued = await lane.attempt()
     waiting = await lane.attempt()
     assert (queued.kind, queued.code, queued.awaits, queued.not_received) == (RETRY, "vendor.queued", True, False)
-    assert lane.reference == f"async:1/1:2:first:{next(iter(sim.queue.events))}"
+    assert lane.reference == next(iter(sim.queue.events))
+    assert lane.progress == f"1/1:2:first:{lane.reference}"
     assert (waiting.kind, counted(sim)) == (RETRY, 0)
     sim.now = lambda: NOW + LATER
     sim.queue.delay = timedelta()
@@ -125,9 +127,9 @@ async def test_several_events(simulator, hand_in):
     places = []
     for _ in range(3):
         await lane.attempt()
-        places.append(lane.reference.rpartition(":")[0])
+        places.append(lane.progress.rpartition(":")[0])
 
-    assert places[:2] == ["async:1/2:1:first", "async:2/2:2:first"]
+    assert places[:2] == ["1/2:1:first", "2/2:2:first"]
     assert lane.verdicts[-1] == (DONE, "")
     assert lane.reference == list(sim.queue.events)[-1]
     assert (counted(sim, "refund_item"), counted(sim)) == (2, 1)
@@ -491,10 +493,10 @@ async def test_pinging(simulator, hand_in):
 
 @pytest.mark.parametrize(
     "text",
-    [None, "", "t-1", "async:1/2:3:first", "async:0x1/2:3:first:", "async:1/2:3:perhaps:", "async:1/2:3:first:a b"],
+    [None, "", "t-1", "1/2:3:first", "0x1/2:3:first:", "1/2:3:perhaps:", "1/2:3:first:a b"],
 )
-def test_other_references(text):
-    """They are no places."""
+def test_what_is_no_place(text):
+    """Another room's words, or damaged ones."""
     assert Place.parse(text) is None
 
 
@@ -504,14 +506,12 @@ def test_places():
         assert Place.parse(str(place)) == place
 
 
-@pytest.mark.parametrize(
-    "reference", [None, "async:2/3:1:first:abc"], ids=["cut off at once", "another count of events"]
-)
-async def test_a_return_of_which_nobody_knows_how_far_it_is(simulator, hand_in, reference):
+@pytest.mark.parametrize("progress", [None, "2/3:1:first:abc"], ids=["cut off at once", "another count of events"])
+async def test_a_return_of_which_nobody_knows_how_far_it_is(simulator, hand_in, progress):
     """It is left to a person: some of it may have been taken."""
     sim, _ = simulator
     lane = hand_in(back, lines=[BACK, HAT_BACK])
-    lane.attempts, lane.maybe_received, lane.reference = 1, True, reference
+    lane.attempts, lane.maybe_received, lane.progress = 1, True, progress
 
     await lane.attempt()
 
@@ -538,7 +538,7 @@ def times(sim):
 
 def has_arrived(sim, lane):
     """Whether the event that is in doubt counted, as a person sees in the Management UI."""
-    return len(times(sim)) > Place.parse(lane.reference).index
+    return len(times(sim)) > Place.parse(lane.progress).index
 
 
 @pytest.mark.parametrize("seed", range(60))

@@ -8,7 +8,7 @@ import pytest
 
 from agent.domain.benefits import Benefit, BenefitKind, Benefits, Points, Worth
 from agent.domain.identifiers import IdentifierType
-from agent.domain.redemption import Reason, Standing, VendorWord
+from agent.domain.redemption import Reason, Redeemable, Standing, VendorWord
 from agent.domain.transaction import IntegrationKey
 from agent.errors import VendorOwnError, VendorUnreachableError
 from tests.connectors.monetary.conftest import KEY, MEMBER
@@ -33,7 +33,7 @@ async def shown(room, key=ALMA):
 
 
 async def standing(room, id_="7", key=ALMA):
-    return (await room.redemptions.standing(key, OFFER, id_, timeout_s=5, pace=at_once)).standing
+    return (await room.redemptions.standing(Redeemable(key, OFFER, id_), timeout_s=5, pace=at_once)).standing
 
 
 def listed(*rows):
@@ -132,6 +132,6 @@ async def test_it_is_noted_without_a_call_and_never_taken_back_there(own):
     """There is no call for either."""
     room = own("http://127.0.0.1:9")
     how = {"timeout_s": 5, "pace": at_once}
-    assert await room.redemptions.redeem(ALMA, OFFER, "7", **how) == VendorWord()
-    assert await room.redemptions.release(ALMA, OFFER, "7", **how) == VendorWord(Reason.NOT_RELEASED)
+    assert await room.redemptions.redeem(Redeemable(ALMA, OFFER, "7"), **how) == VendorWord()
+    assert await room.redemptions.release(Redeemable(ALMA, OFFER, "7"), **how) == VendorWord(Reason.NOT_RELEASED)
     assert KEY not in repr(room)

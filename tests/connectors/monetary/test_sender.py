@@ -14,7 +14,7 @@ from agent.domain.activity import ContactEvent
 from agent.domain.benefits import BenefitKind
 from agent.domain.delivery import VerdictKind
 from agent.domain.identifiers import IdentifierType
-from agent.domain.redemption import RedemptionState, Standing
+from agent.domain.redemption import Redeemable, RedemptionState, Standing
 from agent.domain.transaction import IntegrationKey, NewContact
 from agent.errors import VendorRefusedError, VendorUnreachableError
 from tests.connectors.monetary.conftest import KEY, MEMBER
@@ -849,7 +849,9 @@ async def test_what_is_given_back_waits_for_a_receipt_on_its_way(connect):
         room = connect(vendor.url, around={"role": "loyalty", "offers": lambda: Noted(o1="redeemed")})
         sending = asyncio.create_task(sent(room, reduced()))
         await arrived.wait()
-        looking = asyncio.create_task(room.redemptions.standing(key, BenefitKind.OFFER, "1", timeout_s=5, pace=at_once))
+        looking = asyncio.create_task(
+            room.redemptions.standing(Redeemable(key, BenefitKind.OFFER, "1"), timeout_s=5, pace=at_once)
+        )
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(asyncio.shield(looking), 0.2)
         answered.set()

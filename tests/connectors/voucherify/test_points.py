@@ -11,8 +11,9 @@ from agent.connectors.voucherify.cards import MAX_PAGES
 from agent.connectors.voucherify.points import SETTLES_S
 from agent.connectors.voucherify.settings import VoucherifySettings
 from agent.connectors.voucherify.simulator import Fault
+from agent.domain.benefits import BenefitKind
 from agent.domain.identifiers import IdentifierType
-from agent.domain.redemption import Reason, Standing, VendorStanding, VendorWord
+from agent.domain.redemption import Reason, Redeemable, Standing, VendorStanding, VendorWord
 from agent.errors import VendorOwnError, VendorRefusedError, VendorUnreachableError
 from tests.connectors.mparticle.sales import Reference
 from tests.connectors.voucherify.conftest import APP_ID, TOKEN
@@ -20,7 +21,7 @@ from tests.fakes import at_once, member_key, primary_key, surroundings
 from tests.wire import POLICY, answer, cut, in_turn, wire
 
 AVAILABLE, USED, ABSENT = map(VendorStanding, (Standing.AVAILABLE, Standing.USED, Standing.ABSENT))
-DONE = VendorWord()
+DONE, POINTS = VendorWord(), BenefitKind.POINTS
 CARD = {"redeemable": {"voucher": {"id": "v_1", "code": "LC-1", "type": "LOYALTY_CARD"}}}
 HOW = {"timeout_s": 5, "pace": at_once}
 
@@ -33,14 +34,14 @@ def page(*rows, **more):
 
 @pytest.fixture(name="open_points")
 def _open_points(clock, afterwards):
-    """Opens the part of a room that spends points."""
+    """Opens the part of a room that uses up what a till redeems."""
 
     def open_points(url, **table):
         settings = VoucherifySettings(base_url=url, **table)
         secrets = {settings.app_id: Reference(APP_ID), settings.app_token: Reference(TOKEN)}
         room = build(settings, surroundings(secret=secrets.__getitem__, http=POLICY, clock=clock))
         afterwards.push_async_callback(room.close)
-        return ROOMS["voucherify"].owner.points(room)
+        return ROOMS["voucherify"].owner.redeemer(room)
 
     return open_points
 
@@ -56,15 +57,15 @@ def card(simulator):
 
 
 async def spend(points, number="100", sale="s-1", key=None):
-    return await points.spend(key or member_key(), sale, Decimal(number), **HOW)
+    return await points.redeem(Redeemable(key or member_key(), POINTS, sale, Decimal(number)), **HOW)
 
 
 async def standing(points, sale="s-1", key=None):
-    return await points.standing(key or member_key(), sale, **HOW)
+    return await points.standing(Redeemable(key or member_key(), POINTS, sale), **HOW)
 
 
 async def give_back(points, sale="s-1"):
-    return await points.give_back(member_key(), sale, **HOW)
+    return await points.release(Redeemable(member_key(), POINTS, sale), **HOW)
 
 
 @pytest.mark.parametrize("key", [None, primary_key(IdentifierType.CONTACT_ID, "cust_00000000")], ids=["number", "id"])
@@ -161,7 +162,7 @@ async def test_whose_card_it_is(simulator, card, open_points):
 
 def test_loyalty_v2_spends_nothing(open_points):
     """A payment there has no name by which a repetition could be told."""
-    assert open_points("http://127.0.0.1:9", loyalty_api="v2") is None
+    assert POINTS not in open_points("http://127.0.0.1:9", loyalty_api="v2").redeems
 
 
 @pytest.mark.parametrize("part", ["standing", "spend", "give_back"])

@@ -13,7 +13,7 @@ from agent.connectors.voucherify.settings import VoucherifySettings
 from agent.connectors.voucherify.simulator import Fault
 from agent.domain.benefits import BenefitKind
 from agent.domain.identifiers import IdentifierType
-from agent.domain.redemption import Reason, Standing, VendorStanding, VendorWord
+from agent.domain.redemption import Reason, Redeemable, RedemptionMode, Standing, VendorStanding, VendorWord
 from agent.errors import VendorRefusedError, VendorUnreachableError
 from tests.connectors.mparticle.sales import Reference
 from tests.connectors.voucherify.conftest import APP_ID, TOKEN
@@ -59,13 +59,13 @@ class Desk:
         return (await self.found(id_)).standing
 
     async def found(self, id_=FIRST):
-        return await self.room.standing(self.key, VOUCHER, id_, timeout_s=5, pace=self.pace)
+        return await self.room.standing(Redeemable(self.key, VOUCHER, id_), timeout_s=5, pace=self.pace)
 
     async def redeem(self, id_=FIRST):
-        return await self.room.redeem(self.key, VOUCHER, id_, timeout_s=5, pace=self.pace)
+        return await self.room.redeem(Redeemable(self.key, VOUCHER, id_), timeout_s=5, pace=self.pace)
 
     async def release(self, id_=FIRST):
-        return await self.room.release(self.key, VOUCHER, id_, timeout_s=5, pace=self.pace)
+        return await self.room.release(Redeemable(self.key, VOUCHER, id_), timeout_s=5, pace=self.pace)
 
 
 @pytest.fixture(name="open_desk")
@@ -106,8 +106,9 @@ def used(sim, number=FIRST):
 
 
 def test_what_is_redeemed(desk):
-    """Vouchers, and they can be given back; nothing else. Their ids are spelled in one way."""
-    assert desk.room.redeems == desk.room.releases == {VOUCHER}
+    """Vouchers and points, and they can be given back. Their ids are spelled in one way."""
+    assert desk.room.redeems == {VOUCHER, BenefitKind.POINTS}
+    assert desk.room.modes[VOUCHER] is RedemptionMode.ONCE
     assert desk.room.spelled(VOUCHER, "v_Ab") == "v_Ab"
 
 
@@ -199,7 +200,7 @@ async def test_a_code_that_comes_too_slowly(open_desk):
         desk = open_desk(vendor.url)
         with pytest.raises(VendorUnreachableError) as error:
             async with asyncio.timeout(1):
-                await desk.room.redeem(desk.key, VOUCHER, FIRST, timeout_s=1, pace=at_once)
+                await desk.room.redeem(Redeemable(desk.key, VOUCHER, FIRST), timeout_s=1, pace=at_once)
         assert (error.value.maybe_received, len(vendor.requests)) == (False, 1)
 
 

@@ -14,7 +14,7 @@ from agent.connectors.voyado.simulator import SimulatorSettings, VoyadoSimulator
 from agent.connectors.voyado.simulator.faults import Fault
 from agent.domain.benefits import BenefitKind
 from agent.domain.identifiers import IdentifierType
-from agent.domain.redemption import Reason, Standing, VendorWord
+from agent.domain.redemption import Reason, Redeemable, RedemptionMode, Standing, VendorWord
 from agent.domain.transaction import IntegrationKey
 from agent.errors import VendorRefusedError, VendorUnreachableError
 from agent.transport import Transport
@@ -37,6 +37,9 @@ class Key:
         """Read anew each time anyway."""
 
 
+ALMA_S = Redeemable(member_key("10000421"), VOUCHER, "v-1")
+
+
 class Shop:
     """A tenant with two members who have something, and whoever redeems it."""
 
@@ -54,13 +57,13 @@ class Shop:
         return (await self.found(kind, id_, key)).standing
 
     async def found(self, kind, id_=None, key=None):
-        return await self.redemptions.standing(key or self.key, kind, id_ or self.id_of(kind), **HOW)
+        return await self.redemptions.standing(Redeemable(key or self.key, kind, id_ or self.id_of(kind)), **HOW)
 
     async def redeem(self, kind, id_=None):
-        return await self.redemptions.redeem(self.key, kind, id_ or self.id_of(kind), **HOW)
+        return await self.redemptions.redeem(Redeemable(self.key, kind, id_ or self.id_of(kind)), **HOW)
 
     async def release(self, id_=None):
-        return await self.redemptions.release(self.key, VOUCHER, id_ or self.voucher, **HOW)
+        return await self.redemptions.release(Redeemable(self.key, VOUCHER, id_ or self.voucher), **HOW)
 
 
 def redeemer(url, version):
@@ -103,7 +106,7 @@ async def test_a_benefit_is_used_up_once(shop, kind):
 
 async def test_a_voucher_is_made_good_again(shop):
     """Also when it is already; not for ever, and an offer not at all."""
-    assert VoyadoRedemptions.releases == {VOUCHER}
+    assert VoyadoRedemptions.modes == {VOUCHER: RedemptionMode.ONCE, OFFER: RedemptionMode.FINAL}
     assert await shop.release() == DONE, "it was never used"
     for _ in range(3):
         assert await shop.redeem(VOUCHER) == DONE
@@ -190,7 +193,7 @@ async def test_a_list_without_end(version):
         client, redemptions = redeemer(server.url, version)
         key = IntegrationKey(kind="primary", type=IdentifierType.CONTACT_ID, value=ANOTHER)
         with pytest.raises(VendorUnreachableError):
-            await redemptions.standing(key, VOUCHER, "2", **HOW)
+            await redemptions.standing(Redeemable(key, VOUCHER, "2"), **HOW)
         await client.close()
 
 
@@ -202,7 +205,7 @@ async def test_whoever_cannot_be_found_was_not_redeemed_for():
             raise VendorUnreachableError(maybe_received=True)
 
     with pytest.raises(VendorUnreachableError) as caught:
-        await VoyadoRedemptions(None, People()).redeem(member_key("10000421"), VOUCHER, "v-1", **HOW)
+        await VoyadoRedemptions(None, People()).redeem(ALMA_S, **HOW)
     assert caught.value.maybe_received is False
 
 
@@ -213,7 +216,7 @@ async def test_whoever_is_found_too_slowly_was_not_redeemed_for(version):
         client, redemptions = redeemer(server.url, version)
         with pytest.raises(VendorUnreachableError) as caught:
             async with asyncio.timeout(1):
-                await redemptions.redeem(member_key("10000421"), VOUCHER, "v-1", timeout_s=1, pace=at_once)
+                await redemptions.redeem(ALMA_S, timeout_s=1, pace=at_once)
         assert (caught.value.maybe_received, len(server.requests)) == (False, 1)
         await client.close()
 
