@@ -14,6 +14,8 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
+from agent.connectors.simulation.line import ABORT
+
 SALES = "/v1/transactions"
 _LEFT_OUT = ("content-length", "transfer-encoding", "date", "server")
 _METHODS = ["GET", "POST", "PATCH", "DELETE", "HEAD"]
@@ -191,6 +193,33 @@ async def names_in_capitals(call, ask):
         call.say({key.replace("integration_key", "integrationKey"): value for key, value in call.told.items()})
 
 
+class AnswersForItself:
+    """Keeps no sale, and says of each that it is delivered."""
+
+    def __init__(self):
+        self.sold = set()
+
+    async def __call__(self, call, ask):
+        if call.path.rpartition("/")[2] in self.sold:
+            call.say({"state": "delivered"}, 200)
+        elif not call.sale:
+            await ask(call)
+        else:
+            self.sold.add(call.sale["transaction_id"])
+            asked = json.dumps({"identifier": call.sale["identifier"]}).encode()
+            who = Call("POST", "/v1/contacts/identify", call.headers, asked)
+            await ask(who)
+            kept = {"duplicate": False, "state": "queued", "accepted_at": "2026-11-20T09:05:12Z"}
+            call.say({**who.told, **kept, "transaction_id": call.sale["transaction_id"]}, 202)
+
+
+async def hangs_up(call, ask):
+    """Answers questions about people, and nothing else any more."""
+    if call.path not in ("/v1/status", "/v1/contacts/identify"):
+        raise ConnectionResetError
+    await ask(call)
+
+
 async def sends_elsewhere_too(call, ask):
     """Has a further system beside the loyalty system."""
     await ask(call)
@@ -234,7 +263,10 @@ class Gateway:
             if one is call:
                 media.update({name: value for name, value in got.headers.items() if name not in _LEFT_OUT})
 
-        await self.fault(call, ask)
+        try:
+            await self.fault(call, ask)
+        except ConnectionResetError:
+            request.scope["extensions"][ABORT]()
         return Response(call.answer, call.status, media)
 
     async def _stream(self, call: Call) -> Response:

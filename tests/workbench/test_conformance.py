@@ -53,11 +53,11 @@ def prepared(tmp_path_factory):
 def through(prepared):
     """Plays cases at a door before the agent that does something; what came of it."""
 
-    def play(fault, *names):
+    def play(fault, *names, patience_s=PATIENCE_S):
         address, files, port = prepared
         gateway = ThreadedSimulator(crooked.Gateway(address, fault))
         with gateway, kit.named(gateway.url, files.pos, files.admin, port=port) as (door, tenant):
-            return kit.test(door, tenant, chosen(names), patience_s=PATIENCE_S, told=lambda _: None)
+            return kit.test(door, tenant, chosen(names), patience_s=patience_s, told=lambda _: None)
 
     return play
 
@@ -238,6 +238,24 @@ def test_a_further_system_is_refused(through):
     assert isinstance(result.problem, ElsewhereError)
 
 
+def test_sales_that_go_astray(through):
+    """A door that says of the first sale that it is delivered, and it never came, is not sold to again."""
+    result = through(crooked.AnswersForItself(), "normal/sale-by-key", "normal/sale", "offline", patience_s=5.0)
+
+    assert failed(result.findings) == {"normal/sale"}
+    assert {one.why for one in result.findings[1:]} == {
+        "what the door has delivered is not with the kit's loyalty system: nothing more is sold"
+    }
+
+
+def test_a_door_that_goes_away(through):
+    """After three cases without an answer the others are not waited for."""
+    result = through(crooked.hangs_up, "duplicate", "return")
+
+    assert [one.outcome for one in result.findings[:4]] == ["failed", "failed", "failed", "skipped"]
+    assert {one.why for one in result.findings[3:]} == {"the door does not answer any more"}
+
+
 def test_members_that_are_not_prepared(prepared, monkeypatch):
     """An agent whose local copy holds other people than the kit's cannot be tested."""
     monkeypatch.setattr(kit, "SEED", 12)
@@ -279,6 +297,9 @@ def test_a_wrong_command_line(prepared, call, tmp_path):
     for args in (
         ("127.0.0.1:8787", *token),
         ("ftp://127.0.0.1", *token),
+        ("http://[::1", *token),
+        ("http://till:secret@127.0.0.1", *token),
+        ("unix:", *token),
         (url,),
         (url, *token, *token),
         (url, "--token-file", tmp_path / "two"),
@@ -299,7 +320,7 @@ def test_a_port_that_is_taken(prepared, call):
         status, told = call(url, "--token-file", files.pos_file, "--vendor-port", taken.getsockname()[1])
 
     assert status == 74
-    assert "error" in told
+    assert "another kit" in told["error"]["message"]
 
 
 def test_prepare(call, tmp_path):

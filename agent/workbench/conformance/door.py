@@ -19,6 +19,17 @@ TIMEOUT_S: Final = 30.0
 _RATIONED, _WAITS, _LONGEST_WAIT_S = 429, 5, 10.0
 
 
+def is_address(text: str) -> bool:
+    """Whether that is where a door can be: an http or https URL without a user, a query or a fragment, or a socket."""
+    if text.startswith(UNIX):
+        return len(text) > len(UNIX)
+    try:
+        url = httpx.URL(text)
+    except httpx.InvalidURL:
+        return False
+    return url.scheme in {"http", "https"} and bool(url.host) and not (url.userinfo or url.query or url.fragment)
+
+
 @dataclass(frozen=True, slots=True)
 class Reply:
     """What a door answered.

@@ -6,7 +6,7 @@ import random
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -20,14 +20,18 @@ from agent.workbench.conformance.door import Door
 from agent.workbench.conformance.proof import UntestableError, prove
 from agent.workbench.conformance.result import DoorResult, Finding
 from agent.workbench.conformance.trial import POLL_S, PREFIX, Trial
-from agent.workbench.conformance.verdict import NotApplicableError, UnmetError, shown
+from agent.workbench.conformance.verdict import NotApplicableError, StrayedError, UnmetError, shown
 from agent.workbench.tenant import Tenant
 
+HOST: Final = "127.0.0.1"
 MEMBERS: Final = 260
 SEED: Final = 11
 """The same members in the export and at the loyalty system, whenever each is made."""
 ZONE: Final = ZoneInfo("Europe/Stockholm")
 DIRECTORY: Final = "loyalty-agent-conformance-"
+_ANSWER: Final = "an answer"
+_SILENCES: Final = 3
+"""So many cases in a row without one, and the others are not played."""
 _LAST_WAIT_S: Final = 5.0
 _LETTERS: Final = "bcdfghjkmnpqrstvwxz"
 
@@ -35,12 +39,18 @@ _LETTERS: Final = "bcdfghjkmnpqrstvwxz"
 @contextmanager
 def loyalty_system(port: int) -> Iterator[Tenant]:
     """The made-up loyalty system, which imports what it gets at once. Raises OSError where the port is taken."""
-    with tempfile.TemporaryDirectory(prefix=DIRECTORY) as name:
-        made_up = random.Random(SEED)  # noqa: S311 - the same made-up people each time
-        with Tenant(Path(name), MEMBERS, SystemClock(ZONE), made_up, port=port) as tenant:
-            tenant.simulator.configure(receipt_interval_s=0)
-            tenant.vary(random.Random())  # noqa: S311 - and others in each run
-            yield tenant
+    made_up = random.Random(SEED)  # noqa: S311 - the same made-up people each time
+    with ExitStack() as stack:
+        name = stack.enter_context(tempfile.TemporaryDirectory(prefix=DIRECTORY))
+        tenant = Tenant(Path(name), MEMBERS, SystemClock(ZONE), made_up, port=port)
+        try:
+            stack.enter_context(tenant)
+        except OSError as error:
+            where, why = f"{HOST}:{port}", f"{error.strerror}; is another kit at work there?"
+            raise OSError(error.errno, why, where) from error
+        tenant.simulator.configure(receipt_interval_s=0)
+        tenant.vary(random.Random())  # noqa: S311 - and others in each run
+        yield tenant
 
 
 @contextmanager
@@ -57,7 +67,7 @@ def test(
 
     Args:
         door: what is tested.
-        tenant: the loyalty system that has to be its own; nobody has been sold to yet.
+        tenant: the loyalty system that has to be its own.
         cases: in the order to play them in.
         patience_s: how long anything that takes its time may take.
         told: hears of each case as it ends.
@@ -74,17 +84,35 @@ def test(
     findings: list[Finding] = []
     broken_off = False
     try:
-        for case in cases:
-            findings.append(play(case, trial))
-            told(findings[-1])
+        for finding in _played(cases, trial):
+            findings.append(finding)
+            told(finding)
     except KeyboardInterrupt:
         broken_off = True
         findings += [Finding.of(case, "skipped", why="broken off") for case in cases[len(findings) :]]
     return DoorResult(door.address, level, tuple(findings), left=_leave(trial), broken_off=broken_off)
 
 
+def _played(cases: Sequence[Case], trial: Trial) -> Iterator[Finding]:
+    """What comes of each; the rest is left alone where the door is gone, or sales go astray."""
+    silences, why = 0, ""
+    for case in cases:
+        if why:
+            yield Finding.of(case, "skipped", why=why)
+            continue
+        try:
+            finding = play(case, trial)
+        except StrayedError as strayed:
+            finding = Finding.of(case, "failed", expected=strayed.expected, got=strayed.got)
+            why = "what the door has delivered is not with the kit's loyalty system: nothing more is sold"
+        yield finding
+        silences = silences + 1 if finding.expected == _ANSWER else 0
+        if silences == _SILENCES:
+            why = "the door does not answer any more"
+
+
 def play(case: Case, trial: Trial) -> Finding:
-    """What comes of one case."""
+    """What comes of one case. Raises StrayedError."""
     if why := _beyond(case, trial):
         return Finding.of(case, "skipped", why=why)
     began = time.monotonic()
@@ -96,12 +124,14 @@ def play(case: Case, trial: Trial) -> Finding:
         if trial.is_cut and not case.offline:
             trial.online()
         case.play(trial)
+    except StrayedError:
+        raise
     except UnmetError as unmet:
         return failed(unmet.expected, unmet.got)
     except NotApplicableError as reason:
         return Finding.of(case, "skipped", why=str(reason))
     except httpx.HTTPError as error:
-        return failed("an answer", f"none ({type(error).__name__})")
+        return failed(_ANSWER, f"none ({type(error).__name__})")
     except (LookupError, TypeError, AttributeError, ValueError) as error:
         # A case asks an answer for what the contract says is in it; the error's own text may hold what somebody said.
         return failed("an answer of the contract's shape", f"another one ({_asked_for(error)})")

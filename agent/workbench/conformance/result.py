@@ -1,4 +1,4 @@
-"""What came of it: a document for programs, a sheet for people. Its shape is written down in `docs/till-api.md`."""
+"""What came of it, as documents for programs; their shape is written down in `docs/till-api.md`."""
 
 from __future__ import annotations
 

@@ -92,7 +92,7 @@ def _tables(listen: str, vendor: str, feed: str, state_dir: str, level: int) -> 
         "loyalty": {"fallback_level": level},
         "replica": contacts,
         "benefits": {"estimate": {"points_per_unit": "0.1", "currency": "SEK"}},
-        "queue": {"flush_every": "1s", "backoff_first": "1s", "backoff_max": "2s"},
+        "queue": {"flush_every": "1s", "backoff_first": "200ms", "backoff_max": "500ms"},
         "http": {"connect_timeout": "1s", "read_timeout": "2s"},
         "voyado": {
             "base_url": vendor,

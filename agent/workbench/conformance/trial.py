@@ -17,7 +17,7 @@ from agent.connectors.voyado.simulator.receipts import Posted
 from agent.ports import Clock
 from agent.workbench.basket import Baskets
 from agent.workbench.conformance.door import Door, Json, Reply
-from agent.workbench.conformance.verdict import UnmetError, answered, shown
+from agent.workbench.conformance.verdict import StrayedError, UnmetError, answered, shown
 from agent.workbench.tenant import Person, Tenant
 
 PREFIX: Final = "kit"
@@ -102,9 +102,13 @@ class Trial:
 
     # The loyalty system
     def has_once(self, person: Person, *sales: Json) -> list[Posted]:
-        """The bookings of somebody, which are these sales, each once and in that order. Raises UnmetError.
+        """The bookings of somebody, which are these sales, each once and in that order.
 
         They are waited for: a door says `delivered` as soon as the loyalty system has accepted a sale.
+
+        Raises:
+            StrayedError: the door says so of a sale that never came.
+            UnmetError: they are not.
         """
         wanted = [sale["transaction_id"] for sale in sales]
         what = f"{len(wanted)} of the member's sales at the loyalty system, each once and in order"
@@ -115,7 +119,13 @@ class Trial:
         def instead(booked: list[Posted]) -> str:
             return _instead([one.receipt_id for one in booked], wanted)
 
-        booked = self.until(what, lambda: self._booked(person), decided, instead)
+        try:
+            booked = self.until(what, lambda: self._booked(person), decided, instead)
+        except UnmetError as unmet:
+            unseen = set(wanted) - self.tenant.posted()
+            if any(self.door.sale(name).body.get("state") == "delivered" for name in unseen):
+                raise StrayedError(what, f"{unmet.got}; the door says: delivered") from None
+            raise
         if [one.receipt_id for one in booked] != wanted:
             raise UnmetError(what, instead(booked))
         for sale in sales:

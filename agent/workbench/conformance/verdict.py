@@ -25,6 +25,10 @@ class UnmetError(Exception):
         super().__init__(f"expected {expected}, got {got}")
 
 
+class StrayedError(UnmetError):
+    """What the door calls delivered never came to the kit's loyalty system: it may be with a real one."""
+
+
 class NotApplicableError(Exception):
     """The case says nothing at this door: the message says why."""
 
