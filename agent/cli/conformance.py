@@ -178,6 +178,7 @@ def _ends(invocation: Invocation, result: DoorResult) -> None:
         return
     if result.problem is not None:
         click.echo(f"Not tested: {result.problem}\n{result.problem.advice}")
+    if not result.findings:
         return
     counts = Counter(one.outcome for one in result.findings)
     click.echo(f"\n{counts['passed']} passed, {counts['failed']} failed, {counts['skipped']} skipped")

@@ -16,7 +16,11 @@ Json = dict[str, Any]
 UNIX: Final = "unix:"
 TIMEOUT_S: Final = 30.0
 """Longer than the door lets any call take."""
-_RATIONED, _WAITS, _LONGEST_WAIT_S = 429, 5, 10.0
+_RATIONED = 429
+
+
+class RationedError(Exception):
+    """The look-up ration is used up: from then on sales are tagged otherwise, and nothing can be said of them."""
 
 
 def is_address(text: str) -> bool:
@@ -111,7 +115,7 @@ class Door:
         headers: Mapping[str, str] | None = None,
         token: str | None = None,
     ) -> Reply:
-        """One call; while the look-up ration is used up, it is made again as late as the door asks for.
+        """One call.
 
         Args:
             method: of HTTP.
@@ -119,20 +123,20 @@ class Door:
             content: the body, sent as JSON unless a header says otherwise.
             headers: go before the usual ones; underscores stand for dashes, and an empty one is left out.
             token: instead of the one of scope pos.
+
+        Raises:
+            RationedError: the look-up ration is used up.
         """
         usual = {"authorization": f"Bearer {token or self._token}"}
         if content is not None:
             usual["content-type"] = "application/json"
         given = {name.lower().replace("_", "-"): value for name, value in (headers or {}).items()}
         sent = {name: value for name, value in {**usual, **given}.items() if value}
-        for _ in range(_WAITS):
-            began = time.monotonic()
-            answer = self._client.request(method, path, content=content, headers=sent)
-            reply = _read(answer, time.monotonic() - began)
-            if reply.status != _RATIONED or reply.body.get("code") != "ration.exhausted":
-                break
-            wait_s = answer.headers.get("retry-after", "1")
-            time.sleep(min(float(wait_s) if wait_s.isdigit() else 1.0, _LONGEST_WAIT_S))
+        began = time.monotonic()
+        answer = self._client.request(method, path, content=content, headers=sent)
+        reply = _read(answer, time.monotonic() - began)
+        if (reply.status, reply.body.get("code")) == (_RATIONED, "ration.exhausted"):
+            raise RationedError
         return reply
 
     @contextmanager

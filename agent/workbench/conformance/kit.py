@@ -16,8 +16,8 @@ import httpx
 from agent.clock import SystemClock
 from agent.workbench.basket import Baskets
 from agent.workbench.conformance.case import Case
-from agent.workbench.conformance.door import Door
-from agent.workbench.conformance.proof import UntestableError, prove
+from agent.workbench.conformance.door import Door, RationedError
+from agent.workbench.conformance.proof import RationUsedUpError, UntestableError, prove
 from agent.workbench.conformance.result import DoorResult, Finding
 from agent.workbench.conformance.trial import POLL_S, PREFIX, Trial
 from agent.workbench.conformance.verdict import NotApplicableError, StrayedError, UnmetError, shown
@@ -82,15 +82,17 @@ def test(
     baskets = Baskets(PREFIX, run, ZONE, random.Random())  # noqa: S311 - what is bought
     trial = Trial(door, tenant, run, baskets, SystemClock(ZONE), level, patience_s)
     findings: list[Finding] = []
-    broken_off = False
+    why, problem = "", None
     try:
         for finding in _played(cases, trial):
             findings.append(finding)
             told(finding)
     except KeyboardInterrupt:
-        broken_off = True
-        findings += [Finding.of(case, "skipped", why="broken off") for case in cases[len(findings) :]]
-    return DoorResult(door.address, level, tuple(findings), left=_leave(trial), broken_off=broken_off)
+        why = "broken off"
+    except RationedError:
+        why, problem = "the look-up ration is used up", RationUsedUpError()
+    findings += [Finding.of(case, "skipped", why=why) for case in cases[len(findings) :]]
+    return DoorResult(door.address, level, tuple(findings), problem, _leave(trial), broken_off=why == "broken off")
 
 
 def _played(cases: Sequence[Case], trial: Trial) -> Iterator[Finding]:
@@ -112,7 +114,7 @@ def _played(cases: Sequence[Case], trial: Trial) -> Iterator[Finding]:
 
 
 def play(case: Case, trial: Trial) -> Finding:
-    """What comes of one case. Raises StrayedError."""
+    """What comes of one case. Raises StrayedError, RationedError."""
     if why := _beyond(case, trial):
         return Finding.of(case, "skipped", why=why)
     began = time.monotonic()

@@ -14,7 +14,7 @@ import httpx
 
 from agent.domain.fallback import REPLICA_LEVEL
 from agent.errors import LoyaltyAgentError
-from agent.workbench.conformance.door import Door, Json, Reply
+from agent.workbench.conformance.door import Door, Json, RationedError, Reply
 from agent.workbench.tenant import Tenant
 
 OF_A_STATUS: Final = frozenset({"state", "level", "vendors", "replica", "queue", "conditions"})
@@ -60,6 +60,13 @@ class NotPreparedError(UntestableError):
     advice = "Prepare anew with this version, and start the agent with that configuration."
 
 
+class RationUsedUpError(UntestableError):
+    """The agent's look-up ration is used up; the kit looks more people up than a cashier."""
+
+    code = "conformance.rationed"
+    advice = 'Test an agent with api.hits and api.misses "off", as the prepared configuration has them.'
+
+
 def prove(door: Door, tenant: Tenant, *, patience_s: float) -> int:
     """The fallback level of a door whose loyalty system is this one.
 
@@ -71,6 +78,8 @@ def prove(door: Door, tenant: Tenant, *, patience_s: float) -> int:
         _stands_alone(status)
         _names_the_newcomer(door, tenant, patience_s)
         return _is_ready(door, tenant, patience_s)
+    except RationedError:
+        raise RationUsedUpError from None
     except httpx.TransportError as error:
         raise DoorUnreachableError(f"Nobody answers at {door.address} ({type(error).__name__}).") from error
 

@@ -61,7 +61,7 @@ class DoorResult:
         outcomes = {one.outcome for one in self.findings}
         if "failed" in outcomes:
             return "failed"
-        return "untested" if self.broken_off or "passed" not in outcomes else "passed"
+        return "untested" if self.broken_off or self.problem or "passed" not in outcomes else "passed"
 
     def document(self) -> dict[str, Any]:
         """All of it, as JSON has it."""

@@ -93,7 +93,6 @@ def _tables(listen: str, vendor: str, feed: str, state_dir: str, level: int) -> 
         "replica": contacts,
         "benefits": {"estimate": {"points_per_unit": "0.1", "currency": "SEK"}},
         "queue": {"flush_every": "1s", "backoff_first": "200ms", "backoff_max": "500ms"},
-        "http": {"connect_timeout": "1s", "read_timeout": "2s"},
         "voyado": {
             "base_url": vendor,
             "api_key": "file:voyado.key",

@@ -14,6 +14,7 @@ from typing import Any, Final, TypeVar
 
 from agent.connectors.voyado.simulator import Fault
 from agent.connectors.voyado.simulator.receipts import Posted
+from agent.domain.fallback import REPLICA_LEVEL, TAG_LEVEL
 from agent.ports import Clock
 from agent.workbench.basket import Baskets
 from agent.workbench.conformance.door import Door, Json, Reply
@@ -65,6 +66,27 @@ class Trial:
         kind, value = found.get("type"), found.get("value")
         if found.get("kind") != "primary" or value is None or wanted.get(str(kind)) != value:
             raise UnmetError("the member's primary integration key", f"integration_key: {shown(key)}")
+
+    def key_said_by(self, person: Person) -> Json | None:
+        """The secondary key of somebody who says their phone number; none at level 1, where nobody is tagged."""
+        said = {"kind": "secondary", "type": "mobile_phone", "value": person.phone}
+        return said if self.level >= TAG_LEVEL else None
+
+    def tags(self, key: Any, person: Person) -> None:
+        """The key in the answer to that person's sale is theirs. Raises UnmetError.
+
+        An agent without a copy asks nobody while the customer waits: it tags with what was said, or, at level 1, with
+        nothing, and settles it when it delivers. Raises RationedError where that is why.
+        """
+        is_primary = isinstance(key, dict) and key.get("kind") == "primary"
+        if self.level >= REPLICA_LEVEL and not is_primary:
+            self.door.identify("member_number", person.member_number or "")  # beyond the ration any key will do
+        if self.level >= REPLICA_LEVEL or is_primary:
+            self.names(key, person)
+        elif self.level == TAG_LEVEL or key is not None:
+            said = [key.get("kind"), key.get("type")] if isinstance(key, dict) else key
+            if said not in (["secondary", "mobile_phone"], ["secondary", "email"]):
+                raise UnmetError("the member's secondary integration key", f"integration_key: {shown(key)}")
 
     # Sales
 
@@ -122,8 +144,7 @@ class Trial:
         try:
             booked = self.until(what, lambda: self._booked(person), decided, instead)
         except UnmetError as unmet:
-            unseen = set(wanted) - self.tenant.posted()
-            if any(self.door.sale(name).body.get("state") == "delivered" for name in unseen):
+            if any(map(self._is_sent, set(wanted) - self.tenant.posted())):
                 raise StrayedError(what, f"{unmet.got}; the door says: delivered") from None
             raise
         if [one.receipt_id for one in booked] != wanted:
@@ -131,6 +152,11 @@ class Trial:
         for sale in sales:
             self.delivered(sale)
         return booked
+
+    def _is_sent(self, name: str) -> bool:
+        """Whether the door says that a vendor has it: a sale that nobody is owed is delivered without one."""
+        body = self.door.sale(name).body
+        return body.get("state") == "delivered" and body.get("deliveries") != []
 
     def nothing_else(self) -> None:
         """The loyalty system has booked nothing twice, and nothing that was not sold. Raises UnmetError."""

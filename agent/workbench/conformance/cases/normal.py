@@ -73,11 +73,7 @@ def identify_stranger(trial: Trial) -> None:
     body = answered(reply, 200)
     same("outcome", body.get("outcome"), "not_found")
     same("contact", body.get("contact"), None)
-    same(
-        "integration_key",
-        body.get("integration_key"),
-        {"kind": "secondary", "type": "mobile_phone", "value": stranger.phone},
-    )
+    same("integration_key", body.get("integration_key"), trial.key_said_by(stranger))
     says(reply, "loyalty.not_found", "staff", "customer")
 
 
@@ -135,7 +131,7 @@ def sale(trial: Trial) -> None:
     body = answered(reply, 202)
     same("transaction_id", body.get("transaction_id"), made["transaction_id"])
     same("duplicate", body.get("duplicate"), expected=False)
-    trial.names(body.get("integration_key"), person)
+    trial.tags(body.get("integration_key"), person)
     accepted = datetime.fromisoformat(body["accepted_at"])
     true("accepted_at with an offset", holds=accepted.tzinfo, got="none")
     message_codes(reply, "staff")

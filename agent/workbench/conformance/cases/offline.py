@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Final
 
-from agent.domain.fallback import REPLICA_LEVEL
+from agent.domain.fallback import REPLICA_LEVEL, TAG_LEVEL
 from agent.workbench.conformance.case import Group
 from agent.workbench.conformance.trial import Trial
 from agent.workbench.conformance.verdict import answered, message_codes, same, says, shown, true
 from agent.workbench.stage import by_phone
 
 GROUP: Final = Group("offline", offline=True)
-SOON_S: Final = 5.0
-"""Six times what a cashier waits by default: a machine that is busy is not a door that waits for the line."""
+SOON_S: Final = 15.0
+"""Half of what an agent waits for a vendor, far more than a cashier waits: a busy machine is not a door that waits."""
 
 
 @GROUP.case("or `offline` (it does not answer, or only with\n429, 5xx or nonsense)")
@@ -50,13 +50,9 @@ def identify_stranger(trial: Trial) -> None:
     body = answered(reply, 200)
     same("outcome", body.get("outcome"), "unknown")
     same("contact", body.get("contact"), None)
-    same(
-        "integration_key",
-        body.get("integration_key"),
-        {"kind": "secondary", "type": "mobile_phone", "value": stranger.phone},
-    )
+    same("integration_key", body.get("integration_key"), trial.key_said_by(stranger))
     same("served.source", body["served"]["source"], "none")
-    says(reply, "loyalty.unknown", "staff", "customer")
+    says(reply, "loyalty.unknown" if trial.level >= TAG_LEVEL else "loyalty.unavailable", "staff", "customer")
 
 
 @GROUP.case("Nothing changes for the POS: the same calls, the same statuses.", level=REPLICA_LEVEL)
@@ -73,7 +69,7 @@ def sale_of_member(trial: Trial) -> None:
     _waits(trial, made["transaction_id"])
 
 
-@GROUP.case("`served.level` and `messages[]` say what works; the sale is\ntagged and sent later.")
+@GROUP.case("`served.level` and `messages[]` say what works; the sale is\ntagged and sent later.", level=TAG_LEVEL)
 def sale_of_stranger(trial: Trial) -> None:
     """Whom nobody can ask for is tagged with what they said, and staff and customer are told."""
     person = trial.tenant.join("Tuva")
@@ -82,11 +78,7 @@ def sale_of_stranger(trial: Trial) -> None:
     reply = trial.sell(made)
     body = answered(reply, 202)
     same("state", body.get("state"), "queued")
-    same(
-        "integration_key",
-        body.get("integration_key"),
-        {"kind": "secondary", "type": "mobile_phone", "value": person.phone},
-    )
+    same("integration_key", body.get("integration_key"), trial.key_said_by(person))
     true(
         "served.level from 1 to the configured one",
         holds=1 <= body["served"]["level"] <= trial.level,
@@ -96,7 +88,17 @@ def sale_of_stranger(trial: Trial) -> None:
     _waits(trial, made["transaction_id"])
 
 
-@GROUP.case("`queue.depth` is queued + held")
+@GROUP.case("Nothing changes for the POS: the same calls, the same statuses.")
+def sale_at_every_level(trial: Trial) -> None:
+    """A sale is taken whatever the agent can do without the line, and both screens have something to say."""
+    trial.offline()
+    reply = trial.sell(trial.purchase(by_phone(trial.tenant.stranger())))
+    answered(reply, 202)
+    for audience in ("staff", "customer"):
+        true(f"a text for {audience}", holds=message_codes(reply, audience), got="none")
+
+
+@GROUP.case("`queue.depth` is queued + held", level=TAG_LEVEL)
 def queue(trial: Trial) -> None:
     """The status counts what waits."""
     trial.offline()
@@ -106,7 +108,7 @@ def queue(trial: Trial) -> None:
     true("the oldest one's age", holds=trial.door.status()["queue"]["oldest_age_s"] is not None, got="null")
 
 
-@GROUP.case("unfinished deliveries: `?state=queued\\|held\\|parked\\|in_doubt`", admin=True)
+@GROUP.case("unfinished deliveries: `?state=queued\\|held\\|parked\\|in_doubt`", level=TAG_LEVEL, admin=True)
 def administrator_sees_it(trial: Trial) -> None:
     """An administrator finds a sale that waits in the queue."""
     trial.offline()

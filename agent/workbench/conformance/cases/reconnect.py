@@ -6,6 +6,7 @@ import time
 from typing import Final
 
 from agent.connectors.voyado.simulator import Fault
+from agent.domain.fallback import TAG_LEVEL
 from agent.workbench.conformance.case import Group
 from agent.workbench.conformance.door import TIMEOUT_S, Json
 from agent.workbench.conformance.trial import Trial
@@ -17,7 +18,7 @@ _SALES: Final = 6
 _END: Final[tuple[str, Json]] = ("the end", {})
 
 
-@GROUP.case("what waited, the oldest first, once each")
+@GROUP.case("what waited, the oldest first, once each", level=TAG_LEVEL)
 def everything_arrives(trial: Trial) -> None:
     """What was sold during an outage arrives, each sale once and in the order of the till."""
     person = trial.member()
@@ -27,7 +28,7 @@ def everything_arrives(trial: Trial) -> None:
     trial.has_once(person, *made)
 
 
-@GROUP.case("it may have risen from\n  secondary to primary since the answer")
+@GROUP.case("it may have risen from\n  secondary to primary since the answer", level=TAG_LEVEL)
 def tag_finds_its_member(trial: Trial) -> None:
     """A sale that was tagged with what the customer said is booked for the member that it means."""
     person = trial.tenant.join("Loa")

@@ -6,6 +6,7 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
+from agent.domain.fallback import TAG_LEVEL
 from agent.workbench.conformance.case import Group
 from agent.workbench.conformance.door import Json, Reply
 from agent.workbench.conformance.trial import Trial
@@ -73,7 +74,7 @@ def at_once(trial: Trial) -> None:
     trial.has_once(person, made)
 
 
-@DUPLICATE.case("Send the same body again, with the same `transaction_id`, as often as you like")
+@DUPLICATE.case("Send the same body again, with the same `transaction_id`, as often as you like", level=TAG_LEVEL)
 def across_an_outage(trial: Trial) -> None:
     """A sale of an outage is recognised when the line is back, before and after it was delivered."""
     person = trial.tenant.join("Ebba")
@@ -123,7 +124,7 @@ def other_order_of_lines(trial: Trial) -> None:
     _is_unharmed(trial, person, made)
 
 
-@CONFLICT.case("the id belongs to another sale: give each sale its own")
+@CONFLICT.case("the id belongs to another sale: give each sale its own", level=TAG_LEVEL)
 def other_person(trial: Trial) -> None:
     """The same goods for somebody else are another sale, also while the first waits for the line."""
     person, other = trial.member(), trial.member()
