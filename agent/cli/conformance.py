@@ -74,6 +74,9 @@ def conformance(
         return _prepare(invocation, prepare, listen=listen, vendor=f"http://127.0.0.1:{vendor_port}", level=level)
     from agent.workbench.conformance import kit, result, sandbox  # noqa: PLC0415 - the simulator: only who tests
 
+    for file in filter(None, (output, junit)):  # a result that cannot be written is not worth a minute
+        if not file.parent.is_dir():
+            raise UsageMistakeError(f"There is no directory {file.parent}.")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # an agent of the kit's own must not outlive it
     cases, began = _cases(only), datetime.now(UTC).isoformat(timespec="seconds")
     named = [partial(kit.named, *door, port=vendor_port) for door in _doors(urls, tokens, admins)]
@@ -137,12 +140,13 @@ def _doors(
 def _secret(files: tuple[Path, ...], variable: str, place: int, doors: int) -> str | None:
     if len(files) not in (0, 1, doors):
         raise UsageMistakeError(f"There are {len(files)} files of tokens for {doors} doors: name one, or one for each.")
-    if not files:
-        return os.environ.get(variable) or None
-    secret = files[place % len(files)].read_text(encoding="utf-8", errors="replace").strip()
-    if not secret.isascii() or not secret.isprintable() or " " in secret or not secret:
-        raise UsageMistakeError(f"{files[place % len(files)]} does not hold a token alone.")
-    return secret
+    if not files and not os.environ.get(variable):
+        return None
+    where = files[place % len(files)] if files else variable
+    secret = where.read_text(encoding="utf-8", errors="replace") if isinstance(where, Path) else os.environ[variable]
+    if len(secret.split()) != 1 or not secret.strip().isascii() or not secret.strip().isprintable():
+        raise UsageMistakeError(f"{where} does not hold a token alone.")
+    return secret.strip()
 
 
 def _cases(names: tuple[str, ...]) -> tuple[Case, ...]:
@@ -185,7 +189,9 @@ def _ends(invocation: Invocation, result: DoorResult) -> None:
     if result.broken_off:
         click.echo("Broken off; the line to the loyalty system is whole.")
     if result.left:
-        click.echo(f"{result.left} made-up sales wait at the agent; it delivers them to the next run.")
+        click.echo(
+            f"{result.left} made-up sales are not delivered; an agent that goes on delivers them to the next run."
+        )
 
 
 def _count(results: list[DoorResult], outcome: str) -> int:

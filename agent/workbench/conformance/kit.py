@@ -74,15 +74,15 @@ def test(
     """
     try:
         level = prove(door, tenant, patience_s=patience_s)
-    except UntestableError as problem:
-        return DoorResult(door.address, problem=problem)
+    except UntestableError as untestable:
+        return DoorResult(door.address, problem=untestable)
     except KeyboardInterrupt:
         return DoorResult(door.address, broken_off=True)
     run = "".join(random.choices(_LETTERS, k=8))  # noqa: S311 - a name
     baskets = Baskets(PREFIX, run, ZONE, random.Random())  # noqa: S311 - what is bought
     trial = Trial(door, tenant, run, baskets, SystemClock(ZONE), level, patience_s)
     findings: list[Finding] = []
-    why, problem = "", None
+    why, problem = "", None  # of a run that ends before its last case
     try:
         for finding in _played(cases, trial):
             findings.append(finding)

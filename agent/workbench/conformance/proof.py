@@ -120,19 +120,23 @@ def _names_the_newcomer(door: Door, tenant: Tenant, patience_s: float) -> None:
 def _is_ready(door: Door, tenant: Tenant, patience_s: float) -> int:
     """The level, once the agent is well and knows the members of the export, where it keeps a copy."""
     deadline = time.monotonic() + patience_s
-    while (status := _status(door))["state"] != "online" or not _is_known(door, tenant, status):
+    while (status := _status(door))["state"] != "online" or not _is_loaded(status):
         if time.monotonic() > deadline:
-            if status["state"] == "online":
-                raise NotPreparedError
-            codes = ", ".join(one["code"] for one in status["conditions"])
-            raise UntestableError(
-                f"The agent is {status['state']} with everything at hand ({codes or 'it says not why'})."
-            )
+            codes = ", ".join(one["code"] for one in status["conditions"]) or "it says not why"
+            state = "without its contacts" if status["state"] == "online" else status["state"]
+            raise UntestableError(f"The agent is {state} after {patience_s:.0f} s with everything at hand ({codes}).")
         time.sleep(_POLL_S)
+    if not _is_known(door, tenant, status):
+        raise NotPreparedError
     return int(status["level"])
 
 
+def _is_loaded(status: Json) -> bool:
+    return bool(status["level"] < REPLICA_LEVEL or status["replica"]["as_of"] is not None)
+
+
 def _is_known(door: Door, tenant: Tenant, status: Json) -> bool:
+    """Whether a member of the export is known from the local copy, where there is to be one."""
     if status["level"] < REPLICA_LEVEL:
         return True
     reply = door.identify("contact_id", tenant.contact_id(tenant.members(1)[0]))

@@ -124,39 +124,33 @@ class Trial:
 
     # The loyalty system
     def has_once(self, person: Person, *sales: Json) -> list[Posted]:
-        """The bookings of somebody, which are these sales, each once and in that order.
-
-        They are waited for: a door says `delivered` as soon as the loyalty system has accepted a sale.
+        """The bookings of somebody, which are these sales, each once and in that order, once they are delivered.
 
         Raises:
-            StrayedError: the door says so of a sale that never came.
+            StrayedError: the door says that one is delivered, and it never came.
             UnmetError: they are not.
         """
         wanted = [sale["transaction_id"] for sale in sales]
         what = f"{len(wanted)} of the member's sales at the loyalty system, each once and in order"
-
-        def decided(booked: list[Posted]) -> bool:
-            return len(booked) >= len(wanted) or {one.receipt_id for one in booked} - set(wanted) != set()
-
-        def instead(booked: list[Posted]) -> str:
-            return _instead([one.receipt_id for one in booked], wanted)
-
-        try:
-            booked = self.until(what, lambda: self._booked(person), decided, instead)
-        except UnmetError as unmet:
-            if any(map(self._is_sent, set(wanted) - self.tenant.posted())):
-                raise StrayedError(what, f"{unmet.got}; the door says: delivered") from None
-            raise
-        if [one.receipt_id for one in booked] != wanted:
-            raise UnmetError(what, instead(booked))
         for sale in sales:
-            self.delivered(sale)
+            stands = self.delivered(sale)  # without a delivery it is owed to nobody, as a guest's is
+            if stands.get("deliveries") != [] and sale["transaction_id"] not in self.tenant.posted():
+                raise StrayedError(what, "one that never came, of which the door says: delivered")
+        booked = self.until(
+            what,
+            lambda: list(self._of_this_run(self.tenant.booked(person))),
+            lambda booked: len(booked) >= len(wanted) or bool({one.receipt_id for one in booked} - set(wanted)),
+            lambda booked: _instead([one.receipt_id for one in booked], wanted),
+        )
+        if [one.receipt_id for one in booked] != wanted:
+            raise UnmetError(what, _instead([one.receipt_id for one in booked], wanted))
         return booked
 
-    def _is_sent(self, name: str) -> bool:
-        """Whether the door says that a vendor has it: a sale that nobody is owed is delivered without one."""
-        body = self.door.sale(name).body
-        return body.get("state") == "delivered" and body.get("deliveries") != []
+    def has_none(self, *sales: Json) -> None:
+        """The loyalty system was never told of these sales. Raises UnmetError."""
+        told = {sale["transaction_id"] for sale in sales} & self.tenant.posted()
+        if told:
+            raise UnmetError("nothing of it at the loyalty system", f"{len(told)} of {len(sales)} sales were sent")
 
     def nothing_else(self) -> None:
         """The loyalty system has booked nothing twice, and nothing that was not sold. Raises UnmetError."""
@@ -165,19 +159,10 @@ class Trial:
         if twice or strange:
             raise UnmetError("every booking a sale of this run, once", f"{twice} twice, {strange} that nobody sold")
 
-    def _booked(self, person: Person) -> list[Posted]:
-        return list(self._of_this_run(self.tenant.booked(person)))
-
     def _of_this_run(self, booked: Iterable[Posted]) -> Iterator[Posted]:
         """Without what an earlier run has left at the agent."""
         mine, every = f"{PREFIX}-{self.run}-", f"{PREFIX}-"
         return (one for one in booked if one.receipt_id.startswith(mine) or not one.receipt_id.startswith(every))
-
-    def has_none(self, *sales: Json) -> None:
-        """The loyalty system was never told of these sales. Raises UnmetError."""
-        told = {sale["transaction_id"] for sale in sales} & self.tenant.posted()
-        if told:
-            raise UnmetError("nothing of it at the loyalty system", f"{len(told)} of {len(sales)} sales were sent")
 
     # The line
 

@@ -64,7 +64,7 @@ def sale_of_member(trial: Trial) -> None:
     reply = trial.sell(made)
     body = answered(reply, 202)
     same("state", body.get("state"), "queued")
-    trial.names(body.get("integration_key"), person)
+    trial.tags(body.get("integration_key"), person)
     says(reply, "loyalty.offline.replica", "customer")
     _waits(trial, made["transaction_id"])
 
