@@ -38,6 +38,7 @@ COMMANDS = {
     "key": "agent.cli.key:key",
     "support-bundle": "agent.cli.support:support_bundle",
     "drill": "agent.cli.workbench:drill",
+    "conformance": "agent.cli.conformance:conformance",
     "campaign": "agent.cli.campaign:campaign",
     "simulate": "agent.cli.workbench:simulate",
     "version": "agent.cli.version:version",

@@ -11,7 +11,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from agent.connectors.voyado.simulator import Fault, SimulatorSettings, ThreadedSimulator, VoyadoSimulator, contacts
-from agent.connectors.voyado.simulator.membership import fictional_phone
+from agent.connectors.voyado.simulator.membership import MOST_PEOPLE, fictional_phone
+from agent.connectors.voyado.simulator.receipts import Posted
 from agent.connectors.voyado.simulator.records import Contact
 from agent.ports import Clock
 
@@ -21,6 +22,8 @@ SWEDISH = 95
 """So many Swedish mobile numbers are kept free for fiction; strangers and newcomers have one of them."""
 _RESERVED = 24
 """So many of the numbers kept free for fiction belong to nobody at first; newcomers and strangers get them."""
+_VARIED = 500
+"""So many of them there are once they are drawn anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,18 +53,27 @@ class Tenant:
         clock: its time.
         rng: makes the same people again.
         tls: what it proves to be; None for plain text.
+        port: where its API is; 0 takes a free one.
     """
 
     def __init__(
-        self, root: Path, members: int, clock: Clock, rng: random.Random, *, tls: ssl.SSLContext | None = None
+        self,
+        root: Path,
+        members: int,
+        clock: Clock,
+        rng: random.Random,
+        *,
+        tls: ssl.SSLContext | None = None,
+        port: int = 0,
     ) -> None:
         settings = SimulatorSettings(root=root, api_keys=(API_KEY,), receipt_interval_s=None, export_interval_s=None)
         self.simulator = VoyadoSimulator(settings, now=clock.now, rng=rng)
-        self._server = ThreadedSimulator(self.simulator, tick_s=TICK_S, tls=tls)
+        self._server = ThreadedSimulator(self.simulator, port=port, tick_s=TICK_S, tls=tls)
         self.simulator.seed(members)
         self._free = list(self._free_numbers())
         self._family()
         self._people = set(self._values())
+        self._given = 0
 
     def __enter__(self) -> Self:
         self._server.__enter__()
@@ -120,6 +132,11 @@ class Tenant:
         regulars = self._regulars(SWEDISH)
         return [person for _, person in zip(range(count), (one for one in regulars if one.email), strict=False)]
 
+    def next_member(self) -> Person:
+        """A member like those, whom nobody was given by this before."""
+        self._given += 1
+        return self.members(self._given)[self._given - 1]
+
     def family(self) -> Person:
         """A phone number that two members share."""
         return Person("a family", self._family_phone)
@@ -139,6 +156,15 @@ class Tenant:
             made = contacts.begin_create(state, body, source="APP", store=None, approved=True)
             contact = made if isinstance(made, Contact) else contacts.finish_create(state, made)
         return _person(contact)
+
+    def vary(self, rng: random.Random) -> None:
+        """From now on ids, numbers and phones are drawn anew: who joins, and who is a stranger, was in no other run."""
+        with self.simulator.lock:
+            state = self.simulator.state
+            state.rng = rng
+            state.next_member_number = rng.randrange(20_000_000, 90_000_000)
+            places = rng.sample(range(len(state.contacts) + SWEDISH, MOST_PEOPLE), _VARIED)
+            self._free = [fictional_phone(place) for place in places]
 
     def move(self, person: Person) -> Person:
         """A member gets another phone number."""
@@ -181,6 +207,25 @@ class Tenant:
                 if post.receipt_id == transaction_id and post.match_key_type.lower() == "membernumber":
                     return post.match_key
         return None
+
+    def booked(self, person: Person) -> list[Posted]:
+        """What was imported for somebody, oldest first; a doubled receipt stands there twice."""
+        with self.simulator.lock:
+            return list(self.simulator.receipts.by_contact.get(self.contact_id(person), ()))
+
+    def every_booking(self) -> list[Posted]:
+        """What was imported, for whomever; a doubled receipt stands there twice."""
+        with self.simulator.lock:
+            return [one for booked in self.simulator.receipts.by_contact.values() for one in booked]
+
+    def posted(self) -> frozenset[str]:
+        """The id of every receipt that ever came, whatever became of it."""
+        with self.simulator.lock:
+            return frozenset(self.simulator.receipts.posts)
+
+    def contact_id(self, person: Person) -> str:
+        """What somebody is called here."""
+        return self._contact(person).contact_id
 
     def _contact(self, person: Person) -> Contact:
         return self.simulator.state.find("memberNumber", person.member_number or "", "Member")[0]

@@ -189,7 +189,11 @@ class ThreadedSimulator:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self._end()
+            raise
         return self
 
     def __exit__(
@@ -199,6 +203,9 @@ class ThreadedSimulator:
         trace: TracebackType | None,
     ) -> None:
         self.stop()
+        self._end()
+
+    def _end(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
