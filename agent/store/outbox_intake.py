@@ -69,6 +69,42 @@ class _Row:
     own: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class _Earlier:
+    """The sale that a return or a void is about.
+
+    Attributes:
+        vendors: to whom it went or goes.
+        key: what it carries; none where nobody could be named yet, and once it is erased.
+        open: whose it is has still to be settled.
+    """
+
+    vendors: tuple[str, ...]
+    key: IntegrationKey | None
+    open: bool
+
+    @classmethod
+    def read(cls, db: Connection, row: Any) -> _Earlier:
+        """From its row, as `sql.FIND_SALE` gives it."""
+        sale_id, *_, key_kind, key_type, statement, _, _ = row
+        reached = db.execute(sql.VENDORS_REACHED, (sale_id,)).fetchall()
+        vendors = tuple(vendor for vendor, _ in reached)
+        if statement is None:
+            return cls(vendors, None, open=False)
+        key = key_of(key_kind, key_type, Said.parse(statements.read(db, statement)).key)
+        return cls(vendors, key, open=any(is_open for _, is_open in reached))
+
+    @property
+    def own(self) -> bool:
+        """It stays here until somebody made at this till has a number of the vendor's."""
+        return is_own(self.key, open_=self.open)
+
+    @property
+    def of_somebody(self) -> bool:
+        """Whether what gives it back has somebody to be given back to, even if nobody can say yet to whom."""
+        return self.key is not None or self.open
+
+
 class Intake:
     """Puts sales on record, inside the transaction that gathers them.
 
@@ -116,10 +152,10 @@ class Intake:
         elif sale.type is TransactionType.POINTS_CLAIM:
             self._take_over(db, sale, original)
         elif original is not None and key is None and not record.readings:
-            reached, of_original, own = _of_original(db, original)
-            if reached and of_original is not None:
-                vendors = reached if own else tuple(dict.fromkeys((*vendors, *reached)))
-                key, follows = of_original, True
+            earlier = _Earlier.read(db, original)
+            if earlier.vendors and earlier.of_somebody:
+                key, own, follows = earlier.key, earlier.own, True
+                vendors = earlier.vendors if own else tuple(dict.fromkeys((*vendors, *earlier.vendors)))
                 told = original[5:7] if original[4] else None
         about = original[0] if original else None
         (receipt,) = self._insert(db, [_Row(arrival, key, vendors, about, follows, told, own)])
@@ -200,19 +236,8 @@ def _void(db: Connection, record: Acceptance, original: Any) -> tuple[tuple[str,
     if original[-1] == TransactionType.VOID:
         raise InputError([Fault("/original_transaction_id", "is a void itself: there is nothing to clear")])
     db.execute(sql.CANCEL_UNSENT, (original[0],))
-    reached, key, own = _of_original(db, original)
-    return reached, record.key or key, own and record.key is None
-
-
-def _of_original(db: Connection, original: Any) -> tuple[tuple[str, ...], IntegrationKey | None, bool]:
-    """The vendors that the sale went or goes to, the key it carries (none once erased), and if that stays here."""
-    sale_id, *_, key_kind, key_type, statement, _, _ = original
-    reached = db.execute(sql.VENDORS_REACHED, (sale_id,)).fetchall()
-    vendors = tuple(vendor for vendor, _ in reached)
-    if statement is None:
-        return vendors, None, False
-    key = key_of(key_kind, key_type, Said.parse(statements.read(db, statement)).key)
-    return vendors, key, is_own(key, open_=any(is_open for _, is_open in reached))
+    earlier = _Earlier.read(db, original)
+    return earlier.vendors, record.key or earlier.key, earlier.own and record.key is None
 
 
 def repeated(db: Connection, name: str, known: Any, named: Sequence[Identifier], held: Collection[str]) -> Receipt:

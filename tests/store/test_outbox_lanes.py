@@ -127,6 +127,22 @@ async def test_members_only_get_a_sale_once_its_member_is_known(tmp_path):
         assert states(outbox) == dict.fromkeys(ALL, "delivered")
 
 
+async def test_a_return_of_a_sale_that_nobody_could_name_yet_follows_it(outbox):
+    """It waits for the sale, and goes wherever that goes once somebody is found, under the same key."""
+    await outbox.accept(acceptance("sale", readings=(phone(),), open_=True, vendors=(OWNER, LEDGER)), NOW)
+    about = {"type": "return", "original_transaction_id": "sale"}
+    receipt = await outbox.accept(acceptance("back", vendors=(LEDGER,), **about), NOW)
+    assert (receipt.state, receipt.key) == (DeliveryState.QUEUED, None)
+
+    (owned,) = await lease(outbox, OWNER)
+    assert owned.record.transaction_id == "sale"
+    await outbox.retag(owned.entry, member_key(), NOW)
+    await outbox.settle([Settled(owned.entry, DONE)], NOW)
+    for vendor, names in ((OWNER, ["back"]), (LEDGER, ["sale", "back"]), (CLUB, ["sale", "back"])):
+        followed = [one for _ in range(2) for one in await settle(outbox, vendor, DONE)]
+        assert [(one.record.transaction_id, one.key) for one in followed] == [(name, member_key()) for name in names]
+
+
 async def test_a_tag_that_rises_adds_nobody(outbox):
     """A sale that had a key at the till went to whoever wanted it then."""
     await outbox.accept(acceptance("sale", key=phone_key(), readings=(phone(),), open_=True, vendors=(OWNER,)), NOW)
