@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import random
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import timedelta
@@ -24,7 +24,7 @@ from agent.jobs import Calendar
 from agent.keys import StorageKeys
 from agent.messages import Messages
 from agent.orders import Orders
-from agent.ports import Clock, QueueInfo, Replica
+from agent.ports import Clock, HandedOver, QueueInfo, Replica
 from agent.replication import open_cache, open_sync
 from agent.rotation import current_keys
 from agent.services.activities import ActivityIntake, ActivityPolicy
@@ -53,7 +53,7 @@ from agent.store.enrolments import Enrolments
 from agent.store.redemptions import Redemptions
 from agent.store.replica import SqliteReplica
 from agent.store.replica_people import ReplicaPeople
-from agent.systems import System, open_lanes, open_systems
+from agent.systems import System, files_of, open_lanes, open_systems
 from agent.tokens import Tokens
 from agent.transport import Answer
 
@@ -125,7 +125,7 @@ async def _build(ground: Ground, rooms: Mapping[str, Room], stack: AsyncExitStac
     def taken(vendor: str, references: Collection[str]) -> Collection[str]:
         return storage.outbox.taken(vendor, references)
 
-    systems = open_systems(ground, rooms, stack, taken=taken, offers=lambda: carrying)
+    systems = open_systems(ground, rooms, stack, taken=taken, offers=lambda: carrying, handovers=lambda: storage.outbox)
     loyalty = systems[0]
     storage = await _storage(ground, keys, systems, stack)  # from here on the storage key is known to be right
     audit = _audit(ground, storage)
@@ -205,6 +205,7 @@ async def _build(ground: Ground, rooms: Mapping[str, Room], stack: AsyncExitStac
         trail=audit,
         kept=storage.integrity,
         spool=state.empty_spool,
+        handed_over=files_of(systems),
         conditions=ground.conditions,
         feed_halted=lambda: _halted(sync, seen),
         lanes_halted=dispatch.halted,
@@ -226,6 +227,7 @@ async def _build(ground: Ground, rooms: Mapping[str, Room], stack: AsyncExitStac
         trusted=timekeeper.trusted,
         redemptions=redemptions,
         enrolments=enrolments,
+        handed_over=files_of(systems),
         memory=desk.benefits.purge,
     )
     tokens = Tokens(state.directory, clock)
@@ -471,6 +473,7 @@ def _purge(
     trusted: Callable[[], bool],
     redemptions: Redemptions,
     enrolments: Enrolments,
+    handed_over: Sequence[HandedOver],
     memory: Callable[[], None],
 ) -> Purge:
     retention = ground.settings.retention
@@ -484,6 +487,7 @@ def _purge(
         spool=ground.state.empty_spool,
         redemptions=redemptions,
         enrolments=enrolments,
+        handed_over=handed_over,
         memory=memory,
         reading=storage.writing.locked,
         alone=storage.alone,

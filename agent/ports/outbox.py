@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from decimal import Decimal
+from typing import Protocol
 
 from agent.domain.activity import Activity, ContactEvent
 from agent.domain.delivery import DeliveryState, Verdict
@@ -222,3 +223,17 @@ class QueueInfo:
     waiting: Mapping[str, int] = field(default_factory=dict)
     oldest: Mapping[str, datetime] = field(default_factory=dict)
     erasures: int = 0
+
+
+class Handovers(Protocol):
+    """Which deliveries go out in which file, on disk before the file can be fetched."""
+
+    async def note(self, entries: Collection[int], reference: str) -> None:
+        """Writes down what leased deliveries are handed over as. Raises StorageError: nothing of it counts then."""
+
+    async def withdraw(self, vendor: str, reference: str) -> bool:
+        """Forgets what was noted so, as it was never handed over. Raises StorageError.
+
+        Returns:
+            False where it was handed over all the same, because some of it is delivered: then nothing is forgotten.
+        """

@@ -215,6 +215,21 @@ class Outbox(OutboxView):
         """Gives back leases of deliveries that were not tried after all."""
         await self._writer.run(lambda db: db.execute(sql.RELEASE, (json.dumps(list(entries)), self._run)))
 
+    async def note(self, entries: Collection[int], reference: str) -> None:
+        """Writes down what leased deliveries are handed over as, before they are."""
+        await self._writer.run(lambda db: db.execute(sql.NOTE, (json.dumps(list(entries)), reference, self._run)))
+
+    async def withdraw(self, vendor: str, reference: str) -> bool:
+        """Forgets what was noted and never handed over; False where it was, because some of it is delivered."""
+
+        def write(db: Connection) -> bool:
+            if db.execute(sql.HANDED_OVER, (vendor, reference)).fetchone()[0]:
+                return False
+            db.execute(sql.WITHDRAW, (vendor, reference))
+            return True
+
+        return await self._writer.run(write)
+
     async def sending(self, entries: Sequence[int]) -> None:
         """Writes down that open deliveries go out now, under the tags they have: from here on they may have arrived."""
         await self._writer.run(lambda db: db.execute(sql.SENDING, (json.dumps(list(entries)), self._run)))

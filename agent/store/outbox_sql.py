@@ -87,6 +87,14 @@ SETTLE = """
         vendor_reference = coalesce(:reference, vendor_reference),
         error_code = :code, error_status = :status, error_title = :title, vendor_code = :vendor_code
     WHERE entry = :entry AND lease_run = :run"""
+NOTE = """
+    UPDATE deliveries SET vendor_reference = ?2
+    WHERE entry IN (SELECT value FROM json_each(?1)) AND lease_run = ?3"""
+HANDED_OVER = """
+    SELECT EXISTS (SELECT 1 FROM deliveries WHERE +vendor = ?1 AND vendor_reference = ?2 AND +state = 'delivered')"""
+WITHDRAW = """
+    UPDATE deliveries SET vendor_reference = NULL
+    WHERE +vendor = ?1 AND vendor_reference = ?2 AND +state IN ('queued', 'parked', 'in_doubt')"""
 RELEASE = """
     UPDATE deliveries SET lease_run = NULL, sending = 0, attempts = attempts - 1
     WHERE entry IN (SELECT value FROM json_each(?)) AND lease_run = ?"""

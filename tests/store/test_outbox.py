@@ -586,6 +586,36 @@ async def test_a_vendor_s_names_of_sales_are_looked_up(outbox):
     assert outbox.taken("another", ["r-1"]) == outbox.taken(VENDOR, []) == frozenset()
 
 
+async def test_what_goes_out_in_a_file(outbox):
+    """It is noted with each delivery before it goes, survives a restart, and is taken back where it never went."""
+    for name in ("a", "b"):
+        await outbox.accept(acceptance(name), NOW)
+    leased = await outbox.lease(VENDOR, 10, NOW)
+    await outbox.note([outgoing.entry for outgoing in leased], "file:1")
+    await outbox.recover(VENDOR)
+    again = await outbox.lease(VENDOR, 10, NOW)
+    assert [(one.reference, one.maybe_received) for one in again] == [("file:1", True)] * 2
+
+    assert await outbox.withdraw("another", "file:1")
+    assert outbox.taken(VENDOR, ["file:1"]) == {"file:1"}, "of another vendor"
+    assert await outbox.withdraw(VENDOR, "file:1")
+    assert outbox.taken(VENDOR, ["file:1"]) == frozenset()
+
+    await outbox.note([again[0].entry], "file:2")
+    await outbox.settle([Settled(again[0].entry, DONE)], NOW)
+    assert not await outbox.withdraw(VENDOR, "file:2"), "it did go"
+    assert outbox.taken(VENDOR, ["file:2"]) == {"file:2"}
+
+
+async def test_nothing_is_noted_of_what_is_not_leased(outbox):
+    """A lease that was taken back meanwhile is somebody else's to note."""
+    await outbox.accept(acceptance("a"), NOW)
+    [leased] = await outbox.lease(VENDOR, 10, NOW)
+    await outbox.recover(VENDOR)
+    await outbox.note([leased.entry], "file:1")
+    assert outbox.taken(VENDOR, ["file:1"]) == frozenset()
+
+
 async def test_success_clears_the_last_error_and_names_the_vendor_s_reference(outbox):
     """What went wrong before is no longer shown, and every attempt stays in the story."""
     await outbox.accept(acceptance(), NOW)
