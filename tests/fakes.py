@@ -236,13 +236,19 @@ class FakeHandovers:
     def __init__(self) -> None:
         self.noted: dict[int, str] = {}
         self.delivered: set[str] = set()
+        self.withdrawn: set[int] = set()
+        self.accepted: dict[str, datetime] = {}
 
     async def note(self, entries: Collection[int], reference: str) -> None:
         self.noted |= dict.fromkeys(entries, reference)
 
+    def handed_over_of(self, _vendor: str, reference: str) -> datetime | None:
+        return self.accepted.get(reference)
+
     async def withdraw(self, _vendor: str, reference: str) -> bool:
         if reference in self.delivered:
             return False
+        self.withdrawn |= {entry for entry, noted in self.noted.items() if noted == reference}
         self.noted = {entry: noted for entry, noted in self.noted.items() if noted != reference}
         return True
 

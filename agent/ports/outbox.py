@@ -165,6 +165,7 @@ class Outgoing:
         clock_off: how far that clock has been put right since.
         corrected_at: when it took place by the vendor's clock, where the till's was wrong.
         reference: what the last verdict that named it calls it; None before one did.
+        cut_off: an earlier attempt ended with the run of the program that made it, so that nothing is recorded of it.
         spent: the points that are spent with it, where a till noted some.
     """
 
@@ -181,6 +182,7 @@ class Outgoing:
     clock_off: timedelta = timedelta()
     corrected_at: datetime | None = None
     reference: str | None = None
+    cut_off: bool = False
     spent: Spent | None = field(default=None, repr=False)
 
     @property
@@ -229,7 +231,10 @@ class Handovers(Protocol):
     """Which deliveries go out in which file, on disk before the file can be fetched."""
 
     async def note(self, entries: Collection[int], reference: str) -> None:
-        """Writes down what leased deliveries are handed over as. Raises StorageError: nothing of it counts then."""
+        """Writes down what leased deliveries are handed over as. Raises StorageError, also where one is not leased."""
+
+    def handed_over_of(self, vendor: str, reference: str) -> datetime | None:
+        """When the last sale that was handed over so was accepted, by a clock put right; None where none is known."""
 
     async def withdraw(self, vendor: str, reference: str) -> bool:
         """Forgets what was noted so, as it was never handed over. Raises StorageError.

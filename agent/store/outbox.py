@@ -30,7 +30,7 @@ from agent.domain.transaction import (
     body_of,
     content_of,
 )
-from agent.errors import UnderWayError, UnknownRecordError
+from agent.errors import StorageError, UnderWayError, UnknownRecordError
 from agent.ports import Acceptance, Occurrence, Outgoing, Receipt, Recipient, Settled
 from agent.store import outbox_sql as sql
 from agent.store import statements
@@ -216,8 +216,14 @@ class Outbox(OutboxView):
         await self._writer.run(lambda db: db.execute(sql.RELEASE, (json.dumps(list(entries)), self._run)))
 
     async def note(self, entries: Collection[int], reference: str) -> None:
-        """Writes down what leased deliveries are handed over as, before they are."""
-        await self._writer.run(lambda db: db.execute(sql.NOTE, (json.dumps(list(entries)), reference, self._run)))
+        """Writes down what leased deliveries are handed over as, before they are; all of them, or raises."""
+
+        def write(db: Connection) -> None:
+            noted = db.execute(sql.NOTE, (json.dumps(list(entries)), reference, self._run)).rowcount
+            if noted != len(entries):
+                raise StorageError("a delivery is not leased any more")
+
+        await self._writer.run(write)
 
     async def withdraw(self, vendor: str, reference: str) -> bool:
         """Forgets what was noted and never handed over; False where it was, because some of it is delivered."""

@@ -33,6 +33,7 @@ from agent.connectors.antavo.tokens import AccessToken
 from agent.connectors.base import IDLE_PING_S, Surroundings
 from agent.domain.activity import ContactEvent
 from agent.domain.identifiers import IdentifierType, Normaliser
+from agent.errors import StorageError, VendorUnreachableError
 from agent.ports import Clock, Guests
 from agent.settings import Role
 from agent.transport import Transport
@@ -103,8 +104,11 @@ class AntavoFiles:
         )
 
     async def ping(self) -> None:
-        """Looks whether files can be written. Raises as :meth:`Antavo.ping`, and StorageError."""
-        await self.sender.ready()
+        """Looks whether files can be written. Raises as :meth:`Antavo.ping`."""
+        try:
+            await self.sender.ready()
+        except StorageError as error:
+            raise VendorUnreachableError(f"what an earlier run left cannot be put in order: {error}") from error
 
     async def close(self) -> None:
         """Nothing is open."""

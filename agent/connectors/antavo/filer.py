@@ -148,11 +148,12 @@ class AntavoFiler:
 
     def _rendered(self, outgoing: Outgoing) -> list[Event] | Verdict:
         reference = outgoing.reference or ""
-        if reference.startswith(_REFERENCE) and reference not in self._withdrawn:
-            return Verdict(VerdictKind.DUPLICATE)
+        if reference.startswith(_REFERENCE):
+            if reference not in self._withdrawn:
+                return Verdict(VerdictKind.DUPLICATE)
+            outgoing = replace(outgoing, maybe_received=False)
         events = events_unasked(outgoing, self._keys, self._settings)
-        handed_in = Place.parse(outgoing.reference) is not None  # by a call, before the configuration was another one
-        if isinstance(events, list) and handed_in and not all(event.once for event in events):
+        if isinstance(events, list) and _may_be_there(outgoing) and not all(event.once for event in events):
             return LOST
         return events
 
@@ -209,7 +210,7 @@ class AntavoFiler:
             names = await asyncio.to_thread(self._folder.waiting)
             return sum([await self._without(name, is_theirs, transaction_ids) for name in names])
         except (*_TROUBLE, ValueError) as error:
-            raise StorageError(f"files that wait for the vendor cannot be gone through: {error}") from error
+            raise StorageError(f"the files in {self._folder.path} cannot be gone through: {error}") from error
 
     async def _without(
         self, name: str, is_theirs: Callable[[Identifier], bool], transaction_ids: Collection[str]
@@ -219,7 +220,7 @@ class AntavoFiler:
         if content is None:
             return 0
         header, rows = parse_file(content)
-        theirs = {row["customer"] for row in rows if row["transaction_id"] in transaction_ids}
+        theirs = {row["customer"] for row in rows if row.get("transaction_id") in transaction_ids}
         theirs |= {row["customer"] for row in rows if is_theirs(Identifier(self._primary, row["customer"]))}
         left = [row for row in rows if row["customer"] not in theirs]
         if not theirs or not await asyncio.to_thread(self._folder.take_back, name):
@@ -231,16 +232,29 @@ class AntavoFiler:
         self._tidy = True
         return len(rows) - len(left)
 
+    def _age_of(self, name: str) -> datetime:
+        """When the last sale in a file was taken: the clock by which the file was named may have been wrong."""
+        return self._handovers().handed_over_of(self._vendor, f"{_REFERENCE}{name}") or self._folder.written_at(name)
+
     async def _expire(self, before: datetime) -> int:
         try:
             names = await asyncio.to_thread(self._folder.waiting)
-            old = [name for name in names if self._folder.written_at(name) < before]
+            old = [name for name in names if self._age_of(name) < before]
             for name in old:
                 await asyncio.to_thread(self._folder.remove, name)
                 log.error("events.expired", vendor=self._vendor, file=name)
         except _TROUBLE as error:
-            raise StorageError(f"files that wait for the vendor cannot be gone through: {error}") from error
+            raise StorageError(f"the files in {self._folder.path} cannot be gone through: {error}") from error
         return len(old)
+
+
+def _may_be_there(outgoing: Outgoing) -> bool:
+    """Whether what was not noted here may have arrived: by a call, before the configuration was another one, perhaps.
+
+    What was killed between its lease and its note was not written; of a damaged outbox a note may be lost.
+    """
+    handed_in = Place.parse(outgoing.reference) is not None
+    return outgoing.maybe_received and (handed_in or not outgoing.cut_off)
 
 
 def _verdict_of(error: VendorUnreachableError | VendorRefusedError) -> Verdict:

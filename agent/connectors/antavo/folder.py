@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from agent.connectors.folders import FolderFile
 from agent.disk import sync_directory, sync_file
 from agent.errors import VendorRefusedError, VendorUnreachableError
 
@@ -122,9 +123,12 @@ class EventsFolder:
 
     def read(self, name: str) -> bytes | None:
         """A file that waits; None where it was fetched."""
-        with self._telling(), contextlib.suppress(FileNotFoundError):
-            return (self.path / name).read_bytes()
-        return None
+        with self._telling():
+            try:
+                with FolderFile(self.path / name).open("rb") as file:
+                    return file.read()
+            except FileNotFoundError:
+                return None
 
     def take_back(self, name: str) -> bool:
         """Makes a draft of a file that waits, so that nobody fetches it meanwhile; False where it was fetched."""

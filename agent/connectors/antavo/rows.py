@@ -58,7 +58,7 @@ def parse_file(content: bytes) -> tuple[Sequence[str], list[dict[str, str]]]:
         rows = list(reader)
     except csv.Error as error:
         raise ValueError("is no file of events") from error
-    if not rows or any(None in row or None in row.values() for row in rows):
+    if "customer" not in (reader.fieldnames or ()) or any(None in row or None in row.values() for row in rows):
         raise ValueError("is no file of events")
     return tuple(reader.fieldnames or ()), rows
 

@@ -53,7 +53,7 @@ class Shop:
         self.sim = AntavoSimulator({}, now=lambda: NOW)
         for member in (MEMBER, OTHER):
             self.sim.add_member(member)
-        self.deliveries, self.maybe_received, self.verdicts = {}, set(), {}
+        self.deliveries, self.maybe_received, self.killed, self.verdicts = {}, set(), set(), {}
         self.start()
 
     def start(self):
@@ -73,21 +73,29 @@ class Shop:
     async def deliver(self, count=50):
         """One lease, and what becomes of it."""
         leased = [entry for entry in self.deliveries if entry not in self.verdicts][:count]
-        noted, unsure = self.handovers.noted, self.maybe_received
+        noted, unsure = dict(self.handovers.noted), self.maybe_received - self.handovers.withdrawn
         batch = [
-            replace(self.deliveries[entry], reference=noted.get(entry), maybe_received=entry in unsure)
+            replace(
+                self.deliveries[entry],
+                reference=noted.get(entry),
+                maybe_received=entry in unsure,
+                cut_off=entry in self.killed,
+            )
             for entry in leased
         ]
         try:
             verdicts = await self.room.sender.send(batch)
         except Killed:
             self.maybe_received |= set(leased)
+            self.killed |= set(leased)
             return []
+        self.maybe_received -= self.handovers.withdrawn
         for entry, verdict in zip(leased, verdicts, strict=True):
+            if verdict.kind is RETRY and not verdict.not_received:
+                self.maybe_received.add(entry)
             if verdict.kind in (DONE, DUPLICATE):
                 self.verdicts[entry] = verdict
-                if entry in noted:
-                    self.handovers.delivered.add(noted[entry])
+                self.handovers.delivered |= {verdict.reference or noted.get(entry, "")}
         return verdicts
 
     def dies(self, monkeypatch, step, when):
@@ -306,10 +314,12 @@ async def test_a_draft_that_somebody_takes_away(shop, monkeypatch):
 
 async def test_a_call_before_the_configuration_was_changed(shop):
     """What was handed in by a call and may have counted is not repeated, unless Antavo refuses to count it twice."""
-    place = "async:1/1:1:first:a0b1"
-    checkout, given_back = replace(sale(), reference=place), replace(back(), reference=place)
-    assert told(await shop.room.sender.send([given_back])) == [(IN_DOUBT, "sale.maybe_received")]
-    assert told(await shop.room.sender.send([checkout])) == [(DONE, "")]
+    for changes in ({}, {"reference": "async:1/1:1:first:a0b1", "cut_off": True}):
+        checkout, given_back = (replace(one, maybe_received=True, **changes) for one in (sale(), back()))
+        assert told(await shop.room.sender.send([given_back])) == [(IN_DOUBT, "sale.maybe_received")]
+        assert told(await shop.room.sender.send([checkout])) == [(DONE, "")]
+        decided = replace(given_back, maybe_received=False)  # by a person, who has it sent again
+        assert told(await shop.room.sender.send([decided])) == [(DONE, "")]
 
 
 # --- the folder -------------------------------------------------------------------------------------------------
@@ -356,7 +366,10 @@ async def test_a_folder_that_is_not_fit(shop, trouble, kind, error):
 @pytest.mark.parametrize("step", ["draft", "publish"])
 async def test_a_full_disk(shop, monkeypatch, step):
     """Nothing half-written stays, and all of it goes when there is room."""
-    shop.sell(sale("t-1"), sale("t-2", tag=member_key(OTHER)))
+    shop.sell(sale("t-1"), sale("t-0", tag=member_key(OTHER)))
+    await shop.deliver()
+    shop.sell(back("r-1", "t-1", lines=[{**BACK, "gross_paid": "125.00"}]), sale("t-2", tag=member_key(OTHER)))
+    shop.fetched()
     name = "agent.connectors.antavo.folder.sync_file" if step == "draft" else "pathlib.Path.rename"
 
     def full(*_given):
@@ -371,7 +384,8 @@ async def test_a_full_disk(shop, monkeypatch, step):
     await shop.deliver()
     assert len(shop.names) == 1
     assert shop.fetched().refused == []
-    assert shop.sim.held() == {"t-1": 1, "t-2": 1}
+    assert shop.sim.held() == {"t-1": 1, "t-0": 1, "t-2": 1}
+    assert shop.sim.given_back() == {"t-1": 1}
 
 
 async def test_two_tills_and_one_folder(tmp_path):
@@ -456,6 +470,10 @@ async def test_what_nobody_fetches(shop):
     shop.clock.advance(86_400)
     shop.sell(sale("t-2"))
     await shop.deliver()
+    [first, last] = shop.names
+    shop.handovers.accepted = {f"file:{last}": NOW, f"file:{first}": NOW + timedelta(days=3)}
+    assert await shop.files.expire(NOW - timedelta(hours=1)) == 0
+    shop.handovers.accepted = {f"file:{last}": NOW + timedelta(days=1)}  # by a clock that was put right
     assert await shop.files.expire(NOW + timedelta(hours=1)) == 1
     assert len(shop.names) == 1
     shop.fetched()
