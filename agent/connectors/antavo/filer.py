@@ -80,9 +80,9 @@ class AntavoFiler:
         self._keys = AntavoKeys(settings, primary=primary)
         self._columns = columns(of_people=settings.opt_in_new_contacts)
         self._alone, self._tidy = asyncio.Lock(), False
-        self._gone: set[str] = set()
-        self._withdrawn: set[str] = set()
-        """Of this run: what was leased before one of them was withdrawn still has it."""
+        # References of this run: drafts that somebody took away; what was withdrawn, which whoever was leased before
+        # still has; and what was taken back after it was published, settled or not yet.
+        self._gone, self._withdrawn, self._taken_back = set[str](), set[str](), set[str]()
         self.batch_size = settings.batch_size
 
     async def send(self, batch: Sequence[Outgoing]) -> list[Verdict]:
@@ -190,7 +190,8 @@ class AntavoFiler:
             await self._withdraw(reference)
             self._gone.discard(reference)
         for name in await asyncio.to_thread(self._folder.drafts):
-            if await self._withdraw(f"{_REFERENCE}{name}"):
+            reference = f"{_REFERENCE}{name}"
+            if reference not in self._taken_back and await self._withdraw(reference):
                 await asyncio.to_thread(self._folder.drop, name)
             else:
                 await asyncio.to_thread(self._folder.publish, name)
@@ -226,9 +227,11 @@ class AntavoFiler:
         if not theirs or not await asyncio.to_thread(self._folder.take_back, name):
             return 0
         self._tidy = False
+        self._taken_back.add(f"{_REFERENCE}{name}")
         if left:
             await asyncio.to_thread(self._folder.draft, name, render_rows(left, header))
         await asyncio.to_thread(self._folder.publish if left else self._folder.drop, name)
+        self._taken_back.discard(f"{_REFERENCE}{name}")
         self._tidy = True
         return len(rows) - len(left)
 

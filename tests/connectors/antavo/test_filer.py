@@ -454,6 +454,24 @@ async def test_an_erasure_that_is_killed(shop, monkeypatch, step):
     assert shop.names == []
 
 
+async def test_an_erasure_of_what_is_not_settled_yet(shop, monkeypatch):
+    """What a failing disk leaves taken back is published again, though the outbox does not know yet that it was."""
+    shop.sell(sale("t-1"), sale("t-2", tag=member_key(OTHER)))
+    await shop.deliver()
+    shop.handovers.delivered.clear()
+
+    def full(*_given):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("agent.connectors.antavo.folder.sync_file", full)
+        with pytest.raises(StorageError, match="No space left"):
+            await shop.files.erase(one_of(MEMBER), ())
+    await shop.room.ping()
+    assert shop.fetched().refused == []
+    assert shop.sim.held() == {"t-1": 1, "t-2": 1}
+
+
 async def test_an_erasure_without_the_folder(shop):
     """It does not say that somebody is gone who may not be."""
     shop.sell(sale())
