@@ -33,7 +33,7 @@ def _folder(check: str, folder: Path, clock: Clock) -> Iterator[Finding]:
         yield fail(check, f"anybody on this machine may write into {folder}", f"chmod o-rwx {folder}")
         return
     files = [file.stat() for file in folder.glob("[!.]*.csv")]
-    waiting = f"{len(files)} file{'' if len(files) == 1 else 's'} in {folder} wait to be fetched"
+    waiting = f"{len(files)} file{' waits' if len(files) == 1 else 's wait'} in {folder} to be fetched"
     oldest = min((datetime.fromtimestamp(file.st_mtime, UTC) for file in files), default=None)
     if oldest is not None and clock.now() - oldest > _LONG:
         text = f"{waiting}, the oldest since {oldest.isoformat(timespec='minutes')}"

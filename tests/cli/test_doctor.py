@@ -69,7 +69,7 @@ def test_for_people(running):
         pytest.param(lambda _: None, Grade.FAIL, "is no folder", id="missing"),
         pytest.param(lambda folder: (folder.mkdir(), folder.chmod(0o777)), Grade.FAIL, "anybody", id="open to all"),
         pytest.param(lambda folder: folder.mkdir(0o750), Grade.OK, "0 files", id="empty"),
-        pytest.param(lambda folder: (folder.mkdir(0o750), _csv(folder, 60)), Grade.OK, "1 file in", id="one"),
+        pytest.param(lambda folder: (folder.mkdir(0o750), _csv(folder, 60)), Grade.OK, "1 file waits in", id="one"),
         pytest.param(lambda folder: (folder.mkdir(0o750), _csv(folder, 90_000)), Grade.WARN, "since", id="old"),
     ],
 )

@@ -104,7 +104,7 @@ class AntavoFiles:
         )
 
     async def ping(self) -> None:
-        """Looks whether files can be written. Raises as :meth:`Antavo.ping`."""
+        """Looks whether files can be written. Raises VendorUnreachableError, with the reason, where they cannot be."""
         try:
             await self.sender.ready()
         except StorageError as error:

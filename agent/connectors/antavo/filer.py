@@ -21,27 +21,25 @@ from typing import Any, TypeVar
 
 import structlog
 
-from agent.connectors.antavo.errors import verdict_without_answer, verdict_without_credentials
+from agent.connectors.antavo.errors import verdict_without_answer
 from agent.connectors.antavo.folder import EventsFolder
 from agent.connectors.antavo.mapping import Event
 from agent.connectors.antavo.outcomes import LOST
 from agent.connectors.antavo.people import AntavoKeys
 from agent.connectors.antavo.rows import columns, parse_file, render_file, render_rows
-from agent.connectors.antavo.sendable import with_lost_time
 from agent.connectors.antavo.settings import AntavoSettings
 from agent.connectors.antavo.submitter import Place
 from agent.connectors.antavo.unasked import events_unasked
-from agent.domain.activity import Activity
 from agent.domain.delivery import Verdict, VerdictKind
 from agent.domain.identifiers import Identifier, IdentifierType
-from agent.errors import StorageError, VendorRefusedError, VendorUnreachableError
+from agent.errors import StorageError, VendorUnreachableError
 from agent.ports import Clock, Handovers, Outgoing
 
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 _REFERENCE = "file:"
-_TROUBLE = (VendorUnreachableError, VendorRefusedError)
+_WRITTEN = Verdict(VerdictKind.DONE, "sale.in_file", title="Written where the vendor's import fetches it.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +59,7 @@ class AntavoFiler:
         folder: where they go.
         settings: the workspace's table.
         primary: the type of the primary integration key.
-        clock: for the names of files, and how late a sale is.
+        clock: for the names of files.
         handovers: writes down which deliveries go out in which file.
     """
 
@@ -97,7 +95,7 @@ class AntavoFiler:
         """Puts in order what an earlier run left, if files can be written.
 
         Raises:
-            VendorUnreachableError, VendorRefusedError: they cannot be.
+            VendorUnreachableError: they cannot be.
             StorageError: what was noted cannot be read.
         """
         await self._to_its_end(self._ready())
@@ -142,15 +140,15 @@ class AntavoFiler:
                     ready.append(_Parcel(place, outgoing, rendered))
             if ready:
                 verdicts |= await self._written(ready)
-        except _TROUBLE as error:
-            return [_verdict_of(error)] * len(batch)
+        except VendorUnreachableError as error:
+            return [verdict_without_answer(error)] * len(batch)
         return [verdicts[place] for place in range(len(batch))]
 
     def _rendered(self, outgoing: Outgoing) -> list[Event] | Verdict:
         reference = outgoing.reference or ""
         if reference.startswith(_REFERENCE):
             if reference not in self._withdrawn:
-                return Verdict(VerdictKind.DUPLICATE)
+                return replace(_WRITTEN, kind=VerdictKind.DUPLICATE)
             outgoing = replace(outgoing, maybe_received=False)
         events = events_unasked(outgoing, self._keys, self._settings)
         if isinstance(events, list) and _may_be_there(outgoing) and not all(event.once for event in events):
@@ -166,21 +164,15 @@ class AntavoFiler:
         await handovers.note([parcel.outgoing.entry for parcel in parcels], reference)
         try:
             published = await asyncio.to_thread(self._folder.publish, name)
-        except _TROUBLE as error:  # whether it is published shows when the folder can be read again
-            return dict.fromkeys((parcel.place for parcel in parcels), replace(_verdict_of(error), not_received=False))
+        except VendorUnreachableError as error:  # whether it is published shows when the folder can be read again
+            error.maybe_received = True
+            return dict.fromkeys((parcel.place for parcel in parcels), verdict_without_answer(error))
         if not published:
             self._gone.add(reference)
             raise VendorUnreachableError("somebody took a draft away before it could be published")
         self._tidy = True
         log.info("events.written", vendor=self._vendor, file=name, count=len(parcels))
-        return {parcel.place: self._done(parcel, reference) for parcel in parcels}
-
-    def _done(self, parcel: _Parcel, reference: str) -> Verdict:
-        verdict = Verdict(VerdictKind.DONE, reference=reference)
-        checkout = any(event.body["action"] == "checkout" for event in parcel.events)
-        if not checkout or self._settings.backdate or isinstance(parcel.outgoing.record, Activity):
-            return verdict
-        return with_lost_time(verdict, parcel.outgoing, self._clock.now())
+        return dict.fromkeys((parcel.place for parcel in parcels), replace(_WRITTEN, reference=reference))
 
     async def _ready(self) -> None:
         await asyncio.to_thread(self._folder.check)
@@ -210,7 +202,7 @@ class AntavoFiler:
             await self._ready()
             names = await asyncio.to_thread(self._folder.waiting)
             return sum([await self._without(name, is_theirs, transaction_ids) for name in names])
-        except (*_TROUBLE, ValueError) as error:
+        except (VendorUnreachableError, ValueError) as error:
             raise StorageError(f"the files in {self._folder.path} cannot be gone through: {error}") from error
 
     async def _without(
@@ -246,7 +238,7 @@ class AntavoFiler:
             for name in old:
                 await asyncio.to_thread(self._folder.remove, name)
                 log.error("events.expired", vendor=self._vendor, file=name)
-        except _TROUBLE as error:
+        except VendorUnreachableError as error:
             raise StorageError(f"the files in {self._folder.path} cannot be gone through: {error}") from error
         return len(old)
 
@@ -258,9 +250,3 @@ def _may_be_there(outgoing: Outgoing) -> bool:
     """
     handed_in = Place.parse(outgoing.reference) is not None
     return outgoing.maybe_received and (handed_in or not outgoing.cut_off)
-
-
-def _verdict_of(error: VendorUnreachableError | VendorRefusedError) -> Verdict:
-    if isinstance(error, VendorRefusedError):
-        return verdict_without_credentials(error)
-    return verdict_without_answer(error)

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from agent.connectors.folders import FolderFile
 from agent.disk import sync_directory, sync_file
-from agent.errors import VendorRefusedError, VendorUnreachableError
+from agent.errors import VendorUnreachableError
 
 MODE = 0o640
 """For the agent, and for the folder's group: whoever fetches the files is to be in it."""
@@ -30,7 +30,7 @@ _PART, _GROWING = ".part", ".new"
 class EventsFolder:
     """One folder, as one till uses it.
 
-    What looks at it or changes it raises VendorRefusedError where this user may not, and VendorUnreachableError.
+    What looks at it or changes it raises VendorUnreachableError, with the reason, where that cannot be done.
 
     Args:
         path: where it is.
@@ -51,9 +51,9 @@ class EventsFolder:
         if not stat.S_ISDIR(mode):
             raise VendorUnreachableError(f"{self.path} is no folder")
         if os.name == "posix" and mode & stat.S_IWOTH:
-            raise VendorRefusedError(f"Anybody on this machine may write into {self.path}: chmod o-rwx it.")
+            raise VendorUnreachableError(f"anybody on this machine may write into {self.path}: chmod o-rwx it")
         if not os.access(self.path, os.R_OK | os.W_OK | os.X_OK):
-            raise VendorRefusedError(f"{self.path} may not be read and written by this user.")
+            raise VendorUnreachableError(f"{self.path} may not be read and written by this user")
 
     def waiting(self) -> list[str]:
         """The names of this till's files that nobody has fetched yet, the oldest first."""
@@ -150,7 +150,5 @@ class EventsFolder:
     def _telling(self) -> Iterator[None]:
         try:
             yield
-        except PermissionError as error:
-            raise VendorRefusedError(f"{self.path} may not be read and written by this user.") from error
         except OSError as error:
             raise VendorUnreachableError(f"{self.path} cannot be written: {error.strerror}") from error
