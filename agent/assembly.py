@@ -110,7 +110,7 @@ async def _build(ground: Ground, rooms: Mapping[str, Room], stack: AsyncExitStac
     def taken(vendor: str, references: Collection[str]) -> Collection[str]:
         return storage.outbox.taken(vendor, references)
 
-    systems = open_systems(ground, rooms, stack, taken=taken, offers=lambda: carrying)
+    systems = open_systems(ground, rooms, stack, taken=taken, offers=lambda: carrying, handovers=lambda: storage.outbox)
     loyalty = systems[0]
     storage = await _storage(ground, keys, systems, stack)  # from here on the storage key is known to be right
     audit = await open_audit(ground, storage, rotated=rotated)
@@ -185,7 +185,7 @@ async def _build(ground: Ground, rooms: Mapping[str, Room], stack: AsyncExitStac
     if sync is not None:
         bells.refetch.listen(sync.order)
     status = open_status(ground, systems, storage, replica, dispatch, sync=sync)
-    purge = open_purge(ground, storage, people, audit, desk, trusted=timekeeper.trusted)
+    purge = open_purge(ground, systems, storage, people, audit, desk=desk, trusted=timekeeper.trusted)
     tokens = Tokens(state.directory, clock)
     orders = Orders(dispatch, sync, purge, bells.changed)
     stack.push_async_callback(orders.close)

@@ -18,7 +18,19 @@ from agent.domain.activity import Activity
 from agent.domain.delivery import Verdict
 from agent.domain.link import Link
 from agent.ground import Ground
-from agent.ports import CarriedOffers, Clock, Connector, Outgoing, Recipient, Remember, Replica, Shares, not_told
+from agent.ports import (
+    CarriedOffers,
+    Clock,
+    Connector,
+    HandedOver,
+    Handovers,
+    Outgoing,
+    Recipient,
+    Remember,
+    Replica,
+    Shares,
+    not_told,
+)
 from agent.services.bringing import Bringing
 from agent.services.buffer import Buffer, BufferPolicy
 from agent.services.contacts import Newcomers
@@ -95,6 +107,7 @@ def open_systems(
     *,
     taken: Callable[[str, Collection[str]], Collection[str]],
     offers: Callable[[], CarriedOffers],
+    handovers: Callable[[], Handovers],
 ) -> tuple[System, ...]:
     """Everybody who gets sales, the loyalty system first; their connections are closed with the stack.
 
@@ -104,14 +117,22 @@ def open_systems(
         stack: what closes them.
         taken: which of some names of a vendor's are recorded for a sale that it took.
         offers: the offers that were redeemed here.
+        handovers: writes down which deliveries go out in which file.
     """
     systems = []
     for name, path, table in ground.configuration.vendor_tables():
         role: Role = "loyalty" if path == name else "forward"
-        system = _system(ground, rooms[name], name, role, table, taken=partial(taken, name), offers=offers)
+        system = _system(
+            ground, rooms[name], name, role, table, taken=partial(taken, name), offers=offers, handovers=handovers
+        )
         stack.push_async_callback(system.connector.close)
         systems.append(system)
     return tuple(systems)
+
+
+def files_of(systems: Sequence[System]) -> list[HandedOver]:
+    """The files of all of them that wait to be fetched."""
+    return [files for system in systems if (files := system.room.handed_over(system.connector)) is not None]
 
 
 def open_lanes(
@@ -180,6 +201,7 @@ def _system(
     *,
     taken: Callable[[Collection[str]], Collection[str]],
     offers: Callable[[], CarriedOffers],
+    handovers: Callable[[], Handovers],
 ) -> System:
     heard = ground.bells.heard if role == "loyalty" else _not_listened_to
     connector = room.build(
@@ -197,6 +219,8 @@ def _system(
             clock=ground.clock,
             taken=taken,
             offers=offers,
+            handovers=handovers,
+            place=(ground.settings.agent.store_id, ground.settings.agent.till_id),
         ),
     )
     queue = ground.settings.queue

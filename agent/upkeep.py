@@ -26,7 +26,7 @@ from agent.store.audit import FILE as AUDIT_FILE
 from agent.store.audit import AuditAnchor, AuditTrail
 from agent.store.replica import SqliteReplica
 from agent.store.replica_people import ReplicaPeople
-from agent.systems import System
+from agent.systems import System, files_of
 
 log = structlog.get_logger(__name__)
 
@@ -113,6 +113,7 @@ def open_privacy(
         trail=audit,
         kept=storage.integrity,
         spool=ground.state.empty_spool,
+        handed_over=files_of(systems),
         conditions=ground.conditions,
         feed_halted=feed_halted,
         lanes_halted=lanes_halted,
@@ -122,12 +123,20 @@ def open_privacy(
 
 
 def open_purge(
-    ground: Ground, storage: Storage, people: ReplicaPeople, audit: Audit, desk: Desk, *, trusted: Callable[[], bool]
+    ground: Ground,
+    systems: tuple[System, ...],
+    storage: Storage,
+    people: ReplicaPeople,
+    audit: Audit,
+    *,
+    desk: Desk,
+    trusted: Callable[[], bool],
 ) -> Purge:
     """What erases whatever has to go.
 
     Args:
         ground: the agent's.
+        systems: some of which are handed files.
         storage: both databases.
         people: those whom the replica knows.
         audit: the audit trail.
@@ -145,6 +154,7 @@ def open_purge(
         spool=ground.state.empty_spool,
         redemptions=storage.redemptions(),
         enrolments=storage.enrolments(),
+        handed_over=files_of(systems),
         memory=desk.benefits.purge,
         reading=storage.writing.locked,
         alone=storage.alone,

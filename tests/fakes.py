@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -230,6 +230,29 @@ class FakeVendor:
         return Found(Outcome.MATCHED, key, contact_id)
 
 
+class FakeHandovers:
+    """Notes kept in memory, as an outbox keeps them on disk; ``delivered`` are the references of settled ones."""
+
+    def __init__(self) -> None:
+        self.noted: dict[int, str] = {}
+        self.delivered: set[str] = set()
+        self.withdrawn: set[int] = set()
+        self.accepted: dict[str, datetime] = {}
+
+    async def note(self, entries: Collection[int], reference: str) -> None:
+        self.noted |= dict.fromkeys(entries, reference)
+
+    def handed_over_of(self, _vendor: str, reference: str) -> datetime | None:
+        return self.accepted.get(reference)
+
+    async def withdraw(self, _vendor: str, reference: str) -> bool:
+        if reference in self.delivered:
+            return False
+        self.withdrawn |= {entry for entry, noted in self.noted.items() if noted == reference}
+        self.noted = {entry: noted for entry, noted in self.noted.items() if noted != reference}
+        return True
+
+
 class NoOffers:
     """Nothing was redeemed here."""
 
@@ -255,6 +278,8 @@ def surroundings(**changes: Any) -> Surroundings:
         "clock": FakeClock(),
         "taken": lambda _names: (),
         "offers": NoOffers,
+        "handovers": FakeHandovers,
+        "place": ("1042", "03"),
     }
     return Surroundings(**{**given, **changes})
 

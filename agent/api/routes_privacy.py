@@ -29,6 +29,7 @@ _WHERE: Final = {
     "enrolments": ("outbox.db", "contact made or changed at this till"),
     "notes": ("outbox.db", "reason for giving a sale up"),
     "kept_files": ("damaged/", "damaged file that was kept aside"),
+    "file_rows": ("a vendor's folder", "row of a file that waited to be fetched"),
 }
 
 

@@ -35,6 +35,9 @@ class ErasureCounts(Answer):
     kept_files: int = Field(
         description="damaged databases that were kept, and their logs: whoever is asked for, all of them go"
     )
+    file_rows: int = Field(
+        description="rows of files that wait for a vendor to fetch them; what was fetched is not here"
+    )
 
 
 class ErasedItem(Answer):

@@ -57,6 +57,7 @@ def look(invocation: Invocation, *, online: bool) -> Iterator[Finding]:
     """Every finding, as each is made."""
     from agent.clock import SystemClock  # noqa: PLC0415 - what follows takes time to import, and is for this alone
     from agent.doctor.files import look_at_files  # noqa: PLC0415
+    from agent.doctor.folders import look_at_folders  # noqa: PLC0415
     from agent.doctor.machine import look_at_clock, look_at_disk, look_at_service  # noqa: PLC0415
 
     configuration, found = _configured(invocation)
@@ -71,6 +72,7 @@ def look(invocation: Invocation, *, online: bool) -> Iterator[Finding]:
         yield from look_at_disk(configuration)
         yield from look_at_clock(configuration, clock.now())
         yield from look_at_files(configuration, clock)
+        yield from look_at_folders(configuration, clock)
     if online:
         yield from _online(configuration)
 

@@ -17,7 +17,10 @@ _VERDICTS = {
     "park": "{vendor} refused it; it waits for a person",
     "in_doubt": "sent to {vendor}, and no answer came; nobody knows whether it arrived",
 }
-_CODES = {"vendor.queued": "{vendor} has it and has not processed it yet"}
+_CODES = {
+    "vendor.queued": "{vendor} has it and has not processed it yet",
+    "sale.in_file": "written into a file for {vendor} to fetch",
+}
 """What says more of an attempt than its verdict."""
 _STATES = {
     "queued": "waits for its turn to {vendor}",

@@ -27,6 +27,8 @@ from agent.ports import (
     Connector,
     ExportReader,
     FileSource,
+    HandedOver,
+    Handovers,
     MemberBenefits,
     Pace,
     PointsPreview,
@@ -60,6 +62,8 @@ class Surroundings:
         clock: for how old a sale is.
         taken: which of some names of the vendor's are recorded for a sale that it took. Raises StorageError.
         offers: the offers that were redeemed here, which a vendor hears of by their sale alone.
+        handovers: writes down which deliveries go out in which file.
+        place: the store's id and the till's.
     """
 
     role: Role
@@ -74,6 +78,8 @@ class Surroundings:
     clock: Clock
     taken: Callable[[Collection[str]], Collection[str]]
     offers: Callable[[], CarriedOffers]
+    handovers: Callable[[], Handovers]
+    place: tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +160,14 @@ def _none(_table: VendorSection) -> frozenset[str]:
     return frozenset()
 
 
+def _nowhere(_table: VendorSection) -> Path | None:
+    return None
+
+
+def _nothing(_connector: Connector) -> HandedOver | None:
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class Room:
     """A vendor room.
@@ -164,6 +178,8 @@ class Room:
         owner: what makes it fit for `loyalty.vendor`; None where `settings.not_loyalty` says why it is not.
         activities: the types of activities that it wants beside the sales, given its table.
         shares: what it is told of somebody who joined or changed, given its table first; None where it is not.
+        folder: where files for the vendor wait to be fetched, given its table; None where it has calls.
+        handed_over: those files, given its connector; None where there are none.
     """
 
     settings: type[VendorSection]
@@ -171,6 +187,8 @@ class Room:
     owner: Owner | None = None
     activities: Callable[[Any], frozenset[str]] = _none
     shares: Callable[[Any, ContactEvent, NewContact], frozenset[str] | None] | None = None
+    folder: Callable[[Any], Path | None] = _nowhere
+    handed_over: Callable[[Any], HandedOver | None] = _nothing
 
 
 async def side_by_side(*questions: Coroutine[Any, Any, list[T]]) -> list[list[T]]:

@@ -46,6 +46,8 @@ ROOMS: Mapping[str, Room] = {
         ),
         activities=antavo.activities_of,
         shares=antavo.shares,
+        folder=antavo.folder_of,
+        handed_over=antavo.handed_over_by,
     ),
     voucherify.NAME: Room(
         VoucherifySettings,

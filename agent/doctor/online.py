@@ -68,14 +68,15 @@ async def look_online(configuration: Configuration) -> AsyncIterator[Finding]:
     heard = _Heard(ground.clock)
     ground.bells.heard.listen(heard)
     async with AsyncExitStack() as stack:
-        systems = open_systems(ground, ROOMS, stack, taken=_nothing, offers=_none_is_used)
+        systems = open_systems(ground, ROOMS, stack, taken=_nothing, offers=_none_is_used, handovers=_none_is_used)
         for system, (name, _, table) in zip(systems, configuration.vendor_tables(), strict=True):
             for url in addresses_of(table):
                 named = await _name(name, url, ground.http)
                 yield named
                 if named.state is Grade.OK:
                     yield await _handshake(name, url, ground.http)
-            yield await _credentials(system)
+            if system.room.folder(table) is None:
+                yield await _credentials(system)
             if system is systems[0]:
                 yield _clock(name, heard)
                 async for finding in _feed(system, ground):

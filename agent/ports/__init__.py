@@ -33,6 +33,7 @@ from agent.ports.outbox import (
     Acceptance,
     Delivery,
     Guests,
+    Handovers,
     Occurrence,
     Outgoing,
     QueueInfo,
@@ -43,7 +44,7 @@ from agent.ports.outbox import (
     Spent,
     not_told,
 )
-from agent.ports.persons import ErasedBefore, ErasedSales, ErasureRequest, Identity, Person, Removed
+from agent.ports.persons import ErasedBefore, ErasedSales, ErasureRequest, HandedOver, Identity, Person, Removed
 from agent.ports.replica import AppliedCounts, Batch, LoadProgress, Replica, ReplicaInfo, ReplicaLoader, ReplicaStore
 from agent.ports.vendors import Connector, History, Lookup, Seen
 
@@ -72,6 +73,8 @@ __all__ = [
     "FilePlan",
     "FileSource",
     "Guests",
+    "HandedOver",
+    "Handovers",
     "History",
     "Identity",
     "LoadProgress",

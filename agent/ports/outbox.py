@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from decimal import Decimal
+from typing import Protocol
 
 from agent.domain.activity import Activity, ContactEvent
 from agent.domain.delivery import DeliveryState, Verdict
@@ -165,6 +166,7 @@ class Outgoing:
         corrected_at: when it took place by the vendor's clock, where the till's was wrong.
         reference: what the last verdict that named it calls it; None before one did.
         progress: how far it has come, as the last verdict that said so put it; None before one did.
+        cut_off: an earlier attempt ended with the run of the program that made it, so that nothing is recorded of it.
         spent: the points that are spent with it, where a till noted some.
     """
 
@@ -182,6 +184,7 @@ class Outgoing:
     corrected_at: datetime | None = None
     reference: str | None = None
     progress: str | None = None
+    cut_off: bool = False
     spent: Spent | None = field(default=None, repr=False)
 
     @property
@@ -224,3 +227,20 @@ class QueueInfo:
     waiting: Mapping[str, int] = field(default_factory=dict)
     oldest: Mapping[str, datetime] = field(default_factory=dict)
     erasures: int = 0
+
+
+class Handovers(Protocol):
+    """Which deliveries go out in which file, on disk before the file can be fetched."""
+
+    async def note(self, entries: Collection[int], reference: str) -> None:
+        """Writes down what leased deliveries are handed over as. Raises StorageError, also where one is not leased."""
+
+    def handed_over_of(self, vendor: str, reference: str) -> datetime | None:
+        """When the last sale that was handed over so was accepted, by a clock put right; None where none is known."""
+
+    async def withdraw(self, vendor: str, reference: str) -> bool:
+        """Forgets what was noted so, as it was never handed over. Raises StorageError.
+
+        Returns:
+            False where it was handed over all the same, because some of it is delivered: then nothing is forgotten.
+        """

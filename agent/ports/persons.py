@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Protocol
 
 from agent.domain.contact import Member
-from agent.domain.identifiers import IdentifierType
+from agent.domain.identifiers import Identifier, IdentifierType
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,3 +97,18 @@ class ErasureRequest:
 
     vendor: str
     id: str
+
+
+class HandedOver(Protocol):
+    """Files that wait on this machine for a vendor to fetch them, as whoever erases sees them. Raises StorageError."""
+
+    async def erase(self, is_theirs: Callable[[Identifier], bool], transaction_ids: Collection[str]) -> int:
+        """Takes somebody out of what was not fetched yet; how many of its rows.
+
+        Args:
+            is_theirs: whether they go by an identifier.
+            transaction_ids: sales of theirs that are known to be theirs.
+        """
+
+    async def expire(self, before: datetime) -> int:
+        """Removes what was written before an instant and never fetched; how many files."""

@@ -27,7 +27,7 @@ from agent.domain.health import Conditions
 from agent.domain.identifiers import Identifier, IdentifierType
 from agent.domain.transaction import IdentifierStatement, IntegrationKey
 from agent.errors import AmbiguousPersonError
-from agent.ports import Clock, ErasedBefore, ErasedSales, ErasureRequest, Identity, Person, Removed
+from agent.ports import Clock, ErasedBefore, ErasedSales, ErasureRequest, HandedOver, Identity, Person, Removed
 
 log = structlog.get_logger(__name__)
 
@@ -228,6 +228,7 @@ class Privacy:
         trail: the audit trail.
         kept: damaged databases that were kept: nobody can be searched for in them, so all of them go.
         spool: erases downloaded export files.
+        handed_over: files that wait for a vendor to fetch them.
         conditions: where it is told that an erased person is still being sent.
         feed_halted: no feed is being read while this is held; what was being read is gone on with afterwards.
         lanes_halted: nothing is being sent while this is held.
@@ -250,6 +251,7 @@ class Privacy:
         trail: Trail,
         kept: KeptFiles,
         spool: Callable[[], int],
+        handed_over: Sequence[HandedOver],
         conditions: Conditions,
         feed_halted: Callable[[], AbstractAsyncContextManager[None]],
         lanes_halted: Callable[[], AbstractAsyncContextManager[None]],
@@ -259,7 +261,7 @@ class Privacy:
         self._clock, self._readings, self._contacts, self._sales = clock, readings, contacts, sales
         self._refused, self._trail, self._spool, self._conditions = refused, trail, spool, conditions
         self._benefits, self._redemptions, self._kept = benefits, redemptions, kept
-        self._enrolments = enrolments
+        self._enrolments, self._handed_over = enrolments, handed_over
         self._feed_halted, self._lanes_halted, self._alone, self._changed = feed_halted, lanes_halted, alone, changed
         self._notices, self._rebuilt_mono = notices, float("-inf")
 
@@ -288,6 +290,8 @@ class Privacy:
             # On disk before the local contacts are gone, which alone may know the key that they go by elsewhere.
             key = person.member.key if person else self._enrolments.key_of(wanted.keys)
             requests = await self._notices.erased(key, readings if len(readings) == 1 else (), receipt)
+            sales = await self._sales_for_files(wanted)
+            in_files = await self._erase_in_files(wanted, sales)  # first: asked again nothing else may lead to them
             # Whoever asks again is led to the sales by who was made here, and to both by the replica: they go in that
             # order, and then what was sold and made meanwhile.
             redeemed = await self._erase_redeemed(theirs)
@@ -298,6 +302,7 @@ class Privacy:
             redeemed += await self._erase_redeemed(await self._redeemed(_as_one(wanted, theirs)))
             sold += await self._erase_sales(wanted)
             enrolled += await self._erase_enrolments(wanted)
+            in_files += await self._erase_in_files(wanted, sales)
             kept_files = await self._kept.purge(EVER, self._clock.now())
             self._spool()
             counts = {
@@ -306,6 +311,7 @@ class Privacy:
                 "redemptions": redeemed,
                 "enrolments": enrolled,
                 "kept_files": kept_files,
+                "file_rows": in_files,
             }
             asked = {"requests": len(requests)} if requests else {}
             entry = await self._trail.record("privacy.erased", receipt=receipt, by=by, **counts, **asked)
@@ -384,14 +390,22 @@ class Privacy:
                 known=True,
             )
             self._benefits.forget()
+            sales = await self._sales_for_files(wanted)
             redeemed = await self._erase_redeemed(await self._redeemed(wanted))
             sold = await self._erase_sales(wanted)
             if self._clock.monotonic() - self._rebuilt_mono >= REBUILD_EVERY_S:
                 await self._contacts.leave_no_trace()
                 self._rebuilt_mono = self._clock.monotonic()
             enrolled = await self._erase_enrolments(wanted)
+            in_files = await self._erase_in_files(wanted, sales)
             await self._contacts.carried_out(removed)
-            counts = {"contacts": len(removed), **_counts(sold), "redemptions": redeemed, "enrolments": enrolled}
+            counts = {
+                "contacts": len(removed),
+                **_counts(sold),
+                "redemptions": redeemed,
+                "enrolments": enrolled,
+                "file_rows": in_files,
+            }
             await self._trail.record("privacy.erased_by_feed", **counts)
         log.info("privacy.erased_by_feed", counts=counts)
         self._changed()
@@ -444,9 +458,25 @@ class Privacy:
         return Wanted(refs, more, known=known)
 
     async def _belonging(self, wanted: Wanted) -> frozenset[int]:
-        traces = await self._sales.traces(wanted)
+        return self._theirs(await self._sales.traces(wanted), wanted)
+
+    def _theirs(self, traces: Collection[Trace], wanted: Wanted) -> frozenset[int]:
         others = self._contacts.there({trace.ref for trace in traces if trace.ref} - wanted.refs)
         return belonging(traces, wanted, others)
+
+    async def _sales_for_files(self, wanted: Wanted) -> frozenset[str]:
+        """The ids of their sales, where a file may have them."""
+        if not self._handed_over:
+            return frozenset()
+        traces = await self._sales.traces(wanted)
+        theirs = self._theirs(traces, wanted)
+        return frozenset(trace.transaction_id for trace in traces if trace.sale in theirs)
+
+    async def _erase_in_files(self, wanted: Wanted, sales: Collection[str]) -> int:
+        def is_theirs(identifier: Identifier) -> bool:
+            return not self._contacts.keys_of((identifier,)).isdisjoint(wanted.keys)
+
+        return sum([await files.erase(is_theirs, sales) for files in self._handed_over])
 
     async def _erase_enrolments(self, wanted: Wanted) -> int:
         if not await self._enrolments.holds(wanted):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Protocol
@@ -13,7 +13,7 @@ import structlog
 from agent.domain.audit import Head
 from agent.domain.retention import RetentionPlan, RetentionPolicy, plan, sweep_every
 from agent.errors import StorageError
-from agent.ports import Clock
+from agent.ports import Clock, HandedOver
 
 log = structlog.get_logger(__name__)
 
@@ -87,6 +87,7 @@ class Purge:
         trail: the audit trail, which has its own end.
         redemptions: what was used up for sales.
         enrolments: contacts made at this till.
+        handed_over: files that wait for a vendor to fetch them.
         spool: erases downloaded export files that were left behind; how many there were.
         memory: drops what is remembered of people and is too old.
         reading: whether a feed is being read: what lies in the spool then is not left behind.
@@ -106,6 +107,7 @@ class Purge:
         trail: Trail,
         redemptions: Redemptions,
         enrolments: Enrolments,
+        handed_over: Sequence[HandedOver],
         spool: Callable[[], int],
         memory: Callable[[], None],
         reading: Callable[[], bool],
@@ -116,7 +118,7 @@ class Purge:
         self._clock, self._policy, self._sales, self._contacts = clock, policy, sales, contacts
         self._spool, self._reading, self._changed, self._trusted = spool, reading, changed, trusted
         self._kept, self._trail, self._alone, self._memory = kept, trail, alone, memory
-        self._redemptions, self._enrolments = redemptions, enrolments
+        self._redemptions, self._enrolments, self._handed_over = redemptions, enrolments, handed_over
 
     async def run(self) -> dict[str, int]:
         """Carries the plan out; how many records of each kind were erased.
@@ -143,6 +145,7 @@ class Purge:
                 partial(self._enrolments.purge, what),
                 partial(self._contacts.purge, what.tombstones_before),
                 partial(self._kept_of, what, now),
+                partial(self._unfetched_of, what),
                 partial(self._trail_of, what, counts),
             ):
                 try:
@@ -189,6 +192,10 @@ class Purge:
 
     async def _kept_of(self, what: RetentionPlan, now: datetime) -> dict[str, int]:
         return {"kept_files": await self._kept.purge(what.accepted_before, now)}
+
+    async def _unfetched_of(self, what: RetentionPlan) -> dict[str, int]:
+        expired = sum([await files.expire(what.accepted_before) for files in self._handed_over])
+        return {"files_unfetched": expired} if expired else {}
 
     async def _trail_of(self, what: RetentionPlan, counts: dict[str, int]) -> dict[str, int]:
         if any(counts.values()):

@@ -30,7 +30,7 @@ from agent.domain.transaction import (
     body_of,
     content_of,
 )
-from agent.errors import UnderWayError, UnknownRecordError
+from agent.errors import StorageError, UnderWayError, UnknownRecordError
 from agent.ports import Acceptance, Occurrence, Outgoing, Receipt, Recipient, Settled
 from agent.store import outbox_sql as sql
 from agent.store import statements
@@ -215,6 +215,27 @@ class Outbox(OutboxView):
     async def release(self, entries: Sequence[int]) -> None:
         """Gives back leases of deliveries that were not tried after all."""
         await self._writer.run(lambda db: db.execute(sql.RELEASE, (json.dumps(list(entries)), self._run)))
+
+    async def note(self, entries: Collection[int], reference: str) -> None:
+        """Writes down what leased deliveries are handed over as, before they are; all of them, or raises."""
+
+        def write(db: Connection) -> None:
+            noted = db.execute(sql.NOTE, (json.dumps(list(entries)), reference, self._run)).rowcount
+            if noted != len(entries):
+                raise StorageError("a delivery is not leased any more")
+
+        await self._writer.run(write)
+
+    async def withdraw(self, vendor: str, reference: str) -> bool:
+        """Forgets what was noted and never handed over; False where it was, because some of it is delivered."""
+
+        def write(db: Connection) -> bool:
+            if db.execute(sql.HANDED_OVER, (vendor, reference)).fetchone()[0]:
+                return False
+            db.execute(sql.WITHDRAW, (vendor, reference))
+            return True
+
+        return await self._writer.run(write)
 
     async def sending(self, entries: Sequence[int]) -> None:
         """Writes down that open deliveries go out now, under the tags they have: from here on they may have arrived."""

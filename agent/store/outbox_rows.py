@@ -43,7 +43,7 @@ def key_of(kind: str | None, key_type: str | None, value: str | None) -> Integra
 def outgoing_of(row: Any) -> Outgoing:
     """A leased delivery, as `sql.LEASED` gives it. Raises ValueError, KeyError, TypeError where it cannot be read."""
     (entry, attempts, maybe_received, is_open, person, accepted_at, clock_off, *row) = row
-    (reference, progress, points, whose, *of_sale) = row
+    (reference, recorded, progress, points, whose, *of_sale) = row
     key, readings, record, borrowed = _record(*of_sale[:5])
     original_key, original = None, None
     if of_sale[-1] is not None:
@@ -68,6 +68,7 @@ def outgoing_of(row: Any) -> Outgoing:
         clock_off=timedelta(milliseconds=clock_off),
         reference=reference,
         progress=progress,
+        cut_off=attempts - 1 > recorded,
         spent=spent_of(points, whose),
     )
 

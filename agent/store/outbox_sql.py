@@ -72,8 +72,8 @@ LEASE = """
 of theirs that backs off; and nobody's goes while their enrolment is parked."""
 LEASED = """
     SELECT d.entry, d.attempts, d.maybe_received, d.open, d.person, s.accepted_at, s.clock_off,
-           d.vendor_reference, d.progress, p.amount, pt.content,
-           s.key_kind, s.key_type, t.content, s.body, s.occurred_at,
+           d.vendor_reference, (SELECT count(*) FROM attempts WHERE entry = d.entry), d.progress,
+           p.amount, pt.content, s.key_kind, s.key_type, t.content, s.body, s.occurred_at,
            o.key_kind, o.key_type, ot.content, o.body, o.occurred_at
     FROM deliveries AS d JOIN sales AS s ON s.id = d.sale LEFT JOIN statements AS t ON t.id = s.statement
     LEFT JOIN sales AS o ON o.transaction_id = s.original LEFT JOIN statements AS ot ON ot.id = o.statement
@@ -89,6 +89,17 @@ SETTLE = """
         progress = iif(:delivered_at IS NULL, coalesce(:progress, progress), NULL),
         error_code = :code, error_status = :status, error_title = :title, vendor_code = :vendor_code
     WHERE entry = :entry AND lease_run = :run"""
+NOTE = """
+    UPDATE deliveries SET vendor_reference = ?2
+    WHERE entry IN (SELECT value FROM json_each(?1)) AND lease_run = ?3"""
+HANDED_OVER = """
+    SELECT EXISTS (SELECT 1 FROM deliveries WHERE +vendor = ?1 AND vendor_reference = ?2 AND +state = 'delivered')"""
+HANDED_OVER_OF = """
+    SELECT max(s.accepted_at) FROM deliveries AS d JOIN sales AS s ON s.id = d.sale
+    WHERE +d.vendor = ?1 AND d.vendor_reference = ?2"""
+WITHDRAW = """
+    UPDATE deliveries SET vendor_reference = NULL, maybe_received = 0
+    WHERE +vendor = ?1 AND vendor_reference = ?2 AND +state IN ('queued', 'parked', 'in_doubt')"""
 RELEASE = """
     UPDATE deliveries SET lease_run = NULL, sending = 0, attempts = attempts - 1
     WHERE entry IN (SELECT value FROM json_each(?)) AND lease_run = ?"""

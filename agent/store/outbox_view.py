@@ -69,6 +69,11 @@ class OutboxView:
         """Which of these names of a vendor's are recorded for a sale that it took."""
         return frozenset(name for (name,) in self._rows(sql.TAKEN, vendor, json.dumps(list(references))))
 
+    def handed_over_of(self, vendor: str, reference: str) -> datetime | None:
+        """When the last sale that was handed over so was accepted; None where none is known."""
+        ((at,),) = self._rows(sql.HANDED_OVER_OF, vendor, reference)
+        return from_ms(at) if at is not None else None
+
     def info(self, held: Collection[str] = ()) -> QueueInfo:
         """The queue in figures; cheap whatever its length.
 

@@ -249,6 +249,7 @@ class Officer:
             (
                 *("contacts", "sales_waiting", "sales_finished", "activities", "redemptions", "enrolments", "notes"),
                 "kept_files",
+                "file_rows",
             ),
             0,
         )

@@ -27,6 +27,7 @@ COUNTS = {
     "enrolments": 0,
     "notes": 0,
     "kept_files": 0,
+    "file_rows": 0,
 }
 KEY = IntegrationKey(kind="primary", type=IdentifierType.MEMBER_NUMBER, value="10000421")
 ALMA = Person(

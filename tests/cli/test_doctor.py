@@ -21,7 +21,9 @@ from ports import free_port
 from wire import answer as answering
 from wire import wire
 
-from agent.doctor import machine
+from agent.clock import SystemClock
+from agent.doctor import folders, machine
+from agent.doctor.findings import Grade
 from agent.doctor.machine import judge_service
 from agent.kept import Kept, Report
 
@@ -59,6 +61,32 @@ def test_for_people(running):
     assert any(line.startswith("ok       outbox") for line in lines)
     assert "0 fail" not in lines[-1]
     assert " ok" in lines[-1]
+
+
+@pytest.mark.parametrize(
+    ("made", "state", "words"),
+    [
+        pytest.param(lambda _: None, Grade.FAIL, "is no folder", id="missing"),
+        pytest.param(lambda folder: (folder.mkdir(), folder.chmod(0o777)), Grade.FAIL, "anybody", id="open to all"),
+        pytest.param(lambda folder: folder.mkdir(0o750), Grade.OK, "0 files", id="empty"),
+        pytest.param(lambda folder: (folder.mkdir(0o750), _csv(folder, 60)), Grade.OK, "1 file waits in", id="one"),
+        pytest.param(lambda folder: (folder.mkdir(0o750), _csv(folder, 90_000)), Grade.WARN, "since", id="old"),
+    ],
+)
+def test_a_folder_that_a_vendor_fetches_from(tmp_path, made, state, words):
+    """Whether it can be written, by whom else, and whether anybody fetches."""
+    folder = tmp_path / "events"
+    made(folder)
+    [finding] = folders._folder("antavo.files", folder, SystemClock(UTC))
+    assert (finding.state, words in finding.detail) == (state, True)
+    assert bool(finding.remedy) is (state is not Grade.OK)
+
+
+def _csv(folder, age_s):
+    for name in ("antavo-1.csv", ".antavo-2.csv.part"):
+        (folder / name).write_text("")
+        at = datetime.now(UTC).timestamp() - age_s
+        os.utime(folder / name, (at, at))
 
 
 def test_a_stopped_agent_is_one_row_of_many(till):

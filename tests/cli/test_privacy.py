@@ -22,6 +22,7 @@ ERASED = {
         "redemptions": 0,
         "notes": 0,
         "kept_files": 0,
+        "file_rows": 0,
     },
     "receipt": {
         "id": "9f86d081",

@@ -77,6 +77,24 @@ class RememberedBenefits:
         return [{"named": sorted(f"{name.type.value} {name.value}" for name in names)}]
 
 
+class WaitingFiles:
+    """Files that wait to be fetched, each row with whose it is and the sale; who was erased in them."""
+
+    def __init__(self):
+        self.rows, self.away = [], False
+
+    async def erase(self, is_theirs, transaction_ids):
+        if self.away:
+            raise StorageError("the folder is not there")
+        left = [
+            (number, sale)
+            for number, sale in self.rows
+            if not (is_theirs(Identifier(MEMBER, number)) or sale in transaction_ids)
+        ]
+        gone, self.rows = len(self.rows) - len(left), left
+        return gone
+
+
 class World:
     """A till's two databases, who looks after the people in them, and what was halted meanwhile."""
 
@@ -95,7 +113,7 @@ class World:
         self.normaliser = Normaliser("SE")
         self.halted: list[str] = []
         self.spooled = self.changes = self.rebuilt = 0
-        self.benefits = RememberedBenefits()
+        self.benefits, self.files = RememberedBenefits(), WaitingFiles()
         self.redemptions = Redemptions(writer, reader, key=STORAGE_KEY, names=NAMES)
         self.enrolments = Enrolments(writer, reader, names=NAMES)
         self.kept_before, self.kept_files = [], 0
@@ -116,7 +134,8 @@ class World:
             clock=self.clock, readings=self._readings, contacts=self.people, sales=self.sales, refused=self.erased,
             notices=notices,
             trail=self.audit, kept=self, benefits=self.benefits,
-            redemptions=self.redemptions, enrolments=self.enrolments, spool=self._spool, conditions=self.conditions,
+            redemptions=self.redemptions, enrolments=self.enrolments, spool=self._spool, handed_over=(self.files,),
+            conditions=self.conditions,
             feed_halted=lambda: self._halt("feed"), lanes_halted=lambda: self._halt("lanes"), alone=asyncio.Lock(),
             changed=self._changed,
         )  # fmt: skip
@@ -189,6 +208,7 @@ def counted(**erased):
     kinds = (
         *("contacts", "sales_waiting", "sales_finished", "activities", "redemptions", "enrolments", "notes"),
         "kept_files",
+        "file_rows",
     )
     return dict.fromkeys(kinds, 0) | erased
 
@@ -465,6 +485,33 @@ async def test_damaged_files_that_were_kept_go_whole(world):
     assert {name: count for name, count in done.counts.items() if count} == {"kept_files": 3}
     (entry,) = world.recorded("privacy.erased")
     assert entry["kept_files"] == 3
+
+
+@pytest.mark.parametrize("how", ["asked", "by the feed"])
+async def test_files_that_wait_to_be_fetched(world, how):
+    """Whoever is erased goes from them by their key, and by their sales where the file has a key nobody knows here."""
+    world.feed(upsert(ALMA), upsert({**BO, PHONE: "+46701740606"}))
+    await world.sell("s-1", key=phone_key(5), verdict=Verdict(VerdictKind.DONE), at=NOW - DAY)
+    world.files.rows = [(ALMA[MEMBER], "old"), ("made-there", "s-1"), (BO[MEMBER], "s-2")]
+    if how == "asked":
+        assert (await world.erase("mobile_phone", ALMA[PHONE])).counts["file_rows"] == 2
+    else:
+        world.feed(delete({ID: ALMA[ID]}))
+        await world.privacy.carry_out()
+        (entry,) = world.recorded("privacy.erased_by_feed")
+        assert entry["file_rows"] == 2
+    assert world.files.rows == [(BO[MEMBER], "s-2")]
+
+
+async def test_files_that_cannot_be_gone_through(world):
+    """Nobody hears that they are erased, and asked again they are found."""
+    world.feed(upsert(ALMA))
+    world.files.rows, world.files.away = [(ALMA[MEMBER], "old")], True
+    with pytest.raises(StorageError):
+        await world.erase("mobile_phone", ALMA[PHONE])
+    world.files.away = False
+    assert (await world.erase("mobile_phone", ALMA[PHONE])).counts["file_rows"] == 1
+    assert world.files.rows == []
 
 
 async def test_what_is_sold_while_they_are_being_erased_goes_too(world, monkeypatch):

@@ -95,13 +95,22 @@ class Enrolments:
         return {"enrolments": 5} if self.is_due else {"enrolments": 0}
 
 
+class WaitingFiles:
+    def __init__(self):
+        self.asked, self.old = [], 0
+
+    async def expire(self, before):
+        self.asked.append(before)
+        return self.old
+
+
 class Bench:
     def __init__(self, policy=POLICY):
         self.clock, self.sales, self.contacts = FakeClock(), Sales(), Contacts()
         self.kept, self.trail, self.changes, self.trusted, self.files = Kept(), Trail(), 0, True, 4
         self.reading = False
         self.swept = 0
-        self.redemptions, self.enrolments = Redemptions(), Enrolments()
+        self.redemptions, self.enrolments, self.waiting = Redemptions(), Enrolments(), WaitingFiles()
         self.purge = Purge(
             clock=self.clock,
             policy=policy,
@@ -109,6 +118,7 @@ class Bench:
             contacts=self.contacts,
             kept=self.kept,
             trail=self.trail,
+            handed_over=(self.waiting,),
             spool=self._spool,
             memory=self._memory,
             redemptions=self.redemptions,
@@ -149,6 +159,14 @@ async def test_everything_is_asked_and_counted(bench):
     assert bench.contacts.before == [NOW - timedelta(days=8)]
     assert bench.changes == 1
     assert bench.trail.recorded == [("retention.purged", counts)]
+
+
+async def test_files_that_a_vendor_never_fetched(bench):
+    """They go when what they hold would be too old anywhere else, and it is counted."""
+    bench.waiting.old = 2
+    assert (await bench.purge.run())["files_unfetched"] == 2
+    assert bench.waiting.asked == [NOW - POLICY.undelivered]
+    assert bench.trail.recorded[0][1]["files_unfetched"] == 2
 
 
 async def test_what_a_sync_is_reading_is_not_left_behind(bench):

@@ -459,6 +459,7 @@ class Till:
                 told=lambda _intact: None,
             ),
             kept=_NoFiles(),
+            handed_over=(),
             spool=lambda: 0,
             conditions=self.conditions,
             feed_halted=_nothing_halted,

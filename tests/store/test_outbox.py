@@ -586,6 +586,80 @@ async def test_a_vendor_s_names_of_sales_are_looked_up(outbox):
     assert outbox.taken("another", ["r-1"]) == outbox.taken(VENDOR, []) == frozenset()
 
 
+async def received(outbox):
+    return [row[0] for row in outbox._rows("SELECT maybe_received FROM deliveries")]
+
+
+async def test_what_goes_out_in_a_file(outbox):
+    """It is noted with each delivery before it goes, survives a restart, and is taken back where it never went."""
+    for name in ("a", "b"):
+        await outbox.accept(acceptance(name), NOW)
+    leased = await outbox.lease(VENDOR, 10, NOW)
+    await outbox.note([outgoing.entry for outgoing in leased], "file:1")
+    await outbox.recover(VENDOR)
+    again = await outbox.lease(VENDOR, 10, NOW)
+    assert [(one.reference, one.maybe_received) for one in again] == [("file:1", True)] * 2
+
+    assert await outbox.withdraw("another", "file:1")
+    assert outbox.taken(VENDOR, ["file:1"]) == {"file:1"}, "of another vendor"
+    assert await outbox.withdraw(VENDOR, "file:1")
+    assert not any(await received(outbox)), "it was never handed over"
+    assert outbox.taken(VENDOR, ["file:1"]) == frozenset()
+
+    await outbox.note([again[0].entry], "file:2")
+    await outbox.settle([Settled(again[0].entry, DONE)], NOW)
+    assert not await outbox.withdraw(VENDOR, "file:2"), "it did go"
+    assert outbox.taken(VENDOR, ["file:2"]) == {"file:2"}
+
+
+async def test_nothing_is_noted_of_what_is_not_leased(outbox):
+    """A lease that was taken back meanwhile is somebody else's to note."""
+    await outbox.accept(acceptance("a"), NOW)
+    [leased] = await outbox.lease(VENDOR, 10, NOW)
+    await outbox.recover(VENDOR)
+    with pytest.raises(StorageError):
+        await outbox.note([leased.entry], "file:1")
+    assert outbox.taken(VENDOR, ["file:1"]) == frozenset()
+
+
+async def test_an_attempt_that_was_cut_off(outbox):
+    """It is told from one of which something is recorded, however many there are of each."""
+    await outbox.accept(acceptance("a"), NOW)
+
+    async def cut_off():
+        [leased] = await outbox.lease(VENDOR, 10, NOW)
+        return leased.cut_off
+
+    assert not await cut_off()
+    await outbox.recover(VENDOR)
+    [again] = await outbox.lease(VENDOR, 10, NOW)
+    assert again.cut_off
+    await outbox.release([again.entry])
+    [again] = await outbox.lease(VENDOR, 10, NOW)
+    await outbox.settle([Settled(again.entry, CUT)], NOW)
+    assert await cut_off(), "the first of two attempts"
+
+
+async def test_an_attempt_that_is_recorded(outbox):
+    """Whatever came of it, it was not cut off."""
+    await outbox.accept(acceptance("a"), NOW)
+    await send(outbox, CUT)
+    [again] = await outbox.lease(VENDOR, 10, NOW)
+    assert (again.maybe_received, again.cut_off) == (True, False)
+
+
+async def test_when_what_is_in_a_file_was_taken(outbox):
+    """By the last of its sales, the clock put right since."""
+    for minute, name in enumerate(("a", "b")):
+        await outbox.accept(acceptance(name), NOW + timedelta(minutes=minute))
+    leased = await outbox.lease(VENDOR, 10, NOW)
+    await outbox.note([one.entry for one in leased], "file:1")
+    assert outbox.handed_over_of(VENDOR, "file:1") == NOW + timedelta(minutes=1)
+    await outbox.shift(timedelta(days=3))
+    assert outbox.handed_over_of(VENDOR, "file:1") == NOW + timedelta(days=3, minutes=1)
+    assert outbox.handed_over_of(VENDOR, "file:2") is None
+
+
 async def test_success_clears_the_last_error_and_names_the_vendor_s_reference(outbox):
     """What went wrong before is no longer shown, and every attempt stays in the story."""
     await outbox.accept(acceptance(), NOW)

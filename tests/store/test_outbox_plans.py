@@ -39,6 +39,9 @@ def outbox(tmp_path):
     ("statement", "index"),
     [
         (sql.TAKEN, "deliveries_by_reference"),
+        (sql.HANDED_OVER, "deliveries_by_reference"),
+        (sql.WITHDRAW, "deliveries_by_reference"),
+        (sql.HANDED_OVER_OF, "deliveries_by_reference"),
         (sql.LEASE, "deliveries_in_line"),
         (sql.LEASE, "deliveries_backing_off"),
         (sql.LEASE, "deliveries_unenrolled"),

@@ -6,15 +6,19 @@ sale that it processed it. Where it owns the contacts its members are read into 
 changed. It says what they can use, uses coupons up, claims rewards and revokes claims, and says what a sale would earn.
 Beside another owner it is told who joins and what changes at a till, where `opt_in_new_contacts` lets people's data go
 there. With the credentials of a client it takes sales alone, and says later what became of each.
+Where it cannot be called at all, sales are written into files for its import to fetch.
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TypeVar
 
 from agent.connectors.antavo.benefits import AntavoBenefits
 from agent.connectors.antavo.client import AntavoClient, AntavoReadClient
 from agent.connectors.antavo.contacts import AntavoContacts
 from agent.connectors.antavo.errors import raise_unless_answered
+from agent.connectors.antavo.filer import AntavoFiler
+from agent.connectors.antavo.folder import EventsFolder
 from agent.connectors.antavo.lookup import AntavoLookup
 from agent.connectors.antavo.mapping import only_buys
 from agent.connectors.antavo.preview import AntavoPreview
@@ -26,14 +30,26 @@ from agent.connectors.antavo.submissions import NOBODY_S, AntavoSubmissions
 from agent.connectors.antavo.submitter import AntavoSubmitter
 from agent.connectors.antavo.telling import is_told, shares
 from agent.connectors.antavo.tokens import AccessToken
-from agent.connectors.base import Surroundings
+from agent.connectors.base import IDLE_PING_S, Surroundings
 from agent.domain.activity import ContactEvent
 from agent.domain.identifiers import IdentifierType, Normaliser
+from agent.errors import StorageError, VendorUnreachableError
 from agent.ports import Clock, Guests
 from agent.settings import Role
 from agent.transport import Transport
 
-__all__ = ["NAME", "Antavo", "activities_of", "benefits_of", "build", "preview_of", "redemptions_of", "shares"]
+__all__ = [
+    "NAME",
+    "Antavo",
+    "activities_of",
+    "benefits_of",
+    "build",
+    "folder_of",
+    "handed_over_by",
+    "preview_of",
+    "redemptions_of",
+    "shares",
+]
 
 NAME = "antavo"
 CONNECTIONS = 2
@@ -64,6 +80,38 @@ class AntavoAsync:
     async def close(self) -> None:
         """Closes the connections."""
         await self.client.close()
+
+
+class AntavoFiles:
+    """A folder from which a workspace's import fetches events; the workspace itself is never called."""
+
+    name = NAME
+    connections = 1  # a later file has a later name
+    idle_ping_s = IDLE_PING_S
+    writer = history = lookup = None
+    windows = ()
+    guests: Guests = False
+
+    def __init__(self, settings: AntavoSettings, folder: Path, agent: Surroundings) -> None:
+        self.requests_per_second = settings.requests_per_minute / 60  # a file each
+        self.sender = AntavoFiler(
+            NAME,
+            EventsFolder(folder, agent.place),
+            settings,
+            primary=agent.primary,
+            clock=agent.clock,
+            handovers=agent.handovers,
+        )
+
+    async def ping(self) -> None:
+        """Looks whether files can be written. Raises VendorUnreachableError, with the reason, where they cannot be."""
+        try:
+            await self.sender.ready()
+        except StorageError as error:
+            raise VendorUnreachableError(f"what an earlier run left cannot be put in order: {error}") from error
+
+    async def close(self) -> None:
+        """Nothing is open."""
 
 
 class Antavo:
@@ -119,8 +167,11 @@ class Antavo:
             await self.reader.close()
 
 
-def build(settings: AntavoSettings, agent: Surroundings) -> Antavo | AntavoAsync:
+def build(settings: AntavoSettings, agent: Surroundings) -> Antavo | AntavoAsync | AntavoFiles:
     """The connector for one workspace."""
+    folder = folder_of(settings)
+    if folder is not None:
+        return AntavoFiles(settings, folder, agent)
     return _by_token(settings, agent) if settings.auth_mode == "oauth" else _by_key(settings, agent)
 
 
@@ -167,6 +218,16 @@ def _by_key(settings: AntavoSettings, agent: Surroundings) -> Antavo:
 def activities_of(settings: AntavoSettings) -> frozenset[str]:
     """What it wants beside the sales: who joined and what changed, where the data of people may go there."""
     return frozenset[str](ContactEvent) if is_told(settings) else frozenset()
+
+
+def folder_of(settings: AntavoSettings) -> Path | None:
+    """Where files of events wait to be fetched; None where the workspace is called."""
+    return Path(settings.events_folder) if settings.events_folder else None
+
+
+def handed_over_by(connector: Antavo | AntavoAsync | AntavoFiles) -> AntavoFiler | None:
+    """Those files; None where there are none."""
+    return connector.sender if isinstance(connector, AntavoFiles) else None
 
 
 def benefits_of(connector: Antavo) -> AntavoBenefits:

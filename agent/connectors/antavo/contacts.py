@@ -18,7 +18,7 @@ from typing import Any, Final
 from agent.connectors.antavo.answers import read_customer
 from agent.connectors.antavo.client import AntavoClient
 from agent.connectors.antavo.customers import is_gone
-from agent.connectors.antavo.errors import AntavoError, error_in, raise_unless_answered, words_of
+from agent.connectors.antavo.errors import AntavoError, objection_in, words_of
 from agent.connectors.antavo.fields import (
     named_in,
     render_contact,
@@ -35,12 +35,11 @@ from agent.domain.identifiers import Identifier, IdentifierType, Normaliser
 from agent.domain.revision import ContactThere
 from agent.domain.tagging import Found, Outcome, together
 from agent.domain.transaction import IntegrationKey, NewContact
-from agent.errors import ContactRefusedError, Fault, VendorError, VendorUnreachableError
+from agent.errors import ContactRefusedError, Fault, VendorError
 from agent.ports import Clock, Pace
 
 _SEARCHED: Final = (IdentifierType.MOBILE_PHONE, IdentifierType.EMAIL)
 _BAD_REQUEST, _NOT_FOUND = 400, 404
-_SUCCESS, _CLIENT_ERRORS = range(200, 300), range(400, 500)
 _TAKEN, _INTERRUPTED, _UNKNOWN_CUSTOMER = (112101, 10001), 127201, 160212
 
 
@@ -177,18 +176,8 @@ class AntavoContacts:
         """What the workspace has against an event; None: it was processed."""
         await pace()
         answer = await self._client.post_event(render_event(action, customer, data))
-        raise_unless_answered(answer)
-        body: dict[str, Any] = answer.json()
-        error = error_in(body)
-        if error is None and answer.status in _CLIENT_ERRORS:
-            error = AntavoError(None)
-        if error is not None:
-            return _Refusal(answer.status, error, words_of(body))
-        if answer.status not in _SUCCESS or not body.keys() & {"id", "events"}:
-            raise VendorUnreachableError(
-                f"answered {answer.status} to an event with something else", maybe_received=True
-            )
-        return None
+        error = objection_in(answer)
+        return None if error is None else _Refusal(answer.status, error, words_of(answer.json()))
 
 
 @dataclass(frozen=True, slots=True)

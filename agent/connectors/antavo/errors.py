@@ -53,6 +53,7 @@ STRANGE = Verdict(
 )
 _SUCCESS, _REDIRECT, _CLIENT_ERROR, _SERVER_ERROR = range(200, 300), 300, 400, 500
 _REFUSED = (401, 402, 403)
+_OF_AN_EVENT = frozenset({"id", "events"})
 _REQUEST_TIMEOUT = 408
 _LATER = (_REQUEST_TIMEOUT, 425, 429)
 _NO_SUCH_CALL, _PROXY_REFUSES, _TOO_LARGE = (404, 405), 407, 413
@@ -142,7 +143,7 @@ def verdict_of_event(answer: Answer, *, maybe_received: bool) -> Verdict:
         return verdict_of_error(error, answer.status, maybe_received=maybe_received)
     if answer.status not in _SUCCESS:
         return replace(_REJECTED, status=answer.status, not_received=True)
-    if isinstance(body, dict) and body.keys() & {"id", "events"}:
+    if isinstance(body, dict) and body.keys() & _OF_AN_EVENT:
         return replace(DONE, status=answer.status)
     return replace(UNREADABLE, status=answer.status)
 
@@ -249,6 +250,29 @@ def raise_unless_answered(answer: Answer, *, form: type[Any] | tuple[type[Any], 
         maybe = not verdict.not_received
         raise VendorUnreachableError(f"answered {answer.status}", retry_after_s=verdict.after_s, maybe_received=maybe)
     raise VendorOwnError(f"answered {answer.status}", retry_after_s=verdict.after_s, maybe_received=True)
+
+
+def objection_in(answer: Answer, *, shows: frozenset[str] = _OF_AN_EVENT) -> AntavoError | None:
+    """What an answer to a single event, or another order, says against it; None: it was carried out.
+
+    Args:
+        answer: to it.
+        shows: one of these stands in the answer that says so; any does where there is none.
+
+    Raises:
+        VendorRefusedError: our credentials are refused.
+        VendorUnreachableError: it is as good as no answer, or says neither.
+    """
+    raise_unless_answered(answer)
+    body = answer.json()
+    error = error_in(body)
+    if error is not None:
+        return error
+    if _CLIENT_ERROR <= answer.status < _SERVER_ERROR:
+        return AntavoError(None)
+    if answer.status not in _SUCCESS or not (body.keys() & shows or not shows):
+        raise VendorUnreachableError(f"answered {answer.status} with something else", maybe_received=True)
+    return None
 
 
 def _is_elsewhere(answer: Answer, error: AntavoError | None) -> bool:

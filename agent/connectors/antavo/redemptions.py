@@ -28,12 +28,12 @@ that is used up or over are not documented.
 """
 
 from collections.abc import Collection
-from typing import Any, Final
+from typing import Final
 
 from agent.connectors.antavo.benefits import CLAIMED, AntavoBenefits, Row
 from agent.connectors.antavo.client import AntavoClient
 from agent.connectors.antavo.customers import points_of, text_of
-from agent.connectors.antavo.errors import AntavoError, error_in, raise_unless_answered
+from agent.connectors.antavo.errors import AntavoError, objection_in
 from agent.connectors.antavo.lookup import AntavoLookup
 from agent.connectors.antavo.mapping import Customer, render_coupon
 from agent.connectors.antavo.rewards import AntavoRewards
@@ -43,9 +43,7 @@ from agent.domain.benefits import BenefitKind
 from agent.domain.redemption import Reason, Redeemable, RedemptionMode, Standing, VendorStanding, VendorWord
 from agent.errors import VendorUnreachableError
 from agent.ports import Pace
-from agent.transport import Answer
 
-_SUCCESS, _CLIENT_ERRORS = range(200, 300), range(400, 500)
 _REDEEMED: Final = "redeemed"
 _KNOWN = ("claimed", "redeemed", "partially_redeemed", "expired", "invalid", "unassigned")
 _INTERRUPTED = 127201
@@ -180,25 +178,7 @@ class AntavoRedemptions:
         """What the vendor has against an event; None: it was processed."""
         await pace()
         body = render_coupon(action, Customer(customer), code)
-        return _objection(await self._client.post_event(body, timeout_s=timeout_s))
-
-
-def _objection(answer: Answer) -> AntavoError | None:
-    """What an answer to an event says against it; None: it was processed.
-
-    Raises:
-        VendorUnreachableError, VendorRefusedError: as everywhere.
-    """
-    raise_unless_answered(answer)
-    body: dict[str, Any] = answer.json()
-    error = error_in(body)
-    if error is not None:
-        return error
-    if answer.status in _CLIENT_ERRORS:
-        return AntavoError(None)
-    if answer.status not in _SUCCESS or not body.keys() & {"id", "events"}:
-        raise VendorUnreachableError(f"answered {answer.status} to an event with something else", maybe_received=True)
-    return None
+        return objection_in(await self._client.post_event(body, timeout_s=timeout_s))
 
 
 def _unusable(held: Row) -> VendorWord:

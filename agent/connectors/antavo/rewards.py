@@ -42,7 +42,7 @@ from agent.connectors.antavo.answers import read_events, read_held
 from agent.connectors.antavo.calls import Listed
 from agent.connectors.antavo.client import AntavoClient
 from agent.connectors.antavo.customers import amount_of, text_of
-from agent.connectors.antavo.errors import AntavoError, error_in, raise_unless_answered
+from agent.connectors.antavo.errors import error_in, objection_in, raise_unless_answered
 from agent.connectors.antavo.values import end_of, exact_instant_of, words_of
 from agent.domain.benefits import Benefit, BenefitKind, Worth
 from agent.domain.redemption import Reason, Standing, Use, VendorStanding, VendorWord
@@ -58,6 +58,7 @@ _PRICED_BY_WHOEVER_CLAIMS = ("exchange_rate", "price_step", "bid_step")
 _ACTION: Final = "reward"
 _SUCCESS, _CLIENT_ERRORS = range(200, 300), range(400, 500)
 _INTERRUPTED, _REVOKED = 127201, 160344
+_ANYTHING = frozenset[str]()
 _REASONS = {120211: Reason.USED, 120213: Reason.NOT_THEIRS, 160212: Reason.NOT_THEIRS}
 _MAX_TEXT_CHARS = 500
 _DEEPEST = 4
@@ -141,7 +142,7 @@ class AntavoRewards:
         """
         await pace()
         answer = await self._client.claim(customer, reward_id, timeout_s=timeout_s)
-        refusal = _refusal(answer)
+        refusal = objection_in(answer, shows=_ANYTHING)
         if refusal is not None and refusal.code != _INTERRUPTED:
             return VendorWord(_REASONS.get(refusal.code or 0, Reason.REFUSED), refusal.name)
         claim = text_of(answer.json().get("id"))
@@ -152,7 +153,8 @@ class AntavoRewards:
     async def revoke(self, customer: str, reward_id: str, claim: str, *, timeout_s: float, pace: Pace) -> VendorWord:
         """Revokes one claim. Raises VendorUnreachableError, VendorRefusedError."""
         await pace()
-        refusal = _refusal(await self._client.revoke(customer, reward_id, claim, timeout_s=timeout_s))
+        answer = await self._client.revoke(customer, reward_id, claim, timeout_s=timeout_s)
+        refusal = objection_in(answer, shows=_ANYTHING)
         if refusal is None or refusal.code == _REVOKED:
             return VendorWord()
         return VendorWord(Reason.NOT_RELEASED, refusal.name)
@@ -178,21 +180,6 @@ def _read_reward(answer: Answer, reward_id: str) -> Row | None:
     if answer.status not in _SUCCESS or row.get("id") != reward_id:
         raise VendorOwnError(f"answered {answer.status} without the reward")
     return row
-
-
-def _refusal(answer: Answer) -> AntavoError | None:
-    """What an answer says against what was asked for; None: it was done.
-
-    Raises:
-        VendorUnreachableError, VendorRefusedError: as everywhere.
-    """
-    raise_unless_answered(answer)
-    error = error_in(answer.json())
-    if error is None and answer.status in _CLIENT_ERRORS:
-        return AntavoError(None)
-    if error is None and answer.status not in _SUCCESS:
-        raise VendorUnreachableError(f"answered {answer.status} to a claim", maybe_received=True)
-    return error
 
 
 def _uses(rows: Iterable[Row], reward_id: str) -> Iterator[Use]:

@@ -1,6 +1,7 @@
 """The `[antavo]` and `[forward.antavo]` tables."""
 
 import re
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal
@@ -35,6 +36,8 @@ _SCHEME_PORTS = {"http": 80, "https": 443}
 
 
 def _base_url(value: str, *, example: str = "https://api.st2.antavo.com") -> str:
+    if not value:
+        return ""
     parts = base_url(value, example=example)
     if parts.path not in ("", "/"):
         raise ValueError("has a path: it is the address alone")
@@ -42,7 +45,7 @@ def _base_url(value: str, *, example: str = "https://api.st2.antavo.com") -> str
 
 
 def _read_base_url(value: str) -> str:
-    return _base_url(value, example="https://read-api.st2.antavo.com") if value else ""
+    return _base_url(value, example="https://read-api.st2.antavo.com")
 
 
 def _netloc(value: str) -> str:
@@ -80,6 +83,16 @@ def _feed(value: str) -> str:
     return value
 
 
+def _events_folder(value: str) -> str:
+    if value and not Path(value).is_absolute():
+        raise ValueError("is no whole path, such as /srv/antavo/events")
+    return value
+
+
+_OF_CALLS = (
+    "base_url", "environment", "api_key", "api_secret", "auth_mode", "external_id_field", "external_id_mode",
+    "guest_sales",
+)  # fmt: skip
 _OF_AN_OWNER = (
     "read_base_url", "feed", "feed_overlap", "sweep_every", "contact_fields", "rewards", "spend_points", "store",
 )  # fmt: skip
@@ -92,10 +105,11 @@ class AntavoSettings(VendorSection):
     """
 
     base_url: Annotated[str, AfterValidator(_base_url)] = Field(
-        description="the API of the environment", examples=["https://api.st2.antavo.com"]
+        "",
+        description="needed, but with events_folder: the API of the environment, such as https://api.st2.antavo.com",
     )
-    environment: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,32}$")] = Field(
-        description="the name that stands in that address; requests are signed for it", examples=["st2"]
+    environment: Annotated[str, Field(pattern=r"^[a-z0-9-]{0,32}$")] = Field(
+        "", description="needed likewise: the name that stands in that address, such as st2; requests are signed for it"
     )
     api_key: Secret = Field("credential:antavo-key", description="the workspace's API key")
     api_secret: Secret = Field("credential:antavo-secret", description="the secret that belongs to the key")
@@ -169,6 +183,11 @@ class AntavoSettings(VendorSection):
     store: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]{0,64}$")] = Field(
         "", description="the workspace's id of this store, for rewards that some stores alone have"
     )
+    events_folder: Annotated[str, AfterValidator(_events_folder)] = Field(
+        "",
+        description="beside another owner of the contacts, where Antavo is never called: sales are written as CSV "
+        "files into this folder, from which its import fetches them; base_url, environment and keys are left out then",
+    )
     guest_sales: bool = Field(
         False, description='also purchases that name nobody; "Guest events" must be switched on in the workspace'
     )
@@ -178,6 +197,11 @@ class AntavoSettings(VendorSection):
         """Where lists of customers come to lie; None where the API is asked."""
         parts = urlsplit(self.feed)
         return Path(unquote(parts.path)) if parts.scheme == "file" else None
+
+    @property
+    def asks(self) -> bool:
+        """Whether Antavo can be asked anything."""
+        return self.auth_mode != "oauth" and not self.events_folder
 
     @property
     def host(self) -> str:
@@ -196,13 +220,24 @@ class AntavoSettings(VendorSection):
         return urlsplit(self.read_base_url).netloc
 
     def unused_secrets(self, role: Role) -> set[str]:  # noqa: ARG002 - the same whatever it is
-        """The secret, where nothing is signed."""
+        """The secret, where nothing is signed, and both, where nothing is called."""
+        if self.events_folder:
+            return {"api_key", "api_secret"}
         return {"api_secret"} if self.auth_mode == "api_key" else set()
 
     def warnings(self) -> list[Fault]:
-        """What ends soon."""
-        text = "ends on 2026-12-31: from then on every environment takes signed requests alone (escher)"
-        return [Fault("auth_mode", text)] if self.auth_mode == "api_key" else []
+        """What ends soon, and what is lost on the way through files."""
+        soon = "ends on 2026-12-31: from then on every environment takes signed requests alone (escher)"
+        unheard = (
+            "what the import refuses is told in the Management UI alone, and a line of a sale is an event of its own"
+        )
+        late = "is off: a sale counts when the import runs, and not when it was made"
+        rules = (
+            (self.auth_mode == "api_key", "auth_mode", soon),
+            (bool(self.events_folder), "events_folder", unheard),
+            (bool(self.events_folder) and not self.backdate, "backdate", late),
+        )
+        return [Fault(key, text) for stands, key, text in rules if stands]
 
     def contradictions(self, settings: Settings, role: Role) -> list[Fault]:
         """What this table says against itself, and against what the system is to this shop."""
@@ -220,7 +255,9 @@ class AntavoSettings(VendorSection):
         return found
 
     def _against_itself(self) -> list[Fault]:
-        faults = []
+        if self.events_folder:
+            return self._against_a_folder()
+        faults = [Fault(key, "is needed") for key in ("base_url", "environment") if not getattr(self, key)]
         for key, host in (("environment", self.host), ("read_base_url", self.read_host)):
             named = _ANTAVO_HOST.fullmatch(host)
             if named and named[1] != self.environment:
@@ -245,10 +282,18 @@ class AntavoSettings(VendorSection):
         )  # fmt: skip
         return [Fault(key, text) for contradicts, key, text in rules if contradicts]
 
+    def _against_a_folder(self) -> list[Fault]:
+        return [Fault(key, "is for calls, and with events_folder there are none") for key in self._changed(_OF_CALLS)]
+
+    def _changed(self, keys: Sequence[str]) -> list[str]:
+        return [key for key in keys if getattr(self, key) != AntavoSettings.model_fields[key].default]
+
     def _as_owner(self, settings: Settings) -> list[Fault]:
         loyalty = settings.loyalty
         needs_field = "external_id" in (loyalty.primary_key, *loyalty.secondary_keys)
         rules = (
+            (bool(self.events_folder), "events_folder",
+             "is for a system beside the owner of the contacts, who has to be asked for and answers"),
             (self.auth_mode == "oauth", "auth_mode",
              "takes events and answers nothing else: it is for a system beside the owner of the contacts"),
             (not (self.read_base_url or self.folder) and loyalty.fallback_level >= _REPLICA_LEVEL, "read_base_url",
@@ -270,5 +315,5 @@ class AntavoSettings(VendorSection):
         return [Fault(key, text) for contradicts, key, text in rules if contradicts]
 
     def _as_forward(self) -> list[Fault]:
-        changed = (key for key in _OF_AN_OWNER if getattr(self, key) != AntavoSettings.model_fields[key].default)
-        return [Fault(key, "is for the owner of the contacts, which is another system") for key in changed]
+        text = "is for the owner of the contacts, which is another system"
+        return [Fault(key, text) for key in self._changed(_OF_AN_OWNER)]

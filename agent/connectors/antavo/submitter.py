@@ -16,32 +16,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from agent.connectors.antavo.errors import verdict_without_answer, verdict_without_credentials
-from agent.connectors.antavo.mapping import (
-    Customer,
-    Event,
-    is_void,
-    render_json,
-    render_opt_in,
-    render_sale,
-    render_void,
-)
+from agent.connectors.antavo.mapping import Event, render_json
 from agent.connectors.antavo.outcomes import LOST, WAITING, correlation_of, outcome_in
 from agent.connectors.antavo.people import AntavoKeys
-from agent.connectors.antavo.sendable import unsendable, with_lost_time
+from agent.connectors.antavo.sendable import with_lost_time
 from agent.connectors.antavo.settings import AntavoSettings
 from agent.connectors.antavo.submissions import AntavoSubmissions
-from agent.connectors.antavo.telling import NOT_WANTED
-from agent.domain.activity import Activity
+from agent.connectors.antavo.unasked import events_unasked
 from agent.domain.delivery import Verdict, VerdictKind
 from agent.domain.identifiers import IdentifierType
 from agent.errors import VendorRefusedError, VendorUnreachableError
 from agent.ports import Clock, Outgoing
 
 _SETTLED = (VerdictKind.DONE, VerdictKind.DUPLICATE)
-_CANNOT_ASK = Verdict(
-    VerdictKind.PARK, "contact.unresolved", not_received=True,
-    title="Who this is would have to be asked, and these credentials cannot: sales go under the customer's own id.",
-)  # fmt: skip
 _PARTLY = Verdict(
     VerdictKind.IN_DOUBT, "sale.partly_taken",
     title="Some of the sale was taken, and of the rest it is not known; sent again it could count twice.",
@@ -106,32 +93,9 @@ class AntavoSubmitter:
         """A verdict for each sale; ``done`` means processed by Antavo."""
         return [await self._advanced(outgoing) for outgoing in batch]
 
-    def _rendered(self, outgoing: Outgoing) -> list[Event] | Verdict:
-        """The events of a sale, the same at each attempt; a verdict where there can be none."""
-        if isinstance(outgoing.record, Activity):  # it waits since these credentials were another kind's
-            return NOT_WANTED
-        outgoing = replace(outgoing, spent=None)  # points that a till redeemed are another system's
-        refused = unsendable(outgoing)
-        if refused is not None:
-            return refused
-        key = self._keys.key_of(outgoing)
-        customer = key if isinstance(key, Verdict) else self._keys.known(key) or _CANNOT_ASK
-        if isinstance(customer, Verdict):
-            return customer
-        sale = outgoing.transaction
-        if is_void(sale):  # whether its checkout was accepted cannot be asked: the vendor refuses what is too early
-            return [render_void(sale, customer, pending=False)]
-        return [*self._opt_in(outgoing, customer), *render_sale(outgoing, customer, self._settings)]
-
-    def _opt_in(self, outgoing: Outgoing, customer: Customer) -> list[Event]:
-        sale = outgoing.transaction
-        buys = any(line.kind == "purchase" for line in sale.lines)
-        wanted = buys and self._settings.opt_in_new_contacts and not customer.external_id
-        return [render_opt_in(sale.new_contact, customer, self._settings)] if wanted and sale.new_contact else []
-
     async def _advanced(self, outgoing: Outgoing) -> Verdict:
         """What became of the event that is queued, then the next one handed in; at most one of each."""
-        events = self._rendered(outgoing)
+        events = events_unasked(outgoing, self._keys, self._settings)
         if isinstance(events, Verdict):
             return events
         place = _standing_of(outgoing, events)

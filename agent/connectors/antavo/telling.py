@@ -35,7 +35,7 @@ NOT_WANTED: Final = Verdict(
 
 def is_told(settings: AntavoSettings) -> bool:
     """Whether anything is told of members beside their sales: never where nobody can be asked for first."""
-    return settings.opt_in_new_contacts and settings.auth_mode != "oauth"
+    return settings.opt_in_new_contacts and settings.asks
 
 
 def shares(settings: AntavoSettings, what: ContactEvent, contact: NewContact) -> frozenset[str] | None:

@@ -58,6 +58,8 @@ def test_base_urls(written, host):
         {"feed": "file:srv/antavo"},
         {"feed": "file://host/srv/antavo"},
         {"feed": "webhook"},
+        {"events_folder": "events"},
+        {"events_folder": "file:///srv/antavo"},
         {"read_base_url": "http://read-api.st2.antavo.com"},
         {"feed_overlap": "0s"},
         {"contact_fields": {"first_name": "name"}},
@@ -141,6 +143,45 @@ def test_ways_in(mode, warned, unused):
     assert table.unused_secrets("forward") == unused
 
 
+FOLDER = {"events_folder": "/srv/antavo/events"}
+
+
+@pytest.mark.parametrize(
+    ("table", "keys"),
+    [
+        ({}, []),
+        ({"backdate": True, "opt_in_new_contacts": True, "points_per_unit": 100, "batch_size": 10}, []),
+        ({"base_url": BASE["base_url"]}, ["base_url"]),
+        ({**BASE, "api_key": "file:key"}, ["base_url", "environment", "api_key"]),
+        ({"auth_mode": "oauth"}, ["auth_mode"]),
+        ({"external_id_field": "crm_id", "external_id_mode": "field_name"}, ["external_id_field", "external_id_mode"]),
+        ({"guest_sales": True, "phone_format": "national"}, ["guest_sales"]),
+        ({"feed": "read_api"}, ["feed"]),
+    ],
+)
+def test_files_instead_of_calls(table, keys):
+    """Whatever is for calls contradicts them; nothing else is needed."""
+    faults = AntavoSettings.model_validate({**FOLDER, **table}).contradictions(AGENT, "forward")
+    assert [fault.pointer for fault in faults] == keys
+
+
+def test_what_files_lose():
+    """It is warned of, and no secret has to be there."""
+    table = AntavoSettings.model_validate(FOLDER)
+    assert [warning.pointer for warning in table.warnings()] == ["events_folder", "backdate"]
+    assert table.unused_secrets("forward") == {"api_key", "api_secret"}
+    dated = AntavoSettings.model_validate({**FOLDER, "backdate": True})
+    assert [warning.pointer for warning in dated.warnings()] == ["events_folder"]
+
+
+def test_calls_need_an_address():
+    """Without a folder both are needed, and said together."""
+    faults = AntavoSettings.model_validate({}).contradictions(AGENT, "forward")
+    assert [(fault.pointer, fault.message) for fault in faults] == [
+        ("base_url", "is needed"), ("environment", "is needed"),
+    ]  # fmt: skip
+
+
 def agent(**loyalty):
     return Settings.model_validate({
         "agent": {"store_id": "1042", "till_id": "03"}, "loyalty": {"vendor": "antavo", **loyalty},
@@ -159,6 +200,7 @@ def agent(**loyalty):
         ({"read_base_url": "https://read-api.st1.antavo.com"}, {}, ["read_base_url"]),
         ({"environment": "st1"}, {}, ["environment", "read_base_url"]),
         ({"auth_mode": "oauth"}, {}, ["auth_mode"]),
+        ({**FOLDER, "base_url": "", "environment": "", "read_base_url": READ}, {}, ["events_folder"]),
         ({"sweep_every": "15d", "opt_in_new_contacts": True}, {}, ["sweep_every", "opt_in_new_contacts"]),
         ({"external_id_field": "membership_id"}, {}, ["external_id_field"]),
         ({}, {"primary_key": "external_id"}, ["external_id_field"]),

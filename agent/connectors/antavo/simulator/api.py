@@ -2,6 +2,8 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
@@ -11,6 +13,7 @@ from starlette.types import ASGIApp
 
 from agent.connectors.antavo.simulator.door import check_signature
 from agent.connectors.antavo.simulator.faults import Fault
+from agent.connectors.antavo.simulator.imports import run_import
 from agent.connectors.antavo.simulator.members import Member
 from agent.connectors.antavo.simulator.reading import listed
 from agent.connectors.antavo.simulator.refusal import Refused, not_found
@@ -60,6 +63,7 @@ def build_app(simulator: "AntavoSimulator") -> ASGIApp:
                 "leave": own.let_leave,
                 "coupons": own.give_coupons,
                 "rewards": own.add_rewards,
+                "imports": own.run_import,
             },
             wrong=lambda text: _refuse(simulator, Refused(400, 0, text)),
         ),
@@ -269,6 +273,12 @@ class _Controls:
         for reward_id, fields in wanted.items():
             rewards.add(reward_id, **fields)
         return sorted(rewards.by_id)
+
+    def run_import(self, wanted: Any) -> Any:
+        folder = wanted.get("folder") if isinstance(wanted, dict) else None
+        if not isinstance(folder, str) or not Path(folder).is_dir():
+            raise ValueError('{"folder": "/path"} is expected, a folder of this machine')
+        return asdict(run_import(Path(folder), self._simulator.take))
 
     def let_leave(self, wanted: Any) -> Any:
         members = self._simulator.books.members

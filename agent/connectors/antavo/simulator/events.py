@@ -1,9 +1,10 @@
 """How the simulated workspace processes events, with the vendor's numbers for what it refuses.
 
-Rules: a point for each whole unit of an item's subtotal; a transaction id counts once; only accepted transactions are
-refunded, up to their total; while checkouts have to be accepted, points wait. What a checkout would earn is told
-without taking it, a campaign's bonus beside it. Refusing more points than somebody has (120241), sums that do not add
-up, and products that were not bought or are back already (0) is this simulator's choice.
+Rules: a point for each whole unit of an item's subtotal, whether it comes with its checkout or behind it; a transaction
+id counts once; only accepted transactions are refunded, up to their total; while checkouts have to be accepted, points
+wait. What a checkout would earn is told without taking it, a campaign's bonus beside it. Refusing more points than
+somebody has (120241), sums that do not add up, and products that were not bought or are back already (0) is this
+simulator's choice.
 """
 
 from collections import defaultdict
@@ -19,7 +20,7 @@ from agent.connectors.antavo.simulator.refusal import Refused, not_found
 from agent.connectors.antavo.simulator.rewards import Rewards
 
 _ZERO = Decimal(0)
-_TELL_THEMSELVES = ("profile", "opt_out")
+_TELL_THEMSELVES = ("profile", "opt_out", "checkout_item")
 _ROUNDING, _PRICE_ROUNDING = Decimal("0.005"), Decimal("0.00005")
 
 
@@ -127,7 +128,8 @@ class Books:
 
     def _actions(self) -> dict[str, Callable[[Member, dict[str, Any]], list[dict[str, Any]]]]:
         return {
-            "checkout": self._checkout, "checkout_accept": self._accept, "checkout_reject": self._reject,
+            "checkout": self._checkout, "checkout_item": self._checkout_item,
+            "checkout_accept": self._accept, "checkout_reject": self._reject,
             "coupon_redeem": self._coupon_redeem, "coupon_unredeem": self._coupon_unredeem,
             "refund": self._refund, "refund_item": self._refund_item,
             "profile": self._profile, "opt_out": self._opt_out,
@@ -195,6 +197,26 @@ class Books:
             return []
         member.score += earned
         return [{"action": "checkout_item", "points": one} for one in points]
+
+    def _checkout_item(self, member: Member, data: dict[str, Any]) -> list[dict[str, Any]]:
+        """One product of a checkout that came without any."""
+        transaction, total = self._owned(member, data), _ZERO
+        if transaction.bought(data.get("product_id")) or not data.get("product_id"):
+            raise Refused(400, 0, "The transaction has this product already")
+        items = [*transaction.items, data]
+        for item in items:
+            total += _amount(item, "subtotal")
+            _check_sums(_amount(item, "subtotal"), [item])
+        if total > transaction.total + _ROUNDING:
+            raise Refused(400, 0, "Property total is not the sum of the subtotals")
+        transaction.items = items
+        points = int(_amount(data, "subtotal"))
+        transaction.earned += points
+        if transaction.status == "pending":
+            member.pending += points
+            return []
+        member.score += points
+        return [{"action": "checkout_item", "points": points}]
 
     def _accept(self, member: Member, data: dict[str, Any]) -> list[dict[str, Any]]:
         transaction = self._pending(member, data)

@@ -3,11 +3,13 @@
 from collections import Counter
 from collections.abc import Callable
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from agent.connectors.antavo.simulator.api import build_app
 from agent.connectors.antavo.simulator.events import Books, Transaction
 from agent.connectors.antavo.simulator.faults import Fault, transaction_of
+from agent.connectors.antavo.simulator.imports import Report, run_import
 from agent.connectors.antavo.simulator.members import Member
 from agent.connectors.antavo.simulator.queued import Queue
 from agent.connectors.antavo.simulator.refusal import Refused, Shape
@@ -121,6 +123,11 @@ class AntavoSimulator(SimulatedVendor[Fault]):
             self.books.coupons.by_code.clear()
             self.books.rewards.forget()
             self.books.history.told.clear()
+
+    def run_import(self, folder: Path) -> Report:
+        """Fetches the files of events that lie in a folder. Raises OSError."""
+        with self.lock:
+            return run_import(folder, self.take)
 
     def run_due(self) -> None:
         """Processes the events that were handed in, once it is time."""

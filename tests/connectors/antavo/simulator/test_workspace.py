@@ -421,6 +421,53 @@ async def test_the_controls(simulator):
     assert (sim.keys, sim.faults, sim.books.members.by_id) == ({"new": "secret"}, [], {})
 
 
+HEADER = "customer,action,transaction_id,total,product_id,price,quantity,discount,subtotal\n"
+CHECKOUT = f"{MEMBER},checkout,t-1,250,,,,,\n"
+
+
+def item(product, subtotal, quantity=1):
+    price = f"{subtotal / quantity:g}"
+    return f"{MEMBER},checkout_item,t-1,,{product},{price},{quantity},0,{subtotal}\n"
+
+
+async def test_an_import(simulator, tmp_path):
+    """A row is an event, in order; a refused one stops no other; what is no file of events stays."""
+    sim, running = simulator
+    (tmp_path / "b.csv").write_text(HEADER + f"{MEMBER},refund_item,t-1,,hat,,1,,50\n" + "nobody,checkout,t-2,9,,,,,\n")
+    (tmp_path / "a.csv").write_text(HEADER + CHECKOUT + item("hat", 100, 2) + item("socks", 150))
+    (tmp_path / "c.csv").write_text("who,what\n1,2\n")
+    (tmp_path / ".d.csv.part").write_text(HEADER + CHECKOUT)
+    async with httpx.AsyncClient(base_url=running.url, verify=False) as http:
+        report = (await http.post("/_sim/imports", json={"folder": str(tmp_path)})).json()
+        wrong = await http.post("/_sim/imports", json={"folder": str(tmp_path / "nowhere")})
+
+    assert report == {"files": ["a.csv", "b.csv"], "rows": 4, "refused": [["b.csv", 3, 160212]], "failed": ["c.csv"]}
+    assert sorted(file.name for file in tmp_path.iterdir()) == [".d.csv.part", "c.csv"]
+    assert (sim.member(MEMBER).score, sim.given_back(), wrong.status_code) == (200, {"t-1": 1}, 400)
+
+
+@pytest.mark.parametrize(
+    ("row", "pending"),
+    [
+        pytest.param(item("hat", 100), False, id="a product that is there"),
+        pytest.param(item("socks", 151), False, id="more than the checkout's total"),
+        pytest.param(item("", 10), False, id="no product"),
+        pytest.param(item("socks", 10).replace(",0,10", ",0,11"), False, id="a sum that is none"),
+        pytest.param(item("socks", 10).replace(MEMBER, "c-2"), False, id="somebody else's"),
+        pytest.param(item("socks", 10), True, id="one that is taken"),
+    ],
+)
+def test_a_product_behind_its_checkout(simulator, tmp_path, row, pending):
+    """It counts once, and within what the checkout came to; while that waits to be accepted, its points do."""
+    sim, _ = simulator
+    sim.books.accepts = pending
+    sim.add_member("c-2")
+    (tmp_path / "a.csv").write_text(HEADER + CHECKOUT + item("hat", 100) + row)
+    assert len(sim.run_import(tmp_path).refused) == (0 if pending else 1)
+    member = sim.member(MEMBER)
+    assert (member.score, member.pending) == ((0, 110) if pending else (100, 0))
+
+
 @pytest.mark.parametrize("members", [{"kind": "poison"}, {"kind": "drop", "transaction_id": "t-1"}])
 def test_a_fault_that_cannot_be(members):
     """Single events are named by their transaction, requests are not."""
