@@ -29,6 +29,7 @@ from agent.connectors.antavo.tokens import AccessToken
 from agent.connectors.base import Surroundings
 from agent.domain.activity import ContactEvent
 from agent.domain.identifiers import IdentifierType, Normaliser
+from agent.errors import VendorOwnError
 from agent.ports import Clock, Guests
 from agent.settings import Role
 from agent.transport import Transport
@@ -36,6 +37,7 @@ from agent.transport import Transport
 __all__ = ["NAME", "Antavo", "activities_of", "benefits_of", "build", "preview_of", "redemptions_of", "shares"]
 
 NAME = "antavo"
+_OK = 200
 CONNECTIONS = 2
 _Client = TypeVar("_Client", AntavoClient, AntavoReadClient)
 
@@ -110,7 +112,10 @@ class Antavo:
             VendorUnreachableError: no sensible answer came.
             VendorRefusedError: our credentials are refused.
         """
-        raise_unless_answered(await self.client.count())
+        answer = await self.client.count()
+        raise_unless_answered(answer)
+        if answer.status == _OK and "active" not in answer.json():
+            raise VendorOwnError(f"answered {answer.status} without a count")
 
     async def close(self) -> None:
         """Closes the connections."""
