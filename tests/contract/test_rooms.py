@@ -7,6 +7,7 @@ import contextlib
 import json
 import pickle
 import socket
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
@@ -38,7 +39,7 @@ from tests.contract.rooms import (
     deliveries,
     table,
 )
-from tests.fakes import at_once, feed_surroundings
+from tests.fakes import NOW, at_once, feed_surroundings
 from tests.wire import answer, cut, cut_in_the_body, nonsense, wire
 
 ROOT = Path(__file__).parents[2]
@@ -279,6 +280,24 @@ async def test_the_same_sale_is_the_same_request(name):
     assert len(requests) >= 2
     assert (len(bodies), len(lines)) == (1, 1)
     assert name in WITHOUT_OUR_ID or b"1042-03-1" in next(iter(bodies))
+
+
+TIMELESS = {"antavo": [{}, {"backdate": True}], "voucherify": [{}, {"earn_with": "event"}]}
+"""Tables that decide whether a sale's own time counts."""
+
+
+@pytest.mark.parametrize(
+    ("name", "more"), [(name, more) for name in sorted(ROOMS) for more in TIMELESS.get(name, [{}])]
+)
+async def test_the_time_of_a_sale(name, more):
+    """A sale that comes late counts at its own time, or it is said that it does not: of the system, and of the sale."""
+    taken = b'{"object": "event"}' if more.get("earn_with") == "event" else TAKEN[name]
+    async with wire(after_questions(name, answer(202, taken))) as vendor, connected(name, vendor.url, **more) as room:
+        at = NOW.isoformat(timespec="seconds")
+        [in_time] = await room.sender.send([sale(1, occurred_at=at)])
+        [late] = await room.sender.send([sale(2, occurred_at=(NOW - timedelta(hours=1)).isoformat(timespec="seconds"))])
+    assert (in_time.kind, in_time.code) == (VerdictKind.DONE, "")
+    assert (late.kind, late.code) == (VerdictKind.DONE, "" if room.keeps_time else "sale.time_lost")
 
 
 @each_room

@@ -56,6 +56,7 @@ class AntavoAsync:
         self, client: AntavoSubmissions, settings: AntavoSettings, *, primary: IdentifierType, clock: Clock
     ) -> None:
         self.client, self.settings = client, settings
+        self.keeps_time = settings.backdate
         self.requests_per_second = settings.requests_per_minute / 60 / MAX_CALLS  # the lane counts deliveries
         self.sender = AntavoSubmitter(client, settings, primary=primary, clock=clock)
 
@@ -94,6 +95,7 @@ class Antavo:
         self.client, self.reader, self.settings = client, reader, settings
         owns = role == "loyalty"
         self.guests: Guests = only_buys if settings.guest_sales else False
+        self.keeps_time = settings.backdate
         self.requests_per_second = settings.requests_per_minute / 60 / MAX_CALLS  # the lane counts deliveries
         self.sender = AntavoSender(client, settings, primary=primary, clock=clock, owns_contacts=owns)
         people = AntavoLookup(client, settings, primary, fields)

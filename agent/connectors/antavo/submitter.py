@@ -27,10 +27,11 @@ from agent.connectors.antavo.mapping import (
 )
 from agent.connectors.antavo.outcomes import LOST, WAITING, correlation_of, outcome_in
 from agent.connectors.antavo.people import AntavoKeys
-from agent.connectors.antavo.sendable import unsendable, with_lost_time
+from agent.connectors.antavo.sendable import unsendable
 from agent.connectors.antavo.settings import AntavoSettings
 from agent.connectors.antavo.submissions import AntavoSubmissions
 from agent.connectors.antavo.telling import NOT_WANTED
+from agent.connectors.base import with_lost_time
 from agent.domain.activity import Activity
 from agent.domain.delivery import Verdict, VerdictKind
 from agent.domain.identifiers import IdentifierType

@@ -52,6 +52,7 @@ class Monetary:
     connections = CONNECTIONS
     idle_ping_s = 60.0
     """What the service bears is not published."""
+    keeps_time = False
     windows = ()  # however late a sale comes it counts; what is lost of it is lost after minutes, and reported
     writer = None
 

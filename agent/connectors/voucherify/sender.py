@@ -13,6 +13,7 @@ from weakref import WeakValueDictionary
 
 import structlog
 
+from agent.connectors.base import with_lost_time
 from agent.connectors.voucherify.clawback import UNKNOWN as _UNKNOWN
 from agent.connectors.voucherify.clawback import Clawback
 from agent.connectors.voucherify.client import VoucherifyClient
@@ -288,7 +289,7 @@ class VoucherifySender:
             verdict = verdict_without_answer(error)
         if verdict.kind is VerdictKind.RETRY and not verdict.not_received and on_doubt != "resend":
             return replace(self._doubtful(), status=verdict.status, reached=verdict.reached, after_s=verdict.after_s)
-        return self._told(verdict, outgoing, rendered)
+        return with_lost_time(self._told(verdict, outgoing, rendered), outgoing, self._clock.now())
 
     def _doubtful(self) -> Verdict:
         return _DROPPED if self._settings.on_doubt == "drop" else _IN_DOUBT

@@ -527,7 +527,7 @@ async def test_an_event(simulator, connect):
     [
         pytest.param("hold", (IN_DOUBT, "sale.maybe_received"), (IN_DOUBT, "sale.maybe_received"), 1, id="hold"),
         pytest.param("drop", (DONE, "sale.not_repeated"), (DONE, "sale.not_repeated"), 1, id="drop"),
-        pytest.param("resend", (RETRY, "vendor.offline"), (DONE, ""), 2, id="resend"),
+        pytest.param("resend", (RETRY, "vendor.offline"), (DONE, "sale.time_lost"), 2, id="resend"),
     ],
 )
 async def test_an_event_whose_answer_is_lost(*, simulator, connect, on_doubt, first, second, events):
