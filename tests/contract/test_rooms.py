@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import pickle
+import re
 import socket
 from datetime import timedelta
 from functools import partial
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from agent.cli.workbench import simulate
 from agent.connectors.base import IDLE_PING_S, Cache
 from agent.connectors.registry import ROOMS
 from agent.domain.activity import ContactEvent
@@ -22,6 +24,7 @@ from agent.domain.identifiers import Identifier, IdentifierType
 from agent.domain.redemption import VendorWord
 from agent.domain.transaction import NewContact
 from agent.errors import FeedError, VendorRefusedError, VendorUnreachableError
+from agent.workbench import simulate as bench
 from agent.workbench.further import RECIPES
 from tests.connectors.mparticle.sales import make_key, make_outgoing, make_sale
 from tests.contract.rooms import (
@@ -149,12 +152,21 @@ def test_each_room_is_tried():
 @each_room
 def test_what_belongs_to_a_room(name):
     """The files that a reader looks for, a page of what is known of the vendor, and a simulator with a page."""
-    room = ROOT / "agent" / "connectors" / name
-    for file in ("__init__.py", "settings.py", "client.py", "mapping.py", "errors.py", "simulator"):
-        assert (room / file).exists(), file
-    page = (ROOT / "docs" / "vendors" / f"{name}.md").read_text()
-    assert "unknown" in page.lower()
-    assert f"simulate {name}" in (ROOT / "docs" / "operations.md").read_text()
+    room, docs, tests = ROOT / "agent" / "connectors" / name, ROOT / "docs", ROOT / "tests"
+    files = re.findall(r"^\| `([a-z_]+(?:\.py|/))`", (docs / "adding-a-vendor.md").read_text(), re.MULTILINE)
+    assert len(files) > 6, "the checklist names no files any more"
+    assert not [file for file in (*files, "simulator/faults.py", "simulator/api.py") if not (room / file).exists()]
+    page = (docs / "vendors" / f"{name}.md").read_text().lower()
+    assert not [word for word in ("inferred", "unknown", "simulator") if word not in page]
+    assert not [file for file in ("test_mapping.py", "test_errors.py", "test_settings.py", "simulator")
+                if not (tests / "connectors" / name / file).exists()]  # fmt: skip
+    assert [path for path in (tests / "e2e").glob("test_*.py") if name in path.read_text()]
+    assert f"simulate {name}" in (docs / "operations.md").read_text()
+    for told in ("source-map.md", "gdpr.md"):
+        assert name in (docs / told).read_text().lower(), told
+    assert f"[{name}]" in (example := (ROOT / "config.example.toml").read_text()) or f"[forward.{name}]" in example
+    assert name in simulate.commands
+    assert hasattr(bench, name)
 
 
 @each_room
