@@ -43,7 +43,7 @@ from tests.contract.rooms import (
     table,
 )
 from tests.fakes import NOW, at_once, feed_surroundings
-from tests.wire import answer, cut, cut_in_the_body, nonsense, wire
+from tests.wire import answer, cut, cut_in_the_body, flood, nonsense, wire
 
 ROOT = Path(__file__).parents[2]
 PHONE, MAIL = "+46701740605", "alma@example.com"
@@ -224,6 +224,9 @@ def test_no_secret_in_a_table(name):
         pytest.param(cut, VerdictKind.RETRY, id="cut"),
         pytest.param(cut_in_the_body, VerdictKind.RETRY, id="cut in the body"),
         pytest.param(nonsense, VerdictKind.RETRY, id="another protocol"),
+        pytest.param(answer(200, b'{"object": "order", "id": "ord_0'), VerdictKind.RETRY, id="half an object"),
+        pytest.param(flood, VerdictKind.RETRY, id="a body without end"),
+        pytest.param(answer(200, b"{}", content_encoding="gzip"), VerdictKind.RETRY, id="packed"),
     ],
 )  # fmt: skip
 async def test_an_answer_becomes_a_verdict(name, script, kind):
@@ -243,10 +246,18 @@ async def test_nobody_is_there(name):
 
 
 @each_room
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"retry_after": "17"},
+        {"retry_after": "Fri, 20 Nov 2026 09:00:17 GMT", "date": "Fri, 20 Nov 2026 09:00:00 GMT"},
+    ],
+    ids=["seconds", "a date"],
+)
 @pytest.mark.parametrize("status", [401, 403, 429, 503])
-async def test_a_pause_that_is_asked_for_is_passed_on(name, status):
+async def test_a_pause_that_is_asked_for_is_passed_on(name, status, asked):
     """`Retry-After` reaches the lane, which keeps it."""
-    async with wire(after_questions(name, answer(status, b"", retry_after="17"))) as vendor:
+    async with wire(after_questions(name, answer(status, b"", **asked))) as vendor:
         [verdict] = await sent(name, vendor.url, [sale()])
     assert verdict.after_s == pytest.approx(17, abs=1)
 
