@@ -207,6 +207,7 @@ def open_status(
         paused=lambda: dispatch.paused,
         loading=lambda: sync.progress if sync else None,
         windows={system.link.vendor: system.connector.windows for system in systems},
+        keeps_time={system.link.vendor: system.connector.keeps_time for system in systems},
     )
     ground.bells.trail_checked.listen(lambda intact: status.damaged(AUDIT_FILE, stands=not intact))
     ground.bells.trail_checked.listen(lambda _intact: status.changed())

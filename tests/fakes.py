@@ -119,6 +119,7 @@ class FakeVendor:
     ) -> None:
         self.name, self.guests, self.connections, self.requests_per_second = name, guests, connections, rate
         self.idle_ping_s = IDLE_PING_S
+        self.keeps_time = True
         self.sender = self.lookup = self.writer = self
         self.batch_size = batch_size
         self.calls: list[list[str]] = []

@@ -152,11 +152,13 @@ def delivery_fields(delivery: Delivery, rests: Mapping[str, datetime]) -> dict[s
         delivery: as it is on disk.
         rests: vendors of whom nothing is asked for a while, and until when: no delivery that waits goes out before.
     """
-    error = None
+    error = note = None
     next_attempt_at, rest = delivery.next_attempt_at, rests.get(delivery.vendor)
     if rest is not None and delivery.state in WAITING:
         next_attempt_at = max(next_attempt_at or rest, rest)
-    if delivery.error_code is not None:
+    if delivery.state is DeliveryState.DELIVERED and delivery.error_code is not None:
+        note = {"code": delivery.error_code, "title": delivery.error_title or ""}
+    elif delivery.error_code is not None:
         error = {
             "code": delivery.error_code,
             "status": delivery.error_status,
@@ -176,4 +178,5 @@ def delivery_fields(delivery: Delivery, rests: Mapping[str, datetime]) -> dict[s
         "delivered_at": delivery.delivered_at,
         "vendor_reference": delivery.vendor_reference,
         "last_error": error,
+        "note": note,
     }

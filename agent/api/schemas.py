@@ -198,6 +198,13 @@ class LastError(Answer):
     title: str
 
 
+class DeliveryNote(Answer):
+    """What a vendor took a sale without."""
+
+    code: str
+    title: str
+
+
 class DeliveryAnswer(Answer):
     """How a sale stands with one vendor. ``delivered`` means accepted by it."""
 
@@ -208,6 +215,9 @@ class DeliveryAnswer(Answer):
     delivered_at: datetime | None
     vendor_reference: str | None
     last_error: LastError | None
+    note: DeliveryNote | None = Field(
+        description="Of a delivered sale: what of it was lost or left out on the way, such as its own time."
+    )
 
 
 class TransactionAnswer(Answer):
@@ -291,6 +301,9 @@ class VendorAnswer(Answer):
     last_success_at: datetime | None
     circuit: str
     waiting: int
+    keeps_time: bool = Field(
+        description="A sale that comes late counts at its own time there; else at the time when it arrives."
+    )
 
 
 class LoadingAnswer(Answer):

@@ -89,6 +89,8 @@ def _lines(answer: dict[str, Any]) -> Iterator[str]:
             for row in answer["vendors"]
         ],
     )
+    if arrivals := [row["vendor"] for row in answer["vendors"] if not row["keeps_time"]]:
+        yield f"         a sale that comes late counts when it arrives: {', '.join(arrivals)}"
     yield ""
     if replica["as_of"] is None:
         yield "replica  not loaded yet"

@@ -116,7 +116,9 @@ def _key(key: dict[str, Any] | None) -> str:
 
 
 def _detail(delivery: dict[str, Any]) -> str:
-    error = delivery.get("last_error")
+    error, note = delivery.get("last_error"), delivery.get("note")
+    if note:
+        return f" ({note['title'] or note['code']})"
     if delivery["state"] in ("cancelled", "discarded"):
         return ""
     if error and delivery["state"] != "delivered":

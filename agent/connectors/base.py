@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from datetime import timedelta, tzinfo
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any, TypeVar
 
 from agent.domain.activity import ContactEvent
+from agent.domain.delivery import Verdict, VerdictKind
 from agent.domain.identifiers import Identifier, IdentifierType, Normaliser
 from agent.domain.link import Link
 from agent.domain.transaction import NewContact
@@ -30,6 +31,7 @@ from agent.ports import (
     HandedOver,
     Handovers,
     MemberBenefits,
+    Outgoing,
     Pace,
     PointsPreview,
     Redeemer,
@@ -42,6 +44,8 @@ from agent.transport import Answer, HttpPolicy
 T = TypeVar("T")
 IDLE_PING_S = 10.0
 """How soon an idle line is asked for a sign of life, where a question costs nothing."""
+TIME_MATTERS = timedelta(minutes=5)
+"""Where the time of arrival counts, a sale that is told later than this is reported."""
 _BEFORE = 0.9  # of the patience there is: what would come later leaves no time to be acted on
 
 
@@ -189,6 +193,21 @@ class Room:
     shares: Callable[[Any, ContactEvent, NewContact], frozenset[str] | None] | None = None
     folder: Callable[[Any], Path | None] = _nowhere
     handed_over: Callable[[Any], HandedOver | None] = _nothing
+
+
+def with_lost_time(verdict: Verdict, outgoing: Outgoing, now: datetime) -> Verdict:
+    """The verdict on a sale whose own time was not told, with a word for it when it counts at another one.
+
+    Args:
+        verdict: what became of it; one that has a word already keeps that.
+        outgoing: the sale.
+        now: when it arrived.
+    """
+    late = now - (outgoing.corrected_at or outgoing.record.occurred_at) > TIME_MATTERS
+    if verdict.kind is not VerdictKind.DONE or verdict.code or not late:
+        return verdict
+    title = "Counted when it arrived: the vendor was not told the sale's own time."
+    return replace(verdict, code="sale.time_lost", title=title)
 
 
 async def side_by_side(*questions: Coroutine[Any, Any, list[T]]) -> list[list[T]]:

@@ -117,6 +117,10 @@ class Connector(Protocol):
         """How late a sale may come before something of it is lost; none where nothing is known of that."""
 
     @property
+    def keeps_time(self) -> bool:
+        """Whether a sale counts at its own time there, however late it comes; else at that of its arrival."""
+
+    @property
     def sender(self) -> Sender:
         """Takes sales."""
 

@@ -26,7 +26,10 @@ LOOK_EVERY_S, LOOK_PACE_S = 10.0, 1.0
 
 @dataclass(frozen=True, slots=True)
 class VendorStatus:
-    """One vendor as `GET /v1/status` shows it. ``waiting``: deliveries to it that are queued or held."""
+    """One vendor as `GET /v1/status` shows it.
+
+    ``waiting``: deliveries to it that are queued or held; ``keeps_time``: a late sale counts at its own time there.
+    """
 
     vendor: str
     role: str
@@ -35,6 +38,7 @@ class VendorStatus:
     last_success_at: datetime | None
     circuit: str
     waiting: int
+    keeps_time: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +117,7 @@ class Status:
         paused: whether an administrator stopped the deliveries.
         loading: how far a running load is, or None.
         windows: how late a sale may reach each vendor.
+        keeps_time: whether a sale counts at its own time at each vendor.
     """
 
     def __init__(
@@ -132,10 +137,12 @@ class Status:
         paused: Callable[[], bool] = lambda: False,
         loading: Callable[[], LoadProgress | None] = lambda: None,
         windows: Mapping[str, Sequence[Window]] | None = None,
+        keeps_time: Mapping[str, bool] | None = None,
     ) -> None:
         self._clock, self._version, self._policy = clock, version, policy
         self._links, self._replica, self._queue, self._accepted_since = tuple(links), replica, queue, accepted_since
         self._conditions, self._loading, self._windows = conditions, loading, windows or {}
+        self._keeps_time = keeps_time or {}
         self._ready, self._room, self._damage, self._paused = ready, room, damage, paused
         self._since = clock.now()
         self._state = ""
@@ -189,6 +196,7 @@ class Status:
                     link.last_success_at,
                     link.sending.state,
                     queue.waiting.get(link.vendor, 0),
+                    self._keeps_time.get(link.vendor, True),
                 )
                 for link in self._links
             ),

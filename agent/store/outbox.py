@@ -178,7 +178,7 @@ class Outbox(OutboxView):
             for item in settled:
                 verdict = item.verdict
                 fine = verdict.kind in (VerdictKind.DONE, VerdictKind.DUPLICATE)
-                code, title = verdict.code, verdict.title
+                code, title = verdict.code or (None if fine else ""), verdict.title
                 if verdict.kind is VerdictKind.PARK and db.execute(sql.IS_EXPIRED, (item.entry,)).fetchone():
                     code, title = EXPIRED, EXPIRED_TITLE  # a person's retry cannot bring the member back
                 known = db.execute(
@@ -192,9 +192,9 @@ class Outbox(OutboxView):
                         "delivered_at": to_ms(now) if fine else None,
                         "reference": verdict.reference,
                         "progress": verdict.progress,
-                        "code": None if fine else code,
+                        "code": code,
                         "status": None if fine else verdict.status,
-                        "title": None if fine else title,
+                        "title": None if code is None else title,
                         "vendor_code": None if fine else verdict.vendor_code,
                     },
                 ).rowcount

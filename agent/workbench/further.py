@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -35,6 +35,7 @@ class Recipe:
         secrets: its credentials, made up, by the name of their setting.
         calls: the paths of the calls that bring sales, as a shell pattern.
         given_back: how often something of each sale came back, for one that is told no return's own id.
+        beside: the names of what it holds beside sales, such as that somebody joined; each counts once.
         takes_back: it has a form for what comes back; where it has none, such a sale waits for a person.
     """
 
@@ -44,6 +45,7 @@ class Recipe:
     secrets: Mapping[str, str]
     calls: str
     given_back: Callable[[Any], Mapping[str, int]] | None = None
+    beside: Callable[[Any], Collection[str]] = lambda _simulator: ()
     takes_back: bool = True
 
 
@@ -86,7 +88,14 @@ _RECEIPTS: Final = {
 
 
 RECIPES: Final[Mapping[str, Recipe]] = {
-    "mparticle": Recipe(_mparticle, "/v2", {"requests_per_second": CALLS_PER_SECOND}, _KEYS, "*events"),
+    "mparticle": Recipe(
+        _mparticle,
+        "/v2",
+        {"requests_per_second": CALLS_PER_SECOND},
+        _KEYS,
+        "*events",
+        beside=MparticleSimulator.activities,
+    ),
     "antavo": Recipe(
         _antavo,
         "",
@@ -180,7 +189,8 @@ class Further:
 
         Where a return has no id of its own there, each product of a sale that came back counts as one of them.
         """
-        held, told = self._simulator.held(), self._recipe.given_back
+        held = Counter(self._simulator.held()) - Counter(self._recipe.beside(self._simulator))
+        told = self._recipe.given_back
         if told is None:
             left = self.left_to_a_person(made.values())
             return tally(dict.fromkeys(made.keys() - left, 1), held)

@@ -295,9 +295,27 @@ async def test_how_a_sale_stands(house, sale):
                 "delivered_at": None,
                 "vendor_reference": None,
                 "last_error": {"code": "vendor.rejected", "status": 422, "title": "No such article"},
+                "note": None,
             }
         ],
     }
+
+
+async def test_what_a_vendor_took_a_sale_without(house, sale):
+    """It stands beside what is delivered, which is no error; a sale of which nothing was lost has none."""
+    name = sale()["transaction_id"]
+    await house.http.post(SALES, json=sale(**who(ALMA_PHONE)))
+    told = {"code": "sale.time_lost", "title": "Counted when it arrived."}
+    for verdict, note in (
+        (Verdict(VerdictKind.DONE, **told), told),
+        (Verdict(VerdictKind.DONE, title="Of nothing."), None),
+    ):
+        (outgoing,) = await house.outbox.lease("voyado", 1, NOW)
+        await house.outbox.settle([Settled(outgoing.entry, verdict)], NOW)
+        [delivery] = (await house.http.get(f"{SALES}/{name}")).json()["deliveries"]
+        assert (delivery["state"], delivery["last_error"], delivery["note"]) == ("delivered", None, note)
+        name = "s-2"
+        await house.http.post(SALES, json=sale(transaction_id=name, **who(ALMA_PHONE)))
 
 
 async def test_a_held_lane_shows_as_held(house, sale):

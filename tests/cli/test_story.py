@@ -55,6 +55,14 @@ def test_what_is_queued_at_the_vendor_got_through():
     assert attempt.endswith("attempt 1: voyado has it and has not processed it yet (vendor.queued)")
 
 
+def test_what_a_vendor_took_it_without():
+    """It stands where the sale stands, in the vendor room's words."""
+    told = story()
+    told["deliveries"][0]["note"] = {"code": "sale.time_lost", "title": "Counted when it arrived."}
+
+    assert list(tell(told))[-1] == "Now it is with voyado (Counted when it arrived.)."
+
+
 def test_a_story_is_told_in_order():
     """What happened stands in the order of time, whatever offset it was written with."""
     lines = list(tell(story(verdicts=("retry", "done"), erased_at="2026-02-15T16:00:00+00:00")))

@@ -6,12 +6,15 @@ import asyncio
 import contextlib
 import json
 import pickle
+import re
 import socket
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
 import pytest
 
+from agent.cli.workbench import simulate
 from agent.connectors.base import IDLE_PING_S, Cache
 from agent.connectors.registry import ROOMS
 from agent.domain.activity import ContactEvent
@@ -21,6 +24,7 @@ from agent.domain.identifiers import Identifier, IdentifierType
 from agent.domain.redemption import Redeemable, RedemptionMode, VendorWord
 from agent.domain.transaction import NewContact
 from agent.errors import FeedError, VendorRefusedError, VendorUnreachableError
+from agent.workbench import simulate as bench
 from agent.workbench.further import RECIPES
 from tests.connectors.mparticle.sales import make_key, make_outgoing, make_sale
 from tests.contract.rooms import (
@@ -38,8 +42,8 @@ from tests.contract.rooms import (
     deliveries,
     table,
 )
-from tests.fakes import at_once, feed_surroundings
-from tests.wire import answer, cut, cut_in_the_body, nonsense, wire
+from tests.fakes import NOW, at_once, feed_surroundings
+from tests.wire import answer, cut, cut_in_the_body, flood, nonsense, wire
 
 ROOT = Path(__file__).parents[2]
 PHONE, MAIL = "+46701740605", "alma@example.com"
@@ -149,12 +153,22 @@ def test_each_room_is_tried():
 @each_room
 def test_what_belongs_to_a_room(name):
     """The files that a reader looks for, a page of what is known of the vendor, and a simulator with a page."""
-    room = ROOT / "agent" / "connectors" / name
-    for file in ("__init__.py", "settings.py", "client.py", "mapping.py", "errors.py", "simulator"):
-        assert (room / file).exists(), file
-    page = (ROOT / "docs" / "vendors" / f"{name}.md").read_text()
-    assert "unknown" in page.lower()
-    assert f"simulate {name}" in (ROOT / "docs" / "operations.md").read_text()
+    room, docs, tests = ROOT / "agent" / "connectors" / name, ROOT / "docs", ROOT / "tests"
+    files = re.findall(r"^\| `([a-z_]+(?:\.py|/))`", (docs / "adding-a-vendor.md").read_text(), re.MULTILINE)
+    assert len(files) > 6, "the checklist names no files any more"
+    assert not [file for file in (*files, "simulator/faults.py", "simulator/api.py") if not (room / file).exists()]
+    page = (docs / "vendors" / f"{name}.md").read_text().lower()
+    words = ("inferred", "unknown", "## how late a sale may come", "simulat")
+    assert not [word for word in words if word not in page]
+    assert not [file for file in ("test_mapping.py", "test_errors.py", "test_settings.py", "simulator")
+                if not (tests / "connectors" / name / file).exists()]  # fmt: skip
+    assert [path for path in (tests / "e2e").glob("test_*.py") if name in path.read_text()]
+    assert f"simulate {name}" in (docs / "operations.md").read_text()
+    for told in ("source-map.md", "gdpr.md"):
+        assert name in (docs / told).read_text().lower(), told
+    assert f"[{name}]" in (example := (ROOT / "config.example.toml").read_text()) or f"[forward.{name}]" in example
+    assert name in simulate.commands
+    assert hasattr(bench, name)
 
 
 @each_room
@@ -212,6 +226,9 @@ def test_no_secret_in_a_table(name):
         pytest.param(cut, VerdictKind.RETRY, id="cut"),
         pytest.param(cut_in_the_body, VerdictKind.RETRY, id="cut in the body"),
         pytest.param(nonsense, VerdictKind.RETRY, id="another protocol"),
+        pytest.param(answer(200, b'{"object": "order", "id": "ord_0'), VerdictKind.RETRY, id="half an object"),
+        pytest.param(flood, VerdictKind.RETRY, id="a body without end"),
+        pytest.param(answer(200, b"{}", content_encoding="gzip"), VerdictKind.RETRY, id="packed"),
     ],
 )  # fmt: skip
 async def test_an_answer_becomes_a_verdict(name, script, kind):
@@ -231,10 +248,18 @@ async def test_nobody_is_there(name):
 
 
 @each_room
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"retry_after": "17"},
+        {"retry_after": "Fri, 20 Nov 2026 09:00:17 GMT", "date": "Fri, 20 Nov 2026 09:00:00 GMT"},
+    ],
+    ids=["seconds", "a date"],
+)
 @pytest.mark.parametrize("status", [401, 403, 429, 503])
-async def test_a_pause_that_is_asked_for_is_passed_on(name, status):
+async def test_a_pause_that_is_asked_for_is_passed_on(name, status, asked):
     """`Retry-After` reaches the lane, which keeps it."""
-    async with wire(after_questions(name, answer(status, b"", retry_after="17"))) as vendor:
+    async with wire(after_questions(name, answer(status, b"", **asked))) as vendor:
         [verdict] = await sent(name, vendor.url, [sale()])
     assert verdict.after_s == pytest.approx(17, abs=1)
 
@@ -280,6 +305,24 @@ async def test_the_same_sale_is_the_same_request(name):
     assert len(requests) >= 2
     assert (len(bodies), len(lines)) == (1, 1)
     assert name in WITHOUT_OUR_ID or b"1042-03-1" in next(iter(bodies))
+
+
+TIMELESS = {"antavo": [{}, {"backdate": True}], "voucherify": [{}, {"earn_with": "event"}]}
+"""Tables that decide whether a sale's own time counts."""
+
+
+@pytest.mark.parametrize(
+    ("name", "more"), [(name, more) for name in sorted(ROOMS) for more in TIMELESS.get(name, [{}])]
+)
+async def test_the_time_of_a_sale(name, more):
+    """A sale that comes late counts at its own time, or it is said that it does not: of the system, and of the sale."""
+    taken = b'{"object": "event"}' if more.get("earn_with") == "event" else TAKEN[name]
+    async with wire(after_questions(name, answer(202, taken))) as vendor, connected(name, vendor.url, **more) as room:
+        at = NOW.isoformat(timespec="seconds")
+        [in_time] = await room.sender.send([sale(1, occurred_at=at)])
+        [late] = await room.sender.send([sale(2, occurred_at=(NOW - timedelta(hours=1)).isoformat(timespec="seconds"))])
+    assert (in_time.kind, in_time.code) == (VerdictKind.DONE, "")
+    assert (late.kind, late.code) == (VerdictKind.DONE, "" if room.keeps_time else "sale.time_lost")
 
 
 @each_room

@@ -38,6 +38,7 @@ class Ledger:
     name, guests, connections, requests_per_second, batch_size = NAME, True, 2, 200.0, 10
     idle_ping_s = 10.0
     windows = ()
+    keeps_time = True
     lookup = writer = history = None
 
     def __init__(self, settings: LedgerSettings, agent: Surroundings) -> None:

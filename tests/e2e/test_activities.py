@@ -168,7 +168,7 @@ def test_a_further_system_is_asked_to_erase_whom_the_shop_erases(shop: Till, ven
     eventually(lambda: refused(shop, receipt))
     eventually(lambda: {row["vendor"]: row["state"] for row in shop.status()["vendors"]}["mparticle"] == "online")
 
-    fault = feed.sim.add(Fault(kind="drop", after_processing=True, path="/v3/requests"))
+    fault = feed.sim.add(Fault(kind="drop", after_processing=True, path="/v3/requests/"))
     feed.sim.workspace = {WORKSPACE: WORKSPACE_SECRET}
     shop.order("flush")
     eventually(feed.sim.erasures)

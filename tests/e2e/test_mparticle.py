@@ -209,6 +209,10 @@ def test_what_comes_late(shop: Till, vendor: Vendor, feed: System):
         told[name] = [(row["verdict"], row["code"]) for row in story["attempts"] if row["entry"] == entry]
     assert told == {"today": [("done", "")], "late": [("done", "sale.late")], "old": [("done", "sale.historical")]}
     assert "mparticle took it (sale.late, 202)" in shop.command("explain", "late").stdout
+    notes = {name: deliveries(shop, name)["mparticle"]["note"] for name in told}
+    assert {name: note and note["code"] for name, note in notes.items()} == {
+        "today": None, "late": "sale.late", "old": "sale.historical",
+    }  # fmt: skip
     calls = {row.batch["events"][0]["data"]["product_action"]["transaction_id"]: row for row in feed.sim.received}
     assert {name: (row.call == "historical", row.forwarded) for name, row in calls.items()} == {
         "today": (False, True), "late": (False, False), "old": (True, False),

@@ -1,8 +1,15 @@
 """What the demonstration counts at a further system: it must be able to tell bad news."""
 
+import json
+
 import pytest
 
+from agent.connectors.mparticle.activities import render_activity
+from agent.connectors.mparticle.mapping import render_batch
+from agent.domain.activity import ContactEvent
+from agent.domain.identifiers import IdentifierType
 from agent.workbench.further import RECIPES, Further, Tally, tally
+from tests.connectors.mparticle.sales import NOW, make_activity, make_outgoing, make_sale, make_settings
 from tests.fakes import FakeClock
 
 
@@ -77,3 +84,18 @@ def test_what_waits_for_a_person(tmp_path):
         with Further(name, tmp_path, FakeClock()) as further:
             left[name] = further.left_to_a_person(MADE.values())
     assert left == {"antavo": set(), "monetary": {"r"}, "mparticle": set(), "voucherify": set()}
+
+
+@pytest.mark.parametrize(("times", "doubled"), [(1, 0), (2, 1)], ids=["once", "twice"])
+def test_who_joined_is_no_sale(tmp_path, times, doubled):
+    """What a system is told beside the sales is neither lost nor one too many, unless it counts twice."""
+    clock = FakeClock()
+    sold = render_batch(make_outgoing(), make_settings(), primary=IdentifierType.MEMBER_NUMBER, now=NOW)
+    news = make_activity(type=ContactEvent.JOINED)
+    told = render_activity(make_outgoing(news), news, make_settings(), primary=IdentifierType.MEMBER_NUMBER, now=NOW)
+    with Further("mparticle", tmp_path, clock) as further:
+        for place, body in enumerate([sold.body, *[told.body] * times]):
+            batch = {**json.loads(body), "source_request_id": str(place)}
+            further._simulator.take(batch, key="demo-key", call="events")
+        made = {make_sale().transaction_id: {"transaction_id": make_sale().transaction_id, "type": "purchase"}}
+        assert further.count(made) == Tally(made=1, delivered=1, doubled=doubled, lost=0)

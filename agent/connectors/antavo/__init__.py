@@ -33,7 +33,7 @@ from agent.connectors.antavo.tokens import AccessToken
 from agent.connectors.base import IDLE_PING_S, Surroundings
 from agent.domain.activity import ContactEvent
 from agent.domain.identifiers import IdentifierType, Normaliser
-from agent.errors import StorageError, VendorUnreachableError
+from agent.errors import StorageError, VendorOwnError, VendorUnreachableError
 from agent.ports import Clock, Guests
 from agent.settings import Role
 from agent.transport import Transport
@@ -52,6 +52,7 @@ __all__ = [
 ]
 
 NAME = "antavo"
+_OK = 200
 CONNECTIONS = 2
 _Client = TypeVar("_Client", AntavoClient, AntavoReadClient)
 
@@ -70,6 +71,7 @@ class AntavoAsync:
         self, client: AntavoSubmissions, settings: AntavoSettings, *, primary: IdentifierType, clock: Clock
     ) -> None:
         self.client, self.settings = client, settings
+        self.keeps_time = settings.backdate
         self.requests_per_second = settings.requests_per_minute / 60 / MAX_CALLS  # the lane counts deliveries
         self.sender = AntavoSubmitter(client, settings, primary=primary, clock=clock)
 
@@ -93,6 +95,7 @@ class AntavoFiles:
     guests: Guests = False
 
     def __init__(self, settings: AntavoSettings, folder: Path, agent: Surroundings) -> None:
+        self.keeps_time = settings.backdate
         self.requests_per_second = settings.requests_per_minute / 60  # a file each
         self.sender = AntavoFiler(
             NAME,
@@ -140,6 +143,7 @@ class Antavo:
         self.client, self.reader, self.settings = client, reader, settings
         owns = role == "loyalty"
         self.guests: Guests = only_buys if settings.guest_sales else False
+        self.keeps_time = settings.backdate
         self.requests_per_second = settings.requests_per_minute / 60 / MAX_CALLS  # the lane counts deliveries
         self.sender = AntavoSender(client, settings, primary=primary, clock=clock, owns_contacts=owns)
         people = AntavoLookup(client, settings, primary, fields)
@@ -158,7 +162,10 @@ class Antavo:
             VendorUnreachableError: no sensible answer came.
             VendorRefusedError: our credentials are refused.
         """
-        raise_unless_answered(await self.client.count())
+        answer = await self.client.count()
+        raise_unless_answered(answer)
+        if answer.status == _OK and "active" not in answer.json():
+            raise VendorOwnError(f"answered {answer.status} without a count")
 
     async def close(self) -> None:
         """Closes the connections."""

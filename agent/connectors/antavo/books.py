@@ -4,11 +4,13 @@ Sources: the Transactions API's page, which lists no customer among a transactio
 asking for the customer's own. That `refunded` is an amount, and the form of a list, are inferred.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from agent.connectors.antavo.client import AntavoClient
+from agent.connectors.antavo.customers import text_of
 from agent.connectors.antavo.errors import COLLISION, STRANGE, UNREADABLE, error_in, trouble_of, verdict_of_error
 from agent.domain.delivery import Verdict, VerdictKind
 from agent.errors import VendorUnreachableError
@@ -68,7 +70,7 @@ class AntavoBooks:
         rows = [rows] if isinstance(rows, dict) else rows
         if rows is not None and not isinstance(rows, list):
             return replace(STRANGE, status=answer.status)
-        own = [row for row in rows or () if isinstance(row, dict) and row.get("id") == transaction_id]
+        own = [row for row in rows or () if isinstance(row, dict) and text_of(row.get("id")) == transaction_id]
         agrees = any(_is(row.get("total", "unsaid"), total) for row in own)
         return replace(_ALREADY if agrees else COLLISION, status=answer.status)
 
@@ -77,7 +79,7 @@ class AntavoBooks:
         body = _read(answer)
         if isinstance(body, Verdict):
             return body
-        fits = isinstance(body, dict) and isinstance(body.get("status"), str)
+        fits = isinstance(body, dict) and isinstance(body.get("status"), str) and _is_of(body, transaction_id)
         return body if fits else replace(STRANGE, status=answer.status)
 
 
@@ -96,6 +98,11 @@ def _read(answer: Answer) -> Any | Verdict:
     if error.code == _NO_NUMBER and answer.status == _NOT_FOUND:  # as documented of these calls
         return replace(_NOT_ON_THE_BOOKS, status=answer.status)
     return verdict_of_error(error, answer.status, maybe_received=False)
+
+
+def _is_of(row: Mapping[str, Any], transaction_id: str) -> bool:
+    """Whether a transaction is the one that was asked for, if it says."""
+    return text_of(row.get("id")) in ("", transaction_id)
 
 
 def _is(amount: Any, other: Decimal) -> bool:

@@ -222,11 +222,18 @@ def _named(rows: list[dict[str, Any]], field: str, value: str) -> Customer | Ver
 
 
 def _rows(body: Any) -> list[dict[str, Any]] | None:
-    """The customers that an answer lists, each with an id; None when it is no such answer."""
+    """The customers that an answer lists, each with an id that can be sent; None when it is no such answer."""
     if isinstance(body, dict):
         body = (body["data"] or []) if "data" in body else [body]
-    fits = isinstance(body, list) and all(isinstance(row, dict) and text_of(row.get("id")) for row in body)
+    fits = isinstance(body, list) and all(
+        isinstance(row, dict) and _is_sendable(text_of(row.get("id"))) for row in body
+    )
     return body if fits else None
+
+
+def _is_sendable(customer: str) -> bool:
+    """Whether there is one: half a character of two halves goes into no JSON."""
+    return customer != "" and customer.isprintable()
 
 
 def _in_one_case(field: str, text: str) -> str:

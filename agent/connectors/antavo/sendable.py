@@ -1,16 +1,11 @@
-"""Which sales Antavo takes at all, and what is said of one that counts at another time than its own. Pure."""
+"""Which sales Antavo takes at all. Pure."""
 
 from __future__ import annotations
-
-from dataclasses import replace
-from datetime import datetime, timedelta
 
 from agent.connectors.antavo.mapping import is_free, is_void, returned
 from agent.domain.delivery import Verdict, VerdictKind
 from agent.ports import Outgoing
 
-TIME_MATTERS = timedelta(minutes=5)
-"""A sale that is told later than this is reported as counted at another time than its own."""
 _NO_ORIGINAL = Verdict(
     VerdictKind.PARK, "sale.without_original", not_received=True,
     title="Something was given back of a sale that is not named: the vendor takes no such return.",
@@ -21,7 +16,6 @@ _RETURNS_STAY = Verdict(
     title="What the sale to be cleared gave back cannot be taken again at the vendor.",
 )  # fmt: skip
 _FREE = Verdict(VerdictKind.DONE, title="What was given back had cost nothing: the vendor has nothing to refund.")
-_TIME_LOST = ("sale.time_lost", "Counted when it arrived: the vendor was not told the sale's own time.")
 
 
 def unsendable(outgoing: Outgoing) -> Verdict | None:
@@ -34,12 +28,3 @@ def unsendable(outgoing: Outgoing) -> Verdict | None:
     if returned(sale) and sale.original_transaction_id is None:
         return _NO_ORIGINAL
     return None if sale.lines else _NO_LINES
-
-
-def with_lost_time(verdict: Verdict, outgoing: Outgoing, now: datetime) -> Verdict:
-    """The verdict with a word for it when a checkout counts at another time than its own, of which nothing was told."""
-    late = now - (outgoing.corrected_at or outgoing.record.occurred_at) > TIME_MATTERS
-    if verdict.kind is not VerdictKind.DONE or verdict.code or not late:
-        return verdict
-    code, title = _TIME_LOST
-    return replace(verdict, code=code, title=title)

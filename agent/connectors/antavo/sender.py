@@ -35,9 +35,10 @@ from agent.connectors.antavo.mapping import (
     render_void,
 )
 from agent.connectors.antavo.people import UNKNOWN, AntavoPeople
-from agent.connectors.antavo.sendable import unsendable, with_lost_time
+from agent.connectors.antavo.sendable import unsendable
 from agent.connectors.antavo.settings import AntavoSettings
 from agent.connectors.antavo.telling import AntavoTelling
+from agent.connectors.base import with_lost_time
 from agent.domain.activity import Activity
 from agent.domain.delivery import Verdict, VerdictKind
 from agent.domain.identifiers import IdentifierType

@@ -19,10 +19,10 @@ from agent.connectors.antavo.errors import verdict_without_answer, verdict_witho
 from agent.connectors.antavo.mapping import Event, render_json
 from agent.connectors.antavo.outcomes import LOST, WAITING, correlation_of, outcome_in
 from agent.connectors.antavo.people import AntavoKeys
-from agent.connectors.antavo.sendable import with_lost_time
 from agent.connectors.antavo.settings import AntavoSettings
 from agent.connectors.antavo.submissions import AntavoSubmissions
 from agent.connectors.antavo.unasked import events_unasked
+from agent.connectors.base import with_lost_time
 from agent.domain.delivery import Verdict, VerdictKind
 from agent.domain.identifiers import IdentifierType
 from agent.errors import VendorRefusedError, VendorUnreachableError

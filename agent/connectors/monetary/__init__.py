@@ -25,6 +25,7 @@ from agent.connectors.monetary.settings import MonetarySettings
 from agent.connectors.monetary.turns import Turns
 from agent.domain.activity import ContactEvent
 from agent.domain.transaction import NewContact
+from agent.errors import VendorOwnError
 from agent.ports import Secret, Seed
 from agent.transport import Answer, HttpPolicy, Transport
 
@@ -51,6 +52,7 @@ class Monetary:
     connections = CONNECTIONS
     idle_ping_s = 60.0
     """What the service bears is not published."""
+    keeps_time = False
     windows = ()  # however late a sale comes it counts; what is lost of it is lost after minutes, and reported
     writer = None
 
@@ -77,7 +79,9 @@ class Monetary:
             VendorUnreachableError: no sensible answer came.
             VendorRefusedError: our key is refused.
         """
-        raise_unless_answered(await self._client.search(_NOBODY), named=False)
+        told = raise_unless_answered(await self._client.search(_NOBODY), named=False)
+        if not isinstance(told, list | None):  # a refusal of the question shows that it was asked
+            raise VendorOwnError("answers a search with something else than a list")
 
     async def close(self) -> None:
         """Closes the connections."""

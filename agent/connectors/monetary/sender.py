@@ -19,9 +19,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import timedelta
 from typing import Any, Final, TypeVar
 
+from agent.connectors.base import with_lost_time
 from agent.connectors.monetary.books import MonetaryBooks, Unclear, reference_of
 from agent.connectors.monetary.client import MonetaryClient
 from agent.connectors.monetary.errors import (
@@ -56,8 +56,6 @@ MAX_CALLS = 4
 """Calls that one delivery usually takes at most: who it is, somebody new, what is on the books, the receipt."""
 _GIVEN: Final = (RedemptionState.QUEUED, RedemptionState.REDEEMED)
 _GIVEN_BACK: Final = (RedemptionState.UNDOING, RedemptionState.RELEASED, RedemptionState.LOST)
-TIME_MATTERS = timedelta(minutes=5)
-"""A sale that is told later than this is reported as counted at another time than its own."""
 _PARK, _DONE, _RETRY = VerdictKind.PARK, VerdictKind.DONE, VerdictKind.RETRY
 _NOBODY = Verdict(_PARK, "sale.without_member", title="The sale names nobody.")
 _RETURN = Verdict(_PARK, "sale.return_unsupported", title="The vendor takes no returns: a person settles it there.")
@@ -78,7 +76,6 @@ _OFFER_UNTOLD = ("sale.offer_untold", "Which discount is an offer's nobody said:
 _NOT_WANTED = Verdict(
     _DONE, "contact.not_wanted", title="Nothing was sent: the configuration makes no customers any more."
 )
-_TIME_LOST = ("sale.time_lost", "Counted when it arrived: the vendor has no place for the sale's own time.")
 
 
 class MonetarySender:
@@ -240,8 +237,7 @@ class MonetarySender:
         return replace(_IN_DOUBT, title=f"It may have arrived, and the customer's receipts {unclear.why}.")
 
     def _dated(self, outgoing: Outgoing, verdict: Verdict) -> Verdict:
-        late = self._clock.now() - (outgoing.corrected_at or outgoing.transaction.occurred_at) > TIME_MATTERS
-        return replace(verdict, code=_TIME_LOST[0], title=_TIME_LOST[1]) if late else verdict
+        return with_lost_time(verdict, outgoing, self._clock.now())
 
 
 async def _before_sending(question: Awaitable[T]) -> T | Verdict:

@@ -32,6 +32,7 @@ class Mparticle:
     name = NAME
     connections = CONNECTIONS
     idle_ping_s = IDLE_PING_S
+    keeps_time = True
     lookup = writer = history = None
     windows = (
         Window(OUTPUTS_TAKE, "outputs of the usual maximum age get nothing of a sale"),

@@ -13,6 +13,9 @@ any other 2xx                retry      undocumented: somebody else's page, such
 401, 402, 403                hold       HTTP page and OpenAPI: credentials missing or invalid; both are described for
                                         either case. 402 is not documented
 404, 405                     retry      no such call there: `base_url` leads elsewhere, which no sale can help
+202 with more than 80 as     done, and  service limits: the greatest use of all limits on speed, in percent. A second's
+X-mp-rate-limit-percentage-  a rest     rest between deliveries is our choice
+used
 408, 425, 429                retry      service limits: 429 with `X-mp-rate-limit-exceeded` and perhaps `Retry-After`;
                                         a second's silence is kept without one
 413                          split      undocumented for this call: too large together
@@ -37,7 +40,10 @@ _ELSEWHERE = (404, 405, 407)
 _TOO_LARGE = 413
 _SILENCE_S = 1.0
 _CODE_NAME = re.compile(r"[A-Z][A-Z0-9_]{2,63}")
+_REST_S = 1.0
 _LIMIT_HEADER = "x-mp-rate-limit-exceeded"
+_USED_HEADER, _NEARLY_USED_PERCENT = "x-mp-rate-limit-percentage-used", 80.0
+_PERCENT = re.compile(r"[0-9]{1,6}(\.[0-9]{1,12})?")
 _LIMITS = frozenset({"org", "account", "app", "feed", "workspace", "acceleration", "system"})
 
 
@@ -70,7 +76,7 @@ def verdict_of(answer: Answer, *, together: bool = False) -> Verdict:
             after_s=answer.retry_after_s, alone=True, reached=False,
         )  # fmt: skip
     if status == _ACCEPTED and code is None:
-        return Verdict(VerdictKind.DONE, status=status)
+        return Verdict(VerdictKind.DONE, status=status, after_s=_rest_s(answer))
     verdict = Verdict(VerdictKind.PARK, "vendor.rejected", status, "The vendor refuses this record.", code)
     return replace(verdict, kind=VerdictKind.SPLIT) if together and status != _ACCEPTED else verdict
 
@@ -121,6 +127,12 @@ def _limit(answer: Answer) -> str | None:
     """Which limit was exceeded, in mParticle's word for it."""
     word = answer.headers.get(_LIMIT_HEADER, "").strip().lower()
     return word if word in _LIMITS else None
+
+
+def _rest_s(answer: Answer) -> float | None:
+    """Seconds to rest after a success, because the organisation's allowance is nearly used up; None where it is not."""
+    used = answer.headers.get(_USED_HEADER, "").strip()
+    return _REST_S if _PERCENT.fullmatch(used) and float(used) > _NEARLY_USED_PERCENT else None
 
 
 def _is_elsewhere(answer: Answer) -> bool:

@@ -6,12 +6,14 @@ that no event waits for it. A request that is not through is tried again for as 
 ==========================  ==========  ===========================================================================
 answer                      verdict     source
 ==========================  ==========  ===========================================================================
-201                         done        OpenDSR page: received; erased after a wait of 7 days and up to 14 more
+201 that names the request  done        OpenDSR page: received; erased after a wait of 7 days and up to 14 more
 409                         duplicate   the same page: the same identities are being erased already
-200 to a question for it    duplicate   an earlier attempt had arrived
+to a question for it: 200   duplicate   an earlier attempt had arrived; 404 says that it had not, and nothing else
+that names it                           does: filed twice under one id it would be refused (400)
 other 4xx                   park        the same page: the request is not understood, and never will be
-401, 403, 407, 408, 429,    retry       credentials, the pace, the vendor or the line: waited for
-5xx, another 2xx, 3xx
+401, 403, 407, 408, 429,    retry       credentials, the pace, the vendor or the line: waited for. A success that does
+5xx, another 2xx, 3xx, a                not name the request is somebody else's, and nobody would be erased
+web page
 ==========================  ==========  ===========================================================================
 
 ===========================  ====================================================  ================================
@@ -43,7 +45,7 @@ from agent.errors import VendorRefusedError, VendorUnreachableError
 from agent.ports import Outgoing
 from agent.transport import Answer, Transport
 
-_CREATED, _KNOWN, _UNDER_WAY = 201, 200, 409
+_CREATED, _KNOWN, _UNKNOWN, _UNDER_WAY = 201, 200, 404, 409
 _REFUSED = (401, 403)
 _LATER = (407, 408, 425, 429)
 _CLIENT_ERRORS = range(400, 500)
@@ -88,9 +90,9 @@ class OpenDsr:
         if body is None:
             return _NOBODY
         try:
-            if outgoing.maybe_received and (await self._call("GET", f"/requests/{request_id}")).status == _KNOWN:
-                return Verdict(VerdictKind.DUPLICATE, status=_KNOWN, reference=request_id)
-            answer = await self._call("POST", "/requests", render_json(body))
+            if outgoing.maybe_received and (known := await self._look_up(request_id)):
+                return known
+            answer = await self._call("POST", "/requests/", render_json(body))
         except VendorUnreachableError as error:
             return _waits("erasure.unanswered", None, str(error), not_received=not error.maybe_received)
         except VendorRefusedError as error:
@@ -100,6 +102,18 @@ class OpenDsr:
     async def close(self) -> None:
         """Closes the connections."""
         await self._transport.close()
+
+    async def _look_up(self, request_id: str) -> Verdict | None:
+        """What is known of a request that may have arrived; None when it has not."""
+        answer = await self._call("GET", f"/requests/{request_id}")
+        if answer.status == _KNOWN and _names(answer, request_id):
+            return Verdict(VerdictKind.DUPLICATE, status=_KNOWN, reference=request_id)
+        if answer.status == _UNKNOWN and not answer.is_markup:
+            return None
+        verdict = _verdict_of(answer, request_id)
+        if verdict.kind is VerdictKind.RETRY:
+            return verdict
+        return _waits("erasure.unanswered", answer.status, "The vendor does not say whether it has it.")
 
     async def _call(self, method: str, path: str, content: bytes = b"") -> Answer:
         headers = {"Authorization": self._credentials.header(), "Content-Type": "application/json"}
@@ -127,7 +141,7 @@ def render_request(
     """
     main: dict[str, Any] = {}
     extended: dict[str, Any] = {}
-    for one in _names(outgoing):
+    for one in _naming(outgoing):
         value = {"value": one.value, "encoding": "raw"}
         if one.type is primary:
             main.setdefault("controller_customer_id", value)
@@ -148,7 +162,7 @@ def render_request(
     }
 
 
-def _names(outgoing: Outgoing) -> Iterator[Identifier]:
+def _naming(outgoing: Outgoing) -> Iterator[Identifier]:
     if outgoing.key is not None:
         yield outgoing.key.identifier
     yield from outgoing.readings
@@ -156,15 +170,24 @@ def _names(outgoing: Outgoing) -> Iterator[Identifier]:
 
 def _verdict_of(answer: Answer, request_id: str) -> Verdict:
     status = answer.status
-    if status == _CREATED:
+    if status == _CREATED and _names(answer, request_id):
         return Verdict(VerdictKind.DONE, status=status, reference=request_id)
-    if status == _UNDER_WAY:
+    if status == _UNDER_WAY and not answer.is_markup:
         return Verdict(VerdictKind.DUPLICATE, status=status)
     if status in _REFUSED:
         return _waits("erasure.credentials_refused", status, "The vendor refuses the workspace's credentials.")
     if status in _CLIENT_ERRORS and status not in _LATER and not answer.is_markup:
         return Verdict(VerdictKind.PARK, "vendor.rejected", status, "The vendor refuses this request.")
     return _waits("erasure.unanswered", status, "The vendor does not take requests now.", not_received=False)
+
+
+def _names(answer: Answer, request_id: str) -> bool:
+    """Whether an answer is about this request."""
+    try:
+        body = answer.json()
+    except VendorUnreachableError:
+        return False
+    return isinstance(body, dict) and body.get("subject_request_id") == request_id
 
 
 def _waits(code: str, status: int | None, title: str, *, not_received: bool = True) -> Verdict:

@@ -5,7 +5,8 @@ A sale alone goes by `/events`, where a refusal says which sale is meant. Whatev
 """
 
 from collections.abc import Sequence
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 
 from agent.connectors.mparticle.activities import render_activity
 from agent.connectors.mparticle.batching import MAX_BATCH_BYTES, MAX_BATCHES, cut, join
@@ -109,7 +110,7 @@ class MparticleSender:
         record, now = outgoing.record, self._clock.now()
         if record.type is TransactionType.VOID and not record.lines and outgoing.original is None:
             return _GONE
-        if outgoing.maybe_received and now - outgoing.accepted_at > DEDUPLICATES_FOR:
+        if outgoing.maybe_received and _is_forgotten(outgoing, now):
             return _TOO_LATE
         if isinstance(record, Activity):
             rendered = render_activity(outgoing, record, self._settings, primary=self._primary, now=now)
@@ -142,7 +143,16 @@ class MparticleSender:
             return verdict
         code, title = _HISTORICAL if age > HISTORICAL_AFTER else _LATE
         kind = "activity" if isinstance(outgoing.record, Activity) else "sale"
-        return Verdict(VerdictKind.DONE, f"{kind}.{code}", verdict.status, title)
+        return replace(verdict, code=f"{kind}.{code}", title=title)
+
+
+def _is_forgotten(outgoing: Outgoing, now: datetime) -> bool:
+    """Whether mParticle might count again what may have arrived.
+
+    Its memory is over; or the call is another one by now, of which nobody says that it shares that memory.
+    """
+    old_by_now, was_old = (at - outgoing.record.occurred_at > HISTORICAL_AFTER for at in (now, outgoing.accepted_at))
+    return now - outgoing.accepted_at > DEDUPLICATES_FOR or (old_by_now and not was_old)
 
 
 def _is_erasure(outgoing: Outgoing) -> bool:

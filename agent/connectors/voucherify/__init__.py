@@ -56,6 +56,7 @@ class Voucherify:
         self.client, self.settings, self._clock = client, settings, clock
         owns = role == "loyalty"
         self.guests = settings.guest_sales
+        self.keeps_time = settings.earn_with == "order"
         self.requests_per_second = settings.requests_per_minute / _MINUTE_S
         self.sender = VoucherifySender(client, settings, primary=primary, clock=clock, owns_contacts=owns)
         self.lookup = VoucherifyPeople(client, primary, fields, clock=clock) if owns else None

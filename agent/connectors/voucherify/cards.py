@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from agent.connectors.voucherify.errors import is_elsewhere, read_object
+from agent.connectors.voucherify.values import whole
 from agent.transport import Answer
 
 MAX_PAGES: Final = 10
@@ -116,8 +117,8 @@ def taken_for(rows: Iterable[Row], reason: str) -> int:
 
 
 def points_of(row: Row) -> int:
-    """The points that one transaction added, below zero where it took some off."""
-    return _whole(_object(_object(row, "details"), "balance").get("points")) or 0
+    """The points that one transaction added, below zero where it took some off. Raises VendorOwnError."""
+    return whole(_object(_object(row, "details"), "balance"), "points") or 0
 
 
 def _is_of(row: Row, order: Row) -> bool:
@@ -137,13 +138,9 @@ def _card(voucher: Row) -> Card | None:
     own, code, held = voucher.get("id"), voucher.get("code"), _object(voucher, "loyalty_card")
     if not isinstance(own, str) or not (isinstance(code, str) and code and code.isprintable()):
         return None
-    return Card(own, code, _whole(held.get("balance")), _whole(held.get("pending_points")) or 0)
+    return Card(own, code, whole(held, "balance"), whole(held, "pending_points") or 0)
 
 
 def _object(of: Row, name: str) -> Row:
     value = of.get(name)
     return value if isinstance(value, Mapping) else {}
-
-
-def _whole(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None

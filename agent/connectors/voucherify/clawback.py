@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any, Final
 
+from agent.connectors.voucherify.benefits import is_word
 from agent.connectors.voucherify.cards import (
     Card,
     Row,
@@ -30,9 +31,10 @@ from agent.connectors.voucherify.errors import is_missing, read_object, verdict_
 from agent.connectors.voucherify.mapping import CANCELED, render_item, render_json
 from agent.connectors.voucherify.returns import ExceedsError
 from agent.connectors.voucherify.settings import VoucherifySettings
+from agent.connectors.voucherify.values import whole
 from agent.domain.delivery import Verdict, VerdictKind
 from agent.domain.transaction import Transaction
-from agent.errors import VendorUnreachableError
+from agent.errors import VendorOwnError, VendorUnreachableError
 from agent.ports import Clock, Outgoing
 from agent.transport import Answer
 
@@ -82,6 +84,7 @@ class Clawback:
 
         Raises:
             VendorUnreachableError, VendorRefusedError: as everywhere.
+            VendorOwnError: what was read has a form that is not understood; nothing was changed.
             ExceedsError: more comes back than the order has, or it is canceled.
             InexactError: an amount cannot be said.
         """
@@ -90,6 +93,8 @@ class Clawback:
             found = await self._found(sale, source_id)
         except TooManyError:
             return _TOO_MANY
+        except VendorOwnError:
+            raise
         except VendorUnreachableError as error:
             return replace(verdict_without_answer(error), not_received=True)
         if isinstance(found, Verdict):
@@ -110,6 +115,8 @@ class Clawback:
         verdict, order = verdict_of(answer, "order", now=self._clock.now()), read_object(answer)
         if verdict.kind is not _DONE:
             return replace(verdict, not_received=True)
+        if order.get("source_id") not in (None, source_id):
+            raise VendorOwnError("answers with another order than was asked for")
         if order.get("status") == CANCELED or _came_back(sale) > _amount(order):
             raise ExceedsError
         return await self._share(sale, source_id, order)
@@ -185,11 +192,12 @@ def _came_back(sale: Transaction) -> int:
 
 
 def _amount(order: Row) -> int:
-    told = order.get("amount")
-    return told if isinstance(told, int) and not isinstance(told, bool) and told > 0 else 0
+    return max(whole(order, "amount") or 0, 0)
 
 
 def _customer(order: Row) -> str | None:
     held: Any = order.get("customer")
-    told = order.get("customer_id") or (held.get("id") if isinstance(held, dict) else None)
-    return told if isinstance(told, str) and told else None
+    told = order.get("customer_id") or (held.get("id") if isinstance(held, dict) else held)
+    if told and not is_word(told):
+        raise VendorOwnError("has something else than a customer in an order")
+    return told or None

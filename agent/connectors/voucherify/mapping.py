@@ -84,8 +84,8 @@ def minor_units(amount: Decimal, currency: str) -> int:
 
 
 def render_json(value: Any) -> bytes:
-    """JSON with exact numbers."""
-    return bytes(simplejson.dumps(value, use_decimal=True, ensure_ascii=False, separators=(",", ":")), "utf-8")
+    """JSON with exact numbers, and of what Voucherify holds itself each character as it came, half ones too."""
+    return bytes(simplejson.dumps(value, use_decimal=True, separators=(",", ":")), "ascii")
 
 
 def render_order(outgoing: Outgoing, settings: VoucherifySettings, naming: Naming) -> Rendered:

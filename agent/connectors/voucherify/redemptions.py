@@ -157,8 +157,7 @@ class VoucherifyRedemptions:
         if refusal := self._refusal(answer):
             undone = refusal.code == _UNDONE_ALREADY
             return VendorWord() if undone else VendorWord(Reason.NOT_RELEASED, refusal.code)
-        _body(answer)
-        return VendorWord()
+        return _undone(_body(answer))
 
     async def _held(self, one: Redeemable, timeout_s: float, pace: Pace) -> Row | None:
         """The customer's row of a voucher that is good for one redemption; None too for what a till is not shown.
@@ -217,6 +216,13 @@ def _outcome(answer: Answer) -> VendorWord:
             error = result.get("error") if isinstance(result, dict) else None
             return _no(known_key(error.get("key")) if isinstance(error, dict) else None)
     raise VendorUnreachableError("answers a redemption without what became of it", maybe_received=True)
+
+
+def _undone(body: dict[str, Any]) -> VendorWord:
+    """What an answer of 200 to a rollback says. Raises VendorUnreachableError: it says nothing of one."""
+    if body.get("object") != "redemption_rollback":
+        raise VendorUnreachableError("answers a rollback with something else", maybe_received=True)
+    return VendorWord(Reason.NOT_RELEASED) if body.get("result") == "FAILURE" else VendorWord()
 
 
 def _standing(entries: list[Row], customer: object) -> Row | None:

@@ -14,7 +14,9 @@ from functools import partial
 from typing import Any
 
 from agent.connectors.voucherify.mapping import CANCELED, render_item, render_json
+from agent.connectors.voucherify.values import whole
 from agent.domain.transaction import Transaction
+from agent.errors import VendorOwnError
 
 RETURNS, CLAIM = "agent_returns", "agent_claim"
 _ITEM_KEYS = ("sku_id", "product_id", "related_object", "source_id", "quantity", "price", "amount", "metadata")
@@ -37,8 +39,8 @@ def has_returns(order: Mapping[str, Any]) -> bool:
 
 def claimant(order: Mapping[str, Any]) -> str | None:
     """The id of the claim that canceled an order; None where none did."""
-    told = _object(order.get("metadata")).get(CLAIM)
-    return told if isinstance(told, str) and told and order.get("status") == CANCELED else None
+    told = _noted(order, CLAIM)
+    return told[0] if told and order.get("status") == CANCELED else None
 
 
 def render_claimed(order: Mapping[str, Any], transaction_id: str) -> bytes:
@@ -56,10 +58,11 @@ def render_taken_off(order: Mapping[str, Any], sale: Transaction) -> bytes:
     Raises:
         ExceedsError: more comes back than the order has, or it is canceled.
         InexactError: an amount cannot be said.
+        VendorOwnError: the order has a form in which something of it would be lost.
     """
     if order.get("status") == CANCELED:
         raise ExceedsError
-    items = [{**item, "quantity": _whole(item, "quantity"), "amount": _amount(item)} for item in _rows(order)]
+    items = [_read(item) for item in _rows(order)]
     for line in sale.lines:
         if line.kind == "return":
             _take_off(items, render_item(line, sale.currency))
@@ -81,7 +84,7 @@ def _take_off(items: Iterable[dict[str, Any]], back: Mapping[str, Any]) -> None:
         raise ExceedsError
     while left := [item for item in same if _has(item, pieces, money)]:
         found = min(left, key=partial(_unlikeness, pieces=pieces, money=money))
-        price, amount, quantity = _whole(found, "price"), found["amount"], found["quantity"]
+        price, amount, quantity = found["price"], found["amount"], found["quantity"]
         count = min(pieces, quantity)
         paid = min(count * price if price * pieces == money else money, amount)
         pieces, money = pieces - count, money - paid
@@ -100,7 +103,7 @@ def _has(item: Mapping[str, Any], pieces: int, money: int) -> bool:
 
 def _unlikeness(item: Mapping[str, Any], pieces: int, money: int) -> tuple[bool, ...]:
     """The least of an item that was sold at this price, then of one that was sold for this, then of one that has it."""
-    return (_whole(item, "price") * pieces != money, item["amount"] != money, item["amount"] < money)
+    return (item["price"] * pieces != money, item["amount"] != money, item["amount"] < money)
 
 
 def _sent(item: Mapping[str, Any]) -> dict[str, Any]:
@@ -114,23 +117,36 @@ def _sent(item: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _returns(order: Mapping[str, Any]) -> tuple[str, ...]:
-    told = _object(order.get("metadata")).get(RETURNS)
-    return tuple(told.split(",")) if isinstance(told, str) and told else ()
+    return tuple(name for told in _noted(order, RETURNS) for name in told.split(","))
 
 
-def _amount(item: Mapping[str, Any]) -> int:
-    stated = item.get("amount")
-    return _whole(item, "amount") if stated is not None else _whole(item, "quantity") * _whole(item, "price")
+def _noted(order: Mapping[str, Any], name: str) -> list[str]:
+    """What we wrote into an order's metadata, of which a project's schema may have made a list, or a number.
+
+    Raises:
+        VendorOwnError: something else stands there, and nobody knows what was noted.
+    """
+    metadata = order.get("metadata") or {}
+    told = metadata.get(name) if isinstance(metadata, dict) else metadata
+    listed = told if isinstance(told, list) else [told]
+    if not isinstance(metadata, dict) or not all(isinstance(one, str | int | None) for one in listed):
+        raise VendorOwnError("has something else than our metadata in an order")
+    return [str(one) for one in listed if one not in (None, "")]
 
 
-def _whole(item: Mapping[str, Any], name: str) -> int:
-    value = item.get(name)
-    return value if isinstance(value, int) and not isinstance(value, bool) else 0
+def _read(item: Mapping[str, Any]) -> dict[str, Any]:
+    """An item with its numbers; it is written again, or left out where nothing is left of it."""
+    quantity, price, amount = whole(item, "quantity"), whole(item, "price") or 0, whole(item, "amount")
+    if quantity is None:
+        raise VendorOwnError("has an item of no quantity in an order")
+    return {**item, "quantity": quantity, "price": price, "amount": quantity * price if amount is None else amount}
 
 
-def _rows(order: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
-    items = order.get("items")
-    return [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
+def _rows(order: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    items = order.get("items") or []
+    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+        raise VendorOwnError("has something else than items in an order")
+    return items
 
 
 def _object(value: Any) -> Mapping[str, Any]:

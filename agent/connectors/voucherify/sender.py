@@ -13,6 +13,7 @@ from weakref import WeakValueDictionary
 
 import structlog
 
+from agent.connectors.base import with_lost_time
 from agent.connectors.voucherify.clawback import UNKNOWN as _UNKNOWN
 from agent.connectors.voucherify.clawback import Clawback
 from agent.connectors.voucherify.client import VoucherifyClient
@@ -38,11 +39,12 @@ from agent.connectors.voucherify.returns import (
 )
 from agent.connectors.voucherify.settings import VoucherifySettings
 from agent.connectors.voucherify.telling import tell_contact
+from agent.connectors.voucherify.values import whole
 from agent.domain.activity import Activity
 from agent.domain.delivery import Verdict, VerdictKind
 from agent.domain.identifiers import IdentifierType
 from agent.domain.transaction import Transaction, TransactionType
-from agent.errors import VendorRefusedError, VendorUnreachableError
+from agent.errors import VendorOwnError, VendorRefusedError, VendorUnreachableError
 from agent.ports import Clock, Outgoing
 from agent.transport import Answer
 
@@ -72,6 +74,9 @@ _IN_DOUBT = Verdict(
     VerdictKind.IN_DOUBT,
     "sale.maybe_received",
     title="The event may have arrived, and sent again it would count twice.",
+)
+_STRANGE = Verdict(
+    VerdictKind.RETRY, "vendor.unreadable", title="The vendor's answer has a form that is not understood.", alone=True
 )
 _DROPPED = Verdict(_DONE, "sale.not_repeated", title="The event may have arrived; on_doubt says not to send it again.")
 
@@ -110,6 +115,8 @@ class VoucherifySender:
     async def _send(self, outgoing: Outgoing) -> Verdict:
         try:
             return await self._attempt(outgoing)
+        except VendorOwnError:  # of what was read before anything was changed
+            return replace(_STRANGE, not_received=True)
         except VendorUnreachableError as error:
             return verdict_without_answer(error)
         except VendorRefusedError as error:
@@ -150,7 +157,7 @@ class VoucherifySender:
         if outgoing.maybe_received and (known := await self._look_up(outgoing, rendered)):
             return known
         answer = await self._client.post_order(rendered.body)
-        verdict = self._told(self._verdict(answer), outgoing, rendered)
+        verdict = self._told(self._verdict(answer, outgoing.transaction.transaction_id), outgoing, rendered)
         if verdict.kind is not _DONE or outgoing.maybe_received or not read_object(answer).get("updated_at"):
             return verdict
         log.warning("sale.known_before", vendor="voucherify", transaction_id=outgoing.transaction.transaction_id)
@@ -187,13 +194,17 @@ class VoucherifySender:
 
     async def _look_up(self, outgoing: Outgoing, rendered: Rendered) -> Verdict | None:
         """What is known of a sale that may have arrived; None when it has not."""
-        answer = await self._client.get_order(outgoing.transaction.transaction_id)
+        source_id = outgoing.transaction.transaction_id
+        answer = await self._client.get_order(source_id)
         if is_missing(answer):
             return None
-        verdict, order = self._verdict(answer), read_object(answer)
+        verdict, order = self._verdict(answer, source_id), read_object(answer)
         if verdict.kind is not _DONE:
             return verdict
-        if order.get("status") not in _KNOWN:
+        status = order.get("status")
+        if not isinstance(status, str | None):
+            return replace(_STRANGE, status=verdict.status)
+        if status not in _KNOWN:
             return None
         if _is_another(order, rendered):
             return replace(_COLLISION, status=verdict.status)
@@ -205,7 +216,7 @@ class VoucherifySender:
             return _VOID_OF_RETURN
         source_id = outgoing.transaction.original_transaction_id or ""
         answer = await self._client.put_order(source_id, render_status(CANCELED))
-        return _UNKNOWN if is_missing(answer) else self._verdict(answer)
+        return _UNKNOWN if is_missing(answer) else self._verdict(answer, source_id)
 
     async def _change_earlier(self, outgoing: Outgoing) -> Verdict | None:
         """What came of changing the order, or the points, of the sale that this one is about; None without such a sale.
@@ -228,20 +239,20 @@ class VoucherifySender:
         answer = await self._client.get_order(source_id)
         if is_missing(answer):
             return _UNKNOWN
-        verdict = self._verdict(answer)
+        verdict = self._verdict(answer, source_id)
         if verdict.kind is not _DONE:
             return verdict
         order = read_object(answer)
         if is_taken_off(order, sale.transaction_id):
             return replace(verdict, kind=VerdictKind.DUPLICATE)
-        return self._verdict(await self._client.put_order(source_id, render_taken_off(order, sale)))
+        return self._verdict(await self._client.put_order(source_id, render_taken_off(order, sale)), source_id)
 
     async def _free(self, claim: Transaction, source_id: str) -> Verdict | None:
         """Cancels the guest's order of a sale that is claimed: its goods would count twice. None without one."""
         answer = await self._client.get_order(source_id)
         if is_missing(answer):
             return None
-        verdict = self._verdict(answer)
+        verdict = self._verdict(answer, source_id)
         if verdict.kind is not _DONE:
             return verdict
         order = read_object(answer)
@@ -251,10 +262,15 @@ class VoucherifySender:
             return _CLAIMED
         if order.get("status") == CANCELED or has_returns(order):
             return _TAKEN_BACK
-        return self._verdict(await self._client.put_order(source_id, render_claimed(order, claim.transaction_id)))
+        written = await self._client.put_order(source_id, render_claimed(order, claim.transaction_id))
+        return self._verdict(written, source_id)
 
-    def _verdict(self, answer: Answer) -> Verdict:
-        return verdict_of(answer, "order", now=self._clock.now())
+    def _verdict(self, answer: Answer, source_id: str) -> Verdict:
+        """What an answer means that is to be about one order: of another one it says nothing."""
+        verdict = verdict_of(answer, "order", now=self._clock.now())
+        if verdict.kind is _DONE and read_object(answer).get("source_id") not in (None, source_id):
+            return replace(_STRANGE, status=verdict.status)
+        return verdict
 
     # --- events ---------------------------------------------------------------------------------------------
 
@@ -273,7 +289,7 @@ class VoucherifySender:
             verdict = verdict_without_answer(error)
         if verdict.kind is VerdictKind.RETRY and not verdict.not_received and on_doubt != "resend":
             return replace(self._doubtful(), status=verdict.status, reached=verdict.reached, after_s=verdict.after_s)
-        return self._told(verdict, outgoing, rendered)
+        return with_lost_time(self._told(verdict, outgoing, rendered), outgoing, self._clock.now())
 
     def _doubtful(self) -> Verdict:
         return _DROPPED if self._settings.on_doubt == "drop" else _IN_DOUBT
@@ -303,8 +319,8 @@ def _held(error: VendorRefusedError) -> Verdict:
 
 
 def _is_another(order: Mapping[str, Any], rendered: Rendered) -> bool:
-    """Whether an order under a sale's id is another sale's, as far as it says."""
-    amount, customer = order.get("amount"), order.get("customer")
+    """Whether an order under a sale's id is another sale's, as far as it says. Raises VendorOwnError."""
+    amount, customer = whole(order, "amount"), order.get("customer")
     told = customer if isinstance(customer, dict) else {}
     is_anothers = any(told.get(name) not in (None, value) for name, value in rendered.customer.items())
     return is_anothers or amount not in (None, rendered.amount)

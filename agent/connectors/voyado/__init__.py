@@ -34,6 +34,7 @@ class Voyado:
     guests = False
     connections = CONNECTIONS
     idle_ping_s = IDLE_PING_S
+    keeps_time = True
     windows = ()
 
     def __init__(

@@ -635,8 +635,20 @@ async def test_a_return_whose_answer_is_lost(simulator, connect, arrived, kind, 
         ({"status": "refunded", "refunded": 0}, IN_DOUBT),
         ({"refunded": 0}, RETRY),
         ([], RETRY),
+        ({"id": "another", "status": "accepted", "refunded": 0}, RETRY),
     ],
-    ids=["nothing", "as text", "null", "something", "unsaid", "unreadable", "all", "no status", "no transaction"],
+    ids=[
+        "nothing",
+        "as text",
+        "null",
+        "something",
+        "unsaid",
+        "unreadable",
+        "all",
+        "no status",
+        "no transaction",
+        "another transaction",
+    ],
 )
 async def test_what_the_books_have_to_say(connect, books, kind):
     """Only where they say that nothing was given back does a return go out again."""

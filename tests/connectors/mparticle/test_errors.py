@@ -100,6 +100,18 @@ def test_throttling(given, after_s, limit):
 
 
 @pytest.mark.parametrize(
+    ("used", "rest_s"),
+    [("80.5", 1.0), ("100", 1.0), ("250", 1.0), ("80", None), ("12", None), ("", None), ("-90", None), ("1e9", None),
+     ("nearly", None), ("9" * 40, None)],
+)  # fmt: skip
+def test_a_limit_that_is_nearly_used_up(used, rest_s):
+    """What was accepted is done; the next delivery waits a little, for the others of the organisation."""
+    verdict = verdict_of(answer(202, x_mp_rate_limit_percentage_used=used))
+
+    assert (verdict.kind, verdict.after_s) == (DONE, rest_s)
+
+
+@pytest.mark.parametrize(
     ("body", "expected"),
     [
         (BAD, "BAD_REQUEST"),

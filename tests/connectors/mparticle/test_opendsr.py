@@ -14,7 +14,7 @@ from agent.domain.delivery import VerdictKind
 from agent.domain.identifiers import Identifier, IdentifierType
 from agent.transport import Transport
 from tests.connectors.mparticle.sales import NOW, Reference, make_activity, make_key, make_outgoing, make_settings
-from tests.wire import POLICY
+from tests.wire import POLICY, answer, in_turn, wire
 
 PHONE = Identifier(IdentifierType.MOBILE_PHONE, "+46701740605")
 EMAIL = Identifier(IdentifierType.EMAIL, "alma@example.com")
@@ -138,6 +138,59 @@ async def test_what_may_have_arrived_and_did_not(workspace, connect):
     assert (verdict.kind, len(sim.erasures())) == (VerdictKind.DONE, 1)
 
 
+REQUEST = request_id_of(erasure().record).encode()
+
+
+@pytest.mark.parametrize(
+    ("found", "filed"),
+    [
+        pytest.param(answer(200, b'{"subject_request_id": "' + REQUEST + b'", "request_status": "pending"}'), [],
+                     id="it is there"),
+        pytest.param(answer(404, b"{}"), [b'"subject_request_id":"' + REQUEST], id="it is not there"),
+        pytest.param(answer(404), [b'"subject_request_id":"' + REQUEST], id="it is not there, without a word"),
+    ],
+)  # fmt: skip
+async def test_what_is_asked_before_it_is_filed_again(connect, found, filed):
+    """What may have arrived is asked for by its id, and filed only if it is not known."""
+    taken = answer(201, b'{"subject_request_id": "' + REQUEST + b'"}')
+    async with wire(in_turn(found, taken)) as server:
+        [verdict] = await connect(server.url).send([erasure(maybe_received=True)])
+    asked, *posted = server.requests
+    assert asked.startswith(b"GET /v3/requests/" + REQUEST + b" HTTP")
+    assert [request.startswith(b"POST /v3/requests/ HTTP") for request in posted] == [True] * len(filed)
+    assert all(words in request for words, request in zip(filed, posted, strict=True))
+    assert verdict.kind is (VerdictKind.DONE if filed else VerdictKind.DUPLICATE)
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        pytest.param(answer(200, b"<html>Sign in</html>", content_type="text/html"), id="a captive portal"),
+        pytest.param(answer(200, b'{"subject_request_id": "of-somebody-else"}'), id="another request"),
+        pytest.param(answer(200, b'{"subject_request_id": "'), id="cut off"),
+        pytest.param(answer(200, b"[]"), id="another form"),
+        pytest.param(answer(404, b"<html>", content_type="text/html"), id="a page that is not found"),
+        pytest.param(answer(400, b"{}"), id="400"),
+        pytest.param(answer(409, b"{}"), id="409"),
+        pytest.param(answer(503), id="503"),
+        pytest.param(answer(302, location="http://127.0.0.1:9/"), id="a redirect"),
+    ],
+)
+async def test_whoever_else_answers_files_nothing(connect, found):
+    """Nobody but the vendor can say that it has a request, or that it has not: else nobody would be erased."""
+    async with wire(found) as server:
+        [verdict] = await connect(server.url).send([erasure(maybe_received=True)])
+    assert (verdict.kind, verdict.awaits, verdict.reached) == (VerdictKind.RETRY, True, True)
+    assert len(server.requests) == 1
+
+
+async def test_a_success_that_is_about_another_request(connect):
+    """It is not taken for ours: what is filed is named in the answer."""
+    async with wire(answer(201, b'{"subject_request_id": "9f86d081-0000-4000-8000-000000000000"}')) as server:
+        [verdict] = await connect(server.url).send([erasure()])
+    assert (verdict.kind, verdict.code, verdict.not_received) == (VerdictKind.RETRY, "erasure.unanswered", False)
+
+
 async def test_somebody_who_is_being_erased_already(workspace, connect):
     """Another till asked before: that is as good."""
     sim, running = workspace
@@ -170,8 +223,13 @@ async def test_a_request_is_carried_out_in_time(workspace, connect, clock):
         pytest.param(Fault(kind="answer", status=429, headers={"Retry-After": "9"}), VerdictKind.RETRY,
                      "erasure.unanswered", id="429"),
         pytest.param(Fault(kind="answer", status=503), VerdictKind.RETRY, "erasure.unanswered", id="503"),
-        pytest.param(Fault(kind="answer", status=200, body="html"), VerdictKind.RETRY, "erasure.unanswered",
-                     id="a captive portal"),
+        *(
+            pytest.param(Fault(kind="answer", status=status, body="html"), VerdictKind.RETRY, "erasure.unanswered",
+                         id=f"{status} with a web page")
+            for status in (200, 201, 400, 409)
+        ),
+        pytest.param(Fault(kind="answer", status=201, body="empty"), VerdictKind.RETRY, "erasure.unanswered",
+                     id="201 without a word"),
         pytest.param(Fault(kind="drop"), VerdictKind.RETRY, "erasure.unanswered", id="no answer"),
     ],
 )  # fmt: skip

@@ -88,6 +88,15 @@ async def test_what_is_late(simulator, connect, clock):
     assert [(row.call, row.forwarded) for row in sim.received] == [("events", False)]
 
 
+async def test_what_is_late_rests_too(connect, clock):
+    """An allowance that is nearly used up is kept to, however old the sale is."""
+    clock.wall += timedelta(days=3)
+    async with wire(answer(202, x_mp_rate_limit_percentage_used="97")) as server:
+        [verdict] = await connect(server.url).send([make_outgoing()])
+
+    assert (verdict.kind, verdict.code, verdict.after_s) == (VerdictKind.DONE, "sale.late", 1.0)
+
+
 @pytest.mark.parametrize("count", [1, 3], ids=["alone", "together"])
 async def test_an_answer_that_is_lost(simulator, connect, count):
     """Sent again, alone or otherwise grouped, it is known to be the same and counts once."""
@@ -240,6 +249,12 @@ async def test_credentials_that_are_missing(connect, credentials):
             make_outgoing(maybe_received=True, accepted_at=NOW - timedelta(days=30, seconds=1)),
             VerdictKind.IN_DOUBT, "sale.window_closed", id="it may have arrived, long ago",
         ),
+        pytest.param(
+            make_outgoing(
+                make_sale(occurred_at="2026-01-15T12:00:00Z"), maybe_received=True, accepted_at=NOW - timedelta(days=2)
+            ),
+            VerdictKind.IN_DOUBT, "sale.window_closed", id="it may have arrived, by the other call",
+        ),
     ],
 )  # fmt: skip
 async def test_what_is_not_sent(simulator, connect, what, kind, code):
@@ -257,14 +272,30 @@ async def test_what_is_not_sent(simulator, connect, what, kind, code):
     [
         {"maybe_received": True, "accepted_at": NOW - timedelta(days=29)},
         {"maybe_received": False, "accepted_at": NOW - timedelta(days=31)},
+        {
+            "maybe_received": True,
+            "accepted_at": NOW - timedelta(days=2),
+            "record": {"occurred_at": "2026-01-10T12:00:00Z"},
+        },
+        {
+            "maybe_received": False,
+            "accepted_at": NOW - timedelta(days=2),
+            "record": {"occurred_at": "2026-01-15T12:00:00Z"},
+        },
     ],
-    ids=["it would be recognised", "it never went out"],
+    ids=[
+        "it would be recognised",
+        "it never went out",
+        "it was old from the beginning",
+        "it got old, and never went out",
+    ],
 )
 async def test_what_waited_long(simulator, connect, changes):
     """A sale goes as long as it cannot count twice."""
     _, running = simulator
+    sold = make_sale(**changes.pop("record", {}))
 
-    [verdict] = await connect(running.url).send([make_outgoing(**changes)])
+    [verdict] = await connect(running.url).send([make_outgoing(sold, **changes)])
 
     assert verdict.kind is VerdictKind.DONE
 

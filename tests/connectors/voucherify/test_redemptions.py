@@ -383,7 +383,8 @@ async def test_what_may_be_another_s_is_not_rolled_back(*, open_desk, unsaid):
 )  # fmt: skip
 async def test_which_redemption_is_rolled_back(open_desk, entries, rolled_back):
     """The one that stands; where there is none, nothing has to be given back."""
-    async with wire(after_the_list(answer(200, json.dumps({"redemption_entries": entries}).encode()))) as vendor:
+    told = {"object": "redemption_rollback", "redemption_entries": entries}
+    async with wire(after_the_list(answer(200, json.dumps(told).encode()))) as vendor:
         assert await open_desk(vendor.url).release() == DONE
     asked = [request.split(b" ")[1] for request in vendor.requests if request.startswith(b"POST")]
     assert asked == ([b"/v1/redemptions/" + rolled_back + b"/rollback"] if rolled_back else [])
@@ -404,6 +405,33 @@ async def test_a_rollback_that_is_refused(open_desk):
 
         async with wire(after_the_list(script)) as vendor:
             assert await open_desk(vendor.url).release() == word
+
+
+@pytest.mark.parametrize(
+    ("body", "word"),
+    [
+        ({"object": "redemption_rollback", "result": "SUCCESS"}, DONE),
+        ({"object": "redemption_rollback", "result": "FAILURE"}, VendorWord(Reason.NOT_RELEASED)),
+        ({"unheard": ["of"]}, None),
+    ],
+    ids=["done", "failed", "somebody else's"],
+)
+async def test_what_an_answer_to_a_rollback_says(open_desk, body, word):
+    """That it is done only what names one says."""
+    entries = [{"object": "redemption", "result": "SUCCESS", "id": "r_1", "customer_id": "cust_1", "date": DATE}]
+    listed = answer(200, json.dumps({"redemption_entries": entries}).encode())
+
+    async def script(request, writer):
+        told = answer(200, json.dumps(body).encode()) if request.startswith(b"POST") else listed
+        await told(request, writer)
+
+    async with wire(after_the_list(script)) as vendor:
+        if word is not None:
+            assert await open_desk(vendor.url).release() == word
+            return
+        with pytest.raises(VendorUnreachableError) as caught:
+            await open_desk(vendor.url).release()
+    assert caught.value.maybe_received
 
 
 async def test_a_rollback_while_another_call_is_under_way(open_desk):

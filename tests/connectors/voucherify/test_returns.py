@@ -18,6 +18,7 @@ from agent.connectors.voucherify.returns import (
 )
 from agent.connectors.voucherify.simulator.checks import check_order
 from agent.domain.transaction import Line
+from agent.errors import VendorOwnError
 from tests.connectors.mparticle.sales import make_sale
 
 
@@ -105,14 +106,45 @@ def test_an_item_that_says_no_amount():
         pytest.param(of(item("A", 2, 12500)), [("A", "2", "250.00"), ("A", "1", "125.00")], id="twice in one return"),
         pytest.param(of(item("A", 2, 12500), status="CANCELED"), [("A", "1", "125.00")], id="a canceled order"),
         pytest.param(of(), [("A", "1", "1.00")], id="an order of nothing"),
-        pytest.param({"object": "order", "items": "x"}, [("A", "1", "1.00")], id="an order of nonsense"),
-        pytest.param(of({"source_id": "A", "quantity": "2", "amount": "x"}), [("A", "1", "1.00")], id="odd numbers"),
     ],
 )
 def test_more_than_the_order_has(order, rows):
     """It is refused before anything is written: a person has to look."""
     with pytest.raises(ExceedsError):
         render_taken_off(order, back(*rows))
+
+
+STRANGE = [
+    pytest.param({"object": "order", "items": "x"}, id="no list"),
+    pytest.param(of(item("A", 1, 12500), "B"), id="no item"),
+    pytest.param(of(item("A", 1, 12500), {"source_id": "B", "amount": 700}), id="no quantity"),
+    pytest.param(of(item("A", 1, 12500), {**item("B", 1, 700), "quantity": "one"}), id="words for a number"),
+    pytest.param(of(item("A", 1, 12500), {**item("B", 1, 700), "amount": 7.5}), id="a part of the smallest unit"),
+    pytest.param(of(item("A", 1, 12500), {**item("B", 1, 700), "price": True}), id="a yes for a price"),
+    pytest.param(of(item("A", 1, 12500), metadata="store 1042"), id="no metadata"),
+    pytest.param(of(item("A", 1, 12500), metadata={RETURNS: {"r-1": True}}), id="another note of returns"),
+]
+
+
+@pytest.mark.parametrize("order", STRANGE)
+def test_an_order_that_is_not_understood(order):
+    """It is not written again: what nobody could read of it would be lost, another item too."""
+    with pytest.raises(VendorOwnError):
+        render_taken_off(order, back(("A", "1", "125.00")))
+
+
+def test_numbers_as_text():
+    """They are the numbers that they spell; an item that was told so is not taken for nothing."""
+    rows = [{**item(goods, 2, 12500), "quantity": "2", "price": "12500", "amount": "25000"} for goods in "AB"]
+    left = update(of(*rows), back(("A", "1", "125.00")))["items"]
+    assert [(row["source_id"], row["quantity"], row["amount"]) for row in left] == [("A", 1, 12500), ("B", 2, 25000)]
+
+
+def test_half_a_character():
+    """What a project holds of somebody's words goes back as it came."""
+    order = of(item("A", 2, 12500, product={"name": "Socks \ud83d"}), metadata={"note": "\ud83d"})
+    body = update(order, back(("A", "1", "125.00")))
+    assert (body["items"][0]["product"]["name"], body["metadata"]["note"]) == ("Socks \ud83d", "\ud83d")
 
 
 def test_a_claim():
@@ -130,7 +162,8 @@ def test_once():
     order = of(metadata={RETURNS: "r-1,r-22"})
 
     assert [is_taken_off(order, name) for name in ("r-1", "r-2", "r-22")] == [True, False, True]
-    assert not is_taken_off({"metadata": {RETURNS: 7}}, "7")
+    assert is_taken_off({"metadata": {RETURNS: 7}}, "7")
+    assert [is_taken_off({"metadata": {RETURNS: ["r-1,r-22"]}}, name) for name in ("r-1", "r-2")] == [True, False]
     assert not is_taken_off({"metadata": None}, "")
 
 

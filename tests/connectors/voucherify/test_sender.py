@@ -112,6 +112,11 @@ async def test_a_request_that_is_lost(simulator, connect):
         pytest.param({"amount": 25000, "status": "CANCELED"}, DUPLICATE, "", id="canceled"),
         pytest.param({"amount": 25001, "status": "PAID"}, PARK, "sale.collision", id="of another amount"),
         pytest.param({"amount": 0, "status": "CANCELED"}, PARK, "sale.collision", id="of nothing"),
+        pytest.param({"amount": "25000", "status": "PAID"}, DUPLICATE, "", id="of an amount as text"),
+        pytest.param({"amount": [], "status": "PAID"}, RETRY, "vendor.unreadable", id="of no amount"),
+        pytest.param({"amount": 25000, "status": ["PAID"]}, RETRY, "vendor.unreadable", id="in no status"),
+        pytest.param({"amount": 25000, "status": "PAID", "source_id": "s-2"}, RETRY, "vendor.unreadable",
+                     id="another order"),
         pytest.param({"amount": 25000, "status": "PAID", "customer": {"source_id": "10000422"}}, PARK,
                      "sale.collision", id="somebody else's"),
         pytest.param({"amount": 25000, "status": "PAID", "customer": {"source_id": "10000421"}}, DUPLICATE, "",
@@ -128,6 +133,15 @@ async def test_an_order_under_the_id_of_a_sale(connect, held, kind, code):
 
     assert (verdict.kind, verdict.code, verdict.reference) == (kind, code, None if code else "ord_00000001")
     assert len(server.requests) == 1
+
+
+async def test_an_answer_about_another_order(connect):
+    """It says nothing of this sale, which is looked up before it goes again."""
+    body = json.dumps({"object": "order", "id": "ord_00000001", "source_id": "s-2"}).encode()
+    async with wire(answer(200, body)) as server:
+        [verdict] = await connect(server.url).send([sale()])
+
+    assert (verdict.kind, verdict.code, verdict.not_received) == (RETRY, "vendor.unreadable", False)
 
 
 async def test_an_id_that_another_sale_has(simulator, connect):
@@ -513,7 +527,7 @@ async def test_an_event(simulator, connect):
     [
         pytest.param("hold", (IN_DOUBT, "sale.maybe_received"), (IN_DOUBT, "sale.maybe_received"), 1, id="hold"),
         pytest.param("drop", (DONE, "sale.not_repeated"), (DONE, "sale.not_repeated"), 1, id="drop"),
-        pytest.param("resend", (RETRY, "vendor.offline"), (DONE, ""), 2, id="resend"),
+        pytest.param("resend", (RETRY, "vendor.offline"), (DONE, "sale.time_lost"), 2, id="resend"),
     ],
 )
 async def test_an_event_whose_answer_is_lost(*, simulator, connect, on_doubt, first, second, events):

@@ -128,7 +128,7 @@ class _Door:
         with self._simulator.lock:
             refused = self._refused(scope)
             if refused is None:
-                self._simulator.requests[scope["path"].rpartition("/")[2]] += 1
+                self._simulator.requests[scope["path"].rstrip("/").rpartition("/")[2]] += 1
         await (refused or self._app)(scope, receive, send)
 
     def _refused(self, scope: Scope) -> Response | None:

@@ -57,7 +57,7 @@ class DataSubjectRequests:
     def calls(self) -> list[Call]:
         """The calls that are answered."""
         return [
-            ("POST", "/v3/requests", self._create),
+            ("POST", "/v3/requests/", self._create),
             ("GET", "/v3/requests/{id}", self._show),
             ("DELETE", "/v3/requests/{id}", self._cancel),
         ]

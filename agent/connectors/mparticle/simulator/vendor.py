@@ -75,6 +75,11 @@ class MparticleSimulator(SimulatedVendor[Fault]):
         with self.lock:
             return dict(Counter(one for row in self._of("processed") for one in transactions(row.batch)))
 
+    def activities(self) -> set[str]:
+        """The ids of the activities that were processed: who joined, what changed, what a till told of."""
+        told = (event["data"].get("custom_attributes") or {} for event in self.events())
+        return {str(attributes["activity_id"]) for attributes in told if "activity_id" in attributes}
+
     def events(self) -> list[dict[str, Any]]:
         """Every event that was processed, in the order of arrival."""
         with self.lock:
