@@ -40,6 +40,7 @@ COMMANDS = {
     "drill": "agent.cli.workbench:drill",
     "campaign": "agent.cli.campaign:campaign",
     "simulate": "agent.cli.workbench:simulate",
+    "service": "agent.cli.service:service",
     "version": "agent.cli.version:version",
 }
 """Each command and the attribute that holds it, in the order of the help."""
