@@ -13,6 +13,9 @@ from typing import BinaryIO
 
 from agent.errors import StorageError, StorageFullError
 
+PRIVATE = 0o777 if sys.platform == "win32" else 0o700
+"""The mode of a directory of ours. On Windows it has the access of the one that it is made in; 0o700 would be a list of
+its own there, for whoever made it, be that an administrator or every service of one account."""
 _TRIES, _TRY_AGAIN_S = 20, 0.05
 
 

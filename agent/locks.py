@@ -1,12 +1,16 @@
-"""Locks on open files: the operating system lifts them when their holder ends, however that ends."""
+"""Files and ports held by one program alone: the operating system lets go of them when it ends, however that ends."""
 
 from __future__ import annotations
 
 import errno
 import os
+import socket
 import sys
 import time
 
+PORT_OPTION = getattr(socket, "SO_EXCLUSIVEADDRUSE", socket.SO_REUSEADDR)
+"""To be set on a socket before it is bound. `SO_REUSEADDR` takes a port whose former connections are still being
+closed; on Windows it would share one that somebody listens on, and the other option is needed to be its only holder."""
 _TRY_AGAIN_S = 0.05
 
 

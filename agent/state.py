@@ -25,7 +25,7 @@ from pathlib import Path
 
 import structlog
 
-from agent.disk import write_durably
+from agent.disk import PRIVATE, write_durably
 from agent.errors import StateHeldError, StorageError, StorageKeyError
 from agent.keys import KeyPlace, StorageKeys, subkey
 from agent.locks import try_hold
@@ -90,7 +90,7 @@ class State:
             StateHeldError: another agent holds it.
             OSError: it cannot be written.
         """
-        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.directory.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
         if not os.access(self.directory, os.W_OK | os.X_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), os.fspath(self.directory))
         handle = os.open(self.directory / LOCK, os.O_RDWR | os.O_CREAT, 0o600)

@@ -21,6 +21,7 @@ from uvicorn.server import ServerState
 
 from agent.api.protocol import DoorProtocol
 from agent.errors import LoyaltyAgentError
+from agent.locks import PORT_OPTION
 from agent.ports import Clock
 
 UNIX: Final = "unix:"
@@ -222,12 +223,7 @@ def _bind_port(host: str, port: int) -> tuple[socket.socket, str]:
     # The protocol is named: asyncio switches Nagle's delay off only where it is, and an answer is two writes.
     bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
-        if exclusive := getattr(
-            socket, "SO_EXCLUSIVEADDRUSE", None
-        ):  # Windows: else another program can take the port too
-            bound.setsockopt(socket.SOL_SOCKET, exclusive, 1)
-        else:
-            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.setsockopt(socket.SOL_SOCKET, PORT_OPTION, 1)
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)  # every connection inherits it
         if family == socket.AF_INET6:
             bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
