@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from functools import partial
 from pathlib import Path
@@ -15,9 +16,10 @@ from agent.cli.errors import UsageMistakeError
 from agent.cli.invocation import Invocation, common, pass_invocation
 from agent.cli.queue import STATES
 from agent.disk import write_durably
-from agent.errors import LoyaltyAgentError
+from agent.errors import LoyaltyAgentError, StateHeldError
+from agent.locks import try_hold
 from agent.service_manager import ServiceManager
-from agent.state import OUTBOX
+from agent.state import LOCK, OUTBOX
 from agent.windows_service import Stoppable
 
 LOG = "agent.log"
@@ -106,6 +108,7 @@ def status(invocation: Invocation) -> int:
 def erase(invocation: Invocation, *, unsent: bool) -> None:
     """Erase everything that the agent keeps on this machine: for KEEPDATA=0, once the service has stopped."""
     directory = paths.config_dir()
+    _refuse_running(paths.state_dir(None) / LOCK)
     if not unsent and (file_of(invocation).exists() or (paths.state_dir(None) / OUTBOX).exists()):
         _refuse_unsent(invocation)
     if directory.exists():
@@ -136,6 +139,17 @@ def _answer(invocation: Invocation) -> str:
     ended = f", its last end with status {found.exit_status}" if found.exit_status else ""
     invocation.answer(document, f"The service is {found.state}{ended}.")
     return found.state
+
+
+def _refuse_running(lock: Path) -> None:
+    """Raises StateHeldError while an agent works with what is to be erased."""
+    if lock.exists():
+        handle = os.open(lock, os.O_RDWR)
+        try:
+            if not try_hold(handle):
+                raise StateHeldError
+        finally:
+            os.close(handle)
 
 
 def _refuse_unsent(invocation: Invocation) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 from click.testing import CliRunner
 
 from agent import paths, windows_service
 from agent.cli.main import program
+from agent.locks import try_hold
 from agent.windows_service import ServiceStatus, WindowsServiceError
 
 
@@ -17,6 +19,7 @@ def windows(monkeypatch, till):
     """A till that takes itself for a Windows machine's; its whole directory is the agent's."""
     monkeypatch.setattr(paths, "PLATFORM", "win32")
     monkeypatch.setenv("CONFIGURATION_DIRECTORY", str(till.root))
+    monkeypatch.setenv("STATE_DIRECTORY", str(till.root / "data"))
     return till
 
 
@@ -103,6 +106,18 @@ def test_erasing_leaves_nothing(windows, before, words):
     assert call("service", "erase", *words)[0] == 0
 
     assert not windows.root.exists()
+
+
+def test_nothing_is_erased_under_a_running_agent(windows):
+    """Not even what was given up: the agent would go on with half of its files."""
+    (windows.root / "data").mkdir()
+    handle = os.open(windows.root / "data" / "agent.lock", os.O_RDWR | os.O_CREAT)
+    assert try_hold(handle)
+
+    ended, _ = call("service", "erase", "--unsent")
+
+    os.close(handle)
+    assert (ended, windows.config.exists()) == (75, True)
 
 
 def test_a_queue_that_cannot_be_read_is_not_erased(windows):

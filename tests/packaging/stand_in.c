@@ -52,9 +52,9 @@ int main(int count, char **words)
         strcat(line, at > 1 ? " " : "");
         strncat(line, words[at], 200);
     }
+    note(line);
     if (!strcmp(line, "stay")) /* a Windows of wine's ends its services with its last other program */
         Sleep(INFINITE);
-    note(line);
     if (count >= 3 && !strcmp(words[1], "service") && !strcmp(words[2], "run")) {
         SERVICE_TABLE_ENTRYA table[] = {{"loyalty-agent", service}, {NULL, NULL}};
         return StartServiceCtrlDispatcherA(table) ? 0 : 1;
