@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3.1
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test slow screenshots fuzz bench deb openapi lint format lock clean
+.PHONY: demo test slow screenshots fuzz bench deb msi openapi lint format lock clean
 
 demo: $(READY)  ## a working day with an outage in it; KEEP=1 leaves everything up until Ctrl-C, VENDORS=all shows every vendor
 	$(BIN)/loyalty-agent demo $(if $(KEEP),--keep) $(if $(VENDORS),--vendors $(VENDORS))
@@ -27,6 +27,9 @@ bench: $(READY)  ## every bench beside its limit: a table, and bench/out/results
 deb: $(READY)  ## the Debian package, into dist/; ARCH=arm64 for the other machine
 	$(BIN)/python packaging/build_deb.py --arch $(or $(ARCH),amd64)
 
+msi: $(READY)  ## the Windows package, into dist/, from PAYLOAD: what packaging/windows/build.ps1 made on Windows
+	$(BIN)/python packaging/windows/build_msi.py --payload $(PAYLOAD)
+
 openapi: $(READY)  ## docs/openapi.json anew, unless that would break who built on it
 	OPENAPI=write $(BIN)/python -m pytest -q tests/api/test_openapi_stable.py
 
@@ -34,6 +37,7 @@ lint: $(READY)  ## style, types and floors
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy --platform win32 --no-warn-unreachable agent
 	$(BIN)/lint-imports
 
 format: $(READY)
@@ -47,6 +51,8 @@ lock:  ## pins anew, by hash and without naming an index; needs uv and npm
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate \
 		--group clients -o tests/e2e/clients/python/requirements.txt
 	npm install --prefix tests/e2e/clients/typescript --package-lock-only --omit-lockfile-registry-resolved --ignore-scripts
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate \
+		-c requirements.txt pyproject.toml packaging/windows/requirements.in -o packaging/windows/requirements.txt
 
 $(READY): requirements.txt pyproject.toml
 	@test -n "$(PYTHON)" || { echo "No Python 3.11 or newer with its venv module was found (Debian: apt install python3-venv)."; exit 1; }

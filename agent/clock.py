@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, tzinfo
-
-# Linux stops its monotonic clock while the machine sleeps, and has another one that goes on.
-_BOOT_TIME: int | None = getattr(time, "CLOCK_BOOTTIME", None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +24,9 @@ class SystemClock:
 
     def monotonic(self) -> float:
         """Seconds that only ever grow, whatever happens to the wall clock; time asleep counts where that is known."""
-        return time.monotonic() if _BOOT_TIME is None else time.clock_gettime(_BOOT_TIME)
+        if sys.platform != "linux":
+            return time.monotonic()
+        return time.clock_gettime(time.CLOCK_BOOTTIME)  # the other one stops there while the machine sleeps
 
     def today(self) -> date:
         """The date in the store's time zone."""

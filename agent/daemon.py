@@ -10,9 +10,11 @@ import asyncio
 import contextlib
 import random
 import signal
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import structlog
 
@@ -107,26 +109,47 @@ async def _look_at_the_trail(agent: Agent) -> None:
         log.exception("audit.unreadable")
 
 
-def main(configuration: Configuration) -> int:
-    """Runs until SIGTERM or SIGINT; the exit status.
+def main(
+    configuration: Configuration,
+    *,
+    manager: ServiceManager | None = None,
+    stoppable: Callable[[Callable[[], object]], None] | None = None,
+    log_file: Path | None = None,
+) -> int:
+    """Runs until it is told to stop; the exit status.
+
+    Args:
+        configuration: what it is to be.
+        manager: who started it; without one, whoever the environment names.
+        stoppable: is handed what stops the agent, from any thread, before it starts; without it SIGTERM and SIGINT do.
+        log_file: where the log goes instead of standard error.
 
     Raises:
         LoyaltyAgentError: it could not start.
     """
     coredump.forbid()
-    logs.configure(configuration.settings.log.level, configuration.settings.log.format)
+    logs.configure(configuration.settings.log.level, configuration.settings.log.format, file=log_file)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(_until_signalled(configuration))
+        runner.run(_until_told(configuration, manager or ServiceManager(), stoppable or _at_signals))
     return 0
 
 
-async def _until_signalled(configuration: Configuration) -> None:
+async def _until_told(
+    configuration: Configuration, manager: ServiceManager, stoppable: Callable[[Callable[[], object]], None]
+) -> None:
     stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    async with running(configuration, manager=ServiceManager()):
+    stoppable(partial(asyncio.get_running_loop().call_soon_threadsafe, stop.set))
+    async with running(configuration, manager=manager):
         await stop.wait()
+
+
+def _at_signals(stop: Callable[[], object]) -> None:
+    if sys.platform == "win32":  # no event loop takes signals there; Ctrl-Break is what can be sent to a process
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGBREAK):
+            signal.signal(number, lambda *_: stop())
+    else:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

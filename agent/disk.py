@@ -5,11 +5,18 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from agent.errors import StorageError, StorageFullError
+
+PRIVATE = 0o777 if sys.platform == "win32" else 0o700
+"""The mode of a directory of ours. On Windows it has the access of the one that it is made in; 0o700 would be a list of
+its own there, for whoever made it, be that an administrator or every service of one account."""
+_TRIES, _TRY_AGAIN_S = 20, 0.05
 
 
 def write_durably(path: Path, content: bytes) -> None:
@@ -29,7 +36,7 @@ def write_durably(path: Path, content: bytes) -> None:
             sync_file(file)
         with contextlib.suppress(FileNotFoundError):
             _keep_owner(path.stat(), draft)
-        draft.replace(path)
+        _put(draft, path)
     except BaseException:
         draft.unlink(missing_ok=True)
         raise
@@ -66,7 +73,7 @@ def sync_file(file: BinaryIO) -> None:
 
 def sync_directory(directory: Path) -> None:
     """Makes what was made, moved or removed in a directory survive a power cut. Raises OSError."""
-    if hasattr(os, "O_DIRECTORY"):  # Windows has none, and needs none
+    if sys.platform != "win32":  # which has no such thing: NTFS keeps a journal of names
         handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.fsync(handle)
@@ -92,7 +99,21 @@ def telling(refused: str) -> Iterator[None]:
         raise kind(f"{refused}: {error.strerror or type(error).__name__}") from error
 
 
+def _put(draft: Path, path: Path) -> None:
+    """Raises OSError. On Windows a file that anybody reads at that moment is not replaced: they are waited for."""
+    for _ in range(_TRIES if sys.platform == "win32" else 0):
+        try:
+            draft.replace(path)
+        except PermissionError:
+            time.sleep(_TRY_AGAIN_S)
+        else:
+            return
+    draft.replace(path)
+
+
 def _keep_owner(before: os.stat_result, file: Path) -> None:
+    if sys.platform == "win32":  # where a file's directory says who may read it, whoever wrote it
+        return
     now = file.stat()
     if (before.st_uid, before.st_gid) != (now.st_uid, now.st_gid):
         os.chown(file, before.st_uid, before.st_gid)

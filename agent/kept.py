@@ -21,7 +21,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
-from agent.disk import sync_directory, write_durably
+from agent.disk import PRIVATE, sync_directory, write_durably
 
 FOLDER: Final = "damaged"
 REPORT: Final = "report.json"
@@ -72,11 +72,11 @@ class Kept:
 
     def folder(self, now: datetime) -> Path:
         """A new folder, named after the instant."""
-        self._root.mkdir(mode=0o700, exist_ok=True)
+        self._root.mkdir(mode=PRIVATE, exist_ok=True)
         stamp = now.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
         for name in (stamp, *(f"{stamp}-{number}" for number in range(2, 1000))):
             try:
-                (self._root / name).mkdir(mode=0o700)
+                (self._root / name).mkdir(mode=PRIVATE)
             except FileExistsError:
                 continue
             return self._root / name

@@ -15,12 +15,13 @@ import base64
 import binascii
 import hmac
 import secrets
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
 
-from agent.disk import overwrite, sync_directory, write_durably
+from agent.disk import erase, overwrite, sync_directory, write_durably
 from agent.errors import StorageKeyError
 from agent.secrets import SecretReference
 
@@ -109,10 +110,13 @@ class KeyPlace:
         if path is None or following is None or not following.exists():
             return
         try:
-            with path.open("r+b") as former:  # held open, so that the bytes of the former key can be found again
-                following.replace(path)
-                sync_directory(path.parent)
-                overwrite(former)
+            if sys.platform == "win32":
+                take_place(following, path)
+            else:
+                with path.open("r+b") as former:  # held open, so that the bytes of the former key can be found again
+                    following.replace(path)
+                    sync_directory(path.parent)
+                    overwrite(former)
         except OSError as error:
             raise StorageKeyError(f"storage.key: {self.name} cannot be replaced: {error.strerror}") from None
 
@@ -137,6 +141,21 @@ class KeyPlace:
             write_durably(path, base64.b64encode(secrets.token_bytes(KEY_BYTES)) + b"\n")
         except OSError as error:
             raise StorageKeyError(f"storage.key: {self.name} cannot be made: {error.strerror}") from None
+
+
+def take_place(following: Path, path: Path) -> None:
+    """Puts a key file in another's place and overwrites that one, on a system that replaces no open file.
+
+    Until it is overwritten a second name leads to it; one that a killed run left is overwritten by the next.
+
+    Raises:
+        OSError: a file system without second names, or the disk says no.
+    """
+    former = path.with_name(f"{path.name}.former")
+    erase(former)
+    former.hardlink_to(path)
+    following.replace(path)
+    erase(former)
 
 
 def _parse(setting: str, reference: SecretReference) -> bytes:

@@ -13,7 +13,8 @@ import logging
 import sys
 import traceback
 from collections.abc import MutableMapping
-from pathlib import PurePath
+from logging.handlers import RotatingFileHandler
+from pathlib import Path, PurePath
 from typing import Any, TextIO
 
 import structlog
@@ -76,19 +77,26 @@ ALLOWED = frozenset(
     }
 )
 REDACTED = "[redacted]"
+FILE_BYTES = 10 << 20
+FORMER_FILES = 4
 _OURS = "agent"
 
 
-def configure(level: str, form: str, stream: TextIO | None = None) -> None:
+def configure(level: str, form: str, stream: TextIO | None = None, *, file: Path | None = None) -> None:
     """Sets the log up for this process.
 
     Args:
         level: ``debug``, ``info``, ``warning`` or ``error``.
         form: ``console``, ``json`` or ``auto`` (console on a terminal).
         stream: where to; standard error if None.
+        file: where to instead, for a service that nobody listens to: with what was written before in ``file.1`` to
+            ``file.4``, of `FILE_BYTES` each at most.
+
+    Raises:
+        OSError: the file cannot be written.
     """
-    stream = stream or sys.stderr
-    console = form == "console" or (form == "auto" and stream.isatty())
+    handler = _FileHandler(file) if file is not None else _Handler(stream or sys.stderr)
+    console = form == "console" or (form == "auto" and file is None and (stream or sys.stderr).isatty())
     shared: list[Any] = [
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
@@ -103,7 +111,6 @@ def configure(level: str, form: str, stream: TextIO | None = None) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,
     )
-    handler = _Handler(stream)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[_foreign, *shared],
@@ -123,6 +130,26 @@ class _Handler(logging.StreamHandler[TextIO]):
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the library's name
         with contextlib.suppress(OSError, ValueError):  # the stream itself is gone: nobody is left to tell
             self.stream.write(f"log.failed logger={record.name} level={record.levelname}\n")
+
+
+class _FileHandler(RotatingFileHandler):
+    """As `_Handler`, into a file that is put aside when it is full; `file.4` ends then."""
+
+    def __init__(self, file: Path) -> None:
+        super().__init__(file, maxBytes=FILE_BYTES, backupCount=FORMER_FILES, encoding="utf-8")
+
+    def doRollover(self) -> None:  # noqa: N802 - the library's name
+        if self.stream is not None:
+            self.stream.close()
+        path = Path(self.baseFilename)
+        try:
+            path.replace(path.with_name(f"{path.name}.full")).replace(path)
+        except PermissionError:  # Windows renames no file that somebody reads: this one goes on for now
+            self.stream = self._open()
+        else:
+            super().doRollover()
+
+    handleError = _Handler.handleError  # noqa: N815 - the same words, of the same stream
 
 
 def redact(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -22,7 +22,12 @@ def _from_systemd(variable: str) -> Path | None:
 
 
 def _is_service() -> bool:
-    return PLATFORM.startswith("linux") and os.geteuid() == 0
+    return sys.platform != "win32" and PLATFORM.startswith("linux") and os.geteuid() == 0
+
+
+def program() -> list[str]:
+    """The command that starts this very program anew."""
+    return [sys.executable] if getattr(sys, "frozen", False) else [sys.executable, "-m", "agent"]
 
 
 def config_dir() -> Path:
@@ -65,6 +70,11 @@ def runtime_dir(configured: str | None) -> Path:
     if configured is None and _is_service() and not _from_systemd("STATE_DIRECTORY"):
         return Path("/run") / APP
     return state_dir(configured)
+
+
+def log_dir() -> Path:
+    """Where a service writes its log that nobody else keeps: on Windows, beside the configuration."""
+    return config_dir() / "logs"
 
 
 def credentials_dir() -> Path | None:

@@ -9,8 +9,10 @@ import asyncio
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import AsyncGenerator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from multiprocessing.connection import Connection, wait
 from typing import Any, TypeVar
@@ -56,26 +58,22 @@ async def told(work: Callable[..., None], *args: Any) -> AsyncGenerator[Any, Non
     context = multiprocessing.get_context("spawn")
     receive, send = context.Pipe(duplex=False)
     process = context.Process(target=_begin, args=(work, args, send), name=work.__name__)
-    arrived = asyncio.Event()
+    # A thread listens: an event loop of Windows cannot wait for a pipe. What nobody takes stays in the pipe.
+    listener = ThreadPoolExecutor(1, thread_name_prefix=f"listen-{work.__name__}")
     loop = asyncio.get_running_loop()
     process.start()
     send.close()
-    loop.add_reader(receive.fileno(), arrived.set)
     try:
         while True:
-            while not receive.poll():
-                arrived.clear()
-                await arrived.wait()
             try:
-                said = receive.recv()
+                yield await loop.run_in_executor(listener, receive.recv)
             except EOFError:
                 return
-            yield said
     finally:
-        loop.remove_reader(receive.fileno())
-        receive.close()
         process.kill()
         await asyncio.to_thread(process.join)
+        listener.shutdown()  # it has heard the end
+        receive.close()
         process.close()
 
 
@@ -83,7 +81,13 @@ def stand_back() -> None:
     """Makes this process wait for every other one, end with the one that started it, and leave no core dump."""
     coredump.forbid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the agent's to act on
-    os.nice(NICE)
+    if sys.platform == "win32":
+        import win32api  # noqa: PLC0415 - of that system alone
+        import win32process  # noqa: PLC0415
+
+        win32process.SetPriorityClass(win32api.GetCurrentProcess(), win32process.BELOW_NORMAL_PRIORITY_CLASS)
+    else:
+        os.nice(NICE)
     parent = multiprocessing.parent_process()
     if parent is not None:
 
@@ -92,6 +96,24 @@ def stand_back() -> None:
             os._exit(1)
 
         threading.Thread(target=follow, name="follow-parent", daemon=True).start()
+
+
+def bound_memory(size_bytes: int) -> None:
+    """Lets this process have no more memory than that: it meets a MemoryError then."""
+    if sys.platform == "win32":
+        import win32api  # noqa: PLC0415 - of that system alone
+        import win32job  # noqa: PLC0415
+
+        job, what = win32job.CreateJobObject(None, ""), win32job.JobObjectExtendedLimitInformation
+        limits = win32job.QueryInformationJobObject(job, what)
+        limits["BasicLimitInformation"]["LimitFlags"] |= win32job.JOB_OBJECT_LIMIT_PROCESS_MEMORY
+        limits["ProcessMemoryLimit"] = size_bytes
+        win32job.SetInformationJobObject(job, what, limits)
+        win32job.AssignProcessToJobObject(job, win32api.GetCurrentProcess())
+    else:
+        import resource  # noqa: PLC0415 - of POSIX alone
+
+        resource.setrlimit(resource.RLIMIT_DATA, (size_bytes, size_bytes))
 
 
 def _begin(work: Callable[..., None], args: tuple[Any, ...], send: Connection) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 from collections.abc import MutableMapping
 from typing import Final
 
@@ -53,7 +54,7 @@ class ServiceManager:
         return [socket.socket(fileno=number) for number in taken]
 
     def _tell(self, message: str) -> None:
-        if not self._address.startswith(("/", "@")):
+        if sys.platform == "win32" or not self._address.startswith(("/", "@")):
             return
         # An abstract address is spelt with @ and has a zero byte there.
         address = "\0" + self._address[1:] if self._address.startswith("@") else self._address

@@ -17,17 +17,18 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import structlog
 
-from agent.disk import write_durably
+from agent.disk import PRIVATE, write_durably
 from agent.errors import StateHeldError, StorageError, StorageKeyError
 from agent.keys import KeyPlace, StorageKeys, subkey
+from agent.locks import try_hold
 from agent.secrets import SecretReference
 from agent.settings import Configuration
 from agent.store.database import ENCRYPTED, DatabaseFile
@@ -89,15 +90,13 @@ class State:
             StateHeldError: another agent holds it.
             OSError: it cannot be written.
         """
-        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.directory.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
         if not os.access(self.directory, os.W_OK | os.X_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), os.fspath(self.directory))
-        handle = os.open(self.directory / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        handle = os.open(self.directory / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise StateHeldError from None
+            if not try_hold(handle):
+                raise StateHeldError
             self._close_to_others()
             yield
         finally:
@@ -211,6 +210,8 @@ class State:
 
     def _close_to_others(self) -> None:
         """Takes from everybody else what a backup or a hand gave them: our own files, not what others put here."""
+        if sys.platform == "win32":  # a file has the access of its directory there, and no mode
+            return
         for path in (self.directory / name for name in OWN_FILES):
             with contextlib.suppress(OSError):  # it is not there, or not ours to change: who opens it says so
                 mode = path.stat().st_mode & 0o777

@@ -27,12 +27,8 @@ import structlog
 
 from agent.disk import telling, write_durably
 from agent.errors import Fault, InputError, StorageDamagedError, StorageError, UnknownRecordError
+from agent.locks import hold
 from agent.ports import Clock
-
-try:
-    import fcntl
-except ImportError:  # pragma: no cover - Windows: one administrator at a time
-    fcntl = None  # type: ignore[assignment]  # a module that only POSIX has
 
 Scope = Literal["pos", "admin"]
 
@@ -229,8 +225,7 @@ class Tokens:
         except OSError as error:
             raise StorageError("The tokens cannot be written in the state directory.") from error
         try:
-            if fcntl is not None:
-                fcntl.flock(handle, fcntl.LOCK_EX)
+            hold(handle)
             yield
         finally:
             os.close(handle)

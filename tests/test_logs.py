@@ -164,3 +164,46 @@ def test_a_line_that_cannot_be_written_is_named_without_its_arguments(log, stder
     assert stderr.getvalue() == "log.failed logger=httpx level=ERROR\n"
     stderr.close()
     logging.getLogger("httpx").error("x")
+
+
+@pytest.fixture
+def log_file(tmp_path, monkeypatch):
+    """The log in a file of at most 400 bytes; what is written there ends with the test."""
+    root, level = logging.getLogger(), logging.getLogger().level
+    handlers, own = root.handlers[:], logging.getLogger("agent").level
+    monkeypatch.setattr(logs, "FILE_BYTES", 400)
+    logs.configure("info", "auto", file=tmp_path / "agent.log")
+    yield tmp_path / "agent.log"
+    root.handlers[0].close()
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    logging.getLogger("agent").setLevel(own)
+
+
+def test_a_file_is_put_aside_when_it_is_full(log_file):
+    """Five of them are kept, the newest lines in the first; whoever fills a disk is not the log."""
+    for number in range(40):
+        structlog.get_logger("agent.test").info("counted", count=number)
+
+    files = sorted(log_file.parent.iterdir())
+    assert [path.name for path in files] == ["agent.log", *(f"agent.log.{number}" for number in range(1, 5))]
+    assert all(path.stat().st_size <= 400 for path in files)
+    assert json.loads(log_file.read_text().splitlines()[-1])["count"] == 39
+
+
+def test_a_file_that_cannot_be_put_aside_goes_on(log_file, monkeypatch):
+    """Windows renames no file that somebody reads: no line is lost meanwhile, and it is put aside afterwards."""
+
+    def refuse(*_):
+        raise PermissionError(13, "The process cannot access the file")
+
+    with monkeypatch.context() as reading:
+        reading.setattr("pathlib.Path.replace", refuse)
+        for number in range(20):
+            structlog.get_logger("agent.test").info("counted", count=number)
+        counted = [json.loads(line)["count"] for line in log_file.read_text().splitlines()]
+        assert counted == list(range(20))
+    structlog.get_logger("agent.test").info("counted", count=20)
+
+    assert len(log_file.read_text().splitlines()) == 1
+    assert len(log_file.with_name("agent.log.1").read_text().splitlines()) == 20

@@ -7,6 +7,7 @@ that of the moment of connecting and cannot be forged; a browser reaches no sock
 import contextlib
 import socket
 import struct
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -17,17 +18,16 @@ import structlog
 
 from agent.tokens import Scope, Token
 
-try:
+if sys.platform != "win32":  # which has no such users: nobody is let in without a token there
     import grp
     import pwd
-except ImportError:  # pragma: no cover - Windows: there are no such users, and nobody is let in without a token
-    grp = pwd = None  # type: ignore[assignment]  # modules that only POSIX has
 
 NOBODY: Final = 65_534
 """What the kernel calls whoever has no id here: another user namespace, `PrivateUsers=yes`. It may be anybody."""
 GROUP: Final = "@"
 _CREDENTIALS: Final = struct.Struct("iII")
 _SO_PEERCRED: Final = getattr(socket, "SO_PEERCRED", None)
+_AF_UNIX: Final = getattr(socket, "AF_UNIX", None)
 _SO_PEERGROUPS: Final = 59  # asm-generic/socket.h, Linux 4.13; the module has no name for it
 _GROUPS_BYTES: Final = 1024  # the most that the module asks the kernel for: 256 groups
 _log = structlog.get_logger(__name__)
@@ -47,7 +47,7 @@ def peer_of(connection: Any) -> Peer | None:
     Args:
         connection: what asyncio knows as a transport's socket.
     """
-    if _SO_PEERCRED is None or connection is None or connection.family != socket.AF_UNIX:
+    if _SO_PEERCRED is None or connection is None or connection.family != _AF_UNIX:
         return None
     try:
         credentials = connection.getsockopt(socket.SOL_SOCKET, _SO_PEERCRED, _CREDENTIALS.size)
@@ -98,12 +98,10 @@ def _id_of(name: str) -> int | None:
     plain = name.removeprefix(GROUP)
     if plain.isdecimal():
         return int(plain)
-    try:
-        if name.startswith(GROUP):
-            return grp.getgrnam(plain).gr_gid
-        return pwd.getpwnam(plain).pw_uid
-    except (KeyError, AttributeError):
-        return None
+    if sys.platform != "win32":
+        with contextlib.suppress(KeyError):
+            return grp.getgrnam(plain).gr_gid if name.startswith(GROUP) else pwd.getpwnam(plain).pw_uid
+    return None
 
 
 def _overflow_ids() -> list[int]:

@@ -10,6 +10,7 @@ import errno
 import os
 import socket
 import stat
+import sys
 from collections.abc import Sequence
 from email.utils import format_datetime
 from pathlib import Path
@@ -20,6 +21,7 @@ from uvicorn.server import ServerState
 
 from agent.api.protocol import DoorProtocol
 from agent.errors import LoyaltyAgentError
+from agent.locks import PORT_OPTION
 from agent.ports import Clock
 
 UNIX: Final = "unix:"
@@ -165,6 +167,8 @@ class Server:
 
     def _bind_unix(self, path: Path) -> socket.socket:
         """A socket file. What a crash left behind is taken away; a live one is not."""
+        if sys.platform == "win32":
+            raise OSError(errno.EAFNOSUPPORT, "there are no Unix sockets on Windows")
         _check_directory(path.parent)
         if path.is_socket():
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
@@ -188,7 +192,7 @@ class Server:
 def _address(bound: socket.socket) -> str:
     """Where a socket listens, as `api.listen` spells it."""
     name = bound.getsockname()
-    if bound.family == socket.AF_UNIX:
+    if not isinstance(name, tuple):
         return f"{UNIX}{name}"
     host, port = name[:2]
     return f"[{host}]:{port}" if bound.family == socket.AF_INET6 else f"{host}:{port}"
@@ -196,6 +200,8 @@ def _address(bound: socket.socket) -> str:
 
 def _check_directory(path: Path) -> None:
     """Raises OSError when others could put a socket of their own there, and be told tokens and phone numbers."""
+    if sys.platform == "win32":
+        return
     found = path.stat()
     if found.st_uid not in (0, os.geteuid()) or found.st_mode & stat.S_IWOTH:
         raise OSError(errno.EPERM, f"{path} is somebody else's, or others may write to it")
@@ -217,12 +223,7 @@ def _bind_port(host: str, port: int) -> tuple[socket.socket, str]:
     # The protocol is named: asyncio switches Nagle's delay off only where it is, and an answer is two writes.
     bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
-        if exclusive := getattr(
-            socket, "SO_EXCLUSIVEADDRUSE", None
-        ):  # Windows: else another program can take the port too
-            bound.setsockopt(socket.SOL_SOCKET, exclusive, 1)
-        else:
-            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.setsockopt(socket.SOL_SOCKET, PORT_OPTION, 1)
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)  # every connection inherits it
         if family == socket.AF_INET6:
             bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)

@@ -6,6 +6,7 @@ The door of the first listen address is used, TCP or Unix socket. No proxy of th
 from __future__ import annotations
 
 import socket
+import sys
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
@@ -96,7 +97,7 @@ class Daemon:
 
     def _knock(self) -> None:
         """Connects to a Unix socket once: the HTTP client tells no refusal from an absence, and leaves its end open."""
-        if self.address.startswith(_UNIX):
+        if sys.platform != "win32" and self.address.startswith(_UNIX):
             with socket.socket(socket.AF_UNIX) as probe:
                 probe.connect(self.address.removeprefix(_UNIX))
 

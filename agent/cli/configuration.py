@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ from zoneinfo import ZoneInfo
 from pydantic import BaseModel
 
 from agent import messages, paths, settings
+from agent.access import CLOSE, open_to_others
 from agent.cli.invocation import Invocation
 from agent.connectors.registry import settings_models
 from agent.errors import ConfigurationError, Fault
@@ -21,7 +21,6 @@ from agent.settings.values import spelled
 
 CREDENTIALS = "credentials"
 """Beside the configuration file: where a service manager reads credentials from, and `secret set` writes them."""
-_OTHERS = stat.S_IRGRP | stat.S_IWGRP | stat.S_IROTH | stat.S_IWOTH
 
 
 def file_of(invocation: Invocation) -> Path:
@@ -71,7 +70,7 @@ def warnings_of(configuration: settings.Configuration) -> Iterator[Fault]:
         for key, text in settings.secret_keys(table).items():
             if _is_open(configuration.secret(text)):
                 origin = configuration.origins.get(f"{path}.{key}", "default")
-                yield Fault(f"{origin}: {path}.{key}", f"{text} can be read by others than its owner: chmod 600")
+                yield Fault(f"{origin}: {path}.{key}", f"{text} can be read by others than its owner: {CLOSE}")
 
 
 def rows_of(configuration: settings.Configuration) -> Iterator[dict[str, Any]]:
@@ -98,7 +97,7 @@ def _is_open(reference: SecretReference) -> bool:
     """Whether a file of ours lets others read a secret; a service manager sees to its credentials itself."""
     file = reference.path if reference.kind == "file" else None
     try:
-        return file is not None and file.is_file() and bool(stat.S_IMODE(file.stat().st_mode) & _OTHERS)
+        return file is not None and file.is_file() and open_to_others(file)
     except PermissionError:  # its directory is closed to us, and that it cannot be read is told as a fault
         return False
 

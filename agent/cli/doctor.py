@@ -21,6 +21,7 @@ from agent.cli.invocation import Invocation, common, pass_invocation
 from agent.cli.ownership import as_owner_of
 from agent.doctor.findings import Finding, Grade, fail, ok, unknown, warn, worst
 from agent.errors import ConfigurationError, StorageError
+from agent.locks import PORT_OPTION
 from agent.settings import Configuration
 
 _UNIX = "unix:"
@@ -137,7 +138,7 @@ def _doors(configuration: Configuration) -> Iterator[Finding]:
         family = socket.AF_INET6 if host.startswith("[") else socket.AF_INET
         try:
             with socket.socket(family) as door:  # which a machine without IPv6 refuses
-                door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                door.setsockopt(socket.SOL_SOCKET, PORT_OPTION, 1)
                 door.bind((host.strip("[]"), int(port)))
         except OSError as error:
             text = f"{place} cannot be listened at: {error.strerror}"

@@ -41,6 +41,7 @@ COMMANDS = {
     "conformance": "agent.cli.conformance:conformance",
     "campaign": "agent.cli.campaign:campaign",
     "simulate": "agent.cli.workbench:simulate",
+    "service": "agent.cli.service:service",
     "version": "agent.cli.version:version",
 }
 """Each command and the attribute that holds it, in the order of the help."""

@@ -15,7 +15,7 @@ import click
 from agent.cli.configuration import credentials_beside, file_of, load
 from agent.cli.errors import UsageMistakeError
 from agent.cli.invocation import Invocation, common, pass_invocation
-from agent.disk import write_durably
+from agent.disk import PRIVATE, write_durably
 from agent.secrets import SecretReference
 from agent.settings import Configuration, secret_keys
 
@@ -39,7 +39,7 @@ def set_secret(invocation: Invocation, name: str) -> None:
     key, reference = _named(configuration, name)
     path = _path(reference, credentials_beside(file_of(invocation)), key)
     value = _read()
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.parent.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
     write_durably(path, f"{value}\n".encode())
     invocation.answer(
         {"key": key, "reference": f"{reference.kind}:{reference.name}", "path": str(path)}, f"{key}: {path}"

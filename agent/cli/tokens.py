@@ -12,6 +12,7 @@ from agent.cli.invocation import Invocation, common, pass_invocation
 from agent.cli.ownership import as_owner_of
 from agent.cli.render import instant, table
 from agent.clock import SystemClock
+from agent.disk import PRIVATE
 from agent.settings import Configuration
 from agent.store.audit import AuditTrail
 from agent.tokens import Scope, Tokens
@@ -86,7 +87,7 @@ def revoke(invocation: Invocation, name: str, *, old: bool) -> None:
 @contextlib.contextmanager
 def _writing(configuration: Configuration) -> Iterator[None]:
     """The state directory is there, before the agent's first start too, and what is written in it is its owner's."""
-    configuration.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    configuration.state_dir.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
     with as_owner_of(configuration.state_dir):
         yield
 

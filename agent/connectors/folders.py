@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO, Literal
+from urllib.parse import unquote, urlsplit
 
+from agent import paths
 from agent.errors import FeedError, FeedUnreadableError, VendorRefusedError, VendorUnreachableError
 from agent.ports import ExportFile
 
+_DRIVE = re.compile(r"/[A-Za-z]:/")
 MAX_LISTED = 100_000
 """Most directory entries that are looked at: eleven years of hourly files."""
 _LAST_S = 253_402_300_799
@@ -36,6 +40,12 @@ class FolderFile:
 
 def _without_detours(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+
+
+def folder_of(url: str) -> Path:
+    """The folder that a `file:` URL names: ``file:///srv/exports``, on Windows ``file:///C:/exports``."""
+    path = unquote(urlsplit(url).path)
+    return Path(path[1:] if paths.PLATFORM == "win32" and _DRIVE.match(path) else path)
 
 
 def scan(folder: Path, wanted: Callable[[str], bool]) -> list[ExportFile]:

@@ -6,10 +6,10 @@ looked at may be in use. Reading it whole takes a second for some 100 MB.
 
 from __future__ import annotations
 
-import stat
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from agent.access import CLOSE_DIRECTORY, CLOSE_FILES, open_to_others
 from agent.doctor.findings import Finding, Grade, fail, look, ok, unknown, warn
 from agent.domain.fallback import REPLICA_LEVEL
 from agent.errors import StorageError, StorageKeyError
@@ -29,7 +29,6 @@ from agent.tokens import Tokens
 if TYPE_CHECKING:
     from sqlite_utils.migrations import Migrations
 
-_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _ASK = "loyalty-agent queue list --state {state} shows them; retry or discard each."
 _MIB = 1 << 20
 
@@ -64,14 +63,12 @@ def _directory(state: State) -> Iterator[Finding]:
 def _openness(state: State) -> Finding:
     """Whether anybody else may look in. The agent closes its own files at each start, not the directory."""
     path = state.directory
-    if stat.S_IMODE(path.stat().st_mode) & _OTHERS:
-        return warn("state.directory", f"{path} can be entered by others than its owner", f"chmod 700 {path}")
-    open_to_others = sorted(
-        name for name in OWN_FILES if (path / name).is_file() and stat.S_IMODE((path / name).stat().st_mode) & _OTHERS
-    )
-    if open_to_others:
-        text = f"{', '.join(open_to_others)} can be read by others than their owner"
-        return warn("state.directory", text, "chmod 600 them; the agent does so at its next start.")
+    if open_to_others(path):
+        return warn("state.directory", f"{path} can be entered by others than its owner", CLOSE_DIRECTORY.format(path))
+    opened = sorted(name for name in OWN_FILES if (path / name).is_file() and open_to_others(path / name))
+    if opened:
+        text = f"{', '.join(opened)} can be read by others than their owner"
+        return warn("state.directory", text, CLOSE_FILES)
     return ok("state.directory", str(path))
 
 

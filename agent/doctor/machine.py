@@ -6,10 +6,12 @@ import ctypes
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
+from agent import windows_service
 from agent.doctor.findings import Finding, fail, look, ok, unknown, warn
 from agent.domain.link import CLOCK_TOLERANCE
 from agent.settings import Configuration
@@ -90,8 +92,13 @@ def look_at_clock(configuration: Configuration, now: datetime) -> Iterator[Findi
 
 
 def look_at_service() -> Finding:
-    """The agent's unit, where systemd runs this machine."""
+    """The agent's unit, where systemd runs this machine; the Windows service there."""
     check = "service"
+    if sys.platform == "win32":
+        try:
+            return judge_windows_service(windows_service.status())
+        except windows_service.WindowsServiceError as error:
+            return unknown(check, str(error))
     if not Path("/run/systemd/system").is_dir():
         return unknown(check, "systemd does not run this machine")
     try:
@@ -132,6 +139,19 @@ def judge_service(shown: dict[str, str]) -> Finding:
     return ok(check, f"is {state}, and starts with the machine")
 
 
+def judge_windows_service(found: windows_service.ServiceStatus) -> Finding:
+    """What Windows' word on the service comes to."""
+    check, text = "service", f"is {found.state}"
+    if found.state == "stopped" and found.exit_status:
+        text = f"{text}, with status {found.exit_status}"
+        return fail(check, text, "The event log says why; status 78: loyalty-agent config check")
+    if found.state not in ("running", "starting"):
+        return fail(check, text, "loyalty-agent service start")
+    if not found.automatic:
+        return warn(check, f"{text}, and does not start with the machine", "sc config loyalty-agent start= auto")
+    return ok(check, f"{text}, and starts with the machine")
+
+
 def _nearest(path: Path) -> Path:
     """The path, or the first directory above it that is there."""
     return next(place for place in (path, *path.absolute().parents) if place.exists())
@@ -139,6 +159,8 @@ def _nearest(path: Path) -> Path:
 
 def _file_system(path: Path) -> str | None:
     """The kind of file system that a path lies on; None where the system does not tell (proc(5), mountinfo)."""
+    if sys.platform == "win32":
+        return None
     try:
         device = path.stat().st_dev
         lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines()

@@ -20,7 +20,6 @@ import hashlib
 import multiprocessing
 import os
 import re
-import resource
 import shutil
 import time
 import traceback
@@ -202,7 +201,7 @@ class Loader:
 
 def run(job: LoadJob, report: processes.Send) -> None:
     """The loader process: carries out the job and reports, last `Done` or `Failed`."""
-    _bounded()
+    processes.bound_memory(MEMORY_BYTES)
     try:
         done = asyncio.run(_Load(job, report).run())
     except LoyaltyAgentError as error:
@@ -217,15 +216,10 @@ def run(job: LoadJob, report: processes.Send) -> None:
         report(done)
 
 
-def _bounded() -> None:
-    """Keeps this process within its memory."""
-    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES, MEMORY_BYTES))
-
-
 def _reader() -> None:
     """Begins a process that reads files."""
     processes.stand_back()
-    _bounded()
+    processes.bound_memory(MEMORY_BYTES)
 
 
 def parse(reader: ExportReader, store: ReplicaStore, file: ExportFile, copy: LocalFile, today: date) -> _Parsed:

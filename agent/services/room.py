@@ -12,6 +12,7 @@ import asyncio
 import errno
 import os
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -133,16 +134,11 @@ class Room:
 
 def _allocate(path: Path, size: int) -> None:
     """Gives a file that size, with the space for it; it stays as it was when there is not enough."""
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     held = min(size, os.fstat(handle).st_size)
     try:
         os.ftruncate(handle, held)
-        try:
-            os.posix_fallocate(handle, 0, size)
-        except OSError as error:
-            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
-                raise
-            _write_zeros(handle, held, size)  # a file system that cannot promise space
+        _promise(handle, held, size)
     except OSError:
         os.ftruncate(handle, held)
         raise
@@ -150,6 +146,14 @@ def _allocate(path: Path, size: int) -> None:
         os.close(handle)
 
 
-def _write_zeros(handle: int, start: int, end: int) -> None:
-    for offset in range(start, end, MARGIN_BYTES):
-        os.pwrite(handle, bytes(min(MARGIN_BYTES, end - offset)), offset)
+def _promise(handle: int, held: int, size: int) -> None:
+    if sys.platform == "win32":
+        os.ftruncate(handle, size)  # NTFS gives a file its space with its length
+        return
+    try:
+        os.posix_fallocate(handle, 0, size)
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
+            raise
+        for offset in range(held, size, MARGIN_BYTES):  # a file system that cannot promise space
+            os.pwrite(handle, bytes(min(MARGIN_BYTES, size - offset)), offset)

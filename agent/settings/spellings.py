@@ -14,6 +14,7 @@ import phonenumbers
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic.fields import FieldInfo
 
+from agent import paths
 from agent.domain.money import minor_unit
 from agent.secrets import SecretReference
 
@@ -71,6 +72,8 @@ def _rate(value: object) -> Rate:
 
 def _listen(value: str) -> str:
     if value.startswith("unix:/") or _SOCKET_NAME.fullmatch(value):
+        if paths.PLATFORM == "win32":
+            raise ValueError("is a Unix socket, which Windows has none of")
         return value
     match = _LISTEN.fullmatch(value)
     if match is None or int(match[2]) > _MAX_PORT:

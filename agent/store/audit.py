@@ -21,15 +21,11 @@ from typing import Any, BinaryIO, Final
 
 from agent.disk import sync_file, telling, write_durably
 from agent.domain.audit import START, Facts, Head, Verification, head_of, line_of, parse, verify
+from agent.locks import hold
 from agent.store import outbox_sql as sql
 from agent.store.database import DatabaseFile, Reader
 from agent.store.group_commit import Writer
 from agent.store.outbox_view import read
-
-try:
-    import fcntl
-except ImportError:  # pragma: no cover - Windows: the agent alone writes
-    fcntl = None  # type: ignore[assignment]  # a module that only POSIX has
 
 FILE: Final = "audit.jsonl"
 LOCK: Final = "audit.lock"
@@ -94,6 +90,7 @@ class AuditTrail:
             last, head = head_of(lines[old - 1]), head_of(lines[-1])
             facts: Facts = {"through": last.seq, "hash": last.hash}
             trimmed = line_of(head.seq + 1, now, "audit.trimmed", facts, head.hash)
+            file.close()  # Windows replaces no open file
             write_durably(self._path, b"".join(line + b"\n" for line in (*lines[old:], trimmed)))
             return head_of(trimmed)
 
@@ -103,8 +100,7 @@ class AuditTrail:
         with telling(f"{FILE} cannot be read or written"), contextlib.ExitStack() as stack:
             lock = os.open(self._directory / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
             stack.callback(os.close, lock)
-            if fcntl is not None:
-                fcntl.flock(lock, fcntl.LOCK_EX)
+            hold(lock)
             handle = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
             yield stack.enter_context(open(handle, "r+b"))  # noqa: PTH123 - opened with its mode
 

@@ -131,7 +131,7 @@ def _index(database: Path, salts: tuple[int, int]) -> tuple[int, int]:
     Nothing where there is no index, or it is of another round.
     """
     try:
-        with Path(f"{database}-shm").open("rb") as file:
+        with Path(f"{database}-shm").open("rb", buffering=0) as file:  # no byte more: Windows locks those behind
             header, copy, copied = (file.read(size) for size in (_INDEX_HEADER_BYTES, _INDEX_HEADER_BYTES, 4))
     except OSError:
         return 0, 0

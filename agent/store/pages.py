@@ -12,6 +12,7 @@ import os
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from io import FileIO
 from pathlib import Path
 from typing import Self
 
@@ -63,7 +64,7 @@ class Pages:
         """Pages of which no version could be read, among those asked for so far."""
         self.unreadable_frames = 0
         """Committed frames of the log that cannot be read."""
-        self._size = os.fstat(self._main).st_size // PAGE_BYTES if self._main is not None else 0
+        self._size = os.fstat(self._main.fileno()).st_size // PAGE_BYTES if self._main is not None else 0
         self._versions: defaultdict[int, list[int]] = defaultdict(list)
         self._lost = log.committed + 1 if log.missing else 0  # the last frame that cannot be read
         for number, frame in enumerate(log.frames[: log.committed], 1):
@@ -77,9 +78,9 @@ class Pages:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        for handle in (self._main, self._side):
-            if handle is not None:
-                os.close(handle)
+        for file in (self._main, self._side):
+            if file is not None:
+                file.close()
 
     def __iter__(self) -> Iterator[Page]:
         """Every page that can be read, the one written last first."""
@@ -140,9 +141,10 @@ class Pages:
             return None
         return self._sound(self._side, frame.offset, number)
 
-    def _sound(self, handle: int, offset: int, number: int) -> bytes | None:
+    def _sound(self, file: FileIO, offset: int, number: int) -> bytes | None:
         try:
-            content = os.pread(handle, PAGE_BYTES, offset)
+            file.seek(offset)
+            content = file.read(PAGE_BYTES)
         except OSError as error:
             if error.errno != errno.EIO:
                 raise
@@ -150,8 +152,8 @@ class Pages:
         return content if self._signed is None or self._signed(number, content) else None
 
 
-def _open(path: Path) -> int | None:
+def _open(path: Path) -> FileIO | None:
     try:
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        return path.open("rb", buffering=0)
     except FileNotFoundError:
         return None

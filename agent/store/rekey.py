@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -69,6 +70,8 @@ def _copy(file: DatabaseFile, copy: DatabaseFile, key: PageKey, alter: Callable[
             os.fsync(handle)
         finally:
             os.close(handle)
+        if sys.platform == "win32":  # what is open is not replaced there, by whomever it was opened
+            source.close()
         copy.path.replace(file.path)
         sync_directory(file.path.parent)
     finally:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 import httpx
 
+from agent import paths
 from agent.errors import LoyaltyAgentError
 from agent.settings import ENV_PREFIX
 from agent.settings.values import toml
@@ -55,7 +55,7 @@ class AgentProcess:
         began = time.monotonic()
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603 - this very program
-                [sys.executable, "-m", "agent", "run", "--config", str(self._config), "--json"],
+                [*paths.program(), "run", "--config", str(self._config), "--json"],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -70,7 +70,7 @@ def test_every_command_of_this_version_is_there():
     """The top level holds the commands that scripts know."""
     assert " ".join(COMMANDS) == (
         "run demo status doctor config sync flush queue damage explain reconcile purge privacy audit token secret key"
-        " support-bundle drill conformance campaign simulate version"
+        " support-bundle drill conformance campaign simulate service version"
     )
 
 

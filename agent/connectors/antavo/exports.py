@@ -15,7 +15,6 @@ import io
 import json
 import os
 import re
-import resource
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -28,7 +27,7 @@ from agent.domain.contact import ChangeKind, ContactChange
 from agent.domain.identifiers import Normaliser
 from agent.errors import FeedUnreadableError, LoyaltyAgentError
 from agent.ports import ExportFile
-from agent.processes import Send
+from agent.processes import Send, bound_memory
 
 MAX_CSV_BYTES = 512 << 20
 MAX_JSON_BYTES = 64 << 20
@@ -78,7 +77,7 @@ class Ended:
 
 def tell(reader: ListReader, path: FolderFile, file: ExportFile, send: Send) -> None:
     """A file's members, some at a time, then :class:`Ended`; or why it cannot be read. Begins a process."""
-    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES, MEMORY_BYTES))
+    bound_memory(MEMORY_BYTES)
     try:
         with path.open("rb") as stream:
             _check(stream, file)

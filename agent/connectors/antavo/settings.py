@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field
 
 from agent.connectors.addresses import base_url
 from agent.connectors.antavo.signing import is_signable
+from agent.connectors.folders import folder_of
 from agent.domain.benefits import BenefitKind
 from agent.errors import Fault
 from agent.settings import Duration, Role, Secret, Settings, VendorSection
@@ -196,7 +197,7 @@ class AntavoSettings(VendorSection):
     def folder(self) -> Path | None:
         """Where lists of customers come to lie; None where the API is asked."""
         parts = urlsplit(self.feed)
-        return Path(unquote(parts.path)) if parts.scheme == "file" else None
+        return folder_of(self.feed) if parts.scheme == "file" else None
 
     @property
     def asks(self) -> bool:

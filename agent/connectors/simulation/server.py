@@ -19,6 +19,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from agent.connectors.simulation.line import ABORT
+from agent.locks import PORT_OPTION
 
 _BACKLOG = 512
 _Result = TypeVar("_Result")
@@ -119,7 +120,7 @@ async def serve(
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.SOL_SOCKET, PORT_OPTION, 1)
         listener.bind((host, port))
         server = await asyncio.get_running_loop().create_server(
             lambda: _AbortableProtocol(config, state, {}),

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from agent.connectors.base import ExportFeed, FeedSurroundings, asking
+from agent.connectors.folders import folder_of
 from agent.connectors.voyado.changes import VoyadoChanges
 from agent.connectors.voyado.client import VoyadoClient
 from agent.connectors.voyado.export import VoyadoExportReader
@@ -72,7 +72,7 @@ def _file_source(settings: VoyadoSettings, agent: FeedSurroundings) -> Callable[
     """Makes a source of this tenant's export files, a new one for each sync. Picklable sources."""
     parts = urlsplit(settings.feed)
     if parts.scheme == "file":
-        folder = Path(unquote(parts.path))
+        folder = folder_of(settings.feed)
         return lambda: FolderSource(folder)
     secret, known_hosts = agent.secret(settings.feed_secret), agent.base / settings.feed_known_hosts
     return lambda: SftpSource(settings.feed, secret, known_hosts=known_hosts, spool=agent.spool)

@@ -19,7 +19,7 @@ from urllib.parse import unquote, urlsplit
 
 from agent.connectors.folders import check_listing, check_unchanged, listed
 from agent.connectors.voyado.files import MAX_FILE_BYTES, Part, check, is_export, is_strange
-from agent.disk import sync_directory, telling
+from agent.disk import PRIVATE, sync_directory, telling
 from agent.errors import (
     ConfigurationError,
     Fault,
@@ -84,7 +84,7 @@ class SftpSource:
     async def __aenter__(self) -> Self:
         """Connects. Raises VendorUnreachableError, VendorRefusedError, StorageError."""
         with telling(_SPOOL):
-            self.spool.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.spool.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
             for path in self.spool.iterdir():
                 if Part.of(path.name.removesuffix(_PARTIAL)):
                     path.unlink()

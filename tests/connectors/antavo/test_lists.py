@@ -318,5 +318,5 @@ def tell_bounded(folder, file, send, fields=(), external_id_field=""):
     """As in its own process, without bounding this one."""
     reader = ListReader(Normaliser("SE", guid_contact_ids=False), fields, external_id_field, FakeClock().today())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(exports.resource, "setrlimit", lambda *_: None)
+        patch.setattr(exports, "bound_memory", lambda _size: None)
         tell(reader, FolderFile(folder / file.name), file, send)
