@@ -8,7 +8,7 @@
     replica.db       the local contacts; replica.next.db while one is being built
     replica.key      the replica's own key, and replica.lease, how long ago it was renewed
     replica.size     how many contacts it held last: one that is built anew with far fewer is not everybody
-    spool/           export files while they are being read
+    spool/           export files while they are being read; a copy of the outbox while an update is rehearsed
     tokens.json      the door's tokens, hashed; cli.token, the commands' own
     audit.jsonl      the audit trail
 """

@@ -6,6 +6,7 @@ So that an update that cannot take the queue over is known while the version bef
 from __future__ import annotations
 
 import contextlib
+import secrets
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from agent.disk import telling
 from agent.errors import StorageFullError
-from agent.store.database import DatabaseFile, migrate, remove, sqlite, steps_due, storage_error
+from agent.store.database import KEY_BYTES, DatabaseFile, migrate, remove, sqlite, steps_due, storage_error
 
 if TYPE_CHECKING:
     from sqlite3 import Connection
@@ -41,7 +42,8 @@ class Rehearsed:
 def rehearse(file: DatabaseFile, migrations: Migrations, folder: Path, *, kept_free_bytes: int) -> Rehearsed:
     """Brings a copy of a database to this program's schema and removes it. The database may be in use.
 
-    Takes about a second per 100 MB, and nothing where there is nothing to change. The copy is under the same key.
+    Takes a second or two per 100 MB, and nothing where there is nothing to change. Of an encrypted database the copy is
+    under a key that exists in memory alone: whoever is erased later is not in what the disk keeps of it.
 
     Args:
         file: the database; it is read alone.
@@ -62,7 +64,7 @@ def rehearse(file: DatabaseFile, migrations: Migrations, folder: Path, *, kept_f
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if shutil.disk_usage(folder).free - GROWTH * size < kept_free_bytes:
             raise StorageFullError("there is no room on the disk for a copy of the queue")
-    copy = replace(file, path=folder / _COPY)
+    copy = replace(file, path=folder / _COPY, key=file.key and secrets.token_bytes(KEY_BYTES))
     remove(copy)
     try:
         with contextlib.closing(_copied(file, copy)) as connection:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import struct
 import subprocess
@@ -18,6 +17,7 @@ PYTHONS = ("311", "312", "313", "314")
 GLIBC = (2, 36)
 MACHINES = {"amd64": ("x86_64", 62), "arm64": ("aarch64", 183)}
 """Linux's name of the machine, and ELF's number (`e_machine`)."""
+PLAIN = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
 INSTALLED = """\
 Package: {name}
 Status: install ok installed
@@ -78,25 +78,52 @@ def test_both_machines_get_the_same(packages, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("python", "libc", "reason"),
+    ("python", "libc", "missing"),
     [
-        pytest.param("3.10.6-1~22.04.1", "2.35-0ubuntu3.8", "depends on python3 (>= 3.11)", id="ubuntu-22.04"),
-        pytest.param("3.15.0-1", "2.43-1", "depends on python3 (<< 3.15)", id="a Python to come"),
+        pytest.param("3.11.2-1+b1", "2.36-9+deb12u10", None, id="debian-12"),
+        pytest.param("3.13.5-1", "2.41-12", None, id="debian-13"),
+        pytest.param("3.12.3-0ubuntu2", "2.39-0ubuntu8.4", None, id="ubuntu-24.04"),
+        pytest.param("3.14.0-1", "2.42-1", None, id="the newest Python it is for"),
+        pytest.param("3.10.6-1~22.04.1", "2.35-0ubuntu3.8", "python3 (>= 3.11)", id="ubuntu-22.04"),
+        pytest.param("3.11.2-1", "2.35-0ubuntu3.8", "libc6 (>= 2.36)", id="ubuntu-22.04 with a newer Python"),
+        pytest.param("3.15.0-1", "2.43-1", "python3 (<< 3.15)", id="a Python to come"),
     ],
 )
-def test_where_it_could_not_run_it_is_not_configured(packages, tmp_path, python, libc, reason):
-    """What is missing is said, and nothing of the package is run: there is no user and no service."""
-    database = tmp_path / "var/lib/dpkg"
+def test_where_apt_installs_it(packages, tmp_path, python, libc, missing):
+    """On what has a Python and a libc that it is for; elsewhere apt says what is missing."""
+    status = system(tmp_path, python, libc)
+    (tmp_path / "lists/partial").mkdir(parents=True)
+    done = subprocess.run(
+        [
+            "apt-get", "--simulate", f"-oDir::State={tmp_path}", f"-oDir::State::status={status}",
+            f"-oDir::Cache={tmp_path}", "-oDir::Etc::sourcelist=/dev/null", "-oDir::Etc::sourceparts=/dev/null",
+            "install", packages(),
+        ],
+        capture_output=True, text=True, check=False, env=PLAIN,
+    )  # fmt: skip
+    assert (done.returncode == 0) is (missing is None), done.stdout + done.stderr
+    assert (missing or "Inst loyalty-agent") in done.stdout
+
+
+def test_where_it_cannot_run_nothing_of_it_is_run(packages, tmp_path):
+    """Put on Ubuntu 22.04 by dpkg, which asks nobody beforehand, it is not configured: no user is made, no service."""
+    status = system(tmp_path, "3.10.6-1~22.04.1", "2.35-0ubuntu3.8")
     for folder in ("info", "updates"):
-        (database / folder).mkdir(parents=True)
-    versions = {"python3": python, "libc6": libc, "adduser": "3.118", "init-system-helpers": "1.62"}
-    (database / "status").write_text("".join(INSTALLED.format(name=n, version=v) for n, v in versions.items()))
+        (status.parent / folder).mkdir()
     done = subprocess.run(
         ["dpkg", f"--root={tmp_path}", "--force-not-root", "--log=/dev/null", "-i", packages()],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
-        env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", "HOME": os.fspath(tmp_path)},
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, env=PLAIN,
     )  # fmt: skip
     assert done.returncode != 0
-    assert reason in done.stdout
-    assert "Status: install ok unpacked" in (database / "status").read_text()
-    assert not (tmp_path / "etc/passwd").exists()
+    assert "depends on python3 (>= 3.11)" in done.stdout
+    assert "Status: install ok unpacked" in status.read_text()
+    assert "Setting up" not in done.stdout
+
+
+def system(root, python, libc):
+    """What dpkg would know of a system with these versions."""
+    status = root / "var/lib/dpkg/status"
+    status.parent.mkdir(parents=True)
+    versions = {"python3": python, "libc6": libc, "adduser": "3.118", "init-system-helpers": "1.62"}
+    status.write_text("".join(INSTALLED.format(name=name, version=version) for name, version in versions.items()))
+    return status

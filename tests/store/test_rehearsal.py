@@ -10,6 +10,7 @@ import pytest
 from agent.errors import StorageDamagedError, StorageFullError, StorageKeyError, StorageSchemaError
 from agent.store.database import ENCRYPTED, DatabaseFile, immediate, migrate
 from agent.store.migrations import outbox
+from agent.store.pagekey import PageKey, starts_plain
 from agent.store.rehearsal import Rehearsed, rehearse
 
 KEY = b"k" * 32 if ENCRYPTED else None
@@ -122,16 +123,19 @@ def test_a_copy_that_was_left_by_a_kill_is_in_nobody_s_way(file, live):
 
 
 @pytest.mark.skipif(not ENCRYPTED, reason="there is nothing to encrypt with here")
-def test_the_copy_is_as_closed_as_the_file(file, live):
-    """While it is there: under the same key, for its owner alone."""
+def test_the_copy_is_noise_to_everybody(file, live):
+    """Under a key of its own that nobody keeps, and for its owner alone: nothing of it can be read when it is gone."""
     seen = []
 
-    def looks(db):
+    def looks(_db):
         copy = file.path.parent / "spool" / "rehearsal.db"
-        seen.append((copy.stat().st_mode & 0o777, copy.read_bytes()[:16] == b"SQLite format 3\0"))
+        assert copy.stat().st_size > 100_000
+        seen.append((copy.stat().st_mode & 0o777, PageKey(KEY).wrote(copy), starts_plain(copy)))
 
     tried(file, following(looks))
-    assert seen == [(0o600, False)]
+    assert seen == [(0o600, False, False)]
+    live.execute("PRAGMA wal_checkpoint")
+    assert PageKey(KEY).wrote(file.path), "as the file itself does"
 
 
 @pytest.mark.skipif(not ENCRYPTED, reason="there is nothing to encrypt with here")
