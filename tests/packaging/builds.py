@@ -27,7 +27,7 @@ def build(output: Path, arch: str = "amd64") -> Path:
     """The package, unpacked quickly rather than small."""
     subprocess.run(
         [sys.executable, BUILDER, "--arch", arch, "--output", output, "--compression", "none"],
-        env={"PATH": "/usr/bin:/bin", "SOURCE_DATE_EPOCH": EPOCH, **_of_pip()}, timeout=600, check=True,
+        env={"PATH": os.environ["PATH"], "SOURCE_DATE_EPOCH": EPOCH, **_of_pip()}, timeout=600, check=True,
     )  # fmt: skip
     (package,) = output.glob("*.deb")
     return package

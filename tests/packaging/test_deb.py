@@ -86,7 +86,7 @@ def test_both_machines_get_the_same(packages, tmp_path):
         pytest.param("3.14.0-1", "2.42-1", None, id="the newest Python it is for"),
         pytest.param("3.10.6-1~22.04.1", "2.35-0ubuntu3.8", "python3 (>= 3.11)", id="ubuntu-22.04"),
         pytest.param("3.11.2-1", "2.35-0ubuntu3.8", "libc6 (>= 2.36)", id="ubuntu-22.04 with a newer Python"),
-        pytest.param("3.15.0-1", "2.43-1", "python3 (<< 3.15)", id="a Python to come"),
+        pytest.param("3.15.0-1", "2.43-1", "python3 (< 3.15)", id="a Python to come"),
     ],
 )
 def test_where_apt_installs_it(packages, tmp_path, python, libc, missing):

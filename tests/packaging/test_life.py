@@ -32,7 +32,7 @@ DROP_IN = "/etc/systemd/system/loyalty-agent.service.d/test.conf"
 PLACES = ("/", "/run", "/tmp", "/dev/shm")
 OF_THE_SYSTEM = re.compile(
     r"/var/(log|cache|lib/(dpkg|systemd|apt))/|/run/(systemd|log|dbus|udev|user|lock|utmp|motd)|/tmp/systemd-private-"
-    r"|/etc/((passwd|group|g?shadow|sub[ug]id)-?|\.pwd\.lock|ld\.so\.cache)$"
+    r"|/run/(adduser|agetty\.reload)$|/etc/((passwd|group|g?shadow|sub[ug]id)-?|\.pwd\.lock|ld\.so\.cache)$"
 )
 """Where dpkg, adduser and the system itself note what happens."""
 
@@ -46,6 +46,7 @@ def test_a_life(tmp_path, packages, name):
     shutil.copy(Path(__file__).with_name("till.py"), given)
     try:
         with booted(make_root(SYSTEMS[name], tmp_path / "root"), given, tmp_path / f"{name}.log") as container:
+            container.run("sh", "-c", "echo force-unsafe-io > /etc/dpkg/dpkg.cfg.d/quick")
             before = files(container)
             till = installed(container)
             _is_confined(till)
@@ -226,6 +227,9 @@ def _is_removed_and_comes_back(till):
 
 
 def _leaves_nothing(till, before):
+    for unit in ("service", "socket"):
+        till.run("mkdir", "-p", f"/etc/systemd/system/loyalty-agent.{unit}.d")
+        till.run("touch", f"/etc/systemd/system/loyalty-agent.{unit}.d/ours.conf", "/etc/default/loyalty-agent")
     till.run("dpkg", "-r", "loyalty-agent")
     assert f"{till.sales} sales" in till.ended("dpkg", "--purge", "loyalty-agent").stdout
     till.run("dpkg", "--purge", "loyalty-agent", LOYALTY_AGENT_PURGE="force")
