@@ -146,16 +146,16 @@ def _fetch(system: System, *command: str | Path) -> None:
 @contextlib.contextmanager
 def booted(root: Path, given: Path, log: Path) -> Iterator[Container]:
     """A container over a clean copy of a root, with ``given`` to be read at `/given`. Raises CannotBootError."""
-    mount = "umount -R /sys/fs/cgroup; mount -t cgroup2 none /sys/fs/cgroup"  # systemd wants it whole
+    group = f"/sys/fs/cgroup/{log.stem}-{os.getpid()}"  # its own: in a common one a system meets another's services
     start = (
-        f"{mount}; exec systemd-nspawn -q -D {root} --register=no --keep-unit --machine={log.stem} "
+        f"mkdir {group}; echo $$ > {group}/cgroup.procs; "
+        f"exec systemd-nspawn -q -D {root} --register=no --keep-unit --machine={log.stem} "
         f"--volatile=overlay --private-network --bind-ro={given}:/given -b"
     )
     with log.open("wb") as said:
         process = subprocess.Popen(
-            ["unshare", "-m", "--propagation", "private", "sh", "-c", start],
-            stdin=subprocess.DEVNULL, stdout=said, stderr=said, start_new_session=True,
-        )  # fmt: skip
+            _with_control_groups(start), stdin=subprocess.DEVNULL, stdout=said, stderr=said, start_new_session=True
+        )
     try:
         container = Container(_leader(process, log))
         _wait_until_up(container, log)
@@ -167,6 +167,13 @@ def booted(root: Path, given: Path, log: Path) -> Iterator[Container]:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        subprocess.run(_with_control_groups(f"find {group} -depth -type d -exec rmdir {{}} +"), check=False)
+
+
+def _with_control_groups(script: str) -> list[str]:
+    """A command that runs a script where control groups are whole, as systemd wants them."""
+    mount = "umount -R /sys/fs/cgroup || true; mount -t cgroup2 none /sys/fs/cgroup"
+    return ["unshare", "-m", "--propagation", "private", "sh", "-ec", f"{mount}; {script}"]
 
 
 def _leader(process: subprocess.Popen[bytes], log: Path) -> int:
