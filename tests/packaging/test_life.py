@@ -14,7 +14,7 @@ import pytest
 from tests.packaging.builds import variants
 from tests.packaging.container import SYSTEMS, CannotBootError, Container, booted, make_root
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]  # a system is fetched, and lived with
 
 CONFIG = """
 [agent]
