@@ -21,6 +21,7 @@ from agent.services.lease import Lease
 from agent.services.loading import Loader, LoadJob
 from agent.services.privacy import Privacy
 from agent.services.refresh import Refresh, RefreshPolicy
+from agent.services.room import RESERVES_KEPT_FREE
 from agent.services.sync import Feed, FileFeed, PageFeed, Sync, to_its_end
 from agent.state import REPLICA
 from agent.storage import Storage
@@ -30,9 +31,6 @@ from agent.store.replica_cache import SqliteContactCache
 from agent.systems import LOOKUP_AT_DELIVERY_S, System
 
 log = structlog.get_logger(__name__)
-
-RESERVES_KEPT_FREE = 4
-"""So often `queue.reserve_bytes` stay free of contacts; at one of them the till's sales are refused."""
 
 
 def open_sync(

@@ -8,7 +8,7 @@
     replica.db       the local contacts; replica.next.db while one is being built
     replica.key      the replica's own key, and replica.lease, how long ago it was renewed
     replica.size     how many contacts it held last: one that is built anew with far fewer is not everybody
-    spool/           export files while they are being read
+    spool/           export files while they are being read; a copy of the outbox while an update is rehearsed
     tokens.json      the door's tokens, hashed; cli.token, the commands' own
     audit.jsonl      the audit trail
 """
@@ -34,6 +34,7 @@ from agent.settings import Configuration
 from agent.store.database import ENCRYPTED, DatabaseFile
 from agent.store.lease_file import KEY_FILE, RECORD_FILE, LeaseFile
 from agent.store.pagekey import PageKey
+from agent.store.rehearsal import Rehearsed, rehearse
 from agent.store.replica_file import ReplicaFile
 
 log = structlog.get_logger(__name__)
@@ -118,6 +119,12 @@ class State:
         """The outbox's file: what is committed survives a power cut. Raises StorageKeyError."""
         file = DatabaseFile(self.directory / OUTBOX, None, "FULL", OUTBOX_CACHE_KIB)
         return self._under(keys, file, _outbox_page_key)
+
+    def rehearse(self, keys: StorageKeys, *, kept_free_bytes: int) -> Rehearsed:
+        """What a start of this version would do to the outbox, which may be in use; as :func:`rehearsal.rehearse`."""
+        from agent.store.migrations import outbox  # noqa: PLC0415 - sqlite-utils, which only this needs
+
+        return rehearse(self.outbox(keys), outbox, self.spool, kept_free_bytes=kept_free_bytes)
 
     def replica_pages(self, keys: StorageKeys, lease: LeaseFile) -> DatabaseFile:
         """The replica's file as SQLite sees it: it can be fetched again."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from agent.cli.ownership import as_owner_of
 from agent.errors import StorageError
 from agent.settings import Configuration
 from agent.state import OUTBOX, REPLICA, State
@@ -40,10 +42,8 @@ def _count(configuration: Configuration) -> dict[str, int] | None:
         if not (configuration.state_dir / OUTBOX).is_file():
             return None
         state = State(configuration)
-        connection = state.outbox(state.keys(may_create=False)).connect(read_only=True)
-        try:
-            return {state: count for state, count in connection.execute(COUNTS) if count}
-        finally:
-            connection.close()
+        keys = state.keys(may_create=False)  # as who called: what is handed over is root's
+        with as_owner_of(configuration.state_dir), contextlib.closing(state.outbox(keys).connect(read_only=True)) as db:
+            return {state: count for state, count in db.execute(COUNTS) if count}
     except (StorageError, PermissionError):
         return None

@@ -1,4 +1,4 @@
-"""`queue list|show|retry|discard`: what waits for the line or for a person."""
+"""`queue list|show|retry|discard|rehearse`: what waits for the line, for a person, or for another version."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ from agent.cli.client import Daemon
 from agent.cli.configuration import load
 from agent.cli.errors import DaemonRefusedError
 from agent.cli.invocation import Invocation, common, pass_invocation
-from agent.cli.render import instant, table
+from agent.cli.ownership import as_owner_of
+from agent.cli.render import instant, size, table
 from agent.cli.story import tell
+from agent.services.room import RESERVES_KEPT_FREE
+from agent.state import State
 
 STATES = ("queued", "held", "parked", "in_doubt")
 
@@ -20,7 +23,7 @@ STATES = ("queued", "held", "parked", "in_doubt")
 _COLUMNS = ("ENTRY", "TRANSACTION", "VENDOR", "STATE", "TRIES", "NEXT", "ERROR")
 
 
-@click.group(short_help="List, show, retry or discard what waits.")
+@click.group(short_help="List, show, retry or discard what waits; rehearse an update.")
 def queue() -> None:
     """List, show, retry or discard what waits for the line or for a person. No personal data is shown."""
 
@@ -91,6 +94,28 @@ def discard(invocation: Invocation, entry: tuple[int, ...], reason: str | None) 
         for one in entry:
             daemon.post(f"/v1/queue/{one}/discard", {"reason": reason})
     invocation.answer({"discarded": list(entry)}, f"Given up: {_listed(entry)}")
+
+
+@queue.command(short_help="Try on a copy whether this version can go on with it.")
+@common
+@pass_invocation
+def rehearse(invocation: Invocation) -> None:
+    """Try on a copy what a start of this version would do to the queue. The queue is only read; an agent may run.
+
+    Ends with 74 where this version cannot go on with it (storage.schema: a newer version wrote it, or a step fails)
+    or where that could not be tried. The package asks this before a version takes another's place.
+    """
+    configuration = load(invocation, secrets=False)
+    state = State(configuration)
+    if not state.has_outbox:
+        invocation.answer({"bytes": None, "steps": []}, "There is no queue yet.")
+        return
+    keys = state.keys(may_create=False)  # as who called: what is handed over is root's
+    with as_owner_of(state.directory):
+        found = state.rehearse(keys, kept_free_bytes=RESERVES_KEPT_FREE * configuration.settings.queue.reserve_bytes)
+    changes = f"changed by: {', '.join(found.steps)}" if found.steps else "as it is"
+    text = f"This version can go on with the queue ({size(found.bytes)}), {changes}"
+    invocation.answer({"bytes": found.bytes, "steps": found.steps}, text)
 
 
 def _row(row: dict[str, Any]) -> tuple[object, ...]:

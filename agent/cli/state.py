@@ -13,7 +13,6 @@ from agent.cli.client import Daemon
 from agent.cli.configuration import load
 from agent.cli.errors import DaemonUnreachableError
 from agent.cli.invocation import Invocation, common, pass_invocation
-from agent.cli.ownership import as_owner_of
 from agent.cli.render import age, instant, number, progress, size, table
 from agent.cli.story import tell
 from agent.settings import Configuration
@@ -49,8 +48,7 @@ def explain(invocation: Invocation, transaction_id: str) -> None:
 
 
 def _from_files(invocation: Invocation, configuration: Configuration, error: DaemonUnreachableError) -> int:
-    with as_owner_of(configuration.state_dir):
-        found = files.look(configuration)
+    found = files.look(configuration)
     document = {
         "reachable": False,
         "address": configuration.listen[0],

@@ -20,7 +20,6 @@ from agent.cli.configuration import load, rows_of
 from agent.cli.doctor import look
 from agent.cli.errors import BundleRefusedError, DaemonRefusedError, DaemonUnreachableError, PermissionRefusedError
 from agent.cli.invocation import Invocation, common, pass_invocation
-from agent.cli.ownership import as_owner_of
 from agent.cli.render import size, table
 from agent.doctor import bundle
 from agent.errors import ConfigurationError, StorageError
@@ -85,8 +84,7 @@ def _from_the_agent(configuration: Configuration) -> dict[str, str]:
                 "metrics.txt": daemon.text("/metrics"),
             }
         except _NO_ANSWER as error:
-            with as_owner_of(configuration.state_dir):
-                found = files.look(configuration)
+            found = files.look(configuration)
             return {"status.json": bundle.json_part({"unreachable": str(error), "files": found})}
 
 

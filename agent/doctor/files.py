@@ -19,7 +19,7 @@ from agent.ports import Clock
 from agent.settings import Configuration
 from agent.state import OUTBOX, OWN_FILES, REPLICA, State
 from agent.store.audit import AuditTrail, anchor_in
-from agent.store.database import DatabaseFile, refuse_newer
+from agent.store.database import DatabaseFile, steps_due
 from agent.store.examine import examine
 from agent.store.migrations import outbox as outbox_schema
 from agent.store.outbox_sql import COUNTS
@@ -117,7 +117,7 @@ def _judged(check: str, file: DatabaseFile, schema: Migrations, remedy: str) -> 
     damage = examine(file)
     if damage is not None:
         return fail(check, damage, remedy)
-    refuse_newer(file, schema)
+    steps_due(file, schema)  # refuses a newer program's
     size = sum(part.stat().st_size for part in file.path.parent.glob(f"{file.path.name}*"))
     return ok(check, f"whole, {size / _MIB:.1f} MiB with its log")
 

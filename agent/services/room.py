@@ -29,6 +29,8 @@ PIECES: Final = 8
 MARGIN_BYTES: Final = 1 << 20
 """Free beside the reserve before a sale is taken: a group of them takes some hundred kilobytes at most."""
 LOOK_EVERY_S: Final = 1.0
+RESERVES_KEPT_FREE: Final = 4
+"""So often `queue.reserve_bytes` stay free of what is no sale; at one of them the till's sales are refused."""
 
 
 class Room:

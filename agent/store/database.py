@@ -46,9 +46,9 @@ __all__ = [
     "erase_leftovers",
     "immediate",
     "migrate",
-    "refuse_newer",
     "remove",
     "sqlite",
+    "steps_due",
     "storage_error",
     "transaction",
     "truncate_log",
@@ -199,8 +199,8 @@ def migrate(connection: Connection, migrations: Migrations) -> None:
         raise _written_by_a_newer_program(newer)
 
 
-def refuse_newer(file: DatabaseFile, migrations: Migrations) -> None:
-    """Looks whether a file is this program's or an older one's, and changes nothing.
+def steps_due(file: DatabaseFile, migrations: Migrations) -> tuple[str, ...]:
+    """The steps, in order, that would bring a file to this program's schema. It is only looked at.
 
     Raises:
         StorageSchemaError: the file was written by a newer program.
@@ -210,13 +210,16 @@ def refuse_newer(file: DatabaseFile, migrations: Migrations) -> None:
 
     connection = file.connect(read_only=True)
     try:
-        newer = _newer(sqlite_utils.Database(connection), migrations)
+        database = sqlite_utils.Database(connection)
+        newer = _newer(database, migrations)
+        due = tuple(migration.name for migration in migrations.pending(database))
     except sqlite.Error as error:
         raise storage_error(error) from error
     finally:
         connection.close()
     if newer:
         raise _written_by_a_newer_program(newer)
+    return due
 
 
 def _newer(database: Database, migrations: Migrations) -> list[str]:

@@ -42,6 +42,8 @@ def test_a_change_of_the_queue_s_schema_that_fails(vendor, open_till, outcome, r
     till = open_till().start()
     queue_up(till)
     till.wrapper = (*NEWER, "outbox", outcome)
+    rehearsed = till.command("queue", "rehearse")
+    assert (rehearsed.returncode, reason in rehearsed.stderr) == (74, True), "it can be known before"
     began = time.monotonic()
     done = till.command("run")
     assert time.monotonic() - began < 20, "it waited for what waiting does not mend"
@@ -56,11 +58,15 @@ def test_back_to_the_version_before(vendor, open_till):
     """A file that a newer version has changed is not touched by an older one; the newer one goes on with it."""
     till = open_till().start()
     queue_up(till)
-    till.start(wrapper=(*NEWER, "outbox", "good"))
+    till.wrapper = (*NEWER, "outbox", "good")
+    assert "changed by: of_tomorrow" in till.command("queue", "rehearse").stdout
+    till.start(wrapper=till.wrapper)
     assert till.status()["queue"]["depth"] == UNSENT
     till.stop()
-    done = till.command("run")
-    assert (done.returncode, "newer program" in done.stderr) == (74, True)
+    till.wrapper = ()
+    for words in (("queue", "rehearse"), ("run",)):
+        done = till.command(*words)
+        assert (done.returncode, "newer program" in done.stderr) == (74, True)
     till.wrapper = (*NEWER, "outbox", "good")
     delivers_all(till)
 

@@ -1,195 +1,129 @@
-"""The Debian package: built, and lived with on a booted Debian without a network."""
+"""The Debian package: how it is built, what is in it, and where it refuses to be installed."""
 
 from __future__ import annotations
 
-import fcntl
-import json
-import os
-import shutil
+import re
+import struct
 import subprocess
-import sys
-import time
-from pathlib import Path
+from collections import Counter
 
 import pytest
 
-from tests.packaging.container import CannotBootError, Container, booted, make_root
+from tests.packaging.builds import build
 
 pytestmark = pytest.mark.slow
 
-BUILDER = Path(__file__).parents[2] / "packaging" / "build_deb.py"
-EPOCH = "1771063200"
-CONFIG = """
-[agent]
-store_id = "1042"
-till_id = "03"
-country = "SE"
-[voyado]
-base_url = "https://tenant.voyado.example.com"
-api_key = "credential:voyado-api-key"
-feed = "api"
+PYTHONS = ("311", "312", "313", "314")
+GLIBC = (2, 36)
+MACHINES = {"amd64": ("x86_64", 62), "arm64": ("aarch64", 183)}
+"""Linux's name of the machine, and ELF's number (`e_machine`)."""
+PLAIN = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
+INSTALLED = """\
+Package: {name}
+Status: install ok installed
+Architecture: amd64
+Maintainer: Somebody <somebody@example.com>
+Version: {version}
+Description: made up
+
 """
-STATE = "/var/lib/loyalty-agent"
 
 
-def build(output):
-    """The package for this machine, unpacked quickly rather than small."""
-    if shutil.which("dpkg-deb") is None:
-        pytest.skip("needs dpkg-deb")
-    subprocess.run(
-        [sys.executable, BUILDER, "--output", output, "--compression", "none"],
-        env={"PATH": "/usr/bin:/bin", "SOURCE_DATE_EPOCH": EPOCH, **_of_pip()}, timeout=600, check=True,
-    )  # fmt: skip
-    (package,) = output.glob("*.deb")
-    return package
+@pytest.fixture(params=sorted(MACHINES))
+def unpacked(request, packages, tmp_path):
+    """Debian's name of a machine, and the files of its package."""
+    package = packages(request.param)
+    subprocess.run(["dpkg-deb", "-R", package, tmp_path / "tree"], check=True)
+    return request.param, tmp_path / "tree"
 
 
-def _of_pip():
-    return {name: value for name, value in os.environ.items() if name.startswith(("PIP_", "SSL_", "REQUESTS_"))}
-
-
-def next_revision(package, output):
-    """The same package under the next version."""
-    tree = output / "tree"
-    subprocess.run(["dpkg-deb", "-R", package, tree], check=True)
-    control = tree / "DEBIAN" / "control"
-    control.write_text(control.read_text().replace("-1\n", "-2\n", 1))
-    later = output / "later.deb"
-    subprocess.run(["dpkg-deb", "--root-owner-group", "-Znone", "--build", tree, later], check=True)
-    shutil.rmtree(tree)
-    return later
-
-
-@pytest.fixture(scope="session")
-def package(tmp_path_factory):
-    """The package, built by whichever of the test run's processes comes first."""
-    base = tmp_path_factory.getbasetemp()
-    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-    with (shared / "package.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        found = list((shared / "package").glob("*.deb"))
-        return found[0] if found else build(shared / "package")
-
-
-def test_the_same_commit_makes_the_same_bytes(tmp_path, package):
+def test_the_same_commit_makes_the_same_bytes(tmp_path, packages):
     """Built again, in another directory, it is the same file."""
-    assert build(tmp_path / "again").read_bytes() == package.read_bytes()
+    assert build(tmp_path / "again").read_bytes() == packages().read_bytes()
 
 
-@pytest.mark.parametrize("suite", ["bookworm", "trixie"])
-def test_a_life_on_debian(tmp_path, package, suite):
-    """Installed, configured, selling, killed, hung, misconfigured, updated, put back, removed, purged."""
-    (tmp_path / "given").mkdir()
-    shutil.copy(package, tmp_path / "given" / "agent.deb")
-    next_revision(tmp_path / "given" / "agent.deb", tmp_path / "given")
-    shutil.copy(Path(__file__).with_name("till.py"), tmp_path / "given")
-    try:
-        with booted(make_root(suite, tmp_path / "root"), tmp_path / "given", tmp_path / f"{suite}.log") as debian:
-            token = _installs_and_sells(debian)
-            _is_confined(debian)
-            _comes_back(debian, token)
-            _needs_somebody_for_its_configuration(debian)
-            _is_updated_and_put_back(debian, token)
-            _leaves(debian)
-    except CannotBootError as error:
-        pytest.skip(str(error))
-    finally:
-        shutil.rmtree(tmp_path / "root", ignore_errors=True)
+def test_every_extension_is_of_its_machine(unpacked):
+    """By its name, by the wheel that it came in, and by its own head; none needs a newer libc than Debian 12 has."""
+    arch, tree = unpacked
+    machine, number = MACHINES[arch]
+    extensions = sorted(tree.rglob("*.so"))
+    by_python = Counter()
+    for extension in extensions:
+        content = extension.read_bytes()
+        assert content[:4] == b"\x7fELF"
+        assert struct.unpack_from("<H", content, 18) == (number,), extension
+        wanted = {tuple(map(int, version.split(b"."))) for version in re.findall(rb"GLIBC_([0-9.]+)\0", content)}
+        assert max(wanted) <= GLIBC, extension
+        abi = re.search(r"\.(?:cpython-(3\d+)|abi3)[-.]", extension.name)
+        by_python[abi[1]] += 1
+        assert machine in extension.name or "linux-gnu" not in extension.name
+    assert {by_python[python] for python in PYTHONS} == {by_python[PYTHONS[0]]}, by_python
+    assert set(by_python) - {None} == set(PYTHONS)
+    for wheel in tree.rglob("*.dist-info/WHEEL"):
+        tags = re.findall(r"^Tag: (.+)$", wheel.read_text(), re.MULTILINE)
+        assert tags
+        assert all(tag.endswith(("-any", f"_{machine}")) for tag in tags), wheel
+    assert f"Architecture: {arch}\n" in (tree / "DEBIAN" / "control").read_text()
 
 
-def sold(debian: Container, token, first, count):
-    return int(debian.run("python3", "/given/till.py", "sell", token, str(first), str(count)))
+def test_both_machines_get_the_same(packages, tmp_path):
+    """File by file, but for the extensions' names and what their wheels say of themselves."""
+    names = {}
+    for arch, (machine, _) in MACHINES.items():
+        listed = subprocess.run(
+            ["dpkg-deb", "-c", packages(arch)], capture_output=True, text=True, check=True
+        ).stdout.replace(machine, "MACHINE")  # fmt: skip
+        names[arch] = {line.split()[-1] for line in listed.splitlines()}
+    assert names["amd64"] == names["arm64"]
 
 
-def kept(debian: Container, token, count):
-    return int(debian.run("python3", "/given/till.py", "kept", token, "0", str(count)))
-
-
-def shown(debian: Container, name):
-    return debian.run("systemctl", "show", "loyalty-agent", "-P", name).strip()
-
-
-def _installs_and_sells(debian):
-    debian.run("dpkg", "-i", "/given/agent.deb")
-    assert shown(debian, "ActiveState") == "inactive", "nobody said which till this is"
-    debian.run("sh", "-c", "cat > /etc/loyalty-agent/config.toml", stdin=CONFIG)
-    debian.run("loyalty-agent", "secret", "set", "voyado.api_key", stdin="made-up")
-    debian.run("loyalty-agent", "config", "check")
-    debian.run("systemctl", "start", "loyalty-agent")
-    assert shown(debian, "StatusText") == "takes sales on 127.0.0.1:8787"
-    token = json.loads(debian.run("loyalty-agent", "token", "add", "kassa", "--scope", "pos", "--json"))["token"]
-    assert sold(debian, token, 0, 20) == 20
-    return token
-
-
-def _is_confined(debian):
-    process = shown(debian, "MainPID")
-    status = dict(
-        line.split(":\t", 1) for line in debian.run("cat", f"/proc/{process}/status").splitlines() if ":\t" in line
-    )
-    assert (status["NoNewPrivs"], status["Seccomp"], int(status["CapEff"], 16)) == ("1", "2", 0)
-    assert status["Uid"].split()[0] == debian.run("id", "-u", "loyalty-agent").strip()
-    assert debian.ended("systemd-analyze", "verify", "loyalty-agent.service").stdout == ""
-    assert "made-up" not in debian.run("cat", f"/proc/{process}/environ", f"/proc/{process}/cmdline")
-    assert "started" in debian.run("journalctl", "--namespace=loyalty-agent", "--no-pager")
-
-
-def _comes_back(debian, token):
-    debian.run("systemctl", "kill", "-s", "KILL", "loyalty-agent")
-    debian.wait("systemctl", "show", "loyalty-agent", "-P", "NRestarts", until="1")
-    debian.wait("systemctl", "is-active", "loyalty-agent", until="active\n")
-    assert kept(debian, token, 20) == 20
-
-    debian.run("mkdir", "-p", "/etc/systemd/system/loyalty-agent.service.d")
-    debian.run(
-        "sh", "-c", "cat > /etc/systemd/system/loyalty-agent.service.d/soon.conf",
-        stdin="[Service]\nWatchdogSec=3\n",
+@pytest.mark.parametrize(
+    ("python", "libc", "missing"),
+    [
+        pytest.param("3.11.2-1+b1", "2.36-9+deb12u10", None, id="debian-12"),
+        pytest.param("3.13.5-1", "2.41-12", None, id="debian-13"),
+        pytest.param("3.12.3-0ubuntu2", "2.39-0ubuntu8.4", None, id="ubuntu-24.04"),
+        pytest.param("3.14.0-1", "2.42-1", None, id="the newest Python it is for"),
+        pytest.param("3.10.6-1~22.04.1", "2.35-0ubuntu3.8", "python3 (>= 3.11)", id="ubuntu-22.04"),
+        pytest.param("3.11.2-1", "2.35-0ubuntu3.8", "libc6 (>= 2.36)", id="ubuntu-22.04 with a newer Python"),
+        pytest.param("3.15.0-1", "2.43-1", "python3 (< 3.15)", id="a Python to come"),
+    ],
+)
+def test_where_apt_installs_it(packages, tmp_path, python, libc, missing):
+    """On what has a Python and a libc that it is for; elsewhere apt says what is missing."""
+    status = system(tmp_path, python, libc)
+    (tmp_path / "lists/partial").mkdir(parents=True)
+    done = subprocess.run(
+        [
+            "apt-get", "--simulate", f"-oDir::State={tmp_path}", f"-oDir::State::status={status}",
+            f"-oDir::Cache={tmp_path}", "-oDir::Etc::sourcelist=/dev/null", "-oDir::Etc::sourceparts=/dev/null",
+            "install", packages(),
+        ],
+        capture_output=True, text=True, check=False, env=PLAIN,
     )  # fmt: skip
-    debian.run("systemctl", "daemon-reload")
-    debian.run("systemctl", "restart", "loyalty-agent")
-    time.sleep(7)
-    assert shown(debian, "NRestarts") == "0", "an agent that lives was taken for dead"
-    debian.run("systemctl", "kill", "-s", "STOP", "loyalty-agent")
-    debian.wait("systemctl", "show", "loyalty-agent", "-P", "NRestarts", until="1")
-    debian.wait("systemctl", "is-active", "loyalty-agent", until="active\n")
-    assert kept(debian, token, 20) == 20
-    debian.run("rm", "-r", "/etc/systemd/system/loyalty-agent.service.d")
-    debian.run("systemctl", "daemon-reload")
+    assert (done.returncode == 0) is (missing is None), done.stdout + done.stderr
+    assert (missing or "Inst loyalty-agent") in done.stdout
 
 
-def _needs_somebody_for_its_configuration(debian):
-    debian.run("sh", "-c", "echo 'no = such setting' >> /etc/loyalty-agent/config.toml")
-    assert debian.ended("systemctl", "restart", "loyalty-agent").returncode != 0
-    time.sleep(4)
-    assert (shown(debian, "ExecMainStatus"), shown(debian, "NRestarts")) == ("78", "0")
-    assert shown(debian, "ActiveState") == "failed"
-    debian.run("sh", "-c", "cat > /etc/loyalty-agent/config.toml", stdin=CONFIG)
-    debian.run("systemctl", "start", "loyalty-agent")
-
-
-def _is_updated_and_put_back(debian, token):
-    debian.run("sh", "-c", "echo '# ours' >> /etc/systemd/journald@loyalty-agent.conf")
-    before = shown(debian, "MainPID")
-    for package in ("/given/later.deb", "/given/agent.deb"):
-        debian.run("dpkg", "-i", package, DEBIAN_FRONTEND="noninteractive")
-        assert shown(debian, "ActiveState") == "active"
-        assert shown(debian, "MainPID") != before
-        assert kept(debian, token, 20) == 20
-    assert "# ours" in debian.run("cat", "/etc/systemd/journald@loyalty-agent.conf")
-    assert sold(debian, token, 20, 5) == 5
-
-
-def _leaves(debian):
-    debian.run("dpkg", "-r", "loyalty-agent")
-    assert {"outbox.db", "storage.key", "tokens.json"} <= set(debian.run("ls", STATE).split())
-    refused = debian.ended("dpkg", "--purge", "loyalty-agent")
-    assert refused.returncode != 0
-    assert "25 sales have not reached the loyalty system" in refused.stdout
-    assert "outbox.db" in debian.run("ls", STATE)
-    debian.run("dpkg", "--purge", "loyalty-agent", LOYALTY_AGENT_PURGE="force")
-    left = debian.run(
-        "find", "/", "-xdev", "-name", "*loyalty*", "-not", "-path", "/proc/*", "-not", "-path", "/sys/*",
-        "-not", "-path", "/given/*", check=False,
+def test_where_it_cannot_run_nothing_of_it_is_run(packages, tmp_path):
+    """Put on Ubuntu 22.04 by dpkg, which asks nobody beforehand, it is not configured: no user is made, no service."""
+    status = system(tmp_path, "3.10.6-1~22.04.1", "2.35-0ubuntu3.8")
+    for folder in ("info", "updates"):
+        (status.parent / folder).mkdir()
+    done = subprocess.run(
+        ["dpkg", f"--root={tmp_path}", "--force-not-root", "--log=/dev/null", "-i", packages()],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, env=PLAIN,
     )  # fmt: skip
-    assert left == ""
-    assert debian.ended("getent", "passwd", "loyalty-agent").returncode != 0
+    assert done.returncode != 0
+    assert "depends on python3 (>= 3.11)" in done.stdout
+    assert "Status: install ok unpacked" in status.read_text()
+    assert "Setting up" not in done.stdout
+
+
+def system(root, python, libc):
+    """What dpkg would know of a system with these versions."""
+    status = root / "var/lib/dpkg/status"
+    status.parent.mkdir(parents=True)
+    versions = {"python3": python, "libc6": libc, "adduser": "3.118", "init-system-helpers": "1.62"}
+    status.write_text("".join(INSTALLED.format(name=name, version=version) for name, version in versions.items()))
+    return status

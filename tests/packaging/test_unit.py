@@ -40,6 +40,14 @@ def test_nothing_keeps_it_down_but_a_faulty_configuration():
     assert (unit["Service"]["Restart"], unit["Service"]["RestartPreventExitStatus"]) == ("always", "78")
 
 
+def test_its_journal_is_its_own_and_comes_to_an_end():
+    """What it logs is apart from the machine's, survives a restart, and is gone after a week or at 50 MB."""
+    assert directives("loyalty-agent.service")["Service"]["LogNamespace"] == "loyalty-agent"
+    journal = directives("journald@loyalty-agent.conf")["Journal"]
+    assert (journal["Storage"], journal["SystemMaxUse"], journal["MaxRetentionSec"]) == ("persistent", "50M", "7day")
+    assert journal["MaxFileSec"] == "1day", "whole files are removed: a week is one of eight days at most"
+
+
 def test_it_keeps_out_of_memory_dumps():
     """No core dump holds a customer."""
     assert directives("loyalty-agent.service")["Service"]["LimitCORE"] == "0"
