@@ -33,6 +33,7 @@ from agent.services.cache import AskedContacts, SeenMembers
 from agent.services.carrying import Carrying
 from agent.services.contacts import Newcomers
 from agent.services.dispatch import Dispatch
+from agent.services.history import History
 from agent.services.intake import Intake, IntakePolicy
 from agent.services.lease import Lease
 from agent.services.news import News
@@ -41,6 +42,7 @@ from agent.services.privacy import Privacy
 from agent.services.purge import Purge
 from agent.services.reconcile import Reconcile
 from agent.services.redeeming import Redeeming
+from agent.services.round import DELIVERED
 from agent.services.status import Status, StatusPolicy
 from agent.services.sync import Sync
 from agent.services.timekeeping import Timekeeper
@@ -50,6 +52,7 @@ from agent.store.audit import FILE as AUDIT_FILE
 from agent.store.audit import AuditAnchor, AuditTrail
 from agent.store.daybook import OutboxDaybook
 from agent.store.enrolments import Enrolments
+from agent.store.history import HistoryFile
 from agent.store.redemptions import Redemptions
 from agent.store.replica import SqliteReplica
 from agent.store.replica_people import ReplicaPeople
@@ -81,6 +84,7 @@ class Agent:
     calendar: Calendar
     tokens: Tokens
     status: Status
+    history: History
 
 
 @contextlib.asynccontextmanager
@@ -143,8 +147,8 @@ async def _build(ground: Ground, rooms: Mapping[str, Room], stack: AsyncExitStac
     timekeeper = _timekeeper(ground, loyalty, storage)
     metrics = Metrics(ground.version)
 
-    def told(vendor: str, verdict: Verdict) -> None:
-        metrics.delivery(vendor, verdict.kind)
+    def told(vendor: str, verdict: Verdict, waited: timedelta) -> None:
+        metrics.delivery(vendor, verdict.kind, waited.total_seconds() if verdict.kind in DELIVERED else None)
         bells.changed()
 
     redemptions, enrolments = storage.redemptions(), storage.enrolments()
@@ -228,7 +232,7 @@ async def _build(ground: Ground, rooms: Mapping[str, Room], stack: AsyncExitStac
         enrolments=enrolments,
         memory=desk.benefits.purge,
     )
-    tokens = Tokens(state.directory, clock)
+    tokens, history = Tokens(state.directory, clock), _history(ground, storage, replica, dispatch, metrics)
     orders = Orders(dispatch, sync, purge, bells.changed)
     stack.push_async_callback(orders.close)
     reconcile = Reconcile(
@@ -261,6 +265,7 @@ async def _build(ground: Ground, rooms: Mapping[str, Room], stack: AsyncExitStac
         orders=orders,
         reconcile=reconcile,
         damage=storage.integrity,
+        history=history,
         metrics=metrics,
     )
     calendar = Calendar({"purge": purge.run, "check": storage.integrity.check})
@@ -280,6 +285,7 @@ async def _build(ground: Ground, rooms: Mapping[str, Room], stack: AsyncExitStac
         calendar=calendar,
         tokens=tokens,
         status=status,
+        history=history,
     )
 
 
@@ -460,6 +466,18 @@ def _status(
     ground.bells.trail_checked.listen(lambda _intact: status.changed())
     ground.bells.changed.listen(status.changed)
     return status
+
+
+def _history(ground: Ground, storage: Storage, replica: SqliteReplica, dispatch: Dispatch, metrics: Metrics) -> History:
+    return History(
+        clock=ground.clock,
+        record=HistoryFile(ground.state.directory),
+        queue=lambda: storage.outbox.info(dispatch.held()),
+        replica=replica.info,
+        answers=metrics.sale_answers,
+        delivered=metrics.deliveries_took,
+        room=storage.room.has_room,
+    )
 
 
 def _purge(

@@ -1,0 +1,103 @@
+"""The agent's last days on disk: one row a minute, in a small file of its own that nobody would miss.
+
+It shares neither file, writer nor sync with the sales: it is never synced at all, and opened for each use. What is
+damaged, or was written by a program that counts otherwise, is made anew. It holds no personal data.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+from zlib import crc32
+
+from agent.domain.history import ANSWER_BOUNDS_S, DELIVERY_BOUNDS_S, EVERY, KEPT, Sample
+from agent.errors import StorageDamagedError, StorageKeyError
+from agent.store.database import DatabaseFile, remove, sqlite, storage_error, transaction
+from agent.store.outbox_view import from_ms, to_ms
+
+if TYPE_CHECKING:
+    from sqlite3 import Connection
+
+FILE: Final = "history.db"
+ROWS: Final = KEPT // EVERY
+"""As many as a week has minutes. They are counted, not aged: a clock that jumps ages nothing."""
+_CACHE_KIB: Final = 256
+_DAMAGE: Final = (StorageDamagedError, StorageKeyError, ValueError, TypeError, AttributeError)
+"""Of the pages, of the first of them, or of what a row says."""
+_FORMAT: Final = crc32(repr((1, ANSWER_BOUNDS_S, DELIVERY_BOUNDS_S)).encode()) >> 1
+_SCHEMA: Final = "CREATE TABLE samples (id INTEGER PRIMARY KEY, at INTEGER NOT NULL, sample BLOB NOT NULL) STRICT"
+_ADD: Final = "INSERT INTO samples (at, sample) VALUES (?, ?)"
+_DROP: Final = "DELETE FROM samples WHERE id <= (SELECT max(id) FROM samples) - ?"
+_BETWEEN: Final = "SELECT at, sample FROM samples WHERE at >= ? AND at < ? ORDER BY id"
+
+
+class HistoryFile:
+    """The file. Its methods block, raise StorageError, and may be called by several threads.
+
+    Args:
+        directory: the state directory.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._file = DatabaseFile(directory / FILE, None, "OFF", _CACHE_KIB)
+
+    def add(self, samples: Sequence[Sample]) -> None:
+        """Puts samples behind those that are there, and drops the oldest beyond a week's."""
+        rows = [(to_ms(sample.at), _content(sample)) for sample in samples]
+        with self._open() as db, transaction(db):
+            db.executemany(_ADD, rows)
+            db.execute(_DROP, (ROWS,))
+
+    def between(self, start: datetime, until: datetime) -> list[Sample]:
+        """The samples of a time, in the order they were taken in."""
+        with self._open() as db:
+            try:
+                rows = db.execute(_BETWEEN, (to_ms(start), to_ms(until))).fetchall()
+            except sqlite.Error as error:
+                raise storage_error(error) from error
+            return [_sample(from_ms(at), content) for at, content in rows]
+
+    @contextlib.contextmanager
+    def _open(self) -> Iterator[Connection]:
+        """The file for one use. One that is damaged is removed, and made anew at the next."""
+        try:
+            with contextlib.closing(self._ours()) as db:
+                yield db
+        except _DAMAGE as error:
+            remove(self._file)
+            raise StorageDamagedError(f"{FILE} is damaged and made anew: {type(error).__name__}") from error
+
+    def _ours(self) -> Connection:
+        connection = self._file.connect()
+        try:
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            if version != _FORMAT:
+                connection.execute("DROP TABLE IF EXISTS samples")
+                connection.execute(_SCHEMA)
+                connection.execute(f"PRAGMA user_version = {_FORMAT}")
+        except sqlite.Error as error:
+            connection.close()
+            raise storage_error(error) from error
+        return connection
+
+
+def _content(sample: Sample) -> bytes:
+    return json.dumps(
+        [
+            sample.depth, sample.parked, sample.in_doubt, sample.oldest_age_s, sample.replica_age_s,
+            sample.answers, sample.delivered,
+        ],
+        separators=(",", ":"),
+    ).encode()  # fmt: skip
+
+
+def _sample(at: datetime, content: bytes) -> Sample:
+    depth, parked, in_doubt, oldest_age_s, replica_age_s, answers, delivered = json.loads(content)
+    return Sample(
+        at, depth, parked, in_doubt, oldest_age_s, replica_age_s,
+        tuple(answers), {vendor: tuple(counts) for vendor, counts in delivered.items()},
+    )  # fmt: skip
