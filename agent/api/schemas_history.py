@@ -51,5 +51,5 @@ class HistoryAnswer(Answer):
 
     start: Annotated[datetime, Field(description="of the first step")]
     until: Annotated[datetime, Field(description="the end of the last step, which is under way")]
-    step_s: Annotated[int, Field(description="60, 300, 900 or 1800")]
+    step_s: Annotated[int, Field(description="300, 900 or 1800")]
     points: tuple[HistoryPoint, ...]

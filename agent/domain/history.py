@@ -6,6 +6,7 @@ percentile of them is right to the width of a class; an average of percentiles w
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -22,15 +23,17 @@ DELIVERY_BOUNDS_S: Final = (1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.
 """Of the time from a sale's acceptance to its delivery: seconds on a good day, days after an outage."""
 
 EVERY: Final = timedelta(minutes=1)
+NOTED: Final = timedelta(minutes=5)
+"""So much goes to disk together: what a week of minutes would take to read, a till that waits would notice."""
 KEPT: Final = timedelta(days=7)
 MOST_HOURS: Final = KEPT // timedelta(hours=1)
-_STEPS: Final = tuple(timedelta(minutes=minutes) for minutes in (1, 5, 15, 30))
+_STEPS: Final = tuple(timedelta(minutes=minutes) for minutes in (5, 15, 30))
 _MOST_POINTS: Final = 360
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What is noted once a minute; ``answers`` and ``delivered`` count what happened since the sample before.
+    """What is noted of a minute, or of several; ``answers`` and ``delivered`` count what happened in it.
 
     Attributes:
         at: when it was taken.
@@ -73,9 +76,7 @@ class Span:
         length = timedelta(hours=hours)
         step = next((step for step in _STEPS if length / step <= _MOST_POINTS), _STEPS[-1])
         steps = -(-length // step)
-        seconds = step.total_seconds()
-        last = datetime.fromtimestamp(now.timestamp() // seconds * seconds, UTC)
-        return cls(last - step * (steps - 1), step, steps)
+        return cls(beginning(now, step) - step * (steps - 1), step, steps)
 
     @property
     def until(self) -> datetime:
@@ -89,13 +90,21 @@ def points(samples: Iterable[Sample], span: Span) -> list[Sample]:
     A step without one is a time when nothing was noted: the agent did not run, or did not know its queue. ``at`` is
     where the step begins. Samples may come in any order: a clock that was put back has lived through an hour twice.
     """
-    found: dict[int, Sample] = {}
+    return [sample for sample in joined(samples, span.step) if span.start <= sample.at < span.until]
+
+
+def joined(samples: Iterable[Sample], step: timedelta = NOTED) -> list[Sample]:
+    """One sample for each step of time that has any, in order; ``at`` is where the step begins."""
+    found: defaultdict[datetime, list[Sample]] = defaultdict(list)
     for sample in samples:
-        place = (sample.at - span.start) // span.step
-        if 0 <= place < span.steps:
-            begun = found.get(place) or Sample(span.start + span.step * place, 0, 0, 0)
-            found[place] = _joined(begun, sample)
-    return [found[place] for place in sorted(found)]
+        found[beginning(sample.at, step)].append(sample)
+    return [_one(at, found[at]) for at in sorted(found)]
+
+
+def beginning(instant: datetime, step: timedelta = NOTED) -> datetime:
+    """Where the step of time begins that an instant is in; steps are counted from 1970."""
+    seconds = step.total_seconds()
+    return datetime.fromtimestamp(instant.timestamp() // seconds * seconds, UTC)
 
 
 def quantile_s(counts: Counts, bounds: Sequence[float], share: float) -> float:
@@ -120,28 +129,22 @@ def since(now: Counts, before: Counts) -> Counts:
     return _trimmed([here - there for here, there in zip_longest(now, before, fillvalue=0)])
 
 
-def _joined(one: Sample, other: Sample) -> Sample:
+def _one(at: datetime, samples: Sequence[Sample]) -> Sample:
+    vendors = sorted({vendor for sample in samples for vendor in sample.delivered})
     return Sample(
-        one.at,
-        max(one.depth, other.depth),
-        max(one.parked, other.parked),
-        max(one.in_doubt, other.in_doubt),
-        _later(one.oldest_age_s, other.oldest_age_s),
-        _later(one.replica_age_s, other.replica_age_s),
-        _sum(one.answers, other.answers),
-        {
-            vendor: _sum(one.delivered.get(vendor, ()), other.delivered.get(vendor, ()))
-            for vendor in sorted({*one.delivered, *other.delivered})
-        },
+        at,
+        max(sample.depth for sample in samples),
+        max(sample.parked for sample in samples),
+        max(sample.in_doubt for sample in samples),
+        max((sample.oldest_age_s for sample in samples if sample.oldest_age_s is not None), default=None),
+        max((sample.replica_age_s for sample in samples if sample.replica_age_s is not None), default=None),
+        _sum(sample.answers for sample in samples),
+        {vendor: _sum(sample.delivered.get(vendor, ()) for sample in samples) for vendor in vendors},
     )
 
 
-def _later(one: int | None, other: int | None) -> int | None:
-    return max((age for age in (one, other) if age is not None), default=None)
-
-
-def _sum(one: Counts, other: Counts) -> Counts:
-    return _trimmed([here + there for here, there in zip_longest(one, other, fillvalue=0)])
+def _sum(counts: Iterable[Counts]) -> Counts:
+    return _trimmed([sum(of_a_class) for of_a_class in zip_longest(*counts, fillvalue=0)])
 
 
 def _trimmed(counts: list[int]) -> Counts:

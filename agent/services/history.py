@@ -1,8 +1,8 @@
 """Notes once a minute how the agent is, for plots of the last days.
 
 Nothing here stands in a sale's way: the figures are counters that are kept anyway and point reads, and the file is
-written in another thread, unsynced, and not at all while there is no room for a sale. What could not be written is
-kept in memory for a day, and shown all the same.
+written every five minutes in another thread, unsynced, and not at all while there is no room for a sale. What is not
+written is kept in memory for a day, and shown all the same; a kill costs the last minutes.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Final, Protocol
 
 import structlog
 
-from agent.domain.history import EVERY, Counts, Sample, Span, points, since
+from agent.domain.history import EVERY, Counts, Sample, Span, beginning, joined, points, since
 from agent.errors import StorageError
 from agent.ports import Clock, QueueInfo, ReplicaInfo
 
@@ -77,36 +77,44 @@ class History:
             await self.note()
 
     async def note(self) -> None:
-        """Takes a sample, and writes what is unwritten; why it could not be written is told once."""
+        """Takes a sample, and writes those before it once it begins another five minutes."""
         sample = self._sample()
-        if sample is not None:
-            self._unwritten.append(sample)
-        if not self._room():
+        if sample is None:
+            return
+        self._unwritten.append(sample)
+        under_way = beginning(sample.at)
+        over = [one for one in self._unwritten if beginning(one.at) != under_way]
+        if not over or not self._room():
             return
         async with self._at_work:
-            await self._write(tuple(self._unwritten))
+            if await self._write(over):
+                left = [one for one in self._unwritten if beginning(one.at) == under_way]
+                self._unwritten = deque(left, maxlen=MOST_UNWRITTEN)
 
     async def of(self, span: Span) -> list[Sample]:
         """One sample for each step of a time that has any; of what cannot be read what is in memory."""
         async with self._at_work:
+            unwritten = tuple(self._unwritten)
             try:
-                kept = await asyncio.to_thread(self._record.between, span.start, span.until)
+                return await asyncio.to_thread(self._points, span, unwritten)
             except StorageError as error:
                 self._failed(error)
-                kept = []
-            return points([*kept, *self._unwritten], span)
+                return points(unwritten, span)
 
-    async def _write(self, waiting: Sequence[Sample]) -> None:
+    def _points(self, span: Span, unwritten: Sequence[Sample]) -> list[Sample]:
+        return points([*self._record.between(span.start, span.until), *unwritten], span)
+
+    async def _write(self, over: Sequence[Sample]) -> bool:
+        """Writes samples; whether they are written. That they cannot be is told once."""
         try:
-            await asyncio.to_thread(self._record.add, waiting)
+            await asyncio.to_thread(lambda: self._record.add(joined(over)))
         except StorageError as error:
             self._failed(error)
-            return
+            return False
         if self._failing:
-            log.info("history.available", count=len(waiting))
+            log.info("history.available", count=len(over))
         self._failing = False
-        for _ in waiting:
-            self._unwritten.popleft()
+        return True
 
     def _failed(self, error: StorageError) -> None:
         if not self._failing:

@@ -1,4 +1,4 @@
-"""The agent's last days on disk: one row a minute, in a small file of its own that nobody would miss.
+"""The agent's last days on disk: a row for five minutes, in a small file of its own that nobody would miss.
 
 It shares neither file, writer nor sync with the sales: it is never synced at all, and opened for each use. What is
 damaged, or was written by a program that counts otherwise, is made anew. It holds no personal data.
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from zlib import crc32
 
-from agent.domain.history import ANSWER_BOUNDS_S, DELIVERY_BOUNDS_S, EVERY, KEPT, Sample
+from agent.domain.history import ANSWER_BOUNDS_S, DELIVERY_BOUNDS_S, KEPT, NOTED, Sample
 from agent.errors import StorageDamagedError, StorageKeyError
 from agent.store.database import DatabaseFile, remove, sqlite, storage_error, transaction
 from agent.store.outbox_view import from_ms, to_ms
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from sqlite3 import Connection
 
 FILE: Final = "history.db"
-ROWS: Final = KEPT // EVERY
-"""As many as a week has minutes. They are counted, not aged: a clock that jumps ages nothing."""
+ROWS: Final = KEPT // NOTED
+"""As many as a week has of these. They are counted, not aged: a clock that jumps ages nothing."""
 _CACHE_KIB: Final = 256
 _DAMAGE: Final = (StorageDamagedError, StorageKeyError, ValueError, TypeError, AttributeError)
 """Of the pages, of the first of them, or of what a row says."""

@@ -12,6 +12,7 @@ from agent.domain.history import (
     MOST_HOURS,
     Sample,
     Span,
+    joined,
     points,
     quantile_s,
     since,
@@ -26,7 +27,7 @@ def sample(minutes_ago: float, depth: int = 0, **figures) -> Sample:
 
 
 @pytest.mark.parametrize(
-    ("hours", "step_min", "steps"), [(1, 1, 60), (6, 1, 360), (24, 5, 288), (72, 15, 288), (168, 30, 336)]
+    ("hours", "step_min", "steps"), [(1, 5, 12), (30, 5, 360), (31, 15, 124), (72, 15, 288), (168, 30, 336)]
 )
 def test_a_span_has_steps_that_a_plot_can_show(hours, step_min, steps):
     """The step grows with the time that is asked for; it begins at a round minute, and now is in the last one."""
@@ -106,6 +107,16 @@ def test_what_was_counted_between_two_looks(before, more):
     new = since(now, before)
     assert sum(new) == sum(more)
     assert not new or new[-1]
+
+
+def test_minutes_are_joined_as_they_are_kept():
+    """Five minutes are one row, and joining rows again changes nothing."""
+    minutes = [sample(minute, minute, answers=(1,)) for minute in range(20)]
+    rows = joined(minutes)
+    assert [row.at.minute for row in rows] == [45, 50, 55, 0, 5]
+    assert sum(row.answers[0] for row in rows) == 20
+    assert joined(rows) == rows
+    assert points(rows, Span.of(24, NOW)) == points(minutes, Span.of(24, NOW))
 
 
 @pytest.mark.parametrize("bounds", [ANSWER_BOUNDS_S, DELIVERY_BOUNDS_S])

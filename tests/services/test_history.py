@@ -16,6 +16,8 @@ from agent.services.history import MOST_UNWRITTEN, History
 from agent.store.history import HistoryFile
 from tests.fakes import NOW, FakeClock
 
+DAY = timedelta(days=1)
+
 
 @dataclass
 class Machine:
@@ -79,7 +81,7 @@ async def test_a_sample_says_how_it_was(machine):
     machine.answers, machine.delivered = (4, 1), {"voyado": (2,)}
     machine.as_of = NOW - timedelta(seconds=30)
     await history.note()
-    machine.clock.advance(60)
+    machine.clock.advance(300)
     machine.answers, machine.delivered = (4, 3), {"voyado": (2,), "antavo": (0, 1)}
     await history.note()
 
@@ -88,10 +90,24 @@ async def test_a_sample_says_how_it_was(machine):
     assert (second.answers, second.delivered) == ((0, 2), {"antavo": (0, 1)})
 
 
+async def test_a_point_is_there_at_once_and_a_row_every_five_minutes(machine):
+    """What is not on disk yet is shown all the same, together with what is."""
+    history = machine.started()
+    for minute in range(7):
+        machine.queue = QueueInfo(minute, 0, 0, 0, None, 0)
+        await history.note()
+        machine.clock.advance(60)
+    assert [sample.depth for sample in machine.file.between(NOW - DAY, NOW + DAY)] == [3]  # it is 41 minutes past
+    assert [sample.depth for sample in await seen(history, machine)] == [3, 6]
+
+
 async def test_it_goes_on_after_a_restart(machine):
-    """A new start counts from nothing and finds what was noted before; the time between is a gap."""
+    """A new start counts from nothing and finds what was written before; a kill costs the last minutes alone."""
     history = machine.started()
     machine.answers = (4,)
+    await history.note()
+    machine.clock.advance(300)
+    machine.answers = (6,)
     await history.note()
     machine.clock.advance(600)
     machine.answers = (1,)
@@ -99,7 +115,7 @@ async def test_it_goes_on_after_a_restart(machine):
     await again.note()
     found = await seen(again, machine)
     assert [sample.answers for sample in found] == [(4,), (1,)]
-    assert found[1].at - found[0].at == timedelta(minutes=10)
+    assert found[1].at - found[0].at == timedelta(minutes=15)
 
 
 @pytest.mark.parametrize("trouble", ["room", "failure"])
@@ -110,14 +126,13 @@ async def test_a_full_disk_costs_nothing(machine, trouble):
     with capture_logs() as logs:
         for _ in range(5):
             await history.note()
-            machine.clock.advance(60)
+            machine.clock.advance(300)
         assert [line["event"] for line in logs] == ([] if trouble == "room" else ["history.unavailable"])
-        if trouble == "room":
-            assert machine.file.between(NOW, NOW + timedelta(days=1)) == []
+        assert machine.file.between(NOW - DAY, NOW + DAY) == []
         assert len(await seen(history, machine)) == 5
         machine.room, machine.failure = True, None
         await history.note()
-    assert len(machine.file.between(NOW, NOW + timedelta(days=1))) == 6
+    assert len(machine.file.between(NOW - DAY, NOW + DAY)) == 5
     assert len(await seen(history, machine)) == 6
     told = [line["event"] for line in logs]
     assert told == ([] if trouble == "room" else ["history.unavailable", "history.available"])
@@ -154,7 +169,7 @@ async def test_a_clock_that_jumps_loses_nothing(machine, days):
     await history.note()
     assert len(await seen(history, machine)) == 1
     machine.clock.wall -= timedelta(days=days)
-    machine.clock.advance(60)
+    machine.clock.advance(300)
     await history.note()
     assert len(await seen(history, machine)) == 2
 
@@ -178,4 +193,4 @@ async def test_one_sample_a_minute(machine, monkeypatch):
     with pytest.raises(EnoughError):
         await machine.started().run()
     assert slept == pytest.approx([51.0, 60.0, 60.0, 58.5])  # NOW is 9 s past a minute
-    assert len(machine.file.between(NOW - timedelta(days=9), NOW + timedelta(days=9))) == len(jumps)
+    assert len(machine.file.between(NOW - 9 * DAY, NOW + 9 * DAY)) == len(jumps) - 1  # all but the last minutes

@@ -16,8 +16,8 @@ FULL = Sample(NOW, 3, 1, 2, 60, 300, (1, 0, 4), {"voyado": (0, 7)})
 AFTER = NOW + timedelta(days=1)
 
 
-def minutes(count, *, start=NOW):
-    return [Sample(start + timedelta(minutes=number), number, 0, 0) for number in range(count)]
+def rows(count, *, start=NOW):
+    return [Sample(start + 5 * timedelta(minutes=number), number, 0, 0) for number in range(count)]
 
 
 @pytest.fixture(name="file")
@@ -34,22 +34,22 @@ def test_what_was_put_there_comes_back(file, tmp_path):
 
 def test_only_the_time_asked_for(file):
     """The start counts in, the end does not."""
-    file.add(minutes(10))
-    found = file.between(NOW + timedelta(minutes=2), NOW + timedelta(minutes=5))
+    file.add(rows(10))
+    found = file.between(NOW + timedelta(minutes=10), NOW + timedelta(minutes=25))
     assert [sample.depth for sample in found] == [2, 3, 4]
 
 
 def test_a_week_is_kept_and_no_more(file, tmp_path):
     """The oldest go, whatever the clock says of their age, and the file stays as small as it is."""
-    file.add(minutes(ROWS))
+    file.add(rows(ROWS))
     size = (tmp_path / FILE).stat().st_size
-    file.add(minutes(100, start=NOW - timedelta(days=3650)))
+    file.add(rows(100, start=NOW - timedelta(days=3650)))
     with sqlite3.connect(tmp_path / FILE) as db:
         assert db.execute("SELECT count(*) FROM samples").fetchone() == (ROWS,)
     db.close()
-    assert len(file.between(NOW - timedelta(days=3650), AFTER)) == 100 + 24 * 60 - 100
+    assert len(file.between(NOW - timedelta(days=3650), AFTER)) == 100 + 24 * 12 - 100
     assert (tmp_path / FILE).stat().st_size <= size + 16_384
-    assert size < 2 << 20
+    assert size < 1 << 20
 
 
 @pytest.mark.parametrize("content", [b"", b"noise " * 900, os.urandom(8192)], ids=["empty", "no-database", "noise"])
@@ -79,7 +79,7 @@ def test_a_row_that_says_nothing_is_damage(file, tmp_path, row):
 
 def test_pages_that_are_torn(file, tmp_path):
     """After a power cut pages may be half there: that is told, or the rows are whole; then it goes on."""
-    file.add(minutes(2_000))
+    file.add(rows(2_000))
     with (tmp_path / FILE).open("r+b") as torn:
         torn.seek(8_192)
         torn.write(bytes(20_000))
@@ -98,7 +98,7 @@ def test_another_programs_classes_are_not_mixed_with_ours(file, monkeypatch):
 
 def test_a_full_disk_is_told_as_such(file, tmp_path, monkeypatch):
     """No room is no damage: what is there stays."""
-    file.add(minutes(100))
+    file.add(rows(100))
     limit = (tmp_path / FILE).stat().st_size // 4096
     connect = history.DatabaseFile.connect
 
@@ -110,7 +110,7 @@ def test_a_full_disk_is_told_as_such(file, tmp_path, monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr(history.DatabaseFile, "connect", cramped)
         with pytest.raises(StorageFullError):
-            file.add(minutes(1_000))
+            file.add(rows(4_000))
     assert len(file.between(NOW, AFTER)) == 100
 
 

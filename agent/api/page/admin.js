@@ -5,6 +5,7 @@
   "use strict";
   var BEAT_MS = 5000;
   var HISTORY_MS = 60000;
+  var SAID_MS = 20000; // what was said lies over the page's foot for so long
   var SPANS = { "span-1": 24, "span-3": 72, "span-7": 168 };
   var ORDERS = ["flush", "sync", "pause", "resume"];
   var byId = words.byId, text = words.text, put = words.put;
@@ -12,16 +13,22 @@
   var historyAt = -Infinity;
   var version = null;
   var away = false;
+  var asking = false;
+  var hushing = 0;
 
   // --- what the page says ---------------------------------------------------------------------------------------
 
-  function say(sentence) { put("said", sentence); }
+  function say(sentence) {
+    window.clearTimeout(hushing);
+    put("said", sentence);
+    hushing = window.setTimeout(function () { put("said", ""); }, SAID_MS);
+  }
 
   // What became of a call that did not work; `quietly` where the page asked by itself, and goes on asking.
   function failed(status, answer, quietly) {
     if (status === 0) lost();
     else if (status === 401) leave("admin.refused.ended");
-    else if (status === 403) leave("admin.refused.scope");
+    else if (status === 403 && answer.code === "token.scope") leave("admin.refused.scope");
     else if (quietly) return;
     else if (status === 409) say(text("admin.under_way"));
     else say(text("admin.failed") + " (" + answer.code + ")");
@@ -75,8 +82,10 @@
   }
 
   function beat() {
-    if (!door.isOpen()) return;
+    if (!door.isOpen() || asking) return;
+    asking = true;
     door.call("GET", "/v1/status", null, function (status, answer) {
+      asking = false;
       if (status !== 200) {
         failed(status, answer, true);
         return;
@@ -98,6 +107,7 @@
     say("");
     byId("headline").focus();
     historyAt = -Infinity;
+    asking = false; // what was asked with an earlier token is not answered here any more
     beat();
   }
 

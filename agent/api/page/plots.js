@@ -25,7 +25,9 @@ var plots = (function () {
   function begin(point) { return Date.parse(point["at"]); }
 
   function figure(name, read) {
-    return { name: name, dots: told.points.map(function (point) { return { when: begin(point), value: read(point) }; }) };
+    return {
+      name: name, dots: told.points.map(function (point) { return { when: begin(point), value: read(point) }; })
+    };
   }
 
   function vendors() {
@@ -55,7 +57,9 @@ var plots = (function () {
         figure(text("page.queue.parked"), function (point) { return point.parked; }),
         figure(text("page.queue.in_doubt"), function (point) { return point.in_doubt; })
       ]],
-      ["oldest", "admin.plot.oldest", "age", [figure(text("page.queue.oldest"), function (point) { return point.oldest_age_s || 0; })]],
+      ["oldest", "admin.plot.oldest", "age", [
+        figure(text("page.queue.oldest"), function (point) { return point.oldest_age_s || 0; })
+      ]],
       ["answers", "admin.plot.answers", "ms", [
         figure(text("admin.plot.p50"), answered("p50_ms")),
         figure(text("admin.plot.p95"), answered("p95_ms")),
@@ -64,9 +68,13 @@ var plots = (function () {
       ["delivered", "admin.plot.delivered", "age", vendors().map(function (vendor) {
         return figure(vendor + " · " + text("admin.plot.p95"), took(vendor));
       })],
-      ["replica", "admin.plot.replica", "age", [figure(text("page.replica.age"), function (point) { return point.replica_age_s; })]]
+      ["replica", "admin.plot.replica", "age", [
+        figure(text("page.replica.age"), function (point) { return point.replica_age_s; })
+      ]]
     ];
   }
+
+  function time(at) { return at.toLocaleTimeString(words.locale(), { hour: "2-digit", minute: "2-digit" }); }
 
   // --- figures in words -----------------------------------------------------------------------------------------
 
@@ -83,11 +91,13 @@ var plots = (function () {
     return { sign: sign, size: UNITS[sign] };
   }
 
-  function rounded(value) { return words.number(Math.round(value * 10) / 10); }
+  function inUnits(scale, value) {
+    return words.number(Math.round(value * 10) / 10) + (scale.sign ? "\u00a0" + scale.sign : "");
+  }
 
   function inWords(kind, value) {
     var scale = unit(kind, value);
-    return rounded(value / scale.size) + (scale.sign ? "\u00a0" + scale.sign : "");
+    return inUnits(scale, value / scale.size);
   }
 
   function summary(kind, line) {
@@ -120,15 +130,14 @@ var plots = (function () {
   function mark(most, whole) {
     var rough = most / TICKS, power = Math.pow(10, Math.floor(Math.log(rough) / Math.LN10)), size = rough / power;
     var found = (size <= 1 ? 1 : size <= 2 ? 2 : size <= 5 ? 5 : 10) * power;
-    return whole ? Math.max(1, Math.round(found)) : found;
+    return Math.max(whole ? 1 : 0.1, found);
   }
 
   // The hours of the till's own days at which the axis has a mark.
   function moments(width) {
     var start = Date.parse(told.start), until = Date.parse(told.until), days = (until - start) / DAY, found = [];
-    var hours = days > 4 ? [0] : days > 1.5 ? [0, 12] : width < NARROW ? [0, 6, 12, 18] : [0, 3, 6, 9, 12, 15, 18, 21];
-    var first = new Date(start), i;
-    var every = days > 4 && width < NARROW ? 2 : 1;
+    var narrow = width < NARROW, first = new Date(start), every = days > 4 && narrow ? 2 : 1, i;
+    var hours = days > 1.5 ? (days > 4 || narrow ? [0] : [0, 12]) : narrow ? [0, 6, 12, 18] : [0, 3, 6, 9, 12, 15, 18, 21];
     for (i = 0; i <= days + 1; i += every) {
       hours.forEach(function (hour) {
         var at = new Date(first.getFullYear(), first.getMonth(), first.getDate() + i, hour);
@@ -139,17 +148,19 @@ var plots = (function () {
   }
 
   function label(at) {
-    return at.getHours() || at.getMinutes() ? at.toLocaleTimeString(words.locale(), { hour: "2-digit", minute: "2-digit" }) : words.day(at);
+    if (at.getHours() || at.getMinutes()) return time(at);
+    return at.toLocaleDateString(words.locale(), { day: "numeric", month: "numeric" }); // short in every language
   }
 
   function path(line, x, y) {
     var step = told.step_s * 1000, drawn = "", before = null, holes = gaps();
     function joined(from, to) {
-      return to - from <= Math.max(BRIDGED, 1.5 * step) && !holes.some(function (hole) { return hole[0] < to && hole[1] > from; });
+      return to - from <= Math.max(BRIDGED, 1.5 * step) &&
+        !holes.some(function (hole) { return hole[0] < to && hole[1] > from; });
     }
     measured(line).forEach(function (one) {
       var place = x(one.when + step / 2).toFixed(1) + " " + y(one.value).toFixed(1);
-      drawn += before !== null && joined(before, one.when) ? "L" + place : "M" + place + "h.01"; // a dot, where it stands alone
+      drawn += before !== null && joined(before, one.when) ? "L" + place : "M" + place + "h.01"; // a dot by itself
       before = one.when;
     });
     return drawn;
@@ -162,28 +173,31 @@ var plots = (function () {
     }, 0) || 1;
     var scale = unit(kind, most), distance = mark(most / scale.size, kind === "");
     var top = Math.ceil(most / scale.size / distance) * distance;
-    var made = shape("svg", { "class": "plot", width: width, height: HEIGHT, viewBox: "0 0 " + width + " " + HEIGHT, role: "img", focusable: "false",
-      "aria-labelledby": "plot-" + plot[0] + " words-" + plot[0] });
+    var made = shape("svg", {
+      "class": "plot", width: width, height: HEIGHT, viewBox: "0 0 " + width + " " + HEIGHT, role: "img",
+      focusable: "false", "aria-labelledby": "plot-" + plot[0] + " words-" + plot[0]
+    });
+    var bottom = HEIGHT - BOTTOM, level, moment, i;
     function x(at) { return LEFT + (at - start) / (until - start) * (width - LEFT - RIGHT); }
-    function y(value) { return HEIGHT - BOTTOM - value / scale.size / top * (HEIGHT - TOP - BOTTOM); }
+    function y(value) { return bottom - value / scale.size / top * (bottom - TOP); }
     function write(content, attributes) {
       var written = shape("text", attributes);
       written.textContent = content;
       made.appendChild(written);
     }
-    var level, moment, i;
     gaps().forEach(function (gap) {
-      made.appendChild(shape("rect", { "class": "hole", x: x(gap[0]), y: TOP, width: x(gap[1]) - x(gap[0]), height: HEIGHT - TOP - BOTTOM }));
+      var from = x(gap[0]);
+      made.appendChild(shape("rect", { "class": "hole", x: from, y: TOP, width: x(gap[1]) - from, height: bottom - TOP }));
     });
     for (i = 0; i * distance <= top * 1.001; i += 1) {
       level = y(i * distance * scale.size);
       made.appendChild(shape("path", { "class": "rule", d: "M" + LEFT + " " + level + "H" + (width - RIGHT) }));
-      write(words.number(Number((i * distance).toPrecision(3))) + (scale.sign ? "\u00a0" + scale.sign : ""), { x: LEFT - 8, y: level + 5, "text-anchor": "end" });
+      write(inUnits(scale, Number((i * distance).toPrecision(3))), { x: LEFT - 8, y: level + 5, "text-anchor": "end" });
     }
     moments(width).forEach(function (at) {
       moment = x(at.getTime());
-      made.appendChild(shape("path", { "class": "rule", d: "M" + moment + " " + TOP + "V" + (HEIGHT - BOTTOM + 6) }));
-      write(label(at), { x: Math.min(Math.max(moment, LEFT), width - RIGHT - 16), y: HEIGHT - 8, "text-anchor": "middle" });
+      made.appendChild(shape("path", { "class": "rule", d: "M" + moment + " " + TOP + "V" + (bottom + 6) }));
+      write(label(at), { x: Math.min(moment, width - RIGHT - 16), y: HEIGHT - 8, "text-anchor": "middle" });
     });
     lines.forEach(function (line, place) {
       made.appendChild(shape("path", { "class": "line line-" + place, d: path(line, x, y) }));
@@ -221,15 +235,15 @@ var plots = (function () {
   }
 
   function table(plot) {
-    var box = element("div", "", "figures"), made = element("table", ""), head = element("thead", ""), body = element("tbody", "");
-    head.appendChild(row("th", "col", [text("admin.plot.time")].concat(plot[3].map(function (line) { return line.name; }))));
+    var box = element("div", "", "figures"), made = element("table", "");
+    var head = element("thead", ""), body = element("tbody", ""), lines = plot[3];
+    head.appendChild(row("th", "col", [text("admin.plot.time")].concat(lines.map(function (line) { return line.name; }))));
     told.points.forEach(function (point, place) {
-      body.appendChild(row("td", "row", [words.day(new Date(begin(point))) + " " + new Date(begin(point)).toLocaleTimeString(words.locale(), { hour: "2-digit", minute: "2-digit" })].concat(
-        plot[3].map(function (line) {
-          var value = line.dots[place].value;
-          return value === null ? "·" : inWords(plot[2], value);
-        })
-      )));
+      var at = new Date(begin(point));
+      body.appendChild(row("td", "row", [words.day(at) + " " + time(at)].concat(lines.map(function (line) {
+        var value = line.dots[place].value;
+        return value === null ? "·" : inWords(plot[2], value);
+      }))));
     });
     made.appendChild(head);
     made.appendChild(body);
@@ -244,7 +258,8 @@ var plots = (function () {
   // --- the page -------------------------------------------------------------------------------------------------
 
   function begun(plot) {
-    var place = element("div", "", "plotted"), title = element("h3", text(plot[1])), button = element("button", text("admin.plot.figures"));
+    var place = element("div", "", "plotted"), title = element("h3", text(plot[1]));
+    var button = element("button", text("admin.plot.figures"));
     title.id = "plot-" + plot[0];
     button.type = "button";
     button.setAttribute("aria-expanded", "false");

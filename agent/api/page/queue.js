@@ -5,7 +5,9 @@ var queue = (function () {
   "use strict";
   var PAGE = 20;
   var LONGEST_REASON = 500;
-  var STATES = { queued: "page.queue.depth", held: "page.queue.held", parked: "page.queue.parked", in_doubt: "page.queue.in_doubt" };
+  var STATES = {
+    queued: "page.queue.depth", held: "page.queue.held", parked: "page.queue.parked", in_doubt: "page.queue.in_doubt"
+  };
   var byId = words.byId, text = words.text, element = words.element;
   var shown = {}; // by entry: its item, and what it was drawn from
   var after = 0;
@@ -45,11 +47,11 @@ var queue = (function () {
 
   // What a decision means, and the last word about it; in place of the two buttons.
   function ask(kept, what) {
-    var form = element("form", "", "decision"), entry = kept.entry, id = "decision-" + entry.entry, reason = null, label, fault;
-    var means = element("p", text("admin." + what + ".means"));
+    var form = element("form", "", "decision"), means = element("p", text("admin." + what + ".means"));
+    var id = "decision-" + kept.entry.entry, reason = null, label, fault;
     means.id = id;
     form.noValidate = true;
-    form.setAttribute("aria-label", text("admin." + what) + ": " + name(entry));
+    form.setAttribute("aria-label", text("admin." + what) + ": " + name(kept.entry));
     form.appendChild(means);
     if (what === "discard") {
       label = element("label", text("admin.reason"));
@@ -133,7 +135,10 @@ var queue = (function () {
   }
 
   function begun() {
-    var kept = { item: element("li", ""), title: element("h3", ""), facts: element("dl", ""), buttons: element("p", "", "actions"), drawn: "", deciding: "", form: null };
+    var kept = {
+      item: element("li", ""), title: element("h3", ""), facts: element("dl", ""), buttons: element("p", "", "actions"),
+      entry: null, drawn: "", deciding: "", form: null
+    };
     kept.buttons.appendChild(button(text("admin.retry"), "", function () { ask(kept, "retry"); }));
     kept.buttons.appendChild(button(text("admin.discard"), "", function () { ask(kept, "discard"); }));
     [kept.title, kept.facts, kept.buttons].forEach(function (part) { kept.item.appendChild(part); });
