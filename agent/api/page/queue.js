@@ -96,6 +96,7 @@ var queue = (function () {
   // The two buttons again, whatever was decided.
   function settle(kept) {
     var what = kept.deciding;
+    if (!kept.form) return; // it has left the queue meanwhile
     kept.item.removeChild(kept.form);
     kept.form = null;
     kept.deciding = "";
