@@ -242,7 +242,7 @@ var plots = (function () {
       var at = new Date(begin(point));
       body.appendChild(row("td", "row", [words.day(at) + " " + time(at)].concat(lines.map(function (line) {
         var value = line.dots[place].value;
-        return value === null ? "·" : inWords(plot[2], value);
+        return value === null ? "" : inWords(plot[2], value);
       }))));
     });
     made.appendChild(head);

@@ -34,7 +34,7 @@ var queue = (function () {
       [text("admin.accepted"), words.instant(entry.accepted_at), ""],
       [text("admin.next"), entry.next_attempt_at ? words.instant(entry.next_attempt_at) : text("admin.next.none"), ""]
     ];
-    if (entry.last_error) entries.push([text("admin.error"), cause(entry.last_error), "cause"]);
+    if (entry.last_error) entries.push([text("admin.error"), cause(entry.last_error), "", "whole"]);
     return entries;
   }
 

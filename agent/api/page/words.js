@@ -28,10 +28,10 @@ var words = (function () {
     if (!fresh.isEqualNode(list)) list.parentNode.replaceChild(fresh, list);
   }
 
-  // Terms with what they stand for; each entry is the term, its value and a class for the value.
+  // Terms with what they stand for; each entry is the term, its value, and a class for the value and one for both.
   function pairs(entries) {
     return entries.map(function (entry) {
-      var row = element("div", "");
+      var row = element("div", "", entry[3]);
       row.appendChild(element("dt", entry[0]));
       row.appendChild(element("dd", entry[1], entry[2]));
       return row;
