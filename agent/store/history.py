@@ -54,35 +54,52 @@ class HistoryFile:
 
     def between(self, start: datetime, until: datetime) -> list[Sample]:
         """The samples of a time, in the order they were taken in."""
-        with self._open() as db:
-            try:
-                rows = db.execute(_BETWEEN, (to_ms(start), to_ms(until))).fetchall()
-            except sqlite.Error as error:
-                raise storage_error(error) from error
+        with self._open(read_only=True) as db:
+            if not _is_ours(db):
+                return []
+            rows = db.execute(_BETWEEN, (to_ms(start), to_ms(until))).fetchall()
             return [_sample(from_ms(at), content) for at, content in rows]
 
     @contextlib.contextmanager
-    def _open(self) -> Iterator[Connection]:
-        """The file for one use. One that is damaged is removed, and made anew at the next."""
+    def _open(self, *, read_only: bool = False) -> Iterator[Connection]:
+        """The file for one use. One that is damaged is removed, and made anew when it is written next."""
         try:
-            with contextlib.closing(self._ours()) as db:
+            with contextlib.closing(self._as_it_lies() if read_only else self._file.connect()) as db:
+                if not read_only and not _is_ours(db):
+                    _begin(db)
                 yield db
         except _DAMAGE as error:
             remove(self._file)
             raise StorageDamagedError(f"{FILE} is damaged and made anew: {type(error).__name__}") from error
-
-    def _ours(self) -> Connection:
-        connection = self._file.connect()
-        try:
-            (version,) = connection.execute("PRAGMA user_version").fetchone()
-            if version != _FORMAT:
-                connection.execute("DROP TABLE IF EXISTS samples")
-                connection.execute(_SCHEMA)
-                connection.execute(f"PRAGMA user_version = {_FORMAT}")
         except sqlite.Error as error:
-            connection.close()
-            raise storage_error(error) from error
-        return connection
+            failure = storage_error(error)
+            if isinstance(failure, StorageDamagedError):
+                remove(self._file)
+            raise failure from error
+
+    def _as_it_lies(self) -> Connection:
+        """A connection for which nothing is made: what WAL mode needs beside the file has no place on a full disk.
+
+        Only a log that a kill has left behind has to be read the usual way.
+        """
+        path = self._file.path
+        log = path.with_name(f"{FILE}-wal")
+        if not path.exists():
+            return sqlite.connect(":memory:")
+        if log.exists() and log.stat().st_size:
+            return self._file.connect()
+        return sqlite.connect(f"{path.absolute().as_uri()}?immutable=1", uri=True)
+
+
+def _is_ours(db: Connection) -> bool:
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    return bool(version == _FORMAT)
+
+
+def _begin(db: Connection) -> None:
+    db.execute("DROP TABLE IF EXISTS samples")
+    db.execute(_SCHEMA)
+    db.execute(f"PRAGMA user_version = {_FORMAT}")
 
 
 def _content(sample: Sample) -> bytes:

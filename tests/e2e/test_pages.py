@@ -39,7 +39,8 @@ def staff(tab: Tab, till: Till, *, lang: str = "en-GB", light: str = "", before:
 
 def shows(tab: Tab, light: str, *, within_s: float = 30.0) -> None:
     known = f"=== {light!r}" if light else "!== 'unknown'"
-    tab.until(f"document.getElementById('sign').className {known}", within_s=within_s)
+    # A page that loads itself anew has for a moment no sign at all.
+    tab.until(f"(document.getElementById('sign') || {{ className: 'unknown' }}).className {known}", within_s=within_s)
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])

@@ -1,5 +1,6 @@
 """The agent's last days on disk."""
 
+import contextlib
 import os
 import sqlite3
 from datetime import timedelta
@@ -112,6 +113,33 @@ def test_a_full_disk_is_told_as_such(file, tmp_path, monkeypatch):
         with pytest.raises(StorageFullError):
             file.add(rows(4_000))
     assert len(file.between(NOW, AFTER)) == 100
+
+
+def test_a_full_disk_does_not_hide_what_is_on_it(file, tmp_path, monkeypatch):
+    """To read makes no file, so that whoever looks why the disk is full sees the last days."""
+    file.add([FULL])
+    (tmp_path / f"{FILE}-wal").touch()  # as a write leaves it that found no room
+    monkeypatch.setattr(history.DatabaseFile, "connect", None)
+    assert file.between(NOW, AFTER) == [FULL]
+    assert {path.name for path in tmp_path.iterdir()} == {FILE, f"{FILE}-wal"}
+
+
+def test_what_a_kill_has_left_in_the_log_is_read(file, tmp_path):
+    """A write that was carried out but for its end counts."""
+    file.add([FULL])
+    with contextlib.closing(history.DatabaseFile(tmp_path / FILE, None, "OFF").connect()) as db:
+        db.execute("UPDATE samples SET at = at + 1")
+        left = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    for name, content in left.items():
+        (tmp_path / name).write_bytes(content)
+    assert f"{FILE}-wal" in left
+    assert [sample.at - NOW for sample in file.between(NOW, AFTER)] == [timedelta(milliseconds=1)]
+
+
+def test_before_the_first_row_there_is_nothing(file, tmp_path):
+    """To look makes no file either."""
+    assert file.between(NOW, AFTER) == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_directory_that_is_gone_is_an_error_of_ours(tmp_path):

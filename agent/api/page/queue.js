@@ -202,7 +202,8 @@ var queue = (function () {
   // The systems that can be chosen.
   function vendors(names) {
     var choice = byId("by-vendor"), chosen = choice.value;
-    if (choice.options.length === names.length + 1) return;
+    var offered = [].slice.call(choice.options, 1).map(function (option) { return option.value; });
+    if (offered.join() === names.join()) return;
     while (choice.options.length > 1) choice.removeChild(choice.lastChild);
     names.forEach(function (vendor) {
       var option = element("option", vendor);
