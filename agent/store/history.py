@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from zlib import crc32
 
+from agent.disk import telling
 from agent.domain.history import ANSWER_BOUNDS_S, DELIVERY_BOUNDS_S, KEPT, NOTED, Sample
 from agent.errors import StorageDamagedError, StorageKeyError
 from agent.store.database import DatabaseFile, remove, sqlite, storage_error, transaction
@@ -63,19 +64,18 @@ class HistoryFile:
     @contextlib.contextmanager
     def _open(self, *, read_only: bool = False) -> Iterator[Connection]:
         """The file for one use. One that is damaged is removed, and made anew when it is written next."""
-        try:
-            with contextlib.closing(self._as_it_lies() if read_only else self._file.connect()) as db:
-                if not read_only and not _is_ours(db):
-                    _begin(db)
-                yield db
-        except _DAMAGE as error:
-            remove(self._file)
-            raise StorageDamagedError(f"{FILE} is damaged and made anew: {type(error).__name__}") from error
-        except sqlite.Error as error:
-            failure = storage_error(error)
-            if isinstance(failure, StorageDamagedError):
+        with telling(f"{FILE} cannot be used"):
+            try:
+                with contextlib.closing(self._as_it_lies() if read_only else self._file.connect()) as db:
+                    if not read_only and not _is_ours(db):
+                        _begin(db)
+                    yield db
+            except (*_DAMAGE, sqlite.Error) as error:
+                failure = storage_error(error)
+                if isinstance(error, sqlite.Error) and not isinstance(failure, StorageDamagedError):
+                    raise failure from error
                 remove(self._file)
-            raise failure from error
+                raise StorageDamagedError(f"{FILE} is damaged and made anew: {type(error).__name__}") from error
 
     def _as_it_lies(self) -> Connection:
         """A connection for which nothing is made: what WAL mode needs beside the file has no place on a full disk.
