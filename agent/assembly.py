@@ -7,6 +7,7 @@ import random
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from datetime import timedelta
 
 from agent.api.metrics import Metrics
 from agent.api.rooms import Rooms
@@ -28,12 +29,14 @@ from agent.services.cache import AskedContacts, SeenMembers
 from agent.services.carrying import Carrying
 from agent.services.contacts import Newcomers
 from agent.services.dispatch import Dispatch
+from agent.services.history import History
 from agent.services.intake import Intake, IntakePolicy
 from agent.services.lease import Lease
 from agent.services.news import News
 from agent.services.purge import Purge
 from agent.services.reconcile import Reconcile
 from agent.services.redeeming import Redeeming
+from agent.services.round import DELIVERED
 from agent.services.status import Status
 from agent.services.sync import Sync
 from agent.services.timekeeping import Timekeeper
@@ -45,7 +48,7 @@ from agent.store.replica_people import ReplicaPeople
 from agent.systems import System, open_lanes, open_systems
 from agent.tokens import Tokens
 from agent.transport import Answer
-from agent.upkeep import open_audit, open_lease, open_privacy, open_purge, open_status
+from agent.upkeep import open_audit, open_history, open_lease, open_privacy, open_purge, open_status
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,7 @@ class Agent:
     calendar: Calendar
     tokens: Tokens
     status: Status
+    history: History
 
 
 @contextlib.asynccontextmanager
@@ -126,8 +130,8 @@ async def _build(ground: Ground, rooms: Mapping[str, Room], stack: AsyncExitStac
     timekeeper = _timekeeper(ground, loyalty, storage)
     metrics = Metrics(ground.version)
 
-    def told(vendor: str, verdict: Verdict) -> None:
-        metrics.delivery(vendor, verdict.kind)
+    def told(vendor: str, verdict: Verdict, waited: timedelta) -> None:
+        metrics.delivery(vendor, verdict.kind, waited.total_seconds() if verdict.kind in DELIVERED else None)
         bells.changed()
 
     redemptions = storage.redemptions()
@@ -187,6 +191,7 @@ async def _build(ground: Ground, rooms: Mapping[str, Room], stack: AsyncExitStac
     status = open_status(ground, systems, storage, replica, dispatch, sync=sync)
     purge = open_purge(ground, systems, storage, people, audit, desk=desk, trusted=timekeeper.trusted)
     tokens = Tokens(state.directory, clock)
+    history = open_history(ground, storage, replica, dispatch, metrics)
     orders = Orders(dispatch, sync, purge, bells.changed)
     stack.push_async_callback(orders.close)
     reconcile = Reconcile(
@@ -219,6 +224,7 @@ async def _build(ground: Ground, rooms: Mapping[str, Room], stack: AsyncExitStac
         orders=orders,
         reconcile=reconcile,
         damage=storage.integrity,
+        history=history,
         metrics=metrics,
     )
     calendar = Calendar({"purge": purge.run, "check": storage.integrity.check})
@@ -238,6 +244,7 @@ async def _build(ground: Ground, rooms: Mapping[str, Room], stack: AsyncExitStac
         calendar=calendar,
         tokens=tokens,
         status=status,
+        history=history,
     )
 
 

@@ -76,6 +76,7 @@ async def running(
             "purge": agent.purge.run_often,
             "lease": agent.lease.run,
             "status": agent.status.watch,
+            "history": agent.history.run,
         }
         if agent.sync is not None:
             work["sync"] = agent.sync.run

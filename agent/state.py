@@ -11,6 +11,7 @@
     spool/           export files while they are being read; a copy of the outbox while an update is rehearsed
     tokens.json      the door's tokens, hashed; cli.token, the commands' own
     audit.jsonl      the audit trail
+    history.db       how the agent was over the last week, in figures
 """
 
 from __future__ import annotations

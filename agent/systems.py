@@ -141,7 +141,7 @@ def open_lanes(
     queue: Queue,
     replica: Replica,
     *,
-    told: Callable[[str, Verdict], None],
+    told: Callable[[str, Verdict, timedelta], None],
     newcomers: Newcomers,
     bringing: Bringing,
     updating: Contacts,
@@ -155,7 +155,7 @@ def open_lanes(
         systems: who gets sales.
         queue: the outbox.
         replica: the local contacts.
-        told: hears of each attempt.
+        told: hears of each attempt: vendor, verdict, and the time since the acceptance of what was tried.
         newcomers: who was made at this till.
         bringing: brings them to the loyalty system.
         updating: brings changes there.
@@ -293,7 +293,7 @@ def _lane(
     *,
     settle_tag: Callable[[Outgoing], Awaitable[Outgoing | Verdict]],
     corrected: Callable[[datetime, datetime, timedelta, datetime], datetime | None],
-    told: Callable[[str, Verdict], None],
+    told: Callable[[str, Verdict, timedelta], None],
     contacts: Sequence[Contacts],
     news: News,
 ) -> Lane:

@@ -1,4 +1,4 @@
-"""What looks after the agent and what it keeps, put together: how it is, the audit trail, the lease, and the end."""
+"""What looks after the agent and what it keeps, put together: how it is and was, the audit trail, lease, and end."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from datetime import timedelta
 
 import structlog
 
+from agent.api.metrics import Metrics
 from agent.desk import Desk
 from agent.domain.retention import RetentionPolicy
 from agent.errors import StorageError
@@ -15,6 +16,7 @@ from agent.ground import Ground
 from agent.ports import QueueInfo
 from agent.services.audit import Audit
 from agent.services.dispatch import Dispatch
+from agent.services.history import History
 from agent.services.lease import Lease
 from agent.services.notices import Notices
 from agent.services.privacy import Privacy
@@ -24,6 +26,7 @@ from agent.services.sync import Sync
 from agent.storage import Contacts, Storage
 from agent.store.audit import FILE as AUDIT_FILE
 from agent.store.audit import AuditAnchor, AuditTrail
+from agent.store.history import HistoryFile
 from agent.store.replica import SqliteReplica
 from agent.store.replica_people import ReplicaPeople
 from agent.systems import System, files_of
@@ -213,3 +216,26 @@ def open_status(
     ground.bells.trail_checked.listen(lambda _intact: status.changed())
     ground.bells.changed.listen(status.changed)
     return status
+
+
+def open_history(
+    ground: Ground, storage: Storage, replica: SqliteReplica, dispatch: Dispatch, metrics: Metrics
+) -> History:
+    """How the agent was over the last days.
+
+    Args:
+        ground: the agent's.
+        storage: both databases.
+        replica: the local contacts.
+        dispatch: the lanes.
+        metrics: how long sales took to be answered, and to be delivered.
+    """
+    return History(
+        clock=ground.clock,
+        record=HistoryFile(ground.state.directory),
+        queue=lambda: storage.outbox.info(dispatch.held()),
+        replica=replica.info,
+        answers=metrics.sale_answers,
+        delivered=metrics.deliveries_took,
+        room=storage.room.has_room,
+    )

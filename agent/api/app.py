@@ -9,6 +9,7 @@ from agent.api.routes_activities import ActivityCalls
 from agent.api.routes_admin import AdminCalls
 from agent.api.routes_benefits import BenefitCalls
 from agent.api.routes_contacts import ContactCalls
+from agent.api.routes_history import HistoryCalls
 from agent.api.routes_pages import PageCalls
 from agent.api.routes_privacy import PrivacyCalls
 from agent.api.routes_reconcile import ReconcileCalls
@@ -38,6 +39,7 @@ class Door:
             *state.calls(),
             *PageCalls(rooms, voice, self._broadcast, state.render).calls(),
             *AdminCalls(rooms).calls(),
+            *HistoryCalls(rooms).calls(),
             *ReconcileCalls(rooms).calls(),
             *PrivacyCalls(rooms).calls(),
             Call("GET", "/openapi.json", None, document.answer),

@@ -12,11 +12,12 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from agent.domain.health import SEVERITY
+from agent.domain.history import ANSWER_BOUNDS_S, DELIVERY_BOUNDS_S, Counts
 from agent.services.status import Snapshot
 
 CONTENT_TYPE: Final = b"text/plain; version=0.0.4; charset=utf-8"
 STATES: Final = ("online", "degraded", "offline")
-_BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+_SALE: Final = {"method": "POST", "route": "/v1/transactions"}
 
 
 class Metrics:
@@ -49,6 +50,13 @@ class Metrics:
         self._delivered = Counter(
             "loyalty_agent_deliveries", "Attempts to deliver.", ["vendor", "verdict"], registry=self._registry
         )
+        self._deliveries_took = Histogram(
+            "loyalty_agent_delivery_seconds",
+            "From a sale's or an activity's acceptance to its delivery.",
+            ["vendor"],
+            buckets=DELIVERY_BOUNDS_S,
+            registry=self._registry,
+        )
         self._redemptions = Counter(
             "loyalty_agent_redemptions", "What became of redemptions.", ["state"], registry=self._registry
         )
@@ -59,7 +67,7 @@ class Metrics:
             "loyalty_agent_http_request_duration_seconds",
             "From a request's head to the end of its answer.",
             ["method", "route"],
-            buckets=_BUCKETS,
+            buckets=ANSWER_BOUNDS_S,
             registry=self._registry,
         )
         # Looking a child up by its labels costs more than counting; the label values are few.
@@ -85,9 +93,11 @@ class Metrics:
         """A look-up was refused, or a sale taken without one, because its token's ration was used up."""
         self._rationed.inc()
 
-    def delivery(self, vendor: str, verdict: str) -> None:
-        """An attempt to deliver ended; for the dispatcher."""
+    def delivery(self, vendor: str, verdict: str, took_s: float | None = None) -> None:
+        """An attempt to deliver ended; for the dispatcher. ``took_s``: since the acceptance, of one that got there."""
         self._delivered.labels(vendor, verdict).inc()
+        if took_s is not None:
+            self._deliveries_took.labels(vendor).observe(max(0.0, took_s))  # below 0: the clock was put back meanwhile
 
     def redemption(self, state: str) -> None:
         """A redemption came to a state."""
@@ -101,6 +111,15 @@ class Metrics:
             self._request_of[method, route, status] = found
         found[0].inc()
         found[1].observe(seconds)
+
+    def sale_answers(self) -> Counts:
+        """How long tills waited for the answer to a sale, since the start, in the classes of `ANSWER_BOUNDS_S`."""
+        return _classes(self._durations, _SALE)
+
+    def deliveries_took(self) -> dict[str, Counts]:
+        """How long deliveries took, since the start, by vendor, in the classes of `DELIVERY_BOUNDS_S`."""
+        vendors = {sample.labels["vendor"] for family in self._deliveries_took.collect() for sample in family.samples}
+        return {vendor: _classes(self._deliveries_took, {"vendor": vendor}) for vendor in vendors}
 
     def render(self) -> bytes:
         """The text exposition format."""
@@ -157,6 +176,17 @@ class _State(Collector):
             "vendor",
             {link.vendor: link.waiting for link in now.vendors},
         )
+
+
+def _classes(histogram: Histogram, labels: dict[str, str]) -> Counts:
+    """How many stand in each class alone; Prometheus counts them together with those of all classes below."""
+    together = [
+        int(sample.value)
+        for family in histogram.collect()
+        for sample in family.samples
+        if sample.name.endswith("_bucket") and labels.items() <= sample.labels.items()
+    ]
+    return tuple(here - below for here, below in zip(together, [0, *together], strict=False))
 
 
 def _gauge(name: str, documentation: str, label: str | None, values: dict[str, float]) -> GaugeMetricFamily:

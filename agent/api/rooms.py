@@ -9,6 +9,7 @@ from agent.api.metrics import Metrics
 from agent.domain.activity import ActivityStatement
 from agent.domain.benefits import BenefitKind
 from agent.domain.contact import Member
+from agent.domain.history import Sample, Span
 from agent.domain.transaction import IdentifierStatement, NewContact, OpenTransaction, Transaction
 from agent.messages import Messages
 from agent.ports import Clock, Delivery, Record, Replica
@@ -309,6 +310,13 @@ class Damage(Protocol):
         """An administrator has seen it; how many were new. Raises StorageError."""
 
 
+class History(Protocol):
+    """How the agent was (`agent.services.history.History`)."""
+
+    async def of(self, span: Span) -> Sequence[Sample]:
+        """One sample for each step of a time that has any."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rooms:
     """Everything behind the door."""
@@ -335,4 +343,5 @@ class Rooms:
     orders: Orders
     reconcile: Reconcile
     damage: Damage
+    history: History
     metrics: Metrics

@@ -1,7 +1,8 @@
-"""The pages: for staff at `/`, for customers at `/customer`, the reference at `/docs`, and what feeds them.
+"""The pages: for staff at `/`, for customers at `/customer`, for administrators at `/admin`, the reference at `/docs`.
 
 None needs a token, and nothing here knows a person. The staff page shows what `GET /v1/status` says; a customers'
-display hears sentences alone, so that nothing internal can be read off it.
+display hears sentences alone, so that nothing internal can be read off it. The administrators' page is empty until
+somebody gives it a token, with which it calls the door as any administrator does.
 """
 
 from collections import Counter
@@ -26,10 +27,16 @@ _STYLE: Final = b"text/css; charset=utf-8"
 _HTML: Final = b"text/html; charset=utf-8"
 ASSETS: Final = {
     "live.js": _SCRIPT,
+    "words.js": _SCRIPT,
     "page.js": _SCRIPT,
     "page.css": _STYLE,
     "customer.js": _SCRIPT,
     "customer.css": _STYLE,
+    "door.js": _SCRIPT,
+    "queue.js": _SCRIPT,
+    "plots.js": _SCRIPT,
+    "admin.js": _SCRIPT,
+    "admin.css": _STYLE,
     "docs.js": _SCRIPT,
     "docs.css": _STYLE,
     "icon.svg": b"image/svg+xml",
@@ -79,6 +86,7 @@ class PageCalls:
             ),
             Call("GET", "/customer", None, _html("customer.html")),
             Call("GET", "/", None, _html("page.html")),
+            Call("GET", "/admin", None, _html("admin.html")),
             Call("GET", "/docs", None, _html("docs.html")),
         )  # fmt: skip
 

@@ -46,7 +46,7 @@ class Judge:
         link: the line, which is fed with what a call says of it.
         policy: pauses.
         uniform: the source of chance.
-        told: called with vendor and verdict for each attempt, for metrics.
+        told: called for each attempt with vendor, verdict and the time since the sale's acceptance, for metrics.
         changed: called when the lane is held, or released.
 
     Attributes:
@@ -60,7 +60,7 @@ class Judge:
         link: Link,
         policy: DispatchPolicy,
         uniform: Callable[[float, float], float],
-        told: Callable[[str, Verdict], None],
+        told: Callable[[str, Verdict, timedelta], None],
         changed: Callable[[], None],
     ) -> None:
         self._clock, self._link, self._policy, self._uniform = clock, link, policy, uniform
@@ -95,8 +95,9 @@ class Judge:
         """What is to be written down of each sale that one call was about, and when it may be tried again."""
         probe = self.held or self._link.sending.state is BreakerState.HALF_OPEN
         verdicts = [self._suspect(outgoing, verdict) for outgoing, verdict in zip(batch, verdicts, strict=True)]
-        for verdict in verdicts:
-            self._told(self._link.vendor, verdict)
+        now = self._clock.now()
+        for outgoing, verdict in zip(batch, verdicts, strict=True):
+            self._told(self._link.vendor, verdict, now - outgoing.accepted_at)
         self._learn(verdicts)
         self._adapt(verdicts)
         for verdict in verdicts:

@@ -73,7 +73,7 @@ class Lane:
         corrected: when a sale took place, where the clocks were wrong; as :meth:`agent.domain.link.Link.corrected`.
         policy: pauses.
         uniform: the source of chance.
-        told: called with vendor and verdict for each attempt, for metrics.
+        told: called for each attempt with vendor, verdict and the time since the sale's acceptance, for metrics.
         changed: called when the lane's own state changed.
         contacts: what goes before any sale, in this order; nothing at a system that owns no contacts.
         news: what further systems are told of the new contacts of sales.
@@ -90,7 +90,7 @@ class Lane:
         corrected: Callable[[datetime, datetime, timedelta, datetime], datetime | None],
         policy: DispatchPolicy,
         uniform: Callable[[float, float], float],
-        told: Callable[[str, Verdict], None],
+        told: Callable[[str, Verdict, timedelta], None],
         changed: Callable[[], None],
         contacts: Sequence[Contacts] = (),
         news: News = NO_NEWS,

@@ -57,6 +57,7 @@ class Kept:
 
     page: str
     customers: str
+    administration: str
     documentation: str
     config: str
     pos_token: str = field(repr=False)
@@ -157,6 +158,7 @@ def _kept(address: str, config: Path, pos: str, admin: str, tenant: Tenant) -> K
     return Kept(
         page=f"{url}/",
         customers=f"{url}/customer",
+        administration=f"{url}/admin",
         documentation=f"{url}/docs",
         config=os.fspath(config),
         pos_token=pos,

@@ -42,6 +42,7 @@ from agent.services.bringing import Bringing, Manner
 from agent.services.contacts import LocalContacts, Newcomers
 from agent.services.enrolling import Enrolling, EnrolPolicy
 from agent.services.handles import Handles, Refs
+from agent.services.history import History
 from agent.services.identify import Identify, IdentifyPolicy
 from agent.services.intake import Intake, IntakePolicy
 from agent.services.preview import Preview, PreviewPolicy
@@ -58,6 +59,7 @@ from agent.store.database import DatabaseFile, migrate
 from agent.store.daybook import OutboxDaybook
 from agent.store.enrolments import Enrolments
 from agent.store.group_commit import GroupWriter
+from agent.store.history import HistoryFile
 from agent.store.keyhash import KeyHash
 from agent.store.migrations import outbox as migrations
 from agent.store.outbox import Outbox
@@ -291,6 +293,7 @@ class House:
     room: dict[str, Any]
     damage: Seen
     vendor: Vendor
+    history: History
 
     @property
     def address(self) -> str:
@@ -487,7 +490,16 @@ def build(state_dir: Path, settings: Settings, *, heartbeat_s: float = 15.0) -> 
         room=lambda: room["error"] is None,
         damage=tuple,
     )
-    tokens = Tokens(state_dir, clock)
+    tokens, metrics = Tokens(state_dir, clock), Metrics("0.1.0")
+    history = History(
+        clock=clock,
+        record=HistoryFile(state_dir),
+        queue=lambda: outbox.info(orders.held()),
+        replica=people.info,
+        answers=metrics.sale_answers,
+        delivered=metrics.deliveries_took,
+        room=lambda: room["error"] is None,
+    )
     rooms = Rooms(
         clock=clock,
         settings=settings,
@@ -529,7 +541,8 @@ def build(state_dir: Path, settings: Settings, *, heartbeat_s: float = 15.0) -> 
             chance=random.Random(1),
         ),
         damage=damage,
-        metrics=Metrics("0.1.0"),
+        history=history,
+        metrics=metrics,
     )
     return {
         "door": create_app(rooms, heartbeat_s=heartbeat_s),
@@ -546,6 +559,7 @@ def build(state_dir: Path, settings: Settings, *, heartbeat_s: float = 15.0) -> 
         "room": room,
         "damage": damage,
         "vendor": vendor,
+        "history": history,
     }
 
 

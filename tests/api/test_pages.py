@@ -8,7 +8,11 @@ import pytest
 from agent.messages import LANGUAGES, Messages
 
 PAGES = files("agent.api") / "page"
-FOR_KIOSKS = {"page": ("live.js", "page.js"), "customer": ("live.js", "customer.js")}
+FOR_KIOSKS = {
+    "page": ("live.js", "words.js", "page.js"),
+    "customer": ("live.js", "customer.js"),
+    "admin": ("live.js", "words.js", "door.js", "queue.js", "plots.js", "admin.js"),
+}
 STRING_OR_COMMENT = re.compile(r"""("(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'|//[^\n]*|/\*.*?\*/)""", re.DOTALL)
 NEWER_SYNTAX = re.compile(r"=>|`|\?\?|\?\.|\*\*|\.\.\.|\b(?:let|const|class|async|await|import|export|of|yield)\b")
 NEWER_LIBRARY = re.compile(
@@ -32,7 +36,7 @@ def script(name):
     return STRING_OR_COMMENT.sub("0", source(name))
 
 
-@pytest.mark.parametrize("path", ["/", "/customer", "/docs"])
+@pytest.mark.parametrize("path", ["/", "/customer", "/admin", "/docs"])
 async def test_pages_load_nothing_from_elsewhere(house, path):
     """A page has no inline script or style and names no address but the agent's own; its policy allows just that."""
     answer = await house.http.get(path, headers={"authorization": ""})
@@ -60,7 +64,7 @@ async def test_pages_load_nothing_from_elsewhere(house, path):
 
 def test_the_pages_words_exist_in_every_language():
     """Every text that the staff page asks for is there, in each language."""
-    page = source("page.html") + source("page.js")
+    page = "".join(source(name) for name in ("page.html", "page.js", "words.js"))
     asked = set(re.findall(r'data-text="([^"]+)"', page)) | set(re.findall(r'text\("([^"]+)"\)', page))
     asked |= {f"page.queue.{count}" for count in ("depth", "held", "parked", "in_doubt")}
     asked |= {f"level.{level}.title" for level in range(1, 5)}
@@ -70,7 +74,19 @@ def test_the_pages_words_exist_in_every_language():
         assert asked <= Messages(language).page(language).keys()
 
 
-@pytest.mark.parametrize("name", ["live.js", "page.js", "customer.js"])
+def test_the_administrators_words_exist_in_every_language():
+    """Every text that the administrators' page asks for is there, and none is left that nobody asks for."""
+    page = "".join(source(name) for name in ("admin.html", *FOR_KIOSKS["admin"]))
+    asked = set(re.findall(r'"((?:admin|page)\.[a-z0-9_.]+)"', page)) - {"page.css", "admin.css"}
+    asked |= {f"admin.{what}{part}" for what in ("retry", "discard") for part in ("", ".means", ".yes", ".done")}
+    asked |= {f"admin.{order}{part}" for order in ("flush", "sync", "pause", "resume") for part in ("", ".help")}
+    for language in LANGUAGES:
+        texts = Messages(language).page(language).keys()
+        assert asked <= texts
+        assert {key for key in texts if key.startswith("admin.")} <= asked
+
+
+@pytest.mark.parametrize("name", sorted({name for names in FOR_KIOSKS.values() for name in names}))
 def test_scripts_are_for_old_browsers(name):
     """A kiosk's browser of 2016 runs them: ECMAScript 5, no module, nothing of the library that came later."""
     text = script(name)
@@ -100,7 +116,7 @@ def test_what_is_newer_would_be_found(newer, found_by):
     assert found_by.search(newer)
 
 
-@pytest.mark.parametrize("name", ["page.css", "customer.css"])
+@pytest.mark.parametrize("name", ["page.css", "customer.css", "admin.css"])
 def test_styles_are_for_old_browsers(name):
     """No grid, no gap, no custom properties: plain values and flexbox."""
     assert NEWER_STYLE.findall(re.sub(r"/\*.*?\*/", "", source(name), flags=re.DOTALL)) == []
@@ -131,7 +147,9 @@ def rules(name):
     for theme, part in (("light", light), ("dark", light + dark)):
         for selectors, body in re.findall(r"([^{}]+)\{([^{}]*)\}", part):
             for selector in selectors.split(","):
-                found = dict(re.findall(r"(?:^|[;{\s])(background|color|border-color): (#[0-9a-f]{3,6})", body))
+                found = dict(
+                    re.findall(r"(?:^|[;{\s])(background|color|border-color|stroke|fill): (#[0-9a-f]{3,6})", body)
+                )
                 themes[theme].setdefault(selector.strip(), {}).update(found)
     return themes
 
@@ -164,6 +182,27 @@ def test_colours_can_be_told_apart(theme, style, ink, ground, least):
     """Text stands out as WCAG 2.2 AA asks, and on the customers' display as AAA does, in both themes."""
     colours = rules(style)[theme]
     assert contrast(colours[ink]["color"], colours[ground]["background"]) >= least
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize(
+    ("ink", "ground", "least"),
+    [
+        *((kind, kind, 4.5) for kind in ("button", "button.main", 'button[aria-pressed="true"]', "input", "#said")),
+        *((f".line-{place}", ".card", 3.0) for place in range(5)),
+        *((f".line-{place}", ".hole", 3.0) for place in range(5)),
+        (".plot text", ".card", 4.5),
+        (".bad", ".card", 4.5),
+    ],
+)
+def test_the_administrators_colours_can_be_told_apart(theme, ink, ground, least):
+    """Buttons, words and the lines of a plot stand out from what they are drawn on, in both themes."""
+    colours = rules("page.css")[theme] | rules("admin.css")[theme]
+    drawn, under = colours[ink], colours[ground]
+    assert (
+        contrast(drawn.get("stroke") or drawn.get("fill") or drawn["color"], under.get("fill") or under["background"])
+        >= least
+    )
 
 
 def test_contrast_is_what_wcag_says():

@@ -181,7 +181,8 @@ async def test_metrics(house, sale):
     await house.http.post("/v1/contacts/identify", json={"identifier": {"type": "mobile_phone", "value": PHONE}})
     await house.http.get("/v1/nothing/" + PHONE)
     await house.http.get("/v1/contacts/c_5f3a")
-    house.rooms.metrics.delivery("voyado", "done")
+    house.rooms.metrics.delivery("voyado", "done", -4.0)
+    house.rooms.metrics.delivery("voyado", "retry")
     house.link.silent(NOW, house.clock.monotonic())
     answer = await house.http.get("/metrics", headers={"authorization": ""})
     samples = {
@@ -205,6 +206,7 @@ async def test_metrics(house, sale):
         ("loyalty_agent_sales_accepted_total", {"duplicate": "no"}, 1),
         ("loyalty_agent_identifications_total", {"outcome": "matched", "source": "replica"}, 1),
         ("loyalty_agent_deliveries_total", {"vendor": "voyado", "verdict": "done"}, 1),
+        ("loyalty_agent_delivery_seconds_count", {"vendor": "voyado"}, 1),
         ("loyalty_agent_http_requests_total", {"method": "other", "route": "other", "status": "404"}, 1),
         ("loyalty_agent_http_requests_total", {"method": "GET", "route": "/v1/contacts/{ref}", "status": "200"}, 1),
         ("loyalty_agent_http_request_duration_seconds_count", {"method": "POST", "route": "/v1/transactions"}, 1),

@@ -8,7 +8,10 @@ from typing import Any
 
 import openssh as ssh
 import pytest
+from e2e.pages import _album, _axe, _tab
 from e2e.shop import Till, Vendor, eventually
+
+__all__ = ["_album", "_axe", "_tab"]  # fixtures of the pages
 
 
 @pytest.fixture(name="vendor")

@@ -110,6 +110,8 @@ function attacks(base) {
     "fetch sale as text": (name) => fetch(sales, { method: "POST", headers: plain, body: sale(name) }).then(read),
     "fetch sale without cors": (name) => fetch(sales, { method: "POST", mode: "no-cors", headers: json, body: sale(name) }).then(read),
     "fetch open page without cors": () => fetch(at("/healthz"), { mode: "no-cors" }).then(read),
+    "fetch history with the token": () => fetch(at("/v1/history"), { headers: bearer }).then(read),
+    "fetch discard": () => fetch(at("/v1/queue/1/discard"), { method: "POST", headers: json, body: '{"reason": "x"}' }).then(read),
     "fetch order": () => fetch(at("/v1/flush"), { method: "POST", headers: bearer }).then(read),
     "fetch order without cors": () => fetch(at("/v1/purge"), { method: "POST", mode: "no-cors" }).then(read),
     "fetch kept alive": (name) => fetch(sales, { method: "POST", mode: "no-cors", keepalive: true, body: sale(name) }).then(read),
@@ -132,6 +134,7 @@ function attacks(base) {
     "object": () => element("object", { data: at("/") }).then(() => ""), // an error page loads too
     "video": () => element("video", { src: at("/healthz") }),
     "frame": () => frame(at("/")),
+    "frame of the administrators' page": () => frame(at("/admin")),
     "frame of a status": () => frame(at("/page/status")),
     "form in a frame": (name) => form(blank(), sales, name),
     "form in a window": (name) => form(window.open("about:blank").document, sales, name),

@@ -215,7 +215,18 @@ class Journey:
     def is_told_about(self) -> None:
         """Everything that the door and the commands say."""
         get, say = self.till.http.get, self.till.command
-        paths = ["/metrics", "/v1/status", "/page/status", "/v1/queue", "/openapi.json", "/docs", "/", "/healthz"]
+        paths = [
+            "/metrics",
+            "/v1/status",
+            "/page/status",
+            "/v1/queue",
+            "/v1/history",
+            "/admin",
+            "/openapi.json",
+            "/docs",
+            "/",
+            "/healthz",
+        ]
         names = ("on-1", "on-2", "off-3", "no-1", "echo-422", "echo-new", "void-1")
         paths += [f"/v1/transactions/{name}{end}" for name in names for end in ("", "/story")]
         self.said += [get(path).text for path in paths]

@@ -141,7 +141,7 @@ def lane(number, queue, vendor):
         corrected=link.corrected,
         policy=DispatchPolicy(flush_every_s=LONGEST_S, backoff_first_s=FIRST_S, backoff_max_s=LONGEST_S),
         uniform=uniform,
-        told=lambda _vendor, _verdict: None,
+        told=lambda _vendor, _verdict, _waited: None,
         changed=lambda: None,
     )
     link.on_change = made.line_changed

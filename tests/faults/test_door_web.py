@@ -27,7 +27,7 @@ EVIL = "evil.example.com"
 PUBLIC = "--ip-address-space-overrides=127.0.0.1:{port}=public"
 OLD = "--disable-features=LocalNetworkAccessChecks,LocalNetworkAccessChecksWebSockets"
 SANDBOX = '<iframe sandbox="allow-scripts allow-forms allow-popups" srcdoc="{page}"></iframe>'
-OF_A_PAGE = 39
+OF_A_PAGE = 42
 """Attacks that a page tries on each address; attacks.js lists them."""
 
 

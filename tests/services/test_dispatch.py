@@ -76,7 +76,7 @@ class Drive:
             corrected=self.link.corrected,
             policy=DispatchPolicy(flush_every_s=0.005, backoff_first_s=FIRST_S, backoff_max_s=MAX_S),
             uniform=lambda _low, high: high,
-            told=lambda _vendor, verdict: self.told.update([verdict.kind]),
+            told=lambda _vendor, verdict, _waited: self.told.update([verdict.kind]),
             changed=lambda: None,
         )
         self.link.on_change = self.lane.line_changed

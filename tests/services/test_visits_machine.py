@@ -406,7 +406,7 @@ class Till:
             corrected=link.corrected,
             policy=DispatchPolicy(flush_every_s=1.0, backoff_first_s=10.0, backoff_max_s=900.0),
             uniform=_longest,
-            told=lambda _vendor, _verdict: None,
+            told=lambda _vendor, _verdict, _waited: None,
             changed=lambda: None,
             contacts=(self.bringing,),
         )

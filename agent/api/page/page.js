@@ -1,83 +1,20 @@
 // The staff page: draws what /page/status says. What works and what to tell the customer is decided by the agent.
-// No personal data reaches it. What has not changed is not drawn again: a screen reader would read it out once more.
+// No personal data reaches it.
 (function () {
   "use strict";
   var RELOAD_MS = 30000;
   var AGES_MS = 20000;
-  var UNITS = [["day", 86400, "d"], ["hour", 3600, "h"], ["minute", 60, "min"], ["second", 1, "s"]];
   var VENDORS = {
     online: ["system.online", "fine"], degraded: ["system.held", "warn"], offline: ["system.offline", "bad"]
   };
 
-  var texts = {};
-  var locale = "en";
+  var byId = words.byId, text = words.text, put = words.put, element = words.element;
+  var number = words.number, instant = words.instant, duration = words.duration;
   var status = null;
   var heardAt = 0; // when `status` came; its ages are counted on from there
   var away = false;
 
-  function byId(id) { return document.getElementById(id); }
-  function text(key) { return texts[key] || ""; }
-
-  function put(id, content) {
-    if (byId(id).textContent !== content) byId(id).textContent = content;
-  }
-
-  function element(tag, content, kind) {
-    var made = document.createElement(tag);
-    made.textContent = content;
-    if (kind) made.className = kind;
-    return made;
-  }
-
-  // Replaces what is in a list, but only where it reads otherwise than before.
-  function fill(id, nodes) {
-    var list = byId(id), fresh = list.cloneNode(false), i;
-    for (i = 0; i < nodes.length; i += 1) fresh.appendChild(nodes[i]);
-    if (!fresh.isEqualNode(list)) list.parentNode.replaceChild(fresh, list);
-  }
-
-  function number(value) { return value.toLocaleString(locale); }
-
-  // An hour and minute, and the day where it is not today.
-  function instant(value) {
-    var at, time;
-    if (value === null) return text("page.never");
-    at = new Date(value);
-    time = at.toLocaleTimeString(locale, { hour: "2-digit", minute: "2-digit" });
-    if (at.toDateString() === new Date().toDateString()) return time;
-    return at.toLocaleDateString(locale, { day: "numeric", month: "short" }) + " " + time;
-  }
-
-  // In words where the browser has them, else with the symbols that are the same in every language.
-  function duration(seconds) {
-    var i = 0, count;
-    while (i < UNITS.length - 1 && seconds < UNITS[i][1]) i += 1;
-    count = Math.floor(seconds / UNITS[i][1]);
-    try {
-      return new Intl.NumberFormat(locale, { style: "unit", unit: UNITS[i][0], unitDisplay: "long" }).format(count);
-    } catch (error) { // a browser from before units, or without Intl
-      return count + "\u00a0" + UNITS[i][2];
-    }
-  }
-
-  function rows(id, entries) {
-    fill(id, entries.map(function (entry) {
-      var row = element("div", "");
-      row.appendChild(element("dt", entry[0]));
-      row.appendChild(element("dd", entry[1], entry[2]));
-      return row;
-    }));
-  }
-
-  function drawCondition(condition) {
-    var item = element("li", "", condition.severity), remedy = element("p", "", "remedy");
-    item.appendChild(element("h3", condition.title));
-    item.appendChild(element("p", condition.detail));
-    remedy.appendChild(element("b", text("page.remedy") + ": "));
-    remedy.appendChild(document.createTextNode(condition.remedy));
-    item.appendChild(remedy);
-    return item;
-  }
+  function rows(id, entries) { words.items(id, words.pairs(entries)); }
 
   // A number to call goes to a line of its own before it is broken anywhere.
   function drawSupport(support) {
@@ -149,7 +86,7 @@
     put("version", status.version);
     document.title = sign.headline + " · " + text("page.title");
     byId("no-conditions").hidden = status.conditions.length > 0;
-    fill("conditions", status.conditions.map(drawCondition));
+    words.items("conditions", status.conditions.map(words.condition));
     drawFigures();
   }
 
@@ -183,11 +120,7 @@
   }
 
   function speak(answer) {
-    var places = document.querySelectorAll("[data-text]"), i;
-    texts = answer.texts;
-    locale = answer.locale;
-    document.documentElement.lang = locale;
-    for (i = 0; i < places.length; i += 1) places[i].textContent = text(places[i].getAttribute("data-text"));
+    words.speak(answer);
     drawSupport(answer.support);
     byId("call").hidden = answer.support === "";
     if (status) draw();
