@@ -104,7 +104,7 @@ async def test_tokens(fuzz):
 @pytest.mark.parametrize("name", ["list.csv", "list.json"])
 def test_lists(fuzz, tmp_path, monkeypatch, name):
     """Whatever lies in the folder, it is told whole or not at all, and everybody who is told of has an id."""
-    monkeypatch.setattr(exports.resource, "setrlimit", lambda *_: None)
+    monkeypatch.setattr(exports, "bound_memory", lambda _size: None)
     reader = ListReader(Normaliser("SE", guid_contact_ids=False), ("points",), "crm_id", FakeClock().today())
     path = tmp_path / name
 

@@ -17,7 +17,7 @@ _TOO_LARGE: Final = 257 * 1024
 _EVIL: Final = "http://evil.example.com"
 
 
-@GROUP.case("`GET /healthz` | 200 | the process lives")
+@GROUP.case("`GET /healthz` | `get_health` | 200 | the process lives")
 def open_calls(trial: Trial) -> None:
     """What needs no token answers without one."""
     for path in ("/healthz", "/readyz", "/openapi.json", "/page/status"):
