@@ -169,6 +169,7 @@ class AntavoFiler:
             return dict.fromkeys((parcel.place for parcel in parcels), verdict_without_answer(error))
         if not published:
             self._gone.add(reference)
+            await self._forget_gone()  # at once: killed meanwhile, nobody could tell it from what was fetched
             raise VendorUnreachableError("somebody took a draft away before it could be published")
         self._tidy = True
         log.info("events.written", vendor=self._vendor, file=name, count=len(parcels))
@@ -178,9 +179,7 @@ class AntavoFiler:
         await asyncio.to_thread(self._folder.check)
         if self._tidy:
             return
-        for reference in tuple(self._gone):
-            await self._withdraw(reference)
-            self._gone.discard(reference)
+        await self._forget_gone()
         for name in await asyncio.to_thread(self._folder.drafts):
             reference = f"{_REFERENCE}{name}"
             if reference not in self._taken_back and await self._withdraw(reference):
@@ -188,6 +187,11 @@ class AntavoFiler:
             else:
                 await asyncio.to_thread(self._folder.publish, name)
         self._tidy = True
+
+    async def _forget_gone(self) -> None:
+        for reference in tuple(self._gone):
+            await self._withdraw(reference)
+            self._gone.discard(reference)
 
     async def _withdraw(self, reference: str) -> bool:
         withdrawn = await self._handovers().withdraw(self._vendor, reference)
@@ -213,10 +217,13 @@ class AntavoFiler:
         if content is None:
             return 0
         header, rows = parse_file(content)
-        theirs = {row["customer"] for row in rows if row.get("transaction_id") in transaction_ids}
+        bought = (row for row in rows if row["action"] == "checkout" and row["transaction_id"] in transaction_ids)
+        theirs = {row["customer"] for row in bought}
         theirs |= {row["customer"] for row in rows if is_theirs(Identifier(self._primary, row["customer"]))}
-        left = [row for row in rows if row["customer"] not in theirs]
-        if not theirs or not await asyncio.to_thread(self._folder.take_back, name):
+        left = [  # somebody else can give back what they bought: of that one no other row goes
+            row for row in rows if row["customer"] not in theirs and row["transaction_id"] not in transaction_ids
+        ]
+        if len(left) == len(rows) or not await asyncio.to_thread(self._folder.take_back, name):
             return 0
         self._tidy = False
         self._taken_back.add(f"{_REFERENCE}{name}")

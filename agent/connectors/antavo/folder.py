@@ -106,12 +106,16 @@ class EventsFolder:
             sync_directory(self.path)
 
     def publish(self, name: str) -> bool:
-        """Lets a draft be fetched; False where there is none."""
+        """Lets a draft be fetched; False where there is none.
+
+        A share whose answer was lost says of what it has renamed that it is not there: here as in :meth:`take_back`.
+        """
         with self._telling():
             try:
                 self._draft_of(name).rename(self.path / name)
             except FileNotFoundError:
-                return False
+                if not (self.path / name).exists():
+                    return False
             sync_directory(self.path)
             return True
 
@@ -132,10 +136,12 @@ class EventsFolder:
 
     def take_back(self, name: str) -> bool:
         """Makes a draft of a file that waits, so that nobody fetches it meanwhile; False where it was fetched."""
-        with self._telling(), contextlib.suppress(FileNotFoundError):
-            (self.path / name).rename(self._draft_of(name))
+        with self._telling():
+            try:
+                (self.path / name).rename(self._draft_of(name))
+            except FileNotFoundError:
+                return self._draft_of(name).exists()
             return True
-        return False
 
     def remove(self, name: str) -> None:
         """Removes a file that waits; nothing where it was fetched."""

@@ -58,7 +58,8 @@ def parse_file(content: bytes) -> tuple[Sequence[str], list[dict[str, str]]]:
         rows = list(reader)
     except csv.Error as error:
         raise ValueError("is no file of events") from error
-    if "customer" not in (reader.fieldnames or ()) or any(None in row or None in row.values() for row in rows):
+    needed = {"customer", "action", "transaction_id"}
+    if not needed <= {*(reader.fieldnames or ())} or any(None in row or None in row.values() for row in rows):
         raise ValueError("is no file of events")
     return tuple(reader.fieldnames or ()), rows
 

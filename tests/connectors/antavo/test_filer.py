@@ -3,6 +3,7 @@
 import csv
 import io
 import itertools
+import pathlib
 import stat
 from dataclasses import replace
 from datetime import timedelta
@@ -291,7 +292,8 @@ async def test_a_renaming_that_the_disk_forgot(shop):
     assert shop.names == [name]
 
 
-async def test_a_draft_that_somebody_takes_away(shop, monkeypatch):
+@pytest.mark.parametrize("killed", [False, True])
+async def test_a_draft_that_somebody_takes_away(shop, monkeypatch, killed):
     """It was never published, and its sales are written again."""
     shop.sell(sale())
     folder = shop.files._folder
@@ -299,9 +301,29 @@ async def test_a_draft_that_somebody_takes_away(shop, monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr(folder, "publish", lambda name: (shop.path / f".{name}.part").unlink() or real(name))
         assert told(await shop.deliver()) == [(RETRY, "vendor.offline")]
+    assert shop.handovers.noted == {}
+    if killed:
+        shop.start()
     assert told(await shop.deliver()) == [(DONE, IN_FILE)]
     shop.fetched()
     assert shop.sim.held() == {"t-1": 1}
+
+
+async def test_a_share_that_renames_and_says_that_it_did_not(shop, monkeypatch):
+    """Its answer was lost, and to the second question it says that there is no such file: nothing is written twice."""
+    shop.sell(sale("t-1"), sale("t-2", tag=member_key(OTHER)))
+    real = pathlib.Path.rename
+
+    def renamed(path, target):
+        real(path, target)
+        raise FileNotFoundError(2, "No such file or directory")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("pathlib.Path.rename", renamed)
+        assert told(await shop.deliver()) == [(DONE, IN_FILE)] * 2
+        assert await shop.files.erase(one_of(MEMBER), ()) == 2
+    assert shop.fetched().refused == []
+    assert (shop.sim.held(), shop.names) == ({"t-2": 1}, [])
 
 
 async def test_a_call_before_the_configuration_was_changed(shop):
@@ -408,6 +430,18 @@ async def test_somebody_is_erased(shop, by):
     assert shop.fetched().refused == []
     assert shop.sim.held() == {"t-2": 1}
     assert await shop.files.erase(one_of(MEMBER), ()) == 0
+
+
+async def test_somebody_else_gives_back_what_they_bought(shop):
+    """That row names their sale and goes; what else the other one bought does not."""
+    shop.sell(sale("t-1"))
+    await shop.deliver()
+    shop.fetched()
+    shop.sell(back("r-1", "t-1", tag=member_key(OTHER)), sale("t-2", tag=member_key(OTHER)), sale("t-3"))
+    await shop.deliver()
+    assert await shop.files.erase(one_of(), ("t-1", "t-3")) == 3
+    assert shop.fetched().refused == []
+    assert shop.sim.held() == {"t-1": 1, "t-2": 1}
 
 
 async def test_somebody_in_a_draft(shop, monkeypatch):
