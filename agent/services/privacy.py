@@ -11,6 +11,7 @@ A person whom the vendor has removed is erased here with the same thoroughness, 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -26,7 +27,7 @@ from agent.domain.belonging import Redeemed, Trace, Wanted, belonging, redeemers
 from agent.domain.health import Conditions
 from agent.domain.identifiers import Identifier, IdentifierType
 from agent.domain.transaction import IdentifierStatement, IntegrationKey
-from agent.errors import AmbiguousPersonError
+from agent.errors import AmbiguousPersonError, StorageError
 from agent.ports import Clock, ErasedBefore, ErasedSales, ErasureRequest, HandedOver, Identity, Person, Removed
 
 log = structlog.get_logger(__name__)
@@ -390,14 +391,16 @@ class Privacy:
                 known=True,
             )
             self._benefits.forget()
-            sales = await self._sales_for_files(wanted)
+            sales, in_files = await self._sales_for_files(wanted), 0
+            with contextlib.suppress(StorageError):  # told below, when all else is erased
+                in_files = await self._erase_in_files(wanted, sales)  # the next call would not know their sales
             redeemed = await self._erase_redeemed(await self._redeemed(wanted))
             sold = await self._erase_sales(wanted)
             if self._clock.monotonic() - self._rebuilt_mono >= REBUILD_EVERY_S:
                 await self._contacts.leave_no_trace()
                 self._rebuilt_mono = self._clock.monotonic()
             enrolled = await self._erase_enrolments(wanted)
-            in_files = await self._erase_in_files(wanted, sales)
+            in_files += await self._erase_in_files(wanted, sales)
             await self._contacts.carried_out(removed)
             counts = {
                 "contacts": len(removed),

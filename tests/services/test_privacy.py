@@ -514,6 +514,38 @@ async def test_files_that_cannot_be_gone_through(world):
     assert world.files.rows == []
 
 
+async def test_files_when_the_agent_stops_in_the_middle(world, monkeypatch):
+    """Whom the feed has removed is gone from them before the sales are, which alone say whose some rows are."""
+    world.feed(upsert(ALMA))
+    await world.sell("s-1", key=phone_key(5), verdict=Verdict(VerdictKind.DONE), at=NOW - DAY)
+    world.files.rows = [("made-there", "s-1"), (BO[MEMBER], "s-2")]
+    world.feed(delete({ID: ALMA[ID]}))
+
+    async def stops():
+        raise StorageError("the disk is gone")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(world.privacy._contacts, "leave_no_trace", stops)
+        with pytest.raises(StorageError):
+            await world.privacy.carry_out()
+    await world.privacy.carry_out()
+    assert world.files.rows == [(BO[MEMBER], "s-2")]
+
+
+async def test_files_that_cannot_be_gone_through_keep_nothing_else(world):
+    """A folder that is away leaves nothing of a removed person but itself, and they stay to be carried out."""
+    world.feed(upsert(ALMA))
+    await world.sell("s-1", key=phone_key(5), verdict=Verdict(VerdictKind.DONE), at=NOW - DAY)
+    world.files.rows, world.files.away = [(ALMA[MEMBER], "old")], True
+    world.feed(delete({ID: ALMA[ID]}))
+    with pytest.raises(StorageError):
+        await world.privacy.carry_out()
+    assert world.outbox.story("s-1").erased_at is not None
+    world.files.away = False
+    await world.privacy.carry_out()
+    assert world.files.rows == []
+
+
 async def test_what_is_sold_while_they_are_being_erased_goes_too(world, monkeypatch):
     """A till that is quicker than the erasure still finds them in the replica; nothing of that is left either."""
     world.feed(upsert(ALMA))
