@@ -99,10 +99,12 @@ class _Earlier:
         """It stays here until somebody made at this till has a number of the vendor's."""
         return is_own(self.key, open_=self.open)
 
-    @property
-    def of_somebody(self) -> bool:
-        """Whether what gives it back has somebody to be given back to, even if nobody can say yet to whom."""
-        return self.key is not None or self.open
+    def lends(self, to: TransactionType) -> bool:
+        """Whether what is about it and names nobody is its somebody's, even if nobody can say yet who that is.
+
+        A return's tag is settled with its sale's; what is bought in exchange has to have one when it is taken.
+        """
+        return self.key is not None or (self.open and to is TransactionType.RETURN)
 
 
 class Intake:
@@ -153,7 +155,7 @@ class Intake:
             self._take_over(db, sale, original)
         elif original is not None and key is None and not record.readings:
             earlier = _Earlier.read(db, original)
-            if earlier.vendors and earlier.of_somebody:
+            if earlier.vendors and earlier.lends(sale.type):
                 key, own, follows = earlier.key, earlier.own, True
                 vendors = earlier.vendors if own else tuple(dict.fromkeys((*vendors, *earlier.vendors)))
                 told = original[5:7] if original[4] else None

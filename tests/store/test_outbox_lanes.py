@@ -143,6 +143,13 @@ async def test_a_return_of_a_sale_that_nobody_could_name_yet_follows_it(outbox):
         assert [(one.record.transaction_id, one.key) for one in followed] == [(name, member_key()) for name in names]
 
 
+async def test_what_is_bought_in_exchange_of_such_a_sale_is_a_guests(outbox):
+    """It names nobody and nothing is settled for it later: whoever takes members only is not owed it."""
+    await outbox.accept(acceptance("sale", readings=(phone(),), open_=True, vendors=(OWNER, LEDGER)), NOW)
+    await outbox.accept(acceptance("new", vendors=(LEDGER,), original_transaction_id="sale"), NOW)
+    assert states(outbox, "new") == {LEDGER: "queued"}
+
+
 async def test_a_tag_that_rises_adds_nobody(outbox):
     """A sale that had a key at the till went to whoever wanted it then."""
     await outbox.accept(acceptance("sale", key=phone_key(), readings=(phone(),), open_=True, vendors=(OWNER,)), NOW)
