@@ -38,6 +38,8 @@ from agent.ports import Clock, Handovers, Outgoing
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
+ANSWERS_WITHIN_S = 30.0
+"""How long a step in the folder may take: a share that is gone can hold it up for ever, and all who wait for it."""
 _REFERENCE = "file:"
 _WRITTEN = Verdict(VerdictKind.DONE, "sale.in_file", title="Written where the vendor's import fetches it.")
 
@@ -78,6 +80,7 @@ class AntavoFiler:
         self._keys = AntavoKeys(settings, primary=primary)
         self._columns = columns(of_people=settings.opt_in_new_contacts)
         self._alone, self._tidy = asyncio.Lock(), False
+        self._stuck: asyncio.Future[Any] | None = None
         # References of this run: drafts that somebody took away; what was withdrawn, which whoever was leased before
         # still has; and what was taken back after it was published, settled or not yet.
         self._gone, self._withdrawn, self._taken_back = set[str](), set[str](), set[str]()
@@ -125,6 +128,24 @@ class AntavoFiler:
         async with self._alone:
             return await work
 
+    async def _in_folder(self, step: Callable[..., T], *given: Any) -> T:
+        """What a step in the folder gives.
+
+        One that takes too long is given up; it may still be carried out, and none is begun before it has ended. What it
+        left is put in order then.
+
+        Raises:
+            VendorUnreachableError: it cannot be done, or that is not known.
+        """
+        if self._stuck is None or self._stuck.done():
+            running = asyncio.ensure_future(asyncio.to_thread(step, *given))
+            done, _ = await asyncio.wait([running], timeout=ANSWERS_WITHIN_S)
+            if done:
+                return running.result()
+            running.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
+            self._stuck, self._tidy = running, False
+        raise VendorUnreachableError(f"{self._folder.path} does not answer")
+
     # --- sending --------------------------------------------------------------------------------------------
 
     async def _send(self, batch: Sequence[Outgoing]) -> list[Verdict]:
@@ -156,14 +177,14 @@ class AntavoFiler:
         return events
 
     async def _written(self, parcels: Sequence[_Parcel]) -> dict[int, Verdict]:
-        name = await asyncio.to_thread(self._folder.next_name, self._clock.now())
+        name = await self._in_folder(self._folder.next_name, self._clock.now())
         reference, handovers = f"{_REFERENCE}{name}", self._handovers()
         events = [event for parcel in parcels for event in parcel.events]
         self._tidy = False
-        await asyncio.to_thread(self._folder.draft, name, render_file(events, self._columns))
+        await self._in_folder(self._folder.draft, name, render_file(events, self._columns))
         await handovers.note([parcel.outgoing.entry for parcel in parcels], reference)
         try:
-            published = await asyncio.to_thread(self._folder.publish, name)
+            published = await self._in_folder(self._folder.publish, name)
         except VendorUnreachableError as error:  # whether it is published shows when the folder can be read again
             error.maybe_received = True
             return dict.fromkeys((parcel.place for parcel in parcels), verdict_without_answer(error))
@@ -176,16 +197,16 @@ class AntavoFiler:
         return dict.fromkeys((parcel.place for parcel in parcels), replace(_WRITTEN, reference=reference))
 
     async def _ready(self) -> None:
-        await asyncio.to_thread(self._folder.check)
+        await self._in_folder(self._folder.check)
         if self._tidy:
             return
         await self._forget_gone()
-        for name in await asyncio.to_thread(self._folder.drafts):
+        for name in await self._in_folder(self._folder.drafts):
             reference = f"{_REFERENCE}{name}"
             if reference not in self._taken_back and await self._withdraw(reference):
-                await asyncio.to_thread(self._folder.drop, name)
+                await self._in_folder(self._folder.drop, name)
             else:
-                await asyncio.to_thread(self._folder.publish, name)
+                await self._in_folder(self._folder.publish, name)
         self._tidy = True
 
     async def _forget_gone(self) -> None:
@@ -204,7 +225,7 @@ class AntavoFiler:
     async def _erase(self, is_theirs: Callable[[Identifier], bool], transaction_ids: Collection[str]) -> int:
         try:
             await self._ready()
-            names = await asyncio.to_thread(self._folder.waiting)
+            names = await self._in_folder(self._folder.waiting)
             return sum([await self._without(name, is_theirs, transaction_ids) for name in names])
         except (VendorUnreachableError, ValueError) as error:
             raise StorageError(f"the files in {self._folder.path} cannot be gone through: {error}") from error
@@ -213,7 +234,7 @@ class AntavoFiler:
         self, name: str, is_theirs: Callable[[Identifier], bool], transaction_ids: Collection[str]
     ) -> int:
         """Takes somebody out of one file, which nobody can fetch meanwhile; how many rows."""
-        content = await asyncio.to_thread(self._folder.read, name)
+        content = await self._in_folder(self._folder.read, name)
         if content is None:
             return 0
         header, rows = parse_file(content)
@@ -223,16 +244,18 @@ class AntavoFiler:
         left = [  # somebody else can give back what they bought: of that one no other row goes
             row for row in rows if row["customer"] not in theirs and row["transaction_id"] not in transaction_ids
         ]
-        if len(left) == len(rows) or not await asyncio.to_thread(self._folder.take_back, name):
+        if len(left) == len(rows):
             return 0
         self._tidy = False
         self._taken_back.add(f"{_REFERENCE}{name}")
-        if left:
-            await asyncio.to_thread(self._folder.draft, name, render_rows(left, header))
-        await asyncio.to_thread(self._folder.publish if left else self._folder.drop, name)
+        waited = await self._in_folder(self._folder.take_back, name)
+        if waited and left:
+            await self._in_folder(self._folder.draft, name, render_rows(left, header))
+        if waited:
+            await self._in_folder(self._folder.publish if left else self._folder.drop, name)
         self._taken_back.discard(f"{_REFERENCE}{name}")
         self._tidy = True
-        return len(rows) - len(left)
+        return len(rows) - len(left) if waited else 0
 
     def _age_of(self, name: str) -> datetime:
         """When the last sale in a file was taken: the clock by which the file was named may have been wrong."""
@@ -240,10 +263,10 @@ class AntavoFiler:
 
     async def _expire(self, before: datetime) -> int:
         try:
-            names = await asyncio.to_thread(self._folder.waiting)
+            names = await self._in_folder(self._folder.waiting)
             old = [name for name in names if self._age_of(name) < before]
             for name in old:
-                await asyncio.to_thread(self._folder.remove, name)
+                await self._in_folder(self._folder.remove, name)
                 log.error("events.expired", vendor=self._vendor, file=name)
         except VendorUnreachableError as error:
             raise StorageError(f"the files in {self._folder.path} cannot be gone through: {error}") from error

@@ -1,16 +1,18 @@
 """Sales written as files for the workspace's import: each is fetched once, whatever is killed and whenever."""
 
+import asyncio
 import csv
 import io
 import itertools
 import pathlib
 import stat
+import threading
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
-from agent.connectors.antavo import build, handed_over_by
+from agent.connectors.antavo import build, filer, handed_over_by
 from agent.connectors.antavo.settings import AntavoSettings
 from agent.connectors.antavo.simulator import AntavoSimulator
 from agent.domain.identifiers import IdentifierType
@@ -367,6 +369,38 @@ async def test_a_folder_that_is_not_fit(shop, trouble):
     shop.path.chmod(0o750)
     await shop.room.ping()
     assert told(await shop.deliver()) == [(DONE, IN_FILE)]
+
+
+@pytest.mark.parametrize("step", ["check", "draft", "publish"])
+async def test_a_share_that_does_not_answer(shop, monkeypatch, step):
+    """Nobody waits for it, an erasure neither; what it carries out once it is back counts once."""
+    shop.sell(sale("t-0"))
+    await shop.deliver()
+    shop.fetched()
+    shop.sell(sale("t-1"), back("r-0", "t-0", tag=member_key(OTHER)))
+    real, back_again = getattr(shop.files._folder, step), threading.Event()
+
+    def hanging(*given):
+        back_again.wait(60)
+        return real(*given)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(filer, "ANSWERS_WITHIN_S", 0.01)
+        patched.setattr(shop.files._folder, step, hanging)
+        verdicts = await shop.deliver()
+        assert {(*told([verdict])[0], verdict.not_received) for verdict in verdicts} == {
+            (RETRY, "vendor.offline", step != "publish")
+        }
+        assert "does not answer" in verdicts[0].title
+    with pytest.raises(StorageError, match="does not answer"):
+        await shop.files.erase(one_of(OTHER), ())
+    with pytest.raises(VendorUnreachableError, match="does not answer"):
+        await shop.room.ping()
+    back_again.set()
+    await asyncio.wait([shop.files._stuck])
+    assert {kind for kind, _ in told(await shop.deliver())} == {DUPLICATE if step == "publish" else DONE}
+    shop.fetched()
+    assert (shop.sim.held(), shop.names) == ({"t-0": 1, "t-1": 1}, [])
 
 
 @pytest.mark.parametrize("step", ["draft", "publish"])
