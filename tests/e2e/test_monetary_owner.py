@@ -172,6 +172,12 @@ def reduced(till: Till, name: str, *used: str) -> None:
     assert answer.status_code == 202, answer.text
 
 
+def under_way(till: Till, name: str) -> bool:
+    """Whether a sale is being sent, which a kill would leave in doubt."""
+    story = till.http.get(f"/v1/transactions/{name}/story").json()
+    return bool(sum(one["attempts"] for one in story["deliveries"]) != len(story["attempts"]))
+
+
 @pytest.mark.slow
 def test_offers(open_owned: Callable[..., Till], account: System, monkeypatch: pytest.MonkeyPatch):
     """Shown, used up with their sales with and without a line, given back before and after them, and refused."""
@@ -203,6 +209,9 @@ def test_offers(open_owned: Callable[..., Till], account: System, monkeypatch: p
     for name, offer in (("unasked", "3"), ("taken", "4")):
         assert use(till, name, ref, offer) == ("queued", None)
         reduced(till, name)  # the till does not name it: it was redeemed for this sale
+    eventually(
+        lambda: till.status()["state"] == "offline" and not any(under_way(till, one) for one in ("unasked", "taken"))
+    )
     till.kill()
     till.start()
     with account.sim.lock:
