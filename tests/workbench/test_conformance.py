@@ -69,11 +69,11 @@ def prepared(tmp_path_factory):
 def through(prepared):
     """Plays cases at a door before the agent that does something; what came of it."""
 
-    def play(fault, *names):
+    def play(fault, *names, patience_s=PATIENCE_S):
         address, files, port = prepared
         gateway = ThreadedSimulator(crooked.Gateway(address, fault))
         with gateway, kit.named(gateway.url, files.pos, files.admin, port=port) as (door, tenant):
-            return kit.test(door, tenant, chosen(names), patience_s=PATIENCE_S, told=lambda _: None)
+            return kit.test(door, tenant, chosen(names), patience_s=patience_s, told=lambda _: None)
 
     return play
 
@@ -254,6 +254,30 @@ def test_a_further_system_is_refused(through):
 
     assert (result.outcome, result.findings) == ("untested", ())
     assert isinstance(result.problem, ElsewhereError)
+
+
+@pytest.mark.parametrize(
+    "otherwise",
+    [
+        {"vendors": []},
+        {"vendors": None},
+        {"vendors": {"voyado": "loyalty"}},
+        {"vendors": ["voyado"]},
+        {"vendors": [{"vendor": "voyado"}]},
+        {"level": "4"},
+        {"replica": None},
+        {"state": "Kanariefågel\x1b[2J", "conditions": [{"code": "070-174 06 05\0"}]},
+        {"state": "degraded", "conditions": [{}]},
+    ],
+    ids=lambda otherwise: "-".join(f"{key}={value}" for key, value in otherwise.items())[:30],
+)
+def test_a_status_of_another_shape(through, otherwise):
+    """Whoever does not say where sales go, or how they are, is not sold to; what they said is not repeated."""
+    result = through(crooked.SaysOtherwise(otherwise), patience_s=0.5)
+
+    assert (result.outcome, result.findings) == ("untested", ())
+    assert isinstance(result.problem, UntestableError)
+    assert not re.search(r"Kanarie|070|[\x00-\x1f]", str(result.problem))
 
 
 def test_sales_that_go_astray(through):

@@ -15,6 +15,7 @@ import httpx
 from agent.domain.fallback import REPLICA_LEVEL
 from agent.errors import LoyaltyAgentError
 from agent.workbench.conformance.door import Door, Json, RationedError, Reply
+from agent.workbench.conformance.verdict import shown
 from agent.workbench.tenant import Tenant
 
 OF_A_STATUS: Final = frozenset({"state", "level", "vendors", "replica", "queue", "conditions"})
@@ -82,6 +83,11 @@ def prove(door: Door, tenant: Tenant, *, patience_s: float) -> int:
         raise RationUsedUpError from None
     except httpx.TransportError as error:
         raise DoorUnreachableError(f"Nobody answers at {door.address} ({type(error).__name__}).") from error
+    except (httpx.HTTPError, LookupError, TypeError, AttributeError, ValueError) as error:
+        # Nobody is sold to on a guess; the error's own text may hold what somebody said.
+        raise UntestableError(
+            f"What answers at {door.address} says it in another shape than the contract's ({type(error).__name__})."
+        ) from None
 
 
 def _status(door: Door) -> Json:
@@ -94,10 +100,11 @@ def _status(door: Door) -> Json:
 
 
 def _stands_alone(status: Json) -> None:
-    vendors = status["vendors"]
-    others = [one for one in vendors if one.get("role") != "loyalty"] if isinstance(vendors, list) else []
-    if others:
-        raise ElsewhereError("The agent sends sales to further systems as well ([forward]). Nothing was sold.")
+    if [one["role"] for one in status["vendors"]] != ["loyalty"]:
+        raise ElsewhereError(
+            "The agent's vendors[] are not a loyalty system alone: it sends sales to further systems as well "
+            "([forward]), or does not say to which. Nothing was sold."
+        )
 
 
 def _names_the_newcomer(door: Door, tenant: Tenant, patience_s: float) -> None:
@@ -122,8 +129,8 @@ def _is_ready(door: Door, tenant: Tenant, patience_s: float) -> int:
     deadline = time.monotonic() + patience_s
     while (status := _status(door))["state"] != "online" or not _is_loaded(status):
         if time.monotonic() > deadline:
-            codes = ", ".join(one["code"] for one in status["conditions"]) or "it says not why"
-            state = "without its contacts" if status["state"] == "online" else status["state"]
+            codes = ", ".join(shown(one["code"]) for one in status["conditions"]) or "it says not why"
+            state = "without its contacts" if status["state"] == "online" else shown(status["state"])
             raise UntestableError(f"The agent is {state} after {patience_s:.0f} s with everything at hand ({codes}).")
         time.sleep(_POLL_S)
     if not _is_known(door, tenant, status):
