@@ -74,8 +74,10 @@
   }
 
   function askHistory() {
+    var asked = hours;
     historyAt = Date.now();
-    door.call("GET", "/v1/history?hours=" + hours, null, function (status, answer) {
+    door.call("GET", "/v1/history?hours=" + asked, null, function (status, answer) {
+      if (asked !== hours) return; // another time has been chosen meanwhile
       if (status === 200) plots.show(answer);
       else failed(status, answer, true);
     });
@@ -126,6 +128,12 @@
     document.title = text("admin.title");
     put("refusal", text(why));
     byId("token").focus();
+  }
+
+  // A browser may keep a page that is left, and show it again as it was.
+  function goAway() {
+    byId("token").value = "";
+    if (!byId("desk").hidden) leave("admin.left");
   }
 
   function present(event) {
@@ -183,6 +191,7 @@
         byId(id).addEventListener("click", function () { choose(id); });
       });
       door.whenForgotten(function () { leave("admin.forgotten"); });
+      window.addEventListener("pagehide", goAway);
       queue.begin({ say: say, failed: failed });
       byId("token").focus();
       window.setInterval(beat, BEAT_MS);
