@@ -25,6 +25,7 @@ from agent.workbench.conformance import kit, sandbox
 from agent.workbench.conformance.cases import CASES, chosen
 from agent.workbench.conformance.door import Door
 from agent.workbench.conformance.proof import ElsewhereError, NotPreparedError, UntestableError, prove
+from agent.workbench.conformance.verdict import shown
 
 ROOT = Path(__file__).parents[2]
 INSTALLED = Path(sys.executable).with_name("loyalty-agent")
@@ -188,6 +189,22 @@ def test_a_fault_is_told(prepared):
             for one in result.findings:
                 assert (one.outcome == "failed") is bool(one.expected) is bool(one.got)
                 assert not re.search(r"@|[0-9]{5}", f"{one.expected} {one.got}")
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        ("queued", "queued"),
+        ("Alma", "a text of 4 characters"),
+        ({"kind": "primary", "value": "alma"}, "{kind: primary, value: a text of 4 characters}"),
+        ([{"last_name": "von trast", "ref": None}], "[{last_name: a text of 9 characters, ref: null}]"),
+        ({"alma@example.com": True, "code": "Alma"}, "{a text of 16 characters: true, code: a text of 4 characters}"),
+        (701740605, "a int"),
+    ],
+)
+def test_what_is_shown_of_an_answer(value, told):
+    """Words of the contract where it has words, and of anything else the shape, however it is spelled."""
+    assert shown(value) == told
 
 
 @pytest.fixture
