@@ -229,6 +229,20 @@ async def sends_elsewhere_too(call, ask):
 
 
 @dataclass
+class KnowsNobody:
+    """Can ask nobody who anybody is."""
+
+    asked: int = 0
+
+    async def __call__(self, call, ask):
+        if call.path == "/v1/contacts/identify":
+            self.asked += 1
+            call.say({"outcome": "unknown"}, 200)
+        else:
+            await ask(call)
+
+
+@dataclass
 class SaysOtherwise:
     """Says something else of how it is."""
 

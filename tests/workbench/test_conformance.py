@@ -265,6 +265,15 @@ def test_a_loyalty_system_that_is_out_of_reach(prepared):
         prove(door, tenant, patience_s=1.0)
 
 
+def test_a_cashiers_ration_is_spared(through):
+    """Who has to be asked again is asked less and less often: the token may be a real till's."""
+    door = crooked.KnowsNobody()
+    result = through(door, patience_s=3.0)
+
+    assert isinstance(result.problem, ElsewhereError)
+    assert 1 < door.asked <= 6
+
+
 def test_a_further_system_is_refused(through):
     """An agent that sends sales to somebody else as well is not sold to."""
     result = through(crooked.sends_elsewhere_too)

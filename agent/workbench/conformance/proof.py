@@ -20,6 +20,8 @@ from agent.workbench.tenant import Tenant
 
 OF_A_STATUS: Final = frozenset({"state", "level", "vendors", "replica", "queue", "conditions"})
 _POLL_S: Final = 0.25
+_GROWTH, _LONGEST_POLL_S = 1.5, 5.0
+"""Each look-up costs: should it be a real till's door after all, its cashier needs that ration."""
 _OK, _UNAUTHORIZED, _FORBIDDEN = 200, 401, 403
 
 
@@ -109,14 +111,15 @@ def _stands_alone(status: Json) -> None:
 
 def _names_the_newcomer(door: Door, tenant: Tenant, patience_s: float) -> None:
     newcomer = tenant.join("Vilgot")
-    deadline = time.monotonic() + patience_s
+    deadline, pause_s = time.monotonic() + patience_s, _POLL_S
     while (reply := door.identify("mobile_phone", newcomer.phone)).body.get("outcome") == "unknown":
         if time.monotonic() > deadline:
             raise ElsewhereError(
                 f"The agent did not reach the kit's loyalty system at {tenant.url} within {patience_s:.0f} s. "
                 "Nothing was sold."
             )
-        time.sleep(_POLL_S)
+        time.sleep(pause_s)
+        pause_s = min(_GROWTH * pause_s, _LONGEST_POLL_S)
     if _key(reply) not in (newcomer.member_number, tenant.contact_id(newcomer)):
         raise ElsewhereError(
             f"The agent asked another loyalty system than the kit's at {tenant.url}: it does not name somebody "
