@@ -231,6 +231,18 @@ def test_a_page_that_is_left(tab, parked: Till):
     assert page.evaluate("document.querySelectorAll('#queue > li, #plots svg, #conditions > li').length") == 0
 
 
+def test_a_queue_that_cannot_be_read_keeps_nobody_out(tab, parked: Till):
+    """Who comes because the disk fails sees the conditions, and the rest as far as it is known."""
+    page = tab()
+    unreadable = (
+        "var open = XMLHttpRequest.prototype.open; XMLHttpRequest.prototype.open = function (method, path) {"
+        " return open.call(this, method, path.replace('/v1/queue', '/v1/nothing')); };"
+    )
+    enter(page, parked, before=unreadable)
+    page.until("document.querySelector('#conditions > li')")
+    assert entries(page) == 0
+
+
 def test_an_answer_that_comes_late(tab, parked: Till):
     """The plots are of the time that was chosen last, whichever answer comes last."""
     page = tab()
