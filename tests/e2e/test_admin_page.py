@@ -232,7 +232,7 @@ def test_a_page_that_is_left(tab, parked: Till):
 
 
 def test_a_queue_that_cannot_be_read_keeps_nobody_out(tab, parked: Till):
-    """Who comes because the disk fails sees the conditions, and the rest as far as it is known."""
+    """Who comes because the disk fails sees the conditions, and that the queue is not shown as it is."""
     page = tab()
     unreadable = (
         "var open = XMLHttpRequest.prototype.open; XMLHttpRequest.prototype.open = function (method, path) {"
@@ -240,6 +240,7 @@ def test_a_queue_that_cannot_be_read_keeps_nobody_out(tab, parked: Till):
     )
     enter(page, parked, before=unreadable)
     page.until("document.querySelector('#conditions > li')")
+    says(page, "(route.unknown)")
     assert entries(page) == 0
 
 
