@@ -54,16 +54,21 @@ class AdminCalls:
 
     def calls(self) -> tuple[Call, ...]:
         """What is offered."""
-        unknown = {404: "No such unfinished delivery.", 503: "It cannot be written now."}
+        unreadable = {503: "The record cannot be read now."}
+        unknown = {
+            404: "No such unfinished delivery.",
+            503: "It cannot be written now.",
+            507: "There is no room to write it down.",
+        }
         return (
             Call(
                 "GET", "/v1/queue", "admin", self.queue, "What is not delivered", name="list_queue",
-                query=QueueQuery, gives={200: QueueList},
+                query=QueueQuery, gives={200: QueueList}, refuses=unreadable,
             ),
             Call(
                 "GET", "/v1/transactions/{transaction_id}/story", "admin", self.story, "A sale's whole life",
                 name="get_transaction_story",
-                gives={200: StoryAnswer}, refuses={404: "No such sale."},
+                gives={200: StoryAnswer}, refuses={404: "No such sale.", **unreadable},
             ),
             Call(
                 "POST", "/v1/queue/{entry}/retry", "admin", self.retry, "Try a delivery again", name="retry_delivery",

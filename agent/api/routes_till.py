@@ -59,7 +59,8 @@ class TillCalls:
             Call(
                 "GET", "/v1/transactions/{transaction_id}", "pos", self.transaction, "How a sale stands",
                 name="get_transaction",
-                gives={200: TransactionAnswer}, refuses={404: "No such sale."},
+                gives={200: TransactionAnswer},
+                refuses={404: "No such sale.", 503: "The record cannot be read now."},
             ),
         )  # fmt: skip
 

@@ -10,13 +10,14 @@ import contextlib
 import json
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from zlib import crc32
 
 from agent.disk import telling
 from agent.domain.history import ANSWER_BOUNDS_S, DELIVERY_BOUNDS_S, KEPT, NOTED, Sample
-from agent.errors import StorageDamagedError, StorageKeyError
+from agent.errors import StorageDamagedError, StorageError, StorageKeyError
 from agent.store.database import DatabaseFile, remove, sqlite, storage_error, transaction
 from agent.store.outbox_view import from_ms, to_ms
 
@@ -29,6 +30,9 @@ ROWS: Final = KEPT // NOTED
 _CACHE_KIB: Final = 256
 _DAMAGE: Final = (StorageDamagedError, StorageKeyError, ValueError, TypeError, AttributeError)
 """Of the pages, of the first of them, or of what a row says."""
+_NOT_AS_MADE: Final = (1, 8)
+"""ERROR, READONLY: no statement of ours is at fault, so it is what they find: another table, or another format. (Of a
+disk that nobody can write to nothing is removed either.)"""
 _FORMAT: Final = crc32(repr((1, ANSWER_BOUNDS_S, DELIVERY_BOUNDS_S)).encode()) >> 1
 _SCHEMA: Final = "CREATE TABLE samples (id INTEGER PRIMARY KEY, at INTEGER NOT NULL, sample BLOB NOT NULL) STRICT"
 _ADD: Final = "INSERT INTO samples (at, sample) VALUES (?, ?)"
@@ -70,12 +74,13 @@ class HistoryFile:
                     if not read_only and not _is_ours(db):
                         _begin(db)
                     yield db
-            except (*_DAMAGE, sqlite.Error) as error:
-                failure = storage_error(error)
-                if isinstance(error, sqlite.Error) and not isinstance(failure, StorageDamagedError):
-                    raise failure from error
-                remove(self._file)
-                raise StorageDamagedError(f"{FILE} is damaged and made anew: {type(error).__name__}") from error
+            except (*_DAMAGE, StorageError, sqlite.Error) as error:
+                if _is_damage(error):
+                    remove(self._file)
+                    raise StorageDamagedError(f"{FILE} is damaged and made anew: {type(error).__name__}") from error
+                if isinstance(error, sqlite.Error):
+                    raise storage_error(error) from error
+                raise
 
     def _as_it_lies(self) -> Connection:
         """A connection for which nothing is made: what WAL mode needs beside the file has no place on a full disk.
@@ -89,6 +94,13 @@ class HistoryFile:
         if log.exists() and log.stat().st_size:
             return self._file.connect()
         return sqlite.connect(f"{path.absolute().as_uri()}?immutable=1", uri=True)
+
+
+def _is_damage(error: Exception) -> bool:
+    cause = error.__cause__ if isinstance(error, StorageError) else error
+    if getattr(cause, "sqlite_errorcode", 0) & 0xFF in _NOT_AS_MADE:
+        return True
+    return isinstance(storage_error(error) if isinstance(error, sqlite.Error) else error, _DAMAGE)
 
 
 def _is_ours(db: Connection) -> bool:
@@ -114,6 +126,10 @@ def _content(sample: Sample) -> bytes:
 
 def _sample(at: datetime, content: bytes) -> Sample:
     depth, parked, in_doubt, oldest_age_s, replica_age_s, answers, delivered = json.loads(content)
+    ages = [age for age in (oldest_age_s, replica_age_s) if age is not None]
+    for figure in (depth, parked, in_doubt, *ages, *answers, *chain.from_iterable(delivered.values())):
+        if type(figure) is not int or figure < 0:
+            raise ValueError("a figure is none")
     return Sample(
         at, depth, parked, in_doubt, oldest_age_s, replica_age_s,
         tuple(answers), {vendor: tuple(counts) for vendor, counts in delivered.items()},

@@ -10,6 +10,7 @@ import pytest
 
 from agent.api import problems
 from agent.domain.health import SEVERITY
+from agent.errors import StorageDamagedError, StorageError, StorageFullError
 from agent.messages import MESSAGE_CODES
 from agent.settings.sections import ApiSection
 
@@ -104,6 +105,31 @@ async def test_refusals_are_problems(document):
         for operation in calls.values():
             for status, answer in operation["responses"].items():
                 assert ("application/problem+json" in answer.get("content", {})) == (int(status) >= 400)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "does", "error", "status"),
+    [
+        ("get", "/v1/transactions/{transaction_id}", "story", StorageError, "503"),
+        ("get", "/v1/transactions/{transaction_id}/story", "story", StorageError, "503"),
+        ("get", "/v1/queue", "queue", StorageDamagedError, "503"),
+        ("post", "/v1/queue/{entry}/retry", "retry", StorageFullError, "507"),
+        ("post", "/v1/queue/{entry}/discard", "discard", StorageFullError, "507"),
+        ("post", "/v1/queue/{entry}/discard", "discard", StorageError, "503"),
+    ],
+)
+async def test_what_a_disk_refuses_is_described(house, document, monkeypatch, *, method, path, does, error, status):
+    """A client that is generated from the document knows these answers too."""
+
+    def refuses(*_args, **_words):
+        raise error
+
+    monkeypatch.setattr(house.rooms.outbox, does, refuses)
+    body = {"json": {"reason": "booked by hand"}} if does == "discard" else {}
+    answer = await house.admin.request(method, path.format(transaction_id="s-1", entry=1), **body)
+
+    assert str(answer.status_code) == status
+    assert status in document["paths"][path][method]["responses"]
 
 
 async def test_the_bodies_are_the_published_models(document):

@@ -219,6 +219,54 @@ def test_the_token_is_forgotten(tab, parked: Till):
     assert entries(page) == 0
 
 
+def test_a_page_that_is_left(tab, parked: Till):
+    """Whoever goes back to it finds the entrance alone, also where the browser has kept the page as it was."""
+    page = tab()
+    enter(page, parked)
+    page.until("document.querySelectorAll('#queue > li').length === 2")
+    page.evaluate("document.getElementById('token').value = 'half a token'; 0")
+    page.evaluate("window.dispatchEvent(new Event('pagehide')); 0")
+    refused(page, "Signed out. The token is forgotten.")
+    assert page.evaluate("document.getElementById('desk').hidden && !document.getElementById('token').value")
+    assert page.evaluate("document.querySelectorAll('#queue > li, #plots svg, #conditions > li').length") == 0
+
+
+def test_a_queue_that_cannot_be_read_keeps_nobody_out(tab, parked: Till):
+    """Who comes because the disk fails sees the conditions, and that the queue is not shown as it is."""
+    page = tab()
+    unreadable = (
+        "var open = XMLHttpRequest.prototype.open; XMLHttpRequest.prototype.open = function (method, path) {"
+        " return open.call(this, method, path.replace('/v1/queue', '/v1/nothing')); };"
+    )
+    enter(page, parked, before=unreadable)
+    page.until("document.querySelector('#conditions > li')")
+    says(page, "(route.unknown)")
+    assert entries(page) == 0
+
+
+def test_an_answer_that_comes_late(tab, parked: Till):
+    """The plots are of the time that was chosen last, whichever answer comes last."""
+    page = tab()
+    enter(page, parked)
+    page.evaluate(
+        "var open = XMLHttpRequest.prototype.open, send = XMLHttpRequest.prototype.send;"
+        "XMLHttpRequest.prototype.open = function (method, path) {"
+        " this.path = path; return open.apply(this, arguments); };"
+        "XMLHttpRequest.prototype.send = function (body) {"
+        " var held = this; if (held.path.indexOf('hours=168') < 0) return send.call(held, body);"
+        " held.addEventListener('loadend', function () { window.came = true; });"
+        " window.late = function () { send.call(held, body); }; }; 0"
+    )
+    click(page, "#span-7")
+    click(page, "#span-3")
+    page.until("document.querySelectorAll('#plots rect.hole').length === 5")
+    click(page, "#span-1")
+    page.until("!document.querySelector('#plots rect.hole')")
+    page.evaluate("window.late(); 0")
+    page.until("window.came")
+    assert not page.evaluate("document.querySelector('#plots rect.hole')")
+
+
 def test_giving_up_and_sending_again(tab, parked: Till):
     """With the keyboard alone: what it means is said, a reason is asked for, and the queue is what was decided."""
     page = tab()

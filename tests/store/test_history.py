@@ -64,7 +64,14 @@ def test_a_file_that_is_none_is_made_anew(file, tmp_path, content):
     assert file.between(NOW, AFTER) == [FULL]
 
 
-@pytest.mark.parametrize("row", [b"", b"[1, 2]", b"\xff\xfe", b"[1,0,0,null,null,[],[]]", b"[1,0,0,null,null,3,{}]"])
+@pytest.mark.parametrize(
+    "row",
+    [
+        b"", b"[1, 2]", b"\xff\xfe", b"[1,0,0,null,null,[],[]]", b"[1,0,0,null,null,3,{}]",
+        b"[1,0,0,null,null,[7e9],{}]", b"[1,0,0,null,null,[-7],{}]", b'[1,0,0,null,null,"77",{}]',
+        b"[1,0,0,true,null,[],{}]", b'[1,0,0,null,null,[],{"voyado":[null]}]',
+    ],
+)  # fmt: skip
 def test_a_row_that_says_nothing_is_damage(file, tmp_path, row):
     """What cannot be read is told, and the file begins anew."""
     file.add([FULL])
@@ -74,6 +81,33 @@ def test_a_row_that_says_nothing_is_damage(file, tmp_path, row):
     with pytest.raises(StorageDamagedError):
         file.between(NOW, AFTER)
     assert file.between(NOW, AFTER) == []
+    file.add([FULL])
+    assert file.between(NOW, AFTER) == [FULL]
+
+
+@pytest.mark.parametrize("place", [18, 19, 47], ids=["write-version", "read-version", "format"])
+def test_a_head_that_says_otherwise(file, tmp_path, place):
+    """One byte in the head makes it a file of another kind: it is made anew like any that is damaged."""
+    file.add([FULL])
+    with (tmp_path / FILE).open("r+b") as written:
+        written.seek(place)
+        written.write(b"\x77")
+    for act in (lambda: file.between(NOW, AFTER), lambda: file.add([FULL])):
+        with contextlib.suppress(StorageDamagedError):
+            act()
+    file.add([FULL])
+    assert FULL in file.between(NOW, AFTER)
+
+
+@pytest.mark.parametrize("change", ["DROP TABLE samples", "ALTER TABLE samples RENAME COLUMN sample TO simple"])
+def test_a_table_that_is_another(file, tmp_path, change):
+    """What no statement of ours fits is damage too, and begins anew."""
+    file.add([FULL])
+    with sqlite3.connect(tmp_path / FILE) as db:
+        db.execute(change)
+    db.close()
+    with pytest.raises(StorageDamagedError):
+        file.add([FULL])
     file.add([FULL])
     assert file.between(NOW, AFTER) == [FULL]
 

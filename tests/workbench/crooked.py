@@ -228,6 +228,32 @@ async def sends_elsewhere_too(call, ask):
         call.say({**call.told, "vendors": [*call.told["vendors"], more]})
 
 
+@dataclass
+class KnowsNobody:
+    """Can ask nobody who anybody is."""
+
+    asked: int = 0
+
+    async def __call__(self, call, ask):
+        if call.path == "/v1/contacts/identify":
+            self.asked += 1
+            call.say({"outcome": "unknown"}, 200)
+        else:
+            await ask(call)
+
+
+@dataclass
+class SaysOtherwise:
+    """Says something else of how it is."""
+
+    otherwise: dict
+
+    async def __call__(self, call, ask):
+        await ask(call)
+        if call.path == "/v1/status":
+            call.say({**call.told, **self.otherwise})
+
+
 class Gateway:
     """A door before an agent. Served by whoever serves a simulator.
 

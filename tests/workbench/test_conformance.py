@@ -25,6 +25,7 @@ from agent.workbench.conformance import kit, sandbox
 from agent.workbench.conformance.cases import CASES, chosen
 from agent.workbench.conformance.door import Door
 from agent.workbench.conformance.proof import ElsewhereError, NotPreparedError, UntestableError, prove
+from agent.workbench.conformance.verdict import shown
 
 ROOT = Path(__file__).parents[2]
 INSTALLED = Path(sys.executable).with_name("loyalty-agent")
@@ -69,11 +70,11 @@ def prepared(tmp_path_factory):
 def through(prepared):
     """Plays cases at a door before the agent that does something; what came of it."""
 
-    def play(fault, *names):
+    def play(fault, *names, patience_s=PATIENCE_S):
         address, files, port = prepared
         gateway = ThreadedSimulator(crooked.Gateway(address, fault))
         with gateway, kit.named(gateway.url, files.pos, files.admin, port=port) as (door, tenant):
-            return kit.test(door, tenant, chosen(names), patience_s=PATIENCE_S, told=lambda _: None)
+            return kit.test(door, tenant, chosen(names), patience_s=patience_s, told=lambda _: None)
 
     return play
 
@@ -190,6 +191,22 @@ def test_a_fault_is_told(prepared):
                 assert not re.search(r"@|[0-9]{5}", f"{one.expected} {one.got}")
 
 
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        ("queued", "queued"),
+        ("Alma", "a text of 4 characters"),
+        ({"kind": "primary", "value": "alma"}, "{kind: primary, value: a text of 4 characters}"),
+        ([{"last_name": "von trast", "ref": None}], "[{last_name: a text of 9 characters, ref: null}]"),
+        ({"alma@example.com": True, "code": "Alma"}, "{a text of 16 characters: true, code: a text of 4 characters}"),
+        (701740605, "a int"),
+    ],
+)
+def test_what_is_shown_of_an_answer(value, told):
+    """Words of the contract where it has words, and of anything else the shape, however it is spelled."""
+    assert shown(value) == told
+
+
 @pytest.fixture
 def call(monkeypatch):
     """Runs the command; exit status and what it said, as JSON where it is that."""
@@ -248,12 +265,45 @@ def test_a_loyalty_system_that_is_out_of_reach(prepared):
         prove(door, tenant, patience_s=1.0)
 
 
+def test_a_cashiers_ration_is_spared(through):
+    """Who has to be asked again is asked less and less often: the token may be a real till's."""
+    door = crooked.KnowsNobody()
+    result = through(door, patience_s=3.0)
+
+    assert isinstance(result.problem, ElsewhereError)
+    assert 1 < door.asked <= 6
+
+
 def test_a_further_system_is_refused(through):
     """An agent that sends sales to somebody else as well is not sold to."""
     result = through(crooked.sends_elsewhere_too)
 
     assert (result.outcome, result.findings) == ("untested", ())
     assert isinstance(result.problem, ElsewhereError)
+
+
+@pytest.mark.parametrize(
+    "otherwise",
+    [
+        {"vendors": []},
+        {"vendors": None},
+        {"vendors": {"voyado": "loyalty"}},
+        {"vendors": ["voyado"]},
+        {"vendors": [{"vendor": "voyado"}]},
+        {"level": "4"},
+        {"replica": None},
+        {"state": "Kanariefågel\x1b[2J", "conditions": [{"code": "070-174 06 05\0"}]},
+        {"state": "degraded", "conditions": [{}]},
+    ],
+    ids=lambda otherwise: "-".join(f"{key}={value}" for key, value in otherwise.items())[:30],
+)
+def test_a_status_of_another_shape(through, otherwise):
+    """Whoever does not say where sales go, or how they are, is not sold to; what they said is not repeated."""
+    result = through(crooked.SaysOtherwise(otherwise), patience_s=0.5)
+
+    assert (result.outcome, result.findings) == ("untested", ())
+    assert isinstance(result.problem, UntestableError)
+    assert not re.search(r"Kanarie|070|[\x00-\x1f]", str(result.problem))
 
 
 def test_sales_that_go_astray(through):

@@ -74,8 +74,10 @@
   }
 
   function askHistory() {
+    var asked = hours;
     historyAt = Date.now();
-    door.call("GET", "/v1/history?hours=" + hours, null, function (status, answer) {
+    door.call("GET", "/v1/history?hours=" + asked, null, function (status, answer) {
+      if (asked !== hours) return; // another time has been chosen meanwhile
       if (status === 200) plots.show(answer);
       else failed(status, answer, true);
     });
@@ -128,6 +130,12 @@
     byId("token").focus();
   }
 
+  // A browser may keep a page that is left, and show it again as it was.
+  function goAway() {
+    byId("token").value = "";
+    if (!byId("desk").hidden) leave("admin.left");
+  }
+
   function present(event) {
     var refusal = "";
     event.preventDefault();
@@ -138,7 +146,8 @@
       byId("token").focus();
       return;
     }
-    door.call("GET", "/v1/queue?limit=1", null, function (status, answer) {
+    // What is asked takes such a token, and is answered even when the queue cannot be read.
+    door.call("GET", "/v1/history?hours=1", null, function (status, answer) {
       if (status === 200) enter();
       else refuse(status, answer);
     });
@@ -183,6 +192,7 @@
         byId(id).addEventListener("click", function () { choose(id); });
       });
       door.whenForgotten(function () { leave("admin.forgotten"); });
+      window.addEventListener("pagehide", goAway);
       queue.begin({ say: say, failed: failed });
       byId("token").focus();
       window.setInterval(beat, BEAT_MS);

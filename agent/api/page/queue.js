@@ -182,7 +182,7 @@ var queue = (function () {
     door.call("GET", path, null, function (status, answer) {
       if (mine !== asked) return;
       if (status !== 200) {
-        room.failed(status, answer, true);
+        room.failed(status, answer); // what is shown may be old
         return;
       }
       if (!answer["entries"].length && after) { // what stood on this page is done

@@ -167,6 +167,6 @@ def _read(answer: httpx.Response, elapsed_s: float) -> Reply:
 def _object(text: str) -> Json:
     try:
         body = json.loads(text) if text else {}
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return body if isinstance(body, dict) else {}

@@ -10,6 +10,10 @@ from agent.workbench.conformance.door import Json, Reply
 
 _WORD: Final = re.compile(r"[a-z][a-z_./+;= -]{0,79}")
 _SMALL: Final = 100_000
+_OF_THE_CONTRACT: Final = frozenset(
+    {"kind", "type", "state", "code", "outcome", "reason", "source", "audience", "severity"}
+)
+"""Fields whose texts are words of the contract; any other may hold a name, and a name may be spelled like a word."""
 
 
 class UnmetError(Exception):
@@ -45,8 +49,14 @@ def shown(value: Any) -> str:
         case list() | tuple():
             return f"[{', '.join(map(shown, value))}]"
         case Mapping():
-            return f"{{{', '.join(f'{shown(key)}: {shown(one)}' for key, one in value.items())}}}"
+            return f"{{{', '.join(f'{shown(key)}: {_field(key, one)}' for key, one in value.items())}}}"
     return f"a {type(value).__name__}"
+
+
+def _field(name: Any, value: Any) -> str:
+    if isinstance(value, str) and name not in _OF_THE_CONTRACT:
+        return f"a text of {len(value)} characters"
+    return shown(value)
 
 
 def same(what: str, got: object, expected: object) -> None:
