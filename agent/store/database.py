@@ -175,7 +175,7 @@ def storage_error(error: BaseException) -> StorageError:
 def migrate(connection: Connection, migrations: Migrations) -> None:
     """Brings a file to this program's schema; an older program refuses a newer file.
 
-    Each step is a transaction of its own: one that fails leaves the file as the last good step made it.
+    All steps that are due are one transaction: where one fails, the program that wrote the file can go on with it.
 
     Raises:
         StorageSchemaError: the file was written by a newer program, or a step is at fault.
@@ -187,7 +187,9 @@ def migrate(connection: Connection, migrations: Migrations) -> None:
     try:
         newer = _newer(database, migrations)
         if not newer:
-            migrations.apply(database)
+            due = migrations.pending(database)
+            with immediate(connection) if due else contextlib.nullcontext():
+                migrations.apply(database)
     except sqlite.Error as error:
         failure = storage_error(error)
         if getattr(error, "sqlite_errorcode", 0) & 0xFF in _OF_A_STATEMENT:
