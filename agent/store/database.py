@@ -95,8 +95,10 @@ class DatabaseFile:
             StorageError: it cannot be opened.
         """
         if not read_only:
-            with contextlib.suppress(OSError):  # SQLite says why, and would make it readable by others
-                os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
+            # SQLite would make it readable by others. One that is there is not opened: to close it would let go of the
+            # locks that this process's other connections hold on it, as POSIX has it.
+            with contextlib.suppress(OSError):  # SQLite says why
+                os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
         try:
             connection = sqlite.connect(
                 self._read_only if read_only else os.fspath(self.path),
