@@ -1,4 +1,4 @@
-"""What the package's script makes of each answer, when dpkg asks whether another version may take the place."""
+"""The package's scripts, without a system to boot: what they make of each answer that the program gives."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-POSTRM = Path(__file__).parents[2] / "packaging" / "deb" / "postrm"
+DEB = Path(__file__).parents[2] / "packaging" / "deb"
+POSTRM = DEB / "postrm"
 
 
 @pytest.fixture
@@ -66,3 +67,33 @@ def test_a_version_that_cannot_go_on_is_refused_twice_and_told_once(asked):
 def test_nothing_is_asked_on_the_way_back(asked, action):
     """The script is called then too, and dpkg must get through."""
     assert asked(action, 74, failed("storage.schema", "x")).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("said", "counted"),
+    [
+        ('{"files": {"queue": {"queued": 2, "parked": 1, "sent": 9}}}', "3"),
+        ('{"files": {"queue": null}}', "an unknown number of"),
+        ("", "an unknown number of"),
+    ],
+    ids=["counted", "not read", "no answer"],
+)
+def test_what_is_unsent_is_noted_where_nothing_of_the_service_s_leads(tmp_path, said, counted):
+    """For `purge`. The directory is the service's own, and root follows no link out of it."""
+    state, programs, other = tmp_path / "state", tmp_path / "bin", tmp_path / "other"
+    for directory in (state, programs):
+        directory.mkdir()
+    (state / "outbox.db").touch()
+    other.write_text("somebody else's")
+    (state / "unsent").symlink_to(other)
+    for name, line in (("loyalty-agent", 'printf "%s" "$SAID"'), ("deb-systemd-invoke", "true"), ("py3clean", "true")):
+        (programs / name).write_text(f"#!/bin/sh\n{line}\n")
+        (programs / name).chmod(0o755)
+    script = (DEB / "prerm").read_text(encoding="utf-8").replace("/var/lib/loyalty-agent", str(state))
+    script = script.replace("/usr/lib/loyalty-agent", str(tmp_path / "library"))
+
+    environment = {"PATH": f"{programs}:{os.environ['PATH']}", "SAID": said}
+    subprocess.run(["sh", "-s", "remove"], input=script, env=environment, capture_output=True, text=True, check=True)
+
+    assert other.read_text() == "somebody else's"
+    assert (state / "unsent").read_text() == f"{counted}\n"
