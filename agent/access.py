@@ -94,10 +94,15 @@ def _reads(rights: str) -> bool:
 
 
 def _sddl_of(path: Path) -> str:
-    import win32security  # noqa: PLC0415 - of that system alone
+    """Owner and access list of a file or directory. Raises OSError."""
+    import pywintypes  # noqa: PLC0415 - of that system alone
+    import win32security  # noqa: PLC0415
 
     what = win32security.OWNER_SECURITY_INFORMATION | win32security.DACL_SECURITY_INFORMATION
-    descriptor = win32security.GetNamedSecurityInfo(os.fspath(path), win32security.SE_FILE_OBJECT, what)
+    try:
+        descriptor = win32security.GetNamedSecurityInfo(os.fspath(path), win32security.SE_FILE_OBJECT, what)
+    except pywintypes.error as error:  # which is no OSError
+        raise OSError(0, error.strerror, os.fspath(path), error.winerror) from error
     text: str = win32security.ConvertSecurityDescriptorToStringSecurityDescriptor(
         descriptor, win32security.SDDL_REVISION_1, what
     )

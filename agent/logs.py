@@ -139,17 +139,19 @@ class _FileHandler(RotatingFileHandler):
         super().__init__(file, maxBytes=FILE_BYTES, backupCount=FORMER_FILES, encoding="utf-8")
 
     def doRollover(self) -> None:  # noqa: N802 - the library's name
-        if self.stream is not None:
-            self.stream.close()
+        stream, self.stream = self.stream, None  # opened by the next line, whatever fails here
+        if stream is not None:
+            stream.close()
         path = Path(self.baseFilename)
         try:
             path.replace(path.with_name(f"{path.name}.full")).replace(path)
+            super().doRollover()
         except PermissionError:  # Windows renames no file that somebody reads: this one goes on for now
             self.stream = self._open()
-        else:
-            super().doRollover()
 
-    handleError = _Handler.handleError  # noqa: N815 - the same words, of the same stream
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the library's name
+        if self.stream is not None:
+            _Handler.handleError(self, record)  # type: ignore[arg-type]  # the same words, of the same stream
 
 
 def redact(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

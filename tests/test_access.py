@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from types import SimpleNamespace
+
 import pytest
 
 from agent import access
@@ -57,6 +60,24 @@ def test_a_service_has_the_account_that_windows_makes_of_its_name():
 def test_who_else_may_read(sddl, others):
     """Everybody but the owner, administrators, the system and the service."""
     assert access.readers(sddl) == others
+
+
+def test_a_list_that_windows_does_not_show_is_an_error_of_the_system(tmp_path, monkeypatch):
+    """As every caller knows one; pywin32's own is none."""
+
+    class RefusedError(Exception):
+        winerror, strerror = 5, "Access is denied."
+
+    def refuse(*_):
+        raise RefusedError
+
+    names = {"OWNER_SECURITY_INFORMATION": 1, "DACL_SECURITY_INFORMATION": 4, "SE_FILE_OBJECT": 1}
+    monkeypatch.setitem(sys.modules, "pywintypes", SimpleNamespace(error=RefusedError))
+    monkeypatch.setitem(sys.modules, "win32security", SimpleNamespace(GetNamedSecurityInfo=refuse, **names))
+    monkeypatch.setattr(access, "sys", SimpleNamespace(platform="win32"))
+
+    with pytest.raises(OSError, match="Access is denied"):
+        access.open_to_others(tmp_path)
 
 
 @pytest.mark.parametrize("service_writes", [True, False], ids=["state", "configuration"])

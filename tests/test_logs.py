@@ -207,3 +207,26 @@ def test_a_file_that_cannot_be_put_aside_goes_on(log_file, monkeypatch):
 
     assert len(log_file.read_text().splitlines()) == 1
     assert len(log_file.with_name("agent.log.1").read_text().splitlines()) == 20
+
+
+@pytest.mark.parametrize("refused", ["a former one is read", "no file can be opened"])
+def test_whatever_a_file_refuses_nobody_who_logs_hears_of_it(log_file, monkeypatch, refused):
+    """And it is written to again as soon as that is over."""
+
+    def refuse(*_):
+        raise PermissionError(13, "The process cannot access the file")
+
+    for number in range(20):
+        structlog.get_logger("agent.test").info("counted", count=number)
+    with monkeypatch.context() as meanwhile:
+        if refused == "a former one is read":
+            meanwhile.setattr("os.rename", refuse)
+        else:
+            meanwhile.setattr(logging.getLogger().handlers[0], "_open", refuse)
+        for number in range(20, 40):
+            structlog.get_logger("agent.test").info("counted", count=number)
+        if refused == "a former one is read":
+            assert json.loads(log_file.read_text().splitlines()[-1])["count"] == 39
+    structlog.get_logger("agent.test").info("counted", count=40)
+
+    assert json.loads(log_file.read_text().splitlines()[-1])["count"] == 40

@@ -95,8 +95,10 @@ class DatabaseFile:
             StorageError: it cannot be opened.
         """
         if not read_only:
-            with contextlib.suppress(OSError):  # SQLite says why, and would make it readable by others
-                os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
+            # SQLite would make it readable by others. One that is there is not opened: to close it would let go of the
+            # locks that this process's other connections hold on it, as POSIX has it.
+            with contextlib.suppress(OSError):  # SQLite says why
+                os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
         try:
             connection = sqlite.connect(
                 self._read_only if read_only else os.fspath(self.path),
@@ -175,7 +177,7 @@ def storage_error(error: BaseException) -> StorageError:
 def migrate(connection: Connection, migrations: Migrations) -> None:
     """Brings a file to this program's schema; an older program refuses a newer file.
 
-    Each step is a transaction of its own: one that fails leaves the file as the last good step made it.
+    All steps that are due are one transaction: where one fails, the program that wrote the file can go on with it.
 
     Raises:
         StorageSchemaError: the file was written by a newer program, or a step is at fault.
@@ -187,7 +189,9 @@ def migrate(connection: Connection, migrations: Migrations) -> None:
     try:
         newer = _newer(database, migrations)
         if not newer:
-            migrations.apply(database)
+            due = migrations.pending(database)
+            with immediate(connection) if due else contextlib.nullcontext():
+                migrations.apply(database)
     except sqlite.Error as error:
         failure = storage_error(error)
         if getattr(error, "sqlite_errorcode", 0) & 0xFF in _OF_A_STATEMENT:

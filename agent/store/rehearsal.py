@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agent.disk import telling
+from agent.disk import PRIVATE, telling
 from agent.errors import StorageFullError
 from agent.store.database import KEY_BYTES, DatabaseFile, migrate, remove, sqlite, steps_due, storage_error
 
@@ -56,26 +56,29 @@ def rehearse(file: DatabaseFile, migrations: Migrations, folder: Path, *, kept_f
         StorageFullError: there is no room for a copy.
         StorageError: the file cannot be read, or the copy not be written.
     """
+    copy = replace(file, path=folder / _COPY, key=file.key and secrets.token_bytes(KEY_BYTES))
     with telling("the queue cannot be rehearsed with"):
         size = sum(path.stat().st_size for path in _parts(file.path) if path.is_file())
+        remove(copy)  # what a kill left, which would take the room of the next one
         steps = steps_due(file, migrations)
         if not steps:
             return Rehearsed(size, ())
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
         if shutil.disk_usage(folder).free - GROWTH * size < kept_free_bytes:
             raise StorageFullError("there is no room on the disk for a copy of the queue")
-    copy = replace(file, path=folder / _COPY, key=file.key and secrets.token_bytes(KEY_BYTES))
-    remove(copy)
-    try:
-        with contextlib.closing(_copied(file, copy)) as connection:
-            migrate(connection, migrations)
-    finally:
-        remove(copy)
+        try:
+            with contextlib.closing(_copied(file, copy)) as connection:
+                migrate(connection, migrations)
+        finally:
+            remove(copy)
     return Rehearsed(size, steps)
 
 
 def _copied(file: DatabaseFile, copy: DatabaseFile) -> Connection:
-    """A copy, open; it is worth nothing after a crash, so that it has no journal on disk."""
+    """A copy, open. It is worth nothing after a crash: no write of it is waited for, and it goes into no log first.
+
+    With its content it gets the mode of its original, so that the steps are done as a start does them.
+    """
     target = copy.connect()
     try:
         target.execute("PRAGMA journal_mode = MEMORY").fetchall()

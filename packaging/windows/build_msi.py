@@ -27,6 +27,8 @@ _SECURE = (
     "WHERE `Property` = 'SecureCustomProperties'"
 )
 """They get through to the part of an installation that runs as the system; wixl lists those of an upgrade alone."""
+_UNDOING = "UPDATE `CustomAction` SET `Type` = 3346 WHERE `Action` = 'PrepareAgain'"
+"""18: an installed program; 256: when an installation is undone; 1024: deferred; 2048: as the system."""
 
 
 def build(payload: Path, output: Path, version: str) -> Path:
@@ -51,7 +53,8 @@ def build(payload: Path, output: Path, version: str) -> Path:
         # In the payload's directory: wixl finds no file by a path from the root.
         command = ["wixl", "--arch", "x64", "-D", f"Version={version}", "-o", package.resolve(), DEFINITION, files]
         subprocess.run(command, check=True, cwd=payload)
-    subprocess.run(["msibuild", package, "-q", _SECURE], check=True)
+    for change in (_SECURE, _UNDOING):
+        subprocess.run(["msibuild", package, "-q", change], check=True)
     return package
 
 

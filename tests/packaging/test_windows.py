@@ -101,7 +101,6 @@ def test_a_new_version_takes_the_place_of_an_older_one_and_an_older_one_is_refus
     assert set(older) == {"{D5B0A5A4-7F7C-4C55-9B0E-2F5A5D0C6A41}"}
     assert re.search(rf"\t\t{re.escape(VERSION)}\t\t\d+\t\tWIX_UPGRADE_DETECTED", later)
     assert re.search(rf"\t{re.escape(VERSION)}\t\t\t2\t\tWIX_DOWNGRADE_DETECTED", later)
-    assert "RemoveExistingProducts" in rows(msi, "InstallExecuteSequence")
 
 
 @wixl
@@ -124,6 +123,7 @@ def test_the_program_s_own_steps_run_as_the_system_at_their_place(msi):
     at = {name: int(row["Sequence"]) for name, row in sequence.items()}
 
     # 18: an installed program; 1024: deferred; 2048: not as the user. Without 64 its exit status counts.
+    del actions["PrepareAgain"]
     assert {row["Type"] for row in actions.values()} == {str(18 + 1024 + 2048)}
     assert {row["Source"] for row in actions.values()} == {"Program"}
     for name in ("Prepare", "PrepareWith"):
@@ -134,6 +134,18 @@ def test_the_program_s_own_steps_run_as_the_system_at_their_place(msi):
         assert {'REMOVE="ALL"', 'KEEPDATA="0"', "NOT UPGRADINGPRODUCTCODE"} <= set(
             sequence[name]["Condition"].split(" AND ")
         )
+
+
+@wixl
+def test_an_upgrade_that_fails_puts_the_version_before_back(msi):
+    """It goes within the transaction, first of all; its service, put back, is prepared again before it is started."""
+    undoing = rows(msi, "CustomAction")["PrepareAgain"]
+    at = {name: int(row["Sequence"]) for name, row in rows(msi, "InstallExecuteSequence").items()}
+    within = sorted((number, name) for name, number in at.items() if number >= at["InstallInitialize"])
+
+    assert [name for _, name in within[:2]] == ["InstallInitialize", "RemoveExistingProducts"]
+    assert (undoing["Type"], undoing["Target"]) == (str(18 + 256 + 1024 + 2048), "service prepare")
+    assert at["StopServices"] < at["PrepareAgain"] < at["DeleteServices"], "what is done first is undone last"
 
 
 @wixl
@@ -163,7 +175,7 @@ def test_the_command_line_of_the_service_is_one():
 
     definition = (WINDOWS / "loyalty-agent.wxs").read_text(encoding="utf-8")
     words = [*re.findall(r'ExeCommand="([^"&]*)', definition), *re.findall(r'Arguments="([^"]*)"', definition)]
-    assert len(words) == 5
+    assert len(words) == 6
     for line in words:
         group, name, *options = line.split()
         command = program.get_command(None, group).get_command(None, name)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import pickle
+import subprocess
+import sys
 
 import pytest
 
@@ -162,6 +164,36 @@ def test_how_far_a_delivery_is_survives_the_update(tmp_path):
     connection.close()
 
 
+TAKE_ALONE = """
+import fcntl, sys
+with open(sys.argv[1], "r+b") as file:
+    fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 510, 0x4000_0002)
+"""
+"""What SQLite locks of a file to have it alone, from sqlite.org/fileformat.html: the shared range of the lock bytes."""
+
+
+def taken_alone(path):
+    """Whether another process can have it alone, as who removes its log."""
+    done = subprocess.run([sys.executable, "-c", TAKE_ALONE, str(path)], check=False, capture_output=True, text=True)
+    assert done.returncode == 0 or "BlockingIOError" in done.stderr
+    return done.returncode == 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="locks of POSIX")
+def test_another_connection_takes_no_lock_from_the_first(file):
+    """A process loses its locks on a file with the first descriptor of it that is closed, whoever opened it."""
+    first = file.connect()
+    first.execute("CREATE TABLE t (x)")
+    file.connect().close()
+    second = file.connect()
+    held = not taken_alone(file.path)
+    for connection in (first, second):
+        connection.close()
+
+    assert held
+    assert taken_alone(file.path)
+
+
 def schema(connection):
     return sorted(tuple(row) for row in connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_schema"))
 
@@ -207,12 +239,13 @@ def crashed(db):
 
 @pytest.mark.parametrize(("fails", "told"), [(refused, "no such table: nowhere"), (crashed, "ValueError")])
 def test_a_broken_step_leaves_the_file_as_it_was(file, fails, told):
-    """A migration that fails is rolled back whole; the program that wrote the file opens it again."""
+    """It is rolled back with the steps before it; the program that wrote the file opens it again."""
     connection = file.connect()
     migrate(connection, migrations)
     before = schema(connection)
     broken = type(migrations)(migrations.name)
     broken._migrations = list(migrations._migrations)
+    broken(name="good")(lambda db: db.execute("CREATE TABLE good (x)"))
 
     def step(db):
         db.execute("CREATE TABLE half (x)")

@@ -113,12 +113,19 @@ def test_without_room_nothing_is_tried(file, live):
 
 
 def test_a_copy_that_was_left_by_a_kill_is_in_nobody_s_way(file, live):
-    """The next rehearsal takes its place."""
+    """The next rehearsal removes it, before it asks for room, and where nothing is to be changed as well."""
     spool = file.path.parent / "spool"
     spool.mkdir()
-    (spool / "rehearsal.db").write_bytes(b"half a copy" * 1_000)
+    for migrations, steps in ((following(good), ("good",)), (outbox, ())):
+        for part in ("rehearsal.db", "rehearsal.db-wal"):
+            (spool / part).write_bytes(b"half a copy" * 1_000)
 
-    assert tried(file, following(good)).steps == ("good",)
+        assert tried(file, migrations).steps == steps
+        assert list(spool.iterdir()) == []
+
+    (spool / "rehearsal.db").touch()
+    with pytest.raises(StorageFullError):
+        tried(file, following(good), free=1 << 60)
     assert list(spool.iterdir()) == []
 
 
@@ -127,13 +134,17 @@ def test_the_copy_is_noise_to_everybody(file, live):
     """Under a key of its own that nobody keeps, and for its owner alone: nothing of it can be read when it is gone."""
     seen = []
 
-    def looks(_db):
+    def looks(db):
+        db.execute("CREATE TABLE zaphira (x)")
         copy = file.path.parent / "spool" / "rehearsal.db"
         assert copy.stat().st_size > 100_000
-        seen.append((copy.stat().st_mode & 0o777, PageKey(KEY).wrote(copy), starts_plain(copy)))
+        parts = list(copy.parent.iterdir())
+        modes = {path.stat().st_mode & 0o777 for path in (copy, *parts)}
+        plain = any(b"zaphira" in path.read_bytes() or b"statements" in path.read_bytes() for path in parts)
+        seen.append((modes, PageKey(KEY).wrote(copy), starts_plain(copy), plain))
 
     tried(file, following(looks))
-    assert seen == [(0o600, False, False)]
+    assert seen == [({0o600}, False, False, False)]
     live.execute("PRAGMA wal_checkpoint")
     assert PageKey(KEY).wrote(file.path), "as the file itself does"
 
