@@ -1,6 +1,7 @@
 """`config check`, `show` and `example`."""
 
 import json
+import os
 import re
 import tomllib
 from datetime import timedelta
@@ -33,6 +34,26 @@ def test_check_warns_of_a_locale_without_texts(call, configure, monkeypatch, loc
     assert (done.exit_code, plain.exit_code) == (0, 0)
     assert where == (["LOYALTY_AGENT__AGENT__LOCALE: agent.locale"] if warned else [])
     assert ("warning: LOYALTY_AGENT__AGENT__LOCALE: agent.locale: has no texts" in plain.stdout) is warned
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="root's own directory is meant")
+def test_check_warns_of_a_credential_that_is_spelled_as_a_file(call, config, monkeypatch):
+    """Root reads it, so that all seems well, and the service, which is handed it, cannot: the agent would not start."""
+    credentials = config.with_name("credentials")
+    credentials.mkdir(mode=0o700)
+    (credentials / "voyado-api-key").write_text("made-up-key\n")
+    (credentials / "voyado-api-key").chmod(0o600)
+    for reference in (f"file:{credentials}/voyado-api-key", "file:credentials/voyado-api-key"):
+        monkeypatch.setenv("LOYALTY_AGENT__VOYADO__API_KEY", reference)
+        done = json.loads(call("config", "check", "--json").stdout)
+        assert done["warnings"] == [
+            {
+                "where": "LOYALTY_AGENT__VOYADO__API_KEY: voyado.api_key",
+                "message": f"{reference} is closed to the service, which is handed credential:voyado-api-key",
+            }
+        ]
+    monkeypatch.setenv("LOYALTY_AGENT__VOYADO__API_KEY", "credential:voyado-api-key")
+    assert json.loads(call("config", "check", "--json").stdout)["warnings"] == []
 
 
 def test_check_warns_of_a_secret_that_others_can_read(call, config):

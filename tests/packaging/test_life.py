@@ -39,7 +39,7 @@ OF_THE_SYSTEM = re.compile(
 
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_a_life(tmp_path, packages, name):
-    """Installed, selling, rehearsing, killed, hung, misconfigured, updated, put back, badly updated, removed, put back, purged."""
+    """Installed, selling, rehearsing, killed, hung, misconfigured, updated, put back, removed, put back, purged."""
     given = tmp_path / "given"
     given.mkdir()
     variants(packages(), given)
