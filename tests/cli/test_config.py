@@ -194,6 +194,14 @@ def test_the_example_says_what_the_defaults_are_and_loads(tmp_path):
                 assert getattr(table, key) == field.default
 
 
+def test_a_copy_of_the_example_promises_nothing():
+    """Tills that got the same file differ in what they are called: no number is made twice, no offer is given."""
+    loaded = load(config=EXAMPLE, vendors=settings_models(), environ={}, secrets=False).settings
+
+    assert loaded.enrol.prefix(loaded.agent.model_copy(update={"till_id": "04"})) == "1042-04-"
+    assert (loaded.benefits.welcome, loaded.benefits.general) == ((), ())
+
+
 @pytest.mark.parametrize(
     ("name", "heading"),
     [
