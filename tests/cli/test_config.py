@@ -194,6 +194,19 @@ def test_the_example_says_what_the_defaults_are_and_loads(tmp_path):
                 assert getattr(table, key) == field.default
 
 
+@pytest.mark.parametrize("page", ["README.md", "docs/first-sale.md"])
+def test_a_first_configuration_is_sound_and_starts_as_a_service(call, configure, page):
+    """What the pages tell to write has no fault, and each secret is one that the service is handed."""
+    text = (EXAMPLE.parent / page).read_text(encoding="utf-8")
+    tables = re.findall(r"^\[agent\]\n.*?(?=^(?:```|END)$)", text, re.DOTALL | re.MULTILINE)
+    assert tables
+    for table in tables:
+        configure().write_text(table)
+        assert json.loads(call("config", "check", "--without-secrets", "--json").stdout)["faults"] == []
+        assert re.findall(r'"(file:/etc|env:)', table) == []
+        assert '"credential:voyado-api-key"' in table
+
+
 def test_a_copy_of_the_example_promises_nothing():
     """Tills that got the same file differ in what they are called: no number is made twice, no offer is given."""
     loaded = load(config=EXAMPLE, vendors=settings_models(), environ={}, secrets=False).settings
