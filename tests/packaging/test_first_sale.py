@@ -62,12 +62,8 @@ def test_from_the_package_to_the_first_sale(newcomer):
             assert "no faults" in newcomer.run("loyalty-agent", "config", "check", "--without-secrets")
         if "systemctl start" in block:
             newcomer.wait("loyalty-agent", "status", until="1,000 contacts")
-    assert (
-        newcomer.run("find", "/etc/loyalty-agent", "/var/lib/loyalty-agent", "/srv", "-type", "f", check=False).count(
-            "No such file"
-        )
-        == 2
-    ), "begun anew, nothing made-up is left"
+    for place in ("/etc/loyalty-agent", "/var/lib/loyalty-agent", "/srv/voyado"):
+        assert newcomer.ended("test", "-e", place).returncode != 0, f"{place} is still there"
 
 
 def _is_as_the_page_says(till, said):
