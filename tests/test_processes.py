@@ -50,7 +50,7 @@ async def test_the_result_comes_back_from_another_process():
 
     assert result == 5
     assert pid != os.getpid()
-    assert nice == os.nice(0) + processes.NICE
+    assert nice == min(os.nice(0) + processes.NICE, 19), "the last place that Linux has"
 
 
 async def test_an_error_is_raised_here():
