@@ -13,6 +13,9 @@ from pathlib import Path
 import platformdirs
 
 APP = "loyalty-agent"
+DEBIAN_LIBRARIES = Path("/usr/lib") / APP
+DEBIAN_PROGRAM = Path("/usr/bin") / APP
+"""Where Debian's package keeps what no other Python program sees, and what starts with it (`packaging/`)."""
 PLATFORM: str = sys.platform  # a name of our own: a type checker would call the other platforms unreachable
 
 
@@ -27,7 +30,11 @@ def _is_service() -> bool:
 
 def program() -> list[str]:
     """The command that starts this very program anew."""
-    return [sys.executable] if getattr(sys, "frozen", False) else [sys.executable, "-m", "agent"]
+    if getattr(sys, "frozen", False):
+        return [sys.executable]
+    if Path(__file__).is_relative_to(DEBIAN_LIBRARIES):
+        return [str(DEBIAN_PROGRAM)]
+    return [sys.executable, "-m", "agent"]
 
 
 def config_dir() -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,13 @@ def test_a_developer_s_state_is_their_own(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("XDG_STATE_HOME", raising=False)
     assert paths.state_dir(None) == paths.runtime_dir(None) == tmp_path / ".local/state/loyalty-agent"
+
+
+def test_how_it_is_started_anew(monkeypatch):
+    """By Python, or by Debian's package, whose libraries no other Python sees."""
+    assert paths.program() == [sys.executable, "-m", "agent"]
+    monkeypatch.setattr(paths, "__file__", "/usr/lib/loyalty-agent/agent/paths.py")
+    assert paths.program() == ["/usr/bin/loyalty-agent"]
 
 
 def test_the_configured_directory_wins(monkeypatch, tmp_path):

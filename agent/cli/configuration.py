@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -68,9 +69,13 @@ def warnings_of(configuration: settings.Configuration) -> Iterator[Fault]:
             yield Fault(f"{configuration.origins.get(at, 'default')}: {at}", warning.message)
     for _, path, table in (("", "http", configuration.settings.http), *configuration.vendor_tables()):
         for key, text in settings.secret_keys(table).items():
-            if _is_open(configuration.secret(text)):
-                origin = configuration.origins.get(f"{path}.{key}", "default")
+            reference, origin = configuration.secret(text), configuration.origins.get(f"{path}.{key}", "default")
+            if _is_open(reference):
                 yield Fault(f"{origin}: {path}.{key}", f"{text} can be read by others than its owner: {CLOSE}")
+            if (name := _handed_over(reference)) is not None:
+                yield Fault(
+                    f"{origin}: {path}.{key}", f"{text} is closed to the service, which is handed credential:{name}"
+                )
 
 
 def rows_of(configuration: settings.Configuration) -> Iterator[dict[str, Any]]:
@@ -100,6 +105,17 @@ def _is_open(reference: SecretReference) -> bool:
         return file is not None and file.is_file() and open_to_others(file)
     except PermissionError:  # its directory is closed to us, and that it cannot be read is told as a fault
         return False
+
+
+def _handed_over(reference: SecretReference) -> str | None:
+    """What the service manager calls a credential that is spelled as a file of root's; None for anything else.
+
+    Root reads it, and so does every command of root's: the service, which has a user of its own, does not.
+    """
+    file, beside = reference.path if reference.kind == "file" else None, reference.base / CREDENTIALS
+    if sys.platform == "win32" or file is None or file.parent != beside or not beside.is_dir():
+        return None
+    return file.name if beside.stat().st_uid == 0 and not open_to_others(beside) else None
 
 
 def _flags(overrides: dict[str, str]) -> dict[str, Any]:

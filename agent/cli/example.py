@@ -1,6 +1,7 @@
 """`config.example.toml`: every key of this version with what it means, generated from the settings models.
 
-A key that has an example shows it, any other its default; a key that is left out by default is commented out.
+A key that has an example shows it, any other its default. A key that is left out by default is commented out, and so
+is one of the agent's own that is empty by default: a copy of the file gives no offer, and no till another's numbers.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ def _sections() -> Iterator[str]:
                     lines = _section(vendor, settings)
                     yield from lines if vendor == LoyaltySection().vendor else _commented(lines)
         if isinstance(model, type) and issubclass(model, Section):
-            yield from _section(name, model)
+            yield from _section(name, model, empty=("", ()))
         else:
             yield from ("", f"[{name}]", f"# {field.description}", _MESSAGES)
     for vendor, settings in settings_models().items():
@@ -54,18 +55,18 @@ def _commented(lines: Iterator[str]) -> Iterator[str]:
     return (line if not line or line.startswith("#") else f"# {line}" for line in lines)
 
 
-def _section(name: str, model: type[BaseModel]) -> Iterator[str]:
+def _section(name: str, model: type[BaseModel], *, empty: tuple[object, ...] = ()) -> Iterator[str]:
     yield ""
     yield f"# {(model.__doc__ or '').splitlines()[0]}"
     yield f"[{name}]"
     for key, field in model.model_fields.items():
-        yield from _key(key, field)
+        yield from _key(key, field, left_out=field.default is None or (bool(field.examples) and field.default in empty))
 
 
-def _key(key: str, field: FieldInfo) -> Iterator[str]:
+def _key(key: str, field: FieldInfo, *, left_out: bool) -> Iterator[str]:
     value = field.examples[0] if field.examples else spelled(field.default, field)
     line = f"{key} = {toml(value)}"
-    if field.default is None:
+    if left_out:
         line = f"# {line}"
     needed = "needed: " if field.default is PydanticUndefined else ""
     comment = f"# {needed}{field.description}"

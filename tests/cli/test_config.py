@@ -1,6 +1,7 @@
 """`config check`, `show` and `example`."""
 
 import json
+import os
 import re
 import tomllib
 from datetime import timedelta
@@ -33,6 +34,26 @@ def test_check_warns_of_a_locale_without_texts(call, configure, monkeypatch, loc
     assert (done.exit_code, plain.exit_code) == (0, 0)
     assert where == (["LOYALTY_AGENT__AGENT__LOCALE: agent.locale"] if warned else [])
     assert ("warning: LOYALTY_AGENT__AGENT__LOCALE: agent.locale: has no texts" in plain.stdout) is warned
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="root's own directory is meant")
+def test_check_warns_of_a_credential_that_is_spelled_as_a_file(call, config, monkeypatch):
+    """Root reads it, so that all seems well, and the service, which is handed it, cannot: the agent would not start."""
+    credentials = config.with_name("credentials")
+    credentials.mkdir(mode=0o700)
+    (credentials / "voyado-api-key").write_text("made-up-key\n")
+    (credentials / "voyado-api-key").chmod(0o600)
+    for reference in (f"file:{credentials}/voyado-api-key", "file:credentials/voyado-api-key"):
+        monkeypatch.setenv("LOYALTY_AGENT__VOYADO__API_KEY", reference)
+        done = json.loads(call("config", "check", "--json").stdout)
+        assert done["warnings"] == [
+            {
+                "where": "LOYALTY_AGENT__VOYADO__API_KEY: voyado.api_key",
+                "message": f"{reference} is closed to the service, which is handed credential:voyado-api-key",
+            }
+        ]
+    monkeypatch.setenv("LOYALTY_AGENT__VOYADO__API_KEY", "credential:voyado-api-key")
+    assert json.loads(call("config", "check", "--json").stdout)["warnings"] == []
 
 
 def test_check_warns_of_a_secret_that_others_can_read(call, config):
@@ -171,6 +192,27 @@ def test_the_example_says_what_the_defaults_are_and_loads(tmp_path):
             if not field.is_required() and not field.examples and (name not in vendors or name == owner):
                 table = loaded.vendor if name == owner else getattr(loaded.settings, name)
                 assert getattr(table, key) == field.default
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/first-sale.md"])
+def test_a_first_configuration_is_sound_and_starts_as_a_service(call, configure, page):
+    """What the pages tell to write has no fault, and each secret is one that the service is handed."""
+    text = (EXAMPLE.parent / page).read_text(encoding="utf-8")
+    tables = re.findall(r"^\[agent\]\n.*?(?=^(?:```|END)$)", text, re.DOTALL | re.MULTILINE)
+    assert tables
+    for table in tables:
+        configure().write_text(table)
+        assert json.loads(call("config", "check", "--without-secrets", "--json").stdout)["faults"] == []
+        assert re.findall(r'"(file:/etc|env:)', table) == []
+        assert '"credential:voyado-api-key"' in table
+
+
+def test_a_copy_of_the_example_promises_nothing():
+    """Tills that got the same file differ in what they are called: no number is made twice, no offer is given."""
+    loaded = load(config=EXAMPLE, vendors=settings_models(), environ={}, secrets=False).settings
+
+    assert loaded.enrol.prefix(loaded.agent.model_copy(update={"till_id": "04"})) == "1042-04-"
+    assert (loaded.benefits.welcome, loaded.benefits.general) == ((), ())
 
 
 @pytest.mark.parametrize(

@@ -184,10 +184,11 @@ def stranger(till):
     root.chmod(0o755)
     shutil.copytree(till.state, root / "state")
     (root / "state").chmod(0o700)
-    (root / "credentials").mkdir(mode=0o700)
-    (root / "credentials" / "voyado").write_text("sim-key")
+    for place in ("credentials/voyado", "keys/sftp"):
+        (root / place).parent.mkdir(mode=0o700)
+        (root / place).write_text("sim-key")
     till.root, till.config, till.state = root, root / "config.toml", root / "state"
-    till.write('feed_secret = "file:credentials/voyado"\n', root=root)
+    till.write('feed_secret = "file:keys/sftp"\n', root=root)
     till.config.write_text(till.config.read_text().replace("file:voyado.key", "credential:voyado"))
     yield till
     shutil.rmtree(root)

@@ -100,8 +100,8 @@ class Container:
         return said
 
 
-def make_root(system: System, place: Path) -> Path:
-    """The files of a minimal system, in a new directory. Raises CannotBootError."""
+def make_root(system: System, place: Path, *more: str) -> Path:
+    """The files of a minimal system, in a new directory, with more packages of its archive. Raises CannotBootError."""
     for program in ("mmdebstrap", "systemd-nspawn", "nsenter", "unshare", "dpkg-deb"):
         if shutil.which(program) is None:
             raise CannotBootError(f"{program} is not installed")
@@ -111,8 +111,8 @@ def make_root(system: System, place: Path) -> Path:
     trusted = [f"--keyring={_keyring(system, place)}"] if system.keyring else []
     root = place / "root"
     _fetch(
-        system, "mmdebstrap", "--quiet", "--variant=minbase", "--components=main", f"--include={INCLUDED}", *trusted,
-        system.suite, root, system.archive,
+        system, "mmdebstrap", "--quiet", "--variant=minbase", "--components=main",
+        f"--include={','.join((INCLUDED, *more))}", *trusted, system.suite, root, system.archive,
     )  # fmt: skip
     return root
 

@@ -39,7 +39,7 @@ OF_THE_SYSTEM = re.compile(
 
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_a_life(tmp_path, packages, name):
-    """Installed, selling, killed, hung, misconfigured, updated, put back, badly updated, removed, put back, purged."""
+    """Installed, selling, rehearsing, killed, hung, misconfigured, updated, put back, removed, put back, purged."""
     given = tmp_path / "given"
     given.mkdir()
     variants(packages(), given)
@@ -50,6 +50,7 @@ def test_a_life(tmp_path, packages, name):
             before = files(container)
             till = installed(container)
             _is_confined(till)
+            _starts_processes_of_its_own(till)
             _comes_back(till)
             _never_gives_up(till)
             _needs_somebody_for_its_configuration(till)
@@ -141,6 +142,14 @@ def _is_confined(till):
     journal = till.run("journalctl", "--namespace=loyalty-agent", "--no-pager")
     assert "started" in journal
     assert re.search(r"/var/log/journal/\w+\.loyalty-agent\) is \S+, max 50\.?0?M", journal), "kept within bounds"
+
+
+def _starts_processes_of_its_own(till):
+    """What looks through its databases beside it, and the agent that a drill rehearses with."""
+    journal = "journalctl --namespace=loyalty-agent --no-pager"
+    till.wait("sh", "-c", f"{journal} | grep -c damage.checked", until="2")
+    assert "damage.check_failed" not in till.run(*journal.split())
+    assert "1 of 1 passed" in till.run("loyalty-agent", "drill", "--scene", "line-down")
 
 
 def _comes_back(till):

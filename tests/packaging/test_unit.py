@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import configparser
 import re
+import runpy
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 UNITS = Path(__file__).parents[2] / "systemd"
+LAUNCHER = Path(__file__).parents[2] / "packaging" / "deb" / "loyalty-agent"
 EXPOSURE = 1.3
 
 
@@ -30,6 +33,12 @@ def test_it_is_sandboxed():
     )  # fmt: skip
     assert "Unknown key" not in said.stderr
     assert float(re.search(r"exposure level for loyalty-agent.service: ([0-9.]+)", said.stdout)[1]) <= EXPOSURE
+
+
+def test_a_process_of_the_agent_s_is_no_second_agent(monkeypatch):
+    """What multiprocessing starts reads the package's program as a module, and goes on to its own work."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    assert "main" not in runpy.run_path(str(LAUNCHER), run_name="__mp_main__")
 
 
 def test_nothing_keeps_it_down_but_a_faulty_configuration():

@@ -82,7 +82,8 @@ def people(state: State, count: int) -> Iterator[Contact]:
     """`count` members, and for 2 % of them a second record of type Contact with the same e-mail address.
 
     3 % have no e-mail, 8 % no phone (never both), 1.5 % of the others share the phone of somebody shortly before
-    them, 0.05 % live under protected identity. They joined, evenly spread, in the three years before now.
+    them (nobody the very first's), 0.05 % live under protected identity. They joined, evenly spread, in the three years
+    before now.
     """
     rng = state.rng
     stores: Sequence[str] = tuple(state.stores) or ("1042",)
@@ -141,7 +142,9 @@ def _member(
         attributes["email"] = f"{_MAILBOX[first]}.{_MAILBOX[last]}.{number}@example.com"
     if chance < 1 - _NO_PHONE:
         shared = recent_phones and rng.random() < _SHARED_PHONE
-        attributes["mobilePhone"] = rng.choice(recent_phones) if shared else fictional_phone(place)
+        phone = rng.choice(recent_phones) if shared else fictional_phone(place)
+        # The number that the documents' examples give is one person's: who tries them meets no second one.
+        attributes["mobilePhone"] = fictional_phone(place) if phone == fictional_phone(0) else phone
     if rng.random() < _SECRECY:
         attributes["secrecyMarked"] = True
     return Contact(
