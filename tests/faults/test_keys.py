@@ -567,7 +567,9 @@ async def test_clocks_that_lie(vendor, open_till):
     years = timedelta(days=3 * 365)
 
     async with _agent(configuration, clock) as ask:
-        await _until(lambda: ask("status"), lambda status: status["replica"]["as_of"])
+        await _until(
+            lambda: ask("status"), lambda status: status["replica"]["as_of"] and not status["replica"]["loading"]
+        )
         hidden = gone(vendor, till)
         clock.off_by = years
         await _until(lambda: ask("identify", alma), lambda answer: answer["served"]["source"] == "replica")
