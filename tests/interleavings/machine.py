@@ -291,9 +291,17 @@ class Interleavings(Judgement, RuleBasedStateMachine):
 
     # --- at the vendor --------------------------------------------------------------------------------------------
 
+    def _lets_others(self) -> None:
+        """What others do there falls between two answers to the till, not between its question and what it then does.
+
+        Nobody can be asked to prevent that: of two tills that make one person at the same instant, neither hears.
+        """
+        self.shop.do(self.shop.settles(quiet=5.0))
+
     @rule(number=people)
     def joins_elsewhere(self, number: int) -> None:
         """Another till makes somebody a member."""
+        self._lets_others()
         them = self.people[number]
         if not self.vendor.ids(them.phone) and not them.blurred:
             self._joins_there(them)
@@ -312,6 +320,7 @@ class Interleavings(Judgement, RuleBasedStateMachine):
     @rule(number=people, field=st.sampled_from(FIELDS), value=st.booleans())
     def changes_elsewhere(self, number: int, field: str, *, value: bool) -> None:
         """Somebody else changes something of a member's."""
+        self._lets_others()
         them = self.people[number]
         if not self.vendor.ids(them.phone):
             return
@@ -328,6 +337,7 @@ class Interleavings(Judgement, RuleBasedStateMachine):
     @rule(number=people)
     def leaves_there(self, number: int) -> None:
         """A member is erased at the vendor, which has booked what it has of theirs."""
+        self._lets_others()
         them = self.people[number]
         if self.vendor.ids(them.phone):
             self.vendor.settle()
@@ -341,6 +351,7 @@ class Interleavings(Judgement, RuleBasedStateMachine):
     @rule(which=picks)
     def uses_a_voucher_elsewhere(self, which: int) -> None:
         """Another till is faster."""
+        self._lets_others()
         free = [id_ for id_ in self.vouchers if not self.vendor.is_used(id_)]
         if free:
             id_ = _picked(free, which)

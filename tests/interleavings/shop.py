@@ -141,11 +141,15 @@ class Shop:
         found: dict[str, Any] = await self.get("/v1/status")
         return found
 
-    async def settles(self) -> dict[str, Any]:
-        """How it is once nothing is under way: the vendor hears nothing new, and no more is waiting than before."""
+    async def settles(self, quiet: float = 1.0) -> dict[str, Any]:
+        """How it is once nothing is under way: the vendor hears nothing new, and no more is waiting than before.
+
+        Args:
+            quiet: how many times as long as usual nothing may be heard.
+        """
         before: tuple[Any, ...] = ()
         while True:
-            await self.vendor.line.rests(self.agent.quiet_s)
+            await self.vendor.line.rests(quiet * self.agent.quiet_s)
             status = await self.status()
             now = (self.vendor.line.answered, tuple(status["queue"].values()), status["replica"]["loading"])
             if now == before and status["replica"]["loading"] is None:
