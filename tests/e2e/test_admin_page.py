@@ -239,7 +239,7 @@ def test_a_queue_that_cannot_be_read_keeps_nobody_out(tab, parked: Till):
         " return open.call(this, method, path.replace('/v1/queue', '/v1/nothing')); };"
     )
     enter(page, parked, before=unreadable)
-    page.until("document.querySelector('#conditions > li')")
+    page.until("document.querySelectorAll('#conditions > li').length > 0")
     says(page, "(route.unknown)")
     assert entries(page) == 0
 
