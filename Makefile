@@ -15,8 +15,8 @@ test: $(READY)  ## the default test run
 slow: $(READY)  ## the suites that take long or need a real service
 	$(BIN)/python -m pytest -n auto --dist worksteal -m slow --timeout 600 $(ARGS)
 
-screenshots: $(READY)  ## photographs the pages for docs/images, in a real Chromium
-	SCREENSHOTS=docs/images $(BIN)/python -m pytest -m slow --timeout 600 tests/e2e/test_pages.py tests/e2e/test_admin_page.py $(ARGS)
+screenshots: $(READY)  ## photographs the pages and the demonstration for docs/images, in a real Chromium
+	SCREENSHOTS=docs/images $(BIN)/python -m pytest -m slow --timeout 600 tests/e2e/test_pages.py tests/e2e/test_admin_page.py tests/e2e/test_demo_picture.py $(ARGS)
 
 fuzz: $(READY)  ## every parser that meets foreign bytes, with FUZZ_INPUTS each
 	FUZZ_INPUTS=$(or $(FUZZ_INPUTS),5000) $(BIN)/python -m pytest -n auto tests/fuzz $(ARGS)

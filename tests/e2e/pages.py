@@ -22,7 +22,7 @@ LANGUAGES = ("en-GB", "sv-SE", "de-DE", "fi-FI", "nb-NO", "da-DK")
 DOCUMENTED = {
     "staff-online-light", "staff-degraded-light", "staff-offline-dark", "staff-narrow-light", "staff-lost",
     "customer-light", "customer-offline-dark", "admin-light", "admin-plots-dark",
-    "admin-decision-light", "admin-narrow-dark",
+    "admin-decision-light", "admin-narrow-dark", "demo",
 }  # fmt: skip
 MOST_BYTES = 150 * 1024
 AXE, AXE_SHA256 = "axe-core@4.14.1", "29348999450cdf2849a8e70b7912fc2da85a849da39c0d0d5394f51d4a9ed95c"
