@@ -181,7 +181,7 @@ def amount_of(told: Any) -> Decimal | None:
         amount = Decimal(text_of(told) if not isinstance(told, float) else str(told))
     except InvalidOperation:
         return None
-    return amount if amount.is_finite() and abs(amount) < _MOST_POINTS else None
+    return amount if amount.is_finite() and -_MOST_POINTS < amount < _MOST_POINTS else None
 
 
 def _first_tier(tiers: Any) -> Any:

@@ -115,6 +115,7 @@ def test_an_id_that_nothing_can_carry(name):
         ({"spendable": None}, "4556"),
         ({"spendable": "many"}, "4556"),
         ({"spendable": 1e300}, "4556"),
+        ({"spendable": "-1e999999999"}, "4556"),
         ({"spendable": None, "spent": "much"}, None),
         ({"spendable": None, "score": None}, None),
         ({"spendable": float("nan")}, "4556"),
