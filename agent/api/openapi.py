@@ -15,7 +15,8 @@ from pydantic_core import core_schema
 
 from agent.api.calls import Call
 from agent.api.problems import PROBLEM_MEDIA_TYPE
-from agent.api.schemas import Nothing, Problem
+from agent.api.schemas import Problem
+from agent.api.schemas_state import Nothing
 from agent.api.visits import Reply, Visit
 
 _COMMON: Final = {

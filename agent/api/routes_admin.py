@@ -10,6 +10,11 @@ from agent.api.routes_till import delivery_fields, stored_key
 from agent.api.schemas import (
     AboutIt,
     AttemptAnswer,
+    StoryAnswer,
+    StoryDelivery,
+    StoryEvent,
+)
+from agent.api.schemas_state import (
     DamageAcknowledged,
     DamageAnswer,
     DamageList,
@@ -19,9 +24,6 @@ from agent.api.schemas import (
     QueueEntry,
     QueueList,
     QueueQuery,
-    StoryAnswer,
-    StoryDelivery,
-    StoryEvent,
 )
 from agent.api.visits import Reply, Visit
 from agent.domain.activity import activity_id_of

@@ -16,7 +16,7 @@ from agent.api.calls import Call, Handler
 from agent.api.events import Broadcast, EventStream
 from agent.api.problems import ROUTE_UNKNOWN, DoorError
 from agent.api.rooms import Rooms
-from agent.api.schemas import CustomerAnswer, LanguageQuery, PageTexts, StatusAnswer
+from agent.api.schemas_state import CustomerAnswer, LanguageQuery, PageTexts, StatusAnswer
 from agent.api.visits import PAGE_POLICY, Reply, Visit, Voice
 
 Render = Callable[[str], bytes]

@@ -8,10 +8,10 @@ from agent.api import metrics, signs
 from agent.api.calls import Call, Handler
 from agent.api.events import Broadcast, EventStream
 from agent.api.rooms import Rooms
-from agent.api.schemas import (
+from agent.api.schemas import Message
+from agent.api.schemas_state import (
     Alive,
     ConditionAnswer,
-    Message,
     QueueAnswer,
     Ready,
     ReplicaAnswer,

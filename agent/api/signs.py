@@ -6,7 +6,7 @@ A customer reads texts that are for customers, and of those only what is true of
 
 from typing import Final
 
-from agent.api.schemas import CustomerAnswer, SignAnswer
+from agent.api.schemas_state import CustomerAnswer, SignAnswer
 from agent.domain.fallback import TAG_LEVEL
 from agent.messages import Messages
 from agent.services.status import Snapshot

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from agent.api.schemas import ActivityAccepted, QueueList
+from agent.api.schemas import ActivityAccepted
+from agent.api.schemas_state import QueueList
 from agent.domain.delivery import Verdict, VerdictKind
 from agent.errors import StorageFullError
 from agent.ports import Settled

@@ -5,7 +5,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from agent.api.schemas import DamageList, QueueList, StoryAnswer
+from agent.api.schemas import StoryAnswer
+from agent.api.schemas_state import DamageList, QueueList
 from agent.domain.delivery import Verdict, VerdictKind
 from agent.kept import Report
 from agent.ports import Settled

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from agent.api import bodies
 from agent.api.problems import DoorError
-from agent.api.schemas import IdentifyRequest, QueueQuery
+from agent.api.schemas import IdentifyRequest
+from agent.api.schemas_state import QueueQuery
 from agent.domain.transaction import Transaction
 from agent.errors import InputError
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from agent.api import events, signs
-from agent.api.schemas import CustomerAnswer
+from agent.api.schemas_state import CustomerAnswer
 from agent.messages import LANGUAGES, Messages
 
 PAGE = ("/page/status", "/page/texts", "/page/events")

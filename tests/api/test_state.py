@@ -9,7 +9,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from agent.api import events
-from agent.api.schemas import StatusAnswer
+from agent.api.schemas_state import StatusAnswer
 from agent.errors import StorageError
 
 NOW = datetime(2026, 11, 20, 9, 5, 12, tzinfo=UTC)

@@ -188,5 +188,5 @@ class OwnProcess(_Place):
 
     def _let_go(self) -> None:
         assert self._process is not None
-        self._process._transport.close()  # type: ignore[attr-defined]
+        self._process._transport.close()  # type: ignore[attr-defined]  # no other way closes the pipes of a dead one
         self._process = None

@@ -9,6 +9,7 @@ from agent.workbench.conformance.case import Group
 from agent.workbench.conformance.door import Json
 from agent.workbench.conformance.trial import Trial
 from agent.workbench.conformance.verdict import NotApplicableError, answered, refused, same, says, shown, true
+from agent.workbench.tenant import Person
 
 GROUP: Final = Group("contacts")
 _PATH: Final = "/v1/contacts"
@@ -112,7 +113,7 @@ def refused_changes(trial: Trial) -> None:
     refused(trial.door.call("PATCH", f"{_PATH}/c_nobody", content='{"city": "Exempelstad"}'), 404, "record.unknown")
 
 
-def _known(trial: Trial, given: Json) -> list:  # type: ignore[type-arg]
+def _known(trial: Trial, given: Json) -> list[Person]:
     return trial.until(
         "the contact at the loyalty system, once",
         lambda: trial.tenant.known_by(given["mobile_phone"]),
