@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3.1
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test slow screenshots fuzz bench deb msi openapi lint format lock clean
+.PHONY: demo test slow soak screenshots fuzz bench deb msi openapi lint format lock clean
 
 demo: $(READY)  ## a working day with an outage in it; KEEP=1 leaves everything up until Ctrl-C, VENDORS=all shows every vendor
 	$(BIN)/loyalty-agent demo $(if $(KEEP),--keep) $(if $(VENDORS),--vendors $(VENDORS))
@@ -14,6 +14,10 @@ test: $(READY)  ## the default test run
 
 slow: $(READY)  ## the suites that take long or need a real service
 	$(BIN)/python -m pytest -n auto --dist worksteal -m slow --timeout 600 $(ARGS)
+
+soak: $(READY)  ## the long state machines with examples that nobody has seen yet; SEED=... repeats them
+	SEED=$(or $(SEED),$(strip $(shell od -An -N4 -tu4 /dev/urandom))) $(BIN)/python -m pytest -n auto -m slow --timeout 3600 -rP \
+		tests/interleavings tests/services/test_visits_machine.py $(ARGS)
 
 screenshots: $(READY)  ## photographs the pages and the demonstration for docs/images, in a real Chromium
 	SCREENSHOTS=docs/images $(BIN)/python -m pytest -m slow --timeout 600 tests/e2e/test_pages.py tests/e2e/test_admin_page.py tests/e2e/test_demo_picture.py $(ARGS)

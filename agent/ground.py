@@ -100,7 +100,8 @@ class Ground:
         self.conditions = Conditions(on_edge=_log_edge)
         self.normaliser = Normaliser(self.settings.agent.country, guid_contact_ids=guid_contact_ids)
         loyalty = self.settings.loyalty
-        self.tagging = TaggingPolicy(loyalty.primary, loyalty.secondary, loyalty.fallback_level)
+        series = self.settings.enrol.prefix(self.settings.agent)
+        self.tagging = TaggingPolicy(loyalty.primary, loyalty.secondary, loyalty.fallback_level, series)
 
     def secret(self, reference: str) -> WatchedSecret:
         """The secret that a checked setting refers to."""

@@ -123,6 +123,11 @@ def next_of_series(last: int, now: datetime) -> int:
     return max(last + 1, int((now - _SERIES_BEGAN).total_seconds()))
 
 
+def is_of_series(value: str, prefix: str) -> bool:
+    """Whether a till with this prefix gave the number, whatever became of its record."""
+    return bool(prefix) and value.startswith(prefix) and value.removeprefix(prefix).isdecimal()
+
+
 def own_key(prefix: str, number: int) -> IntegrationKey:
     """The integration key of a number of a series."""
     return IntegrationKey(kind="primary", type=IdentifierType.EXTERNAL_ID, value=f"{prefix}{number}")

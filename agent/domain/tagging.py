@@ -12,6 +12,7 @@ Rules:
   vendor would see two different receipts under one id.
 * What the till itself calls the integration key is believed and never changed.
 * This till's own number of somebody made here never leaves it: the sale stays open until the vendor's key is known.
+  One of which nothing is on record any more is an identifier like others: a till was told it, and its sale is taken.
 """
 
 from collections.abc import Mapping, Sequence
@@ -40,11 +41,13 @@ class TaggingPolicy:
         primary: the type of the primary integration key.
         secondary: the types that may stand in for it, in order of preference.
         level: the configured fallback level; at 1 nothing said at the till is put on a sale.
+        series: the prefix of this till's own numbers; empty where there are none.
     """
 
     primary: IdentifierType
     secondary: tuple[IdentifierType, ...]
     level: int
+    series: str = ""
 
 
 @dataclass(frozen=True, slots=True)

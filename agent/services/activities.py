@@ -121,6 +121,8 @@ class ActivityIntake:
         found: list[Fault] = []
         readings = self._names.readings(statement.identifier, found)
         stated = self._names.key(statement.integration_key, found)
+        if number := self._names.own_number(stated):  # which nobody else knows
+            stated, readings = None, number
         if statement.identifier is None and statement.integration_key is None:
             found.append(Fault("/identifier", "is needed, or integration_key: an activity happens to a member"))
         elif statement.identifier is not None and statement.integration_key is not None:

@@ -101,14 +101,15 @@ class Intake:
         named = people.number or people.named
         members, as_of = self._contacts.find(named if resolve else ())
         answers = self._link.answers is not False
+        waits = people.made_here and not members  # nobody may be looked up now: what the vendor calls them is for later
         decision = tag(
-            stated_key=None if people.number and members else people.stated,
+            stated_key=people.stated if waits or not people.number else None,
             readings=named,
             members=members,
             policy=self._policy.tagging,
             vendor_answers=answers,
         )
-        if people.number and not members:  # nobody may be looked up now: what the vendor calls them is found out later
+        if waits:
             decision = replace(decision, open=True)
         vendors = self._vendors(sale, decision, vendor_answers=answers)
         ref = members[0].ref if len(members) == 1 else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from agent.domain.enrolment import identifiers_of, respelled
+from agent.domain.enrolment import identifiers_of, is_of_series, respelled
 from agent.domain.identifiers import Identifier, IdentifierType, Normaliser
 from agent.domain.tagging import TaggingPolicy
 from agent.domain.transaction import IdentifierStatement, IntegrationKey, NewContact, OpenTransaction
@@ -22,7 +22,8 @@ class Named:
         named: what decides the tag: the identifier, else the new contact's own.
         all: what the vendor is asked for at delivery: the new contact's identifiers too, lest one is made twice.
         contact: the new contact with its identifiers in one form, so that another spelling is the same content.
-        number: what is stated, where it is this till's own number of somebody made here.
+        number: what is stated, where it is one of this till's own numbers.
+        made_here: it is the number of somebody of whose making there is a record.
     """
 
     stated: IntegrationKey | None = field(repr=False)
@@ -30,6 +31,7 @@ class Named:
     all: tuple[Identifier, ...] = field(repr=False)
     contact: NewContact | None = field(repr=False)
     number: tuple[Identifier, ...] = field(default=(), repr=False)
+    made_here: bool = False
 
 
 class Names:
@@ -56,10 +58,12 @@ class Names:
         """
         named = self.readings(sale.identifier, found)
         stated = self.key(sale.integration_key, found)
-        number = self._own_number(stated)
+        number, made_here = self.own_number(stated), stated is not None and self._is_made_here(stated)
+        if number and not made_here:
+            named = number
         enrolled = self._enrolled(sale.new_contact, found)
         if not enrolled:
-            return Named(stated, named, named, sale.new_contact, number)
+            return Named(stated, named, named, sale.new_contact, number, made_here)
         own = (stated.identifier,) if stated else named
         return Named(
             stated,
@@ -67,6 +71,7 @@ class Names:
             tuple(dict.fromkeys((*own, *enrolled))),
             respelled(sale.new_contact, enrolled) if sale.new_contact is not None else None,
             number,
+            made_here,
         )
 
     def readings(self, statement: IdentifierStatement | None, found: list[Fault]) -> tuple[Identifier, ...]:
@@ -103,14 +108,18 @@ class Names:
         if key.kind == "secondary" and key.type not in tagging.secondary:
             found.append(Fault("/integration_key/type", "is not one of loyalty.secondary_keys"))
         stated = key.model_copy(update={"value": identifier.value})
-        ours = key.type in (tagging.primary, IdentifierType.CONTACT_ID) or self._own_number(stated)
+        ours = key.type in (tagging.primary, IdentifierType.CONTACT_ID) or self.own_number(stated)
         if key.kind == "primary" and not ours:
             found.append(Fault("/integration_key/type", "is neither loyalty.primary_key nor contact_id"))
         return stated
 
-    def _own_number(self, key: IntegrationKey | None) -> tuple[Identifier, ...]:
-        """The key as an identifier, if it is the number of somebody made at this till."""
-        if self._newcomers is None or key is None or key.kind != "primary":
+    def own_number(self, key: IntegrationKey | None) -> tuple[Identifier, ...]:
+        """The key as an identifier, if it is a number that this till gave, whatever became of whoever had it."""
+        if key is None or key.kind != "primary" or key.type is not IdentifierType.EXTERNAL_ID:
             return ()
-        ours = key.type is IdentifierType.EXTERNAL_ID and self._newcomers.find((key.identifier,))
-        return (key.identifier,) if ours else ()
+        foreign = key.type is not self._tagging.primary and is_of_series(key.value, self._tagging.series)
+        return (key.identifier,) if foreign or self._is_made_here(key) else ()
+
+    def _is_made_here(self, key: IntegrationKey) -> bool:
+        number = key.kind == "primary" and key.type is IdentifierType.EXTERNAL_ID
+        return number and self._newcomers is not None and bool(self._newcomers.find((key.identifier,)))

@@ -125,10 +125,10 @@ class Preview:
     ) -> tuple[Forecast | None, bool | None]:
         """What the vendor says, None when it cannot be asked; and whether somebody was found who was looked up."""
         stated = people.stated
-        if stated is not None and stated.kind == "primary":
+        if stated is not None and stated.kind == "primary" and not people.number:
             keys, readings = [stated], tuple[Identifier, ...]()
         else:
-            readings = people.named or ((stated.identifier,) if stated is not None else ())
+            readings = people.number or people.named or ((stated.identifier,) if stated is not None else ())
             keys = [member.key for member in self._contacts.find(readings)[0] if not member.own]
         found = bool(keys) if readings else None
         askable = [reading for reading in readings if self._lookup is not None and self._lookup.knows(reading)]

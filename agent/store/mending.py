@@ -16,6 +16,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from agent.domain.activity import activity_id_of
+from agent.domain.enrolment import is_of_series
 from agent.domain.identifiers import IdentifierType
 from agent.domain.transaction import transaction_of
 from agent.ports import Recipient
@@ -277,7 +278,7 @@ def _send_again(
             has |= {vendor for (vendor,) in db.execute(CLEARED_UNSENT, (original,))}
         key, readings = said(content, kind, key_type) if content is not None else (None, ())
         number = key.value if key is not None and key.type is IdentifierType.EXTERNAL_ID else None
-        own = number is not None and (number in own_numbers or _is_of_series(number, prefixes))
+        own = number is not None and (number in own_numbers or any(is_of_series(number, one) for one in prefixes))
         unsettled = kind is None or own
         somebody = content is None or original is not None or any((key, readings))
         if is_activity:
@@ -304,11 +305,6 @@ def _send_again(
         if missing and content is None:
             db.execute(PARK_UNREADABLE, (sale,))
     return made
-
-
-def _is_of_series(value: str, prefixes: Iterable[str]) -> bool:
-    """Whether this till gave the number, whatever became of the contact's record."""
-    return any(value.startswith(prefix) and value.removeprefix(prefix).isdigit() for prefix in prefixes)
 
 
 def _wants_guest(recipient: Recipient, content: bytes | None, occurred_at: str) -> bool:

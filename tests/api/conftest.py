@@ -338,7 +338,8 @@ def build(state_dir: Path, settings: Settings, *, heartbeat_s: float = 15.0) -> 
     """The rooms, and the hands on them that tests need."""
     clock, people, orders, conditions, damage = HeldClock(), People(), Given(), Conditions(), Seen()
     normaliser = Normaliser("SE")
-    tagging = TaggingPolicy(settings.loyalty.primary, settings.loyalty.secondary, settings.loyalty.fallback_level)
+    loyalty, series = settings.loyalty, settings.enrol.prefix(settings.agent)
+    tagging = TaggingPolicy(loyalty.primary, loyalty.secondary, loyalty.fallback_level, series)
     link = Link(
         "voyado",
         "loyalty",

@@ -21,6 +21,7 @@ class Person:
         asked: by what they asked to be a member: an answer of the till, or a sale that was not cleared.
         newcomer: the vendor may not have heard of them yet.
         own: the numbers of the till's own series that it was told.
+        forgotten: those of them that were erased with whom they were given to.
         may: for each field of theirs, the values of which the vendor must have one in the end.
         waits: the fields of which nobody was told yet that the vendor has them.
         entangled: several have waited at once. What was written of one without being heard has changed the contact: a
@@ -33,6 +34,7 @@ class Person:
     asked: set[str] = field(default_factory=set)
     newcomer: bool = False
     own: list[str] = field(default_factory=list)
+    forgotten: tuple[str, ...] = ()
     may: dict[str, set[Any]] = field(default_factory=dict)
     waits: set[str] = field(default_factory=set)
     entangled: bool = False

@@ -9,7 +9,6 @@ once has to hold, and at the end, with the line up and nothing under way, what e
 from __future__ import annotations
 
 import os
-import random
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,24 +18,23 @@ from interleavings.agents import InProcess, OwnProcess
 from interleavings.books import AntavoBooks, VoyadoBooks
 from interleavings.judgement import RUNS
 from interleavings.machine import Interleavings
+from seeds import SEED
 
 pytestmark = [  # of a run that was killed, connections may be left that nobody closes
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
 ]
-SEED = int(os.environ.get("INTERLEAVINGS_SEED") or random.SystemRandom().randrange(2**32))
-"""Of the long runs: another one each time, told when it fails, and given again to repeat it."""
 COMMON: dict[str, Any] = {"deadline": None, "suppress_health_check": list(HealthCheck), "print_blob": True}
 
 
 def _long(books: Any, agent: Any, examples: int, minutes: int) -> Any:
-    """Many, every time others."""
+    """Many of them."""
 
     @seed(SEED)
     class Many(Interleavings):
         def __init__(self) -> None:
             super().__init__()
-            note(f"INTERLEAVINGS_SEED={SEED}")
+            note(f"SEED={SEED}")
 
     Many.books, Many.agent = books, agent
     case = Many.TestCase
@@ -61,7 +59,7 @@ class OfAntavo(Interleavings):
 @pytest.fixture(autouse=True, scope="module")
 def _told() -> Iterator[None]:
     yield
-    print(f"INTERLEAVINGS_SEED={SEED}", dict(RUNS))  # noqa: T201 - for -rP, and for whoever wants to know how many
+    print(f"SEED={SEED}", dict(RUNS))  # noqa: T201 - for -rP, and for whoever wants to know how many
 
 
 TestVoyado = Interleavings.TestCase

@@ -25,6 +25,7 @@ from tests.fakes import (
     open_outbox,
     phone,
     phone_key,
+    primary_key,
 )
 
 WANTS = "platform"
@@ -45,7 +46,7 @@ class Till:
             room=lambda: self.room,
             link=Link(VENDOR, "loyalty", requests_per_second=0, backoff_first_s=9, backoff_max_s=9, uniform=max),
             policy=ActivityPolicy(
-                TaggingPolicy(IdentifierType.MEMBER_NUMBER, tuple(map(IdentifierType, secondary)), level),
+                TaggingPolicy(IdentifierType.MEMBER_NUMBER, tuple(map(IdentifierType, secondary)), level, "1042-03-"),
                 "1042", "03", timedelta(hours=24), recipients,
             ),
             accepted=self._accepted,
@@ -125,6 +126,18 @@ async def test_it_is_tagged_as_a_sale_is(outbox, people, changes, secondary, exp
     assert noted.receipt.key == outgoing.key
     assert outgoing.record == activity_statement(**changes).recorded("1042", "03")
     assert till.woken == 1
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["known by the feed", "not yet"])
+async def test_the_number_of_somebody_made_at_this_till(till, outbox, known):
+    """It names them as what is said does, for no system but this till knows it as a key."""
+    number = primary_key(IdentifierType.EXTERNAL_ID, "1042-03-27993907")
+    if known:
+        till.replica.add(member(), number.identifier)
+    noted = await till.tell(integration_key=number.model_dump())
+    [outgoing] = await outbox.lease(WANTS, 9, NOW)
+    assert outgoing.key == noted.receipt.key == (member_key() if known else None)
+    assert (outgoing.open, outgoing.readings) == (not known, (number.identifier,))
 
 
 async def test_only_who_wants_activities_gets_it(till, outbox):

@@ -25,6 +25,7 @@ from tests.fakes import (
     open_outbox,
     phone,
     phone_key,
+    primary_key,
     transaction,
 )
 
@@ -51,7 +52,7 @@ class Till:
             link=self.link,
             policy=IntakePolicy(
                 tagging=TaggingPolicy(
-                    IdentifierType.MEMBER_NUMBER, tuple(IdentifierType(kind) for kind in secondary), level
+                    IdentifierType.MEMBER_NUMBER, tuple(IdentifierType(kind) for kind in secondary), level, "1042-03-"
                 ),
                 store_id="1042",
                 till_id="03",
@@ -120,6 +121,10 @@ def line(**changes):
         ({"integration_key": {"kind": "secondary", "type": "mobile_phone", "value": "12"}}, "/integration_key/value"),
         ({"integration_key": {"kind": "secondary", "type": "card_number", "value": "735001"}}, "/integration_key/type"),
         ({"integration_key": {"kind": "primary", "type": "email", "value": "a@example.com"}}, "/integration_key/type"),
+        (
+            {"integration_key": {"kind": "primary", "type": "external_id", "value": "1042-04-27993907"}},
+            "/integration_key/type",
+        ),
         ({"type": "points_claim"}, "/identifier"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -351,6 +356,19 @@ async def test_a_stated_key_is_normalised(till):
     """However it was spelled, it is what identify would have said."""
     stated = {"kind": "secondary", "type": "mobile_phone", "value": "070-174 06 05"}
     assert (await till.sell(integration_key=stated)).receipt.key == phone_key()
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["known by the feed", "known to nobody"])
+async def test_a_number_of_this_till_of_which_nothing_is_on_record_any_more(till, known):
+    """It was told as the key, so its sale is taken: it is whoever has the number, which is found out at delivery."""
+    number = primary_key(IdentifierType.EXTERNAL_ID, "1042-03-27993907")
+    if known:
+        till.replica.add(member(), number.identifier)
+    taken = await till.sell(integration_key=number)
+    assert (await till.sell(integration_key=number)).receipt.duplicate
+    assert taken.receipt.key == (member_key() if known else None)
+    outgoing = await till.kept()
+    assert (outgoing.key, outgoing.open, outgoing.readings) == (taken.receipt.key, not known, (number.identifier,))
 
 
 async def test_returns_and_voids_find_their_sale(till):

@@ -26,6 +26,7 @@ from tests.fakes import (
     member_key,
     phone,
     phone_key,
+    primary_key,
 )
 
 BUDGET_S = 60.0
@@ -64,7 +65,7 @@ class Desk:
         self.link = Link(
             VENDOR, "loyalty", requests_per_second=0, backoff_first_s=10, backoff_max_s=900, uniform=lambda _a, b: b
         )
-        tagging = TaggingPolicy(IdentifierType.MEMBER_NUMBER, (IdentifierType.MOBILE_PHONE,), level)
+        tagging = TaggingPolicy(IdentifierType.MEMBER_NUMBER, (IdentifierType.MOBILE_PHONE,), level, "1042-03-")
         self.preview = Preview(
             clock=self.clock,
             normaliser=Normaliser("SE"),
@@ -122,6 +123,16 @@ async def test_a_stated_key_is_not_looked_up(desk):
     desk.vendor.fault = Offline()
     previewed = await desk.ask(integration_key=member_key())
     assert (told(previewed), previewed.looked_up) == (ESTIMATE, None)
+
+
+async def test_a_number_of_this_till_is_not_asked_about(desk):
+    """The vendor knows nobody by it: whoever has it is asked about by their own key."""
+    number = primary_key(IdentifierType.EXTERNAL_ID, "1042-03-27993907")
+    await desk.ask(integration_key=number)
+    assert desk.vendor.asked == []
+    desk.replica.add(member(), number.identifier)
+    assert told(await desk.ask(integration_key=number)) == LIVE
+    assert [key for key, _ in desk.vendor.asked] == [member_key()]
 
 
 @pytest.mark.parametrize("how", [{"identifier": PHONE}, {"integration_key": phone_key()}], ids=["said", "a key"])

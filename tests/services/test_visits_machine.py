@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import os
-import random
 import tempfile
 from collections import Counter, defaultdict
 from contextlib import ExitStack, asynccontextmanager
@@ -24,6 +22,7 @@ import pytest
 from hypothesis import HealthCheck, note, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from seeds import SEED
 from told import ToldReplica
 
 from agent.connectors.base import IDLE_PING_S
@@ -831,17 +830,13 @@ class Together(Shop):
         self.vendor.carry_out()
 
 
-SEED = int(os.environ.get("VISITS_SEED") or random.SystemRandom().randrange(2**32))
-"""Of the long run: another one each time, told when it fails, and given again to repeat it."""
-
-
 @seed(SEED)
 class Patient(Shop):
-    """The same, for longer, and every time otherwise."""
+    """The same, for longer."""
 
     def __init__(self):
         super().__init__()
-        note(f"VISITS_SEED={SEED}")
+        note(f"SEED={SEED}")
 
 
 common = {"deadline": None, "suppress_health_check": list(HealthCheck), "print_blob": True}
