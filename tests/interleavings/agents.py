@@ -7,6 +7,7 @@ so.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import shutil
@@ -113,12 +114,13 @@ class InProcess(_Place):
 
     def strike(self) -> None:
         left = self.home / "left"
-        shutil.rmtree(left, ignore_errors=True)
-        while True:  # a checkpoint between the copies of a file and of its log would be a state that never was
-            before = _logs(self.state)
-            shutil.copytree(self.state, left, ignore=shutil.ignore_patterns("*-shm"), dirs_exist_ok=True)
-            if _logs(self.state) == before:
-                break
+        whole = False
+        while not whole:  # a checkpoint between the copies of a file and of its log would be a state that never was
+            shutil.rmtree(left, ignore_errors=True)
+            with contextlib.suppress(shutil.Error, FileNotFoundError):  # a file was renamed after it was listed
+                before = _logs(self.state)
+                shutil.copytree(self.state, left, ignore=shutil.ignore_patterns("*-shm"))
+                whole = _logs(self.state) == before
 
     async def bury(self) -> None:
         await self.stop()
