@@ -270,6 +270,7 @@ def _buffer(
         made=bringing.key_of,
         asking_now=asking_now,
         attempts=queue,
+        alone=bringing.making.alone,
     )
 
 

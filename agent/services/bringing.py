@@ -26,6 +26,7 @@ from agent.errors import AmbiguousContactError, ContactRefusedError, Fault, Read
 from agent.ports import Clock, EnrolmentRecord, Lookup, Pace, Writer
 from agent.services.contacts import Newcomers
 from agent.services.gathering import WITH_OTHERS, Gathering
+from agent.services.making import Making
 from agent.services.news import NO_NEWS, News
 from agent.services.turns import SLICE, Taken, Turns
 
@@ -75,6 +76,9 @@ class Bringing:
         conditions: where it is told that the vendor refuses some.
         news: what further systems are told of who joined.
         gathering: who goes together with others; None where the vendor takes them one by one.
+
+    Attributes:
+        making: who is being made, in whatever way.
     """
 
     def __init__(
@@ -94,7 +98,7 @@ class Bringing:
         gathering: Gathering | None = None,
     ) -> None:
         self._clock, self._record, self._newcomers = clock, record, newcomers
-        self._news, self._gathering = news, gathering
+        self._news, self._gathering, self.making = news, gathering, Making()
         self._lookup, self._writer, self._turns, self._manner = lookup, writer, turns, manner
         self._existing, self._sales_again, self._conditions = existing, sales_again, conditions
         self._locks: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
@@ -178,7 +182,7 @@ class Bringing:
         known = self.current(own)
         if known is None or known.key is not None:
             return known.key if known is not None else None
-        async with self._alone(known.number):
+        async with self.making.alone(known.identifiers), self._alone(known.number):
             made = self.current(own)  # it may have been brought there meanwhile, or erased
             if made is None or made.key is not None:
                 return made.key if made is not None else None

@@ -10,9 +10,10 @@ one.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Any, Protocol
 
 from agent.domain.contact import Member
 from agent.domain.delivery import Verdict, VerdictKind
@@ -105,6 +106,7 @@ class Buffer:
         asking_now: what keeps the answers of a look-up that begins now; None where they are not kept.
         attempts: writes down that the vendor is asked to make the new contact of a leased sale; None where nobody asks
             whether they joined here.
+        alone: while it is held, nobody else makes somebody of these names.
     """
 
     def __init__(
@@ -121,8 +123,9 @@ class Buffer:
         made: Callable[[IntegrationKey], Awaitable[IntegrationKey | Verdict | None]] | None = None,
         asking_now: Callable[[], Remember] | None = None,
         attempts: Attempts | None = None,
+        alone: Callable[[Sequence[Identifier]], AbstractAsyncContextManager[Any]] = nullcontext,
     ) -> None:
-        self._attempts = attempts
+        self._attempts, self._alone = attempts, alone
         self._clock, self._lookup, self._writer = clock, lookup, writer
         self._contacts, self._made = LocalContacts(replica, policy.tagging, newcomers), made
         self._link, self._policy, self._pace, self._asking_now = link, policy, pace, asking_now
@@ -153,10 +156,18 @@ class Buffer:
             return Verdict(VerdictKind.PARK, error.code, error.status, str(error), error.vendor_code, not_received=True)
 
     async def _settle(self, outgoing: Outgoing, readings: Sequence[Identifier]) -> Outgoing | Verdict:
+        """By what was said: whoever may be made for the sale is asked for, and made, by nobody else meanwhile."""
+        makes = outgoing.new_contact is not None or self._policy.unknown_at_delivery == "create"
+        async with self._alone(readings) if makes else nullcontext():
+            settled = await self._settled(outgoing, readings)
+        return await self._of_newcomer(outgoing, settled) if isinstance(settled, IntegrationKey) else settled
+
+    async def _settled(self, outgoing: Outgoing, readings: Sequence[Identifier]) -> Outgoing | Verdict | IntegrationKey:
+        """As :meth:`settle`; or this till's own number of somebody made here."""
         contact = outgoing.new_contact
         outcome, member = await self._who(readings, asked_for=contact is not None)
         if member is not None and member.own:
-            return await self._of_newcomer(outgoing, member.key)
+            return member.key
         if not self._policy.matches_later:
             if outcome is Outcome.AMBIGUOUS:
                 return _UNRESOLVED

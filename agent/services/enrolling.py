@@ -134,7 +134,22 @@ class Enrolling:
         known = await self._given_before(given, identifiers)
         if known is not None:
             return known
-        live = await self._live(identifiers)
+        async with self.bringing.making.alone_in_time(identifiers, self._asking.budget_s) as alone:
+            made = await self._make(given, identifiers, alone=alone)
+        return made or await self.enrol(contact)  # what another call has made was taken back again
+
+    async def _make(self, given: NewContact, identifiers: Sequence[Identifier], *, alone: bool) -> Enrolled | None:
+        """Makes somebody whom this till does not know; None when another call was faster, and has taken it back.
+
+        Args:
+            given: the contact.
+            identifiers: what names it.
+            alone: nobody else makes them meanwhile. If not, the vendor is not asked: they are made later.
+        """
+        known = self._known_here(identifiers)  # by a sale that has been sent meanwhile
+        if known is not None and known.state == "existing":
+            return known
+        live = await self._live(identifiers) if alone else None
         if live is not None and live[0] is not Outcome.NOT_FOUND:
             return self._existing(live[1], "live", self._clock.now())
         if not self._room():
@@ -142,8 +157,8 @@ class Enrolling:
         added = await self._record.add(given, identifiers, prefix=self._policy.prefix, now=self._clock.now())
         if not added.new and not added.enrolments:  # what is on record of them cannot be read
             raise AmbiguousContactError
-        if not added.new:  # another call was faster; what it had made may be taken back again
-            return await self._given_before(given, identifiers) or await self.enrol(contact)
+        if not added.new:  # another call was faster
+            return await self._given_before(given, identifiers)
         (made,) = added.enrolments
         if live is not None:
             await self._try_now(made)

@@ -141,6 +141,7 @@ class Desk:
             pace=self.pace,
             newcomers=self.newcomers,
             made=self.bringing.key_of,
+            alone=self.bringing.making.alone,
         )
 
     def turns(self):
@@ -248,13 +249,14 @@ async def test_repeats_at_once_are_the_same_contact(desk):
     assert len(desk.vendor.created) == 1
 
 
-async def test_the_lane_may_be_faster(desk, monkeypatch):
-    """It brings what has just been put on disk: the vendor is not asked a second time, and the till has its key."""
-    add, create, asked = desk.record.add, desk.vendor.create, []
+async def test_the_lane_waits_for_the_till(desk, monkeypatch):
+    """It would bring what was just put on disk: the vendor is not asked a second time, and the till has its key."""
+    add, create, asked, lanes = desk.record.add, desk.vendor.create, [], []
 
     async def then_brought(*args, **kwargs):
         added = await add(*args, **kwargs)
-        await desk.deliver()
+        lanes.append(asyncio.create_task(desk.deliver()))
+        await asyncio.sleep(0.01)
         return added
 
     async def counted(contact, identifiers, **kwargs):
@@ -264,6 +266,7 @@ async def test_the_lane_may_be_faster(desk, monkeypatch):
     monkeypatch.setattr(desk.record, "add", then_brought)
     desk.vendor.create = counted
     made = await desk.enrol()
+    await asyncio.gather(*lanes)
     assert (made.state, made.member.key, len(asked)) == ("delivered", member_key("20000001"), 1)
 
 
@@ -764,8 +767,8 @@ async def test_nobody_is_known_by_a_number_any_more(desk):
 # --- the sales of who was made here -----------------------------------------------------------------------------
 
 
-def sale_of(key, *, readings=(), open_=True, maybe_received=False):
-    return Outgoing(1, 0, maybe_received, key, open_, readings, transaction(), None, b"", NOW)
+def sale_of(key, *, readings=(), open_=True, maybe_received=False, **sale):
+    return Outgoing(1, 0, maybe_received, key, open_, readings, transaction(**sale), None, b"", NOW)
 
 
 async def test_a_sale_goes_under_the_vendors_key(desk):
@@ -774,6 +777,54 @@ async def test_a_sale_goes_under_the_vendors_key(desk):
     for _ in range(2):
         assert (await desk.buffer.settle(sale_of(made.key))).key == member_key("20000001")
     assert len(desk.vendor.created) == 1
+
+
+@pytest.mark.parametrize("first", ["the sale", "the till"])
+async def test_a_sale_that_has_them_new_meets_the_till(desk, first):
+    """A vendor need not refuse a second contact with the same phone: whoever comes later finds the first."""
+    behind, create, under_way = asyncio.Event(), desk.vendor.create, []
+
+    async def slowly(contact, identifiers, **kwargs):
+        under_way.append(contact)
+        await behind.wait()
+        for one in identifiers:
+            desk.vendor.contacts.pop(one, None)  # it would make another one
+        return await create(contact, identifiers, **kwargs)
+
+    desk.vendor.create = slowly
+    sale = sale_of(phone_key(), readings=(phone(5), email()), new_contact=ALMA.model_dump())
+    both = [desk.buffer.settle(sale), desk.enrol()]
+    tasks = [asyncio.create_task(one) for one in (both if first == "the sale" else reversed(both))]
+    await until(lambda: under_way)
+    await asyncio.sleep(0.01)
+    behind.set()
+    done = await asyncio.gather(*tasks)
+    sold, made = done if first == "the sale" else reversed(done)
+    assert (sold.key, made.member.key) == (member_key("20000001"), member_key("20000001"))
+    assert made.state == ("existing" if first == "the sale" else "delivered")
+    assert len(under_way) == 1
+
+
+async def test_a_cashier_does_not_wait_for_a_sale_for_longer_than_the_budget(open_desk):
+    """Who is being made by a sale is enrolled as without the line, and is whom the sale has made."""
+    with open_desk(budget_s=0.05) as desk:
+        behind, create = asyncio.Event(), desk.vendor.create
+
+        async def slowly(contact, identifiers, **kwargs):
+            await behind.wait()
+            return await create(contact, identifiers, **kwargs)
+
+        desk.vendor.create = slowly
+        sale = sale_of(phone_key(), readings=(phone(5), email()), new_contact=ALMA.model_dump())
+        selling = asyncio.create_task(desk.buffer.settle(sale))
+        await asyncio.sleep(0.01)
+        made = await desk.enrol()
+        assert (made.state, made.member.own) == ("queued", True)
+        behind.set()
+        assert (await selling).key == member_key("20000001")
+        assert await desk.deliver() == 1
+        assert await desk.bringing.key_of(made.member.key) == member_key("20000001")
+        assert len(desk.vendor.created) == 1
 
 
 async def test_a_sale_by_phone_finds_who_was_made_here(desk):
