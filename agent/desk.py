@@ -6,14 +6,17 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
+from agent.domain.enrolment import Enrolment
 from agent.domain.fallback import WRITE_LEVEL
 from agent.domain.link import Link
+from agent.domain.revision import Revision
 from agent.domain.transaction import IntegrationKey
 from agent.ground import Ground
 from agent.ports import BulkRecord, EnrolmentRecord, RedemptionRecord, Remember, Replica
 from agent.services.asking import Asking
 from agent.services.benefits import BenefitsPolicy, MemberBenefitsDesk
 from agent.services.bringing import Bringing, Manner
+from agent.services.combining import WayTogether
 from agent.services.contacts import LocalContacts, Newcomers
 from agent.services.enrolling import Enrolling, EnrolPolicy
 from agent.services.gathering import Gathering
@@ -50,7 +53,8 @@ def open_desk(
     *,
     record: RedemptionRecord,
     made_here: EnrolmentRecord,
-    calls: BulkRecord,
+    calls: BulkRecord[Enrolment],
+    calls_of_changes: BulkRecord[Revision],
     changed_here: RevisionRecord,
     audit: Callable[..., Awaitable[Any]],
     sales_again: Callable[[IntegrationKey], Awaitable[int]],
@@ -68,6 +72,7 @@ def open_desk(
         record: redemptions on disk.
         made_here: contacts made here, on disk.
         calls: calls with several of them, on disk.
+        calls_of_changes: calls with several changes, on disk.
         changed_here: changes given here, on disk.
         audit: the audit trail.
         sales_again: puts the sales of somebody made here back in line, whom the loyalty system has taken after all.
@@ -112,8 +117,9 @@ def open_desk(
         conditions=ground.conditions,
         audit=audit,
         news=news,
+        together=_together(ground, loyalty, calls_of_changes),
     )
-    ground.bells.erased.listen(updating.tell)
+    ground.bells.erased.listen(updating.erased)
     bringing = Bringing(
         clock=clock,
         record=made_here,
@@ -212,7 +218,7 @@ def open_desk(
 
 
 def _gathering(
-    ground: Ground, loyalty: System, made_here: EnrolmentRecord, calls: BulkRecord, contacts: LocalContacts
+    ground: Ground, loyalty: System, made_here: EnrolmentRecord, calls: BulkRecord[Enrolment], contacts: LocalContacts
 ) -> Gathering | None:
     owner = loyalty.room.owner
     bulk = owner.bulk(loyalty.connector) if owner is not None and owner.bulk is not None else None
@@ -229,6 +235,12 @@ def _gathering(
         pace=loyalty.pace,
         listed=contacts.lists,
     )
+
+
+def _together(ground: Ground, loyalty: System, calls: BulkRecord[Revision]) -> WayTogether | None:
+    owner = loyalty.room.owner
+    bulk = owner.bulk_changes(loyalty.connector) if owner is not None and owner.bulk_changes is not None else None
+    return WayTogether(calls, bulk, _turns(ground, loyalty.link)) if bulk is not None else None
 
 
 def _turns(ground: Ground, link: Link) -> Turns:

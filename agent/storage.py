@@ -13,6 +13,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from agent.domain.enrolment import Enrolment
+from agent.domain.revision import Revision
 from agent.errors import StorageError, StorageSchemaError
 from agent.kept import Kept
 from agent.keys import StorageKeys
@@ -21,6 +23,7 @@ from agent.services.integrity import Integrity
 from agent.services.room import Room
 from agent.settings import QueueSection
 from agent.state import OUTBOX, REPLICA, State
+from agent.store import bulk
 from agent.store.activities import Activities
 from agent.store.bulk import BulkCalls
 from agent.store.database import migrate
@@ -161,9 +164,13 @@ class Storage:
         """The contacts made at this till."""
         return Enrolments(self.live, self.live, names=KeyHash(self._lookup_key), tell=self.activities().tell)
 
-    def bulk_calls(self) -> BulkCalls:
+    def bulk_contacts(self) -> BulkCalls[Enrolment]:
         """Calls with several contacts made at this till."""
-        return BulkCalls(self.live, self.live)
+        return bulk.new_contacts(self.live, self.live)
+
+    def bulk_changes(self) -> BulkCalls[Revision]:
+        """Calls with several changes given at this till."""
+        return bulk.changes(self.live, self.live)
 
     def revisions(self) -> Revisions:
         """The changes given at this till."""

@@ -21,6 +21,7 @@ from agent.domain.link import Link
 from agent.domain.transaction import NewContact
 from agent.errors import VendorUnreachableError
 from agent.ports import (
+    BulkUpdater,
     BulkWriter,
     CarriedOffers,
     ChangeFeed,
@@ -149,6 +150,7 @@ class Owner:
         preview: says what a sale would earn, given its connector; None where the vendor, or this table of it, does not.
         bulk: makes several contacts by one call, given its connector; None where the vendor, or this table of it, does
             not.
+        bulk_changes: changes several contacts by one call, likewise.
     """
 
     feed: Callable[[Any, FeedSurroundings], ExportFeed | ChangeFeed] | Cache
@@ -158,6 +160,7 @@ class Owner:
     redeemer: Callable[[Any], Redeemer] | None = None
     preview: Callable[[Any], PointsPreview | None] | None = None
     bulk: Callable[[Any], BulkWriter | None] | None = None
+    bulk_changes: Callable[[Any], BulkUpdater | None] | None = None
 
 
 def _none(_table: VendorSection) -> frozenset[str]:

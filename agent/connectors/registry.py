@@ -27,6 +27,7 @@ ROOMS: Mapping[str, Room] = {
             benefits=voyado.benefits_of,
             redeemer=voyado.redemptions_of,
             bulk=voyado.bulk_of,
+            bulk_changes=voyado.bulk_changes_of,
         ),
     ),
     mparticle.NAME: Room(

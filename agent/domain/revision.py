@@ -45,6 +45,8 @@ class Revision:
         settled_at: when the vendor had it.
         status: the vendor's status when it refused.
         vendor_code: its own name for why.
+        bulk: the call in which it went to the vendor together with others; None where it did not, or is settled.
+        under_way: the end of that call is not known.
     """
 
     number: int
@@ -57,6 +59,8 @@ class Revision:
     settled_at: datetime | None = None
     status: int | None = None
     vendor_code: str | None = None
+    bulk: int | None = None
+    under_way: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +175,41 @@ def reconciled(contact: NewContact, there: ContactThere, accepted_at: datetime) 
     )
 
 
+def goes_together(contact: NewContact, there: ContactThere, result: Reconciled, accepted_at: datetime) -> bool:
+    """Whether a change may be carried out some time after the contact was read, together with others.
+
+    Nothing that somebody said yes to, lest it comes after a withdrawal; nothing of a contact that was changed since the
+    change was given, nor of one that the vendor is to keep a part of as it has it; and only what can be seen there.
+
+    Args:
+        contact: the change.
+        there: what the vendor has.
+        result: both, reconciled.
+        accepted_at: when the change was given.
+    """
+    allows = any(consent.value for consent in contact.consents) or any(
+        value for _, value in contact.preferences or Preferences()
+    )
+    changed_since = there.modified_at is None or there.modified_at > accepted_at
+    whole = result.contact == said_in(contact) and not result.kept_there
+    return whole and not (allows or changed_since or contact.attributes) and not is_there(contact, there)
+
+
+def is_there(contact: NewContact, there: ContactThere) -> bool:
+    """Whether the vendor has all of a change that has no attributes."""
+    ours = {name: value for name, value in contact if value is not None and name not in _NO_PLAIN_FIELDS}
+    preferences = {name: value for name, value in contact.preferences or Preferences() if value is not None}
+    return (
+        all(_as_told(there.values.get(name, "")) == _as_told(str(value)) for name, value in ours.items())
+        and all(there.preferences.get(name) is value for name, value in preferences.items())
+        and all(one.id in there.consents and there.consents[one.id].value is one.value for one in contact.consents)
+    )
+
+
+def _as_told(value: str) -> str:
+    return value.strip().casefold()
+
+
 def _counts(ours: Consent, theirs: ConsentThere, modified_at: datetime | None) -> bool:
     """Whether our word about a consent counts more than the vendor's."""
     at = theirs.given_at or modified_at  # the contact was not changed later than it was changed last
@@ -183,8 +222,8 @@ def _counts(ours: Consent, theirs: ConsentThere, modified_at: datetime | None) -
 def _other_values(contact: NewContact, there: ContactThere) -> tuple[str, ...]:
     """The fields in which the vendor has something else, not nothing."""
     ours = {name: str(value) for name, value in contact if value is not None and name not in _NO_PLAIN_FIELDS}
-    theirs = {name: there.values.get(name, "").strip().casefold() for name in ours}
-    return tuple(name for name, value in ours.items() if theirs[name] not in ("", value.strip().casefold()))
+    theirs = {name: _as_told(there.values.get(name, "")) for name in ours}
+    return tuple(name for name, value in ours.items() if theirs[name] not in ("", _as_told(value)))
 
 
 def shown_over(fields: Mapping[str, str | None], contact: NewContact, names: Sequence[str]) -> dict[str, str | None]:

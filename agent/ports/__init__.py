@@ -15,7 +15,7 @@ from agent.ports.benefits import (
     RedemptionRecord,
     RedemptionWish,
 )
-from agent.ports.bulk import BulkRecord, BulkWriter
+from agent.ports.bulk import BulkCarrier, BulkRecord, BulkUpdater, BulkWriter
 from agent.ports.cache import ContactCache, Remember, Seed, Told
 from agent.ports.enrolments import Added, EnrolmentRecord, Writer
 from agent.ports.feeds import (
@@ -55,7 +55,9 @@ __all__ = [
     "AppliedFile",
     "Batch",
     "Budget",
+    "BulkCarrier",
     "BulkRecord",
+    "BulkUpdater",
     "BulkWriter",
     "CarriedOffers",
     "ChangeFeed",

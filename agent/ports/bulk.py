@@ -1,35 +1,39 @@
-"""Several new contacts in one call: on disk, and at a vendor that takes them so."""
+"""Several new contacts, or changes, in one call: on disk, and at a vendor that takes them so."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from agent.domain.bulk import BulkCall, BulkSent, RowWord
 from agent.domain.enrolment import Enrolment
 from agent.domain.identifiers import Identifier
+from agent.domain.revision import ContactThere
 from agent.domain.tagging import Found
+from agent.domain.transaction import NewContact
 from agent.ports.basics import Pace
 
+T = TypeVar("T")
 
-class BulkRecord(Protocol):
-    """Calls whose end is not known yet, on disk. Each call raises StorageError."""
+
+class BulkRecord(Protocol[T]):
+    """Calls whose end is not known yet, with records of one kind, on disk. Each call raises StorageError."""
 
     def open(self, *, after: int = 0) -> Sequence[BulkCall]:
         """The oldest first, after a number."""
 
     def waiting(self) -> int:
-        """How many new contacts wait and have not gone in a call."""
+        """How many records wait and have not gone in a call."""
 
-    async def begin(self, contacts: Sequence[Enrolment], now: datetime) -> tuple[BulkCall, frozenset[int]]:
-        """Puts one on disk that is about to go out, and the numbers of those who have a place in it, in their order."""
+    async def begin(self, records: Sequence[T], now: datetime) -> tuple[BulkCall, frozenset[int]]:
+        """Puts one on disk that is about to go out; the numbers of those that have a place in it, in their order."""
 
     async def name(self, number: int, vendor_id: str) -> None:
         """Writes down what the vendor calls it."""
 
-    async def contacts(self, number: int) -> Mapping[int, Enrolment]:
-        """Who stands where in it, as far as they are on record still."""
+    async def records(self, number: int) -> Mapping[int, T]:
+        """What stands where in it, as far as it is on record still, and still says that."""
 
     async def end(self, number: int, made: Collection[int], *, doubted: bool = False) -> None:
         """Writes down that it is over, and whom the vendor says that it has made; or that nobody says."""
@@ -38,22 +42,16 @@ class BulkRecord(Protocol):
         """Removes one that did not go out."""
 
 
-class BulkWriter(Protocol):
-    """Makes several contacts at the vendor by one call, which it carries out in its own time."""
+class BulkCarrier(Protocol):
+    """Takes several rows by one call, which the vendor carries out in its own time."""
 
     @property
     def max_rows(self) -> int:
-        """Contacts that one call holds at most."""
+        """Rows that one call holds at most."""
 
     @property
     def max_bytes(self) -> int:
         """Bytes of rows that one call holds at most."""
-
-    def key_of(self, made: Enrolment) -> Identifier | None:
-        """By what of it the vendor tells contacts apart: it refuses a second one. None where it cannot go so."""
-
-    def row(self, made: Enrolment, *, store_id: str) -> bytes:
-        """The contact as it stands in a call, and where it was given."""
 
     async def send(self, rows: Sequence[bytes], *, pace: Pace) -> BulkSent:
         """One call.
@@ -69,6 +67,16 @@ class BulkWriter(Protocol):
             VendorUnreachableError, VendorRefusedError: as everywhere.
         """
 
+
+class BulkWriter(BulkCarrier, Protocol):
+    """Makes several contacts by one call."""
+
+    def key_of(self, made: Enrolment) -> Identifier | None:
+        """By what of it the vendor tells contacts apart: it refuses a second one. None where it cannot go so."""
+
+    def row(self, made: Enrolment, *, store_id: str) -> bytes:
+        """The contact as it stands in a call, and where it was given."""
+
     async def find(self, made: Enrolment, *, sure: bool, timeout_s: float, pace: Pace) -> Found | None:
         """Whom a call has made, under a key of the vendor's; None where they are not found, or it is somebody else.
 
@@ -81,3 +89,13 @@ class BulkWriter(Protocol):
         Raises:
             VendorUnreachableError, VendorRefusedError: as everywhere.
         """
+
+
+class BulkUpdater(BulkCarrier, Protocol):
+    """Changes several contacts by one call."""
+
+    def key_of(self, there: ContactThere, changed: Sequence[Identifier]) -> str | None:
+        """By what the call finds a contact as the vendor has it; None where it has none, or that is what changes."""
+
+    def row(self, key: str, contact: NewContact, identifiers: Sequence[Identifier]) -> bytes:
+        """A change as it stands in a call, under the key of whose contact it is."""

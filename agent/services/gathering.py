@@ -1,34 +1,24 @@
 """New contacts that go to the loyalty system together, where many wait: after an outage, where it takes several a call.
 
 Who goes so is asked for first by everything by which the loyalty system does not itself tell contacts apart: nobody is
-made twice because others wait as well. A call is on disk before it goes out, and is never sent again: while it is being
-carried out it is asked for at growing intervals, and one that was not answered is searched for. Whom it made is asked
-for under its key; everybody else is looked up and made alone, whatever was said of them: also who is refused so hears
-why from the one call that is well known. Sales of those who are under way wait; everybody else's go on.
+made twice because others wait as well. What becomes of a call is :mod:`agent.services.together`'s. Whom it made is
+asked for under its key; everybody else is looked up and made alone, whatever was said of them: also who is refused so
+hears why from the one call that is well known. Sales of those who are under way wait; everybody else's go on.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
-import structlog
-
-from agent.domain.bulk import BulkCall, believed, fitting
 from agent.domain.delivery import Verdict, VerdictKind
 from agent.domain.enrolment import BulkWord, Enrolment, EnrolmentState
 from agent.domain.identifiers import Identifier
 from agent.domain.tagging import Found
-from agent.errors import VendorOwnError, VendorRefusedError, VendorUnreachableError
 from agent.ports import BulkRecord, BulkWriter, Clock, EnrolmentRecord, Pace
-from agent.services.turns import OWN_FAILURES, SLICE, Turns
-
-log = structlog.get_logger(__name__)
-
-FEWEST: Final = 10
-"""Fewer go one by one: that takes no longer, and a cashier's answer does not depend on when a call is carried out."""
+from agent.services.together import FEWEST, Together
+from agent.services.turns import SLICE, Turns
 
 WITH_OTHERS: Final = Verdict(
     VerdictKind.RETRY,
@@ -37,7 +27,6 @@ WITH_OTHERS: Final = Verdict(
     awaits=True,
     not_received=True,
 )
-_NOT_OVER: Final = Verdict(VerdictKind.RETRY, "contact.with_others", alone=True)
 
 
 class Gathering:
@@ -61,7 +50,7 @@ class Gathering:
         *,
         clock: Clock,
         record: EnrolmentRecord,
-        calls: BulkRecord,
+        calls: BulkRecord[Enrolment],
         bulk: BulkWriter,
         turns: Turns,
         store_id: str,
@@ -70,11 +59,21 @@ class Gathering:
         listed: Callable[[Sequence[Identifier]], bool],
         fewest: int = FEWEST,
     ) -> None:
-        self._clock, self._record, self._calls, self._bulk, self._turns = clock, record, calls, bulk, turns
-        self._store_id, self._timeout_s, self._pace, self._listed = store_id, timeout_s, pace, listed
+        self._record, self._calls, self._bulk, self._listed = record, calls, bulk, listed
+        self._store_id, self._timeout_s, self._pace = store_id, timeout_s, pace
         self._fewest, self._gathers = fewest, False
         self._ready: dict[int, int] = {}
-        self._refused: Counter[int] = Counter()
+        self._together = Together[Enrolment](
+            "contacts",
+            clock=clock,
+            calls=calls,
+            bulk=bulk,
+            turns=turns,
+            pace=pace,
+            key_of=self._key_of,
+            is_there=self._is_there,
+            done=_are_made,
+        )
 
     # --- who goes so ----------------------------------------------------------------------------------------
 
@@ -120,31 +119,7 @@ class Gathering:
             StorageError: what must be on disk could not be put there.
         """
         contacts, rows = await self._gathered(busy) if self._ready else ([], [])
-        if not contacts:
-            return 0
-        call, taken = await self._calls.begin(contacts, self._clock.now())
-        body = [row for made, row in zip(contacts, rows, strict=True) if made.number in taken]
-        if not body:
-            await self._calls.take_back(call.number)
-            return 0
-        try:
-            sent = await self._bulk.send(body, pace=self._pace)
-        except VendorOwnError:
-            return 0  # the call's trouble, not the line's; it may be there
-        except VendorUnreachableError as error:
-            if not error.maybe_received:
-                await self._calls.take_back(call.number)
-            raise
-        except VendorRefusedError:
-            await self._calls.end(call.number, ())  # perhaps of such calls alone: they go one by one
-            raise
-        if sent.vendor_id is None:
-            log.warning("contacts.bulk_refused", count=len(body), status=sent.status, code=sent.vendor_code)
-            await self._calls.end(call.number, ())
-        else:
-            await self._calls.name(call.number, sent.vendor_id)
-            log.info("contacts.bulk_sent", count=len(body))
-        return 1
+        return await self._together.send(contacts, rows)
 
     async def _gathered(self, busy: Callable[[int], bool]) -> tuple[list[Enrolment], list[bytes]]:
         """Who goes in the next call, and as what, the oldest first."""
@@ -158,7 +133,7 @@ class Gathering:
                     contacts.append(made)
                     rows.append(self._bulk.row(made, store_id=self._store_id))
             await asyncio.sleep(0)  # a cashier's question comes in between
-        count = fitting(rows, max_rows=self._bulk.max_rows, max_bytes=self._bulk.max_bytes)
+        count = self._together.fitting(rows)
         return contacts[:count], rows[:count]
 
     async def follow(self, go_on: Callable[[], bool]) -> int:
@@ -167,60 +142,25 @@ class Gathering:
         Args:
             go_on: whether another may be asked for.
         """
+        return await self._together.follow(go_on)
 
-        def waiting(after: int) -> Sequence[BulkCall]:
-            return self._calls.open(after=after)
+    def _key_of(self, made: Enrolment) -> str | None:
+        key = self._bulk.key_of(made)
+        return key.value if key is not None else None
 
-        taken = await self._turns.take(go_on, waiting=waiting, bring=self._ask, give_up=self._give_up)
-        return taken.answered
-
-    async def _ask(self, call: BulkCall) -> Verdict | None:
-        there = await self._calls.contacts(call.number)
-        try:
-            if call.vendor_id is None:
-                return await self._search(call, there)
-            said = await self._bulk.said(call.vendor_id, size=call.size, pace=self._pace)
-        except VendorRefusedError:  # perhaps of this question alone: then there is an end to asking, too
-            self._turns.refused(call.number)
-            self._refused[call.number] += 1
-            if self._refused[call.number] >= OWN_FAILURES:
-                await self._give_up(call, VendorRefusedError.code)
-            raise
-        if said is None:
-            return _NOT_OVER
-        keys = {place: key.value if (key := self._bulk.key_of(made)) else None for place, made in there.items()}
-        words = believed(said, keys)
-        made_there = [made.number for place, made in there.items() if words[place].made]
-        await self._end(call, made_there)
-        log.info("contacts.bulk_over", counts={"made": len(made_there), "alone": len(there) - len(made_there)})
-        self._turns.taken(call.number)
-        return None
-
-    async def _search(self, call: BulkCall, there: Mapping[int, Enrolment]) -> Verdict | None:
-        """Whether a call that nobody heard of was carried out: whoever stands last in it is there."""
-        if there:
-            last = there[max(there)]
-            found = await self._bulk.find(last, sure=False, timeout_s=self._timeout_s, pace=self._pace)
-            if found is None:
-                return _NOT_OVER  # it may be carried out at any moment
-        await self._end(call, (), doubted=True)
-        self._turns.taken(call.number)
-        return None
-
-    async def _give_up(self, call: BulkCall, _code: str) -> None:
-        """Nobody says what has become of it: each of its contacts is looked up, alone."""
-        log.warning("contacts.bulk_unknown", count=call.size)
-        await self._end(call, (), doubted=True)
-        self._turns.decided(call.number)
-
-    async def _end(self, call: BulkCall, made: Collection[int], *, doubted: bool = False) -> None:
-        await self._calls.end(call.number, made, doubted=doubted)
-        self._refused.pop(call.number, None)  # a later call may have its number
+    async def _is_there(self, made: Enrolment) -> bool:
+        found = await self._bulk.find(made, sure=False, timeout_s=self._timeout_s, pace=self._pace)
+        return found is not None
 
     def line_changed(self) -> None:
         """The line is back."""
-        self._turns.line_changed()
+        self._together.line_changed()
 
     def hurry(self) -> None:
         """Somebody asked for an attempt now."""
-        self._turns.hurry()
+        self._together.hurry()
+
+
+async def _are_made(made: Collection[Enrolment]) -> Collection[int]:
+    """They are there, to be found under a key of the vendor's."""
+    return [one.number for one in made]

@@ -2,7 +2,8 @@
 
 A change goes field by field, so that sending it twice does no harm. What the loyalty system has is asked for first:
 what it must keep is not written over, and what is written over though it may be as new is said
-(:mod:`agent.domain.revision` has the rule). Nothing waits for a change: sales go under a key that no change has.
+(:mod:`agent.domain.revision` has the rule). Where many wait, those that may go together do
+(:mod:`agent.services.combining`). Nothing waits for a change: sales go under a key that no change has.
 """
 
 from __future__ import annotations
@@ -20,11 +21,12 @@ from agent.domain.delivery import Verdict, VerdictKind
 from agent.domain.enrolment import Enrolment, EnrolmentState
 from agent.domain.health import Conditions
 from agent.domain.identifiers import Identifier
-from agent.domain.revision import NOTHING, Reconciled, Revision, reconciled, withdrawn_in
+from agent.domain.revision import NOTHING, Reconciled, Revision, goes_together, is_there, reconciled, withdrawn_in
 from agent.domain.transaction import IntegrationKey, NewContact
 from agent.errors import ContactRefusedError, Fault, VendorRefusedError
 from agent.ports import Clock, Occurrence, Pace, Writer
 from agent.services.bringing import Manner
+from agent.services.combining import Combining, WayTogether
 from agent.services.news import NO_NEWS, News
 from agent.services.turns import SLICE, Turns
 
@@ -52,7 +54,7 @@ class RevisionRecord(Protocol):
         """Every change of whoever has that key, the oldest first."""
 
     def queued(self, limit: int, *, after: int = 0) -> Sequence[Revision]:
-        """The oldest that the vendor does not have yet, after a record's number."""
+        """The oldest that the vendor does not have yet, after a record's number; none that is under way in a call."""
 
     def parked(self) -> int:
         """How many the vendor refuses."""
@@ -99,6 +101,7 @@ class Updating:
         conditions: where it is told that the vendor refuses some.
         audit: records that two words about one contact differed. Raises StorageError.
         news: what further systems are told of changes.
+        together: how several go together; None where the vendor takes them one by one.
     """
 
     def __init__(
@@ -114,12 +117,18 @@ class Updating:
         conditions: Conditions,
         audit: Callable[..., Awaitable[Any]],
         news: News = NO_NEWS,
+        together: WayTogether | None = None,
     ) -> None:
         self._clock, self._record, self._writer, self._turns = clock, record, writer, turns
         self._manner, self._as_of, self._conditions, self._audit = manner, as_of, conditions, audit
         self._their_time, self._news = their_time, news
         self._locks: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
         self._told = False
+        self._combining = self._opened(together) if together is not None else None
+
+    def _opened(self, together: WayTogether) -> Combining:
+        pace, is_there, arrived = self._manner.pace, self._is_there, self._has_arrived
+        return Combining(together, clock=self._clock, pace=pace, is_there=is_there, arrived=arrived)
 
     def without_place(self, contact: NewContact) -> Sequence[Fault]:
         """What of a change the vendor has no field for: refused before anybody is told that it is kept."""
@@ -143,18 +152,27 @@ class Updating:
             return self._record.queued(SLICE, after=after)
 
         bring = partial(self._in_turn, writer=self._writer)
-        taken = await self._turns.take(go_on, waiting=waiting, bring=bring, give_up=self._give_up)
-        return taken.answered
+        if self._combining is None:
+            return (await self._turns.take(go_on, waiting=waiting, bring=bring, give_up=self._give_up)).answered
+        answered = await self._combining.follow(go_on)
+        self._combining.look()
+        has = self._combining.has
+        taken = await self._turns.take(go_on, waiting=waiting, bring=bring, give_up=self._give_up, passed=has)
+        if (taken.everybody or self._combining.is_full) and go_on() and not self._turns.are_refused():
+            answered += await self._combining.send(self._is_busy)
+        return answered + taken.answered
 
     async def _in_turn(self, revision: Revision, *, writer: Writer) -> Verdict | None:
         async with self._alone(revision.number):
             standing = self.standing(revision)
             if standing is None or standing.state is not EnrolmentState.QUEUED:  # a cashier waited for it meanwhile
                 return None
+            if standing.under_way:
+                return None
             if self._turns.are_refused():
                 return _NOT_ALLOWED
             try:
-                await self._bring(standing, writer, self._manner.pace)
+                await self._bring(standing, writer, self._manner.pace, combining=self._combining)
             except ContactRefusedError as error:
                 await self._park(standing, error.status, error.vendor_code, error.fields)
             except VendorRefusedError:
@@ -186,27 +204,48 @@ class Updating:
         """
         async with self._alone(revision.number):
             standing = self.standing(revision)
-            if standing is None or standing.version != revision.version or self._writer is None:
+            if standing is None or standing.version != revision.version or self._writer is None or standing.under_way:
                 return None  # the lane was faster, more was given meanwhile, or they were erased
             return (await self._bring(standing, self._writer, pace)).kept_there
 
-    async def _bring(self, revision: Revision, writer: Writer, pace: Pace) -> Reconciled:
+    async def _bring(
+        self, revision: Revision, writer: Writer, pace: Pace, *, combining: Combining | None = None
+    ) -> Reconciled:
         there = await writer.contact_there(revision.key, timeout_s=self._manner.timeout_s, pace=pace)
         if there is None:
             raise ContactRefusedError(NOT_FOUND, _UNKNOWN)
-        result = reconciled(revision.contact, there, self._their_time(revision.accepted_at))
+        given_at = self._their_time(revision.accepted_at)
+        result = reconciled(revision.contact, there, given_at)
+        late = combining is not None and goes_together(revision.contact, there, result, given_at)
+        if late and combining is not None and combining.join(revision, there):
+            self._turns.taken(revision.number)
+            return result
         if result.contact != NOTHING:
             await writer.update(there.contact_id, result.contact, revision.identifiers, pace=pace)
         if result.kept_there or result.overwritten:
             await self._tell_conflict(result)
+        await self._arrived(revision, result.contact, result.there)
+        return result
+
+    async def _arrived(self, revision: Revision, written: NewContact, there: NewContact) -> None:
+        """Writes down what of a change was written at the vendor, and what of it is there now."""
         now = self._clock.now()
-        changed = self._news.changed(revision, result.there, now)
-        await self._record.deliver(revision, result.contact, now, changed)
+        changed = self._news.changed(revision, there, now)
+        await self._record.deliver(revision, written, now, changed)
         if changed is not None:
             self._news.told()
         self._turns.taken(revision.number)
         self.tell()
-        return result
+
+    async def _has_arrived(self, revision: Revision) -> None:
+        await self._arrived(revision, revision.contact, revision.contact)
+
+    async def _is_there(self, revision: Revision) -> bool:
+        """Whether the vendor has what a change says; one of somebody who is gone there is decided, too."""
+        if self._writer is None:
+            return False
+        there = await self._writer.contact_there(revision.key, timeout_s=self._manner.timeout_s, pace=self._manner.pace)
+        return there is None or is_there(revision.contact, there)
 
     async def _tell_conflict(self, result: Reconciled) -> None:
         """Somebody else has changed the contact too: says so, lest a word is lost without anybody knowing."""
@@ -240,16 +279,31 @@ class Updating:
     def line_changed(self) -> None:
         """The line is back: what only failed with it need not wait any longer."""
         self._turns.line_changed()
+        if self._combining is not None:
+            self._combining.line_changed()
 
     def hurry(self) -> None:
         """Somebody asked for an attempt now: nothing waits any longer."""
         self._turns.hurry()
+        if self._combining is not None:
+            self._combining.hurry()
+
+    def erased(self) -> None:
+        """Somebody was. Raises StorageError."""
+        if self._combining is not None:
+            self._combining.forget()
+        self.tell()
 
     def tell(self) -> None:
         """Says whether the vendor refuses changes that were given here. Raises StorageError."""
         parked = self._record.parked()
         self._told = True
         self._conditions.set("changes.parked", stands=parked > 0, now=self._clock.now(), detail=str(parked))
+
+    def _is_busy(self, number: int) -> bool:
+        """Whether somebody brings that change to the vendor at this moment."""
+        lock = self._locks.get(number)
+        return lock is not None and lock.locked()
 
     def _alone(self, number: int) -> asyncio.Lock:
         """Held by whoever brings one change to the vendor: two of one person must not overtake each other."""

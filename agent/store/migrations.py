@@ -43,6 +43,13 @@ def progress_of_deliveries(db: Database) -> None:
     )
 
 
+@outbox()
+def changes_in_bulk(db: Database) -> None:
+    """Calls with several changes, too, and which version of a record stands in a call."""
+    db.execute("ALTER TABLE bulk_calls ADD COLUMN kind TEXT NOT NULL DEFAULT 'contact'")
+    db.execute("ALTER TABLE bulk_rows ADD COLUMN version INTEGER")
+
+
 # Personal data is in `statements` alone, whose rows are never moved: agent.store.statements says why. The rest of a
 # sale, its deliveries and what happened to them name nobody. docs/gdpr.md has a row for every column. Activities stand
 # among the sales: agent.store.activities.

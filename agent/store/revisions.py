@@ -25,6 +25,7 @@ from agent.store.enrolment_rows import (
     ADD_KEY,
     AMEND,
     DROP_KEYS,
+    LEAVE_CALL,
     PARK,
     Given,
     Tell,
@@ -42,17 +43,23 @@ if TYPE_CHECKING:
 
 _REF_BYTES = 16
 
-_ROWS = """
-    SELECT e.id, e.statement, e.state, e.accepted_at, e.settled_at, e.status, e.vendor_code, t.content
-    FROM enrolments AS e JOIN statements AS t ON t.id = e.statement WHERE {where} ORDER BY e.id"""
+ROWS = """
+    SELECT e.id, e.statement, e.state, e.accepted_at, e.settled_at, e.status, e.vendor_code, b.call, b.said, t.content
+    FROM enrolments AS e JOIN statements AS t ON t.id = e.statement LEFT JOIN bulk_rows AS b ON b.enrolment = e.id
+    WHERE {where} ORDER BY e.id"""
 OF_MARK = """
     SELECT k.enrolment FROM enrolment_keys AS k JOIN enrolments AS e ON e.id = k.enrolment
     WHERE k.mark = ? AND e.kind = 'change'"""
-BY_NUMBER = _ROWS.format(where="e.id = ? AND e.kind = 'change'")
-QUEUED = _ROWS.format(where="e.kind = 'change' AND e.state = 'queued' AND e.id > ?") + " LIMIT ?"
+BY_NUMBER = ROWS.format(where="e.id = ? AND e.kind = 'change'")
+QUEUED = (
+    ROWS.format(
+        where="e.kind = 'change' AND e.state = 'queued' AND e.id > ? AND (b.call IS NULL OR b.said IS NOT NULL)"
+    )
+    + " LIMIT ?"
+)
 PARKED = "SELECT count(*) FROM enrolments WHERE kind = 'change' AND state = 'parked'"
 ANY = "SELECT EXISTS (SELECT 1 FROM enrolments WHERE kind = 'change')"
-ARRIVED = _ROWS.format(where="e.kind = 'change' AND e.state = 'delivered' AND e.settled_at < ?") + " LIMIT ?"
+ARRIVED = ROWS.format(where="e.kind = 'change' AND e.state = 'delivered' AND e.settled_at < ?") + " LIMIT ?"
 ADD = "INSERT INTO enrolments (kind, ref, state, statement, accepted_at) VALUES ('change', ?, 'queued', ?, ?)"
 SETTLE = """
     UPDATE enrolments SET state = 'delivered', statement = ?2, settled_at = ?3, status = NULL, vendor_code = NULL
@@ -85,8 +92,12 @@ class Revisions:
         return tuple(one for one in self._marked((key.identifier,)) if one.key == key)
 
     def queued(self, limit: int, *, after: int = 0) -> list[Revision]:
-        """The oldest that the vendor does not have yet, after a record's number. Raises StorageError."""
-        return _readable(read(self._reader, QUEUED, after, limit))
+        """The oldest that the vendor does not have yet, after a record's number; none that is under way in a call.
+
+        Raises:
+            StorageError: they cannot be read.
+        """
+        return readable(read(self._reader, QUEUED, after, limit))
 
     def parked(self) -> int:
         """How many the vendor refuses. Raises StorageError."""
@@ -96,7 +107,7 @@ class Revisions:
         if not read(self._reader, ANY)[0][0]:  # as a rule: with each look-up and sale it is one question, not many
             return []
         numbers = {row[0] for one in identifiers for row in read(self._reader, OF_MARK, self._hash(one))}
-        return _readable([row for number in sorted(numbers) for row in read(self._reader, BY_NUMBER, number)])
+        return readable([row for number in sorted(numbers) for row in read(self._reader, BY_NUMBER, number)])
 
     # --- given and settled ----------------------------------------------------------------------------------
 
@@ -126,7 +137,7 @@ class Revisions:
             given = Given("", contact, tuple(identifiers), key, known_by=tuple(known_by))
             numbers = [row[0] for row in db.execute(OF_MARK, (self._hash(key.identifier),))]
             rows = [row for number in numbers for row in db.execute(BY_NUMBER, (number,)).fetchall()]
-            waiting = [one for one in _readable(rows) if one.key == key and one.state is not EnrolmentState.DELIVERED]
+            waiting = [one for one in readable(rows) if one.key == key and one.state is not EnrolmentState.DELIVERED]
             if waiting:
                 number, before = waiting[0].number, next(given_in(row) for row in rows if row[0] == waiting[0].number)
                 given = _one(given, before)
@@ -141,7 +152,7 @@ class Revisions:
             return db.execute(BY_NUMBER, (number,)).fetchall(), bool(waiting)
 
         rows, before = await self._writer.run(write)
-        return _readable(rows)[0], before
+        return readable(rows)[0], before
 
     async def deliver(
         self, revision: Revision, written: NewContact, now: datetime, changed: Occurrence | None = None
@@ -171,6 +182,7 @@ class Revisions:
                 (row,) = db.execute(BY_NUMBER, (revision.number,))
                 version = statements.keep(db, replace(given_in(row), contact=written).text())
                 forget_content(db, revision.number)
+            db.execute(LEAVE_CALL, (revision.number,))
             db.execute(SETTLE, (revision.number, version, to_ms(now)))
 
         await self._writer.run(write)
@@ -195,6 +207,7 @@ class Revisions:
                 return False
             if not db.execute(PARK, (revision.number, status, vendor_code)).rowcount:
                 return False
+            db.execute(LEAVE_CALL, (revision.number,))
             if fields:
                 (row,) = db.execute(BY_NUMBER, (revision.number,))
                 kept = statements.keep(db, replace(given_in(row), refused=tuple(fields)).text())
@@ -250,10 +263,11 @@ def _one(later: Given, earlier: Given) -> Given:
     )
 
 
-def _readable(rows: Sequence[Sequence[Any]]) -> list[Revision]:
+def readable(rows: Sequence[Sequence[Any]]) -> list[Revision]:
+    """Those of them that can be read."""
     found = []
     for row in rows:
-        number, version, state, accepted_at, settled_at, status, vendor_code, _ = row
+        number, version, state, accepted_at, settled_at, status, vendor_code, call, said, _ = row
         given = given_in(row)
         if given.key is None or given.contact is None:  # it goes when its time is up
             continue
@@ -269,6 +283,8 @@ def _readable(rows: Sequence[Sequence[Any]]) -> list[Revision]:
                 settled_at=from_ms(settled_at) if settled_at is not None else None,
                 status=status,
                 vendor_code=vendor_code,
+                bulk=call,
+                under_way=call is not None and said is None,
             )
         )
     return found

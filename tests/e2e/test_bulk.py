@@ -96,7 +96,7 @@ def test_many_who_joined_go_by_one_call(vendor, open_till):
     joined = [join(till, number) for number in range(MANY)]
     sell_to_a_member(vendor, till)
     vendor.mend()
-    eventually(lambda: till.logged("contacts.bulk_sent"))
+    eventually(lambda: till.logged("bulk.sent"))
     eventually(lambda: till.delivered("s-other"))
     till.kill()
     till.start()
@@ -128,7 +128,7 @@ def test_the_answer_to_the_call_is_lost(vendor, open_till, late):
         carry_out(vendor)
     eventually(lambda: all_delivered(till) and till.delivered("s-other"))
     carry_out(vendor)
-    assert (batches(vendor), len(till.logged("contacts.bulk_unknown"))) == ([MANY - PROBES], 1 if late else 0)
+    assert (batches(vendor), len(till.logged("bulk.unknown"))) == ([MANY - PROBES], 1 if late else 0)
     assert_each_is_there_once(vendor, joined)
 
 
@@ -140,7 +140,7 @@ def test_who_is_erased_while_the_call_is_carried_out(vendor, open_till):
     vendor.cut()
     joined = [join(till, number) for number in range(MANY)]
     vendor.mend()
-    eventually(lambda: till.logged("contacts.bulk_sent"))
+    eventually(lambda: till.logged("bulk.sent"))
     gone = next(number for number in reversed(range(MANY)) if not at_the_vendor(vendor, number))
     erased = till.http.post("/v1/privacy/erase", json={"identifier": {"type": "mobile_phone", "value": phone_of(gone)}})
     assert erased.json()["counts"]["enrolments"] == 1
@@ -166,7 +166,7 @@ def test_the_echo_of_our_own_call(vendor, open_till, feed, order):
         with vendor.sim.lock:
             deaf = vendor.sim.faults.add(Fault(kind="answer", status=404, path="/api/*/contacts/bulk/status"))
     vendor.mend()
-    eventually(lambda: till.logged("contacts.bulk_sent"))
+    eventually(lambda: till.logged("bulk.sent"))
     carry_out(vendor)
     if order == "after it":
         eventually(lambda: all_delivered(till) and till.delivered("s-other"))
@@ -189,3 +189,53 @@ def test_the_echo_of_our_own_call(vendor, open_till, feed, order):
     again = till.http.post("/v1/contacts", json={"mobile_phone": phone_of(7)}).json()
     assert again["integration_key"]["value"] == at_the_vendor(vendor, 7)[0].attributes["memberNumber"]
     assert [till.logged(event) for event in ("contact.existing", "contact.conflict", "contact.parked")] == [[], [], []]
+
+
+def change(till, ref, **given):
+    answer = till.http.patch(f"/v1/contacts/{ref}", json=given)
+    assert (answer.status_code, answer.json()["state"]) == (202, "queued"), answer.text
+
+
+BY_MAIL = pytest.mark.parametrize(
+    "vendor", [{"members": 60, "contact_types": {"Member": "email"}, "bulk_delay_s": 3600.0}], indirect=True, ids=[""]
+)
+SEVERAL = 15
+
+
+@BY_MAIL
+@pytest.mark.parametrize("how", ["asked for", "killed meanwhile", "its answer is lost"])
+def test_many_changes_go_by_one_call(vendor, open_till, how):
+    """Each arrives once, whatever becomes of the call; a yes goes alone, and what is said meanwhile comes last."""
+    till = open_till(**WRITES, voyado={"member_key": "email"}).start()
+    eventually(till.loaded)
+    people = members(vendor, SEVERAL + 1)
+    refs = [till.identify("email", one.attributes["email"])["contact"]["ref"] for one in people]
+    vendor.cut()
+    for number, ref in enumerate(refs[:SEVERAL]):
+        change(till, ref, first_name=f"Ylva{number}", preferences={"accepts_sms": False})
+    change(till, refs[SEVERAL], preferences={"accepts_email": True})
+    if how == "its answer is lost":
+        with vendor.sim.lock:
+            lost = Fault(kind="drop", path="/api/*/contacts/bulk", method="PATCH", count=1, after_processing=True)
+            vendor.sim.faults.add(lost)
+    vendor.mend()
+    eventually(lambda: batches(vendor))
+    eventually(lambda: people[SEVERAL].preferences["acceptsEmail"] is True)
+    change(till, refs[0], last_name="Meanwhile")
+    if how == "killed meanwhile":
+        eventually(lambda: till.logged("bulk.sent"))
+        till.kill()
+        till.start()
+    carry_out(vendor)
+    eventually(lambda: people[0].attributes["lastName"] == "Meanwhile")
+    assert batches(vendor) == [SEVERAL]
+    names = [one.attributes["firstName"] for one in people[:SEVERAL]]
+    assert names == [f"Ylva{number}" for number in range(SEVERAL)]
+    assert {one.preferences["acceptsSms"] for one in people[:SEVERAL]} == {False}
+    vendor.sim.export_now()
+    till.sync()
+    assert till.conditions() == set()
+    assert till.logged("change.parked") == []
+    told = till.log.read_text() + till.http.get("/metrics").text
+    assert "Ylva7" not in told
+    assert people[7].attributes["email"] not in told

@@ -41,7 +41,7 @@ from agent.services.intake import Intake, IntakePolicy
 from agent.services.judge import DispatchPolicy
 from agent.services.lane import Lane
 from agent.services.turns import ERRORS_ALONE, OWN_FAILURES, SLICE, TURN, Turns
-from agent.store.bulk import BulkCalls
+from agent.store.bulk import new_contacts
 from agent.store.enrolments import Enrolments
 from agent.store.mending import Clues, mend
 from tests.fakes import (
@@ -92,7 +92,7 @@ class Desk:
             policy=IdentifyPolicy(TAGGING, DAY, frozenset()),
             newcomers=self.newcomers,
         )
-        self.calls = BulkCalls(outbox._writer, outbox._reader)
+        self.calls = new_contacts(outbox._writer, outbox._reader)
         gathering = bulk and Gathering(
             clock=self.clock,
             record=self.record,

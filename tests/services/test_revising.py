@@ -48,7 +48,7 @@ REFUSED = ContactRefusedError(422, "ValidationError", ("birth_date",))
 class Counter(Desk):
     """A desk at which contacts are changed as well, with two members whom the local contacts know."""
 
-    def __init__(self, outbox, *, offered=True):
+    def __init__(self, outbox, *, offered=True, together=None):
         super().__init__(outbox)
         self.changes = Revisions(outbox._writer, outbox._reader, names=NAMES)
         self.newcomers = Newcomers(self.record, ("first_name",), self.changes)
@@ -91,6 +91,7 @@ class Counter(Desk):
             their_time=asking.their_time,
             conditions=self.conditions,
             audit=self.audit,
+            together=together(self) if together is not None else None,
         )
         self.bringing._existing = self.updating.existing
         self.revising = Revising(

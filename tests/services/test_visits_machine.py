@@ -58,7 +58,7 @@ from agent.services.redeeming import Redeeming, Wanted
 from agent.services.turns import OWN_FAILURES, Turns
 from agent.store.activities import Activities
 from agent.store.audit import AuditAnchor, AuditTrail
-from agent.store.bulk import BulkCalls
+from agent.store.bulk import new_contacts
 from agent.store.database import DatabaseFile
 from agent.store.enrolments import Enrolments
 from agent.store.persons import PersonalSales
@@ -345,7 +345,7 @@ class Till:
             policy=IdentifyPolicy(TAGGING, DAY, frozenset(IdentifierType)),
             newcomers=self.newcomers,
         )
-        self.calls = BulkCalls(writer, reader)
+        self.calls = new_contacts(writer, reader)
         gathering = Gathering(
             clock=clock,
             record=self.made_here,

@@ -13,11 +13,12 @@ from agent.domain.enrolment import BulkWord, EnrolmentState
 from agent.domain.retention import RetentionPlan
 from agent.domain.transaction import NewContact
 from agent.ports import Recipient
-from agent.store.bulk import BEGIN, OF_CALL, OPEN, PLACES, WAITING, BulkCalls
+from agent.store.bulk import BEGIN, CHANGES_OF_CALL, OF_CALL, OPEN, PLACES, WAITING, new_contacts
 from agent.store.database import DatabaseFile
 from agent.store.enrolments import NOT_UNDER_WAY, WAS_ASKED, Enrolments
 from agent.store.mending import Clues, mend
 from agent.store.rescue import RescueJob, rescue
+from agent.store.revisions import QUEUED
 from tests.fakes import NAMES, NOW, STORAGE_KEY, VENDOR, member_key, open_outbox, phone
 
 DAY = timedelta(days=1)
@@ -26,7 +27,8 @@ DAY = timedelta(days=1)
 @contextlib.contextmanager
 def shop(tmp_path, run="run-1"):
     with open_outbox(tmp_path / "outbox.db", run=run) as outbox:
-        yield Enrolments(outbox._writer, outbox._reader, names=NAMES), BulkCalls(outbox._writer, outbox._reader), outbox
+        calls = new_contacts(outbox._writer, outbox._reader)
+        yield Enrolments(outbox._writer, outbox._reader, names=NAMES), calls, outbox
 
 
 async def made_here(record, count=3):
@@ -49,7 +51,7 @@ async def test_a_call_is_on_disk_before_it_goes_out(tmp_path):
     with shop(tmp_path, "run-2") as (record, calls, _):
         (call,) = calls.open()
         assert (call, calls.waiting()) == (BulkCall(call.number, None, 3), 0)
-        there = await calls.contacts(call.number)
+        there = await calls.records(call.number)
         assert {place: made.identifiers for place, made in there.items()} == {n: (phone(n),) for n in range(3)}
         assert all(made.under_way for made in record.queued(10))
         assert record.queued(10, under_way=False) == []
@@ -66,7 +68,7 @@ async def test_nobody_stands_in_two_calls(tmp_path):
         await record.park(read_before[2].number, 422, "ValidationError")
         call, taken = await calls.begin(read_before, NOW)
         assert (call.size, taken) == (1, {read_before[3].number})
-        assert list(await calls.contacts(call.number)) == [0]
+        assert list(await calls.records(call.number)) == [0]
 
 
 async def test_what_is_given_again_is_not_taken_meanwhile(tmp_path):
@@ -157,7 +159,9 @@ async def test_what_a_call_has_said_stands(tmp_path, how):
     with shop(tmp_path) as (record, calls, outbox):
         (call,) = calls.open()
         await calls.end(call.number, [record.queued(1)[0].number])
-        await outbox._writer.run(lambda db: db.execute("INSERT INTO bulk_calls VALUES (?, NULL, 3, 1)", (call.number,)))
+        await outbox._writer.run(
+            lambda db: db.execute("INSERT INTO bulk_calls VALUES (?, NULL, 3, 1, 'contact')", (call.number,))
+        )
         before = said_and_asked(record, outbox)
         if how == "nobody says":
             await calls.end(call.number, (), doubted=True)
@@ -173,7 +177,7 @@ async def test_who_is_gone_leaves_no_row(tmp_path, how):
     with shop(tmp_path) as (record, calls, outbox):
         if how == "erased":
             assert await record.erase(Wanted(frozenset(), {NAMES.of_identifier(phone(1)): None})) == 1
-            assert sorted(await calls.contacts(calls.open()[0].number)) == [0, 2]
+            assert sorted(await calls.records(calls.open()[0].number)) == [0, 2]
         else:
             old = RetentionPlan(
                 delivered_before=NOW + DAY,
@@ -182,7 +186,7 @@ async def test_who_is_gone_leaves_no_row(tmp_path, how):
                 tombstones_before=NOW - DAY,
             )
             assert await record.purge(old) == {"enrolments": 3}
-            assert await calls.contacts(calls.open()[0].number) == {}
+            assert await calls.records(calls.open()[0].number) == {}
         left = await outbox._writer.run(lambda db: db.execute("SELECT count(*) FROM bulk_rows").fetchone()[0])
         assert left == (2 if how == "erased" else 0)
 
@@ -196,7 +200,7 @@ async def test_a_rescue_keeps_them(tmp_path):
     (tmp_path / "fresh.db").rename(tmp_path / "outbox.db")
     with shop(tmp_path) as (record, calls, _):
         (call,) = calls.open()
-        assert (call.vendor_id, len(await calls.contacts(call.number)), calls.waiting()) == ("b-000017", 3, 0)
+        assert (call.vendor_id, len(await calls.records(call.number)), calls.waiting()) == ("b-000017", 3, 0)
         assert all(made.under_way for made in record.queued(10))
 
 
@@ -222,7 +226,7 @@ async def test_a_call_of_which_damage_took_a_part(tmp_path, lost, said):
         assert {made.state for made in queued} == {EnrolmentState.QUEUED}
 
 
-@pytest.mark.parametrize("statement", [WAITING, PLACES, OF_CALL, OPEN, NOT_UNDER_WAY, BEGIN])
+@pytest.mark.parametrize("statement", [WAITING, PLACES, OF_CALL, CHANGES_OF_CALL, OPEN, NOT_UNDER_WAY, QUEUED, BEGIN])
 async def test_every_question_has_its_index(tmp_path, statement):
     """However many contacts were made here."""
     with shop(tmp_path) as (_, _, outbox):

@@ -10,7 +10,7 @@ from datetime import tzinfo
 
 from agent.connectors.base import IDLE_PING_S, Surroundings
 from agent.connectors.voyado.benefits import VoyadoBenefits
-from agent.connectors.voyado.bulk import VoyadoBulk
+from agent.connectors.voyado.bulk import VoyadoBulk, VoyadoBulkChanges
 from agent.connectors.voyado.client import VoyadoClient
 from agent.connectors.voyado.errors import raise_unless_answered
 from agent.connectors.voyado.history import VoyadoHistory
@@ -51,6 +51,7 @@ class Voyado:
         self.sender = VoyadoSender(client, contact_type=settings.contact_type, zone=zone)
         self.lookup = self.writer = VoyadoPeople(client, settings, primary, fields)
         self.bulk = VoyadoBulk(client, settings, self.lookup) if settings.member_key else None
+        self.bulk_changes = VoyadoBulkChanges(client, settings) if settings.member_key else None
         self.history = VoyadoHistory(client, self.lookup)
         self.benefits = VoyadoBenefits(client, self.lookup, zone)
         self.redemptions = VoyadoRedemptions(client, self.lookup)
@@ -90,6 +91,11 @@ def benefits_of(connector: Voyado) -> VoyadoBenefits:
 def bulk_of(connector: Voyado) -> VoyadoBulk | None:
     """What makes several contacts by one call, where the tenant's key of members is known."""
     return connector.bulk
+
+
+def bulk_changes_of(connector: Voyado) -> VoyadoBulkChanges | None:
+    """What changes several contacts by one call, where the tenant's key of members is known."""
+    return connector.bulk_changes
 
 
 def redemptions_of(connector: Voyado) -> VoyadoRedemptions:

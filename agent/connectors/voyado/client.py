@@ -119,6 +119,10 @@ class VoyadoClient:
         """`POST /contacts/bulk`: an array of contacts, carried out later."""
         return await self._call("POST", "/contacts/bulk", content=body, params={"contactType": contact_type})
 
+    async def update_contacts(self, body: bytes, *, contact_type: str) -> Answer:
+        """`PATCH /contacts/bulk`: an array of changes, carried out later; the next export has them."""
+        return await self._call("PATCH", "/contacts/bulk", content=body, params={"contactType": contact_type})
+
     async def bulk_status(self, batch_id: str) -> Answer:
         """`GET /contacts/bulk/status`."""
         params = {"batchId": batch_id}

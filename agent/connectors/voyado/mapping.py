@@ -192,6 +192,22 @@ def render_change(contact: NewContact, identifiers: Sequence[Identifier], *, sou
     return render_json(_attributes(contact, identifiers, source))
 
 
+def render_bulk_change(
+    key_name: str, key: str, contact: NewContact, identifiers: Sequence[Identifier], *, source: str
+) -> bytes:
+    """A row of `PATCH /contacts/bulk`: what is given, under the key of whose contact it is.
+
+    Args:
+        key_name: the type's key, by our name.
+        key: the contact's value of it.
+        contact: as for :func:`render_change`.
+        identifiers: likewise.
+        source: likewise.
+    """
+    theirs = {ours: name for name, ours in FIELDS.items()}
+    return render_json({theirs[key_name]: key, **_attributes(contact, identifiers, source)})
+
+
 def _attributes(contact: NewContact, identifiers: Sequence[Identifier], source: str) -> dict[str, Any]:
     """What the customer gave. What they were not asked is left out."""
     named = {identifier.type: identifier.value for identifier in identifiers}

@@ -58,7 +58,7 @@ class VoyadoSettings(VendorSection):
     member_key: Literal["", "email", "mobile_phone", "personal_number", "external_id"] = Field(
         "",
         description="the key of contact_type as the tenant has it configured: email | mobile_phone | personal_number | "
-        "external_id; with it many newcomers go in one call (contacts/bulk), without it one by one",
+        "external_id; with it many newcomers, and many changes, go in one call (contacts/bulk), without it one by one",
     )
     updated_is_full_row: bool = Field(False, description="how to read <updated> rows")
     feed: Annotated[str, AfterValidator(_feed)] = Field(

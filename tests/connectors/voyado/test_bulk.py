@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from agent.connectors.voyado.bulk import VoyadoBulk, read_status
+from agent.connectors.voyado.bulk import VoyadoBulk, VoyadoBulkChanges, read_status
 from agent.connectors.voyado.client import VoyadoClient
 from agent.connectors.voyado.people import VoyadoPeople
 from agent.connectors.voyado.settings import VoyadoSettings
@@ -16,10 +16,11 @@ from agent.connectors.voyado.simulator import SimulatorSettings, VoyadoSimulator
 from agent.domain.bulk import RowWord
 from agent.domain.enrolment import Enrolment, EnrolmentState, own_key
 from agent.domain.identifiers import Identifier, IdentifierType
-from agent.domain.transaction import NewContact
+from agent.domain.revision import ContactThere, is_there
+from agent.domain.transaction import IntegrationKey, NewContact
 from agent.errors import VendorOwnError, VendorRefusedError, VendorUnreachableError
 from agent.transport import Transport
-from tests.connectors.voyado.test_people import ALMA, Key, contact, refused
+from tests.connectors.voyado.test_people import ALMA, TERMS, Key, contact, refused
 from tests.fakes import at_once
 from tests.wire import POLICY, answer, cut, in_turn, wire
 
@@ -283,3 +284,81 @@ async def test_somebody_without_our_number_is_somebody_else(bulk):
     there = [answer(200, json.dumps(ALMA).encode()), answer(200, contact(externalId="9999-01-7"))]
     async with wire(in_turn(*there)) as server:
         assert await bulk(server.url).find(newcomer(), sure=False, timeout_s=5.0, pace=at_once) is None
+
+
+# --- changes ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(name="changes")
+async def _changes():
+    """Makes the room's bulk updater for a tenant's address, and who reads a contact there."""
+    made = []
+
+    def changes(url: str, **table: Any) -> tuple[VoyadoBulkChanges, VoyadoPeople]:
+        settings = VoyadoSettings.model_validate({"base_url": url, "member_key": "mobile_phone", **table})
+        transport = Transport(url, POLICY, connections=2, user_agent="LoyaltyAgent/0.1")
+        client = VoyadoClient(
+            transport, Key(), version=settings.api_version, source=settings.source, heard=lambda _answer: None
+        )
+        made.append(client)
+        return VoyadoBulkChanges(client, settings), VoyadoPeople(client, settings, IdentifierType.MEMBER_NUMBER)
+
+    yield changes
+    for client in made:
+        await client.close()
+
+
+@pytest.mark.parametrize("version", [2, 3])
+async def test_several_are_changed_by_one_call(tenant, changes, bulk, version):
+    """Each by the key of its type; the next export has them, and whose key is nobody's is named."""
+    simulator, url, clock = tenant
+    await sent(bulk(url), [newcomer(1, last_name="Keeps"), newcomer(2)])
+    carried_out(simulator, clock)
+    updater, people = changes(url, api_version=version)
+    (stored,) = simulator.state.find("mobilePhone", "+46701740601")
+    key = IntegrationKey(kind="primary", type=IdentifierType.CONTACT_ID, value=stored.contact_id)
+    there = await people.contact_there(key, timeout_s=5.0, pace=at_once)
+    assert there is not None
+    mine = updater.key_of(there, ())
+    assert mine == "+46701740601"
+    no = NewContact.model_validate(
+        {"preferences": {"accepts_email": False}, "consents": [{**TERMS, "value": False}], "first_name": "Alva"}
+    )
+    rows = [updater.row(mine, no, ()), updater.row("+46701740699", NewContact(first_name="Nobody"), ())]
+    answered = await updater.send(rows, pace=at_once)
+    assert answered.vendor_id is not None
+    assert await updater.said(answered.vendor_id, size=2, pace=at_once) is None
+    carried_out(simulator, clock)
+    assert await updater.said(answered.vendor_id, size=2, pace=at_once) == [
+        MADE,
+        RowWord(made=False, key="+46701740699"),
+    ]
+    after = await people.contact_there(key, timeout_s=5.0, pace=at_once)
+    assert after is not None
+    assert is_there(no, after)
+    assert (stored.attributes["firstName"], stored.attributes["lastName"]) == ("Alva", "Keeps")
+    (batch,) = (one for one in simulator.bulk.batches.values() if one.kind == "update")
+    assert batch.export, "further systems at the tenant hear of it as of any other change"
+
+
+@pytest.mark.parametrize(
+    ("table", "changed", "key"),
+    [
+        ({}, (), "+46701740601"),
+        ({}, (Identifier(IdentifierType.MOBILE_PHONE, "+46701740602"),), None),
+        ({}, (Identifier(IdentifierType.EMAIL, "alma@example.com"),), "+46701740601"),
+        ({"member_key": "email"}, (), None),
+        ({"member_key": "external_id"}, (), None),
+    ],
+    ids=["phone", "the key changes", "something else changes", "no mail address", "what is not shown"],
+)
+def test_by_what_a_call_finds_a_contact(changes, table, changed, key):
+    """Who has not that goes alone."""
+    there = ContactThere(ALMA, {"mobile_phone": "+46701740601"})
+    assert changes("http://127.0.0.1:9", **table)[0].key_of(there, changed) == key
+
+
+def test_what_was_made_is_not_what_was_changed():
+    """A status that counts other things than changes is not believed."""
+    assert read_status(status(created=2, failed=0, errors=[]), 2, "updated") == NOBODY
+    assert read_status(status(created=0, updated=2, failed=0, errors=[]), 2, "updated") == [MADE, MADE]

@@ -1,0 +1,162 @@
+"""Changes of contacts that go to the loyalty system together, where many wait: after an outage, where it takes several.
+
+Each contact is read first, as for a change that goes alone, and at most :data:`FRESH_S` before the call. Only what can
+be carried out late without harm goes so: nothing that somebody said yes to, and nothing of a contact that has changed
+since (:func:`agent.domain.revision.goes_together`). What becomes of a call is :mod:`agent.services.together`'s. While
+one is under way its changes go no other way, also while a cashier waits: an older word would overtake a newer one. A
+change that said more meanwhile, and whatever the vendor does not plainly call done, goes alone afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection
+from dataclasses import dataclass, field
+from typing import Final
+
+from agent.domain.revision import ContactThere, Revision
+from agent.ports import BulkRecord, BulkUpdater, Clock, Pace
+from agent.services.together import FEWEST, Together
+from agent.services.turns import Turns
+
+FRESH_S: Final = 60.0
+"""So long what was read of a contact is good for a call: somebody else may change it in between, and is not heard."""
+MOST: Final = 100
+"""So many go out at once: more could not be read in that time, at the vendor's pace and with the sales in between."""
+
+
+@dataclass(frozen=True, slots=True)
+class WayTogether:
+    """How several changes go together.
+
+    Attributes:
+        calls: calls whose end is not known, on disk.
+        bulk: the vendor's way to take several.
+        turns: of calls.
+        fewest: so many go together; fewer go one by one.
+    """
+
+    calls: BulkRecord[Revision]
+    bulk: BulkUpdater
+    turns: Turns
+    fewest: int = FEWEST
+
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    revision: Revision
+    key: str = field(repr=False)
+    row: bytes = field(repr=False)
+    read_at: float
+
+
+class Combining:
+    """Combines changes, and follows the calls in which they went.
+
+    Args:
+        way: how.
+        clock: for instants, and how long ago a contact was read.
+        pace: waits for this agent's share of the vendor's allowance.
+        is_there: whether the vendor has what a change says. Raises as vendors do.
+        arrived: writes down that it has it. Raises StorageError.
+    """
+
+    def __init__(
+        self,
+        way: WayTogether,
+        *,
+        clock: Clock,
+        pace: Pace,
+        is_there: Callable[[Revision], Awaitable[bool]],
+        arrived: Callable[[Revision], Awaitable[None]],
+    ) -> None:
+        self._clock, self._calls, self._bulk, self._arrived = clock, way.calls, way.bulk, arrived
+        self._fewest, self._combines = way.fewest, False
+        self._ready: dict[int, _Ready] = {}
+        self._keys: dict[int, str] = {}
+        self._together = Together[Revision](
+            "changes",
+            clock=clock,
+            calls=way.calls,
+            bulk=way.bulk,
+            turns=way.turns,
+            pace=pace,
+            key_of=self._key_of,
+            is_there=is_there,
+            done=self._are_there,
+        )
+
+    def look(self) -> None:
+        """Whether so many wait that they go together, from now on. Raises StorageError."""
+        self._combines = self._calls.waiting() >= self._fewest
+        at = self._clock.monotonic() - FRESH_S
+        self._ready = {number: one for number, one in self._ready.items() if self._combines and one.read_at > at}
+        if not self._ready and not self._calls.open():
+            self._keys.clear()
+
+    def join(self, revision: Revision, there: ContactThere) -> bool:
+        """Whether a change of a contact that was just read waits for the next call; what has gone so once does not."""
+        if not self._combines or revision.bulk is not None:
+            return False
+        key = self._bulk.key_of(there, revision.identifiers)
+        if key is None:
+            return False
+        row = self._bulk.row(key, revision.contact, revision.identifiers)
+        self._ready[revision.number] = _Ready(revision, key, row, self._clock.monotonic())
+        return True
+
+    def has(self, revision: Revision) -> bool:
+        """Whether it waits for the next call."""
+        ready = self._ready.get(revision.number)
+        return ready is not None and ready.revision.version == revision.version
+
+    @property
+    def is_full(self) -> bool:
+        """As many are ready as go out at once."""
+        return len(self._ready) >= MOST
+
+    async def send(self, busy: Callable[[int], bool]) -> int:
+        """Sends what is ready by one call; for how many calls the vendor answered.
+
+        Args:
+            busy: whether a change is being brought there alone at this moment.
+
+        Raises:
+            VendorUnreachableError, VendorRefusedError: as everywhere.
+            StorageError: what must be on disk could not be put there.
+        """
+        ready = [one for one in self._ready.values() if not busy(one.revision.number)]
+        ready = ready[: self._together.fitting([one.row for one in ready])]
+        for one in ready:
+            del self._ready[one.revision.number]
+            self._keys[one.revision.number] = one.key
+        return await self._together.send([one.revision for one in ready], [one.row for one in ready])
+
+    async def follow(self, go_on: Callable[[], bool]) -> int:
+        """Asks what has become of the calls that went out; for how many the vendor answered. Raises as `Turns.take`.
+
+        Args:
+            go_on: whether another may be asked for.
+        """
+        return await self._together.follow(go_on)
+
+    def forget(self) -> None:
+        """Somebody was erased: what is held in memory is theirs, perhaps. Whoever was read is read again."""
+        self._ready.clear()
+        self._keys.clear()
+
+    def _key_of(self, revision: Revision) -> str | None:
+        """As its row has it; not known after a new start, and then nothing is believed of a call with errors."""
+        return self._keys.get(revision.number)
+
+    async def _are_there(self, revisions: Collection[Revision]) -> Collection[int]:
+        for revision in revisions:
+            await self._arrived(revision)
+        return ()
+
+    def line_changed(self) -> None:
+        """The line is back."""
+        self._together.line_changed()
+
+    def hurry(self) -> None:
+        """Somebody asked for an attempt now."""
+        self._together.hurry()
