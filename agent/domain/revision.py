@@ -86,6 +86,8 @@ class ContactThere:
         preferences: by our names.
         consents: by id.
         modified_at: when anything of it was changed last; None where it does not say.
+        contact_type: of which type it says that it is; empty where it says none.
+        approved: it does not say that it is not.
     """
 
     contact_id: str = field(repr=False)
@@ -93,6 +95,8 @@ class ContactThere:
     preferences: Mapping[str, bool] = field(default_factory=dict, repr=False)
     consents: Mapping[str, ConsentThere] = field(default_factory=dict, repr=False)
     modified_at: datetime | None = None
+    contact_type: str = ""
+    approved: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,8 +92,13 @@ class VoyadoBulkChanges(_Calls):
         super().__init__(client, settings, post=client.update_contacts, figure="updated")
 
     def key_of(self, there: ContactThere, changed: Sequence[Identifier]) -> str | None:
-        """The contact's key of its type; None where it shows none, or that is what changes."""
-        name = self._settings.member_key
+        """The contact's key of its type; None where it shows none, or that is what changes.
+
+        And where that key may be somebody else's: a key is one person's among approved contacts of the members' type.
+        """
+        name, ours = self._settings.member_key, self._settings.contact_type.casefold()
+        if not there.approved or there.contact_type.casefold() not in ("", ours):
+            return None
         return None if any(one.type == name for one in changed) else there.values.get(name)
 
     def row(self, key: str, contact: NewContact, identifiers: Sequence[Identifier]) -> bytes:

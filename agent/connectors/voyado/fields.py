@@ -226,7 +226,7 @@ _WRITTEN = (
     *("first_name", "last_name", "mobile_phone", "email", "personal_number", "birth_date"),
     *("street", "zip_code", "city", "country_code", "language"),
 )
-_MODIFIED = "modified_on"
+_MODIFIED, _APPROVED = "modified_on", "approved"
 
 
 def there_of(contact_id: str, contact: Mapping[str, Any]) -> ContactThere:
@@ -235,7 +235,7 @@ def there_of(contact_id: str, contact: Mapping[str, Any]) -> ContactThere:
     Raises:
         ValueError: it has not the shape of a contact.
     """
-    row = json_row(contact, names_of((*_WRITTEN, *_PREFERENCES, _MODIFIED)))
+    row = json_row(contact, names_of((*_WRITTEN, *_PREFERENCES, _MODIFIED, _APPROVED, CONTACT_TYPE)))
     rows = contact.get("consents")
     consents = {}
     for consent in rows if isinstance(rows, list) else ():
@@ -251,6 +251,8 @@ def there_of(contact_id: str, contact: Mapping[str, Any]) -> ContactThere:
         preferences={name: row[name] == "true" for name in _PREFERENCES if row.get(name) in ("true", "false")},
         consents=consents,
         modified_at=_instant(row.get(_MODIFIED)),
+        contact_type=(row.get(CONTACT_TYPE) or "").strip(),
+        approved=(row.get(_APPROVED) or "").strip().casefold() != "false",
     )
 
 

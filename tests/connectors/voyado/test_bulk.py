@@ -10,6 +10,7 @@ import pytest
 
 from agent.connectors.voyado.bulk import VoyadoBulk, VoyadoBulkChanges, read_status
 from agent.connectors.voyado.client import VoyadoClient
+from agent.connectors.voyado.fields import there_of
 from agent.connectors.voyado.people import VoyadoPeople
 from agent.connectors.voyado.settings import VoyadoSettings
 from agent.connectors.voyado.simulator import SimulatorSettings, VoyadoSimulator, serve
@@ -356,6 +357,22 @@ def test_by_what_a_call_finds_a_contact(changes, table, changed, key):
     """Who has not that goes alone."""
     there = ContactThere(ALMA, {"mobile_phone": "+46701740601"})
     assert changes("http://127.0.0.1:9", **table)[0].key_of(there, changed) == key
+
+
+@pytest.mark.parametrize(
+    ("meta", "goes"),
+    [
+        ({"contactType": "member", "approved": True}, True),
+        ({}, True),
+        ({"contactType": "Contact"}, False),
+        ({"contactType": "Member", "approved": False}, False),
+    ],
+    ids=["a member", "it does not say", "of another type", "not approved"],
+)
+def test_a_key_that_may_be_somebody_elses(changes, meta, goes):
+    """A member can have the same one: only a contact of their type is changed by it, and only an approved one."""
+    there = there_of(ALMA, {"id": ALMA, "meta": meta, "attributes": {"mobilePhone": "+46701740601"}})
+    assert (changes("http://127.0.0.1:9")[0].key_of(there, ()) is not None) is goes
 
 
 def test_what_was_made_is_not_what_was_changed():
