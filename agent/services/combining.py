@@ -71,6 +71,7 @@ class Combining:
     ) -> None:
         self._clock, self._calls, self._bulk, self._arrived = clock, way.calls, way.bulk, arrived
         self._fewest, self._combines = way.fewest, False
+        self._looked_at, self._round_s = clock.monotonic(), 0.0
         self._ready: dict[int, _Ready] = {}
         self._keys: dict[int, str] = {}
         self._together = Together[Revision](
@@ -86,10 +87,11 @@ class Combining:
         )
 
     def look(self) -> None:
-        """Whether so many wait that they go together, from now on. Raises StorageError."""
+        """Whether so many wait that they go together, in this round. Raises StorageError."""
+        now = self._clock.monotonic()
+        self._round_s, self._looked_at = now - self._looked_at, now
         self._combines = self._calls.waiting() >= self._fewest
-        at = self._clock.monotonic() - FRESH_S
-        self._ready = {number: one for number, one in self._ready.items() if self._combines and one.read_at > at}
+        self._ready = self._fresh() if self._combines else {}
         if not self._ready and not self._calls.open():
             self._keys.clear()
 
@@ -110,9 +112,15 @@ class Combining:
         return ready is not None and ready.revision.version == revision.version
 
     @property
-    def is_full(self) -> bool:
-        """As many are ready as go out at once."""
-        return len(self._ready) >= MOST
+    def is_due(self) -> bool:
+        """As many are ready as go out at once, or what was read first is too old after one more round like the last."""
+        latest = self._clock.monotonic() + self._round_s - FRESH_S
+        return len(self._ready) >= MOST or any(one.read_at <= latest for one in self._ready.values())
+
+    def _fresh(self) -> dict[int, _Ready]:
+        """What was read lately enough for a call; the rest is read again."""
+        at = self._clock.monotonic() - FRESH_S
+        return {number: one for number, one in self._ready.items() if one.read_at > at}
 
     async def send(self, busy: Callable[[int], bool]) -> int:
         """Sends what is ready by one call; for how many calls the vendor answered.
@@ -124,6 +132,7 @@ class Combining:
             VendorUnreachableError, VendorRefusedError: as everywhere.
             StorageError: what must be on disk could not be put there.
         """
+        self._ready = self._fresh()
         ready = [one for one in self._ready.values() if not busy(one.revision.number)]
         ready = ready[: self._together.fitting([one.row for one in ready])]
         for one in ready:

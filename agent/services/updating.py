@@ -158,7 +158,7 @@ class Updating:
         self._combining.look()
         has = self._combining.has
         taken = await self._turns.take(go_on, waiting=waiting, bring=bring, give_up=self._give_up, passed=has)
-        if (taken.everybody or self._combining.is_full) and go_on() and not self._turns.are_refused():
+        if (taken.everybody or self._combining.is_due) and go_on() and not self._turns.are_refused():
             answered += await self._combining.send(self._is_busy)
         return answered + taken.answered
 

@@ -247,6 +247,33 @@ async def test_what_was_read_long_ago_is_read_again(counter):
     assert f"m{first}@example.com" not in [key for key, _ in counter.bulk.batches[0]]
 
 
+@pytest.mark.parametrize(
+    ("reading_s", "sales_s"), [(0, FRESH_S + 10), (2, 0), (4, 0)], ids=["long sales", "a low rate", "a lower one"]
+)
+async def test_where_more_cannot_be_read_in_that_time(counter, reading_s, sales_s):
+    """What is ready goes before it is too old: nobody is read again and again, and nothing stale goes out."""
+    read, stale = {}, []
+    contact_there, send = counter.vendor.contact_there, counter.bulk.send
+
+    async def reading(key, **how):
+        counter.clock.advance(reading_s)
+        read[f"m{key.value}@example.com"] = counter.clock.monotonic()
+        return await contact_there(key, **how)
+
+    async def sending(rows, **how):
+        stale.extend(row for row in rows if counter.clock.monotonic() - read[row.decode().split()[0]] > FRESH_S)
+        return await send(rows, **how)
+
+    counter.vendor.contact_there, counter.bulk.send = reading, sending
+    count = 2 * TURN + FEWEST
+    await given(counter, count)
+    for _ in range(10):
+        await counter.update()
+        counter.clock.advance(sales_s)
+    assert (states(counter, count), stale) == ({"delivered"}, [])
+    assert len(alone(counter)) < FEWEST, "only the last few"
+
+
 # --- what becomes of a call -------------------------------------------------------------------------------------
 
 
