@@ -32,8 +32,8 @@ class BulkRecord(Protocol[T]):
     async def name(self, number: int, vendor_id: str) -> None:
         """Writes down what the vendor calls it."""
 
-    async def records(self, number: int) -> Mapping[int, T]:
-        """What stands where in it, as far as it is on record still, and still says that."""
+    async def records(self, number: int) -> Mapping[int, T | None]:
+        """What stands where in it, as far as it is on record still; None where it says something else by now."""
 
     async def end(self, number: int, made: Collection[int], *, doubted: bool = False) -> None:
         """Writes down that it is over, and whom the vendor says that it has made; or that nobody says."""

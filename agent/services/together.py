@@ -138,17 +138,19 @@ class Together(Generic[T]):
             raise
         if said is None:
             return _NOT_OVER
-        words = believed(said, {place: self._key_of(record) for place, record in there.items()})
-        done = [record for place, record in there.items() if words[place].made]
+        same = {place: record for place, record in there.items() if record is not None}
+        words = believed(said, {place: self._key_of(record) for place, record in same.items()})
+        done = [record for place, record in same.items() if words[place].made]
         await self._end(call, await self._done(done))
         log.info("bulk.over", kind=self._what, counts={"made": len(done), "alone": len(there) - len(done)})
         self._turns.taken(call.number)
         return None
 
-    async def _search(self, call: BulkCall, there: Mapping[int, T]) -> Verdict | None:
+    async def _search(self, call: BulkCall, there: Mapping[int, T | None]) -> Verdict | None:
         """Whether a call that nobody heard of was carried out: what stands last in it is there."""
-        if there and not await self._is_there(there[max(there)]):
-            return _NOT_OVER  # it may be carried out at any moment
+        same = [record for _, record in sorted(there.items()) if record is not None]
+        if there and not (same and await self._is_there(same[-1])):
+            return _NOT_OVER  # it may be carried out at any moment, also over what was said since
         await self._end(call, (), doubted=True)
         self._turns.taken(call.number)
         return None

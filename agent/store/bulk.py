@@ -110,10 +110,14 @@ class BulkCalls(Generic[T]):
         """Writes down what the vendor calls it. Raises StorageError."""
         await self._writer.run(lambda db: db.execute(NAME, (number, vendor_id)))
 
-    async def records(self, number: int) -> Mapping[int, T]:
-        """What stands where in a call, as far as it is on record still, and still says that. Raises StorageError."""
+    async def records(self, number: int) -> Mapping[int, T | None]:
+        """What stands where in a call, as far as it is on record still; None where it says something else by now.
+
+        Raises:
+            StorageError: it cannot be read.
+        """
         places = {record: place for place, record in await self._writer.run(partial(_places, call=number))}
-        found: dict[int, T] = {}
+        found: dict[int, T | None] = dict.fromkeys(places.values())
         last = -1
         while page := await self._writer.run(partial(_page, sql=self._of_call, call=number, after=last)):
             last = page[-1][0]

@@ -326,6 +326,23 @@ async def test_an_answer_that_is_lost(counter, carried_out):
     assert (len(counter.bulk.batches), len(alone(counter)), states(counter)) == (1, FEWEST, {"delivered"})
 
 
+async def test_an_answer_that_is_lost_and_all_of_it_says_more_since(counter):
+    """Nothing of it can be searched for: the newer word waits as long as the older may still be carried out."""
+    counter.bulk.loses, counter.bulk.at_once = True, False
+    await given(counter)
+    with pytest.raises(VendorUnreachableError):
+        await rounds(counter)
+    for number in numbered(FEWEST):
+        await counter.revise(NewContact(first_name="Newest"), f"c_{number}")
+    for _ in range(OWN_FAILURES - 1):
+        counter.updating.hurry()
+        await counter.update()
+    assert (alone(counter), states(counter)) == ([], {"queued"})
+    counter.updating.hurry()
+    await rounds(counter)
+    assert (len(alone(counter)), states(counter)) == (FEWEST, {"delivered"})
+
+
 @pytest.mark.parametrize(
     "fault", [Offline(), VendorRefusedError(), VendorOwnError("500")], ids=["no line", "refused", "its own error"]
 )
