@@ -135,10 +135,12 @@ class Combining:
         self._ready = self._fresh()
         ready = [one for one in self._ready.values() if not busy(one.revision.number)]
         ready = ready[: self._together.fitting([one.row for one in ready])]
-        for one in ready:
-            del self._ready[one.revision.number]
-            self._keys[one.revision.number] = one.key
-        return await self._together.send([one.revision for one in ready], [one.row for one in ready])
+        self._keys |= {one.revision.number: one.key for one in ready}
+        try:
+            return await self._together.send([one.revision for one in ready], [one.row for one in ready])
+        finally:  # until it is on disk that they are under way, they wait for this call
+            for one in ready:
+                self._ready.pop(one.revision.number, None)
 
     async def follow(self, go_on: Callable[[], bool]) -> int:
         """Asks what has become of the calls that went out; for how many the vendor answered. Raises as `Turns.take`.

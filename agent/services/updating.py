@@ -206,6 +206,8 @@ class Updating:
             standing = self.standing(revision)
             if standing is None or standing.version != revision.version or self._writer is None or standing.under_way:
                 return None  # the lane was faster, more was given meanwhile, or they were erased
+            if self._combining is not None and self._combining.has(standing):
+                return None  # it goes by the next call, which may be about to begin
             return (await self._bring(standing, self._writer, pace)).kept_there
 
     async def _bring(

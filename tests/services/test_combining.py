@@ -293,6 +293,22 @@ async def test_while_a_call_is_under_way(counter):
     assert counter.vendor.updated == [(contact_id_of(first), NewContact(first_name="Newest"), ())]
 
 
+async def test_a_cashier_who_waits_while_a_call_begins(counter):
+    """Their change is in it already: it does not go alone as well, or what comes next would be overtaken by the call."""
+    counter.bulk.at_once = False
+    await given(counter)
+    (first,) = counter.changes.of(member_key(f"{KNOWN}000"))
+    begin = counter.updating._combining._calls.begin
+
+    async def waited_for(records, now):
+        assert await counter.updating.now(first, counter.pace) is None
+        return await begin(records, now)
+
+    counter.updating._combining._calls.begin = waited_for
+    await rounds(counter)
+    assert (alone(counter), len(counter.bulk.batches[0]), states(counter)) == ([], FEWEST, {"queued"})
+
+
 async def test_a_call_survives_the_run_that_sent_it(tmp_path):
     """It is asked for and not sent again."""
     with opened(tmp_path / "outbox.db") as counter:
