@@ -179,24 +179,20 @@ def reconciled(contact: NewContact, there: ContactThere, accepted_at: datetime) 
     )
 
 
-def goes_together(contact: NewContact, there: ContactThere, result: Reconciled, accepted_at: datetime) -> bool:
+def goes_together(contact: NewContact, there: ContactThere, accepted_at: datetime) -> bool:
     """Whether a change may be carried out some time after the contact was read, together with others.
 
-    Nothing that somebody said yes to, lest it comes after a withdrawal; nothing of a contact that was changed since the
-    change was given, nor of one that the vendor is to keep a part of as it has it; and only what can be seen there.
+    No word on consents and ways of contact: a yes could come after a withdrawal, and a withdrawal is not to come late.
+    Nothing of a contact that was changed since the change was given; and only what can be seen there.
 
     Args:
         contact: the change.
         there: what the vendor has.
-        result: both, reconciled.
         accepted_at: when the change was given.
     """
-    allows = any(consent.value for consent in contact.consents) or any(
-        value for _, value in contact.preferences or Preferences()
-    )
+    allowed = contact.consents or (contact.preferences or Preferences()) != Preferences()
     changed_since = there.modified_at is None or there.modified_at > accepted_at
-    whole = result.contact == said_in(contact) and not result.kept_there
-    return whole and not (allows or changed_since or contact.attributes) and not is_there(contact, there)
+    return not (allowed or changed_since or contact.attributes or is_there(contact, there))
 
 
 def is_there(contact: NewContact, there: ContactThere) -> bool:

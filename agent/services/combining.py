@@ -1,8 +1,8 @@
 """Changes of contacts that go to the loyalty system together, where many wait: after an outage, where it takes several.
 
 Each contact is read first, as for a change that goes alone, and at most :data:`FRESH_S` before the call. Only what can
-be carried out late without harm goes so: nothing that somebody said yes to, and nothing of a contact that has changed
-since (:func:`agent.domain.revision.goes_together`). What becomes of a call is :mod:`agent.services.together`'s. While
+be carried out late without harm goes so: no word on consents, and nothing of a contact that has changed since
+(:func:`agent.domain.revision.goes_together`). What becomes of a call is :mod:`agent.services.together`'s. While
 one is under way its changes go no other way, also while a cashier waits: an older word would overtake a newer one. A
 change that said more meanwhile, and whatever the vendor does not plainly call done, goes alone afterwards.
 """

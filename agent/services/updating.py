@@ -218,7 +218,7 @@ class Updating:
             raise ContactRefusedError(NOT_FOUND, _UNKNOWN)
         given_at = self._their_time(revision.accepted_at)
         result = reconciled(revision.contact, there, given_at)
-        late = combining is not None and goes_together(revision.contact, there, result, given_at)
+        late = combining is not None and goes_together(revision.contact, there, given_at)
         if late and combining is not None and combining.join(revision, there):
             self._turns.taken(revision.number)
             return result
