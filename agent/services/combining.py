@@ -11,9 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Final
 
-from agent.domain.revision import ContactThere, Revision
+from agent.domain.revision import ContactThere, Revision, goes_together
 from agent.ports import BulkRecord, BulkUpdater, Clock, Pace
 from agent.services.together import FEWEST, Together
 from agent.services.turns import Turns
@@ -95,9 +96,15 @@ class Combining:
         if not self._ready and not self._calls.open():
             self._keys.clear()
 
-    def join(self, revision: Revision, there: ContactThere) -> bool:
-        """Whether a change of a contact that was just read waits for the next call; what has gone so once does not."""
-        if not self._combines or revision.bulk is not None:
+    def join(self, revision: Revision, there: ContactThere, given_at: datetime) -> bool:
+        """Whether a change of a contact that was just read waits for the next call; what has gone so once does not.
+
+        Args:
+            revision: the change.
+            there: the contact.
+            given_at: when the change was given, by the vendor's clock.
+        """
+        if not self._combines or revision.bulk is not None or not goes_together(revision.contact, there, given_at):
             return False
         key = self._bulk.key_of(there, revision.identifiers)
         if key is None:

@@ -21,7 +21,7 @@ from agent.domain.delivery import Verdict, VerdictKind
 from agent.domain.enrolment import Enrolment, EnrolmentState
 from agent.domain.health import Conditions
 from agent.domain.identifiers import Identifier
-from agent.domain.revision import NOTHING, Reconciled, Revision, goes_together, is_there, reconciled, withdrawn_in
+from agent.domain.revision import NOTHING, Reconciled, Revision, is_there, reconciled, withdrawn_in
 from agent.domain.transaction import IntegrationKey, NewContact
 from agent.errors import ContactRefusedError, Fault, VendorRefusedError
 from agent.ports import Clock, Occurrence, Pace, Writer
@@ -165,10 +165,8 @@ class Updating:
     async def _in_turn(self, revision: Revision, *, writer: Writer) -> Verdict | None:
         async with self._alone(revision.number):
             standing = self.standing(revision)
-            if standing is None or standing.state is not EnrolmentState.QUEUED:  # a cashier waited for it meanwhile
-                return None
-            if standing.under_way:
-                return None
+            if standing is None or standing.state is not EnrolmentState.QUEUED or standing.under_way:
+                return None  # a cashier waited for it meanwhile, or they were erased
             if self._turns.are_refused():
                 return _NOT_ALLOWED
             try:
@@ -218,8 +216,7 @@ class Updating:
             raise ContactRefusedError(NOT_FOUND, _UNKNOWN)
         given_at = self._their_time(revision.accepted_at)
         result = reconciled(revision.contact, there, given_at)
-        late = combining is not None and goes_together(revision.contact, there, given_at)
-        if late and combining is not None and combining.join(revision, there):
+        if combining is not None and combining.join(revision, there, given_at):
             self._turns.taken(revision.number)
             return result
         if result.contact != NOTHING:
