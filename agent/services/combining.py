@@ -16,7 +16,7 @@ from typing import Final
 
 from agent.domain.revision import ContactThere, Revision, goes_together
 from agent.ports import BulkRecord, BulkUpdater, Clock, Pace
-from agent.services.together import FEWEST, Together
+from agent.services.together import Together
 from agent.services.turns import Turns
 
 FRESH_S: Final = 60.0
@@ -33,13 +33,11 @@ class WayTogether:
         calls: calls whose end is not known, on disk.
         bulk: the vendor's way to take several.
         turns: of calls.
-        fewest: so many go together; fewer go one by one.
     """
 
     calls: BulkRecord[Revision]
     bulk: BulkUpdater
     turns: Turns
-    fewest: int = FEWEST
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +69,7 @@ class Combining:
         arrived: Callable[[Revision], Awaitable[None]],
     ) -> None:
         self._clock, self._calls, self._bulk, self._arrived = clock, way.calls, way.bulk, arrived
-        self._fewest, self._combines = way.fewest, False
+        self._combines = False
         self._looked_at, self._round_s = clock.monotonic(), 0.0
         self._ready: dict[int, _Ready] = {}
         self._keys: dict[int, str] = {}
@@ -91,7 +89,7 @@ class Combining:
         """Whether so many wait that they go together, in this round. Raises StorageError."""
         now = self._clock.monotonic()
         self._round_s, self._looked_at = now - self._looked_at, now
-        self._combines = self._calls.waiting() >= self._fewest
+        self._combines = self._together.many_wait()
         self._ready = self._fresh() if self._combines else {}
         if not self._ready and not self._calls.open():
             self._keys.clear()

@@ -17,7 +17,7 @@ from agent.domain.enrolment import BulkWord, Enrolment, EnrolmentState
 from agent.domain.identifiers import Identifier
 from agent.domain.tagging import Found
 from agent.ports import BulkRecord, BulkWriter, Clock, EnrolmentRecord, Pace
-from agent.services.together import FEWEST, Together
+from agent.services.together import Together
 from agent.services.turns import SLICE, Turns
 
 WITH_OTHERS: Final = Verdict(
@@ -41,7 +41,6 @@ class Gathering:
         store_id: where they were made.
         timeout_s: the longest wait for any one answer of a look-up.
         pace: waits for this agent's share of the vendor's allowance.
-        fewest: so many go together; fewer go one by one.
         listed: whether the local contacts have somebody whom one of these names, as the vendor has told.
     """
 
@@ -57,11 +56,10 @@ class Gathering:
         timeout_s: float,
         pace: Pace,
         listed: Callable[[Sequence[Identifier]], bool],
-        fewest: int = FEWEST,
     ) -> None:
-        self._record, self._calls, self._bulk, self._listed = record, calls, bulk, listed
+        self._record, self._bulk, self._listed = record, bulk, listed
         self._store_id, self._timeout_s, self._pace = store_id, timeout_s, pace
-        self._fewest, self._gathers = fewest, False
+        self._gathers = False
         self._ready: dict[int, int] = {}
         self._together = Together[Enrolment](
             "contacts",
@@ -79,7 +77,7 @@ class Gathering:
 
     def look(self) -> None:
         """Whether so many wait that they go together, from now on. Raises StorageError."""
-        self._gathers = self._calls.waiting() >= self._fewest
+        self._gathers = self._together.many_wait()
         if not self._gathers:
             self._ready.clear()
 

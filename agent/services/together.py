@@ -70,6 +70,10 @@ class Together(Generic[T]):
         self._pace, self._key_of, self._is_there, self._done = pace, key_of, is_there, done
         self._refused: Counter[int] = Counter()
 
+    def many_wait(self) -> bool:
+        """Whether so many wait that they go together. Raises StorageError."""
+        return self._calls.waiting() >= FEWEST
+
     def fitting(self, rows: Sequence[bytes]) -> int:
         """How many of the first rows go into one call."""
         return fitting(rows, max_rows=self._bulk.max_rows, max_bytes=self._bulk.max_bytes)

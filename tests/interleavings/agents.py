@@ -27,6 +27,7 @@ from interleavings.passing import PassingClock, PassingLoop
 from agent import processes
 from agent.connectors.registry import settings_models
 from agent.daemon import running
+from agent.services import together
 from agent.settings import Configuration, load
 from agent.settings.values import toml
 from agent.tokens import Tokens
@@ -145,6 +146,16 @@ async def _in_a_thread(work: Callable[..., T], *args: Any) -> T:
 def _logs(state: Path) -> list[bytes]:
     """What changes with each checkpoint: the heads of the logs."""
     return [path.read_bytes()[:32] for path in sorted(state.glob("*.db-wal"))]
+
+
+class Gathering(InProcess):
+    """One that has even a single record go by a call that could hold several: three people are never ten."""
+
+    async def start(self) -> None:
+        with mock.patch.object(together, "FEWEST", 1):
+            await super().start()
+        assert self._run is not None
+        self._run.enter_context(mock.patch.object(together, "FEWEST", 1))
 
 
 class OwnProcess(_Place):

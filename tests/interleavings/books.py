@@ -27,11 +27,13 @@ class Books(Protocol):
     Attributes:
         line: to it.
         matches_later: a sale of somebody whom it does not know is taken all the same.
+        in_bulk: contacts go by calls that could hold several: one that nobody heard of is asked about ten times.
         tables: what an agent's configuration says of it.
     """
 
     line: Line
     matches_later: ClassVar[bool]
+    in_bulk: ClassVar[bool]
     tables: dict[str, dict[str, Any]]
 
     def meet(self, **fault: Any) -> None:
@@ -88,13 +90,20 @@ class VoyadoBooks:
     """Voyado Engage."""
 
     matches_later: ClassVar = True
+    in_bulk: ClassVar = False
+    simulated: ClassVar[dict[str, Any]] = {}
 
     def __init__(self, home: Path, clock: PassingClock, port: int) -> None:
         settings = SimulatorSettings(
-            root=home / "ftp", receipt_interval_s=None, export_interval_s=None, hard_rate=None, voucher_threshold=None
+            root=home / "ftp",
+            receipt_interval_s=None,
+            export_interval_s=None,
+            hard_rate=None,
+            voucher_threshold=None,
+            **self.simulated,
         )
         self._sim = VoyadoSimulator(settings, now=clock.now, rng=random.Random(20260214))
-        self.line = Line(self._sim, port)
+        self.line = Line(self, port)
         (home / "api.key").write_text(settings.api_keys[0])
         self.tables = {
             "loyalty": {"fallback_level": 4},
@@ -105,6 +114,11 @@ class VoyadoBooks:
                 "requests_per_second": 50,
             },
         }
+
+    async def app(self, scope: Any, receive: Any, send: Any) -> None:
+        """Gets to the bulk calls that are due, and answers."""
+        self._sim.bulk.run_due()
+        await self._sim.app(scope, receive, send)
 
     def meet(self, **fault: Any) -> None:
         self._sim.faults.add(VoyadoFault(**fault))
@@ -178,10 +192,22 @@ class VoyadoBooks:
         return one
 
 
+class VoyadoInBulk(VoyadoBooks):
+    """Voyado Engage, where new contacts and changes go by one call, which it gets to later."""
+
+    in_bulk: ClassVar = True
+    simulated: ClassVar = {"contact_types": {"Member": "mobilePhone"}, "bulk_delay_s": 20.0}
+
+    def __init__(self, home: Path, clock: PassingClock, port: int) -> None:
+        super().__init__(home, clock, port)
+        self.tables["voyado"]["member_key"] = "mobile_phone"
+
+
 class AntavoBooks:
     """Antavo, as the owner of the contacts, whose workspace has fields for a preference and a consent."""
 
     matches_later: ClassVar = False
+    in_bulk: ClassVar = False
     _KEY, _SECRET = "AN1EXAMPLEKEY", "sim-secret"
 
     def __init__(self, home: Path, clock: PassingClock, port: int) -> None:

@@ -78,7 +78,7 @@ class Judgement:
 
     async def _drained(self) -> dict[str, Any]:
         """Every pause has ended, whatever was parked was tried again, and the feed has said what there is."""
-        for turn in range(6):
+        for turn in range(16 if self.vendor.in_bulk else 6):
             self.shop.pass_by(61.0)
             if turn in (1, 3):
                 await self.syncs_whole()

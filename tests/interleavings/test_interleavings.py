@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, note, seed, settings
-from interleavings.agents import InProcess, OwnProcess
-from interleavings.books import AntavoBooks, VoyadoBooks
+from interleavings.agents import Gathering, InProcess, OwnProcess
+from interleavings.books import AntavoBooks, VoyadoBooks, VoyadoInBulk
 from interleavings.judgement import RUNS
 from interleavings.machine import Interleavings
 from seeds import SEED
@@ -67,4 +67,5 @@ TestAntavo = OfAntavo.TestCase
 TestVoyado.settings = TestAntavo.settings = settings(max_examples=8, stateful_step_count=20, database=None, **COMMON)
 TestVoyadoLong = _long(VoyadoBooks, InProcess, 1_000, 20)
 TestAntavoLong = _long(AntavoBooks, InProcess, 1_000, 20)
+TestVoyadoInBulkLong = _long(VoyadoInBulk, Gathering, 300, 20)
 TestVoyadoKilled = _long(VoyadoBooks, OwnProcess, 50, 20)

@@ -20,7 +20,7 @@ from agent.errors import (
     VendorRefusedError,
     VendorUnreachableError,
 )
-from agent.services.gathering import FEWEST
+from agent.services.together import FEWEST
 from agent.services.turns import OWN_FAILURES, TURN
 from tests.fakes import (
     Offline,
