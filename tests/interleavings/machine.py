@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import shutil
 import tempfile
@@ -54,6 +55,7 @@ class Interleavings(Judgement, RuleBasedStateMachine):
         self.people = {number: Person(number) for number in PEOPLE}
         self.sales: dict[str, Sale] = {}
         self.vouchers: dict[str, Voucher] = {}
+        self.names = itertools.count()
         self.broken = False
 
     @initialize(there=st.sets(people))
@@ -127,11 +129,20 @@ class Interleavings(Judgement, RuleBasedStateMachine):
         """A member has another name, or a word about mail or terms."""
         self.do(self._changes(self.people[number], field, value=value))
 
+    @rule(number=people)
+    def changes_and_changes(self, number: int) -> None:
+        """Without the line, and again as soon as it is back: the first may be under way."""
+        self.the_line_is_cut()
+        self.changes(number, "first_name", value=True)
+        self.the_line_is_back()
+        self.goes_on()
+        self.changes(number, "first_name", value=True)
+
     async def _changes(self, them: Person, field: str, *, value: bool) -> None:
         known = await self._finds(them)
         if known is None:
             return
-        said: Any = f"{NAMES[them.number]}{len(self.sales)}" if field == "first_name" else value
+        said: Any = f"{NAMES[them.number]}{next(self.names)}" if field == "first_name" else value
         consents = [{"id": TERMS, "value": value, "given_at": self._now(), "place": "1042"}]
         body = {"first_name": {"first_name": said}, "accepts_email": {"preferences": {"accepts_email": value}}}
         answer = await self.call("PATCH", f"/v1/contacts/{known['ref']}", body.get(field, {"consents": consents}))
