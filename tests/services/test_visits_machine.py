@@ -17,6 +17,7 @@ from datetime import UTC, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Final
+from unittest import mock
 
 import pytest
 from hypothesis import HealthCheck, note, seed, settings
@@ -39,6 +40,7 @@ from agent.domain.tagging import Found, Outcome, TaggingPolicy
 from agent.domain.transaction import IdentifierStatement, NewContact
 from agent.errors import ContactRefusedError, UnderWayError
 from agent.ports import AppliedFile, Recipient
+from agent.services import together
 from agent.services.asking import Asking
 from agent.services.audit import Audit
 from agent.services.benefits import Remembered
@@ -356,7 +358,6 @@ class Till:
             timeout_s=15.0,
             pace=self.pace,
             listed=LocalContacts(replica, TAGGING).lists,
-            fewest=2,
         )
         self.bringing = Bringing(
             clock=clock,
@@ -556,6 +557,7 @@ class Shop(RuleBasedStateMachine):
         self.loop = asyncio.new_event_loop()
         self.stack = ExitStack()
         self.directory = Path(self.stack.enter_context(tempfile.TemporaryDirectory()))
+        self.stack.enter_context(mock.patch.object(together, "FEWEST", 2))
         self.clock, self.vendor = FakeClock(), Vendor()
         self.people = {person: Person() for person in PEOPLE}
         self.sales: dict[str, int] = {}
