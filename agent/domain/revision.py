@@ -196,14 +196,9 @@ def goes_together(contact: NewContact, there: ContactThere, accepted_at: datetim
 
 
 def is_there(contact: NewContact, there: ContactThere) -> bool:
-    """Whether the vendor has all of a change that has no attributes."""
+    """Whether the vendor has all of a change that may go together with others: plain fields alone."""
     ours = {name: value for name, value in contact if value is not None and name not in _NO_PLAIN_FIELDS}
-    preferences = {name: value for name, value in contact.preferences or Preferences() if value is not None}
-    return (
-        all(_as_told(there.values.get(name, "")) == _as_told(str(value)) for name, value in ours.items())
-        and all(there.preferences.get(name) is value for name, value in preferences.items())
-        and all(one.id in there.consents and there.consents[one.id].value is one.value for one in contact.consents)
-    )
+    return all(_as_told(there.values.get(name, "")) == _as_told(str(value)) for name, value in ours.items())
 
 
 def _as_told(value: str) -> str:

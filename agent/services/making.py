@@ -24,9 +24,8 @@ class Making:
     async def alone(self, names: Iterable[Identifier]) -> AsyncIterator[None]:
         """While the block runs, nobody else with one of these names is made, nor asked for to be made."""
         async with AsyncExitStack() as held:
-            for one in sorted(
-                set(names), key=lambda name: (name.type, name.value)
-            ):  # in one order: nobody waits in a ring
+            # In one order, lest two wait for each other.
+            for one in sorted(set(names), key=lambda name: (name.type, name.value)):
                 await held.enter_async_context(self._locks.setdefault(one, asyncio.Lock()))
             yield
 

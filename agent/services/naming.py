@@ -117,8 +117,9 @@ class Names:
         """The key as an identifier, if it is a number that this till gave, whatever became of whoever had it."""
         if key is None or key.kind != "primary" or key.type is not IdentifierType.EXTERNAL_ID:
             return ()
-        foreign = key.type is not self._tagging.primary and is_of_series(key.value, self._tagging.series)
-        return (key.identifier,) if foreign or self._is_made_here(key) else ()
+        # Where external ids are the primary key anyway, only who is on record is told apart from others.
+        given_here = key.type is not self._tagging.primary and is_of_series(key.value, self._tagging.series)
+        return (key.identifier,) if given_here or self._is_made_here(key) else ()
 
     def _is_made_here(self, key: IntegrationKey) -> bool:
         number = key.kind == "primary" and key.type is IdentifierType.EXTERNAL_ID

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from typing import Final, Generic, Protocol, TypeVar
+from typing import Final, Generic, TypeVar
 
 import structlog
 
@@ -17,21 +17,13 @@ from agent.domain.bulk import BulkCall, believed, fitting
 from agent.domain.delivery import Verdict, VerdictKind
 from agent.errors import VendorOwnError, VendorRefusedError, VendorUnreachableError
 from agent.ports import BulkCarrier, BulkRecord, Clock, Pace
-from agent.services.turns import OWN_FAILURES, Turns
+from agent.services.turns import OWN_FAILURES, Numbered, Turns
 
 log = structlog.get_logger(__name__)
 
 FEWEST: Final = 10
 """Fewer go one by one: that takes no longer, and a cashier's answer does not depend on when a call is carried out."""
 _NOT_OVER: Final = Verdict(VerdictKind.RETRY, "contact.with_others", alone=True)
-
-
-class Numbered(Protocol):
-    """A record that has a number."""
-
-    @property
-    def number(self) -> int:
-        """The record's, from 1."""
 
 
 T = TypeVar("T", bound=Numbered)

@@ -177,7 +177,7 @@ def _batch_id(answer: Answer) -> str:
     raise VendorUnreachableError("answered a bulk call without a batch id", maybe_received=True)
 
 
-def read_status(body: Any, size: int, figure: str = "created") -> Sequence[RowWord] | None:
+def read_status(body: Any, size: int, figure: str) -> Sequence[RowWord] | None:
     """What a status says of each row; None while it is not over.
 
     Nothing is taken for done unless all of it fits: as many rows as there are, as many errors as failed, each at a

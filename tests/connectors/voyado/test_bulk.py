@@ -205,7 +205,7 @@ NOBODY = [NOT_MADE, NOT_MADE]
 )
 def test_a_status_is_believed_where_all_of_it_fits(body, words):
     """Unknown words mean that it is not over; figures that do not add up, that nobody is known to be made."""
-    assert read_status(body, 2) == words
+    assert read_status(body, 2, "created") == words
 
 
 @pytest.mark.parametrize("status_", [400, 404, 422])
