@@ -10,11 +10,11 @@ import asyncio
 import contextlib
 import json
 import os
+import random
 import shutil
 import signal
 import sys
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -27,6 +27,7 @@ from interleavings.passing import PassingClock, PassingLoop
 from agent import processes
 from agent.connectors.registry import settings_models
 from agent.daemon import running
+from agent.jobs import Calendar
 from agent.services import together
 from agent.settings import Configuration, load
 from agent.settings.values import toml
@@ -42,12 +43,10 @@ class Agent(Protocol):
     Attributes:
         http: its door, for an administrator.
         state: the directory.
-        quiet_s: who says nothing to the vendor for so long has, most likely, nothing to say.
     """
 
     http: httpx.AsyncClient
     state: Path
-    quiet_s: float
 
     async def start(self) -> None:
         """Runs it, until it takes sales."""
@@ -63,6 +62,9 @@ class Agent(Protocol):
 
     def passed(self, seconds: float) -> None:
         """So much time has passed."""
+
+    async def rests(self) -> None:
+        """Until nothing can happen any more unless time passes: neither here nor at the vendor."""
 
 
 class _Place:
@@ -98,15 +100,15 @@ class _Place:
 class InProcess(_Place):
     """An agent in this process. Killed, it lives on unheard until it is buried, and what it wrote since is undone."""
 
-    quiet_s = 0.003
     _run: AsyncExitStack | None = None
 
     async def start(self) -> None:
         self._run = AsyncExitStack()
-        threads = self._run.enter_context(ThreadPoolExecutor(8))  # its end waits for what is written in one
-        self.loop.set_default_executor(threads)
+        self._run.enter_context(self.loop.writes_in_turn())
         self._run.enter_context(mock.patch.object(processes, "run", _in_a_thread))
-        await self._run.enter_async_context(running(self.configuration(), clock=PassingClock(self.loop)))
+        self._run.enter_context(mock.patch.object(Calendar, "rearm"))  # its jobs go by the machine's time
+        chance = random.Random(self.loop.passed_s)
+        await self._run.enter_async_context(running(self.configuration(), clock=PassingClock(self.loop), chance=chance))
 
     async def stop(self) -> None:
         run, self._run = self._run, None
@@ -131,6 +133,9 @@ class InProcess(_Place):
 
     def passed(self, seconds: float) -> None:
         """Its loop is the test's."""
+
+    async def rests(self) -> None:
+        await self.loop.rest()
 
 
 async def _in_a_thread(work: Callable[..., T], *args: Any) -> T:
@@ -161,8 +166,9 @@ class Gathering(InProcess):
 class OwnProcess(_Place):
     """An agent in a process of its own, which is really killed."""
 
-    quiet_s = 0.02
     _process: asyncio.subprocess.Process | None = None
+    _resting: asyncio.Task[None] | None = None
+    _takes_sales = False
 
     async def start(self) -> None:
         with (self.home / "agent.log").open("ab") as log:
@@ -173,15 +179,16 @@ class OwnProcess(_Place):
                 stderr=log,
                 env={**os.environ, "PYTHONPATH": f"{TESTS}{os.pathsep}{TESTS.parent}"},
             )
-        assert self._process.stdout is not None
-        ready = await self._process.stdout.readline()
-        assert json.loads(ready or b"null") == "ready", (self.home / "agent.log").read_text()
+        self._takes_sales = False
+        while not self._takes_sales and self._process.returncode != -signal.SIGKILL:
+            await self.rests()
+            assert self._process.returncode in (None, -signal.SIGKILL), (self.home / "agent.log").read_text()
 
     async def stop(self) -> None:
         if self._process is not None:
             self._end(signal.SIGTERM)
             assert await self._process.wait() in (0, -signal.SIGKILL)
-            self._let_go()
+            await self._let_go()
 
     def strike(self) -> None:
         self._end(signal.SIGKILL)
@@ -189,17 +196,42 @@ class OwnProcess(_Place):
     async def bury(self) -> None:
         if self._process is not None:
             assert await self._process.wait() == -signal.SIGKILL
-            self._let_go()
+            await self._let_go()
 
     def passed(self, seconds: float) -> None:
         if self._process is not None and self._process.stdin is not None:
             self._process.stdin.write(f"{seconds}\n".encode())
 
+    async def rests(self) -> None:
+        if self._resting is None or self._resting.done():
+            self._resting = asyncio.create_task(self._rest())
+        await asyncio.shield(self._resting)
+
+    async def _rest(self) -> None:
+        """It heard nothing between two times at which it rested, nor did the vendor."""
+        before, heard = -1, 0
+        while heard != before and self._process is not None:
+            await self.loop.rest()
+            before, heard = heard, await self._heard(self._process)
+
+    async def _heard(self, process: asyncio.subprocess.Process) -> int:
+        """How often it has heard of anything, once it rests; a dead one will not hear of anything."""
+        assert process.stdin is not None
+        assert process.stdout is not None
+        with contextlib.suppress(ConnectionError):
+            process.stdin.write(b"rest\n")
+            if said := await process.stdout.readline():
+                self._takes_sales, heard = json.loads(said)
+                return int(heard)
+        return 0
+
     def _end(self, number: signal.Signals) -> None:
         if self._process is not None and self._process.returncode is None:
             os.kill(self._process.pid, number)
 
-    def _let_go(self) -> None:
+    async def _let_go(self) -> None:
         assert self._process is not None
+        if self._resting is not None:
+            await self._resting
         self._process._transport.close()  # type: ignore[attr-defined]  # no other way closes the pipes of a dead one
         self._process = None

@@ -1,8 +1,9 @@
-"""The line between the agent and a simulated vendor: it goes and comes back, and is where the agent dies."""
+"""The line between the agent and a simulated vendor: it takes its time, goes and comes back; on it the agent dies."""
 
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -13,6 +14,8 @@ from agent.connectors.simulation.line import ABORT
 from agent.connectors.simulation.server import RunningSimulator, serve
 
 WRITES = ("POST", "PATCH", "PUT", "DELETE")
+TAKES_S = (0.0, 0.0, 0.0, 0.0, 0.2, 0.7)
+"""What a request may take there, and its answer back: the till and others go on meanwhile."""
 
 
 class Line:
@@ -25,12 +28,15 @@ class Line:
     Attributes:
         killed: set once the agent was killed while it spoke; nothing that it still says is heard from then on.
         answered: how many requests were.
+        under_way: how many, and answers, still are.
+        chance: decides how long each takes.
     """
 
     def __init__(self, sim: Any, port: int) -> None:
         self._sim, self.port = sim, port
         self.killed = asyncio.Event()
-        self.answered = 0
+        self.answered, self.under_way = 0, 0
+        self.chance = random.Random(0)
         self._kill: Callable[[], None] | None = None
         self._calls_left, self._after = 0, False
         self._running: RunningSimulator | None = None
@@ -49,13 +55,6 @@ class Line:
             running, self._running = self._running, None
             await running.stop()
 
-    async def rests(self, quiet_s: float) -> None:
-        """Until nothing was answered for so long."""
-        before = -1
-        while before != self.answered:
-            before = self.answered
-            await asyncio.sleep(quiet_s)
-
     def kills(self, kill: Callable[[], None] | None, *, calls: int = 0, after: bool = False) -> None:
         """The agent dies as it writes to the vendor after so many calls more, before it is heard or ``after``."""
         self._kill, self._calls_left, self._after = kill, calls, after
@@ -65,12 +64,19 @@ class Line:
 
     async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The vendor, as long as anybody is there to hear it."""
+        await self._takes_its_time()
         if self.killed.is_set():
             _hang_up(scope)
             return
+
+        async def back(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                await self._takes_its_time()
+            await send(message)
+
         dies = self._dies(scope["method"])
         if not dies or self._after:
-            await self._sim.app(scope, receive, _to_nobody if dies else send)
+            await self._sim.app(scope, receive, _to_nobody if dies else back)
         if dies and not self.killed.is_set():
             kill, self._kill = self._kill, None
             assert kill is not None
@@ -82,6 +88,13 @@ class Line:
                     pass
             return
         self.answered += 1
+
+    async def _takes_its_time(self) -> None:
+        self.under_way += 1
+        try:
+            await asyncio.sleep(self.chance.choice(TAKES_S))
+        finally:
+            self.under_way -= 1
 
     def _dies(self, method: str) -> bool:
         if self._kill is None or method not in WRITES:

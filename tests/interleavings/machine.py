@@ -58,9 +58,11 @@ class Interleavings(Judgement, RuleBasedStateMachine):
         self.names = itertools.count()
         self.broken = False
 
-    @initialize(there=st.sets(people))
-    def opens(self, there: set[int]) -> None:
+    @initialize(there=st.sets(people), chance=st.integers(0, 999))
+    def opens(self, there: set[int], chance: int) -> None:
         """Some are members already."""
+        self.vendor.line.chance.seed(chance)
+        self.shop.loop.chance.seed(chance)
         for number in sorted(there):
             self._joins_there(self.people[number])
         self.shop.do(self.shop.open())
@@ -107,8 +109,9 @@ class Interleavings(Judgement, RuleBasedStateMachine):
             them.newcomer = told["state"] == "queued"
             if them.newcomer:
                 there = self.vendor.said(them.phone) if self.vendor.ids(them.phone) else {}
-                for name, value in given.items():
-                    them.may[name] = {value, there.get(name, value)} if value is not False else {value}
+                for name, value in given.items():  # of a member, a no is brought there, beside what waits already
+                    waits = them.may[name] if name in them.waits and name in there else set()
+                    them.may[name] = {value, there.get(name, value)} | waits if value is not False else {value}
                 them.wait_for(FIELDS)
             elif not them.wanted:
                 them.may.update({name: {value} for name, value in given.items()})

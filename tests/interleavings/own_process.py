@@ -1,6 +1,7 @@
 """The daemon in a process of its own: `python -m interleavings.own_process CONFIG SECONDS`.
 
-Each line of its input lets so many seconds pass.
+Each line of its input lets so many seconds pass, or asks it to rest. Once it does it says whether it takes sales, and
+how often it has heard of anything.
 """
 
 from __future__ import annotations
@@ -23,23 +24,34 @@ from agent.settings import load
 async def _until_told(config: Path, loop: PassingLoop) -> None:
     ends = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, ends.set)
-    told = b""
+    told, takes_sales = b"", False
+    resting: set[asyncio.Task[None]] = set()
 
     def hear() -> None:
         nonlocal told
+        loop.heard -= 1  # what the test says is not of the shop
         read = os.read(sys.stdin.fileno(), 65_536)
         if not read:  # whoever started this is gone
             loop.remove_reader(sys.stdin.fileno())
             ends.set()
         *lines, told = (told + read).split(b"\n")
         for line in lines:
-            loop.let_pass(float(line))
+            if line == b"rest":
+                resting.add(task := asyncio.create_task(rest()))
+                task.add_done_callback(resting.discard)
+            else:
+                loop.let_pass(float(line))
+
+    async def rest() -> None:
+        await loop.rest()
+        print(json.dumps([takes_sales, loop.heard]), flush=True)  # noqa: T201 - it is waited for
 
     configuration = load(config=config, vendors=settings_models(), environ={})
-    async with running(configuration, clock=PassingClock(loop)):
-        loop.add_reader(sys.stdin.fileno(), hear)
-        print(json.dumps("ready"), flush=True)  # noqa: T201 - it is waited for
-        await ends.wait()
+    loop.add_reader(sys.stdin.fileno(), hear)
+    with loop.writes_in_turn():
+        async with running(configuration, clock=PassingClock(loop)):
+            takes_sales = True
+            await ends.wait()
 
 
 if __name__ == "__main__":

@@ -19,8 +19,10 @@ T = TypeVar("T")
 
 STEP_S = 2.0
 """What a cashier takes for a step."""
-HANGS_AFTER_S, HANGS_FOR_S = 0.2, 2.0
-"""An answer that takes longer waits for time to pass: a vendor that says nothing, or an allowance."""
+QUIET_S = 0.1
+"""Nothing is under way any more if the vendor hears nothing new for so long."""
+HANGS_FOR_S = 2.0
+"""A step of the time that passes where nothing else brings an answer about: a vendor hangs, or an allowance is used."""
 MOST_TRIES = 5
 """So often a POS asks again while a contact is on its way in a call."""
 TABLES: dict[str, dict[str, Any]] = {
@@ -63,7 +65,8 @@ class Shop:
         self.runs = False
 
     def do(self, work: Coroutine[Any, Any, T]) -> T:
-        """A step, which takes its time."""
+        """A step, which takes its time; what was under way before it still is, as far as it takes time."""
+        self.loop.run_until_complete(self.agent.rests())
         self.pass_by(STEP_S)
         return self.loop.run_until_complete(work)
 
@@ -158,7 +161,7 @@ class Shop:
         """
         before: tuple[Any, ...] = ()
         while True:
-            await self.vendor.line.rests(quiet * self.agent.quiet_s)
+            await self._quiet(quiet * QUIET_S)
             status = await self.status()
             now = (self.vendor.line.answered, tuple(status["queue"].values()), status["replica"]["loading"])
             if now == before and status["replica"]["loading"] is None:
@@ -166,6 +169,15 @@ class Shop:
             if now == before:  # a feed that hears nothing
                 self.pass_by(HANGS_FOR_S)
             before = now
+
+    async def _quiet(self, seconds: float) -> None:
+        """Until nothing was answered for so long, nor is anything on its way."""
+        line, before = self.vendor.line, -1
+        await self.agent.rests()
+        while before != line.answered or line.under_way:
+            before = line.answered
+            self.pass_by(seconds)
+            await self.agent.rests()
 
     async def until(self, well: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
         """How it is, once it is well or has had a quarter of an hour for it."""
@@ -193,10 +205,12 @@ class Shop:
         task.result()
 
     async def _until(self, *tasks: asyncio.Future[Any]) -> None:
-        """Until one of them is done: time passes where nothing else brings that about."""
-        wait_s = HANGS_AFTER_S
+        """Until one of them is done: time passes where nothing else brings that about, ever more of it."""
+        step_s = QUIET_S
         while not any(task.done() for task in tasks):
-            done, _ = await asyncio.wait(tasks, timeout=wait_s, return_when=asyncio.FIRST_COMPLETED)
-            if not done:
-                self.pass_by(HANGS_FOR_S)
-                wait_s = 0.005
+            rests = asyncio.ensure_future(self.agent.rests())
+            await asyncio.wait((*tasks, rests), return_when=asyncio.FIRST_COMPLETED)
+            if not any(task.done() for task in tasks):
+                self.pass_by(step_s)
+                step_s = min(2 * step_s, HANGS_FOR_S)
+            rests.cancel()
