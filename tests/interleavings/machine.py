@@ -127,19 +127,26 @@ class Interleavings(Judgement, RuleBasedStateMachine):
         self.joins_elsewhere(number)
         self.the_line_is_back()
 
-    @rule(number=people, field=st.sampled_from(FIELDS), value=st.booleans())
-    def changes(self, number: int, field: str, *, value: bool) -> None:
-        """A member has another name, or a word about mail or terms."""
+    @rule(
+        number=people,
+        field=st.sampled_from(FIELDS),
+        value=st.booleans(),
+        fails=st.sampled_from((None, *sorted(FAULTS))),
+    )
+    def changes(self, number: int, field: str, *, value: bool, fails: str | None) -> None:
+        """A member has another name, or a word about mail or terms; the line may fail just then."""
+        if fails:
+            self.vendor.meet(**FAULTS[fails], count=1, method="P*")
         self.do(self._changes(self.people[number], field, value=value))
 
     @rule(number=people)
     def changes_and_changes(self, number: int) -> None:
         """Without the line, and again as soon as it is back: the first may be under way."""
         self.the_line_is_cut()
-        self.changes(number, "first_name", value=True)
+        self.changes(number, "first_name", value=True, fails=None)
         self.the_line_is_back()
         self.goes_on()
-        self.changes(number, "first_name", value=True)
+        self.changes(number, "first_name", value=True, fails=None)
 
     async def _changes(self, them: Person, field: str, *, value: bool) -> None:
         known = await self._finds(them)
