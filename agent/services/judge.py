@@ -75,6 +75,11 @@ class Judge:
         """The vendor refuses our credentials: everything waits."""
         return self._link.held
 
+    @property
+    def doubt_s(self) -> float:
+        """What may have arrived without an answer is left alone for so long at least."""
+        return self._policy.backoff_first_s
+
     def may_probe(self, mono: float) -> bool:
         """Whether a held lane may ask again; one that is not held always may."""
         return not self.held or mono >= self._probe_at
@@ -162,17 +167,19 @@ class Judge:
     def _retry_at(self, outgoing: Outgoing, verdict: Verdict, *, probe: bool) -> datetime | None:
         """When a record may be tried again; None for as soon as the lane goes.
 
+        What got no answer may still be at work there: looked for, or sent, at once, it would be there twice in the end.
         The next probe takes another record: this one may be the only one that fails, and would keep the lane shut.
         """
-        backs_off = verdict.alone or verdict.awaits
-        if verdict.kind not in (VerdictKind.RETRY, VerdictKind.HOLD) or not (backs_off or probe):
+        backs_off, doubtful = verdict.alone or verdict.awaits, not (verdict.reached or verdict.not_received)
+        if verdict.kind not in (VerdictKind.RETRY, VerdictKind.HOLD) or not (backs_off or doubtful or probe):
             return None
         mono = self._clock.monotonic()
-        self.probe_waits |= not backs_off
+        self.probe_waits |= probe and not backs_off
         probe_s = max(self._link.sending.wait_s(mono), self._probe_at - mono if self.held else 0.0)
         first_s, longest_s = self._policy.backoff_first_s, self._policy.backoff_max_s
         pause_s = backoff_s(outgoing.attempts + 1, first_s, longest_s, self._uniform) if backs_off else 0.0
-        return self._clock.now() + timedelta(seconds=max(pause_s, probe_s + _BEYOND_PROBE_S))
+        least_s = self.doubt_s if doubtful else 0.0
+        return self._clock.now() + timedelta(seconds=max(pause_s, least_s, probe_s + _BEYOND_PROBE_S))
 
     def _suspect(self, outgoing: Outgoing, verdict: Verdict) -> Verdict:
         """Parks a record that is itself the cause of its failures, and one that is too large by itself."""

@@ -200,7 +200,8 @@ class Lane:
             if not self._books.works:  # a lease that failed on a bad disk may stand all the same
                 await self._queue.recover(self.vendor)
             if self._back:  # no record waits on because it was the probe that failed
-                await self._queue.make_due(self.vendor)
+                doubtful_at = self._clock.now() + timedelta(seconds=self._judge.doubt_s)
+                await self._queue.make_due(self.vendor, doubtful_at=doubtful_at)
                 self._back = self._judge.probe_waits = False
             return await self._turn()
 

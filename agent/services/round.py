@@ -57,8 +57,8 @@ class Queue(Protocol):
     async def sending(self, entries: Sequence[int]) -> None:
         """Writes that open deliveries go out now, under the tags they have."""
 
-    async def make_due(self, vendor: str) -> None:
-        """Forgets every back-off at one vendor."""
+    async def make_due(self, vendor: str, *, doubtful_at: datetime | None = None) -> None:
+        """Forgets every back-off at one vendor; what may have arrived waits until ``doubtful_at`` at most."""
 
     def next_due_at(self, vendor: str, now: datetime) -> datetime | None:
         """When the next one that backs off is due."""

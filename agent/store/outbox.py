@@ -303,9 +303,15 @@ class Outbox(OutboxView):
             if told.names_nobody or kind == TransactionType.VOID:
                 db.execute(sql.FOLLOW_SALE, (rank, entry))
 
-    async def make_due(self, vendor: str) -> None:
-        """Forgets every back-off at one vendor: somebody asked for an attempt now, or the line is back."""
-        await self._writer.run(lambda db: db.execute(sql.MAKE_DUE, (vendor,)))
+    async def make_due(self, vendor: str, *, doubtful_at: datetime | None = None) -> None:
+        """Forgets every back-off at one vendor: somebody asked for an attempt now, or the line is back.
+
+        Args:
+            vendor: its name.
+            doubtful_at: until when, at most, what may have arrived goes on waiting; None lets it go as well.
+        """
+        latest = to_ms(doubtful_at) if doubtful_at is not None else None
+        await self._writer.run(lambda db: db.execute(sql.MAKE_DUE, (vendor, latest)))
 
     async def clamp_due(self, latest: datetime) -> None:
         """No delivery waits beyond ``latest``: the wall clock was put back, and with it every instant it wrote."""

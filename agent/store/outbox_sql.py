@@ -144,8 +144,8 @@ RECOVER = """
 """An open sale's tag is settled before it is sent, and that is written down: one that was not sent stays open."""
 RECOVER_OWN = RECOVER.replace("lease_run IS NOT NULL", "lease_run = ? AND vendor = ?")
 MAKE_DUE = """
-    UPDATE deliveries SET next_attempt_at = NULL
-    WHERE vendor = ? AND +state = 'queued' AND next_attempt_at IS NOT NULL"""
+    UPDATE deliveries SET next_attempt_at = iif(maybe_received, min(next_attempt_at, ?2), NULL)
+    WHERE vendor = ?1 AND +state = 'queued' AND next_attempt_at IS NOT NULL"""
 CLAMP_DUE = "UPDATE deliveries SET next_attempt_at = ?1 WHERE +state = 'queued' AND next_attempt_at > ?1"
 NEXT_DUE = "SELECT min(next_attempt_at) FROM deliveries WHERE vendor = ? AND state = 'queued' AND next_attempt_at > ?"
 LAST_SALE = "SELECT coalesce(max(id), 0) FROM sales"

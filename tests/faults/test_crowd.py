@@ -90,7 +90,7 @@ class Memory:
     async def recover(self, _vendor):
         pass
 
-    async def make_due(self, _vendor):
+    async def make_due(self, _vendor, *, doubtful_at=None):
         pass
 
     def next_due_at(self, _vendor, _now):

@@ -131,14 +131,18 @@ async def test_a_sale_that_makes_every_call_fail_travels_alone_and_is_parked(dri
     assert max(count for name, count in times_sent(vendor).items() if name != "sale-007") <= 3
 
 
-async def test_a_call_that_fails_is_one_failure(drive, vendor):
+async def test_a_call_that_fails_is_one_failure(drive, vendor, clock):
     """Fifty sales in it do not make fifty: the line is still tried, and only a second call shuts it."""
     calls = iter([HANGS])
     vendor.of_call = lambda _batch: next(calls, None)
     await drive.sell(50)
     async with drive.running():
-        await until(lambda: drive.states() == {"delivered": 50})
-    assert drive.link.state == "online"
+        await until(lambda: drive.states() == {"queued": 50} and len(vendor.calls) == 1)
+        await drive.sell(5, prefix="later", key=member_key(20_000_000))
+        await until(lambda: drive.states() == {"queued": 50, "delivered": 5})
+        assert drive.link.state == "online"
+        clock.advance(FIRST_S + 2)
+        await until(lambda: drive.states() == {"delivered": 55})
     assert len(vendor.calls[0]) == 50
 
 

@@ -530,6 +530,42 @@ async def test_a_flush_does_not_wait_for_back_offs(drive, vendor, clock):
         await until(lambda: drive.states() == {"delivered": 3})
 
 
+async def test_what_may_have_arrived_is_left_alone_for_a_while(drive, vendor, clock):
+    """The vendor may still be at work on it: looked for at once it is not there yet, and there twice in the end."""
+    answers = iter([HANGS])
+    vendor.answer = lambda _outgoing: next(answers, None)
+    await drive.sell(1)
+    async with drive.running():
+        await until(lambda: len(vendor.attempts) == 1)
+        await drive.sell(3, prefix="later", key=member_key(20_000_000))
+        await until(lambda: drive.states() == {"queued": 1, "delivered": 3})
+        clock.advance(FIRST_S - 1)
+        drive.lane.wake()
+        await drive.quiet()
+        assert drive.states() == {"queued": 1, "delivered": 3}
+        clock.advance(1)
+        drive.lane.wake()
+        await until(lambda: drive.states() == {"delivered": 4})
+
+
+async def test_nor_does_the_line_s_return_hurry_it(drive, vendor, clock):
+    """The probe that was not answered may be there as well; a person's flush is a person's decision."""
+    vendor.answer, vendor.fault = (lambda _outgoing: HANGS), Offline()
+    await drive.sell(1)
+    async with drive.running():
+        await until(lambda: drive.link.state == "offline")
+        for _ in range(4):
+            clock.advance(MAX_S)
+            await drive.quiet()
+        vendor.answer, vendor.fault = (lambda _outgoing: None), None
+        tried = len(vendor.attempts)
+        drive.link.worked(clock.now(), clock.monotonic())
+        await drive.quiet()
+        assert len(vendor.attempts) == tried
+        clock.advance(FIRST_S)
+        await until(lambda: drive.states() == {"delivered": 1})
+
+
 async def test_the_share_of_the_allowance_is_kept(outbox, clock):
     """No more calls go out than the bucket allows: a second's share at once, then the rate."""
     vendor = FakeVendor(rate=5.0)
