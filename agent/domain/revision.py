@@ -19,7 +19,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from agent.domain.enrolment import EnrolmentState
-from agent.domain.identifiers import Identifier
+from agent.domain.identifiers import Identifier, IdentifierType
 from agent.domain.transaction import Consent, IntegrationKey, NewContact, Preferences
 from agent.errors import Fault
 
@@ -88,6 +88,7 @@ class ContactThere:
         modified_at: when anything of it was changed last; None where it does not say.
         contact_type: of which type it says that it is; empty where it says none.
         approved: it does not say that it is not.
+        numbers: what else can be somebody's key, as far as it shows them.
     """
 
     contact_id: str = field(repr=False)
@@ -97,6 +98,13 @@ class ContactThere:
     modified_at: datetime | None = None
     contact_type: str = ""
     approved: bool = True
+    numbers: tuple[Identifier, ...] = field(default=(), repr=False)
+
+    @property
+    def keys(self) -> tuple[IntegrationKey, ...]:
+        """Every key under which a change of this contact may have been given."""
+        names = (Identifier(IdentifierType.CONTACT_ID, self.contact_id), *self.numbers)
+        return tuple(IntegrationKey(kind="primary", type=one.type, value=one.value) for one in names)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,8 @@
 
 A change goes field by field, so that sending it twice does no harm. What the loyalty system has is asked for first:
 what it must keep is not written over, and what is written over though it may be as new is said
-(:mod:`agent.domain.revision` has the rule). Where many wait, those that may go together do
+(:mod:`agent.domain.revision` has the rule). Of two changes of one contact, given under two of its keys, the later waits
+for the earlier: it would be written over. Where many wait, those that may go together do
 (:mod:`agent.services.combining`). Nothing waits for a change: sales go under a key that no change has.
 """
 
@@ -21,7 +22,7 @@ from agent.domain.delivery import Verdict, VerdictKind
 from agent.domain.enrolment import Enrolment, EnrolmentState
 from agent.domain.health import Conditions
 from agent.domain.identifiers import Identifier
-from agent.domain.revision import NOTHING, Reconciled, Revision, is_there, reconciled, withdrawn_in
+from agent.domain.revision import NOTHING, ContactThere, Reconciled, Revision, is_there, reconciled, withdrawn_in
 from agent.domain.transaction import IntegrationKey, NewContact
 from agent.errors import ContactRefusedError, Fault, VendorRefusedError
 from agent.ports import Clock, Occurrence, Pace, Writer
@@ -123,6 +124,7 @@ class Updating:
         self._manner, self._as_of, self._conditions, self._audit = manner, as_of, conditions, audit
         self._their_time, self._news = their_time, news
         self._locks: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
+        self._behind: dict[int, Revision] = {}
         self._told = False
         self._combining = self._opened(together) if together is not None else None
 
@@ -152,15 +154,31 @@ class Updating:
             return self._record.queued(SLICE, after=after)
 
         bring = partial(self._in_turn, writer=self._writer)
+        answered = 0
+        if self._combining is not None:
+            answered = await self._combining.follow(go_on)
+            self._combining.look()
+        taken = await self._turns.take(
+            go_on, waiting=waiting, bring=bring, give_up=self._give_up, passed=self._has_no_turn
+        )
         if self._combining is None:
-            return (await self._turns.take(go_on, waiting=waiting, bring=bring, give_up=self._give_up)).answered
-        answered = await self._combining.follow(go_on)
-        self._combining.look()
-        has = self._combining.has
-        taken = await self._turns.take(go_on, waiting=waiting, bring=bring, give_up=self._give_up, passed=has)
+            return taken.answered
         if (taken.everybody or self._combining.is_due) and go_on() and not self._turns.are_refused():
             answered += await self._combining.send(self._is_busy)
         return answered + taken.answered
+
+    def _has_no_turn(self, revision: Revision) -> bool:
+        """Whether one waits for the next call, or for an earlier change of the same contact."""
+        if self._combining is not None and self._combining.has(revision):
+            return True
+        earlier = self._behind.get(revision.number)
+        if earlier is None:
+            return False
+        standing = self.standing(earlier)
+        if standing is not None and standing.state is EnrolmentState.QUEUED:
+            return True
+        del self._behind[revision.number]
+        return False
 
     async def _in_turn(self, revision: Revision, *, writer: Writer) -> Verdict | None:
         async with self._alone(revision.number):
@@ -206,14 +224,19 @@ class Updating:
                 return None  # the lane was faster, more was given meanwhile, or they were erased
             if self._combining is not None and self._combining.has(standing):
                 return None  # it goes by the next call, which may be about to begin
-            return (await self._bring(standing, self._writer, pace)).kept_there
+            result = await self._bring(standing, self._writer, pace)
+            return result.kept_there if result is not None else None
 
     async def _bring(
         self, revision: Revision, writer: Writer, pace: Pace, *, combining: Combining | None = None
-    ) -> Reconciled:
+    ) -> Reconciled | None:
+        """Brings one there, or has it go by the next call; None where an earlier change of the contact goes first."""
         there = await writer.contact_there(revision.key, timeout_s=self._manner.timeout_s, pace=pace)
         if there is None:
             raise ContactRefusedError(NOT_FOUND, _UNKNOWN)
+        if (earlier := self._earlier(revision, there)) is not None:
+            self._behind[revision.number] = earlier
+            return None
         given_at = self._their_time(revision.accepted_at)
         result = reconciled(revision.contact, there, given_at)
         if combining is not None and combining.join(revision, there, given_at):
@@ -225,6 +248,12 @@ class Updating:
             await self._tell_conflict(result)
         await self._arrived(revision, result.contact, result.there)
         return result
+
+    def _earlier(self, revision: Revision, there: ContactThere) -> Revision | None:
+        """A change of the same contact, given before under another key, that is not there yet. Raises StorageError."""
+        given = (one for key in there.keys if key != revision.key for one in self._record.of(key))
+        waits = (one for one in given if one.number < revision.number and one.state is EnrolmentState.QUEUED)
+        return next(waits, None)
 
     async def _arrived(self, revision: Revision, written: NewContact, there: NewContact) -> None:
         """Writes down what of a change was written at the vendor, and what of it is there now."""
@@ -289,6 +318,7 @@ class Updating:
 
     def erased(self) -> None:
         """Somebody was. Raises StorageError."""
+        self._behind.clear()
         if self._combining is not None:
             self._combining.forget()
         self.tell()

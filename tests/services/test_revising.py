@@ -319,6 +319,42 @@ async def test_whom_the_vendor_has_told_of_under_their_number_since(counter):
         await counter.revise(NewContact(mobile_phone=phone(6).value), made.ref)
 
 
+@pytest.mark.parametrize("first", ["contact_id", "member_number"])
+async def test_two_changes_of_one_contact_under_two_of_its_keys(counter, first):
+    """They go in the order in which they were given: the earlier would be written over the later."""
+    number = member_key("20000001")
+    by_id = primary_key(IdentifierType.CONTACT_ID, contact_id_of("20000001"))
+    there = ContactThere(by_id.value, numbers=(number.identifier,))
+    counter.vendor.there |= {by_id.value: there, number.value: there}
+    members = [Member("c_19de", by_id), Member("c_20ef", number)]
+    earlier, later = members if first == "contact_id" else reversed(members)
+    for one in members:
+        counter.replica.add(one, one.key.identifier)
+    await counter.without_line(NewContact(first_name="Delba"), earlier.ref)
+    assert (await counter.revise(NewContact(first_name="Dulba"), later.ref)).state == "queued"
+    assert counter.told() == []
+    for _ in range(3):
+        await counter.update()
+    assert [told.first_name for told in counter.told()] == ["Delba", "Dulba"]
+    assert (await counter.revise(NewContact(first_name="Dilba"), earlier.ref)).state == "delivered"
+
+
+async def test_a_change_waits_for_no_earlier_one_that_was_refused(counter):
+    """That one is a person's to decide."""
+    number = member_key("20000001")
+    by_id = primary_key(IdentifierType.CONTACT_ID, contact_id_of("20000001"))
+    there = ContactThere(by_id.value, numbers=(number.identifier,))
+    counter.vendor.there |= {by_id.value: there, number.value: there}
+    for ref, key in (("c_19de", by_id), ("c_20ef", number)):
+        counter.replica.add(Member(ref, key), key.identifier)
+    await counter.without_line(NewContact(first_name="Delba"), "c_19de")
+    counter.vendor.refuses_change = REFUSED
+    await counter.update()
+    counter.vendor.refuses_change = None
+    assert counter.changes.parked() == 1
+    assert (await counter.revise(NewContact(first_name="Dulba"), "c_20ef")).state == "delivered"
+
+
 async def test_what_is_theirs_already_is_no_conflict(counter):
     """A till that sends the number that it knows changes nothing else by it."""
     assert (await counter.revise(NewContact(mobile_phone=phone(5).value))).state == "delivered"

@@ -31,7 +31,7 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 from agent.domain.contact import WITHHELD, ChangeKind, ContactChange
-from agent.domain.identifiers import IdentifierType, Normaliser
+from agent.domain.identifiers import Identifier, IdentifierType, Normaliser
 from agent.domain.revision import ConsentThere, ContactThere
 from agent.errors import IdentifierInvalidError
 
@@ -227,6 +227,7 @@ _WRITTEN = (
     *("street", "zip_code", "city", "country_code", "language"),
 )
 _MODIFIED, _APPROVED = "modified_on", "approved"
+_NUMBERS = (IdentifierType.MEMBER_NUMBER, IdentifierType.EXTERNAL_ID)
 
 
 def there_of(contact_id: str, contact: Mapping[str, Any]) -> ContactThere:
@@ -235,7 +236,8 @@ def there_of(contact_id: str, contact: Mapping[str, Any]) -> ContactThere:
     Raises:
         ValueError: it has not the shape of a contact.
     """
-    row = json_row(contact, names_of((*_WRITTEN, *_PREFERENCES, _MODIFIED, _APPROVED, CONTACT_TYPE)))
+    numbers = [kind.value for kind in _NUMBERS]
+    row = json_row(contact, names_of((*_WRITTEN, *_PREFERENCES, _MODIFIED, _APPROVED, CONTACT_TYPE, *numbers)))
     rows = contact.get("consents")
     consents = {}
     for consent in rows if isinstance(rows, list) else ():
@@ -253,6 +255,7 @@ def there_of(contact_id: str, contact: Mapping[str, Any]) -> ContactThere:
         modified_at=_instant(row.get(_MODIFIED)),
         contact_type=(row.get(CONTACT_TYPE) or "").strip(),
         approved=(row.get(_APPROVED) or "").strip().casefold() != "false",
+        numbers=tuple(Identifier(kind, value) for kind in _NUMBERS if (value := (row.get(kind.value) or "").strip())),
     )
 
 
