@@ -121,8 +121,8 @@ async def _build(ground: Ground, rooms: Mapping[str, Room], stack: AsyncExitStac
     contacts = storage.contacts(known or state.make_lease(keys), bells.refetch, by_question=loyalty.cache is not None)
     replica = contacts.replica
 
-    async def heard(refused: frozenset[bytes], removed: frozenset[bytes]) -> None:
-        await privacy.heard(refused, removed)
+    async def heard(refused: frozenset[bytes], removed: frozenset[bytes], named: Mapping[bytes, bytes]) -> None:
+        await privacy.heard(refused, removed, named)
 
     seen = open_cache(ground, loyalty, storage, replica, heard)
     asking_now, found_by = (seen.asking if seen else None), _found_by(loyalty, replica)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from datetime import date, datetime
 from functools import partial
@@ -90,7 +90,7 @@ def open_cache(
     loyalty: System,
     storage: Storage,
     replica: SqliteReplica,
-    heard: Callable[[frozenset[bytes], frozenset[bytes]], Awaitable[None]],
+    heard: Callable[[frozenset[bytes], frozenset[bytes], Mapping[bytes, bytes]], Awaitable[None]],
 ) -> SeenMembers | None:
     """What keeps members from look-ups, where the loyalty system lists nobody; None elsewhere, and without a replica.
 

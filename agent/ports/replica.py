@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol, Self
@@ -52,19 +52,21 @@ class Batch:
         unidentified: rows that name neither a contact id nor the primary key, and were left out.
         refused: marks of people erased here whose rows were left out.
         removed: marks of people erased here of whom this says at the end that they are gone.
+        named: keyed hashes of their primary keys by those of their contact ids, where one of the two was not known.
     """
 
     rows: Sequence[Any] = field(repr=False)
     unidentified: int = 0
     refused: frozenset[bytes] = field(default=frozenset(), repr=False)
     removed: frozenset[bytes] = field(default=frozenset(), repr=False)
+    named: Mapping[bytes, bytes] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class AppliedCounts:
     """What applying a batch did. ``replay``: this content had been applied before, so nothing was done.
 
-    ``refused`` and ``removed`` are the batch's.
+    ``refused``, ``removed`` and ``named`` are the batch's.
     """
 
     rows: int = 0
@@ -75,6 +77,7 @@ class AppliedCounts:
     unidentified: int = 0
     refused: frozenset[bytes] = field(default=frozenset(), repr=False)
     removed: frozenset[bytes] = field(default=frozenset(), repr=False)
+    named: Mapping[bytes, bytes] = field(default_factory=dict, repr=False)
     replay: bool = False
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TypeVar
 
@@ -35,7 +35,8 @@ class SeenMembers:
     Args:
         store: opens the replica as it is now, without those who were erased here up to now.
         contacts: the replica.
-        heard: told whom of those who were erased here the loyalty system shows, and whom it does not any more.
+        heard: told whom of those who were erased here the loyalty system shows, whom it does not any more, and how else
+            they are named.
         writing: held while the replica is written.
         clock: for when it was said.
         damaged: told when the replica turns out to be damaged.
@@ -46,7 +47,7 @@ class SeenMembers:
         *,
         store: Callable[[], ContactCache],
         contacts: Contacts,
-        heard: Callable[[frozenset[bytes], frozenset[bytes]], Awaitable[None]],
+        heard: Callable[[frozenset[bytes], frozenset[bytes], Mapping[bytes, bytes]], Awaitable[None]],
         writing: asyncio.Lock,
         clock: Clock,
         damaged: Callable[[], None],
@@ -108,7 +109,7 @@ class SeenMembers:
         yield
 
     async def _heard(self, counts: AppliedCounts) -> AppliedCounts:
-        await self._tell(counts.refused, counts.removed)
+        await self._tell(counts.refused, counts.removed, counts.named)
         return counts
 
     async def _write_waiting(self) -> None:

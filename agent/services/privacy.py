@@ -95,11 +95,13 @@ class Refused(Protocol):
     async def add(self, identity: Identity, receipt: str, now: datetime) -> None:
         """Refuses somebody from now on."""
 
-    async def heard(self, refused: Iterable[bytes], removed: Iterable[bytes], now: datetime) -> None:
-        """The vendor sent some of them, and has removed others."""
+    async def heard(
+        self, refused: Iterable[bytes], removed: Iterable[bytes], named: Mapping[bytes, bytes], now: datetime
+    ) -> None:
+        """The vendor sent some of them, has removed others, and says more of who is who."""
 
     def known(self, marks: Collection[bytes]) -> tuple[ErasedBefore, ...]:
-        """What is kept of these."""
+        """What is kept of these, by contact id or by primary key."""
 
     def still_sent(self) -> tuple[str, ...]:
         """The receipts of those whom the vendor has sent since."""
@@ -347,7 +349,9 @@ class Privacy:
             audit = await self._trail.of_records(
                 {sale["transaction_id"] for sale in sales}, {activity["activity_id"] for activity in activities}
             )
-            before = self._refused.known([identity.mark] if identity else [])
+            # A member's number may have been another's before; of whom nobody knows every reading is asked for.
+            marks = {identity.mark} if identity else set()
+            before = self._refused.known(marks if person else marks | self._contacts.keys_of(readings))
             contacts = (person,) if person else ()
             names = {*readings, *(one.member.key.identifier for one in contacts)}
             benefits = self._benefits.export(names)
@@ -413,10 +417,16 @@ class Privacy:
         log.info("privacy.erased_by_feed", counts=counts)
         self._changed()
 
-    async def heard(self, refused: Collection[bytes], removed: Collection[bytes]) -> None:
-        """The feed has sent people who were erased here, or has removed them. Raises StorageError."""
+    async def heard(self, refused: Collection[bytes], removed: Collection[bytes], named: Mapping[bytes, bytes]) -> None:
+        """The feed has sent people who were erased here, or has removed them. Raises StorageError.
+
+        Args:
+            refused: whom it sent.
+            removed: whom it removed.
+            named: keyed hashes of their primary keys by those of their contact ids, where one of the two was not known.
+        """
         if refused or removed:
-            await self._refused.heard(refused, removed, self._clock.now())
+            await self._refused.heard(refused, removed, named, self._clock.now())
         self.tell()
 
     def tell(self) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from datetime import date, datetime, timedelta
 from functools import partial
 from typing import Protocol, TypeVar
@@ -63,8 +63,14 @@ class Contacts(Protocol):
 class Erased(Protocol):
     """What the feed says of people who were erased here or by the vendor."""
 
-    async def heard(self, refused: frozenset[bytes], removed: frozenset[bytes]) -> None:
-        """The vendor still sends some of those who were erased here, and has removed others."""
+    async def heard(self, refused: frozenset[bytes], removed: frozenset[bytes], named: Mapping[bytes, bytes]) -> None:
+        """The vendor still sends some of those who were erased here, has removed others, and says more of who is who.
+
+        Args:
+            refused: whom it sends.
+            removed: whom it has removed.
+            named: keyed hashes of their primary keys by those of their contact ids, where one of the two was not known.
+        """
 
     async def carry_out(self) -> None:
         """Erases what else is kept of those whom the vendor has removed."""
@@ -75,9 +81,11 @@ class _Heard:
 
     def __init__(self) -> None:
         self._gone: dict[bytes, bool] = {}
+        self.named: dict[bytes, bytes] = {}
 
     def add(self, counts: AppliedCounts) -> None:
         self._gone |= dict.fromkeys(counts.refused, False) | dict.fromkeys(counts.removed, True)
+        self.named |= counts.named
 
     def those(self, *, gone: bool) -> frozenset[bytes]:
         return frozenset(mark for mark, is_gone in self._gone.items() if is_gone is gone)
@@ -166,7 +174,8 @@ class FileFeed:
     async def _tell_erased(self) -> None:
         """Passes on what was heard in this load, and in an earlier one that was interrupted."""
         self._contacts.refresh()
-        await self._erased.heard(self._heard.those(gone=False), self._heard.those(gone=True))
+        heard = self._heard
+        await self._erased.heard(heard.those(gone=False), heard.those(gone=True), heard.named)
         self._heard = _Heard()
 
 
@@ -212,7 +221,7 @@ class PageFeed:
                 self._contacts.refresh()
                 self._say_unread(page.unread)
                 self._say_swept(page.sweep)
-                await self._erased.heard(counts.refused, counts.removed)
+                await self._erased.heard(counts.refused, counts.removed, counts.named)
                 told(progress)
             await to_its_end(partial(writer.finish, as_of=stated or began_at))
         self._contacts.refresh()

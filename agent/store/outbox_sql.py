@@ -301,9 +301,15 @@ NOTES_OF = """
     SELECT t.content FROM deliveries AS d JOIN statements AS t ON t.id = d.note WHERE d.sale = ? ORDER BY d.entry"""
 
 ERASURES = "SELECT mark, primary_key, receipt, erased_at, refused_at FROM erasures ORDER BY erased_at"
-ADD_ERASURE = "INSERT OR IGNORE INTO erasures (mark, primary_key, receipt, erased_at) VALUES (?, ?, ?, ?)"
-REFUSED = "UPDATE erasures SET refused_at = ? WHERE mark = ?"
-END_ERASURE = "DELETE FROM erasures WHERE mark = ?"
+ADD_ERASURE = """
+    INSERT OR IGNORE INTO erasures (mark, primary_key, receipt, erased_at)
+    SELECT ?1, ?2, ?3, ?4 WHERE NOT EXISTS (SELECT 1 FROM erasures WHERE primary_key = ?1)"""
+KEEP_FIRST_ERASURE = """
+    DELETE FROM erasures WHERE mark IN (?1, ?2)
+        AND erased_at > (SELECT min(erased_at) FROM erasures WHERE mark IN (?1, ?2))"""
+NAME_ERASURE = "UPDATE OR REPLACE erasures SET mark = ?1, primary_key = ?2 WHERE mark IN (?1, ?2)"
+REFUSED = "UPDATE erasures SET refused_at = ?1 WHERE ?2 IN (mark, primary_key)"
+END_ERASURE = "DELETE FROM erasures WHERE ?1 IN (mark, primary_key)"
 
 ANCHOR = "SELECT seq, hash FROM anchor"
 SET_ANCHOR = """

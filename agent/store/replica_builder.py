@@ -23,7 +23,7 @@ from agent.ports import AppliedCounts, AppliedFile, Batch
 from agent.store.database import DatabaseFile, remove, sqlite, storage_error, transaction
 from agent.store.refusals import Refusals
 from agent.store.replica_file import COLUMNS, KEY_COLUMNS, ReplicaFile, instant
-from agent.store.replica_rows import CONTACT_ID, DELETE, digest, pack
+from agent.store.replica_rows import CONTACT_ID, DELETE, Followed, digest, pack
 from agent.store.replica_writer import INSERT, UNSEEN, Merger, SqliteReplicaWriter, ledger, record, seen
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class SqliteReplicaBuilder:
     def __init__(self, file: ReplicaFile, connection: Connection, present: DatabaseFile | None, least: int) -> None:
         self._file, self._least = file, least
         self._connection = connection
-        self._present = present
+        self._present, self._followed = present, Followed()
         with transaction(connection):
             for statement in _BUILDING:
                 connection.execute(statement)
@@ -108,6 +108,7 @@ class SqliteReplicaBuilder:
             if rows:
                 connection.execute(_MARKS, (first, marks.tobytes(), orphans, deletes, instant(at)))
             record(connection, file, batch, at, replay=False)
+        batch = self._followed.through(batch)
         return AppliedCounts(
             rows=len(rows),
             inserted=len(rows) - deletes,
@@ -115,6 +116,7 @@ class SqliteReplicaBuilder:
             unidentified=batch.unidentified,
             refused=batch.refused,
             removed=batch.removed,
+            named=batch.named,
         )
 
     def finish(self, *, as_of: datetime) -> None:

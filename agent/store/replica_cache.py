@@ -21,7 +21,7 @@ from agent.ports import AppliedCounts, Batch, Told
 from agent.store.database import sqlite, storage_error, transaction
 from agent.store.keyhash import KeyHash
 from agent.store.replica_file import KEY_COLUMNS, ReplicaFile, instant
-from agent.store.replica_rows import CONTACT_ID, KEYS, digest
+from agent.store.replica_rows import CONTACT_ID, KEYS, Followed, digest
 from agent.store.replica_writer import FORGET_UNHELD, REMOVE, Merger
 
 if TYPE_CHECKING:
@@ -163,6 +163,8 @@ class _Keeping:
         self._merger = _Merger(connection, file.primary)
         self._refused: frozenset[bytes] = frozenset()
         self._removed: frozenset[bytes] = frozenset()
+        self._named: dict[bytes, bytes] = {}
+        self._followed = Followed()
         self._rows = 0
 
     def keep(self, together: Sequence[Told]) -> None:
@@ -199,6 +201,7 @@ class _Keeping:
             deleted=merger.deleted,
             refused=self._refused,
             removed=self._removed,
+            named=self._named,
         )
 
     def _answer(self, told: Told) -> set[bytes]:
@@ -217,9 +220,10 @@ class _Keeping:
         return shown
 
     def _digest(self, changes: Sequence[ContactChange]) -> Batch:
-        batch = digest(changes, self._file)
+        batch = self._followed.through(digest(changes, self._file))
         self._refused |= batch.refused
         self._removed |= batch.removed
+        self._named |= batch.named
         return batch
 
     def _apply(self, batch: Batch, keys: Iterable[bytes]) -> set[bytes]:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
 from agent.domain.contact import WITHHELD, ChangeKind, ContactChange
@@ -93,22 +94,29 @@ def digest(changes: Iterable[ContactChange], file: ReplicaFile) -> Batch:
         if kept and (wanted := {name: value for name, value in change.fields.items() if name in kept}):
             fields = _json(wanted)
         rows.append(Row(keys, primary_key, "" if primary_key else contact_key, fields, mark))
-    return Batch(rows, unidentified, erased.those(gone=False), erased.those(gone=True))
+    return Batch(rows, unidentified, erased.those(gone=False), erased.those(gone=True), erased.named)
 
 
 class _Erased:
     """Those of a batch who were erased here, and what its last row about each says."""
 
     def __init__(self, file: ReplicaFile) -> None:
-        self._mark_of = file.refusals.mark_of
+        self._refusals = file.refusals
         self._primary = KEY_COLUMNS.index(file.primary.value)
         self._last: dict[bytes, ChangeKind] = {}
+        self.named: dict[bytes, bytes] = {}
+        """Primary keys by contact ids, where one of the two was not known."""
 
     def refuses(self, kind: ChangeKind, keys: bytearray) -> bool:
         """Whether a row is left out."""
-        mark = self._mark_of(self._key(keys, CONTACT_ID), self._key(keys, self._primary))
+        contact, primary = self._key(keys, CONTACT_ID), self._key(keys, self._primary)
+        mark = self._refusals.mark_of(contact, primary)
+        if mark is None and contact is not None:
+            mark = self.named.get(contact)
         if mark is None:
             return False
+        if contact is not None and primary is not None and self._refusals.is_news(contact, primary):
+            self.named[contact] = primary
         self._last[mark] = kind
         return kind is not ChangeKind.DELETE
 
@@ -119,6 +127,26 @@ class _Erased:
     def _key(self, keys: bytearray, column: int) -> bytes | None:
         key = bytes(keys[column * HASH_BYTES : (column + 1) * HASH_BYTES])
         return key if key != NOTHING else None
+
+
+class Followed:
+    """Who is refused by the primary key alone, by the contact ids that earlier batches of a feed named them by.
+
+    A removal may name the contact id alone; what is refused by that is known to the batch itself.
+    """
+
+    def __init__(self) -> None:
+        self._marks: dict[bytes, bytes] = {}
+
+    def through(self, batch: Batch) -> Batch:
+        """The next batch, with whom its removals are about."""
+        ours = batch.refused | batch.removed
+        self._marks |= {contact: primary for contact, primary in batch.named.items() if primary in ours}
+        if not self._marks:
+            return batch
+        deleted = {bytes(row.key(CONTACT_ID) or b"") for row in batch.rows if row.mark & DELETE}
+        gone = {mark for contact, mark in self._marks.items() if contact in deleted}
+        return replace(batch, removed=batch.removed | gone - batch.refused)
 
 
 def merge(old: Sequence[Any], change: Row, primary: int) -> list[Any]:

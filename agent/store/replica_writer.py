@@ -21,7 +21,7 @@ from agent.store.database import erase_leftovers, sqlite, storage_error, transac
 from agent.store.feed_cursor import without
 from agent.store.keyhash import HASH_BYTES, KeyHash
 from agent.store.replica_file import COLUMNS, KEY_COLUMNS, ReplicaFile, instant
-from agent.store.replica_rows import CONTACT_ID, DELETE, FIELDS, KEYS, NOTHING, Row, digest, merge
+from agent.store.replica_rows import CONTACT_ID, DELETE, FIELDS, KEYS, NOTHING, Followed, Row, digest, merge
 
 if TYPE_CHECKING:
     from sqlite3 import Connection
@@ -128,6 +128,7 @@ class Merger:
             unidentified=batch.unidentified,
             refused=batch.refused,
             removed=batch.removed | unlisted,
+            named=batch.named,
         )
 
     def record(self) -> None:
@@ -223,7 +224,7 @@ class SqliteReplicaWriter:
     def __init__(self, file: ReplicaFile, connection: Connection, *, builds: bool = False, least: int = 0) -> None:
         self.builds = builds
         self._file, self._least = file, least
-        self._connection = connection
+        self._connection, self._followed = connection, Followed()
         # Moving the log into the file is not what a look-up waits for: it is done before the next commit, not in it.
         connection.execute("PRAGMA wal_autocheckpoint = 0")
 
@@ -247,7 +248,7 @@ class SqliteReplicaWriter:
             merger.apply(batch.rows, at=at)
             merger.record()
             record(connection, file, batch, at, replay=False)
-            return merger.counts(batch)
+            return merger.counts(self._followed.through(batch))
 
     def cursor(self) -> str | None:
         """Where the API feed stands; None before its first page."""
@@ -278,7 +279,7 @@ class SqliteReplicaWriter:
                 connection.execute(_END_SWEEP)
             merger.record()
             connection.execute(_GO_ON_FROM, (self._naming_none_of(self._file.refusals.marks, page.cursor),))
-            return merger.counts(batch, unlisted=unlisted)
+            return merger.counts(self._followed.through(batch), unlisted=unlisted)
 
     def _unlisted(self, connection: Connection) -> frozenset[bytes]:
         """Who was erased here, and was not shown twice in a row.

@@ -24,7 +24,7 @@ class Erased:
     def __init__(self):
         self.told = []
 
-    async def heard(self, refused, removed):
+    async def heard(self, refused, removed, named):
         self.told.append((refused, removed))
 
     async def carry_out(self):

@@ -407,13 +407,13 @@ async def test_the_feed_cannot_bring_them_back(world):
     assert world.conditions.standing() == ()
 
     counts = world.feed(upsert(ALMA))
-    await world.privacy.heard(counts.refused, counts.removed)
+    await world.privacy.heard(counts.refused, counts.removed, counts.named)
     (condition,) = world.conditions.standing()
     assert (condition.code, condition.detail) == ("privacy.erasure_refused_by_feed", done.id)
     assert world.replica.info().contacts == 0
 
     counts = world.feed(delete({ID: ALMA[ID]}))
-    await world.privacy.heard(counts.refused, counts.removed)
+    await world.privacy.heard(counts.refused, counts.removed, counts.named)
     assert world.conditions.standing() == ()
     assert world.feed(upsert(ALMA)).inserted == 1, "registered again by the vendor's own decision"
 
@@ -423,6 +423,56 @@ async def test_a_stranger_named_by_contact_id_is_refused_later(world):
     await world.erase("contact_id", ALMA[ID])
     assert world.feed(upsert(ALMA)).refused
     assert world.replica.info().contacts == 0
+
+
+async def sent(world, *changes):
+    """The feed brings changes, and what it says of the erased is heard; the receipts that are told then."""
+    counts = world.feed(*changes)
+    await world.privacy.heard(counts.refused, counts.removed, counts.named)
+    return [one.detail for one in world.conditions.standing()]
+
+
+@pytest.mark.parametrize("kind", ["contact_id", "member_number"])
+async def test_asking_again_by_another_name(world, kind):
+    """Who is refused already stays under the first receipt: the vendor's removal ends all of it."""
+    world.feed(upsert(ALMA))
+    done = await world.erase("email", ALMA[EMAIL])
+    assert (await world.erase(kind, ALMA[IdentifierType(kind)])).counts == counted()
+    assert await sent(world, upsert(ALMA)) == [done.id]
+    assert await sent(world, delete({ID: ALMA[ID]})) == []
+    assert not world.erased.refusals()
+    assert world.feed(upsert(ALMA)).inserted == 1, "restored by the vendor's own decision"
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("member_number",), ("member_number", "contact_id"), ("contact_id", "member_number")],
+    ids=["number", "number, then id", "id, then number"],
+)
+@pytest.mark.parametrize("named", [ID, MEMBER], ids=["removed by id", "removed by number"])
+async def test_a_stranger_s_refusal_ends_by_whichever_name(world, names, named):
+    """What the feed brings says who is who: one person is one refusal, and is removed by the contact id alone, too."""
+    receipts = []
+    for name in names:
+        receipts.append((await world.erase(name, ALMA[IdentifierType(name)])).id)
+        world.clock.advance(1)
+    assert await sent(world, upsert(ALMA)) == receipts[:1]
+    assert (await world.erase("member_number", ALMA[MEMBER])).counts == counted()
+    assert await sent(world, upsert(ALMA)) == receipts[:1]
+    assert await sent(world, delete({named: ALMA[named]})) == []
+    assert not world.erased.refusals()
+    assert world.feed(upsert(ALMA)).inserted == 1, "restored by the vendor's own decision"
+
+
+async def test_asking_again_by_number_once_the_feed_has_said_whose_it_is(world):
+    """Erased by the contact id before the feed brought them; by the number they are known since."""
+    done = await world.erase("contact_id", ALMA[ID])
+    await sent(world, upsert(ALMA))
+    await world.erase("member_number", ALMA[MEMBER])
+    export = await world.export("member_number", ALMA[MEMBER])
+    assert [one.receipt for one in export.erased_before] == [done.id]
+    assert await sent(world, delete({ID: ALMA[ID]})) == []
+    assert not world.erased.refusals()
 
 
 async def test_registering_anew_is_possible(world):
@@ -909,15 +959,28 @@ async def test_what_may_be_anothers_is_not_shown(world):
     assert ([sale["transaction_id"] for sale in export.sales], export.withheld) == (["hers"], 1)
 
 
-async def test_an_export_after_the_erasure(world):
-    """All that is left of an erased person is that they were: a keyed hash, with receipt and date."""
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [("contact_id", ALMA[ID]), ("member_number", ALMA[MEMBER]), ("any", ALMA[ID]), ("any", ALMA[MEMBER])],
+)
+async def test_an_export_after_the_erasure(world, kind, value):
+    """All that is left of an erased person is that they were: keyed hashes, with receipt and date."""
     world.feed(upsert(ALMA))
     await world.sell("s-1", key=phone_key(5))
     done = await world.erase("contact_id", ALMA[ID])
-    export = await world.export("contact_id", ALMA[ID])
+    export = await world.export(kind, value)
 
     assert (export.contacts, export.sales, export.withheld) == ((), (), 0)
     assert [(one.receipt, one.erased_at) for one in export.erased_before] == [(done.id, NOW)]
+
+
+async def test_an_export_of_who_has_the_number_of_somebody_erased(world):
+    """With a new contact id they are somebody else, who was never erased."""
+    world.feed(upsert(ALMA))
+    await world.erase("contact_id", ALMA[ID])
+    world.feed(upsert({**ALMA, ID: BO[ID]}))
+    export = await world.export("member_number", ALMA[MEMBER])
+    assert ([person.member.key.value for person in export.contacts], export.erased_before) == ([ALMA[MEMBER]], ())
 
 
 async def test_erasing_and_purging_take_turns(world):

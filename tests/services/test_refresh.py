@@ -77,7 +77,7 @@ class Shop:
             raise self.refusals
         return SqliteContactCache(replace(self.file, refusals=self.refusals))
 
-    async def _heard(self, refused, removed):
+    async def _heard(self, refused, removed, named):
         self.heard += [refused] if refused else []
 
     def _damaged(self):

@@ -46,9 +46,11 @@ class Erased:
 
     def __init__(self):
         self.told, self.carried_out, self.fault, self.held, self.writing = [], 0, None, False, None
+        self.named = {}
 
-    async def heard(self, refused, removed):
+    async def heard(self, refused, removed, named):
         self.told.append((refused, removed))
+        self.named |= named
 
     async def carry_out(self):
         self.carried_out += 1
@@ -301,11 +303,11 @@ def applied(name, **counts):
 async def test_the_last_file_s_word_on_the_erased_counts(files):
     """What the files say of people who were erased here is passed on once, the last word of each."""
     files.loader.events = [
-        Listed(4, 4), applied("1", refused=ALMA | BO), applied("2", removed=ALMA), applied("3", removed=BO),
-        applied("4", refused=BO),
+        Listed(4, 4), applied("1", refused=ALMA | BO, named={b"1": b"alma"}), applied("2", removed=ALMA),
+        applied("3", removed=BO), applied("4", refused=BO, named={b"2": b"bo"}),
     ]  # fmt: skip
     await files.read()
-    assert files.erased.told == [(BO, ALMA)]
+    assert (files.erased.told, files.erased.named) == ([(BO, ALMA)], {b"1": b"alma", b"2": b"bo"})
     files.loader.events = []
     await files.read()
     assert files.erased.told[1] == (frozenset(), frozenset())
@@ -420,9 +422,10 @@ async def test_contacts_that_the_vendor_cannot_tell_of_are_told():
 
 async def test_each_page_s_word_on_the_erased_is_passed_on():
     """Pages are committed one by one, and so is what they say of people who were erased here."""
-    erased, pages = Erased(), Pages([AppliedCounts(refused=ALMA), AppliedCounts(removed=ALMA)])
+    erased, pages = Erased(), Pages([AppliedCounts(refused=ALMA, named={b"1": b"alma"}), AppliedCounts(removed=ALMA)])
     await page_feed(pages, erased).read(lambda _progress: None, rebuild=False)
     assert erased.told == [(ALMA, frozenset()), (frozenset(), ALMA)]
+    assert erased.named == {b"1": b"alma"}
     assert pages.asked == 1
 
 

@@ -696,7 +696,7 @@ class Shop(RuleBasedStateMachine):
             counts = loader.apply_file(file, store.digest(changes), at=self.clock.now())
             loader.finish(as_of=self.clock.now())
         self.till.replica.refresh()
-        self.wait(self.till.privacy.heard(counts.refused, counts.removed))
+        self.wait(self.till.privacy.heard(counts.refused, counts.removed, counts.named))
         self.wait(self.till.privacy.carry_out())
 
     # --- the agent ------------------------------------------------------------------------------------------------

@@ -257,6 +257,15 @@ async def test_who_was_erased_is_not_kept_again(world):
     assert (world.rows(), world.rows("vouched")) == (0, 0)
 
 
+@pytest.mark.parametrize("question", [BY_NUMBER, BY_ID], ids=["number", "contact id"])
+def test_who_was_erased_by_number_and_is_gone_there(world, question):
+    """Who was shown with a contact id is told by that, too, among the answers that are kept together."""
+    mark = HASH(MEMBER, "10000421")
+    refusing = SqliteContactCache(replace(world.file, refusals=Refusals(frozenset({mark}))))
+    counts = world.together((BY_PHONE, (ALMA,)), (question, ()), cache=refusing)
+    assert (counts.removed, counts.named) == ({mark}, {HASH(ID, "101"): mark})
+
+
 def test_a_key_shared_with_somebody_who_was_erased(world):
     """Two people have it there: whoever is kept is not found by it."""
     world.told(BY_PHONE, BO)

@@ -305,6 +305,36 @@ async def test_who_was_erased_by_primary_key_is_refused_by_it(world):
     assert world.page(upsert({**KEYLESS, ID: ALMA[ID]}), store=store).refused == {HASH(MEMBER, KEYLESS[MEMBER])}
 
 
+@pytest.mark.parametrize("way", ["page", "file", "build"])
+@pytest.mark.parametrize(
+    ("batches", "gone"),
+    [
+        ([[upsert(ALMA), delete({ID: ALMA[ID]})]], True),
+        ([[delete({ID: ALMA[ID]}), upsert(ALMA)]], False),
+        ([[upsert(ALMA)], [delete({ID: ALMA[ID]})]], True),
+        ([[upsert(ALMA)], [delete({ID: ALMA[ID]}), upsert(ALMA)]], False),
+        ([[upsert(ALMA)], [delete({ID: BO[ID]})]], False),
+    ],
+    ids=["removed", "removed, then sent", "removed later", "removed later, then sent", "another"],
+)
+async def test_who_was_erased_by_primary_key_is_removed_by_contact_id(world, way, batches, gone):
+    """A row that was refused said which contact id they have; it is enough in the same reading of the feed, too."""
+    if way == "file":
+        world.page()
+    store, mark = world.store.refusing(refusing(keyless=[ALMA])), HASH(MEMBER, ALMA[MEMBER])
+    last, named = {}, {}
+    with store.open_writer() if way == "page" else store.open_loader(rebuild=False) as writer:
+        for number, changes in enumerate(batches):
+            if way == "page":
+                counts = writer.apply_page(ChangePage(tuple(changes), "1", last=False), at=NOW)
+            else:
+                file = AppliedFile(f"file-{number}.xml", number, f"{number:064x}")
+                counts = writer.apply_file(file, store.digest(changes), at=NOW)
+            last |= dict.fromkeys(counts.refused, False) | dict.fromkeys(counts.removed, True)
+            named |= counts.named
+    assert (last, named) == ({mark: gone}, {HASH(ID, ALMA[ID]): mark})
+
+
 @pytest.mark.parametrize("way", ["page", "build"])
 @pytest.mark.parametrize(
     ("rows", "refused", "removed"),
@@ -355,12 +385,28 @@ async def test_the_list_of_the_erased(world, tmp_path):
         assert [one.receipt for one in erased.known([alma.mark])] == ["receipt-1"]
         assert erased.still_sent() == ()
 
-        await erased.heard([keyless.mark], [], NOW + timedelta(hours=2))
+        await erased.heard([keyless.mark], [], {}, NOW + timedelta(hours=2))
         assert erased.still_sent() == ("receipt-3",)
-        await erased.heard([], [keyless.mark], NOW + timedelta(hours=3))
+        await erased.heard([], [keyless.mark], {}, NOW + timedelta(hours=3))
         assert erased.still_sent() == ()
         assert erased.refusals().marks == {alma.mark}
         assert erased.known([keyless.mark]) == ()
+
+
+async def test_one_person_is_on_the_list_once(world, tmp_path):
+    """By whichever name they come, whoever is on it stays under the first receipt; by each of them they are known."""
+    world.page(upsert(ALMA))
+    (alma,) = (person.identity for person in world.people.persons(named(PHONE, ALMA[PHONE])))
+    by_id, by_number = (world.people.identity_of(named(kind, ALMA[kind])) for kind in (ID, MEMBER))
+    for order in ((alma, by_number, by_id), (by_number, alma, by_id), (by_id, by_number, alma)):
+        with erased_people(tmp_path) as erased:
+            for number, identity in enumerate(order):
+                await erased.add(identity, f"receipt-{number}", NOW + timedelta(hours=number))
+            assert erased.refusals() == Refusals(frozenset({alma.mark}), {alma.primary: alma.mark})
+            for mark in (alma.mark, alma.primary):
+                assert [one.receipt for one in erased.known([mark])] == ["receipt-0"]
+            await erased.heard([], [alma.mark], {}, NOW)
+            assert not erased.refusals()
 
 
 async def test_the_list_holds_hashes_alone(world, tmp_path):
