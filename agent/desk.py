@@ -84,6 +84,7 @@ def open_desk(
     settings, clock, link = ground.settings, ground.clock, loyalty.link
     owner, stale_after = loyalty.room.owner, settings.replica.stale_after
     handles, spend_with = Handles(clock), frozenset(settings.benefits.spend_with)
+    general = tuple(item.offer() for item in settings.benefits.general)
     asking = Asking(
         clock,
         link,
@@ -102,7 +103,7 @@ def open_desk(
         link=link,
         handles=handles,
         named=record.named,
-        policy=IdentifyPolicy(ground.tagging, stale_after, spend_with, loyalty.fresh_for),
+        policy=IdentifyPolicy(ground.tagging, stale_after, spend_with, loyalty.fresh_for, general),
         newcomers=newcomers,
     )
     writer, manner = loyalty.connector.writer, Manner(settings.agent.store_id, LOOKUP_AT_DELIVERY_S, loyalty.pace)
@@ -179,7 +180,7 @@ def open_desk(
         policy=BenefitsPolicy(
             settings.benefits.keep,
             stale_after,
-            tuple(item.offer() for item in settings.benefits.general),
+            general,
             tuple(item.offer() for item in settings.benefits.welcome),
             unasked,
         ),
