@@ -126,6 +126,7 @@ async def test_it_costs_a_look_up(open_door):
             assert (await house.http.get(EVERYBODYS)).status_code == 200
         statuses = [(await house.http.get(ALMAS)).status_code for _ in range(61)]
         assert (statuses[:60], statuses[60]) == ([200] * 60, 429)
+        assert (await house.http.get(EVERYBODYS)).status_code == 200
 
 
 # --- used up and given back -------------------------------------------------------------------------------------
