@@ -179,7 +179,7 @@ class Status:
         state = agent_state(
             loyalty_answers=self._links[0].answers,
             link_states=[link.state for link in self._links],
-            condition_severities=[condition.severity for condition in conditions],
+            troubled=any(condition.degrades for condition in conditions),
         )
         if state != self._state:
             self._state, self._since = state, now

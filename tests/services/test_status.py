@@ -121,6 +121,15 @@ def test_a_window_that_closes_is_told_before_it_does(bench, vendor, waited_h, to
     assert bench.codes() == []
 
 
+@pytest.mark.parametrize("code", ["benefits.lost", "benefits.stuck", "storage.unencrypted"])
+def test_what_people_are_merely_told_of_leaves_the_agent_online(bench, code):
+    """It stands among the conditions, and nothing is held, parked or stale for it."""
+    bench.conditions.set(code, stands=True, now=NOW, detail="1 (50 SEK)")
+    assert (bench.status.snapshot().state, bench.codes()) == ("online", [code])
+    bench.queue = replace(bench.queue, parked=1)
+    assert (bench.status.snapshot().state, set(bench.codes())) == ("degraded", {code, "queue.parked"})
+
+
 def test_figures_name_the_count(bench):
     """Status says how many are parked."""
     bench.queue = replace(bench.queue, parked=1)
