@@ -85,6 +85,7 @@ def open_desk(
     owner, stale_after = loyalty.room.owner, settings.replica.stale_after
     handles, spend_with = Handles(clock), frozenset(settings.benefits.spend_with)
     general = tuple(item.offer() for item in settings.benefits.general)
+    welcome = tuple(item.offer() for item in settings.benefits.welcome)
     asking = Asking(
         clock,
         link,
@@ -181,7 +182,7 @@ def open_desk(
             settings.benefits.keep,
             stale_after,
             general,
-            tuple(item.offer() for item in settings.benefits.welcome),
+            welcome,
             unasked,
         ),
     )
@@ -196,6 +197,7 @@ def open_desk(
         remembered=benefits.remembered,
         over=benefits.drop,
         conditions=ground.conditions,
+        shops=frozenset(offer.id for offer in (*general, *welcome)),
         told=told,
     )
     rule = settings.benefits.estimate

@@ -467,6 +467,7 @@ def build(state_dir: Path, settings: Settings, *, heartbeat_s: float = 15.0) -> 
         remembered=benefits.remembered,
         over=benefits.drop,
         conditions=conditions,
+        shops=frozenset({TEN_PERCENT.id, WELCOME.id}),
     )
     preview = Preview(
         clock=clock,
