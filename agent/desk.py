@@ -84,6 +84,8 @@ def open_desk(
     settings, clock, link = ground.settings, ground.clock, loyalty.link
     owner, stale_after = loyalty.room.owner, settings.replica.stale_after
     handles, spend_with = Handles(clock), frozenset(settings.benefits.spend_with)
+    general = tuple(item.offer() for item in settings.benefits.general)
+    welcome = tuple(item.offer() for item in settings.benefits.welcome)
     asking = Asking(
         clock,
         link,
@@ -102,7 +104,7 @@ def open_desk(
         link=link,
         handles=handles,
         named=record.named,
-        policy=IdentifyPolicy(ground.tagging, stale_after, spend_with, loyalty.fresh_for),
+        policy=IdentifyPolicy(ground.tagging, stale_after, spend_with, loyalty.fresh_for, general),
         newcomers=newcomers,
     )
     writer, manner = loyalty.connector.writer, Manner(settings.agent.store_id, LOOKUP_AT_DELIVERY_S, loyalty.pace)
@@ -179,8 +181,8 @@ def open_desk(
         policy=BenefitsPolicy(
             settings.benefits.keep,
             stale_after,
-            tuple(item.offer() for item in settings.benefits.general),
-            tuple(item.offer() for item in settings.benefits.welcome),
+            general,
+            welcome,
             unasked,
         ),
     )
@@ -195,6 +197,7 @@ def open_desk(
         remembered=benefits.remembered,
         over=benefits.drop,
         conditions=ground.conditions,
+        shops=frozenset(offer.id for offer in (*general, *welcome)),
         told=told,
     )
     rule = settings.benefits.estimate

@@ -198,6 +198,7 @@ def open_status(
             secondary_keys=bool(settings.loyalty.secondary_keys),
             stale_after=settings.replica.stale_after,
             max_queue_bytes=settings.queue.max_bytes,
+            general=tuple(item.offer() for item in settings.benefits.general),
         ),
         links=[system.link for system in systems],
         replica=replica,

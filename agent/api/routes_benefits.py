@@ -23,6 +23,7 @@ from agent.api.visits import Reply, Visit, Voice
 from agent.domain.benefits import GENERAL_REF, Benefit, BenefitKind, GeneralOffer, Worth
 from agent.domain.offline import OfflineReason
 from agent.domain.transaction import OpenTransaction
+from agent.services.benefits import ShownBenefits
 from agent.services.redeeming import Redeemed, Wanted
 
 
@@ -50,6 +51,10 @@ class BenefitCalls:
                 name="get_benefits",
                 gives={200: BenefitsAnswer}, ration="refuse",
                 refuses={404: "Nobody is known under that handle.", 429: "The look-up ration is used up."},
+            ),
+            Call(  # a call of its own, as nobody is looked up: no ration stands before it
+                "GET", f"/v1/contacts/{GENERAL_REF}/benefits", "pos", self.everybodys, "What is for everybody",
+                name="get_general_benefits", gives={200: BenefitsAnswer},
             ),
             Call(
                 "POST", "/v1/benefits/redeem", "pos", self.redeem, "Use a benefit up", name="redeem_benefit",
@@ -106,16 +111,25 @@ class BenefitCalls:
         return Reply(200, answer.model_dump_json().encode())
 
     async def benefits(self, visit: Visit) -> Reply:
-        """Points, offers and vouchers of the member behind a handle from `identify`; with `general`, everybody's.
+        """Points, offers and vouchers of the member behind a handle from `identify`.
 
         Asked of the loyalty system within `loyalty.live_lookup_budget`; when it does not answer, what it said last, for
         as long as `benefits.keep`. General offers are among them while it does not answer at the levels 1 and 2. It
         costs a look-up.
         """
-        ref = visit.params["ref"]
-        visit.found = None if ref == GENERAL_REF else False
-        shown = await self._rooms.benefits.of(ref)
-        visit.found = visit.found if visit.found is None else True
+        visit.found = False
+        shown = await self._rooms.benefits.of(visit.params["ref"])
+        visit.found = True
+        return self._listed(visit, shown)
+
+    async def everybodys(self, visit: Visit) -> Reply:
+        """General offers, while the loyalty system does not answer at the levels 1 and 2; else none.
+
+        For a customer who is not known then. Nobody is looked up, and it costs nothing.
+        """
+        return self._listed(visit, await self._rooms.benefits.of(GENERAL_REF))
+
+    def _listed(self, visit: Visit, shown: ShownBenefits) -> Reply:
         own = shown.benefits
         points = own.points
         answer = BenefitsAnswer(

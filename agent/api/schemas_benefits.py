@@ -50,9 +50,9 @@ class BenefitAnswer(Answer):
     offline: OfflineState
     why: OfflineReason = Field(
         description="`general`: it is everybody's, `welcome`: it is for whoever has just joined, and nothing is used "
-        "up; `allowed`: `benefits.offline` allows it; `policy`: that allows none of the kind; `contact`: the loyalty "
-        "system has not said so for too long; `amount`: it takes off too much; `count`: the member has had as many "
-        "today as is allowed"
+        "up, redeemed or not; `allowed`: `benefits.offline` allows it; `policy`: that allows none of the kind; "
+        "`contact`: the loyalty system has not said so for too long; `amount`: it takes off too much; `count`: the "
+        "member has had as many today as is allowed"
     )
 
 
@@ -81,7 +81,9 @@ BenefitId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_:.-]{1,64}$")
 class RedeemRequest(Request):
     """What is to be used up for a sale: before it is closed, once the customer has paid."""
 
-    ref: Annotated[str, StringConstraints(min_length=1, max_length=64)] = Field(description="from `identify`")
+    ref: Annotated[str, StringConstraints(min_length=1, max_length=64)] = Field(
+        description="from `identify`; `general` for what is for everybody"
+    )
     kind: BenefitKind
     id: BenefitId | None = Field(None, repr=False, description="of the offer or voucher; null for points")
     amount: Annotated[Decimal, BeforeValidator(parse_amount), Field(ge=0), WithJsonSchema(_AMOUNT)] | None = Field(

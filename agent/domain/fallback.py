@@ -59,13 +59,14 @@ def level_served(*, configured: int, vendor_answers: bool, replica_usable: bool,
     return min(configured, TAG_LEVEL if secondary_keys else 1)
 
 
-def agent_state(
-    *, loyalty_answers: bool | None, link_states: Iterable[str], condition_severities: Iterable[str]
-) -> str:
-    """``offline`` when the loyalty system does not answer, ``degraded`` when something is held, parked or stale."""
+def agent_state(*, loyalty_answers: bool | None, link_states: Iterable[str], troubled: bool) -> str:
+    """``offline`` when the loyalty system does not answer, ``degraded`` when something is held, parked or stale.
+
+    Args:
+        loyalty_answers: None: it was not asked yet.
+        link_states: of the lines to every system.
+        troubled: a condition stands that degrades.
+    """
     if loyalty_answers is False:
         return "offline"
-    troubled = any(state != "online" for state in link_states) or any(
-        severity in ("warning", "error") for severity in condition_severities
-    )
-    return "degraded" if troubled else "online"
+    return "degraded" if troubled or any(state != "online" for state in link_states) else "online"

@@ -32,6 +32,8 @@ SEVERITY: Final[Mapping[str, str]] = {
     "contacts.parked": "warning",
     "changes.parked": "warning",
 }
+_IS_OVER: Final = frozenset({"benefits.lost", "benefits.stuck"})
+"""They tell people for a while of what has happened: nothing waits, and nothing that is done here would end them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,11 @@ class Condition:
     def severity(self) -> str:
         """``info``, ``warning`` or ``error``."""
         return SEVERITY[self.code]
+
+    @property
+    def degrades(self) -> bool:
+        """Whether the agent does less, or waits for somebody, for as long as it stands."""
+        return self.severity != "info" and self.code not in _IS_OVER
 
 
 @dataclass(slots=True)

@@ -14,6 +14,7 @@ from functools import partial
 
 import structlog
 
+from agent.domain.benefits import GeneralOffer, general_offers
 from agent.domain.contact import Member
 from agent.domain.fallback import Served, served
 from agent.domain.identifiers import Identifier, IdentifierType, Normaliser
@@ -59,12 +60,14 @@ class IdentifyPolicy:
         stale_after: from which age on answers say that they are old.
         spend_with: what members have to be named by to use benefits up.
         fresh_for: up to which age the vendor is not asked; up to ``stale_after`` if None.
+        general: `benefits.general`.
     """
 
     tagging: TaggingPolicy
     stale_after: timedelta
     spend_with: frozenset[IdentifierType]
     fresh_for: timedelta | None = None
+    general: tuple[GeneralOffer, ...] = ()
 
 
 class Identify:
@@ -184,10 +187,12 @@ class Identify:
         member = members[0] if outcome is Outcome.MATCHED and len(members) == 1 else None
         may_spend = member is not None and answers and types <= self._policy.spend_with
         key = member.key if member else secondary_key(readings, self._policy.tagging)
-        return Identification(outcome, key, member, may_spend, how, _codes(outcome, how, answers=answers))
+        general = () if answers else general_offers(self._policy.general, level=level, today=self._clock.today())
+        codes = _codes(outcome, how, answers=answers, general=general)
+        return Identification(outcome, key, member, may_spend, how, codes)
 
 
-def _codes(outcome: Outcome, how: Served, *, answers: bool) -> tuple[str, ...]:
+def _codes(outcome: Outcome, how: Served, *, answers: bool, general: Sequence[GeneralOffer]) -> tuple[str, ...]:
     codes = []
     if outcome is Outcome.MATCHED:
         if not answers:
@@ -195,7 +200,9 @@ def _codes(outcome: Outcome, how: Served, *, answers: bool) -> tuple[str, ...]:
         if how.stale:
             codes.append("loyalty.stale")
     elif outcome is Outcome.UNKNOWN and how.level == 1:
-        codes += ["loyalty.unavailable", "loyalty.general_offers"]
+        codes.append("loyalty.unavailable")
+        if general:
+            codes.append("loyalty.general_offers")
     else:
         codes.append(f"loyalty.{outcome.value}")
     return tuple(codes)

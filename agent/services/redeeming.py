@@ -2,13 +2,14 @@
 
 What is about to be asked is on disk before it is asked. An answer that was lost is looked up before anything else is
 said. Who was told no has not used it: should the vendor have carried it out all the same, that is undone as soon as it
-can be asked. While nobody can be, what the shop's policy allows is given unasked.
+can be asked. While nobody can be, what the shop's policy allows is given unasked. What the shop gives itself is given,
+and that is all: no vendor has ever heard of it.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -94,6 +95,7 @@ class Redeeming:
         remembered: what the vendor said last of a member's benefits.
         over: hears that the vendor has said since that a member cannot use one of them.
         conditions: where losses are told, and what is stuck.
+        shops: ids of the shop's own offers, for everybody and for whoever joins.
         told: hears of each state that one comes to.
     """
 
@@ -110,10 +112,12 @@ class Redeeming:
         remembered: Callable[[IntegrationKey], Remembered | None],
         over: Callable[[IntegrationKey, BenefitKind, str], None],
         conditions: Conditions,
+        shops: Collection[str] = frozenset(),
         told: Callable[[str], None] = lambda _state: None,
     ) -> None:
         self._clock, self._record, self._vendor, self._asking = clock, record, vendor, asking
         self._refs, self._spend_with, self._over, self._told = refs, spend_with, over, told
+        self._remembered, self._shops = remembered, shops
         self._locks: WeakValueDictionary[tuple[BenefitKind, str], asyncio.Lock] = WeakValueDictionary()
         self._giving = asyncio.Lock()  # what somebody was given today is counted by one at a time
         self._calls = None
@@ -137,13 +141,16 @@ class Redeeming:
         """Uses a benefit up for a sale; asked again with the same sale and benefit, the same answer.
 
         Raises:
-            UnknownRecordError: nobody is known under that handle.
+            UnknownRecordError: nobody is known under that handle, and the shop itself does not give it.
             StorageError: it cannot be put on disk; the vendor is not asked then, or what it said is looked up when
                 this is asked again.
         """
+        shops = self._is_shops(wanted.kind, wanted.id)
         wanted = replace(wanted, id=self._spelled(wanted.kind, wanted.id, wanted.transaction_id))
         async with self._alone(wanted.kind, wanted.id):
             known = self._record.find(wanted.transaction_id, wanted.kind, wanted.id)
+            if shops and known is None and not self._is_listed(wanted):
+                return Redeemed("redeemed")
             key = self._whose(wanted.ref, known)
             calls = self._calls
             if calls is None or not calls.redeems(wanted.kind):
@@ -161,15 +168,16 @@ class Redeeming:
         """Gives back what was redeemed for a sale; asked again, the same answer.
 
         Raises:
-            UnknownRecordError: nothing of the kind was redeemed for that sale here.
+            UnknownRecordError: nothing of the kind was redeemed for that sale here, nor does the shop itself give it.
             StorageError: it cannot be put on disk.
         """
+        shops = self._is_shops(kind, id_)
         id_ = self._spelled(kind, id_, transaction_id)
         async with self._alone(kind, id_):
             known = self._record.find(transaction_id, kind, id_)
-            if known is None:
+            if known is None and not shops:
                 raise UnknownRecordError("Nothing of the kind was redeemed for that sale here.")
-            if known.state in (RedemptionState.RELEASED, RedemptionState.REFUSED):
+            if known is None or known.state in (RedemptionState.RELEASED, RedemptionState.REFUSED):
                 return Redeemed("released")
             calls = self._calls
             mode = calls.mode(kind) if calls is not None else None
@@ -296,6 +304,18 @@ class Redeeming:
         await self._ask_for(wish, known)
         self._told(RedemptionState.QUEUED.value)
         return _QUEUED
+
+    def _is_shops(self, kind: BenefitKind, id_: str) -> bool:
+        """Whether an offer of the shop's own has this id, as a till was shown it: whoever it is for, listed or not."""
+        return kind is BenefitKind.OFFER and id_ in self._shops
+
+    def _is_listed(self, wanted: Wanted) -> bool:
+        """Whether the vendor has listed it as this member's, so that it is the vendor's whatever the shop has."""
+        key = self._refs.key(wanted.ref)
+        known = self._remembered(key) if key is not None else None
+        return known is not None and any(
+            (item.kind, item.id) == (wanted.kind, wanted.id) for item in known.benefits.items
+        )
 
     def _whose(self, ref: str, known: Redemption | None) -> IntegrationKey:
         """Whose it is: what is on record goes first, as handles and names last no longer than a run.

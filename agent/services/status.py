@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from agent.domain.benefits import GeneralOffer, general_offers
 from agent.domain.fallback import REPLICA_LEVEL, TAG_LEVEL, agent_state, level_served
 from agent.domain.health import Condition, Conditions
 from agent.domain.link import Link
@@ -91,12 +92,13 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class StatusPolicy:
-    """The part of the configuration that status obeys."""
+    """The part of the configuration that status obeys; ``general`` is `benefits.general`."""
 
     level: int
     secondary_keys: bool
     stale_after: timedelta
     max_queue_bytes: int
+    general: tuple[GeneralOffer, ...] = ()
 
 
 class Status:
@@ -177,7 +179,7 @@ class Status:
         state = agent_state(
             loyalty_answers=self._links[0].answers,
             link_states=[link.state for link in self._links],
-            condition_severities=[condition.severity for condition in conditions],
+            troubled=any(condition.degrades for condition in conditions),
         )
         if state != self._state:
             self._state, self._since = state, now
@@ -219,7 +221,7 @@ class Status:
                 queue.erasures,
             ),
             conditions=conditions,
-            codes=_codes(state, level, stale=self._stale(info, now)),
+            codes=_codes(state, level, stale=self._stale(info, now), general=self._general(level)),
         )
 
     async def watch(self, look_every_s: float = LOOK_EVERY_S) -> None:
@@ -321,6 +323,9 @@ class Status:
     def _stale(self, info: ReplicaInfo, now: datetime) -> bool:
         return info.as_of is not None and now - info.as_of > self._policy.stale_after
 
+    def _general(self, level: int) -> bool:
+        return bool(general_offers(self._policy.general, level=level, today=self._clock.today()))
+
     def _outage_left_s(self, queue: QueueInfo, now: datetime) -> int | None:
         mono = self._clock.monotonic()
         if self._pace is None or mono - self._pace[0] > 60:  # noqa: PLR2004 - a count over the last hour, once a minute
@@ -342,10 +347,10 @@ def _age_s(instant: datetime | None, now: datetime) -> int | None:
     return None if instant is None else max(0, int((now - instant).total_seconds()))
 
 
-def _codes(state: str, level: int, *, stale: bool) -> tuple[str, ...]:
+def _codes(state: str, level: int, *, stale: bool, general: bool) -> tuple[str, ...]:
     if state != "offline":
         return ("loyalty.stale",) if stale else ()
     if level >= REPLICA_LEVEL:
         return ("loyalty.offline.replica", *(("loyalty.stale",) if stale else ()))
     said = "loyalty.offline.tagged" if level >= TAG_LEVEL else "loyalty.unavailable"
-    return (said, "loyalty.general_offers")
+    return (said, "loyalty.general_offers") if general else (said,)

@@ -268,7 +268,8 @@ class BenefitsSection(Section):
         (),
         description="offers for everybody while the loyalty system does not answer, at levels 1 and 2, such as "
         '{ id = "member-10", name = "10 % off", percent = 10 }; instead of percent, amount = "20.00" with currency = '
-        '"SEK", or price_rule, the id of a rule of the till; last_day = 2026-12-31 ends one',
+        '"SEK", or price_rule, the id of a rule of the till; last_day = 2026-12-31 ends one; no '
+        "offer of the loyalty system's has the same id",
     )
     welcome: tuple[GeneralOfferItem, ...] = Field(
         (),

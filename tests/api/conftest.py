@@ -467,6 +467,7 @@ def build(state_dir: Path, settings: Settings, *, heartbeat_s: float = 15.0) -> 
         remembered=benefits.remembered,
         over=benefits.drop,
         conditions=conditions,
+        shops=frozenset({TEN_PERCENT.id, WELCOME.id}),
     )
     preview = Preview(
         clock=clock,
@@ -481,7 +482,7 @@ def build(state_dir: Path, settings: Settings, *, heartbeat_s: float = 15.0) -> 
     status = Status(
         clock=clock,
         version="0.1.0",
-        policy=StatusPolicy(settings.loyalty.fallback_level, True, stale_after, 1 << 30),
+        policy=StatusPolicy(settings.loyalty.fallback_level, True, stale_after, 1 << 30, (TEN_PERCENT,)),
         links=[link],
         replica=people,
         queue=lambda: outbox.info(orders.held()),

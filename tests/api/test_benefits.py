@@ -10,6 +10,8 @@ from agent.domain.benefits import Benefit, BenefitKind, Benefits, Points, Worth
 
 ALMAS = "/v1/contacts/c_5f3a/benefits"
 EVERYBODYS = "/v1/contacts/general/benefits"
+NOW = datetime(2026, 11, 20, 9, 5, 12, tzinfo=UTC)
+UNKNOWN_PHONE = "+46701740608"
 UNTIL = datetime(2026, 12, 31, 23, tzinfo=UTC)
 OFFER = Benefit(
     BenefitKind.OFFER,
@@ -89,7 +91,7 @@ async def test_offers_for_everybody(house):
     quiet = (await house.http.get(EVERYBODYS)).json()
     assert (quiet["offers"], quiet["messages"]) == ([], [])
     house.people.as_of = None
-    house.link.silent(datetime(2026, 11, 20, 9, 5, 12, tzinfo=UTC), 1000.0)
+    house.link.silent(NOW, 1000.0)
     body = (await house.http.get(EVERYBODYS)).json()
     assert body["offers"] == [
         {
@@ -126,6 +128,7 @@ async def test_it_costs_a_look_up(open_door):
             assert (await house.http.get(EVERYBODYS)).status_code == 200
         statuses = [(await house.http.get(ALMAS)).status_code for _ in range(61)]
         assert (statuses[:60], statuses[60]) == ([200] * 60, 429)
+        assert (await house.http.get(EVERYBODYS)).status_code == 200
 
 
 # --- used up and given back -------------------------------------------------------------------------------------
@@ -187,6 +190,29 @@ async def test_what_the_shop_allows_is_given_unasked(house):
     ]
     voucher = (await house.http.get(ALMAS)).json()["vouchers"][0]
     assert (voucher["offline"], voucher["why"]) == ("refused", "count")
+
+
+@pytest.mark.parametrize("who", ["everybody", "somebody new"])
+async def test_what_the_shop_gives_itself_is_redeemed_and_released(open_door, who):
+    """A till that redeems whatever it was shown as allowed keeps it, while nobody answers and once the line is back."""
+    async with open_door(level=4) as house:
+        ref = "general"
+        if who == "somebody new":
+            ref = (await house.http.post("/v1/contacts", json={"mobile_phone": UNKNOWN_PHONE})).json()["ref"]
+        house.people.as_of = None
+        house.link.silent(NOW, 1000.0)
+        offers = (await house.http.get(f"/v1/contacts/{ref}/benefits")).json()["offers"]
+        assert {offer["why"] for offer in offers} == ({"general"} if who == "everybody" else {"general", "welcome"})
+        for back in (False, True):
+            if back:
+                house.link.worked(NOW, 1060.0)
+            for offer in offers:
+                wish = {"ref": ref, "kind": "offer", "id": offer["id"], "transaction_id": "s-1"}
+                assert (await house.http.post(REDEEM, json=wish)).json() == {
+                    "outcome": "redeemed", "reason": None, "messages": []
+                }  # fmt: skip
+                assert (await house.http.post(RELEASE, json=wish)).json()["outcome"] == "released"
+        assert house.vendor.used == set()
 
 
 async def test_nobody_s_benefit(house):

@@ -26,6 +26,10 @@ def parked(house):
     house.conditions.set("feed.gap", stands=True, now=NOW, detail="file 17")
 
 
+def lost(house):
+    house.conditions.set("benefits.lost", stands=True, now=NOW, detail="1 (50 SEK)")
+
+
 def full(house):
     house.room["error"] = "no room"
 
@@ -38,6 +42,7 @@ def silent_and_full(house):
 CASES = [
     pytest.param(None, 3, "green", "state.online", [], id="all-works"),
     pytest.param(parked, 3, "amber", "state.online", [], id="something-else-is-wrong"),
+    pytest.param(lost, 3, "green", "state.online", [], id="something-is-merely-told"),
     pytest.param(refused, 3, "amber", "level.3", ["loyalty.points_later"], id="sign-in-refused"),
     pytest.param(silent, 1, "red", "level.1", ["loyalty.unavailable", "loyalty.general_offers"], id="level-1"),
     pytest.param(silent, 2, "red", "level.2", ["loyalty.points_later", "loyalty.general_offers"], id="level-2"),

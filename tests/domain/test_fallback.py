@@ -56,19 +56,18 @@ def test_how_an_answer_was_served(source, as_of, expected):
 
 
 @pytest.mark.parametrize(
-    ("answers", "links", "severities", "expected"),
+    ("answers", "links", "troubled", "expected"),
     [
-        pytest.param(None, [], [], "online", id="not asked yet"),
-        pytest.param(True, ["online"], [], "online", id="all well"),
-        pytest.param(True, ["online"], ["info"], "online", id="a note"),
-        pytest.param(True, ["online"], ["warning"], "degraded", id="a warning"),
-        pytest.param(True, ["degraded"], [], "degraded", id="credentials refused"),
-        pytest.param(True, ["online", "offline"], [], "degraded", id="another system is away"),
-        pytest.param(False, ["offline"], ["error"], "offline", id="the loyalty system is away"),
+        pytest.param(None, [], False, "online", id="not asked yet"),
+        pytest.param(True, ["online"], False, "online", id="all well"),
+        pytest.param(True, ["online"], True, "degraded", id="something stands in the way"),
+        pytest.param(True, ["degraded"], False, "degraded", id="credentials refused"),
+        pytest.param(True, ["online", "offline"], False, "degraded", id="another system is away"),
+        pytest.param(False, ["offline"], True, "offline", id="the loyalty system is away"),
     ],
 )
-def test_the_agents_state(answers, links, severities, expected):
+def test_the_agents_state(answers, links, troubled, expected):
     """Offline is the loyalty system's alone; anything else wrong is degraded."""
-    state = agent_state(loyalty_answers=answers, link_states=links, condition_severities=severities)
+    state = agent_state(loyalty_answers=answers, link_states=links, troubled=troubled)
 
     assert state == expected

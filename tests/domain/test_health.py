@@ -56,3 +56,10 @@ def test_every_condition_has_a_severity(code):
     """Each is a warning or an error, but for what is merely told."""
     told = {"storage.unencrypted"}
     assert Condition(code, NOW).severity in ({"info"} if code in told else {"warning", "error"})
+
+
+@pytest.mark.parametrize("code", SEVERITY)
+def test_what_is_over_or_merely_told_does_not_degrade(code):
+    """Whoever has nothing to wait for is online, whatever people are still told of."""
+    told = {"storage.unencrypted", "benefits.lost", "benefits.stuck"}
+    assert Condition(code, NOW).degrades is (code not in told)

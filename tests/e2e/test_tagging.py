@@ -67,9 +67,10 @@ def gone_offline(vendor, till):
         pytest.param(3, "matched", ("primary", "member_number"), "loyalty.offline.replica", id="3"),
     ],
 )
-def test_levels(vendor, open_till, level, offline, key, said):  # noqa: PLR0917 - a row of the table
+def test_levels(vendor, open_till, monkeypatch, level, offline, key, said):  # noqa: PLR0917 - a row of the table
     """Online each level finds the member live or in the replica; offline each does what its name says."""
     alma = members(vendor, 1)[0]
+    monkeypatch.setenv("LOYALTY_AGENT__BENEFITS__GENERAL", '[{ id = "member-10", name = "10 % off", percent = 10 }]')
     till = opened(open_till, loyalty={"fallback_level": level})
     phone = {"type": "mobile_phone", "value": alma.value("mobilePhone")}
     online = till.identify(kind="mobile_phone", value=phone["value"])

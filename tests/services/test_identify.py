@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from datetime import timedelta
+from decimal import Decimal
 
 import pytest
 
+from agent.domain.benefits import GeneralOffer, Worth
 from agent.domain.identifiers import Identifier, IdentifierType, Normaliser
 from agent.domain.link import Link
 from agent.domain.pacing import TokenBucket
@@ -42,13 +44,22 @@ from tests.fakes import (
 )
 
 BUDGET_S = 60.0
+EVERYBODYS = GeneralOffer("member-10", "10 % off", Worth("percent", percent=Decimal(10)), NOW.date())
 
 
 class Desk:
     """A service and everything it asks."""
 
     def __init__(
-        self, *, level=3, secondary=("mobile_phone", "email"), live=True, lookup=True, clock=None, fresh_for=None
+        self,
+        *,
+        level=3,
+        secondary=("mobile_phone", "email"),
+        live=True,
+        lookup=True,
+        clock=None,
+        fresh_for=None,
+        general=(EVERYBODYS,),
     ):
         self.remembered = []
         self.clock, self.replica, self.vendor = clock or FakeClock(), FakeReplica(), FakeVendor()
@@ -72,6 +83,7 @@ class Desk:
                 timedelta(hours=24),
                 frozenset({IdentifierType.MEMBER_NUMBER, IdentifierType.CONTACT_ID}),
                 fresh_for,
+                general,
             ),
         )
 
@@ -344,6 +356,21 @@ async def test_what_is_said_while_nobody_answers(level, secondary, codes, key, s
     desk.vendor.fault = Offline()
     found = await desk.who()
     assert (found.outcome, found.codes, found.key, found.served.level) == (Outcome.UNKNOWN, codes, key, served)
+
+
+@pytest.mark.parametrize(("general", "days"), [((), 0), ((EVERYBODYS,), 1)], ids=["none configured", "over"])
+async def test_nobody_is_promised_offers_that_there_are_not(general, days):
+    """General offers are told of only where the shop has some, until their last day is over."""
+    desk = Desk(level=1, general=general)
+    desk.clock.advance(days * 24 * 3600)
+    desk.vendor.fault = Offline()
+    assert (await desk.who()).codes == ("loyalty.unavailable",)
+
+
+async def test_general_offers_are_told_of_in_an_outage_alone():
+    """Who was merely too slow may still answer: there are none yet."""
+    desk = Desk(level=1, live=False)
+    assert (await desk.who()).codes == ("loyalty.unavailable",)
 
 
 @pytest.mark.parametrize("level", [1, 2])

@@ -11,7 +11,7 @@ from typing import Final
 
 import pytest
 
-from agent.domain.benefits import Benefit, BenefitKind, Benefits, Worth
+from agent.domain.benefits import GENERAL_REF, Benefit, BenefitKind, Benefits, Worth
 from agent.domain.health import Conditions
 from agent.domain.identifiers import Identifier, IdentifierType
 from agent.domain.link import Link
@@ -128,6 +128,7 @@ class Desk:
         vendor=True,
         named_by=IdentifierType.MEMBER_NUMBER,
         make_vendor=lambda _clock: Vendor(),
+        shops="Member-10",
     ):
         self.clock, self.replica, self.states = FakeClock(), FakeReplica(), []
         self.vendor = make_vendor(self.clock)
@@ -152,6 +153,7 @@ class Desk:
             remembered=lambda _key: self.remembered,
             over=self._drop,
             conditions=self.conditions,
+            shops=frozenset({shops}),
             told=self.states.append,
         )
 
@@ -192,6 +194,41 @@ async def test_a_benefit_is_used_up_once(desk):
     assert await desk.redeem() == DONE
     assert (desk.vendor.calls, desk.vendor.times_used) == (["standing", "redeem"], 1)
     assert desk.states == ["redeemed"]
+
+
+@pytest.mark.parametrize("ref", [GENERAL_REF, REF, "v_of_a_former_run"])
+@pytest.mark.parametrize("answers", [True, False], ids=["answers", "silent"])
+@pytest.mark.parametrize("vendor", [True, False], ids=["a vendor", "none that redeems"])
+async def test_what_the_shop_gives_itself_is_done_by_being_given(tmp_path, ref, answers, vendor):
+    """Whoever it is for, and however often: nobody is asked, and nothing is written down or told later."""
+    offer = Wanted(ref, OFFER, "Member-10", "s-1")
+    with open_outbox(tmp_path / "outbox.db") as outbox:
+        desk = Desk(outbox, named_by=None, vendor=vendor)
+        desk.vendor.dead = not answers
+        for _ in range(2):
+            assert await desk.redeem(offer) == DONE
+            assert await desk.redeem(replace(offer, transaction_id="s-2")) == DONE
+            assert await desk.release(offer) == Redeemed("released")
+        await desk.later()
+        assert (desk.vendor.calls, desk.states, desk.state(replace(offer, id="member-10"))) == ([], [], None)
+        with pytest.raises(UnknownRecordError):
+            await desk.redeem(replace(offer, ref="v_of_a_former_run", kind=VOUCHER))
+        with pytest.raises(UnknownRecordError):
+            await desk.release(replace(offer, kind=VOUCHER))
+
+
+async def test_an_offer_that_the_vendor_lists_is_the_vendors(tmp_path):
+    """A shop that has one of the same id gives it to whoever does not have the vendor's."""
+    offer = Wanted(REF, OFFER, "o-1", "s-1")
+    with open_outbox(tmp_path / "outbox.db") as outbox:
+        desk = Desk(outbox, shops="o-1")
+        assert await desk.redeem(replace(offer, ref=GENERAL_REF)) == DONE
+        assert desk.vendor.used == set()
+        desk.remembered = Remembered(Benefits(None, (Benefit(OFFER, "o-1", "Socks"),)), desk.clock.now(), 0.0)
+        for _ in range(2):
+            assert await desk.redeem(offer) == DONE
+            desk.remembered = None  # which lasts no longer than a run: then it is on record
+        assert (desk.vendor.calls, desk.vendor.used, desk.states) == (["standing", "redeem"], {"o-1"}, ["redeemed"])
 
 
 async def test_another_sale_does_not_get_it_again(desk):

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from datetime import timedelta
+from decimal import Decimal
 
 import pytest
 
+from agent.domain.benefits import GeneralOffer, Worth
 from agent.domain.health import Conditions
 from agent.domain.link import Link
 from agent.domain.window import Window
@@ -17,11 +19,12 @@ from agent.services.status import Status, StatusPolicy
 from tests.fakes import NOW, VENDOR, FakeClock, FakeReplica, member, phone
 
 MIB = 1 << 20
+EVERYBODYS = GeneralOffer("member-10", "10 % off", Worth("percent", percent=Decimal(10)), NOW.date())
 WINDOWS = (Window(timedelta(hours=24), "it is worth less"), Window(timedelta(days=30), "it is lost"))
 
 
 class Bench:
-    def __init__(self, *, level=3):
+    def __init__(self, *, level=3, general=(EVERYBODYS,)):
         self.clock, self.replica, self.conditions = FakeClock(), FakeReplica(), Conditions()
         self.queue, self.accepted, self.room, self.counted = QueueInfo(0, 0, 0, 0, None, MIB), 0, True, 0
         self.damage, self.paused = (), False
@@ -31,7 +34,7 @@ class Bench:
         self.status = Status(
             clock=self.clock,
             version="1.0",
-            policy=StatusPolicy(level, True, timedelta(hours=24), 100 * MIB),
+            policy=StatusPolicy(level, True, timedelta(hours=24), 100 * MIB, general),
             links=[self.link],
             replica=self.replica,
             queue=lambda: self.queue,
@@ -118,6 +121,15 @@ def test_a_window_that_closes_is_told_before_it_does(bench, vendor, waited_h, to
     assert bench.codes() == []
 
 
+@pytest.mark.parametrize("code", ["benefits.lost", "benefits.stuck", "storage.unencrypted"])
+def test_what_people_are_merely_told_of_leaves_the_agent_online(bench, code):
+    """It stands among the conditions, and nothing is held, parked or stale for it."""
+    bench.conditions.set(code, stands=True, now=NOW, detail="1 (50 SEK)")
+    assert (bench.status.snapshot().state, bench.codes()) == ("online", [code])
+    bench.queue = replace(bench.queue, parked=1)
+    assert (bench.status.snapshot().state, set(bench.codes())) == ("degraded", {code, "queue.parked"})
+
+
 def test_figures_name_the_count(bench):
     """Status says how many are parked."""
     bench.queue = replace(bench.queue, parked=1)
@@ -179,6 +191,17 @@ def test_what_a_till_can_say_offline(level, as_of, served, codes):
     bench.link.silent(NOW, 0.0)
     seen = bench.status.snapshot()
     assert (seen.level, seen.codes) == (served, codes)
+
+
+@pytest.mark.parametrize("level", [1, 2, 3])
+@pytest.mark.parametrize(("general", "days"), [((), 0), ((EVERYBODYS,), 1)], ids=["none configured", "over"])
+def test_nobody_is_promised_offers_that_there_are_not(level, general, days):
+    """General offers are told of only where the shop has some, until their last day is over."""
+    bench = Bench(level=level, general=general)
+    bench.replica.as_of = None
+    bench.clock.advance(days * 24 * 3600)
+    bench.link.silent(bench.clock.now(), 0.0)
+    assert bench.status.snapshot().codes == (("loyalty.offline.tagged",) if level > 1 else ("loyalty.unavailable",))
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ def _came(reply: Reply, outcome: str, reason: str | None = None) -> None:
     same("outcome and reason", [body.get("outcome"), body.get("reason")], [outcome, reason])
 
 
-@GROUP.case("points, offers and vouchers of a member, or what is for everybody")
+@GROUP.case("points, offers and vouchers of a member")
 def listed(trial: Trial) -> None:
     """What a member has is listed, with what each is worth."""
     person, ref = _holder(trial)
