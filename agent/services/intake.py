@@ -139,8 +139,9 @@ class Intake:
     def _vendors(self, sale: Transaction, decision: Tag, *, vendor_answers: bool) -> tuple[str, ...]:
         """Who gets a sale. Whom a new contact or an open tag names, the loyalty system alone can tell.
 
-        Any other gets the sale under the key that is known by then, which may be none: those that take members only
-        get it once the tag is settled. Until then nobody else gets one under this till's own number, guests or not.
+        Any other gets the sale under the key that is known by then. Where none is, those that take members only get it
+        once the tag is settled, and those that take guests as well wait with it until then, or until nobody is found.
+        Nobody else gets one under this till's own number, guests or not.
         """
         known = decision.key is not None and not decision.own
         member = decision.key is not None or sale.new_contact is not None

@@ -152,7 +152,7 @@ class Outbox(OutboxView):
         """
 
         def take(db: Connection) -> list[Any]:
-            taken = db.execute(sql.LEASE, (self._run, vendor, to_ms(now), limit)).fetchall()
+            taken = db.execute(sql.LEASE, (self._run, vendor, to_ms(now), limit, self._owner)).fetchall()
             return db.execute(sql.LEASED, (json.dumps([row[0] for row in taken]),)).fetchall() if taken else []
 
         taking = asyncio.ensure_future(self._writer.run(take))

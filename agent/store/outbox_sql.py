@@ -66,10 +66,15 @@ LEASE = """
           AND person NOT IN (
               SELECT person FROM deliveries
               WHERE vendor = ?2 AND state = 'parked' AND error_code = 'contact.refused' AND person <> x'')
+          AND (?2 = ?5 OR NOT EXISTS (
+              SELECT 1 FROM deliveries AS own JOIN sales AS s ON s.id = own.sale
+              WHERE own.sale = d.sale AND own.vendor = ?5 AND own.state = 'queued' AND own.open = 1
+                AND s.key_kind IS NULL))
         ORDER BY rank, entry LIMIT ?4)
     RETURNING entry"""
 """Takes what is due, primary keys first. A return or a void waits for its sale; nobody's sale overtakes an earlier one
-of theirs that backs off; and nobody's goes while their enrolment is parked."""
+of theirs that backs off; nobody's goes while their enrolment is parked; and what somebody bought is no guest's as long
+as the owner of the contacts may still say whose it is."""
 LEASED = """
     SELECT d.entry, d.attempts, d.maybe_received, d.open, d.person, s.accepted_at, s.clock_off,
            d.vendor_reference, (SELECT count(*) FROM attempts WHERE entry = d.entry), d.progress,
@@ -120,8 +125,10 @@ TO_RETAG = """
     WHERE d.entry = ? AND d.lease_run = ? AND d.maybe_received = 0 AND s.statement IS NOT NULL"""
 RETAG = "UPDATE sales SET key_kind = ?, key_type = ?, statement = ? WHERE id = ?"
 FOLLOW = """
-    INSERT OR IGNORE INTO deliveries (sale, vendor, state, rank, person, after_sale)
-    SELECT sale, value, 'queued', ?1, ?4, after_sale FROM deliveries, json_each(?2) WHERE entry = ?3"""
+    INSERT INTO deliveries (sale, vendor, state, rank, person, after_sale)
+    SELECT sale, value, 'queued', ?1, ?4, after_sale FROM deliveries, json_each(?2) WHERE entry = ?3
+    ON CONFLICT (sale, vendor) DO UPDATE SET rank = excluded.rank, person = excluded.person
+    WHERE state = 'queued' AND attempts = 0"""
 """Whose sale it is has just been found out: who did not get it until now does from now on, in line with what else is
 theirs by that key, and behind what tells that they joined."""
 FOLLOWING = """

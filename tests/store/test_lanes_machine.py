@@ -152,6 +152,7 @@ class Shop(RuleBasedStateMachine):
             and not lane.leased
             and not (lane.due_at and lane.due_at > self.now)
             and not (sale.kind == "void" and sale.original.lanes[vendor].state in UNFINISHED)
+            and not (vendor != OWNER and self.owner_may_say(sale))
         }
         later = self.persons_waiting(vendor)
         due = {name for name in due if self.person(self.named(name)) not in later}
@@ -168,6 +169,11 @@ class Shop(RuleBasedStateMachine):
 
     def named(self, name):
         return self.sales[int(name.removeprefix("sale-"))]
+
+    def owner_may_say(self, sale):
+        """Whose a sale is that names nobody yet."""
+        own = sale.lanes.get(OWNER)
+        return sale.key is None and own is not None and own.open and own.state == "queued"
 
     def person(self, sale):
         """Sales of a phone are one person's as long as the outbox groups them so: here by what they were sold under."""

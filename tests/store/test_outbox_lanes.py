@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 
+from agent.domain.belonging import Wanted, belonging
 from agent.domain.delivery import DeliveryState, Verdict, VerdictKind
 from agent.domain.retention import RetentionPlan
 from agent.errors import ConflictError
@@ -23,6 +24,7 @@ RECIPIENTS = (
 )
 DONE = Verdict(VerdictKind.DONE, status=200)
 REFUSED = Verdict(VerdictKind.PARK, "vendor.rejected", 422)
+UNKNOWN = Verdict(VerdictKind.PARK, "contact.unknown", not_received=True)
 OFFLINE = Verdict(VerdictKind.RETRY, "vendor.offline", reached=False, not_received=True)
 CUT = Verdict(VerdictKind.RETRY, "vendor.offline", reached=False)
 
@@ -112,7 +114,7 @@ async def test_a_settled_tag_is_everybodys(outbox):
 
 
 async def test_members_only_get_a_sale_once_its_member_is_known(tmp_path):
-    """Not before, once, and the delivery survives a restart; who takes guests has had it all the while."""
+    """Not before, once, and the delivery survives a restart; who takes guests is owed it all the while."""
     path = tmp_path / "later.db"
     with open_outbox(path, run="one", recipients=RECIPIENTS) as outbox:
         await outbox.accept(acceptance("sale", readings=(phone(),), open_=True, vendors=(OWNER, LEDGER)), NOW)
@@ -125,6 +127,38 @@ async def test_members_only_get_a_sale_once_its_member_is_known(tmp_path):
         await settle(outbox, OWNER, DONE)
         await settle(outbox, LEDGER, DONE)
         assert states(outbox) == dict.fromkeys(ALL, "delivered")
+
+
+@pytest.mark.parametrize(("word", "key"), [("found", member_key()), ("nobody", None), ("erased", None)])
+async def test_what_somebody_bought_is_no_guests_while_they_may_be_found(outbox, word, key):
+    """Whose id is taken by a guest's sale is nobody's any more: who takes guests waits for the owner's word as well."""
+    await outbox.accept(acceptance("sale", readings=(phone(),), open_=True, vendors=(OWNER, LEDGER)), NOW)
+    assert await lease(outbox, LEDGER) == []
+    (owned,) = await lease(outbox, OWNER)
+    assert await lease(outbox, LEDGER) == []
+    if word == "found":
+        await outbox.retag(owned.entry, key, NOW)
+    elif word == "nobody":
+        await outbox.settle([Settled(owned.entry, UNKNOWN)], NOW)
+    else:
+        await outbox.settle([Settled(owned.entry, OFFLINE)], NOW)
+        persons = PersonalSales(outbox, outbox._writer, outbox._reader, names=NAMES, guests=(LEDGER,))
+        wanted = Wanted(frozenset(), {NAMES.of_identifier(phone()): None})
+        await persons.erase(belonging(await persons.traces(wanted), wanted, ()), NOW)
+    (told,) = await lease(outbox, LEDGER)
+    assert (told.key, told.maybe_received) == (key, False)
+
+
+async def test_who_takes_guests_gets_them_in_line_with_what_else_is_theirs(outbox):
+    """Under the key that was found: what they bought before goes first."""
+    await outbox.accept(acceptance("first", key=member_key(), vendors=ALL), NOW)
+    await settle(outbox, LEDGER, OFFLINE, retry_at=NOW + timedelta(hours=1))
+    await outbox.accept(acceptance("sale", readings=(phone(),), open_=True, vendors=(OWNER, LEDGER)), NOW)
+    (owned,) = [one for one in await lease(outbox, OWNER) if one.record.transaction_id == "sale"]
+    await outbox.retag(owned.entry, member_key(), NOW)
+    assert await lease(outbox, LEDGER) == []
+    later = NOW + timedelta(hours=2)
+    assert [one.record.transaction_id for one in await lease(outbox, LEDGER, now=later)] == ["first", "sale"]
 
 
 async def test_a_return_of_a_sale_that_nobody_could_name_yet_follows_it(outbox):
