@@ -199,7 +199,7 @@ def test_a_member_who_changes_something_with_the_line(vendor, open_till):
     assert (refused.status_code, refused.json()["code"]) == (422, "contact.refused")
     assert [fault["pointer"] for fault in refused.json()["errors"]] == ["/consents"]
     own = changed(till, ref, attributes={"memberNumber": "1"})
-    assert [fault["pointer"] for fault in own.json()["errors"]] == ["/attributes"]
+    assert [fault["pointer"] for fault in own.json()["errors"]] == ["/attributes/memberNumber"]
     assert shown(till, ref) == contact.attributes["firstName"] == "Ylvali"
 
     with vendor.sim.lock:
