@@ -294,7 +294,7 @@ def _intake(
     dispatch: Dispatch,
     newcomers: Newcomers,
 ) -> Intake:
-    settings = ground.settings
+    settings, owner = ground.settings, systems[0].room.owner
     return Intake(
         clock=ground.clock,
         normaliser=ground.normaliser,
@@ -313,6 +313,7 @@ def _intake(
         accepted=ground.bells.accepted,
         held=dispatch.held,
         newcomers=newcomers,
+        misnamed=owner.misnamed if owner is not None else None,
     )
 
 

@@ -216,6 +216,7 @@ def open_desk(
             rule.rule() if rule is not None else None,
         ),
         newcomers=newcomers,
+        misnamed=owner.misnamed if owner is not None else None,
     )
     return Desk(identify, enrolling, bringing, revising, updating, newcomers, benefits, redeeming, preview)
 

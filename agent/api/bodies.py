@@ -16,7 +16,7 @@ from agent.errors import Fault, InputError
 M = TypeVar("M", bound=BaseModel)
 
 MAX_NUMBER_CHARS: Final = 64
-MAX_EXPONENT: Final = 40
+MAX_PLACES: Final = 40
 MAX_LISTED: Final = 10_000
 """More faults than this are not looked at one by one: that alone would keep everybody else waiting."""
 _NAME: Final = re.compile(r"[A-Za-z_](?:[A-Za-z_]|[0-9]{1,2}(?![0-9])){0,40}")
@@ -53,7 +53,7 @@ def parse_json(body: bytes) -> Any:
         raise DoorError(MALFORMED, "A key stands twice in one object.") from None
     except UnicodeEncodeError:
         raise DoorError(MALFORMED, "The body holds half of a surrogate pair.") from None
-    except ValueError:  # not JSON, or a whole number of thousands of digits
+    except ValueError:  # not JSON
         raise DoorError(MALFORMED) from None
     return value
 
@@ -154,15 +154,24 @@ def _number(text: str) -> Decimal | float:
         number = Decimal(text)
     except InvalidOperation:
         return math.nan
-    if "e" in text or "E" in text:
-        exponent = number.as_tuple().exponent
-        if not isinstance(exponent, int) or abs(exponent) > MAX_EXPONENT:
-            return math.nan
-    return number
+    return number if _places(number) <= MAX_PLACES else math.nan
+
+
+def _whole(text: str) -> int | float:
+    """The same of a number without a point and an exponent."""
+    return int(text) if len(text.removeprefix("-")) <= MAX_PLACES else math.nan
+
+
+def _places(number: Decimal) -> float:
+    """How many digits a number has once it is written out; the point is not counted."""
+    exponent = number.as_tuple().exponent
+    return max(number.adjusted() + 1, 1) + max(-exponent, 0) if isinstance(exponent, int) else math.inf
 
 
 def _constant(_text: str) -> NoReturn:
     raise ValueError("NaN and Infinity are not JSON")
 
 
-_DECODER: Final = json.JSONDecoder(parse_float=_number, parse_constant=_constant, object_pairs_hook=_object)
+_DECODER: Final = json.JSONDecoder(
+    parse_float=_number, parse_int=_whole, parse_constant=_constant, object_pairs_hook=_object
+)

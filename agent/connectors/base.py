@@ -19,7 +19,7 @@ from agent.domain.delivery import Verdict, VerdictKind
 from agent.domain.identifiers import Identifier, IdentifierType, Normaliser
 from agent.domain.link import Link
 from agent.domain.transaction import NewContact
-from agent.errors import VendorUnreachableError
+from agent.errors import Fault, VendorUnreachableError
 from agent.ports import (
     BulkUpdater,
     BulkWriter,
@@ -144,6 +144,8 @@ class Owner:
     Attributes:
         feed: where its contact changes come from, given its connector and the surroundings; or a cache.
         guid_contact_ids: the vendor's contact ids are GUIDs, and nothing else is one.
+        misnamed: what no contact may say in its free attributes, each with where it stands, because it has a field of
+            its own or is the vendor's own; refused of a sale's new contact too. None where such names mean nothing.
         matches_later: a sale under a key that nobody knows yet finds its member at the vendor by itself, later.
         benefits: says what a member can use, given its connector; None where the vendor cannot be asked.
         redeemer: uses it up, given its connector; None where nothing can be used up at a till.
@@ -155,6 +157,7 @@ class Owner:
 
     feed: Callable[[Any, FeedSurroundings], ExportFeed | ChangeFeed] | Cache
     guid_contact_ids: bool = False
+    misnamed: Callable[[NewContact], Sequence[Fault]] | None = None
     matches_later: bool = False
     benefits: Callable[[Any], MemberBenefits] | None = None
     redeemer: Callable[[Any], Redeemer] | None = None

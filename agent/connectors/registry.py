@@ -23,6 +23,7 @@ ROOMS: Mapping[str, Room] = {
         Owner(
             voyado_feeds.open_feed,
             guid_contact_ids=True,
+            misnamed=voyado.misnamed,
             matches_later=True,
             benefits=voyado.benefits_of,
             redeemer=voyado.redemptions_of,

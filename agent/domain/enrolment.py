@@ -177,6 +177,11 @@ def faults_of(contact: NewContact, *, now: datetime, today: date) -> list[Fault]
     return faults
 
 
+def attribute_pointer(name: str) -> str:
+    """Where a free attribute stands in a contact."""
+    return f"/attributes/{name.replace('~', '~0').replace('/', '~1')}"
+
+
 def respelled(contact: NewContact, identifiers: tuple[Identifier, ...]) -> NewContact:
     """The contact with its identifiers in one form, so that another spelling is the same content."""
     return contact.model_copy(update={identifier.type.value: identifier.value for identifier in identifiers})

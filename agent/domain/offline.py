@@ -18,8 +18,8 @@ class OfflineReason(StrEnum):
 
     ``POLICY``: the shop allows none of the kind. ``UNKNOWN``: it is not among what the loyalty system said last of the
     member. ``CONTACT``: it said so too long ago. ``EXPIRED``: it is over. ``AMOUNT``: it takes off more than is
-    allowed, or money of another currency, or nobody knows how much. ``COUNT``: the member had as many today as is
-    allowed.
+    allowed, by its own word or the till's, or money of another currency, or nobody knows how much. ``COUNT``: the
+    member had as many today as is allowed.
     """
 
     POLICY = "policy"
@@ -75,7 +75,7 @@ class OfflinePolicy:
             known_for: how long ago that was.
             given_today: how many the member was given unasked today.
             now: for its end.
-            stated: what it takes off the sale, as the till says; what the benefit itself says wins.
+            stated: what it takes off the sale, as the till says; of that and its own amount the larger counts.
         """
         allowance = self.allowance(item)
         if allowance is None:
@@ -92,5 +92,10 @@ class OfflinePolicy:
 
 
 def worth_at_most(value: Worth | None, stated: Decimal | None) -> Decimal | None:
-    """What a benefit takes off at most: its own amount of money, else what the till says; None when nobody says."""
-    return value.amount if value is not None and value.type == "money" else stated
+    """What a benefit takes off at most; None when nobody says.
+
+    Its own amount of money, or what the till says where that is more: so much is gone. One that is worth money, and
+    does not say how much, nobody knows.
+    """
+    own = value.amount if value is not None and value.type == "money" else stated
+    return own if own is None or stated is None else max(own, stated)

@@ -38,20 +38,24 @@ MAX_ROWS = 100
 ZERO = money.ZERO
 _YEARS = range(1970, 2200)
 _MINUTE = timedelta(minutes=1)
+_CLOCK: Final = re.compile(r"[0-9:]*[0-9]([.,][0-9]+)?(Z|[+-][0-9:]+)")
+"""The time of a day with its offset. Python alone would pass over one character before the offset, whatever it is."""
 
 
 def _instant(value: object) -> datetime:
     # A number would be taken for seconds since 1970; the contract wants the till's own time with its offset.
-    if isinstance(value, str) and value[10:11] in ("T", "t", " "):
+    if isinstance(value, str) and value[10:11] in ("T", "t", " ") and _CLOCK.fullmatch(value[11:].upper()):
         try:
             value = datetime.fromisoformat(value.upper())
         except ValueError:
             value = None
-    if isinstance(value, datetime) and value.year in _YEARS:
-        offset = value.utcoffset()
-        if offset is not None and not offset % _MINUTE:  # one with seconds Python reads, and no vendor does
-            return value
-    raise ValueError("is not an ISO 8601 time with an offset, such as 2026-02-14T16:41:09+01:00")
+    offset = value.utcoffset() if isinstance(value, datetime) else None
+    # An offset with seconds Python reads, and no vendor does.
+    if not isinstance(value, datetime) or offset is None or offset % _MINUTE:
+        raise ValueError("is not an ISO 8601 time with an offset, such as 2026-02-14T16:41:09+01:00")
+    if value.year not in _YEARS:
+        raise ValueError("has not come yet" if value.year >= _YEARS.stop else f"lies before {_YEARS.start}")
+    return value
 
 
 def _day(value: object) -> object:

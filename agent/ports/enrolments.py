@@ -81,7 +81,10 @@ class Writer(Protocol):
     """Makes contacts at the vendor, and changes them."""
 
     def without_place(self, contact: NewContact) -> Sequence[Fault]:
-        """What of a contact the vendor has no field for, each with where it stands: it is refused before it is kept."""
+        """What of a contact the vendor has no field for, each with where it stands: it is refused before it is kept.
+
+        Likewise what stands among the free attributes and has a field of its own, or is the vendor's own.
+        """
 
     async def create(
         self, contact: NewContact, identifiers: Sequence[Identifier], *, store_id: str, pace: Pace

@@ -21,7 +21,7 @@ from agent.domain.transaction import Transaction, TransactionType
 from agent.errors import Fault, InputError, StorageFullError
 from agent.ports import Acceptance, Clock, Recipient, Replica
 from agent.services.contacts import LocalContacts, Newcomers
-from agent.services.naming import Named, Names
+from agent.services.naming import Misnamed, Named, Names
 from agent.services.taking import Recorder, Taken
 
 
@@ -51,6 +51,7 @@ class Intake:
         accepted: called after a sale is on disk, so that its delivery can begin.
         held: the vendors whose lane is held.
         newcomers: who was made at this till.
+        misnamed: what no new contact may say in its free attributes.
     """
 
     def __init__(
@@ -66,9 +67,10 @@ class Intake:
         accepted: Callable[[], None],
         held: Callable[[], Collection[str]] = frozenset,
         newcomers: Newcomers | None = None,
+        misnamed: Misnamed | None = None,
     ) -> None:
         self._clock, self._outbox = clock, outbox
-        self._names = Names(clock, normaliser, policy.tagging, newcomers)
+        self._names = Names(clock, normaliser, policy.tagging, newcomers, misnamed)
         self._contacts = LocalContacts(replica, policy.tagging, newcomers)
         self._room, self._link, self._policy, self._accepted = room, link, policy, accepted
         self._held = held

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from agent.domain.enrolment import identifiers_of, is_of_series, respelled
@@ -11,6 +12,9 @@ from agent.domain.transaction import IdentifierStatement, IntegrationKey, NewCon
 from agent.errors import Fault, IdentifierInvalidError
 from agent.ports import Clock
 from agent.services.contacts import Newcomers
+
+Misnamed = Callable[[NewContact], Sequence[Fault]]
+"""What of a contact stands among its free attributes and is none, each with where it stands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +46,19 @@ class Names:
         normaliser: how this store reads identifiers.
         tagging: which keys may stand on it.
         newcomers: who was made at this till; their numbers may too.
+        misnamed: what no new contact may say in its free attributes, by the loyalty system's names; None: anything.
     """
 
     def __init__(
-        self, clock: Clock, normaliser: Normaliser, tagging: TaggingPolicy, newcomers: Newcomers | None = None
+        self,
+        clock: Clock,
+        normaliser: Normaliser,
+        tagging: TaggingPolicy,
+        newcomers: Newcomers | None = None,
+        misnamed: Misnamed | None = None,
     ) -> None:
         self._clock, self._normaliser, self._tagging, self._newcomers = clock, normaliser, tagging, newcomers
+        self._misnamed = misnamed
 
     def read(self, sale: OpenTransaction, found: list[Fault]) -> Named:
         """Whom it names; what cannot be read is added to the faults, and the rest means nothing then.
@@ -93,6 +104,8 @@ class Names:
             return ()
         readings, faults = identifiers_of(contact, self._normaliser, today=self._clock.today(), root="/new_contact")
         found += faults
+        misnamed = self._misnamed(contact) if self._misnamed is not None else ()
+        found += [Fault(f"/new_contact{fault.pointer}", fault.message) for fault in misnamed]
         return readings
 
     def key(self, key: IntegrationKey | None, found: list[Fault]) -> IntegrationKey | None:

@@ -20,7 +20,7 @@ from agent.errors import InputError
 from agent.ports import Clock, Lookup, PointsPreview, Replica
 from agent.services.asking import Asking, look_up
 from agent.services.contacts import LocalContacts, Newcomers
-from agent.services.naming import Named, Names
+from agent.services.naming import Misnamed, Named, Names
 
 NO_ID = "preview"
 """What a sale is called at the loyalty system whose till has not named it yet."""
@@ -74,6 +74,7 @@ class Preview:
         link: what is known of the line.
         policy: the configuration.
         newcomers: who was made at this till.
+        misnamed: what no new contact may say in its free attributes.
     """
 
     def __init__(
@@ -88,9 +89,10 @@ class Preview:
         link: Link,
         policy: PreviewPolicy,
         newcomers: Newcomers | None = None,
+        misnamed: Misnamed | None = None,
     ) -> None:
         self._clock, self._policy = clock, policy
-        self._names = Names(clock, normaliser, policy.tagging, newcomers)
+        self._names = Names(clock, normaliser, policy.tagging, newcomers, misnamed)
         self._contacts = LocalContacts(replica, policy.tagging, newcomers)
         self._lookup, self._vendor, self._asking, self._link = lookup, vendor, asking, link
 

@@ -18,6 +18,7 @@ OFFER = Benefit(BenefitKind.OFFER, "o-1", "Socks", Worth("percent", percent=Deci
 OTHER = Benefit(BenefitKind.OFFER, "o-2", "Hats", MONEY, None, "p-2")
 DEAR = Benefit(BenefitKind.VOUCHER, "v-2", "Bonus", Worth("money", Decimal("50.01"), "SEK"))
 FOREIGN = Benefit(BenefitKind.VOUCHER, "v-4", "Bonus", Worth("money", Decimal(5), "EUR"))
+UNPRICED = Benefit(BenefitKind.VOUCHER, "v-5", "Bonus", Worth("money"))
 VAGUE = Benefit(BenefitKind.VOUCHER, "v-3", "Bonus")
 
 
@@ -30,9 +31,12 @@ VAGUE = Benefit(BenefitKind.VOUCHER, "v-3", "Bonus")
         (VOUCHER, {"known_for": HOUR}, None),
         (VOUCHER, {"known_for": HOUR + timedelta(seconds=1)}, OfflineReason.CONTACT),
         (VOUCHER, {"now": NOW + HOUR}, OfflineReason.EXPIRED),
-        (VOUCHER, {"stated": Decimal(9999)}, None),
+        (VOUCHER, {"stated": Decimal(1)}, None),
+        (VOUCHER, {"stated": Decimal(50)}, None),
+        (VOUCHER, {"stated": Decimal("50.01")}, OfflineReason.AMOUNT),
         (DEAR, {}, OfflineReason.AMOUNT),
         (DEAR, {"stated": Decimal(1)}, OfflineReason.AMOUNT),
+        (UNPRICED, {"stated": Decimal(1)}, OfflineReason.AMOUNT),
         (FOREIGN, {}, OfflineReason.AMOUNT),
         (VAGUE, {}, OfflineReason.AMOUNT),
         (VAGUE, {"stated": Decimal(50)}, None),
@@ -60,12 +64,14 @@ def test_nothing_is_given_by_default(item):
     ("value", "stated", "worth"),
     [
         (MONEY, Decimal(7), Decimal(50)),
+        (MONEY, Decimal(70), Decimal(70)),
         (MONEY, None, Decimal(50)),
+        (Worth("money"), Decimal(7), None),
         (OFFER.value, Decimal(7), Decimal(7)),
         (OFFER.value, None, None),
         (None, None, None),
     ],
 )
 def test_what_a_benefit_takes_off_at_most(value, stated, worth):
-    """What it is worth, else what the till says."""
+    """What it is worth, or what the till says where it is worth no money, or less than that."""
     assert worth_at_most(value, stated) == worth

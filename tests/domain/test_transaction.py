@@ -231,11 +231,40 @@ def test_what_does_not_fit(sale, changes, where):
         ("2026-02-14t16:41:09z", "2026-02-14T16:41:09+00:00"),
         ("2026-02-14T16:41+0100", "2026-02-14T15:41:00+00:00"),
         ("2026-02-14T16:41:09-03:30", "2026-02-14T20:11:09+00:00"),
+        ("2026-02-14 164109,5+01", "2026-02-14T15:41:09.500000+00:00"),
     ],
 )
 def test_instants(sale, text, utc):
     """Every usual form of ISO 8601 with an offset is read."""
     assert f"{utc}".encode() in content(sale(occurred_at=text))
+
+
+NO_INSTANT = "is not an ISO 8601 time with an offset, such as 2026-02-14T16:41:09+01:00"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("2026-02-14T16:41:09 +01:00", NO_INSTANT),
+        ("2026-02-14T16:41:09 Z", NO_INSTANT),
+        ("2026-02-14T16:41:09\n+01:00", NO_INSTANT),
+        ("2026-02-14T16:41:09x+01:00", NO_INSTANT),
+        ("2026-02-14T16:41:09.5 +01:00", NO_INSTANT),
+        ("2026-02-14T16:41:09.+01:00", NO_INSTANT),
+        ("2026-02-14T16:41:09+01:00 ", NO_INSTANT),
+        ("2026-02-14T16:41:09+01:00:30", NO_INSTANT),
+        ("2026-02-14T16:41:09", NO_INSTANT),
+        ("2999-02-14T16:41:09", NO_INSTANT),
+        ("2200-01-01T00:00:00Z", "has not come yet"),
+        ("2999-11-20T10:04:00+01:00", "has not come yet"),
+        ("1969-12-31T23:59:59Z", "lies before 1970"),
+    ],
+)
+def test_what_is_no_instant(sale, text, message):
+    """What is no time with an offset is told apart from a time that cannot be meant."""
+    with pytest.raises(ValidationError) as caught:
+        read(sale(occurred_at=text))
+    assert [error["msg"] for error in caught.value.errors()] == [f"Value error, {message}"]
 
 
 def test_new_contacts_name_themselves(sale):

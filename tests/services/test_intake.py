@@ -11,7 +11,7 @@ from agent.domain.delivery import DONE
 from agent.domain.identifiers import IdentifierType, Normaliser
 from agent.domain.link import Link
 from agent.domain.tagging import TaggingPolicy
-from agent.errors import ConflictError, InputError, StorageDamagedError, StorageFullError
+from agent.errors import ConflictError, Fault, InputError, StorageDamagedError, StorageFullError
 from agent.ports import Recipient, Settled
 from agent.services.intake import Intake, IntakePolicy
 from tests.fakes import (
@@ -36,7 +36,9 @@ CONTACT = {"first_name": "Alma", "mobile_phone": "070-174 06 05", "email": "Alma
 class Till:
     """An intake with a real outbox behind it."""
 
-    def __init__(self, outbox, *, level=3, secondary=("mobile_phone", "email"), guests=False, further=()):
+    def __init__(
+        self, outbox, *, level=3, secondary=("mobile_phone", "email"), guests=False, further=(), misnamed=None
+    ):
         self.clock, self.replica, self.outbox = FakeClock(), FakeReplica(), outbox
         self.link = Link(
             VENDOR, "loyalty", requests_per_second=0, backoff_first_s=10, backoff_max_s=900, uniform=lambda _a, b: b
@@ -62,6 +64,7 @@ class Till:
             ),
             accepted=self._accepted,
             held=lambda: self.held,
+            misnamed=misnamed,
         )
 
     def _accepted(self):
@@ -140,6 +143,17 @@ async def test_what_is_unsound_is_refused_and_not_kept(till, changes, pointer):
     assert "alma" not in str([fault.message for fault in caught.value.faults]).lower()
     assert till.empty()
     assert till.woken == 0
+
+
+async def test_what_is_no_free_attribute_is_refused(outbox):
+    """By the loyalty system's names; a new contact is one wherever it stands."""
+    till = Till(outbox, misnamed=lambda given: [Fault(f"/attributes/{name}", "is none") for name in given.attributes])
+    with pytest.raises(InputError) as caught:
+        await till.sell(new_contact={**CONTACT, "attributes": {"memberNumber": "1"}})
+    assert caught.value.faults == (Fault("/new_contact/attributes/memberNumber", "is none"),)
+    assert till.empty()
+    await till.sell(new_contact=CONTACT)
+    assert not till.empty()
 
 
 async def test_all_faults_are_told_at_once(till):

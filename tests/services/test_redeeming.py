@@ -721,6 +721,12 @@ async def test_what_the_policy_allows_is_given_unasked(cut_off):
     assert cut_off.conditions.standing() == ()
 
 
+@pytest.mark.parametrize(("said", "answer"), [("50", QUEUED), ("10", QUEUED), ("50.01", OFFLINE), ("150", OFFLINE)])
+async def test_a_till_takes_off_no_more_than_the_policy_allows(cut_off, said, answer):
+    """Whatever the benefit itself is worth."""
+    assert await cut_off.redeem(replace(WANTED, amount=Decimal(said))) == answer
+
+
 async def test_another_sale_of_this_till_does_not_get_it_as_well(cut_off):
     """What was given once is used up, as far as anybody knows here."""
     assert await cut_off.redeem() == QUEUED

@@ -28,6 +28,7 @@ from typing import Any, Final
 from agent.connectors.antavo.customers import instant_of, numbers_of, stated_id, text_of
 from agent.connectors.antavo.mapping import spell_phone
 from agent.connectors.antavo.settings import CONSENT_PARTS, AntavoSettings
+from agent.domain.enrolment import attribute_pointer
 from agent.domain.identifiers import IdentifierType, Normaliser
 from agent.domain.revision import ConsentThere, ContactThere
 from agent.domain.transaction import NewContact
@@ -177,7 +178,7 @@ def _said(contact: NewContact, settings: AntavoSettings) -> Iterator[_Said]:
     yield from _consented(contact)
     for name, value in contact.attributes.items():
         if value is not None:
-            yield _Said(f"attributes/{name}", f"/attributes/{name.replace('~', '~0').replace('/', '~1')}", value)
+            yield _Said(f"attributes/{name}", attribute_pointer(name), value)
 
 
 def _consented(contact: NewContact) -> Iterator[_Said]:

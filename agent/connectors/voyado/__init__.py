@@ -14,12 +14,24 @@ from agent.connectors.voyado.bulk import VoyadoBulk, VoyadoBulkChanges
 from agent.connectors.voyado.client import VoyadoClient
 from agent.connectors.voyado.errors import raise_unless_answered
 from agent.connectors.voyado.history import VoyadoHistory
+from agent.connectors.voyado.mapping import misnamed
 from agent.connectors.voyado.people import VoyadoPeople
 from agent.connectors.voyado.redemptions import VoyadoRedemptions
 from agent.connectors.voyado.sender import VoyadoSender
 from agent.connectors.voyado.settings import VoyadoSettings
 from agent.domain.identifiers import IdentifierType
 from agent.transport import Transport
+
+__all__ = [
+    "NAME",
+    "Voyado",
+    "benefits_of",
+    "build",
+    "bulk_changes_of",
+    "bulk_of",
+    "misnamed",
+    "redemptions_of",
+]
 
 NAME = "voyado"
 CONNECTIONS = 4

@@ -30,7 +30,9 @@ from typing import Any
 
 import simplejson
 
+from agent.connectors.voyado.fields import canonical
 from agent.domain import money
+from agent.domain.enrolment import attribute_pointer
 from agent.domain.identifiers import Identifier, IdentifierType
 from agent.domain.transaction import (
     Consent,
@@ -43,6 +45,7 @@ from agent.domain.transaction import (
     Transaction,
     TransactionType,
 )
+from agent.errors import Fault
 
 MATCH_KEY_TYPES: Mapping[IdentifierType, str] = {
     IdentifierType.CONTACT_ID: "contactId",
@@ -260,6 +263,37 @@ FIELDS: Mapping[str, str] = {
     "consents": "consents",
 }
 """Our name for each attribute that Voyado may refuse."""
+_HAS_A_FIELD: Mapping[str, str] = {
+    **{canonical(name): ours for theirs, ours in FIELDS.items() for name in (theirs, ours)},
+    "lang": "language",
+    "contacttype": "contact_type",
+    "preferences": "preferences",
+    **{f"accepts{way}": f"preferences/accepts_{way}" for way in ("email", "sms", "postal")},
+    **{f"accepts{way}s": f"preferences/accepts_{way}" for way in ("email", "postal")},
+}
+"""Our field for each of Voyado's names and of our own, by their canonical form."""
+_COMPUTED = frozenset(
+    {
+        *("age", "discoverykey", "secrecymarked", "npsgrade", "npsdatetime", "npsaveragegrade"),
+        *("retailkeyvaluerecency", "retailkeyvaluefrequency", "retailkeyvaluemonetary"),
+    }
+)
+"""What else is Engage's to say, likewise. Source: contact field definitions; contact overview."""
+
+
+def misnamed(contact: NewContact) -> list[Fault]:
+    """What of the free attributes is none: it is checked and compared under the name of its field, or is Voyado's own.
+
+    However it is spelled. One without a value says nothing.
+    """
+    found = []
+    for name, value in contact.attributes.items():
+        ours = _HAS_A_FIELD.get(canonical(name))
+        if value is None or (ours is None and canonical(name) not in VOYADOS_OWN | _COMPUTED):
+            continue
+        text = f"has a field of its own: {ours}" if ours else "is no free attribute at the loyalty system"
+        found.append(Fault(attribute_pointer(name), text))
+    return found
 
 
 def _consent(consent: Consent, source: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any
 from agent.connectors.voyado.client import VoyadoClient
 from agent.connectors.voyado.errors import raise_unless_answered, refused_words, vendor_code
 from agent.connectors.voyado.fields import canonical, kept_of, there_of
-from agent.connectors.voyado.mapping import FIELDS, VOYADOS_OWN, render_change, render_contact
+from agent.connectors.voyado.mapping import FIELDS, VOYADOS_OWN, misnamed, render_change, render_contact
 from agent.connectors.voyado.settings import VoyadoSettings
 from agent.domain.identifiers import MAX_VALUE_CHARS, Identifier, IdentifierType
 from agent.domain.revision import ContactThere
@@ -97,9 +97,9 @@ class VoyadoPeople:
         raise_unless_answered(answer)
         return _read_contact_id(answer) if answer.status == _OK else None
 
-    def without_place(self, contact: NewContact) -> Sequence[Fault]:  # noqa: ARG002 - attributes are the tenant's
-        """Nothing: whether a tenant has an attribute or a consent shows when it is sent."""
-        return ()
+    def without_place(self, contact: NewContact) -> Sequence[Fault]:
+        """What is no free attribute. Whether a tenant has an attribute or a consent shows when it is sent."""
+        return misnamed(contact)
 
     async def create(
         self, contact: NewContact, identifiers: Sequence[Identifier], *, store_id: str, pace: Pace
@@ -159,6 +159,7 @@ class VoyadoPeople:
             VendorUnreachableError, VendorRefusedError: as everywhere; sending it again does no harm.
             ContactRefusedError: Voyado refuses what the customer gave, or it would change what is Voyado's own.
         """
+        # The door refuses these; an earlier version's did not, and what that has taken may still wait.
         if any(canonical(name) in VOYADOS_OWN for name in contact.attributes):
             raise ContactRefusedError(_BAD_REQUEST, "AttributeNotChangedHere", ["attributes"])
         await pace()

@@ -8,10 +8,11 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from agent.connectors.voyado.mapping import MATCH_KEY_TYPES, render_contact, render_json, render_receipt
+from agent.connectors.voyado.mapping import MATCH_KEY_TYPES, misnamed, render_contact, render_json, render_receipt
 from agent.domain.arithmetic import faults
 from agent.domain.identifiers import Identifier, IdentifierType
 from agent.domain.transaction import IntegrationKey, NewContact, Transaction
+from agent.errors import Fault
 
 STOCKHOLM = ZoneInfo("Europe/Stockholm")
 MEMBER = IntegrationKey(kind="primary", type=IdentifierType.MEMBER_NUMBER, value="10000421")
@@ -479,6 +480,56 @@ def test_free_attributes_replace_nothing():
     told = contact(attributes={"contactType": "Admin", "mobilePhone": "+46701740699", "a": 1}, first_name="Alma")
 
     assert told == {"contactType": "Member", "mobilePhone": "+46701740605", "firstName": "Alma", "a": 1}
+
+
+@pytest.mark.parametrize(
+    ("name", "ours"),
+    [
+        ("email", "email"),
+        ("EMAIL", "email"),
+        ("mobilePhone", "mobile_phone"),
+        ("MobilePhone", "mobile_phone"),
+        ("mobile_phone", "mobile_phone"),
+        ("socialSecurityNumber", "personal_number"),
+        ("personal_number", "personal_number"),
+        ("firstname", "first_name"),
+        ("lastName", "last_name"),
+        ("birthDay", "birth_date"),
+        ("birth_date", "birth_date"),
+        ("street", "street"),
+        ("zipCode", "zip_code"),
+        ("city", "city"),
+        ("countryCode", "country_code"),
+        ("language", "language"),
+        ("lang", "language"),
+        ("contactType", "contact_type"),
+        ("consents", "consents"),
+        ("preferences", "preferences"),
+        ("acceptsEmail", "preferences/accepts_email"),
+        ("acceptsEmails", "preferences/accepts_email"),
+        ("AcceptsSms", "preferences/accepts_sms"),
+        ("acceptspostals", "preferences/accepts_postal"),
+        *((name, None) for name in ("id", "contactId", "memberNumber", "MEMBER_NUMBER", "externalId", "approved")),
+        *((name, None) for name in ("createdInStore", "rfm", "age", "discoveryKey", "secrecyMarked")),
+        *((name, None) for name in ("nps.grade", "retail.keyvalue.recency")),
+    ],
+)
+def test_what_is_no_free_attribute(name, ours):
+    """What has a field of its own is said there, where it is checked; what is Voyado's own, nowhere."""
+    given = NewContact(first_name="Alma", attributes={name: "1", "shoeSize": "39"})
+    said = f"has a field of its own: {ours}" if ours else "is no free attribute at the loyalty system"
+    assert misnamed(given) == [Fault(f"/attributes/{name}", said)]
+
+
+def test_what_is_a_free_attribute():
+    """Whatever the tenant has beside; standard ones that no field is for; and what has no value says nothing."""
+    free = {"shoeSize": 39, "gender": "Female", "careOf": "Bo", "cardNumber": "7350010", "emailed": True, "email": None}
+    assert misnamed(NewContact(first_name="Alma", attributes=free)) == []
+
+
+def test_the_pointer_to_an_attribute():
+    """As JSON pointers are written."""
+    assert [fault.pointer for fault in misnamed(NewContact(attributes={"e/mail~": "1"}))] == ["/attributes/e~1mail~0"]
 
 
 def test_a_sale_dated_by_a_wrong_clock_says_when_it_was():

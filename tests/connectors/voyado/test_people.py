@@ -383,9 +383,16 @@ async def test_what_a_tenant_refuses_of_a_change(tenant, ask):
     assert contact_.attributes.get("firstName") != "Canary"
 
 
+def test_what_the_door_refuses(ask):
+    """What is no free attribute of the tenant's, whatever is done with the contact."""
+    given = NewContact(first_name="Alma", attributes={"Email": "bo@example.com", "memberNumber": "1", "shoeSize": 39})
+    faults = ask("http://127.0.0.1:9").without_place(given)
+    assert [fault.pointer for fault in faults] == ["/attributes/Email", "/attributes/memberNumber"]
+
+
 @pytest.mark.parametrize("name", ["memberNumber", "External_Id", "contactType", "acceptsSms", "createdInStore"])
 async def test_what_is_voyados_own(ask, name):
-    """A free attribute changes no key, no type and no consent; Voyado is not even asked."""
+    """What was taken at the door before it was refused there changes no key, no type and no consent."""
     async with wire(answer(200)) as server:
         with pytest.raises(ContactRefusedError) as caught:
             await ask(server.url).update(ALMA, NewContact(attributes={name: "1"}), (), pace=at_once)
