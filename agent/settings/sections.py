@@ -65,7 +65,7 @@ class AgentSection(Section):
     country: Country = Field("SE", description="how a national phone number is read")
     timezone: Zone = Field("Europe/Stockholm", description="the store's time zone")
     locale: Annotated[str, Field(pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$")] = Field(
-        "en-GB", description="messages for staff and customers", examples=["sv-SE"]
+        "sv-SE", description="messages for staff and customers", examples=["sv-SE"]
     )
     support: Line = Field(
         "",

@@ -53,7 +53,6 @@ STRANGE = Verdict(
 )
 _SUCCESS, _REDIRECT, _CLIENT_ERROR, _SERVER_ERROR = range(200, 300), 300, 400, 500
 _REFUSED = (401, 402, 403)
-_OF_AN_EVENT = frozenset({"id", "events"})
 _REQUEST_TIMEOUT = 408
 _LATER = (_REQUEST_TIMEOUT, 425, 429)
 _NO_SUCH_CALL, _PROXY_REFUSES, _TOO_LARGE = (404, 405), 407, 413
@@ -143,7 +142,7 @@ def verdict_of_event(answer: Answer, *, maybe_received: bool) -> Verdict:
         return verdict_of_error(error, answer.status, maybe_received=maybe_received)
     if answer.status not in _SUCCESS:
         return replace(_REJECTED, status=answer.status, not_received=True)
-    if isinstance(body, dict) and body.keys() & _OF_AN_EVENT:
+    if _tells_of_an_event(body):
         return replace(DONE, status=answer.status)
     return replace(UNREADABLE, status=answer.status)
 
@@ -252,12 +251,19 @@ def raise_unless_answered(answer: Answer, *, form: type[Any] | tuple[type[Any], 
     raise VendorOwnError(f"answered {answer.status}", retry_after_s=verdict.after_s, maybe_received=True)
 
 
-def objection_in(answer: Answer, *, shows: frozenset[str] = _OF_AN_EVENT) -> AntavoError | None:
+def _tells_of_an_event(body: Any) -> bool:
+    """Whether an answer has the form of one to an event: whose customer it is, or what came of it."""
+    told = body if isinstance(body, dict) else {}
+    named = isinstance(told.get("id"), str | int) and told["id"] not in ("", True, False)
+    return named or isinstance(told.get("events"), list)
+
+
+def objection_in(answer: Answer, *, event: bool = True) -> AntavoError | None:
     """What an answer to a single event, or another order, says against it; None: it was carried out.
 
     Args:
         answer: to it.
-        shows: one of these stands in the answer that says so; any does where there is none.
+        event: an answer that says so has the form of one to an event; to other orders any does.
 
     Raises:
         VendorRefusedError: our credentials are refused.
@@ -270,7 +276,7 @@ def objection_in(answer: Answer, *, shows: frozenset[str] = _OF_AN_EVENT) -> Ant
         return error
     if _CLIENT_ERROR <= answer.status < _SERVER_ERROR:
         return AntavoError(None)
-    if answer.status not in _SUCCESS or not (body.keys() & shows or not shows):
+    if answer.status not in _SUCCESS or (event and not _tells_of_an_event(body)):
         raise VendorUnreachableError(f"answered {answer.status} with something else", maybe_received=True)
     return None
 

@@ -58,7 +58,6 @@ _PRICED_BY_WHOEVER_CLAIMS = ("exchange_rate", "price_step", "bid_step")
 _ACTION: Final = "reward"
 _SUCCESS, _CLIENT_ERRORS = range(200, 300), range(400, 500)
 _INTERRUPTED, _REVOKED = 127201, 160344
-_ANYTHING = frozenset[str]()
 _REASONS = {120211: Reason.USED, 120213: Reason.NOT_THEIRS, 160212: Reason.NOT_THEIRS}
 _MAX_TEXT_CHARS = 500
 _DEEPEST = 4
@@ -142,7 +141,7 @@ class AntavoRewards:
         """
         await pace()
         answer = await self._client.claim(customer, reward_id, timeout_s=timeout_s)
-        refusal = objection_in(answer, shows=_ANYTHING)
+        refusal = objection_in(answer, event=False)
         if refusal is not None and refusal.code != _INTERRUPTED:
             return VendorWord(_REASONS.get(refusal.code or 0, Reason.REFUSED), refusal.name)
         claim = text_of(answer.json().get("id"))
@@ -154,7 +153,7 @@ class AntavoRewards:
         """Revokes one claim. Raises VendorUnreachableError, VendorRefusedError."""
         await pace()
         answer = await self._client.revoke(customer, reward_id, claim, timeout_s=timeout_s)
-        refusal = objection_in(answer, shows=_ANYTHING)
+        refusal = objection_in(answer, event=False)
         if refusal is None or refusal.code == _REVOKED:
             return VendorWord()
         return VendorWord(Reason.NOT_RELEASED, refusal.name)
