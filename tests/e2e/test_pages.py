@@ -19,6 +19,7 @@ pytestmark = pages.marks
 SCREENS = ((390, 844), (800, 600), (1120, 720), (1920, 1080))
 DISPLAYS = ((800, 480), (1024, 600), (480, 800), (320, 240), (1920, 360))
 COLOURS = {"green": "rgb(23, 112, 63)", "amber": "rgb(255, 182, 39)", "red": "rgb(179, 38, 30)"}
+OFFER = {"id": "member-10", "name": "10 % off", "percent": 10}
 SUPPORT = {"support": "IT support, 08-465 004 10", "locale": "en-GB"}
 ANOTHER_VERSION = """
 var parse = JSON.parse;
@@ -232,7 +233,7 @@ def test_the_customers_display(tab, open_till, vendor: Vendor, album, axe):
 
 def test_the_longest_words_fit_every_display(tab, open_till, vendor: Vendor):
     """At level 1 customers are told most; in each language all of it is seen, as large as the display allows."""
-    till = open_till(agent=SUPPORT, loyalty={"fallback_level": 1}).start()
+    till = open_till(agent=SUPPORT, loyalty={"fallback_level": 1}, benefits={"general": [OFFER]}).start()
     vendor.cut()
     till.sell("s-1", identifier={"type": "mobile_phone", "value": "070-174 06 05"})
     eventually(lambda: till.http.get("/customer/status").json()["sentences"])
