@@ -122,7 +122,7 @@ def test_a_first_load_that_is_killed_goes_on(vendor, open_till, sftp):
 def test_look_ups_answer_while_it_loads(vendor, open_till):
     """While thousands of changes are applied a cashier's look-ups and sales go on as ever."""
     till = open_till().start()
-    eventually(lambda: till.loaded(len(list(vendor.sim.state.members()))))
+    eventually(lambda: till.loaded(len(list(vendor.sim.state.members()))) and till.logged("synced"))
     people = members(vendor, 50)
     with vendor.sim.lock:
         for contact in list(vendor.sim.state.members()):
