@@ -21,7 +21,7 @@ from typing import Any
 
 from faults.web import CHROMIUM, FLAGS
 
-PATIENCE_S = 60.0
+PATIENCE_S = 180.0
 _PIPE = "--remote-debugging-pipe"
 _HEARS, _SAYS = 3, 4
 """The descriptors of the browser's end, as it wants them."""
@@ -58,11 +58,11 @@ class Tab:
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
 
-    def until(self, expression: str, *, within_s: float = PATIENCE_S) -> Any:
+    def until(self, expression: str) -> Any:
         """The first truthy value of an expression."""
-        deadline = time.monotonic() + within_s
+        deadline = time.monotonic() + PATIENCE_S
         while not (value := self.evaluate(expression)):
-            assert time.monotonic() < deadline, f"still not so after {within_s} s: {expression}"
+            assert time.monotonic() < deadline, f"still not so after {PATIENCE_S} s: {expression}"
             time.sleep(0.05)
         return value
 

@@ -70,11 +70,11 @@ def test_a_day_with_antavo(shop: Till, vendor: Vendor, workspace: System, people
     sim.add(Fault(kind="poison", transaction_id="s-037"))
     workspace.mend()
     shop.order("flush")
-    eventually(lambda: (lost.count, half.count) == (0, 0), within_s=60)
+    eventually(lambda: (lost.count, half.count) == (0, 0))
     shop.kill()
     shop.start()
     shop.order("flush")
-    eventually(shop.drained, within_s=60)
+    eventually(shop.drained)
 
     [parked] = shop.queue("parked")
     assert (parked["transaction_id"], parked["last_error"]["vendor_code"]) == ("s-037", "160216")
@@ -116,7 +116,7 @@ def test_credentials_expire_and_a_member_is_searched_for(
     eventually(lambda: vendor.held().keys() >= {f"s-{number}" for number in range(100)})
 
     workspace.files["api_secret"].write_text("another\n")
-    eventually(shop.drained, within_s=60)
+    eventually(shop.drained)
 
     assert sim.held() == {f"s-{number}": 1 for number in range(100)} | {"taken": 1, "stranger": 1}
     assert sim.transaction("stranger").customer == "c-stranger"

@@ -92,7 +92,7 @@ def test_a_day_without_calls(shop: Till, vendor: Vendor, folder: Path):
             sell(shop, f"r-{number}", type="return", original_transaction_id=f"s-{number:03}",
                  identifier=people[number], **GIVEN_BACK)  # fmt: skip
         assert shop.void("v-1", "s-020", occurred_at=now()).status_code == 202
-        eventually(shop.drained, within_s=120)
+        eventually(shop.drained)
     imported.fetch()
 
     assert imported.refused == []

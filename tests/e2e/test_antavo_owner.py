@@ -79,7 +79,7 @@ def test_a_bad_day(open_owned: Callable[..., Till], workspace: System):
     eventually(sim.held)
     sim.remove(lost)
     till.order("flush")
-    eventually(till.drained, within_s=60)
+    eventually(till.drained)
 
     [parked] = till.queue("parked")
     assert (parked["transaction_id"], parked["last_error"]["code"]) == ("nobody", "contact.unknown")
@@ -151,7 +151,7 @@ def test_a_refused_secret(open_owned: Callable[..., Till], workspace: System):
     assert till.loaded(MEMBERS)
 
     workspace.files["api_secret"].write_text("another\n")
-    eventually(till.drained, within_s=60)
+    eventually(till.drained)
     till.sync()
 
     assert sim.held() == {"s-1": 1}
@@ -290,9 +290,9 @@ def test_a_coupon_is_given_without_a_line(generous: Till, workspace: System, mon
     workspace.mend()
     till.start()
     if taken:
-        eventually(lambda: "benefits.lost" in till.conditions(), within_s=90)
+        eventually(lambda: "benefits.lost" in till.conditions())
     else:
-        eventually(lambda: redeem(till, body) == ("redeemed", None), within_s=90)
+        eventually(lambda: redeem(till, body) == ("redeemed", None))
         assert "benefits.lost" not in till.conditions()
     assert told(workspace) == ["coupon_redeem"]
 
@@ -342,8 +342,8 @@ def test_guests(open_owned: Callable[..., Till], workspace: System):
     workspace.mend()
     lost = sim.add(Fault(kind="drop", path="/events", method="POST", after_processing=True, count=2))
     till.order("flush")
-    eventually(lambda: lost.count == 0, within_s=60)
-    eventually(till.drained, within_s=60)
+    eventually(lambda: lost.count == 0)
+    eventually(till.drained)
 
     assert sim.held() == {"s-1": 1, **{f"g-{number}": 1 for number in range(5)}}
     assert len(sim.books.members.by_id) == MEMBERS

@@ -182,7 +182,7 @@ def test_the_same_voucher_at_two_tills_without_a_line(vendor, open_till, tmp_pat
     a.kill()
     a.start()
     vendor.mend()
-    lost = eventually(lambda: [till for till in (a, b) if "benefits.lost" in till.conditions()], within_s=90)
+    lost = eventually(lambda: [till for till in (a, b) if "benefits.lost" in till.conditions()])
     assert len(lost) == 1
     eventually(lambda: used(vendor) == 1)
     (condition,) = [one for one in lost[0].status()["conditions"] if one["code"] == "benefits.lost"]

@@ -347,7 +347,7 @@ def test_erased_in_the_middle_of_the_first_load(vendor, open_till):
     contact_id = {"type": "contact_id", "value": contact.contact_id}
     assert till.http.post("/v1/privacy/erase", json={"identifier": contact_id}, timeout=60).status_code == 200
     assert left_in(till.state, hers) == {}
-    eventually(till.loaded, within_s=90)
+    eventually(till.loaded)
     assert till.status()["replica"]["contacts"] == len(list(vendor.sim.state.members())) - 1
     assert left_in(till.state, hers) == {}
 

@@ -61,8 +61,8 @@ def test_a_day_with_monetary(shop: Till, account: System, people: list[dict[str,
     lost = sim.add(Fault(kind="drop", path="/v1/Receipts", method="POST", after_processing=True, count=3, skip=9))
     for number in range(2 * MEMBERS):
         sell(shop, f"s-{number:03}", identifier=people[number % MEMBERS])
-    eventually(lambda: lost.count == 0, within_s=60)
-    eventually(shop.drained, within_s=60)
+    eventually(lambda: lost.count == 0)
+    eventually(shop.drained)
 
     account.cut()
     for number in range(2 * MEMBERS, 7 * MEMBERS):  # of another sum each: those of a kill can be told apart
@@ -78,11 +78,11 @@ def test_a_day_with_monetary(shop: Till, account: System, people: list[dict[str,
     lost = sim.add(Fault(kind="drop", path="/v1/Receipts", method="POST", after_processing=True, count=5))
     account.mend()
     shop.order("flush")
-    eventually(lambda: lost.count == 0, within_s=60)
+    eventually(lambda: lost.count == 0)
     shop.kill()
     shop.start()
     shop.order("flush")
-    eventually(shop.drained, within_s=60)
+    eventually(shop.drained)
 
     parked = {row["transaction_id"]: row for row in shop.queue("parked")}
     assert {name: row["last_error"]["code"] for name, row in parked.items()} == {
@@ -90,13 +90,13 @@ def test_a_day_with_monetary(shop: Till, account: System, people: list[dict[str,
     }  # fmt: skip
     sim.faults.clear()
     assert shop.http.post(f"/v1/queue/{parked['poison']['entry']}/retry").status_code == 202
-    eventually(lambda: delivery(shop, "poison")["state"] == "delivered", within_s=60)
+    eventually(lambda: delivery(shop, "poison")["state"] == "delivered")
 
     lost = sim.add(Fault(kind="drop", path="/v1/Receipts", method="POST", after_processing=True, count=1))
     sell(shop, "again", identifier=people[0])  # like s-000 and s-010, whose receipts only the outbox still knows
-    eventually(lambda: lost.count == 0, within_s=60)
+    eventually(lambda: lost.count == 0)
     shop.order("flush")
-    eventually(shop.drained, within_s=60)
+    eventually(shop.drained)
 
     assert shop.queue("in_doubt") == []
     assert receipts(account) == {101 + number: 7 + 2 * (number == 0) for number in range(MEMBERS)}
@@ -124,13 +124,13 @@ def test_credentials_expire_and_a_stranger_is_left_to_a_person(
     sim.keys.clear()
     account.mend()
     shop.order("flush")
-    eventually(lambda: delivery(shop, "s-7")["state"] == "held", within_s=60)
-    eventually(lambda: vendor.held().keys() >= {f"s-{number}" for number in range(40)}, within_s=60)
+    eventually(lambda: delivery(shop, "s-7")["state"] == "held")
+    eventually(lambda: vendor.held().keys() >= {f"s-{number}" for number in range(40)})
 
     sim.keys["test-another"] = "location-1"
     account.files["secret_key"].write_text("test-another\n")
     shop.order("flush")
-    eventually(shop.drained, within_s=60)
+    eventually(shop.drained)
 
     assert receipts(account) == {101 + number: 4 for number in range(MEMBERS)}
     told = {row["transaction_id"]: row["last_error"]["code"] for row in shop.queue("parked")
@@ -141,9 +141,9 @@ def test_credentials_expire_and_a_stranger_is_left_to_a_person(
     sim.add(Fault(kind="answer", path="/v1/Customers/*/Receipts", status=404))
     lost = sim.add(Fault(kind="drop", path="/v1/Receipts", method="POST", after_processing=True, count=1))
     sell(shop, "unclear", identifier=people[0])
-    eventually(lambda: lost.count == 0, within_s=60)
+    eventually(lambda: lost.count == 0)
     shop.order("flush")
-    eventually(lambda: [row["transaction_id"] for row in shop.queue("in_doubt")] == ["unclear"], within_s=60)
+    eventually(lambda: [row["transaction_id"] for row in shop.queue("in_doubt")] == ["unclear"])
     assert receipts(account)[101] == 5
     log = shop.log.read_text()
     assert not [value for value in ("twins@", "nobody@", KEY, "test-another") if value in log]

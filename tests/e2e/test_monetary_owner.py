@@ -89,7 +89,7 @@ def test_an_outage(open_owned: Callable[..., Till], account: System):
 
     account.mend()
     till.order("flush")
-    eventually(till.drained, within_s=60)
+    eventually(till.drained)
     parked = {row["transaction_id"]: row["last_error"]["code"] for row in till.queue("parked")}
     assert parked == {"nobody": "contact.unknown", "shared": "contact.unresolved"}
     assert sorted(receipt["CustomerID"] for receipt in account.sim.receipts) == [104, 105]
@@ -218,9 +218,9 @@ def test_offers(open_owned: Callable[..., Till], account: System, monkeypatch: p
         account.sim.offers.use([4], 101, "location-1", 250, account.sim.now())  # at another till meanwhile
     account.mend()
     till.order("flush")
-    eventually(till.drained, within_s=60)
+    eventually(till.drained)
     assert receipts(account) == {"first": [1], "back": [None], "unasked": [3], "taken": [None]}
-    eventually(lambda: till.conditions() == {"benefits.stuck", "benefits.lost"}, within_s=60)
+    eventually(lambda: till.conditions() == {"benefits.stuck", "benefits.lost"})
     log = till.log.read_text()
     assert "redemption.lost" in log
     assert not [value for value in (number(0), phone(0), "Alma", KEY) if value in log]

@@ -65,7 +65,7 @@ def test_a_day_with_two_systems(shop: Till, vendor: Vendor, feed: System):
     shop.start()
     feed.mend()
     shop.order("flush")
-    eventually(shop.drained, within_s=60)
+    eventually(shop.drained)
 
     assert waiting == "queued"
     assert vendor.held() == dict.fromkeys(of_members, 1)
@@ -126,7 +126,7 @@ def test_a_poisoned_sale(shop: Till, vendor: Vendor, feed: System):
     fault = feed.sim.add(Fault(kind="poison", transaction_id="s-37"))
     feed.mend()
     shop.order("flush")
-    eventually(shop.drained, within_s=60)
+    eventually(shop.drained)
 
     assert len(feed.sim.held()) == 499
     [entry] = shop.queue("parked")
@@ -147,7 +147,7 @@ def test_a_long_outage(shop: Till, vendor: Vendor, feed: System):
     feed.cut()
     for number in range(400):
         sell(shop, f"s-{number:03}", identifier=people[number % 20])
-    eventually(lambda: len(vendor.held()) == 400, within_s=60)
+    eventually(lambda: len(vendor.held()) == 400)
     for trouble in (
         Fault(kind="answer", status=503),
         Fault(kind="answer", status=429, headers={"X-mp-rate-limit-exceeded": "org"}),
@@ -161,7 +161,7 @@ def test_a_long_outage(shop: Till, vendor: Vendor, feed: System):
         feed.cut()
     feed.sim.faults.clear()
     feed.mend()
-    eventually(shop.drained, within_s=60)
+    eventually(shop.drained)
 
     assert feed.sim.held() == vendor.held() == {f"s-{number:03}": 1 for number in range(400)}
     order = [
@@ -187,7 +187,7 @@ def test_credentials_expire(shop: Till, vendor: Vendor, feed: System):
     state = deliveries(shop, "s-7")
 
     feed.files["api_secret"].write_text("another\n")
-    eventually(shop.drained, within_s=60)
+    eventually(shop.drained)
 
     assert (state["mparticle"]["state"], state["voyado"]["state"]) == ("held", "delivered")
     assert feed.sim.held() == {f"s-{number}": 1 for number in range(300)}

@@ -72,7 +72,7 @@ def test_poison_record(till, vendor):
     poison = vendor.sim.faults.add(Fault(kind="poison", receipt_id="s-37"))
     vendor.mend()
     till.order("flush")
-    eventually(till.drained, within_s=60)
+    eventually(till.drained)
 
     assert len(_counted(vendor)) == 499
     assert till.status()["queue"]["parked"] == 1
@@ -137,7 +137,7 @@ def test_credentials_expire_during_the_outage(till, vendor):
 
     vendor.sim.faults.clear()
     till.key_file.write_text(API_KEY + "\n")
-    eventually(till.drained, within_s=60)
+    eventually(till.drained)
 
     assert len(_counted(vendor)) == 300
     assert till.status()["state"] == "online"
@@ -185,7 +185,7 @@ def test_long_outage_is_not_a_failure(till, vendor):
     assert till.status()["state"] == "offline"
     assert till.status()["queue"]["parked"] == 0
     vendor.sim.faults.clear()
-    eventually(till.drained, within_s=60)
+    eventually(till.drained)
 
     assert _counted(vendor) == {f"s-{number:03}": 1 for number in range(400)}
     order = [receipt["uniqueReceiptId"] for receipt in vendor.receipts()]

@@ -238,7 +238,7 @@ def test_a_long_outage(shop: Till, vendor: Vendor, system: Further, people: list
         system.recovers()
     system.mend()
     shop.order("flush")
-    eventually(shop.drained, within_s=60)
+    eventually(shop.drained)
 
     assert system.sim.held() == once(names)
     assert has_all(vendor, system, names)
@@ -262,7 +262,7 @@ def test_credentials_expire(shop: Till, vendor: Vendor, system: Further, people:
 
     system.recovers()
     shop.order("flush")
-    eventually(shop.drained, within_s=60)
+    eventually(shop.drained)
 
     assert system.sim.held() == once(names)
     assert shop.status()["state"] == "online"
@@ -279,7 +279,7 @@ def test_a_poisoned_sale(shop: Till, vendor: Vendor, system: Further, people: li
     system.sim.add(POISONS[system.name])
     system.mend()
     shop.order("flush")
-    eventually(shop.drained, within_s=60)
+    eventually(shop.drained)
     assert system.sim.held() == once([name for name in names if name != POISONED])
     [parked] = shop.queue("parked")
     assert (parked["transaction_id"], parked["vendor"], parked["last_error"]["code"]) == (

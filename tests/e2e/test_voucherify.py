@@ -73,7 +73,7 @@ def test_a_day_with_two_systems(shop: Till, vendor: Vendor, project: System):
     shop.start()
     project.mend()
     shop.order("flush")
-    eventually(shop.drained, within_s=60)
+    eventually(shop.drained)
     [parked] = shop.queue("parked")
     project.sim.remove(poison)
     assert shop.http.post(f"/v1/queue/{parked['entry']}/retry").status_code == 202
@@ -131,7 +131,7 @@ def test_credentials_and_the_plan(shop: Till, vendor: Vendor, project: System):
     eventually(lambda: "vendor.plan_exhausted" in json.dumps(shop.queue("held")))
     project.sim.allowance.of_plan = None
     shop.order("flush")
-    eventually(shop.drained, within_s=60)
+    eventually(shop.drained)
 
     assert project.sim.held() == vendor.held() == {f"s-{number}": 1 for number in range(50)}
     assert shop.status()["queue"]["parked"] == 0
@@ -191,7 +191,7 @@ def test_points_that_are_taken_back(open_till: Callable[..., Till], vendor: Vend
     shop.kill()
     project.sim.remove(lost)
     shop.start()
-    eventually(shop.drained, within_s=60)
+    eventually(shop.drained)
     assert deliveries(shop, "r-1")["voucherify"]["state"] == "delivered"
     assert (card["loyalty_card"]["balance"], project.sim.ledger.changes("r-1")) == (125, [-125])
     assert "LC-1" not in shop.log.read_text()

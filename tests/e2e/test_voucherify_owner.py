@@ -76,7 +76,7 @@ def test_an_outage(open_owned: Callable[..., Till], project: System):
     project.sim.remove(lost)
     till.sync()
     till.order("flush")
-    eventually(till.drained, within_s=60)
+    eventually(till.drained)
 
     [parked] = till.queue("parked")
     assert (parked["transaction_id"], parked["last_error"]["code"]) == ("nobody", "contact.unknown")
@@ -225,9 +225,9 @@ def test_a_voucher_is_given_without_a_line(open_owned, project, monkeypatch, tak
     project.mend()
     till.start()
     if taken:
-        eventually(lambda: "benefits.lost" in till.conditions(), within_s=90)
+        eventually(lambda: "benefits.lost" in till.conditions())
     else:
-        eventually(lambda: redeem(till, body) == ("redeemed", None), within_s=90)
+        eventually(lambda: redeem(till, body) == ("redeemed", None))
         assert "benefits.lost" not in till.conditions()
     assert used(project) == 1
 
@@ -254,6 +254,6 @@ def test_points_are_spent_once_whatever_gets_lost(open_owned, project, monkeypat
     assert redeem(till, {**body, "transaction_id": "p-3"}) == ("refused", "offline")
     project.mend()
     back = {"kind": "points", "transaction_id": "p-1"}
-    eventually(lambda: till.http.post("/v1/benefits/release", json=back).json()["outcome"] == "released", within_s=60)
+    eventually(lambda: till.http.post("/v1/benefits/release", json=back).json()["outcome"] == "released")
     assert (card["balance"], project.sim.ledger.changes("p-1/back")) == (240, [100])
     assert "LC-1" not in till.log.read_text()

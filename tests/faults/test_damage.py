@@ -160,7 +160,7 @@ class Afternoon:
 
     def mended(self) -> list[dict[str, Any]]:
         """Waits until damage was found and everything has gone that can; what is told of it."""
-        eventually(lambda: self.till.http.get("/v1/damage").json()["damages"], within_s=60)
+        eventually(lambda: self.till.http.get("/v1/damage").json()["damages"])
         return self.settle()
 
     def sells(self) -> None:
@@ -571,9 +571,9 @@ def test_a_damaged_replica_is_fetched_anew(vendor, till, spoil):
     till.start()
     assert till.sell("s-1", identifier=number).status_code == 202
     assert till.identify("member_number", number["value"])["outcome"] == "matched"
-    eventually(lambda: till.loaded(everybody), within_s=60)
+    eventually(lambda: till.loaded(everybody))
     eventually(lambda: till.identify("member_number", number["value"])["served"]["source"] == "replica")
-    eventually(lambda: "storage.damaged" not in till.conditions(), within_s=60)
+    eventually(lambda: "storage.damaged" not in till.conditions())
     eventually(lambda: not list((till.state / "damaged").glob("*")))
     eventually(lambda: vendor.held() == {"s-1": 1})
 
@@ -587,9 +587,9 @@ def test_a_replica_that_is_damaged_while_it_runs_is_fetched_anew(vendor, till):
     till.start()
     pid = till.process.pid
     spoil_pages(till.state / "replica.db")
-    eventually(lambda: till.logged("damage.mended"), within_s=60)
+    eventually(lambda: till.logged("damage.mended"))
     assert till.sell("s-1", identifier=number).status_code == 202
-    eventually(lambda: till.loaded(everybody), within_s=60)
+    eventually(lambda: till.loaded(everybody))
     eventually(lambda: till.identify("member_number", number["value"])["served"]["source"] == "replica")
-    eventually(lambda: "storage.damaged" not in till.conditions(), within_s=60)
+    eventually(lambda: "storage.damaged" not in till.conditions())
     assert till.process.pid == pid

@@ -58,7 +58,7 @@ def test_a_disk_that_another_program_fills(vendor, open_till, tmp_path):
 
         fill(place / "more")
         vendor.mend()
-        eventually(till.drained, within_s=60)
+        eventually(till.drained)
         assert vendor.held() == dict.fromkeys([*queued, *kept], 1)
         assert shutil.disk_usage(place).free < 4 << 20
         assert till.process.poll() is None

@@ -326,7 +326,7 @@ def test_an_export_larger_than_the_disk(vendor, open_till, tmp_path):
         assert min(free) > 64 * MIB
         assert "storage.full" not in till.conditions()
         disk.resize(path, "500m")
-        eventually(lambda: till.loaded(300), within_s=60)
+        eventually(lambda: till.loaded(300))
         eventually(lambda: "feed.silent" not in till.conditions())
         eventually(till.drained)
         till.stop()
@@ -512,7 +512,7 @@ def test_nothing_is_written_elsewhere(vendor, open_till, tmp_path, other):
         traces = tmp_path / "traces"
         till = open_till(voyado={**server.settings(tmp_path), "base_url": line.url})
         till.start(wrapper=powercut.wrapper(traces))
-        eventually(lambda: till.loaded(3), within_s=90)
+        eventually(lambda: till.loaded(3))
         alma = members(vendor, 1)[0].value("memberNumber")
         for name, answer in (("s-1", ANSWERS["2 GiB until the end"]), ("s-2", ANSWERS["a gzip bomb"])):
             line.spoil("", always=answer)

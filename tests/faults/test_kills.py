@@ -132,7 +132,7 @@ class Shop:
                 raise KilledError
             return bool(what())
 
-        eventually(looked, within_s=60)
+        eventually(looked)
 
 
 @FEW

@@ -169,7 +169,7 @@ def test_a_black_hole(till, vendor, line, hole):
     assert till.status()["queue"]["depth"] == 40
     assert till.status()["state"] == "offline"
     line.spoil("")
-    eventually(till.drained, within_s=60)
+    eventually(till.drained)
 
     counted(vendor, till, *ids)
     assert till.status()["state"] == "online"
@@ -305,7 +305,7 @@ def test_a_line_that_comes_and_goes(till, vendor, line):
     plan = [fault for _ in range(10) for bad in faults for fault in (bad, lines.passed)]
     line.spoil(RECEIPTS, *plan)
     sell(till, vendor, *ids)
-    eventually(till.drained, within_s=120)
+    eventually(till.drained)
 
     counted(vendor, till, *ids)
     met = len(plan) - len(line._next)
