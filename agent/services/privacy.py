@@ -1,9 +1,8 @@
 """Everything about one person: exported, or erased so that no byte is left when the answer is given.
 
-Whom a request is about is never guessed: where several people share the identifier, nothing is done and the caller is
-told to name the person by what is theirs alone. Erasing is done with nothing else under way that could bring the
-person back: no feed is being read, no sale of theirs is being sent. It can be asked for again at any time, and goes on
-where a full disk or a power cut left it.
+Who that is, and what is theirs, is :mod:`agent.services.whose`'s to say. Erasing is done with nothing else under way
+that could bring the person back: no feed is being read, no sale of theirs is being sent. It can be asked for again at
+any time, and goes on where a full disk or a power cut left it.
 
 A person whom the vendor has removed is erased here with the same thoroughness, as soon as the feed has been read.
 """
@@ -15,20 +14,21 @@ import contextlib
 import secrets
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import chain
 from typing import Any, Protocol
 
 import structlog
 
 from agent.domain.audit import Head
-from agent.domain.belonging import Redeemed, Trace, Wanted, belonging, redeemers
+from agent.domain.belonging import Redeemed, Wanted
 from agent.domain.health import Conditions
-from agent.domain.identifiers import Identifier, IdentifierType
+from agent.domain.identifiers import Identifier
 from agent.domain.transaction import IdentifierStatement, IntegrationKey
-from agent.errors import AmbiguousPersonError, StorageError
+from agent.errors import StorageError
 from agent.ports import Clock, ErasedBefore, ErasedSales, ErasureRequest, HandedOver, Identity, Person, Removed
+from agent.services import whose
+from agent.services.whose import Whose, as_one
 
 log = structlog.get_logger(__name__)
 
@@ -39,20 +39,8 @@ EVER = datetime.max.replace(tzinfo=UTC)
 _REFUSED = "privacy.erasure_refused_by_feed"
 
 
-class Contacts(Protocol):
+class Contacts(whose.Contacts, Protocol):
     """The replica's door for privacy."""
-
-    def persons(self, readings: Sequence[Identifier]) -> tuple[Person, ...]:
-        """Everybody whom any of the readings names."""
-
-    def identity_of(self, readings: Sequence[Identifier]) -> Identity | None:
-        """What a stranger would be recognised by, were they to come: only if one reading says who it is."""
-
-    def keys_of(self, readings: Sequence[Identifier]) -> frozenset[bytes]:
-        """The keyed hashes of the readings."""
-
-    def there(self, refs: Iterable[str]) -> frozenset[str]:
-        """Those of the handles behind which somebody is."""
 
     async def erase(self, identity: Identity | None, keys: Collection[bytes]) -> int:
         """Takes somebody out, of what is being built too, and leaves no trace of anybody taken out; how many it was."""
@@ -67,11 +55,8 @@ class Contacts(Protocol):
         """Erases what is left of whoever was taken out."""
 
 
-class Sales(Protocol):
+class Sales(whose.Sales, Protocol):
     """The outbox's door for privacy: sales, and activities among them."""
-
-    async def traces(self, wanted: Wanted) -> list[Trace]:
-        """What the sales say of whose they are."""
 
     async def erase(self, sales: Collection[int], now: datetime) -> ErasedSales:
         """Erases the person of these sales without a trace."""
@@ -107,11 +92,8 @@ class Refused(Protocol):
         """The receipts of those whom the vendor has sent since."""
 
 
-class Redemptions(Protocol):
+class Redemptions(whose.Redemptions, Protocol):
     """What was used up for sales, as privacy sees it."""
-
-    async def redeemed(self) -> Sequence[Redeemed]:
-        """What each whose person is remembered says of whose it is."""
 
     async def erase(self, numbers: Collection[int], now: datetime) -> int:
         """Erases the person of these; how many."""
@@ -120,14 +102,8 @@ class Redemptions(Protocol):
         """Everything that is held of these."""
 
 
-class Enrolments(Protocol):
+class Enrolments(whose.Enrolments, Protocol):
     """Contacts made at this till, as privacy sees them."""
-
-    def marks_of(self, marks: Iterable[bytes]) -> tuple[frozenset[bytes], frozenset[str]]:
-        """Everything else that names whoever is named by one of these keyed hashes: hashes, and handles."""
-
-    def key_of(self, marks: Iterable[bytes]) -> IntegrationKey | None:
-        """The vendor's key of the one whom these name; None where it has none yet, or nobody can tell whose it is."""
 
     async def holds(self, wanted: Wanted) -> bool:
         """Whether one of them is theirs."""
@@ -261,6 +237,7 @@ class Privacy:
         alone: asyncio.Lock,
         changed: Callable[[], None],
     ) -> None:
+        self._whose = Whose(contacts=contacts, sales=sales, redemptions=redemptions, enrolments=enrolments)
         self._clock, self._readings, self._contacts, self._sales = clock, readings, contacts, sales
         self._refused, self._trail, self._spool, self._conditions = refused, trail, spool, conditions
         self._benefits, self._redemptions, self._kept = benefits, redemptions, kept
@@ -285,13 +262,13 @@ class Privacy:
         readings = self._readings(statement)
         receipt = secrets.token_hex(8)
         async with self._feed_halted(), self._alone:
-            person, identity = self._who(readings)
-            wanted = self._wanted(person, identity, readings)
-            theirs = await self._redeemed(wanted)
+            subject = self._whose.subject(readings)
+            wanted, identity = subject.wanted, subject.identity
+            theirs = await self._whose.redeemed(wanted)
             if identity is not None:
                 await self._refused.add(identity, receipt, self._clock.now())
             # On disk before the local contacts are gone, which alone may know the key that they go by elsewhere.
-            key = person.member.key if person else self._enrolments.key_of(wanted.keys)
+            key = self._whose.key(subject)
             requests = await self._notices.erased(key, readings if len(readings) == 1 else (), receipt)
             sales = await self._sales_for_files(wanted)
             in_files = await self._erase_in_files(wanted, sales)  # first: asked again nothing else may lead to them
@@ -302,7 +279,7 @@ class Privacy:
             enrolled = await self._erase_enrolments(wanted)
             contacts = await self._contacts.erase(identity, wanted.keys)
             self._benefits.forget()
-            redeemed += await self._erase_redeemed(await self._redeemed(_as_one(wanted, theirs)))
+            redeemed += await self._erase_redeemed(await self._whose.redeemed(as_one(wanted, theirs)))
             sold += await self._erase_sales(wanted)
             enrolled += await self._erase_enrolments(wanted)
             in_files += await self._erase_in_files(wanted, sales)
@@ -338,24 +315,20 @@ class Privacy:
         """
         readings = self._readings(statement)
         async with self._alone:
-            person, identity = self._who(readings)
-            wanted = self._wanted(person, identity, readings)
-            shared = person.shared if person else frozenset()
-            own = replace(wanted, keys={key: at for key, at in wanted.keys.items() if key not in shared})
-            every, theirs = await self._belonging(wanted), await self._belonging(own)
+            subject = self._whose.subject(readings)
+            own = subject.own
+            every, theirs = await self._whose.sales(subject.wanted), await self._whose.sales(own)
             records = self._sales.export(theirs)
             sales = [record for record in records if "activity_id" not in record]
             activities = [record for record in records if "activity_id" in record]
             audit = await self._trail.of_records(
                 {sale["transaction_id"] for sale in sales}, {activity["activity_id"] for activity in activities}
             )
-            # A member's number may have been another's before; of whom nobody knows every reading is asked for.
-            marks = {identity.mark} if identity else set()
-            before = self._refused.known(marks if person else marks | self._contacts.keys_of(readings))
-            contacts = (person,) if person else ()
+            before = self._refused.known(self._whose.marks(subject))
+            contacts = (subject.person,) if subject.person else ()
             names = {*readings, *(one.member.key.identifier for one in contacts)}
             benefits = self._benefits.export(names)
-            redemptions = self._redemptions.export([one.number for one in await self._redeemed(own)])
+            redemptions = self._redemptions.export([one.number for one in await self._whose.redeemed(own)])
             enrolments = await self._enrolments.export(own)
             withheld = len(every - theirs)
             await self._trail.record(
@@ -389,16 +362,12 @@ class Privacy:
             removed = await self._contacts.removed()
             if not removed:
                 return
-            wanted = self._with_newcomers(
-                frozenset(one.identity.ref for one in removed),
-                {key: one.at for one in sorted(removed, key=lambda one: one.at) for key in one.keys},
-                known=True,
-            )
+            wanted = self._whose.removed(removed)
             self._benefits.forget()
             sales, in_files = await self._sales_for_files(wanted), 0
             with contextlib.suppress(StorageError):  # told below, when all else is erased
                 in_files = await self._erase_in_files(wanted, sales)  # the next call would not know their sales
-            redeemed = await self._erase_redeemed(await self._redeemed(wanted))
+            redeemed = await self._erase_redeemed(await self._whose.redeemed(wanted))
             sold = await self._erase_sales(wanted)
             if self._clock.monotonic() - self._rebuilt_mono >= REBUILD_EVERY_S:
                 await self._contacts.leave_no_trace()
@@ -435,59 +404,13 @@ class Privacy:
         detail = ", ".join(receipts[:5])
         self._conditions.set(_REFUSED, stands=bool(receipts), now=self._clock.now(), detail=detail)
 
-    def _who(self, readings: Sequence[Identifier]) -> tuple[Person | None, Identity | None]:
-        """Whom the readings name, and who they would be as a contact if nobody knows them."""
-        persons = self._contacts.persons(readings)
-        made = self._enrolments.key_of(self._contacts.keys_of(readings)) if not persons else None
-        if made is not None:  # a number that the till was told of, and the feed not yet
-            persons = self._contacts.persons((made.identifier,))
-        if len(persons) > 1:
-            raise AmbiguousPersonError
-        if persons:
-            return persons[0], persons[0].identity
-        identity = self._contacts.identity_of(readings)
-        if identity is None and made is not None:
-            identity = self._contacts.identity_of((made.identifier,))  # the feed may be about to bring them
-        return None, identity
-
-    def _wanted(self, person: Person | None, identity: Identity | None, readings: Sequence[Identifier]) -> Wanted:
-        keys = self._contacts.keys_of(readings) | frozenset(person.keys.values() if person else ())
-        refs = frozenset((identity.ref,) if identity else ())
-        numbers = self._contacts.keys_of([one for one in readings if one.type is IdentifierType.EXTERNAL_ID])
-        by_number = bool(self._enrolments.marks_of(numbers)[1])  # of this till's series, and nobody else's
-        return self._with_newcomers(refs, dict.fromkeys(keys), known=person is not None or by_number)
-
-    def _with_newcomers(self, refs: frozenset[str], keys: Mapping[bytes, datetime | None], *, known: bool) -> Wanted:
-        """Whom to look for, with all that a contact made here is known by: its sales may have its number alone.
-
-        Whom the loyalty system has not been given yet may be somebody there all the same, who was named by the same:
-        then what they gave is not theirs alone.
-        """
-        more, known = dict(keys), known or self._enrolments.key_of(keys) is not None
-        for key, at in keys.items():
-            marks, others = self._enrolments.marks_of((key,))
-            refs |= others
-            more = {**dict.fromkeys(marks, at), **more}
-        return Wanted(refs, more, known=known)
-
-    async def _belonging(self, wanted: Wanted) -> frozenset[int]:
-        return self._theirs(await self._sales.traces(wanted), wanted)
-
-    def _theirs(self, traces: Collection[Trace], wanted: Wanted) -> frozenset[int]:
-        others = self._contacts.there({trace.ref for trace in traces if trace.ref} - wanted.refs)
-        return belonging(traces, wanted, others)
-
     async def _sales_for_files(self, wanted: Wanted) -> frozenset[str]:
         """The ids of their sales, where a file may have them."""
-        if not self._handed_over:
-            return frozenset()
-        traces = await self._sales.traces(wanted)
-        theirs = self._theirs(traces, wanted)
-        return frozenset(trace.transaction_id for trace in traces if trace.sale in theirs)
+        return await self._whose.transaction_ids(wanted) if self._handed_over else frozenset()
 
     async def _erase_in_files(self, wanted: Wanted, sales: Collection[str]) -> int:
         def is_theirs(identifier: Identifier) -> bool:
-            return not self._contacts.keys_of((identifier,)).isdisjoint(wanted.keys)
+            return self._whose.named(identifier, wanted)
 
         return sum([await files.erase(is_theirs, sales) for files in self._handed_over])
 
@@ -497,29 +420,14 @@ class Privacy:
         async with self._lanes_halted():  # one on its way gets its answer first, and is erased as that left it
             return await self._enrolments.erase(wanted)
 
-    async def _redeemed(self, wanted: Wanted) -> tuple[Redeemed, ...]:
-        """The redemptions that are theirs. Raises AmbiguousPersonError: they are of several people."""
-        redeemed = await self._redemptions.redeemed()
-        others = self._contacts.there({one.ref for one in redeemed} - wanted.refs)
-        people = redeemers(redeemed, wanted, others)
-        if len(people) > 1:
-            raise AmbiguousPersonError
-        return tuple(chain.from_iterable(people))
-
     async def _erase_redeemed(self, redeemed: Iterable[Redeemed]) -> int:
         return await self._redemptions.erase([one.number for one in redeemed], self._clock.now())
 
     async def _erase_sales(self, wanted: Wanted) -> ErasedSales:
-        if not await self._belonging(wanted):
+        if not await self._whose.sales(wanted):
             return await self._sales.erase((), self._clock.now())
         async with self._lanes_halted():  # a sale on its way may have been settled meanwhile: looked for again
-            return await self._sales.erase(await self._belonging(wanted), self._clock.now())
-
-
-def _as_one(wanted: Wanted, redeemed: Sequence[Redeemed]) -> Wanted:
-    """Whom we look for, now that it is known whose these are."""
-    own = dict.fromkeys(chain.from_iterable(one.own for one in redeemed))
-    return replace(wanted, keys={**own, **wanted.keys}, known=wanted.known or bool(own))
+            return await self._sales.erase(await self._whose.sales(wanted), self._clock.now())
 
 
 def _counts(sold: ErasedSales) -> dict[str, int]:
