@@ -64,7 +64,7 @@ def warnings_of(configuration: settings.Configuration) -> Iterator[Fault]:
             f"{configuration.origins[key]}: {key}", f"has no texts: English is shown; there are texts in {served}"
         )
     for _, path, vendor in configuration.vendor_tables():
-        for warning in vendor.warnings():
+        for warning in vendor.warnings(configuration.base):
             at = f"{path}.{warning.pointer}"
             yield Fault(f"{configuration.origins.get(at, 'default')}: {at}", warning.message)
     for _, path, table in (("", "http", configuration.settings.http), *configuration.vendor_tables()):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from datetime import date, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
@@ -404,8 +405,8 @@ class VendorSection(Section):
         """What the agent's own tables ask of the owner of the contacts that this system cannot do, by their keys."""
         return []
 
-    def warnings(self) -> list[Fault]:
-        """What works, though not for long or not as it may be meant, by key of this table."""
+    def warnings(self, base: Path) -> list[Fault]:  # noqa: ARG002 - a room's own rules
+        """What works, though not for long or not as it may be meant, by key of this table; ``base``: of its paths."""
         return []
 
     def unused_secrets(self, role: Role) -> set[str]:  # noqa: ARG002 - a room's own rules

@@ -226,7 +226,7 @@ class AntavoSettings(VendorSection):
             return {"api_key", "api_secret"}
         return {"api_secret"} if self.auth_mode == "api_key" else set()
 
-    def warnings(self) -> list[Fault]:
+    def warnings(self, base: Path) -> list[Fault]:  # noqa: ARG002 - no path of it need be there
         """What ends soon, and what is lost on the way through files."""
         soon = "ends on 2026-12-31: from then on every environment takes signed requests alone (escher)"
         unheard = (

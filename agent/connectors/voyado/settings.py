@@ -1,6 +1,8 @@
 """The `[voyado]` table."""
 
+import os
 import re
+from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 from urllib.parse import urlsplit
 
@@ -80,6 +82,14 @@ class VoyadoSettings(VendorSection):
         if self.feed.startswith("sftp:") and not self.feed_known_hosts:
             found.append(Fault("feed_known_hosts", "is needed: the SFTP server's host key is pinned"))
         return found
+
+    def warnings(self, base: Path) -> list[Fault]:
+        """What keeps the export from being read, though not a sale from going out."""
+        if self.feed.startswith("sftp:") and not os.access(base / self.feed_known_hosts, os.R_OK):
+            return [
+                Fault("feed_known_hosts", "is no file that can be read: the SFTP server is not spoken to without it")
+            ]
+        return []
 
     def unused_secrets(self, role: Role) -> set[str]:  # noqa: ARG002 - there is only one here
         """References that this configuration does not need."""

@@ -1,6 +1,7 @@
 """The `[antavo]` and `[forward.antavo]` tables."""
 
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
@@ -139,7 +140,7 @@ def test_where_what_a_till_says_goes():
 def test_ways_in(mode, warned, unused):
     """The one that ends is warned of, and needs no secret."""
     table = AntavoSettings.model_validate({**BASE, "auth_mode": mode})
-    assert [warning.pointer for warning in table.warnings()] == warned
+    assert [warning.pointer for warning in table.warnings(Path())] == warned
     assert table.unused_secrets("forward") == unused
 
 
@@ -168,10 +169,10 @@ def test_files_instead_of_calls(table, keys):
 def test_what_files_lose():
     """It is warned of, and no secret has to be there."""
     table = AntavoSettings.model_validate(FOLDER)
-    assert [warning.pointer for warning in table.warnings()] == ["events_folder", "backdate"]
+    assert [warning.pointer for warning in table.warnings(Path())] == ["events_folder", "backdate"]
     assert table.unused_secrets("forward") == {"api_key", "api_secret"}
     dated = AntavoSettings.model_validate({**FOLDER, "backdate": True})
-    assert [warning.pointer for warning in dated.warnings()] == ["events_folder"]
+    assert [warning.pointer for warning in dated.warnings(Path())] == ["events_folder"]
 
 
 def test_calls_need_an_address():

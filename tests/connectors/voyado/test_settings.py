@@ -134,3 +134,13 @@ def test_secrets_that_are_not_needed():
     """The SFTP secret is asked for only where there is SFTP."""
     assert VoyadoSettings.model_validate(BASE | {"feed": "api"}).unused_secrets("loyalty") == {"feed_secret"}
     assert VoyadoSettings.model_validate(BASE | {"feed": "sftp://a@h/x"}).unused_secrets("loyalty") == set()
+
+
+def test_a_host_key_that_is_not_there(tmp_path):
+    """It is warned of, and is no fault: sales go out all the same. Of another feed none is needed."""
+    sftp = {**BASE, "feed": "sftp://acme@ftp.example.com/export", "feed_known_hosts": "known_hosts"}
+    table = VoyadoSettings.model_validate(sftp)
+    assert [warning.pointer for warning in table.warnings(tmp_path)] == ["feed_known_hosts"]
+    (tmp_path / "known_hosts").write_text("ftp.example.com ssh-ed25519 AAAA\n")
+    assert table.warnings(tmp_path) == []
+    assert VoyadoSettings.model_validate({**BASE, "feed": "api"}).warnings(tmp_path) == []
