@@ -453,6 +453,13 @@ def test_what_should_be_a_table(write):
     assert faults(path)[f"{path}: queue"] == "is not a table"
 
 
+def test_what_should_be_no_table(write):
+    """A variable that reaches below a value replaces it: the variable is named, not the file that had it right."""
+    variable = "LOYALTY_AGENT__AGENT__STORE_ID__X"
+    found = faults(write(), environ={variable: "1"})
+    assert list(found) == [f"{variable}: agent.store_id"]
+
+
 def test_an_editor_s_mark_at_the_beginning(tmp_path):
     """Windows' own editors put a byte order mark before a text; it is none of it, nor of a secret."""
     path = tmp_path / "config.toml"

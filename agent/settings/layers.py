@@ -92,8 +92,8 @@ def _merge(into: dict[str, Any], new: Mapping[str, Any], origins: dict[str, str]
         if isinstance(value, dict) and path != "messages":
             if not isinstance(into.get(key), dict):
                 into[key] = {}
+                origins[path] = origin
             _merge(into[key], value, origins, origin, path)
-            origins.setdefault(path, origin)
         elif isinstance(value, dict):
             into[key] = {**into.get(key, {}), **_flatten(value)}
             origins[path] = origin
