@@ -96,7 +96,7 @@ def test_a_working_day_loses_and_doubles_nothing(tmp_path, vendors):
 def test_what_is_kept_answers_until_ctrl_c(tmp_path):
     """With --keep the page, the door and the simulator stay up, and everything goes away with Ctrl-C."""
     with subprocess.Popen(
-        [INSTALLED, "demo", "--keep"],
+        ["env", "--default-signal=INT", INSTALLED, "demo", "--keep"],  # a shell's background ignores it
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
