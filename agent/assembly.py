@@ -191,7 +191,11 @@ async def _build(ground: Ground, rooms: Mapping[str, Room], stack: AsyncExitStac
         bells.refetch.listen(sync.order)
     status = open_status(ground, systems, storage, replica, dispatch, sync=sync)
     purge = open_purge(ground, systems, storage, people, audit, desk=desk, trusted=timekeeper.trusted)
-    tokens = Tokens(state.directory, clock)
+    tokens = Tokens(
+        state.directory,
+        clock,
+        told=lambda damaged: ground.conditions.set("tokens.unreadable", stands=damaged, now=clock.now()),
+    )
     history = open_history(ground, storage, replica, dispatch, metrics)
     orders = Orders(dispatch, sync, purge, bells.changed)
     stack.push_async_callback(orders.close)

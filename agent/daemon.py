@@ -77,6 +77,7 @@ async def running(
             "lease": agent.lease.run,
             "status": agent.status.watch,
             "history": agent.history.run,
+            "tokens": agent.tokens.watch,
         }
         if agent.sync is not None:
             work["sync"] = agent.sync.run

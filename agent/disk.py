@@ -81,6 +81,11 @@ def sync_directory(directory: Path) -> None:
             os.close(handle)
 
 
+def is_read_only(path: Path) -> bool:
+    """Whether the file system that a path lies on is mounted read-only. Raises OSError."""
+    return sys.platform != "win32" and bool(os.statvfs(path).f_flag & os.ST_RDONLY)
+
+
 @contextlib.contextmanager
 def telling(refused: str) -> Iterator[None]:
     """Tells what the disk refuses in our own words.

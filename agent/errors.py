@@ -19,10 +19,12 @@
     ├── StorageError                 the disk or a database file said no           503
     │   ├── StorageFullError         no room                                       507
     │   ├── StorageDamagedError      a file is not what was written
+    │   │   └── TokensDamagedError   it is the one of the tokens
     │   ├── StorageSchemaError       a file is another version's
     │   └── StorageKeyError          the file's key is missing or wrong            exit 78
     ├── VendorError                  a vendor could not be asked, or answered something else
     │   ├── VendorUnreachableError   no answer: refused, cut, too late, 429, 5xx, nonsense
+    │   │   ├── FolderUnreachableError  the folder of its files cannot be read
     │   │   └── VendorOwnError       an error of its own: what was asked for may be the cause
     │   └── VendorRefusedError       our credentials or our plan are refused
     └── FeedError                    contact changes cannot be read
@@ -190,6 +192,12 @@ class StorageDamagedError(StorageError):
     advice = "Keep the file that was set aside and call support; the agent goes on with a fresh one."
 
 
+class TokensDamagedError(StorageDamagedError):
+    """The file of the tokens is not what was written: nobody but the command line may call."""
+
+    advice = "Remove tokens.json from the state directory, and make the tokens anew: loyalty-agent token add."
+
+
 class StorageSchemaError(StorageError):
     """A database file cannot be brought to this version's schema."""
 
@@ -227,6 +235,12 @@ class VendorUnreachableError(VendorError):
 
 class VendorOwnError(VendorUnreachableError):
     """The loyalty system answers with an error of its own: what was asked for may be the cause."""
+
+
+class FolderUnreachableError(VendorUnreachableError):
+    """The folder on this machine that the loyalty system's files come in cannot be read."""
+
+    advice = "See that the folder that the feed names is there, and mounted."
 
 
 class VendorRefusedError(VendorError):

@@ -70,6 +70,7 @@ CONDITION_CODES: Final[tuple[str, ...]] = (
     "storage.full",
     "storage.damaged",
     "storage.unencrypted",
+    "tokens.unreadable",
     "clock.wrong",
     "privacy.erasure_refused_by_feed",
     "benefits.lost",

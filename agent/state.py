@@ -26,7 +26,7 @@ from pathlib import Path
 
 import structlog
 
-from agent.disk import PRIVATE, write_durably
+from agent.disk import PRIVATE, is_read_only, write_durably
 from agent.errors import StateHeldError, StorageError, StorageKeyError
 from agent.keys import KeyPlace, StorageKeys, subkey
 from agent.locks import try_hold
@@ -94,7 +94,8 @@ class State:
         """
         self.directory.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
         if not os.access(self.directory, os.W_OK | os.X_OK):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), os.fspath(self.directory))
+            why = errno.EROFS if is_read_only(self.directory) else errno.EACCES
+            raise OSError(why, os.strerror(why), os.fspath(self.directory))
         handle = os.open(self.directory / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             if not try_hold(handle):

@@ -10,6 +10,7 @@ till is without a valid one at no moment.
 Beside them stands the daemon's own token for the command line, made anew at each start and kept in `cli.token`, 0600.
 """
 
+import asyncio
 import contextlib
 import hashlib
 import hmac
@@ -17,7 +18,7 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -26,7 +27,7 @@ from typing import Any, Final, Literal
 import structlog
 
 from agent.disk import telling, write_durably
-from agent.errors import Fault, InputError, StorageDamagedError, StorageError, UnknownRecordError
+from agent.errors import Fault, InputError, StorageError, TokensDamagedError, UnknownRecordError
 from agent.locks import hold
 from agent.ports import Clock
 
@@ -36,6 +37,7 @@ FILE: Final = "tokens.json"
 CLI_FILE: Final = "cli.token"
 CLI_NAME: Final = "cli"
 LOOK_EVERY_S: Final = 0.5
+WATCH_EVERY_S: Final = 5.0
 NONE_OF_THAT_NAME: Final = "There is no token of that name."
 MAX_TOKEN_CHARS: Final = 200
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
@@ -63,10 +65,11 @@ class Tokens:
     Args:
         state_dir: where `tokens.json` lies; a missing file means no tokens.
         clock: for the instant of creation, and for how often the file is looked at.
+        told: called when the file turns out not to be what was written, and when it is again.
     """
 
-    def __init__(self, state_dir: Path, clock: Clock) -> None:
-        self._dir, self._clock = state_dir, clock
+    def __init__(self, state_dir: Path, clock: Clock, *, told: Callable[[bool], None] = lambda _damaged: None) -> None:
+        self._dir, self._clock, self._told = state_dir, clock, told
         self._own: tuple[Token, ...] = ()
         self._kept: tuple[Token, ...] = ()
         self._seen: tuple[int, int, int] | None = None
@@ -99,7 +102,7 @@ class Tokens:
         return token in (*self._own, *self._kept)
 
     def list(self) -> tuple[Token, ...]:
-        """Every token in the file, in order of creation. Raises StorageDamagedError, StorageError."""
+        """Every token in the file, in order of creation. Raises TokensDamagedError, StorageError."""
         return _load(self._dir / FILE)
 
     def add(self, name: str, scope: Scope) -> str:
@@ -107,7 +110,7 @@ class Tokens:
 
         Raises:
             InputError: the name is taken or cannot be a name, or there is no such scope.
-            StorageDamagedError, StorageError: the file cannot be read or written.
+            TokensDamagedError, StorageError: the file cannot be read or written.
         """
         if not _NAME.fullmatch(name):
             raise InputError([Fault("name", "is not a name: letters, digits, dot, dash and underscore, 64 at most")])
@@ -125,7 +128,7 @@ class Tokens:
         Raises:
             InputError: the name has two already.
             UnknownRecordError: it has none.
-            StorageDamagedError, StorageError: the file cannot be read or written.
+            TokensDamagedError, StorageError: the file cannot be read or written.
         """
         with self._locked():
             tokens = self.list()
@@ -141,7 +144,7 @@ class Tokens:
 
         Raises:
             UnknownRecordError: there is none; with ``old``, there are not two.
-            StorageDamagedError, StorageError: the file cannot be read or written.
+            TokensDamagedError, StorageError: the file cannot be read or written.
         """
         with self._locked():
             tokens = self.list()
@@ -164,6 +167,12 @@ class Tokens:
         self._own = (Token(CLI_NAME, "admin", self._clock.now(), _digest(secret)),)
         return secret
 
+    async def watch(self) -> None:
+        """Looks at the file now and then, whether anybody calls or not; works for ever."""
+        while True:
+            self._look_again()
+            await asyncio.sleep(WATCH_EVERY_S)
+
     def _look_again(self) -> None:
         mono = self._clock.monotonic()
         if mono - self._looked_mono >= LOOK_EVERY_S:
@@ -181,7 +190,8 @@ class Tokens:
         try:
             seen = _signature(path)
         except FileNotFoundError:
-            self._seen, self._kept, self.damaged = None, (), False
+            self._seen, self._kept = None, ()
+            self._is_fine()
             return
         except OSError as error:
             self._refuse_all(error)
@@ -189,15 +199,23 @@ class Tokens:
         if seen == self._seen:
             return
         try:
-            self._kept, self._seen, self.damaged = _load(path), seen, False
+            self._kept, self._seen = _load(path), seen
         except StorageError as error:
             self._refuse_all(error)
+        else:
+            self._is_fine()
 
     def _refuse_all(self, error: Exception) -> None:
         self._seen, self._kept = None, ()
         if not self.damaged:
             self.damaged = True
             _log.error("tokens.unreadable", file=FILE, error=type(error).__name__)
+            self._told(True)
+
+    def _is_fine(self) -> None:
+        if self.damaged:
+            self.damaged = False
+            self._told(False)
 
     def _save_new(self, tokens: tuple[Token, ...], name: str, scope: Scope) -> str:
         secret = f"{_PREFIX}_{scope}_{secrets.token_urlsafe(32)}"
@@ -267,7 +285,7 @@ def _load(path: Path) -> tuple[Token, ...]:
             raise TypeError("tokens are a list")  # noqa: TRY301 - one handler says it for every shape that is wrong
         return tuple(_token(row) for row in rows)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise StorageDamagedError(f"{FILE} is not what was written; add the tokens anew after removing it.") from error
+        raise TokensDamagedError(f"{FILE} is not what was written; add the tokens anew after removing it.") from error
 
 
 def _token(row: dict[str, Any]) -> Token:

@@ -101,7 +101,7 @@ class TestTexts:
             "loyalty.points_unavailable",
             "storage.full",
         )
-        assert len(CONDITION_CODES) == len(set(CONDITION_CODES)) == 21
+        assert len(CONDITION_CODES) == len(set(CONDITION_CODES)) == 22
 
     @pytest.mark.parametrize("language", LANGUAGES)
     def test_texts_are_clean(self, language):

@@ -13,7 +13,14 @@ from typing import Any, Self
 
 import httpx
 
-from agent.cli.errors import DaemonRefusedError, DaemonUnreachableError, PermissionRefusedError
+from agent.cli.errors import (
+    DaemonRefusedError,
+    DaemonSilentError,
+    DaemonUnreachableError,
+    NotTheAgentError,
+    PermissionRefusedError,
+    TokenForgottenError,
+)
 from agent.errors import StorageError
 from agent.settings import Configuration
 from agent.tokens import read_own
@@ -59,10 +66,10 @@ class Daemon:
         return _document(self._ask("GET", path, params=stated))
 
     def status(self) -> dict[str, Any]:
-        """What the agent says of itself. Raises as :meth:`post` does; a program that is not the agent is refused."""
+        """What the agent says of itself. Raises as :meth:`post` does."""
         answer = self.get("/v1/status")
         if not answer.keys() >= _OF_A_STATUS:
-            raise DaemonRefusedError(_NOT_THE_AGENT)
+            raise NotTheAgentError(_NOT_THE_AGENT)
         return answer
 
     def text(self, path: str) -> str:
@@ -73,7 +80,7 @@ class Daemon:
         """What the agent answers to an order.
 
         Raises:
-            DaemonUnreachableError: nobody answers.
+            DaemonUnreachableError: nobody answers, or somebody else (:class:`NotTheAgentError`).
             PermissionRefusedError: the token cannot be read, or the agent does not take it.
             StorageError: the agent's disk says no.
             DaemonRefusedError: anything else that is not done.
@@ -88,9 +95,12 @@ class Daemon:
         except PermissionError:
             raise PermissionRefusedError(f"The agent's socket {self.address} may not be used by this user.") from None
         except (httpx.TransportError, OSError) as error:
-            late = isinstance(error, httpx.TimeoutException)
-            reason = "it does not answer in time" if late else "it is not running"
-            raise DaemonUnreachableError(f"The agent cannot be reached at {self.address}: {reason}.") from error
+            told = f"The agent cannot be reached at {self.address}: "
+            if isinstance(error, httpx.TimeoutException):
+                raise DaemonSilentError(f"{told}it does not answer in time.") from error
+            if isinstance(error, httpx.ProtocolError):
+                raise NotTheAgentError(_NOT_THE_AGENT) from error
+            raise DaemonUnreachableError(f"{told}it is not running.") from error
         if answer.is_success:
             return answer
         raise _refusal(answer, self.address)
@@ -119,20 +129,18 @@ def _document(answer: httpx.Response) -> dict[str, Any]:
     except ValueError:
         document = None
     if not isinstance(document, dict):
-        raise DaemonRefusedError(_NOT_THE_AGENT)
+        raise NotTheAgentError(_NOT_THE_AGENT)
     return document
 
 
 def _refusal(answer: httpx.Response, address: str) -> Exception:
     if answer.status_code == _UNAUTHORIZED:
-        return PermissionRefusedError(
-            f"The agent at {address} does not know this token: it has another state directory."
-        )
+        return TokenForgottenError(f"The agent at {address} does not know this token: it has another state directory.")
     problem = _document(answer)
     text = str(problem.get("detail") or problem.get("title") or f"The agent answered {answer.status_code}.")
     faults = problem.get("errors") or []
     if not isinstance(faults, list) or not all(isinstance(fault, dict) for fault in faults):
-        return DaemonRefusedError(_NOT_THE_AGENT)
+        return NotTheAgentError(_NOT_THE_AGENT)
     text += "".join(f"\n{fault.get('pointer')}: {fault.get('message')}" for fault in faults)
     if answer.status_code == _FORBIDDEN:
         return PermissionRefusedError(text)

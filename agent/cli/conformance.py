@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 from collections import Counter
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
+from click.core import ParameterSource
 
 from agent.cli import exits
 from agent.cli.errors import UsageMistakeError
@@ -70,6 +72,7 @@ def conformance(
     URL is http://HOST:PORT, or unix: and a path. The loyalty system behind the door has to be the kit's own, which runs
     as long as the test: --prepare writes the configuration for that. Without a URL an agent of this version is tested.
     """
+    _refuse(patience, prepare, urls)
     if prepare is not None:
         return _prepare(invocation, prepare, listen=listen, vendor=f"http://127.0.0.1:{vendor_port}", level=level)
     from agent.workbench.conformance import kit, result, sandbox  # noqa: PLC0415 - the simulator: only who tests
@@ -98,6 +101,18 @@ def conformance(
     if _count(results, "failed") or results[-1].broken_off:
         return exits.DEGRADED
     return exits.UNREACHABLE if _count(results, "untested") else exits.OK
+
+
+def _refuse(patience: float, prepare: Path | None, urls: tuple[str, ...]) -> None:
+    """Refuses what would be given and not looked at."""
+    if not math.isfinite(patience):
+        raise UsageMistakeError("--patience is a number of seconds.")
+    if prepare is not None and urls:
+        raise UsageMistakeError("--prepare tests nothing: leave out the URL.")
+    source = click.get_current_context().get_parameter_source
+    for option in ("level", "listen"):
+        if prepare is None and source(option) is not ParameterSource.DEFAULT:
+            raise UsageMistakeError(f"--{option} goes with --prepare.")
 
 
 def _prepare(invocation: Invocation, directory: Path, *, listen: str, vendor: str, level: int) -> int:

@@ -16,10 +16,17 @@ import click
 from agent.cli import exits
 from agent.cli.client import Daemon
 from agent.cli.configuration import load, warnings_of
-from agent.cli.errors import DaemonRefusedError, DaemonUnreachableError, PermissionRefusedError
+from agent.cli.errors import (
+    DaemonRefusedError,
+    DaemonSilentError,
+    DaemonUnreachableError,
+    NotTheAgentError,
+    PermissionRefusedError,
+    TokenForgottenError,
+)
 from agent.cli.invocation import Invocation, common, pass_invocation
 from agent.cli.ownership import as_owner_of
-from agent.doctor.findings import Finding, Grade, fail, ok, unknown, warn, worst
+from agent.doctor.findings import AS_WHOM, Finding, Grade, fail, ok, unknown, warn, worst
 from agent.errors import ConfigurationError, StorageError
 from agent.locks import PORT_OPTION
 from agent.settings import Configuration
@@ -27,6 +34,7 @@ from agent.settings import Configuration
 _UNIX = "unix:"
 _GRADES = {"error": fail, "warning": warn}
 _WAIT_S = 10.0
+_START = "Start it: systemctl start loyalty-agent, or loyalty-agent run."
 _SETTINGS = "config.example.toml explains each setting."
 
 
@@ -64,7 +72,8 @@ def look(invocation: Invocation, *, online: bool) -> Iterator[Finding]:
     configuration, found = _configured(invocation)
     yield from found
     if configuration is None:
-        yield unknown("agent", "nothing else can be looked at before the configuration can be read")
+        unread = "nothing else can be looked at before the configuration can be read"
+        yield unknown("agent", unread, "Mend the configuration first.")
         return
     clock = SystemClock(ZoneInfo(configuration.settings.agent.timezone))
     yield from _agent(configuration)
@@ -88,6 +97,8 @@ def _configured(invocation: Invocation) -> tuple[Configuration | None, list[Find
         except ConfigurationError as error:
             faults = faults or [_fault(f"{fault.pointer} {fault.message}") for fault in error.faults]
             continue
+        if not os.access(configuration.state_dir, os.R_OK):  # nor is this the agent's user
+            faults = [unknown(check, one.detail, AS_WHOM) if _is_closed(one.detail) else one for one in faults]
         said = [warn(check, f"{one.pointer} {one.message}", _SETTINGS) for one in warnings_of(configuration)]
         return configuration, [*faults, *said] or [ok(check, "no faults, and every secret can be read")]
     return None, faults
@@ -95,9 +106,13 @@ def _configured(invocation: Invocation) -> tuple[Configuration | None, list[Find
 
 def _fault(text: str) -> Finding:
     """A fault of the configuration; a credential that is closed to this user is handed to the service all the same."""
-    if " credential:" in text and text.endswith(os.strerror(errno.EACCES)):
+    if " credential:" in text and _is_closed(text):
         return unknown("configuration", text, "Run doctor as root: systemd reads credentials before the agent starts.")
     return fail("configuration", text, "Mend what it names; loyalty-agent config check shows every fault.")
+
+
+def _is_closed(text: str) -> bool:
+    return text.endswith(os.strerror(errno.EACCES))
 
 
 def _agent(configuration: Configuration) -> Iterator[Finding]:
@@ -105,15 +120,16 @@ def _agent(configuration: Configuration) -> Iterator[Finding]:
     with Daemon(configuration, timeout_s=_WAIT_S) as daemon:
         try:
             answer = daemon.status()
+        except (DaemonSilentError, TokenForgottenError) as error:
+            yield fail("agent", str(error), error.advice)
+            return
         except DaemonUnreachableError as error:
-            yield fail("agent", str(error), "Start it: systemctl start loyalty-agent, or loyalty-agent run.")
+            not_ours = isinstance(error, NotTheAgentError)
+            yield fail("agent", str(error), error.advice if not_ours else _START)
             yield from _doors(configuration)
             return
-        except DaemonRefusedError as error:
-            yield unknown("agent", str(error), "If another program is there (ss -ltnp), stop it, or change api.listen.")
-            return
-        except (PermissionRefusedError, StorageError) as error:
-            yield unknown("agent", str(error), "Run doctor as root, or as the agent's user.")
+        except (DaemonRefusedError, PermissionRefusedError, StorageError) as error:
+            yield unknown("agent", str(error), AS_WHOM)
             return
     state, text = answer["state"], f"{answer['state']} at {daemon.address}, fallback level {answer['level']}"
     if state == "online":

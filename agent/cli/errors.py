@@ -12,6 +12,18 @@ class DaemonUnreachableError(LoyaltyAgentError):
     advice = "Start it, or name its configuration with --config."
 
 
+class DaemonSilentError(DaemonUnreachableError):
+    """The agent runs, and says nothing."""
+
+    advice = "Restart it: systemctl restart loyalty-agent, or end its process and start it again."
+
+
+class NotTheAgentError(DaemonUnreachableError):
+    """Another program answers where the agent would."""
+
+    advice = "See whose it is (ss -ltnp) and stop it, or change api.listen."
+
+
 class DaemonRefusedError(LoyaltyAgentError):
     """The agent refused what was asked."""
 
@@ -28,6 +40,12 @@ class PermissionRefusedError(LoyaltyAgentError):
 
     code = "permission.refused"
     advice = "Run the command as the agent's own user, or as root."
+
+
+class TokenForgottenError(PermissionRefusedError):
+    """The agent that answers does not know the token that its state directory holds."""
+
+    advice = "Name that agent's configuration with --config; if it is this one, restart the agent."
 
 
 class UsageMistakeError(LoyaltyAgentError):

@@ -207,9 +207,9 @@ def with_lost_time(verdict: Verdict, outgoing: Outgoing, now: datetime) -> Verdi
     Args:
         verdict: what became of it; one that has a word already keeps that.
         outgoing: the sale.
-        now: when it arrived.
+        now: when it arrived, by this till's clock.
     """
-    late = now - (outgoing.corrected_at or outgoing.record.occurred_at) > TIME_MATTERS
+    late = now + outgoing.skew - (outgoing.corrected_at or outgoing.record.occurred_at) > TIME_MATTERS
     if verdict.kind is not VerdictKind.DONE or verdict.code or not late:
         return verdict
     title = "Counted when it arrived: the vendor was not told the sale's own time."

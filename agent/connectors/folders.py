@@ -12,7 +12,7 @@ from typing import BinaryIO, Literal
 from urllib.parse import unquote, urlsplit
 
 from agent import paths
-from agent.errors import FeedError, FeedUnreadableError, VendorRefusedError, VendorUnreachableError
+from agent.errors import FeedError, FeedUnreadableError, FolderUnreachableError, VendorRefusedError
 from agent.ports import ExportFile
 
 _DRIVE = re.compile(r"/[A-Za-z]:/")
@@ -65,7 +65,7 @@ def scan(folder: Path, wanted: Callable[[str], bool]) -> list[ExportFile]:
     except PermissionError:
         raise VendorRefusedError("the export folder may not be read by this user") from None
     except OSError as error:
-        raise VendorUnreachableError(f"the export folder cannot be read: {error.strerror}") from None
+        raise FolderUnreachableError(f"the export folder cannot be read: {error.strerror}") from None
     return found
 
 

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from agent.access import CLOSE_DIRECTORY, CLOSE_FILES, open_to_others
-from agent.doctor.findings import Finding, Grade, fail, look, ok, unknown, warn
+from agent.disk import is_read_only
+from agent.doctor.findings import AS_WHOM, Finding, Grade, fail, look, ok, unknown, warn
 from agent.domain.fallback import REPLICA_LEVEL
 from agent.errors import StorageError, StorageKeyError
 from agent.kept import Kept
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from sqlite_utils.migrations import Migrations
 
 _ASK = "loyalty-agent queue list --state {state} shows them; retry or discard each."
+_FIRST_START = "Start the agent: systemctl start loyalty-agent, or loyalty-agent run."
 _MIB = 1 << 20
 
 
@@ -42,10 +44,14 @@ def look_at_files(configuration: Configuration, clock: Clock) -> Iterator[Findin
         return
     keys, of_key = _keys(state)
     yield of_key
+    has_replica = configuration.settings.loyalty.fallback_level >= REPLICA_LEVEL
     if keys is not None:
         yield from _outbox(state, keys)
-        if configuration.settings.loyalty.fallback_level >= REPLICA_LEVEL:
+        if has_replica:
             yield from _replica(state, keys)
+    else:
+        for check in ("outbox", *(("replica",) if has_replica else ())):
+            yield unknown(check, "cannot be looked into without the key", "See storage.key.")
     yield from _damage(state)
     yield from _audit(state, keys)
     yield from _tokens(state, clock)
@@ -57,12 +63,15 @@ def _directory(state: State) -> Iterator[Finding]:
         list(state.directory.iterdir())
         yield _openness(state)
     else:
-        yield unknown("state.directory", f"{state.directory} is not there: no agent has run here yet")
+        yield unknown("state.directory", f"{state.directory} is not there: no agent has run here yet", _FIRST_START)
 
 
 def _openness(state: State) -> Finding:
     """Whether anybody else may look in. The agent closes its own files at each start, not the directory."""
     path = state.directory
+    if is_read_only(path):
+        text = f"{path} lies on a file system that is mounted read-only: no sale can be kept there"
+        return fail("state.directory", text, "Look why (dmesg shows a disk that fails), and mount it for writing.")
     if open_to_others(path):
         return warn("state.directory", f"{path} can be entered by others than its owner", CLOSE_DIRECTORY.format(path))
     opened = sorted(name for name in OWN_FILES if (path / name).is_file() and open_to_others(path / name))
@@ -78,10 +87,10 @@ def _keys(state: State) -> tuple[StorageKeys | None, Finding]:
         keys = state.keys(may_create=False)
     except StorageKeyError as error:
         if not any((state.directory / name).exists() for name in (OUTBOX, REPLICA)):
-            return None, unknown(check, "there is no key yet: it is made at the first start")
+            return None, unknown(check, "there is no key yet: it is made at the first start", _FIRST_START)
         return None, fail(check, str(error), error.advice)
     except PermissionError:
-        return None, unknown(check, "may not be read by this user", "Run doctor as root, or as the agent's user.")
+        return None, unknown(check, "may not be read by this user", AS_WHOM)
     if state.unencrypted:
         text = "encryption is off: whoever has the files can read them"
         return keys, warn(check, text, 'Set storage.encryption = "on".')
@@ -92,13 +101,15 @@ def _keys(state: State) -> tuple[StorageKeys | None, Finding]:
 def _outbox(state: State, keys: StorageKeys) -> Iterator[Finding]:
     file = state.outbox(keys)
     if not file.path.exists():
-        yield unknown("outbox", "is not there yet: it is made at the first start")
+        yield unknown("outbox", "is not there yet: it is made at the first start", _FIRST_START)
         return
     remedy = "Start the agent: it keeps the file aside, and rescues what is in it."
     judged = _judged("outbox", file, outbox_schema, remedy)
     yield judged
     if judged.state is Grade.OK:
         yield from _queue(file)
+    else:
+        yield unknown("queue", "cannot be counted while the outbox is not whole", "See outbox.")
 
 
 @look("replica")

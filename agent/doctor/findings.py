@@ -12,6 +12,8 @@ from agent.errors import StorageError
 
 P = ParamSpec("P")
 
+AS_WHOM = "Run doctor as root, or as the agent's user."
+
 
 class Grade(StrEnum):
     """How something stands. What could not be looked at is `unknown`, which is not `ok`."""
@@ -30,7 +32,7 @@ class Finding:
         check: what was looked at; a stable name.
         state: how it stands.
         detail: what was seen.
-        remedy: what to do; None where there is nothing to do.
+        remedy: what to do; None where all is well.
     """
 
     check: str
@@ -54,7 +56,7 @@ def fail(check: str, detail: str, remedy: str) -> Finding:
     return Finding(check, Grade.FAIL, detail, remedy)
 
 
-def unknown(check: str, detail: str, remedy: str | None = None) -> Finding:
+def unknown(check: str, detail: str, remedy: str) -> Finding:
     """It could not be looked at."""
     return Finding(check, Grade.UNKNOWN, detail, remedy)
 
@@ -68,7 +70,7 @@ def look(check: str) -> Callable[[Callable[P, Iterator[Finding]]], Callable[P, I
             try:
                 yield from looks(*args, **kwargs)
             except PermissionError:
-                yield unknown(check, "may not be read by this user", "Run doctor as root, or as the agent's user.")
+                yield unknown(check, "may not be read by this user", AS_WHOM)
             except OSError as error:
                 yield fail(check, f"cannot be read: {error.strerror or type(error).__name__}", "Check the disk.")
             except StorageError as error:

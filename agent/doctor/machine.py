@@ -26,6 +26,7 @@ _OUT_OF_STEP = 5  # adjtimex(2): TIME_ERROR, the clock is not synchronised
 _TIMEX_BYTES = 256  # sizeof(struct timex), and to spare
 _SHOWN = ("LoadState", "ActiveState", "UnitFileState", "NRestarts", "ExecMainStatus")
 _PATIENCE_S = 5.0
+_BY_ANOTHER = "Install the package, or have whatever starts this machine's services start loyalty-agent run."
 
 
 def look_at_disk(configuration: Configuration) -> Iterator[Finding]:
@@ -60,7 +61,7 @@ def _kind(configuration: Configuration) -> Iterator[Finding]:
     elif kind:
         yield ok(check, kind)
     else:
-        yield unknown(check, "this system does not tell")
+        yield unknown(check, "this system does not tell", "See that it is a disk of this machine.")
 
 
 @look("clock")
@@ -98,9 +99,9 @@ def look_at_service() -> Finding:
         try:
             return judge_windows_service(windows_service.status())
         except windows_service.WindowsServiceError as error:
-            return unknown(check, str(error))
+            return unknown(check, str(error), "Run doctor as an administrator.")
     if not Path("/run/systemd/system").is_dir():
-        return unknown(check, "systemd does not run this machine")
+        return unknown(check, "systemd does not run this machine", _BY_ANOTHER)
     try:
         told = subprocess.run(  # noqa: S603 - fixed words
             ["systemctl", "show", UNIT, *(f"--property={name}" for name in _SHOWN)],  # noqa: S607 - the system's own
@@ -110,7 +111,7 @@ def look_at_service() -> Finding:
             check=True,
         ).stdout
     except (OSError, subprocess.SubprocessError):
-        return unknown(check, "systemd does not answer")
+        return unknown(check, "systemd does not answer", "systemctl status loyalty-agent")
     return judge_service(dict(line.split("=", 1) for line in told.splitlines() if "=" in line))
 
 
@@ -122,7 +123,7 @@ def judge_service(shown: dict[str, str]) -> Finding:
     """
     check, state = "service", shown.get("ActiveState", "")
     if shown.get("LoadState") != "loaded":
-        return unknown(check, f"{UNIT} is not installed")
+        return unknown(check, f"{UNIT} is not installed", _BY_ANOTHER)
     if state == "failed":
         status = shown.get("ExecMainStatus", "?")
         text = f"failed, with status {status}"

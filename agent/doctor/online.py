@@ -151,7 +151,7 @@ def _clock(vendor: str, heard: _Heard) -> Finding:
     """How far this machine's clock is from the vendor's; the further systems' are not asked, as the agent does not."""
     check = f"{vendor}.clock"
     if heard.off is None:
-        return unknown(check, f"{vendor} has not told its time")
+        return unknown(check, f"{vendor} has not told its time", "See its other rows: it tells with any answer.")
     text = f"this clock is {abs(heard.off.total_seconds()):,.0f} s {'ahead' if heard.off > timedelta() else 'behind'}"
     if abs(heard.off) > CLOCK_TOLERANCE:
         return fail(check, f"{text} of {vendor}'s", "Set the clock, and have the machine synchronise it.")

@@ -25,6 +25,7 @@ SEVERITY: Final[Mapping[str, str]] = {
     "storage.full": "error",
     "storage.damaged": "error",
     "storage.unencrypted": "info",  # a choice or a platform, not a disturbance: the agent is no less online for it
+    "tokens.unreadable": "error",
     "clock.wrong": "warning",
     "privacy.erasure_refused_by_feed": "warning",
     "benefits.lost": "warning",

@@ -164,6 +164,7 @@ class Outgoing:
         accepted_at: when the agent took it, by the wall clock as it is now.
         clock_off: how far that clock has been put right since.
         corrected_at: when it took place by the vendor's clock, where the till's was wrong.
+        skew: how far the vendor's clock is ahead of the till's, where that is too far.
         reference: what the last verdict that named it calls it; None before one did.
         progress: how far it has come, as the last verdict that said so put it; None before one did.
         cut_off: an earlier attempt ended with the run of the program that made it, so that nothing is recorded of it.
@@ -182,6 +183,7 @@ class Outgoing:
     accepted_at: datetime
     clock_off: timedelta = timedelta()
     corrected_at: datetime | None = None
+    skew: timedelta = timedelta()
     reference: str | None = None
     progress: str | None = None
     cut_off: bool = False

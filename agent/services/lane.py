@@ -328,8 +328,10 @@ class Lane:
             await self._queue.sending(unchanged)
 
     def _dated(self, outgoing: Outgoing) -> Outgoing:
-        times = outgoing.record.occurred_at, outgoing.accepted_at, outgoing.clock_off, self._clock.now()
-        return replace(outgoing, corrected_at=self._corrected(*times))
+        now = self._clock.now()
+        corrected_at = self._corrected(outgoing.record.occurred_at, outgoing.accepted_at, outgoing.clock_off, now)
+        vendor_now = self._corrected(now, now, timedelta(), now)
+        return replace(outgoing, corrected_at=corrected_at, skew=vendor_now - now if vendor_now else timedelta())
 
     async def _ping(self) -> None:
         now, mono = self._clock.now, self._clock.monotonic

@@ -276,12 +276,12 @@ class Outbox(OutboxView):
             kept = statements.keep(db, said.settled(key, self._names, was=was).text())
             statements.forget(db, statement)
             db.execute(sql.RETAG, (key.kind, key.type.value, kept, sale))
-            rank = RANK_PRIMARY if key.kind == "primary" else RANK_SECONDARY
+            rank, person = RANK_PRIMARY if key.kind == "primary" else RANK_SECONDARY, self.group_of(key, ())
             named = kind != "secondary"  # until now nobody, or somebody made here whom no vendor knew
             if named and activity_id_of(name) is None:  # who wants an activity has it from the beginning
-                db.execute(sql.FOLLOW, (rank, self._followers, entry, self.group_of(key, ())))
+                db.execute(sql.FOLLOW, (rank, self._followers, entry, person))
                 self._settle_following(db, name, key, rank)
-            db.execute(sql.CLOSE_TAG, (rank, entry))
+            db.execute(sql.CLOSE_TAG, (rank, entry, person))
             db.execute(sql.RECORD_EVENT, (entry, to_ms(now), "retagged"))
             if joined is not None and db.execute(sql.WAS_ENROLLING, (sale,)).fetchone()[0]:
                 put(db, joined, to_ms(now), outbox=self)

@@ -143,7 +143,8 @@ FOLLOW_SALE = """
     WHERE d.entry = ?2"""
 """What was taken meanwhile and is about that sale goes wherever the sale goes."""
 SETTLE_FOLLOWING = "UPDATE deliveries SET open = 0, rank = ? WHERE entry = ?"
-CLOSE_TAG = "UPDATE deliveries SET open = 0, sending = 1, rank = ? WHERE entry = ?"
+CLOSE_TAG = "UPDATE deliveries SET open = 0, sending = 1, rank = ?1, person = ?3 WHERE entry = ?2"
+"""In line from here on with what else is theirs by that key."""
 RECOVER = """
     UPDATE deliveries SET lease_run = NULL, sending = 0,
         maybe_received = CASE WHEN open = 1 AND sending = 0 THEN maybe_received ELSE 1 END

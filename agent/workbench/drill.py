@@ -45,7 +45,7 @@ MARGIN_MS: Final = 500
 """So much longer than `loyalty.live_lookup_budget` a question may take: the machine is busy with the drill as well."""
 PATIENCE_S: Final = 60.0
 _ROOM: Final = {"reserve_bytes": "64KiB", "max_bytes": "128KiB"}
-_FILLED_BY: Final = 500
+_FILLED_BY: Final = 5_000
 _KNOWN_BY: Final = ("mobile_phone", "email")
 _POLL_S: Final = 0.1
 _ACCEPTED, _FULL = 202, 507

@@ -216,6 +216,21 @@ def test_a_damaged_file_opens_to_nobody(tokens, tmp_path, clock, content):
     assert not tokens.damaged
 
 
+async def test_it_is_told_though_nobody_calls(tmp_path, clock):
+    """Once when the file is damaged, and once when it is whole again."""
+    told = []
+    tokens = Tokens(tmp_path, clock, told=told.append)
+    tokens.add("till-03", "pos")
+    whole = (tmp_path / "tokens.json").read_bytes()
+    for content in (whole, b"{", b"[", whole, whole):
+        (tmp_path / "tokens.json").write_bytes(content)
+        clock.mono += LOOK_EVERY_S
+        watching = asyncio.create_task(tokens.watch())
+        await asyncio.sleep(0)
+        watching.cancel()
+    assert told == [True, False]
+
+
 def test_a_directory_that_cannot_be_written_is_a_storage_error(tmp_path, clock):
     """A state directory that is not there is said so, and nothing is half-written."""
     with pytest.raises(StorageError):

@@ -65,10 +65,10 @@ def test_it_asks_with_the_daemons_own_token(call, door):
         ((404, json.dumps(PROBLEM).encode()), 1, "record.unknown"),
         ((409, json.dumps({**PROBLEM, "code": "x.y"}).encode()), 1, "x.y"),
         ((503, json.dumps(PROBLEM).encode()), 74, "storage.unavailable"),
-        ((404, b"<html>"), 1, "agent.refused"),
-        ((404, b'{"errors": ["no such page"]}'), 1, "agent.refused"),
-        ((404, b'{"errors": {"path": "unknown"}}'), 1, "agent.refused"),
-        ((200, b"<html>"), 1, "agent.refused"),
+        ((404, b"<html>"), 2, "agent.unreachable"),
+        ((404, b'{"errors": ["no such page"]}'), 2, "agent.unreachable"),
+        ((404, b'{"errors": {"path": "unknown"}}'), 2, "agent.unreachable"),
+        ((200, b"<html>"), 2, "agent.unreachable"),
     ],
     ids=[
         "token unknown", "scope", "nothing there", "conflict", "disk", "another server's error",
@@ -119,7 +119,7 @@ def test_without_a_daemon_it_is_2(call, door, command):
 
 @pytest.mark.parametrize(
     ("command", "exit_code"),
-    [(("status",), 1), (("flush",), 1), (("doctor",), None), (("support-bundle", "--show"), 0)],
+    [(("status",), 2), (("flush",), 2), (("doctor",), 1), (("support-bundle", "--show"), 0)],
 )
 def test_another_program_at_that_address(call, door, command, exit_code):
     """It answers, and is not the agent: it is told so, by what looks further too."""

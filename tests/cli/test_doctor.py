@@ -12,6 +12,7 @@ import threading
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import openssh as ssh
@@ -110,6 +111,54 @@ def test_somebody_else_at_the_door(till):
     assert f"127.0.0.1:{till.port}" in detail
 
 
+def test_somebody_else_answers_at_the_door(till):
+    """Where a token of a former run lies about, a stranger's answer is not taken for the agent's either."""
+    (till.state / "cli.token").write_text("made-up\n")
+
+    class Stranger(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_error(404)
+
+        def log_message(self, *_):
+            pass
+
+    with HTTPServer(("127.0.0.1", till.port), Stranger) as other:
+        thread = threading.Thread(target=other.serve_forever)
+        thread.start()
+        try:
+            rows = till.sheet()
+        finally:
+            other.shutdown()
+            thread.join()
+
+    assert (rows["agent"][0]["state"], rows["door"][0]["state"]) == ("fail", "fail")
+    assert "not the agent" in rows["agent"][0]["detail"]
+
+
+def test_an_agent_that_stands_still(till, monkeypatch):
+    """It holds its address and says nothing: starting another one would not help."""
+    monkeypatch.setattr("agent.cli.doctor._WAIT_S", 0.2)
+    (till.state / "cli.token").write_text("made-up\n")
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", till.port))
+        other.listen()
+        rows = till.sheet()
+
+    assert rows["agent"][0]["state"] == "fail"
+    assert "estart" in rows["agent"][0]["remedy"]
+    assert "door" not in rows
+
+
+def test_a_file_system_that_is_read_only(till, monkeypatch):
+    """Nothing can be kept there, whoever asks."""
+    monkeypatch.setattr("agent.doctor.files.is_read_only", lambda _path: True)
+
+    state, detail = till.look("state.directory")
+
+    assert state == "fail"
+    assert "read-only" in detail
+
+
 def test_every_fault_of_the_configuration(till):
     """Each is a row; with a secret that cannot be read the rest is looked at, with a broken file nothing is."""
     (till.root / "voyado.key").unlink()
@@ -174,7 +223,9 @@ def test_a_key_that_is_gone(till):
 
     assert rows["storage.key"][0]["state"] == "fail"
     assert "back in its place" in rows["storage.key"][0]["remedy"]
-    assert "outbox" not in rows
+    assert [rows[name][0]["state"] for name in ("outbox", "replica")] == ["unknown", "unknown"]
+    for name, found in rows.items():
+        assert all(row["state"] == "ok" or row["remedy"] for row in found), name
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import json
 import pickle
 import re
 import socket
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -15,11 +16,11 @@ from pathlib import Path
 import pytest
 
 from agent.cli.workbench import simulate
-from agent.connectors.base import IDLE_PING_S, Cache
+from agent.connectors.base import IDLE_PING_S, Cache, with_lost_time
 from agent.connectors.registry import ROOMS
 from agent.domain.activity import ContactEvent
 from agent.domain.benefits import BenefitKind
-from agent.domain.delivery import VerdictKind
+from agent.domain.delivery import Verdict, VerdictKind
 from agent.domain.identifiers import Identifier, IdentifierType
 from agent.domain.redemption import Redeemable, RedemptionMode, VendorWord
 from agent.domain.transaction import NewContact
@@ -323,6 +324,16 @@ async def test_the_time_of_a_sale(name, more):
         [late] = await room.sender.send([sale(2, occurred_at=(NOW - timedelta(hours=1)).isoformat(timespec="seconds"))])
     assert (in_time.kind, in_time.code) == (VerdictKind.DONE, "")
     assert (late.kind, late.code) == (VerdictKind.DONE, "" if room.keeps_time else "sale.time_lost")
+
+
+@pytest.mark.parametrize(("skew_s", "ago_s", "is_late"), [(1000, 720, True), (1000, 0, False), (-1000, 0, False)])
+def test_a_late_sale_beside_a_clock_that_is_wrong(skew_s, ago_s, is_late):
+    """How late it comes is told by one clock: the vendor's, by which it has been dated."""
+    skew = timedelta(seconds=skew_s)
+    taken_at = NOW - timedelta(seconds=ago_s)
+    outgoing = replace(sale(occurred_at=taken_at.isoformat()), corrected_at=taken_at + skew, skew=skew)
+    verdict = with_lost_time(Verdict(VerdictKind.DONE), outgoing, NOW)
+    assert verdict.code == ("sale.time_lost" if is_late else "")
 
 
 @each_room

@@ -668,6 +668,17 @@ async def test_a_return_arrives_after_its_purchase(drive, vendor):
     assert list(vendor.taken) == ["sale", "return"]
 
 
+async def test_how_far_the_vendor_s_clock_is(drive, vendor):
+    """A sale carries its time by the vendor's clock, and how far that is from ours, so that both are by one clock."""
+    seen = []
+    vendor.answer = lambda outgoing: seen.append((outgoing.corrected_at - NOW, outgoing.skew))
+    drive.link.heard_time(1000.0)
+    await drive.sell(occurred_at=NOW.isoformat())
+    async with drive.running():
+        await until(lambda: drive.states() == {"delivered": 1})
+    assert seen == [(timedelta(seconds=1000), timedelta(seconds=1000))]
+
+
 # --- the tag at the last moment -------------------------------------------------------------------------------
 
 

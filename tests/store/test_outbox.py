@@ -806,6 +806,18 @@ async def test_a_member_who_is_found_out_late(tmp_path, guests):
         assert "platform" in {row.vendor for row in outbox.story("1042-03-000001").deliveries}
 
 
+async def test_a_risen_tag_keeps_the_order(outbox):
+    """What was taken under a phone and goes under the member's number is waited for by what was taken under that."""
+    await outbox.accept(acceptance("phone", key=phone_key(), readings=(phone(),), open_=True), NOW)
+    [first] = await leased(outbox)
+    await outbox.retag(first.entry, member_key(), NOW)
+    await outbox.settle([Settled(first.entry, LATER, NOW + timedelta(minutes=5))], NOW)
+    await outbox.accept(acceptance("number", key=member_key()), NOW)
+
+    assert await names(outbox) == []
+    assert await names(outbox, now=NOW + timedelta(minutes=5)) == ["phone", "number"]
+
+
 async def test_a_tag_stays_after_an_attempt_that_may_have_arrived(outbox):
     """The vendor must not see two different receipts under one id."""
     await outbox.accept(acceptance(key=phone_key(), readings=(phone(),), open_=True), NOW)

@@ -69,12 +69,14 @@ class VoyadoPeople:
         params = {"contactType": self._settings.contact_type, parameter: identifier.value}
         return await self._found(params, timeout_s, pace)
 
-    async def _found(self, params: Mapping[str, str], timeout_s: float | None, pace: Pace) -> Found:
+    async def _found(
+        self, params: Mapping[str, str], timeout_s: float | None, pace: Pace, *, whole: bool = False
+    ) -> Found:
         await pace()
         answer = await self._client.find_contact_id(params, timeout_s=timeout_s)
         raise_unless_answered(answer)
         if answer.status == _OK:
-            return await self._with_primary_key(_read_contact_id(answer), timeout_s, pace)
+            return await self._with_primary_key(_read_contact_id(answer), timeout_s, pace, whole=whole)
         if answer.status == _CONFLICT:
             return await self._only_member(answer.json(), timeout_s, pace)
         code = vendor_code(answer)
@@ -171,9 +173,14 @@ class VoyadoPeople:
             raise _refusal(answer)
 
     async def _of_any_type(self, identifiers: Sequence[Identifier], pace: Pace) -> Found:
-        """Who has these keys: a contact that keeps a member from being made need not be a member."""
+        """Who has these keys: a contact that keeps a member from being made need not be a member.
+
+        Its primary key is waited for: further systems know them by what is found here from now on.
+        """
         asked = [(self._parameter(one.type), one.value) for one in identifiers]
-        answers = [await self._found({name: value}, None, pace) for name, value in asked if name is not None]
+        answers = [
+            await self._found({name: value}, None, pace, whole=True) for name, value in asked if name is not None
+        ]
         found = together(answers)
         return found if found.key is not None else Found(Outcome.AMBIGUOUS)
 
@@ -182,13 +189,17 @@ class VoyadoPeople:
             return "customKey"
         return _PARAMETERS.get(kind)
 
-    async def _with_primary_key(self, contact_id: str, timeout_s: float | None, pace: Pace) -> Found:
+    async def _with_primary_key(
+        self, contact_id: str, timeout_s: float | None, pace: Pace, *, whole: bool = False
+    ) -> Found:
         if self._primary is IdentifierType.CONTACT_ID and not self._fields:
             return self.match(contact_id, {})
         await pace()
         try:
             contact = await self._client.contact(contact_id, timeout_s=timeout_s)
         except VendorError:
+            if whole:
+                raise
             return self.match(contact_id, {})  # the id alone ties the sale as well
         if contact is None:  # deleted, and the vendor's index does not know it yet
             return Found(Outcome.NOT_FOUND)

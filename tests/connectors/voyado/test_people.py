@@ -197,6 +197,13 @@ async def test_somebody_who_is_there_already(tenant, ask):
 TAKEN = refused(409, "ApprovedContactWithKeyExists")
 
 
+async def test_who_has_the_key_cannot_be_read(ask):
+    """A newcomer waits for the primary key: further systems know them by what is found here."""
+    async with wire(in_turn(TAKEN, answer(200, f'"{ALMA}"'.encode()), answer(500))) as server:
+        with pytest.raises(VendorUnreachableError):
+            await enrol(ask(server.url))
+
+
 async def test_a_key_that_is_taken_by_another_type(ask):
     """A contact that keeps a member from being made need not be a member: it is asked for without a type."""
     listed = answer(200, f'"{ALMA}"'.encode())
