@@ -281,6 +281,8 @@ class Outbox(OutboxView):
             if named and activity_id_of(name) is None:  # who wants an activity has it from the beginning
                 db.execute(sql.FOLLOW, (rank, self._followers, entry, person))
                 self._settle_following(db, name, key, rank)
+            if not named and rank == RANK_PRIMARY and activity_id_of(name) is None:
+                db.execute(sql.RISEN, (rank, person, entry, self._followers))
             db.execute(sql.CLOSE_TAG, (rank, entry, person))
             db.execute(sql.RECORD_EVENT, (entry, to_ms(now), "retagged"))
             if joined is not None and db.execute(sql.WAS_ENROLLING, (sale,)).fetchone()[0]:

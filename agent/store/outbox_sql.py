@@ -68,13 +68,14 @@ LEASE = """
               WHERE vendor = ?2 AND state = 'parked' AND error_code = 'contact.refused' AND person <> x'')
           AND (?2 = ?5 OR NOT EXISTS (
               SELECT 1 FROM deliveries AS own JOIN sales AS s ON s.id = own.sale
+              LEFT JOIN statements AS t ON t.id = s.statement
               WHERE own.sale = d.sale AND own.vendor = ?5 AND own.state = 'queued' AND own.open = 1
-                AND s.key_kind IS NULL))
+                AND (s.key_kind IS NULL OR instr(t.content, '"new_contact":{') > 0)))
         ORDER BY rank, entry LIMIT ?4)
     RETURNING entry"""
 """Takes what is due, primary keys first. A return or a void waits for its sale; nobody's sale overtakes an earlier one
-of theirs that backs off; nobody's goes while their enrolment is parked; and what somebody bought is no guest's as long
-as the owner of the contacts may still say whose it is."""
+of theirs that backs off; nobody's goes while their enrolment is parked; and what somebody bought is no guest's, and
+nobody who joins with a sale is made, as long as the owner of the contacts may still say who that is."""
 LEASED = """
     SELECT d.entry, d.attempts, d.maybe_received, d.open, d.person, s.accepted_at, s.clock_off,
            d.vendor_reference, (SELECT count(*) FROM attempts WHERE entry = d.entry), d.progress,
@@ -131,6 +132,14 @@ FOLLOW = """
     WHERE state = 'queued' AND attempts = 0"""
 """Whose sale it is has just been found out: who did not get it until now does from now on, in line with what else is
 theirs by that key, and behind what tells that they joined."""
+RISEN = """
+    UPDATE deliveries SET rank = ?1, person = ?2, state = 'queued'
+    WHERE sale = (SELECT sale FROM deliveries WHERE entry = ?3) AND vendor IN (SELECT value FROM json_each(?4))
+      AND (state = 'queued' AND attempts = 0
+           OR state = 'parked' AND maybe_received = 0
+             AND error_code IN ('contact.unknown', 'contact.unresolved', 'sale.without_member'))"""
+"""Who has not had it yet gets it under the settled key, in line with what else is theirs; who had parked it because
+nobody was known by the other key is given it anew."""
 FOLLOWING = """
     SELECT s.id, s.type, s.statement, d.entry
     FROM sales AS s JOIN deliveries AS d ON d.sale = s.id AND d.vendor = ?2

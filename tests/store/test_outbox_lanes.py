@@ -113,6 +113,36 @@ async def test_a_settled_tag_is_everybodys(outbox):
     assert (late.key, late.readings) == (member_key(), ())
 
 
+@pytest.mark.parametrize("word", ["made", "refused"])
+async def test_who_joins_with_a_sale_is_made_by_the_owner_first(outbox, word):
+    """Made under a phone elsewhere, and then under the number that the owner gave, they would be two people there."""
+    joins = {"new_contact": {"mobile_phone": "070-174 06 05"}}
+    record = acceptance("sale", key=phone_key(), readings=(phone(),), open_=True, vendors=ALL, **joins)
+    await outbox.accept(record, NOW)
+    assert await lease(outbox, LEDGER) == await lease(outbox, CLUB) == []
+    (owned,) = await lease(outbox, OWNER)
+    assert await lease(outbox, LEDGER) == []
+    if word == "made":
+        await outbox.retag(owned.entry, member_key(), NOW)
+    else:
+        await outbox.settle([Settled(owned.entry, REFUSED)], NOW)
+    for vendor in (LEDGER, CLUB):
+        (told,) = await lease(outbox, vendor)
+        assert told.key == (member_key() if word == "made" else phone_key())
+
+
+async def test_who_did_not_know_them_by_their_phone_is_told_by_the_number(outbox):
+    """What was parked for want of a member goes again by itself; what was refused for another reason stays."""
+    await outbox.accept(acceptance("sale", key=phone_key(), readings=(phone(),), open_=True, vendors=ALL), NOW)
+    await settle(outbox, LEDGER, UNKNOWN)
+    await settle(outbox, CLUB, REFUSED)
+    (owned,) = await lease(outbox, OWNER)
+    await outbox.retag(owned.entry, member_key(), NOW)
+    assert states(outbox) == {OWNER: "queued", LEDGER: "queued", CLUB: "parked"}
+    (again,) = await lease(outbox, LEDGER)
+    assert again.key == member_key()
+
+
 async def test_members_only_get_a_sale_once_its_member_is_known(tmp_path):
     """Not before, once, and the delivery survives a restart; who takes guests is owed it all the while."""
     path = tmp_path / "later.db"
