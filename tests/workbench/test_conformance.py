@@ -415,6 +415,7 @@ def test_ctrl_c_leaves_the_line_whole(prepared, tmp_path):
     output = tmp_path / "result.json"
     with subprocess.Popen(
         [
+            *("env", "--default-signal=INT"),  # a shell's background ignores it
             *(INSTALLED, "conformance", url, "--token-file", files.pos_file, "--vendor-port", str(port)),
             *("--only", "offline", "--output", output),
         ],
