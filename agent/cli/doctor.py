@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from typing import Any
@@ -149,6 +151,7 @@ def _doors(configuration: Configuration) -> Iterator[Finding]:
     """Whether each address that the agent would listen at is free: somebody else's door would be taken for ours."""
     for place in configuration.listen:
         if place.startswith(_UNIX):
+            yield _socket(place)
             continue
         host, _, port = place.rpartition(":")
         family = socket.AF_INET6 if host.startswith("[") else socket.AF_INET
@@ -161,6 +164,15 @@ def _doors(configuration: Configuration) -> Iterator[Finding]:
             yield fail("door", text, f"Stop the other program (ss -ltnp 'sport = :{port}'), or change api.listen.")
         else:
             yield ok("door", f"{place} is free")
+
+
+def _socket(place: str) -> Finding:
+    if sys.platform != "win32":  # where none is listened at
+        with socket.socket(socket.AF_UNIX) as door, contextlib.suppress(OSError):
+            door.connect(place.removeprefix(_UNIX))
+            text = f"{place} cannot be listened at: somebody else does"
+            return fail("door", text, "Stop the other program (ss -lxp), or change api.listen.")
+    return ok("door", f"{place} is free")
 
 
 def _online(configuration: Configuration) -> Iterator[Finding]:

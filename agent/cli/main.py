@@ -5,6 +5,7 @@ Commands are imported when they are called: `loyalty-agent version` must not wai
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -116,8 +117,9 @@ def _tell(error: Exception, *, as_json: bool) -> None:
         document: dict[str, Any] = {"code": code, "message": text, "advice": advice}
         if isinstance(error, ConfigurationError):
             document["faults"] = [{"where": fault.pointer, "message": fault.message} for fault in error.faults]
-        click.echo(json.dumps({"error": document}, indent=2, ensure_ascii=False))
-        return
+        with contextlib.suppress(OSError):  # it may be standard output that says no
+            click.echo(json.dumps({"error": document}, indent=2, ensure_ascii=False))
+            return
     click.echo(text, err=True)
     if advice:
         click.echo(advice, err=True)

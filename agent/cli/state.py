@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 from urllib.parse import quote
 
 import click
@@ -11,11 +12,13 @@ import click
 from agent.cli import exits, files
 from agent.cli.client import Daemon
 from agent.cli.configuration import load
-from agent.cli.errors import DaemonUnreachableError
+from agent.cli.errors import DaemonUnreachableError, UsageMistakeError
 from agent.cli.invocation import Invocation, common, pass_invocation
 from agent.cli.render import age, instant, number, progress, size, table
 from agent.cli.story import tell
 from agent.settings import Configuration
+
+_AN_ID: Final = re.compile(r"[A-Za-z0-9_:-]{1,64}")
 
 
 @click.command(short_help="Say how the agent is.")
@@ -42,6 +45,8 @@ def status(invocation: Invocation) -> int:
 @pass_invocation
 def explain(invocation: Invocation, transaction_id: str) -> None:
     """Tell what became of the sale TRANSACTION_ID, step by step and in words, without the person in it."""
+    if not _AN_ID.fullmatch(transaction_id):
+        raise UsageMistakeError("That cannot be a transaction_id: letters, digits, _, : and -, 64 at most.")
     with Daemon(load(invocation, secrets=False)) as daemon:
         story = daemon.get(f"/v1/transactions/{quote(transaction_id, safe='')}/story")
     invocation.answer(story, "\n".join(tell(story)))

@@ -24,8 +24,8 @@ What a technician asks for first about a loyalty-agent, as text. Read it before 
 
 Not in it: sales, members, anything that a till, a customer or a vendor said; secrets, keys, tokens; texts of your own.
 Sales are named by their transaction ids. Before it was written, everything was searched for every secret of this
-machine's configuration, for e-mail addresses and for phone numbers. Where a setting holds such an address or number,
-its kind stands in its place.
+machine's configuration, for e-mail addresses and for phone numbers that begin with +. Where a setting holds such an
+address or number, its kind stands in its place.
 """
 PARTS: Final = {
     "doctor.json": "every check of `loyalty-agent doctor`",

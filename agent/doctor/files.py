@@ -127,7 +127,8 @@ def _judged(check: str, file: DatabaseFile, schema: Migrations, remedy: str) -> 
     """Whether a database is whole. Raises StorageSchemaError when a newer program wrote it, StorageError."""
     damage = examine(file)
     if damage is not None:
-        return fail(check, damage, remedy)
+        refused = file.key_error()
+        return fail(check, damage, remedy) if refused is None else fail(check, str(refused), refused.advice)
     steps_due(file, schema)  # refuses a newer program's
     size = sum(part.stat().st_size for part in file.path.parent.glob(f"{file.path.name}*"))
     return ok(check, f"whole, {size / _MIB:.1f} MiB with its log")

@@ -128,7 +128,7 @@ class DatabaseFile:
         except sqlite.Error as error:
             failure = storage_error(error)
             if isinstance(failure, StorageDamagedError):
-                failure = self._key_error() or failure
+                failure = self.key_error() or failure
             raise failure from error
         return connection
 
@@ -146,7 +146,7 @@ class DatabaseFile:
     def _read_only(self) -> str:
         return f"{self.path.absolute().as_uri()}?mode=ro"
 
-    def _key_error(self) -> StorageKeyError | None:
+    def key_error(self) -> StorageKeyError | None:
         """The error to raise when an unreadable file is a matter of its key; None when it is damaged.
 
         Ciphertext of which nothing verifies is taken for another key's: set aside as damaged, it would take good

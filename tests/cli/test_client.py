@@ -172,9 +172,10 @@ def test_discarding_gives_a_reason(call, door, reason, monkeypatch):
     ]
 
 
-def test_an_id_stays_one_step_of_the_path(call, door):
-    """Whatever is typed as a transaction id asks for a transaction."""
-    door.answer = (404, json.dumps(PROBLEM).encode())
-
-    assert call("explain", "../queue?x").exit_code == 1
-    assert door.heard[0][1] == "/v1/transactions/..%2Fqueue%3Fx/story"
+@pytest.mark.parametrize(
+    "typed", ["../queue?x", "", "x" * 70_000, "\udcff\udcfe"], ids=["path", "empty", "long", "bytes"]
+)
+def test_what_can_be_no_id_is_asked_of_nobody(call, door, typed):
+    """Whatever is typed as a transaction id is one, or is refused here."""
+    assert call("explain", typed).exit_code == 64
+    assert not door.heard

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import os
 import shutil
@@ -100,6 +101,17 @@ def test_a_stopped_agent_is_one_row_of_many(till):
     assert rows["outbox"][0]["state"] == rows["replica"][0]["state"] == "ok"
 
 
+def test_another_key(till):
+    """Whatever it does not open is not damaged, and starting the agent would not help."""
+    till.outbox().close()
+    (till.state / "storage.key").write_text(f"{base64.b64encode(bytes(32)).decode()}\n")
+
+    [row] = till.sheet()["outbox"]
+
+    assert (row["state"], row["detail"]) == ("fail", "the key does not open outbox.db")
+    assert "back in its place" in row["remedy"]
+
+
 def test_somebody_else_at_the_door(till):
     """A program that listens where the agent would is told."""
     with socket.socket() as other:
@@ -109,6 +121,17 @@ def test_somebody_else_at_the_door(till):
 
     assert state == "fail"
     assert f"127.0.0.1:{till.port}" in detail
+
+
+def test_somebody_else_at_the_socket(till):
+    """A Unix socket is a door as well: free where nobody listens, whatever lies there."""
+    path = till.root / "pos.sock"
+    till.config.write_text(till.config.read_text().replace("listen = [", f'listen = ["unix:{path}", '))
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(str(path))
+        assert [row["state"] for row in till.sheet()["door"]] == ["ok", "ok"]
+        other.listen()
+        assert [row["state"] for row in till.sheet()["door"]] == ["fail", "ok"]
 
 
 def test_somebody_else_answers_at_the_door(till):

@@ -163,3 +163,14 @@ def test_output_nobody_reads_is_no_trace(config):
     done = subprocess.run(f"{INSTALLED} config example | true", shell=True, capture_output=True, text=True, check=False)
 
     assert done.stderr == ""
+
+
+def test_an_answer_in_json_that_cannot_be_written():
+    """The disk that says no may be the one that standard output goes to: then standard error is told."""
+    with open("/dev/full", "w") as full:  # noqa: PTH123 - a device
+        done = subprocess.run(
+            [INSTALLED, "version", "--json"], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert done.returncode == 74
+    assert "Traceback" not in done.stderr
+    assert "No space left" in done.stderr
