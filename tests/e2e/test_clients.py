@@ -194,7 +194,9 @@ def test_a_day_at_a_till(request, vendor: Vendor, open_till: Callable[..., Till]
     pos = tools.start(till, "sale", "late-1", phone)
     hangs_up(till.port)
     till.start()
-    assert came(pos) == OFFLINE["sale"]
+    *late, told = came(pos)
+    assert late == OFFLINE["sale"][:-1]
+    assert told in ([], OFFLINE["sale"][-1])  # who has just started may not have found the line down yet
 
     vendor.mend()
     eventually(lambda: till.drained() and till.delivered("late-1"))
