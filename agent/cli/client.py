@@ -98,8 +98,6 @@ class Daemon:
             told = f"The agent cannot be reached at {self.address}: "
             if isinstance(error, httpx.TimeoutException):
                 raise DaemonSilentError(f"{told}it does not answer in time.") from error
-            if isinstance(error, httpx.ProtocolError):
-                raise NotTheAgentError(_NOT_THE_AGENT) from error
             raise DaemonUnreachableError(f"{told}it is not running.") from error
         if answer.is_success:
             return answer

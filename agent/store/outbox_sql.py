@@ -75,7 +75,8 @@ LEASE = """
     RETURNING entry"""
 """Takes what is due, primary keys first. A return or a void waits for its sale; nobody's sale overtakes an earlier one
 of theirs that backs off; nobody's goes while their enrolment is parked; and what somebody bought is no guest's, and
-nobody who joins with a sale is made, as long as the owner of the contacts may still say who that is."""
+nobody who joins with a sale is made, as long as the owner of the contacts may still say who that is. Within a JSON
+string the quotation marks of `"new_contact":{` are escaped, so that what a till wrote somewhere is not taken for it."""
 LEASED = """
     SELECT d.entry, d.attempts, d.maybe_received, d.open, d.person, s.accepted_at, s.clock_off,
            d.vendor_reference, (SELECT count(*) FROM attempts WHERE entry = d.entry), d.progress,
